@@ -1,0 +1,19 @@
+//! A Guilder node: identity, market, trade, wallet and mint of one agent, and the `guilder` command line over it.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod catalogue;
+pub mod cli;
+pub mod config;
+pub mod content;
+pub mod daemon;
+pub mod events;
+pub mod executor;
+pub mod keys;
+pub mod lab;
+pub mod mint;
+pub mod network;
+pub mod runtime;
+pub mod store;
+pub mod trade;
+pub mod wallet;

@@ -1,0 +1,103 @@
+//! Strict DAG-CBOR (ipld.io/specs/codecs/dag-cbor, "Strictness") and the content IDs of what it encodes.
+//!
+//! A value has exactly one encoding here: what isn't canonical (key order, repeated keys, longer than minimal heads,
+//! indefinite lengths, trailing bytes, tags other than a CID) doesn't decode. Nesting is bounded by the decoder.
+
+use cid::Cid;
+use multihash::Multihash;
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use crate::fault::{AtFault, Fault};
+
+/// Multicodec `dag-cbor`.
+pub const DAG_CBOR: u64 = 0x71;
+/// Multihash code of sha2-256.
+pub const SHA2_256: u64 = 0x12;
+
+/// Encodes a value in its one canonical form.
+///
+/// # Panics
+/// Never for this crate's types: none holds a map key that isn't text, an infinite float, or a failing serializer.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    #[allow(clippy::expect_used)] // the types that reach here are ours; a test encodes each
+    serde_ipld_dagcbor::to_vec(value).expect("our types always encode")
+}
+
+/// Decodes the canonical form and nothing else.
+///
+/// # Errors
+/// If the bytes aren't the canonical DAG-CBOR of a `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(error.to_string()))
+}
+
+/// The content ID of encoded bytes: CIDv1, dag-cbor, sha2-256.
+pub fn cid_of(bytes: &[u8]) -> Cid {
+    #[allow(clippy::expect_used)] // 32 bytes always fit the 64 a multihash holds
+    let hash = Multihash::wrap(SHA2_256, &sha256(bytes)).expect("a sha-256 digest fits a multihash");
+    Cid::new_v1(DAG_CBOR, hash)
+}
+
+/// The SHA-256 digest of `bytes`.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// The bytes aren't canonical DAG-CBOR of what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not canonical DAG-CBOR of the expected form: {0}")]
+pub struct CborError(String);
+
+impl AtFault for CborError {
+    fn fault(&self) -> Fault {
+        Fault::Peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Pair {
+        a: u64,
+        bb: Option<String>,
+    }
+
+    #[test]
+    fn only_the_canonical_form_decodes() {
+        let canonical = encode(&Pair { a: 1, bb: None });
+        assert_eq!(canonical, [0xa2, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf6]);
+        assert!(decode::<Pair>(&canonical).is_ok());
+        for (why, bytes) in [
+            ("key order", &[0xa2, 0x62, b'b', b'b', 0xf6, 0x61, b'a', 1][..]),
+            ("repeated key", &[0xa2, 0x61, b'a', 1, 0x61, b'a', 1]),
+            ("long integer", &[0xa2, 0x61, b'a', 0x18, 1, 0x62, b'b', b'b', 0xf6]),
+            ("long length", &[0xa2, 0x78, 1, b'a', 1, 0x62, b'b', b'b', 0xf6]),
+            ("indefinite map", &[0xbf, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf6, 0xff]),
+            ("trailing byte", &[0xa2, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf6, 0]),
+            ("unknown field", &[0xa3, 0x61, b'a', 1, 0x61, b'b', 0xf6, 0x62, b'b', b'b', 0xf6]),
+            ("undefined", &[0xa2, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf7]),
+        ] {
+            assert!(decode::<Pair>(bytes).is_err(), "{why}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_overflow() {
+        let mut deep = vec![0x81; 1 << 20];
+        deep.push(0xf6);
+        assert!(decode::<ipld_core::ipld::Ipld>(&deep).is_err());
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_nothing() {
+        assert!(decode::<Vec<u64>>(&[0x9b, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(decode::<String>(&[0x7b, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+}

@@ -1,0 +1,40 @@
+//! Whose fault an error is: the one question every caller asks of it.
+
+/// The party that an error is to be laid at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// We, or the person at our command line, asked for something that can't be.
+    Ours,
+    /// The peer broke the rules: bad signature, forged amount, oversized frame. Costs it standing.
+    Peer,
+    /// The peer kept the rules, but we can't trade with it: another version, mint or unit.
+    Incompatible,
+    /// The mint is down, slow, or says something that can't be true.
+    Mint,
+    /// The machine or the network: a full disk, a lost connection, time that ran out.
+    Environment,
+}
+
+impl Fault {
+    /// The party in words, as it stands in an error message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ours => "this node or its user",
+            Self::Peer => "the peer",
+            Self::Incompatible => "nobody: the two sides can't trade",
+            Self::Mint => "the mint",
+            Self::Environment => "the machine or the network",
+        }
+    }
+}
+
+/// An error that knows whose fault it is.
+pub trait AtFault: std::error::Error {
+    /// The party at fault.
+    fn fault(&self) -> Fault;
+
+    /// What the reader can do about it, if there is anything.
+    fn hint(&self) -> Option<&'static str> {
+        None
+    }
+}

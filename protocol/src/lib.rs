@@ -1,0 +1,27 @@
+//! Guilder's pure core: what every implementation must agree on, byte for byte.
+//!
+//! Nothing here reads a clock, draws a random number, touches a file or opens a socket. The time and any secret
+//! or nonce come in as arguments; everything that can vary in order is kept in ordered maps, so that the same inputs
+//! give the same bytes and the same effects everywhere.
+//!
+//! Read in this order: [`identity`] (who), [`envelope`] (the one way anything is signed), [`ucan`] (on whose
+//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`locks`] (what the
+//! money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
+//! checks it afterwards).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod audit;
+pub mod award;
+pub mod cbor;
+pub mod envelope;
+pub mod fault;
+pub mod identity;
+pub mod limits;
+pub mod locks;
+pub mod market;
+pub mod receipt;
+pub mod time;
+pub mod trade;
+pub mod ucan;
+pub mod wire;

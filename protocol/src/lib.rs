@@ -13,7 +13,9 @@
 
 pub mod audit;
 pub mod award;
+pub mod bytes;
 pub mod cbor;
+pub mod claim;
 pub mod envelope;
 pub mod fault;
 pub mod identity;

@@ -2,3 +2,57 @@
 
 /// One signed statement, in bytes. An advert with two JSON Schemas is the largest.
 pub const MAX_ENVELOPE: usize = 64 * 1024;
+
+/// An advert's description, in bytes: a paragraph.
+pub const MAX_DESCRIPTION: usize = 1024;
+
+/// One JSON Schema, as text, in bytes. Two of them and the rest fit [`MAX_ENVELOPE`].
+pub const MAX_SCHEMA: usize = 16 * 1024;
+
+/// Mints that one advert, ask or offer names.
+pub const MAX_MINTS: usize = 8;
+
+/// A mint's URL, in bytes.
+pub const MAX_MINT_URL: usize = 256;
+
+/// A service's name, in bytes.
+pub const MAX_SERVICE_NAME: usize = 64;
+
+/// A unit's name, in bytes.
+pub const MAX_UNIT: usize = 16;
+
+/// How long an advert may hold: a day, so that what nobody renews is soon forgotten.
+pub const MAX_ADVERT_SECS: u64 = 24 * 60 * 60;
+
+/// How long an ask may hold.
+pub const MAX_ASK_SECS: u64 = 10 * 60;
+
+/// How long an offer may bind its seller: long enough to choose, too short to hoard.
+pub const MAX_OFFER_SECS: u64 = 10 * 60;
+
+/// The longest that a buyer lets its money be locked, from the award: two days.
+pub const MAX_LOCK_SECS: u64 = 2 * 24 * 60 * 60;
+
+/// Proofs in one lock: 64 powers of two make any amount, and each costs a signature check.
+pub const MAX_PROOFS: usize = 64;
+
+/// A seller's or peer's words about a failure, in bytes.
+pub const MAX_ERROR_TEXT: usize = 1024;
+
+/// Receipts of passed-on work that one receipt names.
+pub const MAX_SUB_RECEIPTS: usize = 64;
+
+/// Delegations in one chain, from the principal to the buyer.
+pub const MAX_CHAIN: usize = 8;
+
+/// All delegations of one chain together, in bytes.
+pub const MAX_CHAIN_BYTES: usize = 16 * 1024;
+
+/// Input or output that travels inside a trade frame, in bytes; what is larger goes as content.
+pub const MAX_INLINE: usize = 64 * 1024;
+
+/// Input or output that goes as content, in bytes.
+pub const MAX_CONTENT: u64 = 64 * 1024 * 1024;
+
+/// One trade frame, in bytes: the largest holds an inline input, a chain, a lock of [`MAX_PROOFS`] and an award.
+pub const MAX_FRAME: usize = 256 * 1024;

@@ -1,1 +1,220 @@
-//! market
+//! The market's statements: a seller's [`Advert`] and its [`Withdrawal`], a buyer's [`Ask`], a seller's [`Offer`].
+//!
+//! ```text
+//! seller  Advert ------------> anyone     what I do, for how much            (provider records, gossip)
+//! buyer   Ask ---------------> seller     who does this, by then, for that?
+//! seller  Offer -------------> buyer      I do, on these terms; binding until it expires
+//! ```
+//!
+//! Prices are net: what the seller keeps after the mint's input fees. An amount is a `u64` in its [`Unit`].
+
+pub mod choice;
+mod names;
+
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+
+pub use self::names::{MintUrl, NameError, ServiceName, Unit};
+use crate::{
+    bytes::LockKey,
+    claim::{Body, Claim},
+    identity::AgentId,
+    limits::{MAX_ADVERT_SECS, MAX_ASK_SECS, MAX_DESCRIPTION, MAX_MINTS, MAX_OFFER_SECS, MAX_PROOFS, MAX_SCHEMA},
+    time::Timestamp,
+};
+
+/// How a task is paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The price travels with the award, locked to the seller.
+    Prepaid,
+}
+
+/// A seller's public statement of a service.
+pub type Advert = Claim<AdvertBody>;
+/// A seller's statement that an advert no longer holds.
+pub type Withdrawal = Claim<WithdrawalBody>;
+/// What a buyer wants.
+pub type Ask = Claim<AskBody>;
+/// A seller's binding answer to one ask.
+pub type Offer = Claim<OfferBody>;
+
+/// See [`Advert`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvertBody {
+    /// The service's name.
+    pub service: ServiceName,
+    /// What it does, for people; at most [`MAX_DESCRIPTION`] bytes.
+    pub description: String,
+    /// Net price of one task.
+    pub price: u64,
+    /// The unit of `price`.
+    pub unit: Unit,
+    /// The mints whose ecash is taken, in order of preference; 1 to [`MAX_MINTS`].
+    pub mints: Vec<MintUrl>,
+    /// The ways to pay, in order of preference.
+    pub modes: Vec<Mode>,
+    /// JSON Schema of the input, as JSON text; null if any bytes are taken.
+    pub input: Option<String>,
+    /// JSON Schema of the output, as JSON text; null if it can be any bytes.
+    pub output: Option<String>,
+    /// Largest input taken, in bytes.
+    pub max_input: u64,
+    /// Largest output given, in bytes.
+    pub max_output: u64,
+    /// Longest that one task works, in seconds.
+    pub time_limit: u64,
+}
+
+impl Body for AdvertBody {
+    const MAX_LIFETIME: Option<u64> = Some(MAX_ADVERT_SECS);
+    const TAG: &'static str = "guilder/advert@1.0.0";
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.description.len() > MAX_DESCRIPTION {
+            return Err("an advert's description is too long");
+        }
+        if [&self.input, &self.output].into_iter().flatten().any(|schema| schema.len() > MAX_SCHEMA) {
+            return Err("an advert's schema is too large");
+        }
+        if self.price == 0 {
+            return Err("a price is at least 1");
+        }
+        if self.modes.is_empty() || !distinct(&self.modes) {
+            return Err("an advert names each way to pay once, and at least one");
+        }
+        check_mints(&self.mints)
+    }
+}
+
+/// See [`Withdrawal`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawalBody {
+    /// The service that is withdrawn.
+    pub service: ServiceName,
+    /// Adverts of it made up to this moment no longer hold.
+    pub until: Timestamp,
+}
+
+impl Body for WithdrawalBody {
+    const MAX_LIFETIME: Option<u64> = Some(MAX_ADVERT_SECS);
+    const TAG: &'static str = "guilder/withdrawal@1.0.0";
+
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// See [`Ask`]. The content ID of the root ask names the whole task, in every award beneath it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskBody {
+    /// The service wanted.
+    pub service: ServiceName,
+    /// The most that is paid, net.
+    pub max_price: u64,
+    /// The unit of `max_price`.
+    pub unit: Unit,
+    /// Mints at which the buyer holds or can get ecash; 1 to [`MAX_MINTS`].
+    pub mints: Vec<MintUrl>,
+    /// Ways the buyer is willing to pay.
+    pub modes: Vec<Mode>,
+    /// Size of the input, in bytes.
+    pub input_size: u64,
+    /// When the delivery must have arrived.
+    pub deadline: Timestamp,
+}
+
+impl Body for AskBody {
+    const MAX_LIFETIME: Option<u64> = Some(MAX_ASK_SECS);
+    const TAG: &'static str = "guilder/ask@1.0.0";
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.modes.is_empty() || !distinct(&self.modes) {
+            return Err("an ask names each way to pay once, and at least one");
+        }
+        check_mints(&self.mints)
+    }
+}
+
+/// See [`Offer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferBody {
+    /// The buyer that it binds the seller to.
+    pub aud: AgentId,
+    /// The ask that it answers.
+    pub ask: Cid,
+    /// The service, as asked.
+    pub service: ServiceName,
+    /// Net price.
+    pub price: u64,
+    /// The unit of `price`.
+    pub unit: Unit,
+    /// The mints whose ecash is taken, in order of preference; those of the ask that the seller accepts.
+    pub mints: Vec<MintUrl>,
+    /// How it is to be paid.
+    pub terms: Terms,
+    /// Most proofs that the lock may consist of; each costs the seller a swap input.
+    pub max_proofs: u64,
+    /// When the seller will have delivered, if awarded before the offer expires. Not after the ask's deadline.
+    pub deadline: Timestamp,
+}
+
+/// What a way to pay needs from the seller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Terms {
+    /// P2PK to `payee`, back to the buyer after a locktime not before `locktime`.
+    Prepaid {
+        /// The seller's key that the ecash is locked to.
+        payee: LockKey,
+        /// The earliest locktime that leaves the seller time to redeem.
+        locktime: Timestamp,
+    },
+}
+
+impl Terms {
+    /// The mode that these are terms of.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Prepaid { .. } => Mode::Prepaid,
+        }
+    }
+}
+
+impl Body for OfferBody {
+    const MAX_LIFETIME: Option<u64> = Some(MAX_OFFER_SECS);
+    const TAG: &'static str = "guilder/offer@1.0.0";
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.price == 0 {
+            return Err("a price is at least 1");
+        }
+        if !(1..=MAX_PROOFS as u64).contains(&self.max_proofs) {
+            return Err("an offer's max_proofs is out of bounds");
+        }
+        let Terms::Prepaid { locktime, .. } = &self.terms;
+        if *locktime <= self.deadline {
+            return Err("an offer's locktime comes after its deadline");
+        }
+        check_mints(&self.mints)
+    }
+}
+
+fn check_mints(mints: &[MintUrl]) -> Result<(), &'static str> {
+    if mints.is_empty() || mints.len() > MAX_MINTS {
+        Err("between 1 and 8 mints are named")
+    } else if !distinct(mints) {
+        Err("a mint is named twice")
+    } else {
+        Ok(())
+    }
+}
+
+fn distinct<T: PartialEq>(items: &[T]) -> bool {
+    items.iter().enumerate().all(|(index, item)| !items[..index].contains(item))
+}

@@ -1,1 +1,169 @@
-//! receipt
+//! The receipt: a seller's signed statement of what was run, for whom, under which award, against which locks.
+//!
+//! It says *locked*, because at delivery nothing is paid yet. The output is committed to under a salt that only the
+//! two parties know, so that a short answer can't be guessed from its hash.
+
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    bytes::{ByteArray, Digest},
+    claim::{Body, Claim},
+    limits::{MAX_ERROR_TEXT, MAX_SUB_RECEIPTS},
+    market::{MintUrl, Unit},
+    time::Timestamp,
+};
+
+/// See the module.
+pub type Receipt = Claim<ReceiptBody>;
+/// 32 random bytes that hide a short output behind its hash.
+pub type Salt = ByteArray<32>;
+
+/// See [`Receipt`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBody {
+    /// The award that was worked under.
+    pub award: Cid,
+    /// The offer that it was given on.
+    pub offer: Cid,
+    /// What came of it.
+    pub out: Outcome,
+    /// SHA-256 of the ciphertext that was delivered; null where the output goes in clear.
+    pub sealed: Option<Digest>,
+    /// SHA-256 of the key that opens it; null where the output goes in clear.
+    pub key_hash: Option<Digest>,
+    /// How it is sealed; null where the output goes in clear.
+    pub aead: Option<String>,
+    /// The money that was locked when work began.
+    pub locked: Locked,
+    /// When work began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Receipts of the tasks that this one was passed on to.
+    pub sub: Vec<Cid>,
+}
+
+/// The money that stood locked to the seller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// The mint that issued it.
+    pub mint: MintUrl,
+    /// Its unit.
+    pub unit: Unit,
+    /// The sum of the proofs, input fees included.
+    pub amount: u64,
+    /// SHA-256 over the sorted compressed Ys of the proofs, as in the award.
+    pub ys: Digest,
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Outcome {
+    /// Done: the salted hash of the output, see [`commit`].
+    Ok(Digest),
+    /// Not done.
+    Error(TaskError),
+}
+
+/// Why a task was not done, as the seller says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskError {
+    /// What kind of failure.
+    pub code: FailureCode,
+    /// In words; at most [`MAX_ERROR_TEXT`] bytes.
+    pub text: String,
+}
+
+/// The kinds of failure. Under each but [`FailureCode::Cancelled`] the seller doesn't redeem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCode {
+    /// The service's program failed.
+    Crashed,
+    /// It ran past its time.
+    TimedOut,
+    /// It used more memory than it may.
+    OutOfMemory,
+    /// Its output is larger than the advert allows.
+    OutputTooLarge,
+    /// Its output doesn't satisfy the advert's schema.
+    OutputInvalid,
+    /// The input never arrived whole.
+    InputMissing,
+    /// The input doesn't satisfy the advert's schema. The buyer's fault.
+    InputInvalid,
+    /// The buyer cancelled after work began. The seller keeps the price.
+    Cancelled,
+    /// The seller's node failed.
+    Internal,
+}
+
+impl FailureCode {
+    /// Whether the seller keeps the price although it delivered nothing.
+    pub fn keeps_price(self) -> bool {
+        self == Self::Cancelled
+    }
+
+    /// Whether the failure is the buyer's doing.
+    pub fn by_buyer(self) -> bool {
+        matches!(self, Self::InputMissing | Self::InputInvalid | Self::Cancelled)
+    }
+}
+
+impl Body for ReceiptBody {
+    const MAX_LIFETIME: Option<u64> = None;
+    const TAG: &'static str = "guilder/receipt@1.0.0";
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.ended < self.began {
+            return Err("a receipt's work ended before it began");
+        }
+        if self.sub.len() > MAX_SUB_RECEIPTS {
+            return Err("a receipt names too many others");
+        }
+        if self.sealed.is_some() != self.key_hash.is_some() || self.sealed.is_some() != self.aead.is_some() {
+            return Err("a receipt is sealed by ciphertext hash, key hash and cipher together");
+        }
+        if self.aead.as_ref().is_some_and(|name| name.len() > 64) {
+            return Err("a receipt's cipher name is too long");
+        }
+        match &self.out {
+            Outcome::Error(error) if error.text.len() > MAX_ERROR_TEXT => Err("a receipt's error text is too long"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The commitment to an output: SHA-256 over the salt and the output.
+pub fn commit(salt: &Salt, output: &[u8]) -> Digest {
+    let mut commitment = Commitment::new(salt);
+    commitment.update(output);
+    commitment.finish()
+}
+
+/// [`commit`] for an output that comes in pieces.
+#[derive(Clone, Debug)]
+pub struct Commitment(Sha256);
+
+impl Commitment {
+    /// Begins with the salt.
+    pub fn new(salt: &Salt) -> Self {
+        Self(Sha256::new_with_prefix(salt.as_bytes()))
+    }
+
+    /// Adds the next piece of the output.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The commitment to all pieces.
+    pub fn finish(self) -> Digest {
+        ByteArray(self.0.finalize().into())
+    }
+}

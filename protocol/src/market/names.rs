@@ -1,0 +1,184 @@
+//! The market's small vocabularies: names of services, units and mints. Each is checked when it is read.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fault::{AtFault, Fault},
+    identity::AgentId,
+    limits::{MAX_MINT_URL, MAX_SERVICE_NAME, MAX_UNIT},
+};
+
+const P2P_MINT: &str = "p2p://mint/";
+
+/// The name of a service, e.g. `text.summarize`: lower-case words of letters, digits and `-`, joined by dots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(String);
+
+/// A unit of account at a mint, e.g. `sat` or `play` (NUT-01): 1 to 16 lower-case letters and digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Unit(String);
+
+/// Where a mint is reached: `https://…`, `http://…`, or `p2p://mint/<peer id>` over libp2p.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MintUrl(String);
+
+impl ServiceName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Unit {
+    /// The unit as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl MintUrl {
+    /// The URL of the mint that the agent hosts under its own peer ID.
+    pub fn of_peer(agent: AgentId) -> Self {
+        Self(format!("{P2P_MINT}{}", agent.peer_id()))
+    }
+
+    /// The agent that hosts the mint, if it is reached over libp2p.
+    pub fn peer(&self) -> Option<AgentId> {
+        AgentId::from_peer_id(self.0.strip_prefix(P2P_MINT)?).ok()
+    }
+
+    /// The URL as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let word = |word: &str| {
+            word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        };
+        if text.len() <= MAX_SERVICE_NAME && text.split('.').all(word) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Service)
+        }
+    }
+}
+
+impl FromStr for Unit {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let fits = (1..=MAX_UNIT).contains(&text.len());
+        if fits && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Unit)
+        }
+    }
+}
+
+impl FromStr for MintUrl {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let text = text.trim_end_matches('/');
+        if text.len() > MAX_MINT_URL || !text.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(NameError::Mint);
+        }
+        if let Some(peer) = text.strip_prefix(P2P_MINT) {
+            return AgentId::from_peer_id(peer).map(|_| Self(text.into())).map_err(|_| NameError::Mint);
+        }
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(NameError::Mint)?;
+        if host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && !host.contains(['@', '?', '#', '\\']) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Mint)
+        }
+    }
+}
+
+macro_rules! text_name {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    )*};
+}
+text_name!(ServiceName, Unit, MintUrl);
+
+/// Why a text isn't the name it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not the name of a service.
+    #[error("not the name of a service: lower-case words joined by dots, e.g. text.summarize, at most 64 characters")]
+    Service,
+    /// Not a unit.
+    #[error("not a unit: 1 to 16 lower-case letters and digits, e.g. sat")]
+    Unit,
+    /// Not a mint's URL.
+    #[error("not the URL of a mint: https://…, http://… or p2p://mint/<peer id>, at most 256 characters")]
+    Mint,
+}
+
+impl AtFault for NameError {
+    fn fault(&self) -> Fault {
+        Fault::Ours
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_dotted_lower_case() {
+        for good in ["echo", "text.summarize", "a.b-c.d2"] {
+            assert!(good.parse::<ServiceName>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(65);
+        for bad in ["", ".", "a.", ".a", "a..b", "Text.x", "text.2x", "text x", "text/x", "té.x", &long] {
+            assert_eq!(bad.parse::<ServiceName>(), Err(NameError::Service), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mints_are_reached_by_http_or_by_peer() {
+        let peer = "p2p://mint/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+        for good in ["https://mint.example/Bitcoin", "http://127.0.0.1:3338", "http://[::1]:1", peer] {
+            assert!(good.parse::<MintUrl>().is_ok(), "{good}");
+        }
+        for bad in
+            ["", "mint.example", "https://", "https://a@b", "ftp://x", "p2p://mint/x", "https://a b", "https:///x"]
+        {
+            assert_eq!(bad.parse::<MintUrl>(), Err(NameError::Mint), "{bad}");
+        }
+        assert!(peer.parse::<MintUrl>().is_ok_and(|url| url.peer().is_some_and(|id| MintUrl::of_peer(id) == url)));
+        assert_eq!("https://a/".parse::<MintUrl>(), "https://a".parse());
+    }
+}

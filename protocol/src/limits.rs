@@ -56,3 +56,6 @@ pub const MAX_CONTENT: u64 = 64 * 1024 * 1024;
 
 /// One trade frame, in bytes: the largest holds an inline input, a chain, a lock of [`MAX_PROOFS`] and an award.
 pub const MAX_FRAME: usize = 256 * 1024;
+
+/// One secret of a lock, in bytes. A prepaid one is about 310.
+pub const MAX_LOCK_SECRET: usize = 512;

@@ -1,1 +1,127 @@
-//! locks
+//! What a prepaid trade's money is bound to, and how its seller checks that without asking a mint.
+//!
+//! ```text
+//!  buyer                                              seller
+//!    | terms {payee, refund, locktime}                  | payee: its key towards this buyer, named in the offer
+//!    | secret(nonce), one per proof, signed by the mint |
+//!    |-- award: locktime, ys | PrepaidLock ------------>| check(): rebuild every secret, compare bytes, DLEQ
+//!    |                                                  | work; redeem in batches before the locktime
+//!    | or sweep with the refund key after the locktime  |
+//! ```
+//!
+//! **Locks are compared, never interpreted.** Parsers of NUT-10 secrets disagree about repeated tags, hidden keys and
+//! integers, so none is asked: [`PrepaidTerms::secret`] writes the one text that the terms and a nonce allow, and
+//! [`check`] compares it with what came, byte for byte. The text is an ordinary NUT-11 secret (tags are lists of
+//! strings) that cdk's and Nutshell's mints enforce: payee before the locktime, payee or refund key after it.
+//!
+//! What is bounded: a secret is at most [`MAX_LOCK_SECRET`](crate::limits::MAX_LOCK_SECRET) bytes, a lock at most
+//! [`MAX_PROOFS`](crate::limits::MAX_PROOFS) proofs; both are enforced while decoding. Points and scalars are
+//! parsed by [`check`], which belongs on a CPU pool: one DLEQ verification is four point multiplications.
+
+mod check;
+mod error;
+mod keyset;
+mod points;
+mod terms;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+pub use self::{
+    check::{CheckedLock, CheckedProof, LockDemand, check, ys_commitment},
+    error::LockError,
+    keyset::{Keyset, KeysetError, KeysetView},
+    points::{KeysetId, LockKey, Point, Scalar},
+    terms::{Nonce, PrepaidTerms},
+};
+use crate::limits::{MAX_LOCK_SECRET, MAX_PROOFS};
+
+/// The money of a prepaid award: what travels beside it. Its locktime stands in the award, which is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrepaidLock {
+    /// Locked proofs, at most [`MAX_PROOFS`].
+    #[serde(deserialize_with = "bounded_proofs")]
+    pub proofs: Vec<LockedProof>,
+    /// The buyer's key for all of them after the locktime.
+    pub refund: LockKey,
+}
+
+/// One proof (NUT-00) locked under the terms, with what its DLEQ check needs (NUT-12, "Carol").
+///
+/// Read from the wire as it is: nothing in it has been checked but its sizes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedProof {
+    /// In the mint's unit.
+    pub amount: u64,
+    /// The unblinded signature `C`.
+    pub c: Point,
+    /// The mint's proof that `C` was made with the amount's key, and the payer's blinding factor.
+    pub dleq: Dleq,
+    /// Keyset, by its full ID.
+    pub id: KeysetId,
+    /// The NUT-10 secret, whole.
+    #[serde(deserialize_with = "bounded_secret")]
+    pub secret: String,
+}
+
+/// A DLEQ proof and the blinding factor (NUT-12).
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dleq {
+    /// Challenge.
+    pub e: Scalar,
+    /// Blinding factor. Never shown to the mint, which could link the proof by it.
+    pub r: Scalar,
+    /// Response.
+    pub s: Scalar,
+}
+
+/// Neither the secret nor the blinding factor, which together are the money, is printed.
+impl fmt::Debug for LockedProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockedProof").field("amount", &self.amount).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Dleq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dleq(hidden)")
+    }
+}
+
+fn bounded_proofs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LockedProof>, D::Error> {
+    struct Proofs;
+    impl<'de> de::Visitor<'de> for Proofs {
+        type Value = Vec<LockedProof>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_PROOFS} locked proofs")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut proofs = Vec::new();
+            while let Some(proof) = seq.next_element()? {
+                if proofs.len() == MAX_PROOFS {
+                    return Err(de::Error::invalid_length(MAX_PROOFS + 1, &self));
+                }
+                proofs.push(proof);
+            }
+            Ok(proofs)
+        }
+    }
+    deserializer.deserialize_seq(Proofs)
+}
+
+fn bounded_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let secret = String::deserialize(deserializer)?;
+    if secret.len() > MAX_LOCK_SECRET {
+        return Err(de::Error::invalid_length(secret.len(), &"a secret of a prepaid lock"));
+    }
+    Ok(secret)
+}

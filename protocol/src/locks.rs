@@ -21,7 +21,7 @@
 mod check;
 mod error;
 mod keyset;
-mod points;
+mod keyset_id;
 mod terms;
 
 #[cfg(test)]
@@ -35,10 +35,13 @@ pub use self::{
     check::{CheckedLock, CheckedProof, LockDemand, check, ys_commitment},
     error::LockError,
     keyset::{Keyset, KeysetError, KeysetView},
-    points::{KeysetId, LockKey, Point, Scalar},
+    keyset_id::KeysetId,
     terms::{Nonce, PrepaidTerms},
 };
-use crate::limits::{MAX_LOCK_SECRET, MAX_PROOFS};
+use crate::{
+    bytes::{ByteArray, LockKey},
+    limits::{MAX_LOCK_SECRET, MAX_PROOFS},
+};
 
 /// The money of a prepaid award: what travels beside it. Its locktime stands in the award, which is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +63,7 @@ pub struct LockedProof {
     /// In the mint's unit.
     pub amount: u64,
     /// The unblinded signature `C`.
-    pub c: Point,
+    pub c: ByteArray<33>,
     /// The mint's proof that `C` was made with the amount's key, and the payer's blinding factor.
     pub dleq: Dleq,
     /// Keyset, by its full ID.
@@ -75,11 +78,11 @@ pub struct LockedProof {
 #[serde(deny_unknown_fields)]
 pub struct Dleq {
     /// Challenge.
-    pub e: Scalar,
+    pub e: ByteArray<32>,
     /// Blinding factor. Never shown to the mint, which could link the proof by it.
-    pub r: Scalar,
+    pub r: ByteArray<32>,
     /// Response.
-    pub s: Scalar,
+    pub s: ByteArray<32>,
 }
 
 /// Neither the secret nor the blinding factor, which together are the money, is printed.

@@ -5,21 +5,26 @@ use std::collections::BTreeSet;
 use cashu::{
     Amount,
     dhke::hash_to_curve,
-    nuts::{Proof, ProofDleq},
+    nuts::{Proof, ProofDleq, PublicKey, SecretKey},
     secret::Secret,
 };
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use super::{Keyset, KeysetView, LockError, LockKey, LockedProof, PrepaidLock, PrepaidTerms};
-use crate::{limits::MAX_LOCK_SECS, time::Timestamp};
+use super::{Keyset, KeysetView, LockError, LockedProof, PrepaidLock, PrepaidTerms};
+use crate::{
+    bytes::{ByteArray, Digest, LockKey},
+    limits::MAX_LOCK_SECS,
+    market::Unit,
+    time::Timestamp,
+};
 
 /// What the offer and the award say about the money; the check holds the lock against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockDemand<'a> {
     /// The seller's key towards this buyer, from the offer.
     pub payee: LockKey,
-    /// The unit, lower case.
-    pub unit: &'a str,
+    /// The unit.
+    pub unit: &'a Unit,
     /// What the seller must be left with after the mint's fee.
     pub price: u64,
     /// How many proofs it takes, from the offer.
@@ -29,7 +34,7 @@ pub struct LockDemand<'a> {
     /// The lock's locktime, from the award.
     pub locktime: Timestamp,
     /// The award's commitment to the proofs.
-    pub ys: [u8; 32],
+    pub ys: Digest,
 }
 
 /// A lock that holds: only [`check`] makes one.
@@ -39,7 +44,7 @@ pub struct CheckedLock {
     terms: PrepaidTerms,
     amount: u64,
     fee: u64,
-    ys: [u8; 32],
+    ys: Digest,
 }
 
 /// One proof of a lock that holds.
@@ -48,7 +53,7 @@ pub struct CheckedProof {
     /// The proof with its DLEQ. The blinding factor must not reach the mint.
     pub proof: Proof,
     /// `hash_to_curve(secret)`, compressed: what the mint and we know the proof by.
-    pub y: [u8; 33],
+    pub y: ByteArray<33>,
 }
 
 impl CheckedLock {
@@ -73,7 +78,7 @@ impl CheckedLock {
     }
 
     /// The commitment to them, equal to the award's.
-    pub fn ys(&self) -> [u8; 32] {
+    pub fn ys(&self) -> Digest {
         self.ys
     }
 }
@@ -108,14 +113,14 @@ pub fn check(demand: &LockDemand<'_>, lock: &PrepaidLock, keysets: &KeysetView) 
 }
 
 /// SHA-256 over the sorted compressed Ys: how an award names its proofs without showing them.
-pub fn ys_commitment(ys: &[[u8; 33]]) -> [u8; 32] {
-    let mut sorted: Vec<&[u8; 33]> = ys.iter().collect();
+pub fn ys_commitment(ys: &[ByteArray<33>]) -> Digest {
+    let mut sorted: Vec<&ByteArray<33>> = ys.iter().collect();
     sorted.sort_unstable();
     let mut hasher = Sha256::new();
     for y in sorted {
-        hasher.update(y);
+        hasher.update(y.0);
     }
-    hasher.finalize().into()
+    ByteArray(hasher.finalize().into())
 }
 
 fn check_frame(demand: &LockDemand<'_>, lock: &PrepaidLock) -> Result<(), LockError> {
@@ -132,7 +137,9 @@ fn check_frame(demand: &LockDemand<'_>, lock: &PrepaidLock) -> Result<(), LockEr
     if locktime > floor.saturating_add(MAX_LOCK_SECS) {
         return Err(LockError::LocktimeTooLate(locktime));
     }
-    if demand.payee.x_only() == lock.refund.x_only() {
+    // A key that is no point makes the whole secret unspendable, for the payee too.
+    point(&demand.payee).and_then(|_| point(&lock.refund)).ok_or(LockError::Key)?;
+    if demand.payee.0[1..] == lock.refund.0[1..] {
         return Err(LockError::SameKey);
     }
     Ok(())
@@ -174,33 +181,46 @@ fn check_worth<'a>(
     Ok(Signers { keysets, amount, fee })
 }
 
-fn distinct_ys(proofs: &[LockedProof]) -> Result<Vec<[u8; 33]>, LockError> {
+fn distinct_ys(proofs: &[LockedProof]) -> Result<Vec<ByteArray<33>>, LockError> {
     let mut seen = BTreeSet::new();
     let ys = proofs.iter().enumerate().map(|(index, proof)| {
-        let y = hash_to_curve(proof.secret.as_bytes()).map_err(|_| LockError::Secret { index })?.to_bytes();
+        let y = ByteArray(hash_to_curve(proof.secret.as_bytes()).map_err(|_| LockError::Secret { index })?.to_bytes());
         if seen.insert(y) { Ok(y) } else { Err(LockError::Duplicate { index }) }
     });
     ys.collect()
 }
 
-fn check_signature(index: usize, proof: &LockedProof, keyset: &Keyset, y: [u8; 33]) -> Result<CheckedProof, LockError> {
+fn check_signature(
+    index: usize,
+    proof: &LockedProof,
+    keyset: &Keyset,
+    y: ByteArray<33>,
+) -> Result<CheckedProof, LockError> {
     let amount = proof.amount;
     let signer = keyset.key(amount).ok_or(LockError::Amount { index, amount })?;
     let malformed = LockError::Malformed { index };
     let dleq = ProofDleq::new(
-        proof.dleq.e.parse().ok_or(malformed)?,
-        proof.dleq.s.parse().ok_or(malformed)?,
-        proof.dleq.r.parse().ok_or(malformed)?,
+        scalar(&proof.dleq.e).ok_or(malformed)?,
+        scalar(&proof.dleq.s).ok_or(malformed)?,
+        scalar(&proof.dleq.r).ok_or(malformed)?,
     );
     let proof = Proof {
         amount: Amount::from(amount),
         keyset_id: proof.id.to_cashu(),
         secret: Secret::new(proof.secret.clone()),
-        c: proof.c.parse().ok_or(malformed)?,
+        c: point(&proof.c).ok_or(malformed)?,
         witness: None,
         dleq: Some(dleq),
         p2pk_e: None,
     };
     proof.verify_dleq(signer).map_err(|_| LockError::Dleq { index, amount })?;
     Ok(CheckedProof { proof, y })
+}
+
+fn point(bytes: &ByteArray<33>) -> Option<PublicKey> {
+    PublicKey::from_slice(&bytes.0).ok()
+}
+
+fn scalar(bytes: &ByteArray<32>) -> Option<SecretKey> {
+    SecretKey::from_slice(&bytes.0).ok()
 }

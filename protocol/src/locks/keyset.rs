@@ -7,6 +7,7 @@ use cashu::nuts::{CurrencyUnit, Id, KeySet, Keys, PublicKey, nut02::KeySetVersio
 use super::KeysetId;
 use crate::{
     fault::{AtFault, Fault},
+    market::Unit,
     time::Timestamp,
 };
 
@@ -19,7 +20,7 @@ pub type KeysetView = BTreeMap<KeysetId, Arc<Keyset>>;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keyset {
     id: KeysetId,
-    unit: String,
+    unit: Unit,
     keys: Keys,
     input_fee_ppk: u64,
     final_expiry: Option<Timestamp>,
@@ -32,7 +33,7 @@ impl Keyset {
     /// If the ID is another's, or there is no key for a positive amount in it.
     pub fn verify(
         id: KeysetId,
-        unit: &str,
+        unit: Unit,
         keys: Keys,
         input_fee_ppk: u64,
         final_expiry: Option<Timestamp>,
@@ -40,7 +41,7 @@ impl Keyset {
         if keys.keys().is_empty() || keys.keys().keys().any(|amount| amount.to_u64() == 0) {
             return Err(KeysetError::Amounts(id));
         }
-        let currency = CurrencyUnit::from_str(unit).map_err(|_| KeysetError::Id(id))?;
+        let currency = CurrencyUnit::from_str(unit.as_str()).map_err(|_| KeysetError::Id(id))?;
         let computed = match id.to_cashu().get_version() {
             KeySetVersion::Version00 => Id::v1_from_keys(&keys),
             KeySetVersion::Version01 => {
@@ -50,7 +51,7 @@ impl Keyset {
         if computed != id.to_cashu() {
             return Err(KeysetError::Id(id));
         }
-        Ok(Self { id, unit: currency.to_string(), keys, input_fee_ppk, final_expiry })
+        Ok(Self { id, unit, keys, input_fee_ppk, final_expiry })
     }
 
     /// [`Self::verify`] of what a mint answered.
@@ -59,7 +60,8 @@ impl Keyset {
     /// As there.
     pub fn from_mint(keyset: &KeySet) -> Result<Self, KeysetError> {
         let expiry = keyset.final_expiry.map(Timestamp::from_secs);
-        Self::verify(keyset.id.into(), &keyset.unit.to_string(), keyset.keys.clone(), keyset.input_fee_ppk, expiry)
+        let unit = keyset.unit.to_string().parse().map_err(|_| KeysetError::Unit(keyset.id.into()))?;
+        Self::verify(keyset.id.into(), unit, keyset.keys.clone(), keyset.input_fee_ppk, expiry)
     }
 
     /// Its full ID.
@@ -67,8 +69,8 @@ impl Keyset {
         self.id
     }
 
-    /// Its unit, in lower case.
-    pub fn unit(&self) -> &str {
+    /// Its unit.
+    pub fn unit(&self) -> &Unit {
         &self.unit
     }
 
@@ -109,6 +111,9 @@ pub enum KeysetError {
     /// The ID isn't that of the keys, unit, fee and expiry.
     #[error("keyset {0} has an ID that its keys don't give")]
     Id(KeysetId),
+    /// A unit that we have no name for.
+    #[error("keyset {0} is of a unit whose name is not in lower-case letters and digits")]
+    Unit(KeysetId),
     /// No keys, or one for the amount 0.
     #[error("keyset {0} has no keys for real amounts")]
     Amounts(KeysetId),

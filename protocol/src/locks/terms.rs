@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::LockKey;
-use crate::time::Timestamp;
+use crate::{bytes::LockKey, time::Timestamp};
 
 /// What makes a secret unique; drawn by the payer, never used twice.
 pub type Nonce = [u8; 32];

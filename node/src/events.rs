@@ -1,1 +1,141 @@
-//! (room: events)
+//! One typed stream of what happens in a node. Logs, the console's progress, triggers, metrics and the simulator all
+//! read it; nobody parses log lines.
+//!
+//! ```text
+//! rooms ── emit ──> Events ──> tracing (one line each, at the event's level)
+//!                         └──> broadcast, bounded ──> Subscription*    (a slow one misses events, and is told how many)
+//! ```
+//!
+//! [`Events::emit`] never waits and never fails, so a room may call it anywhere, also while it holds a lock. The stream
+//! is for watching: an event may be missed, so nothing that must happen may hang on one. What must not be lost is in
+//! the store.
+
+mod kinds;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use serde::Serialize;
+use tokio::{sync::broadcast, time::Instant};
+
+pub use kinds::{Event, Money, Outcome, Side};
+
+/// Events that a subscriber may lag behind before it misses some. A burst of a thousand trades' steps fits; at some
+/// 200 bytes each it bounds the memory to well under a megabyte.
+const BACKLOG: usize = 4_096;
+
+/// The node's event stream. Cheap to clone; every clone is the same stream.
+#[derive(Clone, Debug)]
+pub struct Events(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    next: AtomicU64,
+    listeners: broadcast::Sender<Arc<Stamped>>,
+}
+
+/// An event, numbered and timed. Serializes to one flat JSON object.
+#[derive(Debug, Serialize)]
+pub struct Stamped {
+    /// Position in this run's stream, from 0 without gaps.
+    pub seq: u64,
+    /// Milliseconds since the node began.
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Events {
+    /// A stream that begins now. Needs no running runtime.
+    pub fn new() -> Self {
+        let (listeners, _) = broadcast::channel(BACKLOG);
+        Self(Arc::new(Inner { began: Instant::now(), next: AtomicU64::new(0), listeners }))
+    }
+
+    /// Tells everyone who listens. Never blocks, never fails.
+    pub fn emit(&self, event: Event) {
+        event.log();
+        let seq = self.0.next.fetch_add(1, Ordering::Relaxed);
+        if self.0.listeners.receiver_count() > 0 {
+            let at_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            // Fails only if the last listener left meanwhile.
+            let _ = self.0.listeners.send(Arc::new(Stamped { seq, at_ms, event }));
+        }
+    }
+
+    /// Everything emitted from now on.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription(self.0.listeners.subscribe())
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One listener's place in the stream.
+#[derive(Debug)]
+pub struct Subscription(broadcast::Receiver<Arc<Stamped>>);
+
+/// What a listener hears next.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// The next event.
+    Event(Arc<Stamped>),
+    /// The listener was too slow: so many events are gone, and the next is the oldest kept.
+    Missed(u64),
+}
+
+impl Subscription {
+    /// Waits for the next event; `None` once the node is gone. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Heard> {
+        match self.0.recv().await {
+            Ok(event) => Some(Heard::Event(event)),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn trouble(reason: &str) -> Event {
+        Event::MintTrouble { mint: "http://127.0.0.1:3338".into(), reason: reason.into() }
+    }
+
+    #[tokio::test]
+    async fn listeners_hear_what_comes_after_they_subscribed() {
+        let events = Events::new();
+        events.emit(trouble("unheard"));
+        let mut first = events.subscribe();
+        let mut second = events.clone().subscribe();
+        events.emit(trouble("down"));
+        for listener in [&mut first, &mut second] {
+            let Some(Heard::Event(heard)) = listener.next().await else { panic!("no event") };
+            assert_eq!(heard.seq, 1);
+            assert!(matches!(&heard.event, Event::MintTrouble { reason, .. } if reason == "down"));
+        }
+        drop(events);
+        assert!(first.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_slow_listener_misses_events_and_is_told_how_many() {
+        let events = Events::new();
+        let mut slow = events.subscribe();
+        for _ in 0..BACKLOG + 10 {
+            events.emit(trouble("down"));
+        }
+        assert!(matches!(slow.next().await, Some(Heard::Missed(10))));
+        assert!(matches!(slow.next().await, Some(Heard::Event(event)) if event.seq == 10));
+    }
+}

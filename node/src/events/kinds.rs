@@ -1,0 +1,454 @@
+//! Every kind of event, its level in the log and its name in JSON.
+
+use cid::Cid;
+use guilder_protocol::{fault::Fault, identity::AgentId};
+use serde::{Serialize, Serializer};
+use tracing::Level;
+
+/// An amount with its unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Money {
+    /// How many of `unit`.
+    pub amount: u64,
+    /// `sat`, or a mint's own name.
+    pub unit: String,
+}
+
+/// Which side of a trade this node is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// We asked and pay.
+    Buyer,
+    /// We do the work.
+    Seller,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Delivered, with a receipt that holds.
+    Done,
+    /// Ended without a delivery.
+    Failed {
+        /// The party at fault.
+        #[serde(serialize_with = "fault_name")]
+        fault: Fault,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Called off by this node's user.
+    Cancelled,
+}
+
+/// What happened in a node. `task` is the CID of the root ask, `trade` that of the award; both sides use the same.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    // --- network ---
+    /// The node listens on an address.
+    Listening {
+        /// As a multiaddr.
+        address: String,
+    },
+    /// A peer is connected (its first connection).
+    PeerConnected {
+        /// Who.
+        peer: AgentId,
+        /// Its multiaddr.
+        address: String,
+        /// Whether we dialled.
+        dialled: bool,
+    },
+    /// A peer's last connection is gone.
+    PeerDisconnected {
+        /// Who.
+        peer: AgentId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A peer broke the rules and lost standing.
+    PeerPenalized {
+        /// Who.
+        peer: AgentId,
+        /// What it did.
+        reason: String,
+        /// Whether it is refused from now on.
+        banned: bool,
+    },
+
+    // --- catalogue ---
+    /// Another agent's advert was verified and kept.
+    AdvertSeen {
+        /// Who sells.
+        seller: AgentId,
+        /// What.
+        service: String,
+        /// Its list price.
+        price: Money,
+    },
+    /// Another agent withdrew a service.
+    AdvertWithdrawn {
+        /// Who sold it.
+        seller: AgentId,
+        /// What.
+        service: String,
+    },
+    /// Our own service is in the catalogue.
+    ServiceAdded {
+        /// Its name.
+        service: String,
+    },
+    /// Our own service is gone from it.
+    ServiceRemoved {
+        /// Its name.
+        service: String,
+    },
+
+    // --- trade ---
+    /// We look for sellers of a service.
+    Searching {
+        /// The task that it is for.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// What is looked for.
+        service: String,
+    },
+    /// A seller of the service was found.
+    SellerFound {
+        /// The task that it is for.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// Who.
+        seller: AgentId,
+    },
+    /// An ask went out (buyer) or came in (seller).
+    Asked {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// The service asked for.
+        service: String,
+    },
+    /// A binding offer came in (buyer) or went out (seller).
+    Offered {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// The net price.
+        price: Money,
+    },
+    /// The seller declined the ask.
+    Declined {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The award is signed and its money locked (buyer), or came in (seller).
+    Awarded {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// The award.
+        #[serde(serialize_with = "as_text")]
+        trade: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// The net price.
+        price: Money,
+    },
+    /// The seller took the award.
+    Accepted {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// The award.
+        #[serde(serialize_with = "as_text")]
+        trade: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+    },
+    /// The seller refused the award; the money goes back.
+    Refused {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// The award.
+        #[serde(serialize_with = "as_text")]
+        trade: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The work goes on.
+    Progress {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// The award.
+        #[serde(serialize_with = "as_text")]
+        trade: Cid,
+        /// Our side.
+        side: Side,
+        /// What the seller says, one line.
+        note: String,
+    },
+    /// The output and its receipt are there (buyer) or on their way (seller).
+    Delivered {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// The award.
+        #[serde(serialize_with = "as_text")]
+        trade: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// The receipt.
+        #[serde(serialize_with = "as_text")]
+        receipt: Cid,
+        /// Size of the output in bytes.
+        output_bytes: u64,
+    },
+    /// A task is over on our side.
+    Ended {
+        /// The root ask.
+        #[serde(serialize_with = "as_text")]
+        task: Cid,
+        /// The award, if it came to one.
+        #[serde(serialize_with = "as_optional_text")]
+        trade: Option<Cid>,
+        /// Our side.
+        side: Side,
+        /// How.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+
+    // --- money ---
+    /// Money is locked for a seller.
+    Locked {
+        /// The mint.
+        mint: String,
+        /// The sum of the proofs.
+        sum: Money,
+        /// Whether the purse had it ready (else a swap was made).
+        from_purse: bool,
+    },
+    /// A swap went through.
+    Swapped {
+        /// The mint.
+        mint: String,
+        /// What it was for: `refill`, `sweep`, `send`, `receive`, `lock`.
+        purpose: &'static str,
+        /// What came out.
+        sum: Money,
+        /// What the mint kept.
+        fee: u64,
+    },
+    /// Locked proofs that we earned are now ours at the mint.
+    Redeemed {
+        /// The mint.
+        mint: String,
+        /// The trades they paid for.
+        trades: u64,
+        /// What came out.
+        sum: Money,
+        /// What the mint kept.
+        fee: u64,
+    },
+    /// Money that we had locked came back.
+    Refunded {
+        /// The mint.
+        mint: String,
+        /// What came out.
+        sum: Money,
+        /// What the mint kept.
+        fee: u64,
+    },
+    /// A mint quote was paid and its coins issued to us.
+    Funded {
+        /// The mint.
+        mint: String,
+        /// What was issued.
+        sum: Money,
+    },
+    /// A mint is down, slow, or says something that can't be true.
+    MintTrouble {
+        /// The mint.
+        mint: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Money could not be moved or is lost; somebody must look.
+    MoneyTrouble {
+        /// The mint.
+        mint: String,
+        /// The party at fault.
+        #[serde(serialize_with = "fault_name")]
+        fault: Fault,
+        /// What is wrong.
+        reason: String,
+    },
+
+    // --- daemon ---
+    /// Listening, API up: the node takes work.
+    Ready {
+        /// Milliseconds from start.
+        took_ms: u64,
+    },
+    /// The node is stopping cleanly.
+    Stopping {
+        /// What asked for it.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The task that the event belongs to, if to one.
+    pub fn task(&self) -> Option<&Cid> {
+        match self {
+            Self::Searching { task, .. }
+            | Self::SellerFound { task, .. }
+            | Self::Asked { task, .. }
+            | Self::Offered { task, .. }
+            | Self::Declined { task, .. }
+            | Self::Awarded { task, .. }
+            | Self::Accepted { task, .. }
+            | Self::Refused { task, .. }
+            | Self::Progress { task, .. }
+            | Self::Delivered { task, .. }
+            | Self::Ended { task, .. } => Some(task),
+            _ => None,
+        }
+    }
+
+    /// How loud it is in the log: trouble warns, what an operator wants to follow informs, the rest is for debugging.
+    fn level(&self) -> Level {
+        match self {
+            Self::MoneyTrouble { .. } => Level::ERROR,
+            Self::MintTrouble { .. } | Self::PeerPenalized { .. } => Level::WARN,
+            Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
+            Self::Listening { .. }
+            | Self::ServiceAdded { .. }
+            | Self::ServiceRemoved { .. }
+            | Self::Ended { .. }
+            | Self::Redeemed { .. }
+            | Self::Refunded { .. }
+            | Self::Funded { .. }
+            | Self::Ready { .. }
+            | Self::Stopping { .. } => Level::INFO,
+            _ => Level::DEBUG,
+        }
+    }
+
+    /// One line of JSON in the log. The text is only made if the level is on.
+    pub(super) fn log(&self) {
+        macro_rules! at {
+            ($level:expr) => {
+                tracing::event!(target: "guilder::events", $level, "{}", Line(self))
+            };
+        }
+        match self.level() {
+            Level::ERROR => at!(Level::ERROR),
+            Level::WARN => at!(Level::WARN),
+            Level::INFO => at!(Level::INFO),
+            _ => at!(Level::DEBUG),
+        }
+    }
+}
+
+/// An event as `name key=value …`, for the log.
+struct Line<'a>(&'a Event);
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(self.0) else {
+            return f.write_str("an event that can't be written");
+        };
+        if let Some(serde_json::Value::String(name)) = fields.remove("event") {
+            f.write_str(&name)?;
+        }
+        for (key, value) in fields {
+            match value {
+                serde_json::Value::String(text) if !text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+                    write!(f, " {key}={text}")?;
+                }
+                serde_json::Value::Object(money) if money.contains_key("unit") => {
+                    let unit = money["unit"].as_str().unwrap_or_default();
+                    write!(f, " {key}={}{unit}", money["amount"])?;
+                }
+                other => write!(f, " {key}={other}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A CID in JSON is its text.
+fn as_text<S: Serializer>(cid: &Cid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(cid)
+}
+
+fn as_optional_text<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
+    match cid {
+        Some(cid) => serializer.collect_str(cid),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn fault_name<S: Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(fault.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_log_line_is_short_and_a_json_line_is_flat() {
+        let event = Event::Ended {
+            task: guilder_protocol::cbor::cid_of(b"ask"),
+            trade: None,
+            side: Side::Buyer,
+            outcome: Outcome::Failed { fault: Fault::Peer, reason: "no answer".into() },
+        };
+        let line = Line(&event).to_string();
+        assert!(line.starts_with("ended ") && line.contains("reason=\"no answer\""), "{line}");
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(json["event"], "ended");
+        assert_eq!(json["outcome"], "failed");
+        assert!(json["task"].as_str().unwrap().starts_with("bafyrei"));
+    }
+
+    #[test]
+    fn money_reads_as_an_amount_with_its_unit() {
+        let sum = Money { amount: 12, unit: "sat".into() };
+        let event = Event::Funded { mint: "http://127.0.0.1:1".into(), sum };
+        assert_eq!(Line(&event).to_string(), "funded mint=http://127.0.0.1:1 sum=12sat");
+    }
+}

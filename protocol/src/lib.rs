@@ -16,6 +16,7 @@ pub mod award;
 pub mod bytes;
 pub mod cbor;
 pub mod claim;
+pub mod content;
 pub mod envelope;
 pub mod fault;
 pub mod identity;

@@ -11,6 +11,7 @@ pub mod events;
 pub mod executor;
 pub mod keys;
 pub mod lab;
+pub mod limits;
 pub mod mint;
 pub mod network;
 pub mod runtime;

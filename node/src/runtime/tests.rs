@@ -1,0 +1,126 @@
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::*;
+
+/// Counts itself out when dropped.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn forever(_alive: Alive) {
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn tasks_die_with_their_handle_unless_detached_and_with_the_node_always() {
+    let runtime = Runtime::with(Inline);
+    let count = Arc::new(AtomicUsize::new(0));
+    let held = runtime.spawn("held", forever(Alive::new(&count)));
+    runtime.spawn("detached", forever(Alive::new(&count))).detach();
+    drop(runtime.spawn("dropped", forever(Alive::new(&count))));
+    while count.load(Ordering::SeqCst) > 2 {
+        tokio::task::yield_now().await;
+    }
+    runtime.shutdown().await;
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    assert!(held.is_finished());
+    runtime.spawn("late", forever(Alive::new(&count))).join().await;
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_task_may_shut_down_what_spawned_it() {
+    let runtime = Runtime::with(Inline);
+    let inner = runtime.clone();
+    runtime.spawn("parent", async move { inner.spawn("child", std::future::pending()).join().await }).detach();
+    tokio::task::yield_now().await;
+    runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_panic_is_told() {
+    let runtime = Runtime::with(Inline);
+    runtime.spawn("fine", async {}).join().await;
+    runtime.spawn("broken", async { panic!("out of luck") }).join().await;
+    runtime.spawn("broken too", async { panic!("again") }).join().await;
+    let told = runtime.panicked().await;
+    assert_eq!(told, Panicked { task: "broken", message: "out of luck".to_owned() });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_heavy_jobs_at_once_than_allowed() {
+    let runtime = Runtime::production(Limits { cpu_threads: 2, disk_threads: 1 });
+    let most = Arc::new(Mutex::new((0, 0)));
+    let jobs = (0..16).map(|_| {
+        let (runtime, most) = (runtime.clone(), most.clone());
+        async move {
+            runtime
+                .offload(Job::Dleq(1), move || {
+                    {
+                        let mut most = most.lock().unwrap();
+                        most.0 += 1;
+                        most.1 = most.1.max(most.0);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                    most.lock().unwrap().0 -= 1;
+                })
+                .await
+        }
+    });
+    futures::future::join_all(jobs).await;
+    assert_eq!(*most.lock().unwrap(), (0, 2));
+}
+
+#[tokio::test]
+async fn a_disk_job_does_not_wait_for_a_flood_of_heavy_ones() {
+    let runtime = Runtime::production(Limits { cpu_threads: 1, disk_threads: 1 });
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (busy, waits) = (runtime.clone(), runtime.clone());
+    let flood = runtime.spawn("flood", async move { busy.offload(Job::Schema, move || held.recv().unwrap()).await });
+    tokio::task::yield_now().await;
+    assert_eq!(waits.offload(Job::Disk, || 7).await, 7);
+    release.send(()).unwrap();
+    flood.join().await;
+}
+
+#[tokio::test]
+async fn a_panic_in_heavy_work_goes_on_in_its_caller() {
+    for runtime in [Runtime::production(Limits::default()), Runtime::with(Inline)] {
+        let inner = runtime.clone();
+        let caller = async move { inner.offload(Job::Disk, || panic!("bad sector")).await };
+        runtime.spawn("caller", caller).join().await;
+        assert_eq!(runtime.panicked().await.message, "bad sector");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_anchored_clock_follows_the_paused_one() {
+    let runtime = Runtime::anchored(Timestamp::from_secs(1_000));
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!(runtime.now(), Timestamp::from_secs(1_090));
+}
+
+#[test]
+fn random_bytes_differ() {
+    let runtime = Runtime::with(Inline);
+    assert_ne!(runtime.random::<32>(), runtime.random::<32>());
+}

@@ -76,7 +76,8 @@ impl<T: Statement> Signed<T> {
         if bytes.len() > MAX_ENVELOPE {
             return Err(EnvelopeError::TooLarge(bytes.len()));
         }
-        Ok(Self::from_verified(payload, &bytes))
+        let cid = cbor::cid_of(&bytes);
+        Ok(Self::from_verified(payload, &bytes, cid))
     }
 
     /// Reads and verifies a signed statement.
@@ -85,6 +86,35 @@ impl<T: Statement> Signed<T> {
     /// If the bytes are over [`MAX_ENVELOPE`], aren't a canonical envelope of a `T`, break the payload's own rules, or
     /// if the signature isn't the issuer's.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        Unverified::read(bytes)?.verify()
+    }
+
+    /// What is said.
+    pub fn payload(&self) -> &T {
+        &self.0.payload
+    }
+
+    /// Who said it.
+    pub fn issuer(&self) -> AgentId {
+        self.0.payload.issuer()
+    }
+
+    fn from_verified(payload: T, bytes: &[u8], cid: Cid) -> Self {
+        Self(Arc::new(Inner { payload, bytes: bytes.into(), cid }))
+    }
+}
+
+/// A statement that decodes, before its signature is looked at. Only for code that must tell the two apart.
+pub(crate) struct Unverified<'a, T> {
+    payload: T,
+    signature: &'a [u8],
+    signed_bytes: &'a [u8],
+    bytes: &'a [u8],
+    cid: Cid,
+}
+
+impl<'a, T: Statement> Unverified<'a, T> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
         if bytes.len() > MAX_ENVELOPE {
             return Err(EnvelopeError::TooLarge(bytes.len()));
         }
@@ -93,19 +123,22 @@ impl<T: Statement> Signed<T> {
         if header[..] != VARSIG_ED25519_DAG_CBOR {
             return Err(EnvelopeError::Algorithm);
         }
-        let signature = signature.try_into().map_err(|_| EnvelopeError::Signature)?;
-        payload.issuer().verify(signed_bytes, signature).map_err(|_| EnvelopeError::Signature)?;
-        payload.check().map_err(EnvelopeError::Rule)?;
-        Ok(Self::from_verified(payload, bytes))
+        Ok(Self { payload, signature, signed_bytes, bytes, cid: cbor::cid_of(bytes) })
     }
 
-    /// Who said it.
-    pub fn issuer(&self) -> AgentId {
-        self.0.payload.issuer()
+    pub(crate) fn payload(&self) -> &T {
+        &self.payload
     }
 
-    fn from_verified(payload: T, bytes: &[u8]) -> Self {
-        Self(Arc::new(Inner { payload, bytes: bytes.into(), cid: cbor::cid_of(bytes) }))
+    pub(crate) fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    pub(crate) fn verify(self) -> Result<Signed<T>, EnvelopeError> {
+        let signature = self.signature.try_into().map_err(|_| EnvelopeError::Signature)?;
+        self.payload.issuer().verify(self.signed_bytes, signature).map_err(|_| EnvelopeError::Signature)?;
+        self.payload.check().map_err(EnvelopeError::Rule)?;
+        Ok(Signed::from_verified(self.payload, self.bytes, self.cid))
     }
 }
 

@@ -45,7 +45,7 @@ pub const MAX_SUB_RECEIPTS: usize = 64;
 /// Delegations in one chain, from the principal to the buyer.
 pub const MAX_CHAIN: usize = 8;
 
-/// All delegations of one chain together, in bytes.
+/// All delegations of one chain together, in bytes; also the most that a single one may have.
 pub const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
 /// Input or output that travels inside a trade frame, in bytes; what is larger goes as content.
@@ -59,3 +59,27 @@ pub const MAX_FRAME: usize = 256 * 1024;
 
 /// One secret of a lock, in bytes. A prepaid one is about 310.
 pub const MAX_LOCK_SECRET: usize = 512;
+
+/// Delegations handed over with one invocation, used or not: a sender may not know which the receiver has.
+pub const MAX_PROOFS_GIVEN: usize = 32;
+
+/// A command, in bytes.
+pub const MAX_COMMAND: usize = 256;
+
+/// A selector of a policy, in bytes.
+pub const MAX_SELECTOR: usize = 512;
+
+/// Steps of one selector.
+pub const MAX_SELECTOR_STEPS: usize = 32;
+
+/// Statements of one policy, nested ones included. The policy of a sub-grant has eight.
+pub const MAX_POLICY_STATEMENTS: usize = 256;
+
+/// How deep the statements of a policy nest; evaluation recurses.
+pub const MAX_POLICY_DEPTH: usize = 16;
+
+/// What evaluating all policies of one chain may cost: a few milliseconds at worst. An award's chain needs about 500.
+pub const POLICY_FUEL: usize = 50_000;
+
+/// A case for `guilder ucan verify`, in bytes: a full chain as base64 in JSON, and as much again.
+pub const MAX_CASE: usize = 256 * 1024;

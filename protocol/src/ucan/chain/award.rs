@@ -1,0 +1,82 @@
+//! What Guilder asks of a chain beyond UCAN where money is at stake.
+
+use super::{Chain, ChainError, Signed};
+use crate::{
+    identity::AgentId,
+    ucan::{Delegation, Statement},
+};
+use ipld_core::ipld::Ipld;
+
+/// The command that spends: the buyer's go-ahead for a task, with locked money.
+pub const AWARD: &str = "/task/award";
+
+/// Checks what `receiver` must find in the chain of an award that it is to work for.
+///
+/// # Errors
+/// If the chain isn't an award's, isn't addressed to `receiver` by name, acts in `receiver`'s own name by delegation,
+/// states another depth than it has, or breaks [`check_money`].
+pub fn check_award(chain: &Chain, receiver: AgentId) -> Result<(), ChainError> {
+    let invocation = chain.invocation();
+    if invocation.cmd.as_str() != AWARD {
+        return Err(ChainError::NotAward(invocation.cmd.clone()));
+    }
+    if invocation.aud != Some(receiver) {
+        return Err(ChainError::Receiver(receiver));
+    }
+    let depth = chain.links().len();
+    if depth > 0 && invocation.sub == receiver {
+        return Err(ChainError::ReceiverIsSubject);
+    }
+    if invocation.args.get("depth") != Some(&Ipld::Integer(depth as i128)) {
+        return Err(ChainError::Depth(depth));
+    }
+    check_money(chain.links().iter().map(Signed::payload))
+}
+
+/// Checks that delegations, root first, are fit to authorise spending: each one ends, and where one bounds `.price` or
+/// `.spent`, it or one above it fixes `.unit` and `.mint` with `==`. A bound of 100 without a unit would let the delegate
+/// choose what it is 100 of; a unit fixed further down is the delegate's own choice.
+///
+/// # Errors
+/// Which delegation isn't.
+pub fn check_money<'a>(links: impl IntoIterator<Item = &'a Delegation>) -> Result<(), ChainError> {
+    let mut fixed = [("unit", false), ("mint", false)];
+    for (link, delegation) in links.into_iter().enumerate() {
+        if delegation.exp.is_none() {
+            return Err(ChainError::Endless { link });
+        }
+        let statements = delegation.pol.statements();
+        for (field, is_fixed) in &mut fixed {
+            *is_fixed |= statements.iter().any(|statement| fixes(statement, field));
+        }
+        if statements.iter().any(bounds_money) {
+            if let Some((field, _)) = fixed.iter().find(|(_, is_fixed)| !is_fixed) {
+                return Err(ChainError::Unfixed { link, field });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a statement that holds leaves one text only for the argument `field`.
+fn fixes(statement: &Statement, field: &str) -> bool {
+    match statement {
+        Statement::Equal(selector, Ipld::String(_)) => selector.is_field(field),
+        Statement::And(inner) => inner.iter().any(|statement| fixes(statement, field)),
+        _ => false,
+    }
+}
+
+/// Whether a statement may depend on the price, anywhere in it. One that reads all arguments at once may.
+fn bounds_money(statement: &Statement) -> bool {
+    match statement {
+        Statement::Equal(selector, _)
+        | Statement::NotEqual(selector, _)
+        | Statement::Compare(_, selector, _)
+        | Statement::Like(selector, _)
+        | Statement::All(selector, _)
+        | Statement::Any(selector, _) => matches!(selector.root_field(), None | Some("price" | "spent")),
+        Statement::Not(inner) => bounds_money(inner),
+        Statement::And(inner) | Statement::Or(inner) => inner.iter().any(bounds_money),
+    }
+}

@@ -29,6 +29,12 @@ mod tests;
 
 use std::fmt;
 
+use cashu::{
+    Amount,
+    dhke::hash_to_curve,
+    nuts::{Proof, ProofDleq, PublicKey, SecretKey},
+    secret::Secret,
+};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use self::{
@@ -127,4 +133,41 @@ fn bounded_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
         return Err(de::Error::invalid_length(secret.len(), &"a secret of a prepaid lock"));
     }
     Ok(secret)
+}
+
+impl LockedProof {
+    /// From a proof that carries its DLEQ with the blinding factor; `None` if it doesn't.
+    pub fn from_cashu(proof: &Proof) -> Option<Self> {
+        let dleq = proof.dleq.as_ref()?;
+        Some(Self {
+            amount: proof.amount.to_u64(),
+            c: ByteArray(proof.c.to_bytes()),
+            dleq: Dleq {
+                e: ByteArray(dleq.e.to_secret_bytes()),
+                r: ByteArray(dleq.r.to_secret_bytes()),
+                s: ByteArray(dleq.s.to_secret_bytes()),
+            },
+            id: proof.keyset_id.into(),
+            secret: proof.secret.to_string(),
+        })
+    }
+
+    /// The proof in the form that the Cashu crates take; `None` if a point or scalar in it is malformed.
+    pub fn to_cashu(&self) -> Option<Proof> {
+        let scalar = |bytes: &ByteArray<32>| SecretKey::from_slice(&bytes.0).ok();
+        Some(Proof {
+            amount: Amount::from(self.amount),
+            keyset_id: self.id.to_cashu(),
+            secret: Secret::new(self.secret.clone()),
+            c: PublicKey::from_slice(&self.c.0).ok()?,
+            witness: None,
+            dleq: Some(ProofDleq::new(scalar(&self.dleq.e)?, scalar(&self.dleq.s)?, scalar(&self.dleq.r)?)),
+            p2pk_e: None,
+        })
+    }
+
+    /// `hash_to_curve(secret)` (NUT-00): what the mint knows the proof by. `None` for no secret that ever occurs.
+    pub fn y(&self) -> Option<ByteArray<33>> {
+        hash_to_curve(self.secret.as_bytes()).ok().map(|y| ByteArray(y.to_bytes()))
+    }
 }

@@ -2,12 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cashu::{
-    Amount,
-    dhke::hash_to_curve,
-    nuts::{Proof, ProofDleq, PublicKey, SecretKey},
-    secret::Secret,
-};
+use cashu::nuts::{Proof, PublicKey};
 use sha2::{Digest as _, Sha256};
 
 use super::{Keyset, KeysetView, LockError, LockedProof, PrepaidLock, PrepaidTerms};
@@ -184,7 +179,7 @@ fn check_worth<'a>(
 fn distinct_ys(proofs: &[LockedProof]) -> Result<Vec<ByteArray<33>>, LockError> {
     let mut seen = BTreeSet::new();
     let ys = proofs.iter().enumerate().map(|(index, proof)| {
-        let y = ByteArray(hash_to_curve(proof.secret.as_bytes()).map_err(|_| LockError::Secret { index })?.to_bytes());
+        let y = proof.y().ok_or(LockError::Secret { index })?;
         if seen.insert(y) { Ok(y) } else { Err(LockError::Duplicate { index }) }
     });
     ys.collect()
@@ -198,29 +193,11 @@ fn check_signature(
 ) -> Result<CheckedProof, LockError> {
     let amount = proof.amount;
     let signer = keyset.key(amount).ok_or(LockError::Amount { index, amount })?;
-    let malformed = LockError::Malformed { index };
-    let dleq = ProofDleq::new(
-        scalar(&proof.dleq.e).ok_or(malformed)?,
-        scalar(&proof.dleq.s).ok_or(malformed)?,
-        scalar(&proof.dleq.r).ok_or(malformed)?,
-    );
-    let proof = Proof {
-        amount: Amount::from(amount),
-        keyset_id: proof.id.to_cashu(),
-        secret: Secret::new(proof.secret.clone()),
-        c: point(&proof.c).ok_or(malformed)?,
-        witness: None,
-        dleq: Some(dleq),
-        p2pk_e: None,
-    };
+    let proof = proof.to_cashu().ok_or(LockError::Malformed { index })?;
     proof.verify_dleq(signer).map_err(|_| LockError::Dleq { index, amount })?;
     Ok(CheckedProof { proof, y })
 }
 
 fn point(bytes: &ByteArray<33>) -> Option<PublicKey> {
     PublicKey::from_slice(&bytes.0).ok()
-}
-
-fn scalar(bytes: &ByteArray<32>) -> Option<SecretKey> {
-    SecretKey::from_slice(&bytes.0).ok()
 }

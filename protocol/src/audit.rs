@@ -1,1 +1,276 @@
-//! audit
+//! The audit bundle: all that was signed about a task, in one file that anyone can check.
+//!
+//! A bundle is a CAR v1 file (ipld.io/specs/transport/car/carv1) whose blocks are the signed envelopes as they were
+//! exchanged, and whose links are the content IDs that they already contain:
+//!
+//! ```text
+//! receipt ──> award ──> ask, offer, delegations          roots: the receipts, and the awards that have none
+//!    └──────> receipts of work passed on
+//! ```
+//!
+//! [`verify`] needs nothing but the bytes: no network, no clock, no keys. It checks every hash and signature, that award,
+//! offer and ask fit each other, that every chain authorised its award when it was made, and that each receipt is the
+//! seller's, about this award and this money; and it says who answers for what. A bundle holds no proofs of
+//! ecash, no Ys in clear and no output: it can be shown around.
+//!
+//! What it can't show: that an award without a receipt was taken, and whether the locked money was paid in the end. The
+//! mint knows that, and the report says so.
+
+mod car;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cid::Cid;
+
+pub use self::{
+    car::CarError,
+    report::{Answer, Hire, Report},
+};
+use crate::{
+    award::{Award, AwardError},
+    envelope::{EnvelopeError, Signed},
+    fault::{AtFault, Fault},
+    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS},
+    market::{Ask, Offer, choice},
+    receipt::Receipt,
+    ucan::{
+        Delegation,
+        chain::{self, At, ChainError, NoRevocations},
+    },
+};
+
+/// What a bundle is made of: the signed bytes of one task, in any order.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The asks; one, unless work was passed on.
+    pub asks: Vec<Signed<Ask>>,
+    /// The offers that were awarded.
+    pub offers: Vec<Signed<Offer>>,
+    /// The awards.
+    pub awards: Vec<Award>,
+    /// The delegations behind them.
+    pub delegations: Vec<Signed<Delegation>>,
+    /// The receipts that came back.
+    pub receipts: Vec<Signed<Receipt>>,
+}
+
+/// Writes the bundle of `evidence`. The same evidence gives the same bytes.
+pub fn bundle(evidence: &Evidence) -> Vec<u8> {
+    let mut blocks: BTreeMap<Cid, &[u8]> = BTreeMap::new();
+    blocks.extend(evidence.asks.iter().map(|ask| (ask.cid(), ask.bytes())));
+    blocks.extend(evidence.offers.iter().map(|offer| (offer.cid(), offer.bytes())));
+    blocks.extend(evidence.awards.iter().map(|award| (award.cid(), award.invocation().bytes())));
+    blocks.extend(evidence.delegations.iter().map(|delegation| (delegation.cid(), delegation.bytes())));
+    blocks.extend(evidence.receipts.iter().map(|receipt| (receipt.cid(), receipt.bytes())));
+    car::write(&roots(&evidence.awards, &evidence.receipts), &blocks)
+}
+
+/// Receipts that no other names, then awards that no receipt names.
+fn roots(awards: &[Award], receipts: &[Signed<Receipt>]) -> Vec<Cid> {
+    let named: BTreeSet<Cid> = receipts.iter().flat_map(|r| r.body.sub.iter().copied()).collect();
+    let answered: BTreeSet<Cid> = receipts.iter().map(|receipt| receipt.body.award).collect();
+    let receipts = receipts.iter().map(Signed::cid).filter(|cid| !named.contains(cid));
+    let awards = awards.iter().map(Award::cid).filter(|cid| !answered.contains(cid));
+    let ordered: BTreeSet<Cid> = receipts.chain(awards).collect();
+    ordered.into_iter().collect()
+}
+
+/// Checks a bundle.
+///
+/// # Errors
+/// The first thing in it that doesn't hold, and whose statement that is.
+pub fn verify(bytes: &[u8]) -> Result<Report, AuditError> {
+    if bytes.len() > MAX_BUNDLE {
+        return Err(AuditError::TooLarge(bytes.len()));
+    }
+    let (declared, blocks) = car::read(bytes, MAX_BUNDLE_BLOCKS)?;
+    let evidence = sort(&blocks)?;
+    if evidence.awards.is_empty() {
+        return Err(AuditError::NoAward);
+    }
+    if declared != roots(&evidence.awards, &evidence.receipts) {
+        return Err(AuditError::Roots);
+    }
+    let mut used = BTreeSet::new();
+    let mut hires = Vec::new();
+    for award in &evidence.awards {
+        hires.push(check_hire(award, &evidence, &mut used)?);
+    }
+    let task = evidence.awards[0].args().task;
+    if evidence.awards.iter().any(|award| award.args().task != task) {
+        return Err(AuditError::OtherTask);
+    }
+    if let Some(stray) = blocks.keys().find(|cid| !used.contains(*cid)) {
+        return Err(AuditError::Stray(*stray));
+    }
+    hires.sort_by_key(|hire| (hire.awarded, hire.award));
+    Ok(Report { task, hires })
+}
+
+/// Reads each block as the one kind of statement that it is.
+fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Evidence, AuditError> {
+    let mut evidence = Evidence::default();
+    for (cid, bytes) in blocks {
+        match kind_of(bytes) {
+            Some(Kind::Ask) => evidence.asks.push(decode(*cid, bytes)?),
+            Some(Kind::Offer) => evidence.offers.push(decode(*cid, bytes)?),
+            Some(Kind::Receipt) => evidence.receipts.push(decode(*cid, bytes)?),
+            Some(Kind::Delegation) => evidence.delegations.push(decode(*cid, bytes)?),
+            Some(Kind::Award) => {
+                evidence.awards.push(Award::decode(bytes).map_err(|error| AuditError::Award(*cid, error))?);
+            }
+            None => return Err(AuditError::Stray(*cid)),
+        }
+    }
+    Ok(evidence)
+}
+
+enum Kind {
+    Ask,
+    Offer,
+    Award,
+    Delegation,
+    Receipt,
+}
+
+/// Finds the tag in an envelope without believing anything else of it: the statement is verified under that tag next.
+fn kind_of(bytes: &[u8]) -> Option<Kind> {
+    use crate::{claim::Body, envelope::Statement, market, receipt, ucan};
+    let tags = [
+        (market::AskBody::TAG, Kind::Ask),
+        (market::OfferBody::TAG, Kind::Offer),
+        (receipt::ReceiptBody::TAG, Kind::Receipt),
+        (ucan::Delegation::TAG, Kind::Delegation),
+        (ucan::Invocation::TAG, Kind::Award),
+    ];
+    // The tag is the second key of the signed map: after the signature (67 bytes), the map's head, "h" and its value.
+    let tag = bytes.get(67 + 1 + 2 + 9..)?;
+    tags.into_iter().find(|(name, _)| tag.get(1..=name.len()) == Some(name.as_bytes())).map(|(_, kind)| kind)
+}
+
+fn decode<T: crate::envelope::Statement>(cid: Cid, bytes: &[u8]) -> Result<Signed<T>, AuditError> {
+    Signed::decode(bytes).map_err(|error| AuditError::Envelope(cid, error))
+}
+
+fn find<T>(items: &[Signed<T>], cid: Cid) -> Option<&Signed<T>> {
+    items.iter().find(|item| item.cid() == cid)
+}
+
+fn check_hire(award: &Award, evidence: &Evidence, used: &mut BTreeSet<Cid>) -> Result<Hire, AuditError> {
+    let (cid, args) = (award.cid(), award.args());
+    let offer = find(&evidence.offers, args.offer).ok_or(AuditError::Missing { award: cid, what: "offer" })?;
+    let ask = find(&evidence.asks, args.ask).ok_or(AuditError::Missing { award: cid, what: "ask" })?;
+    let awarded = award.invocation().iat.ok_or(AuditError::Undated(cid))?;
+    award.matches(offer).map_err(|error| AuditError::Award(cid, error))?;
+    choice::acceptable(ask, offer, awarded).map_err(|_| AuditError::Offer(offer.cid()))?;
+    let chain = award
+        .invocation()
+        .prf
+        .iter()
+        .map(|link| find(&evidence.delegations, *link).cloned())
+        .collect::<Option<Vec<_>>>()
+        .ok_or(AuditError::Missing { award: cid, what: "delegation" })?;
+    let verified = chain::verify(award.invocation(), &chain, At::tolerant(awarded), &NoRevocations);
+    verified
+        .and_then(|chain| chain::check_award(&chain, args.seller))
+        .map_err(|error| AuditError::Chain(cid, error))?;
+    used.extend([cid, offer.cid(), ask.cid()]);
+    used.extend(award.invocation().prf.iter().copied());
+    let receipt = receipt_of(award, evidence, used)?;
+    Ok(Hire::new(award, awarded, receipt))
+}
+
+fn receipt_of<'a>(
+    award: &Award,
+    evidence: &'a Evidence,
+    used: &mut BTreeSet<Cid>,
+) -> Result<Option<&'a Signed<Receipt>>, AuditError> {
+    let (cid, args) = (award.cid(), award.args());
+    let mut receipts = evidence.receipts.iter().filter(|receipt| receipt.body.award == cid);
+    let Some(receipt) = receipts.next() else { return Ok(None) };
+    if receipts.next().is_some() {
+        return Err(AuditError::TwoReceipts(cid));
+    }
+    let (body, locked) = (&receipt.body, &receipt.body.locked);
+    let about_it = receipt.issuer() == args.seller && body.offer == args.offer;
+    let same_money = locked.mint == args.mint && locked.unit == args.unit && locked.ys == args.ys;
+    if !about_it || !same_money || locked.amount < args.price {
+        return Err(AuditError::Receipt(receipt.cid()));
+    }
+    for sub in &body.sub {
+        let known = find(&evidence.receipts, *sub)
+            .ok_or(AuditError::Missing { award: cid, what: "receipt of passed-on work" })?;
+        let under = evidence.awards.iter().find(|other| other.cid() == known.body.award);
+        if under.is_none_or(|other| other.buyer() != args.seller) {
+            return Err(AuditError::Receipt(receipt.cid()));
+        }
+    }
+    used.insert(receipt.cid());
+    Ok(Some(receipt))
+}
+
+/// What doesn't hold in a bundle.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AuditError {
+    /// Larger than [`MAX_BUNDLE`]; the field is the size in bytes.
+    #[error("a bundle of {0} bytes is over the limit of {MAX_BUNDLE}")]
+    TooLarge(usize),
+    /// Not a sound CAR v1 file.
+    #[error(transparent)]
+    Car(#[from] CarError),
+    /// A statement in it isn't its issuer's.
+    #[error("the statement {0} does not hold: {1}")]
+    Envelope(Cid, EnvelopeError),
+    /// An award in it doesn't hold or departs from its offer.
+    #[error("the award {0} does not hold: {1}")]
+    Award(Cid, AwardError),
+    /// An award's chain didn't authorise it.
+    #[error("the delegations behind the award {0} do not authorise it: {1}")]
+    Chain(Cid, ChainError),
+    /// An award that doesn't say when it was made.
+    #[error("the award {0} does not say when it was made, so its chain can't be checked")]
+    Undated(Cid),
+    /// An offer that doesn't answer its ask.
+    #[error("the offer {0} does not answer its ask, or did not hold when it was awarded")]
+    Offer(Cid),
+    /// A receipt that isn't about its award.
+    #[error("the receipt {0} is not its seller's about this award and this money")]
+    Receipt(Cid),
+    /// Two receipts contradict each other; the seller signed both.
+    #[error("the seller signed two receipts for the award {0}")]
+    TwoReceipts(Cid),
+    /// Something that an award refers to isn't there.
+    #[error("the award {award} refers to an {what} that is not in the bundle")]
+    Missing {
+        /// The award.
+        award: Cid,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Nothing was awarded.
+    #[error("the bundle holds no award")]
+    NoAward,
+    /// Awards of more than one task.
+    #[error("the bundle mixes awards of different tasks")]
+    OtherTask,
+    /// The roots aren't those of its statements.
+    #[error("the file's roots are not the receipts and unanswered awards that it holds")]
+    Roots,
+    /// Something that has no business in the bundle.
+    #[error("the block {0} belongs to nothing in the bundle")]
+    Stray(Cid),
+}
+
+impl AtFault for AuditError {
+    fn fault(&self) -> Fault {
+        Fault::Peer
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some("the file was changed or made wrongly; ask whoever gave it to you to export it again")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,232 @@
-//! award
+//! The award: the buyer's signed go-ahead, a UCAN invocation of `/task/award`.
+//!
+//! `iss` is the buyer, `aud` the seller, `sub` the principal on whose authority the work is done: the buyer itself when
+//! it acts for itself, and then `prf` is empty. The arguments fix the deal, so that a third party can hold the award
+//! against the offer, the receipt and the delegations.
+
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bytes::{Digest, Nonce},
+    envelope::{EnvelopeError, Signed},
+    fault::{AtFault, Fault},
+    identity::{AgentId, AgentKey},
+    limits::MAX_CHAIN,
+    market::{MintUrl, Mode, Offer, ServiceName, Unit},
+    time::Timestamp,
+    ucan::{Args, Command, Invocation},
+};
+
+/// The command that awards a task.
+pub const COMMAND: &str = "/task/award";
+
+/// The arguments of an award.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwardArgs {
+    /// The root ask, copied unchanged into every award beneath it: names the whole task.
+    pub task: Cid,
+    /// What is to be done.
+    pub service: ServiceName,
+    /// The ask that the offer answers.
+    pub ask: Cid,
+    /// The offer that is awarded.
+    pub offer: Cid,
+    /// The hash of the input, see [`crate::content`].
+    pub input: Digest,
+    /// How it is paid.
+    pub mode: Mode,
+    /// The mint of the locked money.
+    pub mint: MintUrl,
+    /// Net price.
+    pub price: u64,
+    /// The unit of `price` and `spent`.
+    pub unit: Unit,
+    /// All that was awarded under the leaf delegation, this award included; equal to `price` without a chain.
+    pub spent: u64,
+    /// The locktime of every proof in the lock.
+    pub locktime: Timestamp,
+    /// SHA-256 over the sorted compressed Ys of the locked proofs.
+    pub ys: Digest,
+    /// The seller; the same as the invocation's audience.
+    pub seller: AgentId,
+    /// When the delivery must have arrived.
+    pub deadline: Timestamp,
+    /// The number of delegations in `prf`.
+    pub depth: u64,
+}
+
+/// A signed award whose arguments have been read and are consistent in themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Award {
+    signed: Signed<Invocation>,
+    args: AwardArgs,
+}
+
+impl Award {
+    /// Signs an award: `key` is the buyer's, `principal` the root of `prf`, or the buyer itself.
+    ///
+    /// # Errors
+    /// If the arguments contradict themselves or the invocation is too large.
+    pub fn sign(
+        args: &AwardArgs,
+        principal: AgentId,
+        prf: Vec<Cid>,
+        now: Timestamp,
+        nonce: Nonce,
+        key: &AgentKey,
+    ) -> Result<Self, AwardError> {
+        let invocation = Invocation {
+            iss: key.id(),
+            aud: Some(args.seller),
+            sub: principal,
+            cmd: COMMAND.parse::<Command>().map_err(|_| AwardError::Command)?,
+            args: Args::from_value(args).map_err(|_| AwardError::Arguments)?,
+            prf,
+            meta: None,
+            nonce: serde_bytes::ByteBuf::from(nonce.as_bytes()),
+            exp: Some(args.locktime),
+            iat: Some(now),
+            cause: None,
+        };
+        Self::from_signed(Signed::sign(invocation, key)?)
+    }
+
+    /// Reads and verifies an award's envelope, and what its arguments say about each other. Whether it fits the offer,
+    /// and whether the chain behind it holds, is checked by [`crate::trade`].
+    ///
+    /// # Errors
+    /// If it isn't a verified invocation of `/task/award` with consistent arguments.
+    pub fn decode(bytes: &[u8]) -> Result<Self, AwardError> {
+        Self::from_signed(Signed::decode(bytes)?)
+    }
+
+    fn from_signed(signed: Signed<Invocation>) -> Result<Self, AwardError> {
+        if signed.cmd.as_str() != COMMAND {
+            return Err(AwardError::Command);
+        }
+        let args: AwardArgs = signed.args.to_value().map_err(|_| AwardError::Arguments)?;
+        if signed.aud != Some(args.seller) || args.seller == signed.iss {
+            return Err(AwardError::Audience);
+        }
+        let depth = signed.prf.len();
+        if depth > MAX_CHAIN || args.depth != depth as u64 {
+            return Err(AwardError::Depth);
+        }
+        let for_itself = signed.sub == signed.iss;
+        if for_itself != (depth == 0) || (depth > 0 && signed.sub == args.seller) {
+            return Err(AwardError::Principal);
+        }
+        if args.price == 0 || args.spent < args.price || (for_itself && args.spent != args.price) {
+            return Err(AwardError::Spent);
+        }
+        if args.locktime <= args.deadline {
+            return Err(AwardError::Locktime);
+        }
+        Ok(Self { signed, args })
+    }
+
+    /// The arguments.
+    pub fn args(&self) -> &AwardArgs {
+        &self.args
+    }
+
+    /// The invocation.
+    pub fn invocation(&self) -> &Signed<Invocation> {
+        &self.signed
+    }
+
+    /// The award's content ID: the name of the trade.
+    pub fn cid(&self) -> Cid {
+        self.signed.cid()
+    }
+
+    /// Who awards.
+    pub fn buyer(&self) -> AgentId {
+        self.signed.iss
+    }
+
+    /// On whose authority.
+    pub fn principal(&self) -> AgentId {
+        self.signed.sub
+    }
+
+    /// Whether the award takes exactly what `offer` offers.
+    ///
+    /// # Errors
+    /// [`AwardError::Offer`] if it departs from it in anything.
+    pub fn matches(&self, offer: &Signed<Offer>) -> Result<(), AwardError> {
+        let (args, terms) = (&self.args, &offer.body);
+        let crate::market::Terms::Prepaid { locktime, .. } = &terms.terms;
+        let same = args.offer == offer.cid()
+            && args.seller == offer.issuer()
+            && self.buyer() == terms.aud
+            && args.ask == terms.ask
+            && (args.depth > 0 || args.task == terms.ask)
+            && args.service == terms.service
+            && args.price == terms.price
+            && args.unit == terms.unit
+            && terms.mints.contains(&args.mint)
+            && args.mode == terms.terms.mode()
+            && args.deadline == terms.deadline
+            && args.locktime >= *locktime;
+        if same { Ok(()) } else { Err(AwardError::Offer) }
+    }
+}
+
+/// Stored as its envelope, verified again on the way in.
+impl Serialize for Award {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.signed.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Award {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_signed(Signed::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is wrong with an award.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AwardError {
+    /// The envelope doesn't hold.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// Another command.
+    #[error("an award invokes {COMMAND}")]
+    Command,
+    /// Arguments missing, unknown or of the wrong type.
+    #[error("the award's arguments are not those of {COMMAND}")]
+    Arguments,
+    /// Not addressed to its seller, or to the buyer itself.
+    #[error("an award names its seller as audience and as argument, and the seller is not the buyer")]
+    Audience,
+    /// Depth and proofs disagree.
+    #[error("the award's depth is not its number of delegations, or is over {MAX_CHAIN}")]
+    Depth,
+    /// Subject and proofs disagree.
+    #[error(
+        "an award without delegations is on the buyer's own authority, one with them on another's, never the seller's"
+    )]
+    Principal,
+    /// Price and running total disagree.
+    #[error("the award's running total is less than its price, or differs from it without a chain")]
+    Spent,
+    /// Locktime not after the deadline.
+    #[error("the award's locktime is not after its deadline")]
+    Locktime,
+    /// Departs from the offer.
+    #[error("the award departs from the offer")]
+    Offer,
+}
+
+impl AtFault for AwardError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Envelope(error) => error.fault(),
+            _ => Fault::Peer,
+        }
+    }
+}

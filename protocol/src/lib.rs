@@ -24,6 +24,8 @@ pub mod limits;
 pub mod locks;
 pub mod market;
 pub mod receipt;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod trade;
 pub mod ucan;

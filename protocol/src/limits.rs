@@ -83,3 +83,9 @@ pub const POLICY_FUEL: usize = 50_000;
 
 /// A case for `guilder ucan verify`, in bytes: a full chain as base64 in JSON, and as much again.
 pub const MAX_CASE: usize = 256 * 1024;
+
+/// One audit bundle, in bytes: some hundred statements.
+pub const MAX_BUNDLE: usize = 8 * 1024 * 1024;
+
+/// Statements in one audit bundle.
+pub const MAX_BUNDLE_BLOCKS: usize = 1024;

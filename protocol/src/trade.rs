@@ -1,1 +1,142 @@
-//! trade
+//! The trade machines: one for the buyer, one for the seller. Pure; whoever drives them does what they say.
+//!
+//! ```text
+//!           buyer                                                   seller
+//!        ┌─ Awarded ──(Refused)──────────┐            (Awarded, taken in by `intake`)
+//!        │     │ Accepted                │                        │
+//!        │  Working ───────────────────┐ │                    Accepted ──(error, cancel, too late)──┐
+//!        │     │ Delivered (content)   │ │                        │ finished                       │
+//!        │  Fetching ──(mismatch)────┐ │ │                     Ended: receipt and output          Ended: error
+//!  late  │     │ fetched             │ │ │                        │ redeemed                       receipt
+//!  or ───┴─> Ended: delivered, failed, overdue, refused          Ended, paid
+//! ```
+//!
+//! **Call order.** A machine is created with its first step; every later event goes through `handle(input, now)`, which
+//! consumes the state and returns a [`Step`]: the next state and the effects, in order. The driver commits state and
+//! effects in one transaction if the step is [`Step::durable`], and only then performs the effects. After a restart
+//! it feeds [`buyer::Input::Resume`] or [`seller::Input::Resume`], which yields the effects that are still due. Every input may
+//! be repeated; one that no longer applies changes nothing.
+//!
+//! **Money.** A buyer's machine says what becomes of its lock ([`buyer::Money`]), a seller's whether it redeems. Under
+//! *prepaid* the seller holds the money from the award on: it redeems what it delivers (and what is cancelled under its
+//! hands), and lets what it fails fall back to the buyer at the locktime.
+
+pub mod buyer;
+pub mod intake;
+pub mod seller;
+
+use cid::Cid;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    award::Award,
+    content::ContentId,
+    envelope::Signed,
+    identity::AgentId,
+    locks::PrepaidLock,
+    market::Offer,
+    ucan::Delegation,
+    wire::{self, Payload},
+};
+
+/// What both sides have agreed to and hold in common: fixed at the award, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deal {
+    /// The award.
+    pub award: Award,
+    /// The offer that it takes.
+    pub offer: Signed<Offer>,
+    /// The delegations from the principal to the buyer, in the order of the award's `prf`.
+    pub chain: Vec<Signed<Delegation>>,
+    /// The money.
+    pub lock: PrepaidLock,
+    /// The input, or where it comes from.
+    pub input: Payload,
+}
+
+impl Deal {
+    /// The trade's name: the award's content ID.
+    pub fn id(&self) -> Cid {
+        self.award.cid()
+    }
+
+    /// Who buys.
+    pub fn buyer(&self) -> AgentId {
+        self.award.buyer()
+    }
+
+    /// Who sells.
+    pub fn seller(&self) -> AgentId {
+        self.award.args().seller
+    }
+
+    /// The sum of the locked proofs, the mint's fees included.
+    pub fn locked(&self) -> u64 {
+        self.lock.proofs.iter().fold(0, |sum: u64, proof| sum.saturating_add(proof.amount))
+    }
+
+    /// The message that awards it, as often as it is needed.
+    pub fn message(&self) -> wire::Message {
+        let bytes = |bytes: &[u8]| serde_bytes::ByteBuf::from(bytes);
+        wire::Awarded {
+            award: bytes(self.award.invocation().bytes()),
+            offer: bytes(self.offer.bytes()),
+            proofs: self.chain.iter().map(|delegation| bytes(delegation.bytes())).collect(),
+            lock: self.lock.clone(),
+            input: self.input.clone(),
+        }
+        .into()
+    }
+}
+
+/// What a machine made of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<S, E> {
+    /// The state from here on.
+    pub state: S,
+    /// What is to be done now, in this order.
+    pub effects: Vec<E>,
+    /// Whether the state has to be on disk before anything is done.
+    pub durable: bool,
+}
+
+impl<S, E> Step<S, E> {
+    /// Nothing changed that a restart couldn't find out again.
+    fn passing(state: S, effects: Vec<E>) -> Self {
+        Self { state, effects, durable: false }
+    }
+
+    /// Persist, then act.
+    fn durable(state: S, effects: Vec<E>) -> Self {
+        Self { state, effects, durable: true }
+    }
+}
+
+/// A payload that has arrived: in the record, or stored as content.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Stored {
+    /// In the record.
+    Inline(serde_bytes::ByteBuf),
+    /// In the content store, by its hash.
+    Content(ContentId),
+}
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Payload::from(self.clone()).fmt(f)
+    }
+}
+
+impl From<Stored> for Payload {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Inline(bytes) => Self::Inline(bytes),
+            Stored::Content(id) => Self::Content(id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,368 @@
-//! wire
+//! The trade protocol `/guilder/trade/1`: what two agents say to each other.
+//!
+//! A frame is a big-endian `u32` length and that many bytes of canonical DAG-CBOR, `[kind, body]`. Frames flow one way
+//! per stream, so each side opens one; they carry no sequence numbers, because every message names its trade and may be
+//! repeated. Before an award a trade is named by the ask's content ID, after it by the award's.
+//!
+//! | kind | message | from | answered by |
+//! |---|---|---|---|
+//! | 1 | [`Query`] | anyone | `Advertised` or `NotAdvertised` |
+//! | 2 | [`Advertised`] | seller | |
+//! | 3 | [`NotAdvertised`] | seller | |
+//! | 4 | [`Asked`] | buyer | `Offered` or `Declined` |
+//! | 5 | [`Offered`] | seller | |
+//! | 6 | [`Declined`] | seller | |
+//! | 7 | [`Awarded`] | buyer | `Accepted`, `Refused`, or the trade's last message |
+//! | 8 | [`Accepted`] | seller | |
+//! | 9 | [`Refused`] | seller | |
+//! | 10 | [`Progress`] | seller | |
+//! | 11 | [`Delivered`] | seller | |
+//! | 12 | [`Status`] | buyer | the trade's last message, or `Unknown` |
+//! | 13 | [`Unknown`] | seller | |
+//! | 14 | [`Cancel`] | buyer | `Delivered` with an error receipt, or the trade's last message |
+//!
+//! Numbers are never used again. A kind that isn't known is dropped without a penalty, so that a later minor addition
+//! (escrow's release, for one) doesn't break older peers; a frame that doesn't decode costs its sender standing.
+
+mod reason;
+
+use std::fmt;
+
+use cid::Cid;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, SeqAccess},
+    ser::SerializeTuple,
+};
+use serde_bytes::ByteBuf;
+
+pub use self::reason::Reason;
+use crate::{
+    cbor::{self, CborError},
+    content::ContentId,
+    fault::{AtFault, Fault},
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE},
+    locks::PrepaidLock,
+    market::ServiceName,
+    receipt::Salt,
+};
+
+/// The protocol's name and version, as negotiated by multistream-select.
+pub const PROTOCOL: &str = "/guilder/trade/1";
+
+/// "Show me your advert of this service."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// Which service.
+    pub service: ServiceName,
+}
+
+/// A signed advert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Advertised {
+    /// The [`crate::market::Advert`]'s envelope.
+    pub advert: ByteBuf,
+}
+
+/// "I don't offer that service."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotAdvertised {
+    /// Which service.
+    pub service: ServiceName,
+}
+
+/// A signed ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The [`crate::market::Ask`]'s envelope.
+    pub ask: ByteBuf,
+}
+
+/// A signed offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offered {
+    /// The [`crate::market::Offer`]'s envelope.
+    pub offer: ByteBuf,
+}
+
+/// "I make no offer."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declined {
+    /// The ask.
+    pub ask: Cid,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// An award with everything its seller needs to accept it without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Awarded {
+    /// The award's envelope, see [`crate::award`].
+    pub award: ByteBuf,
+    /// The offer's envelope, given back: the seller keeps nothing before an award.
+    pub offer: ByteBuf,
+    /// Envelopes of the delegations in the award's `prf`, in that order.
+    pub proofs: Vec<ByteBuf>,
+    /// The money.
+    pub lock: PrepaidLock,
+    /// The input, or where it comes from.
+    pub input: Payload,
+}
+
+/// Input or output: in the frame if small, else as content to be fetched from the peer that names it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Payload {
+    /// The bytes themselves; at most [`MAX_INLINE`].
+    Inline(ByteBuf),
+    /// Fetched over `/guilder/content/1` by this hash.
+    Content(ContentId),
+}
+
+impl Payload {
+    /// The payload's size in bytes, as far as it is known or claimed.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Content(id) => id.size,
+        }
+    }
+}
+
+/// What is worked on is the parties' business, so it isn't printed.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Content(id) => write!(f, "Content({id})"),
+        }
+    }
+}
+
+/// "I have recorded the award and work on it."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// The award.
+    pub award: Cid,
+}
+
+/// "I don't take the award; I haven't reserved its money and won't."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// The award.
+    pub award: Cid,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// How far the work is; for people, not for decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The award.
+    pub award: Cid,
+    /// Parts per thousand, if the service can tell.
+    pub permille: Option<u16>,
+    /// In words; at most [`MAX_ERROR_TEXT`] bytes.
+    pub note: String,
+}
+
+/// The end of the work: the receipt and, unless it failed, the output in clear (prepaid).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivered {
+    /// The award.
+    pub award: Cid,
+    /// The [`crate::receipt::Receipt`]'s envelope.
+    pub receipt: ByteBuf,
+    /// The output with its salt; null if the receipt says that the work failed.
+    pub output: Option<Output>,
+}
+
+/// An output and the salt that its commitment was made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// The salt.
+    pub salt: Salt,
+    /// The output.
+    pub data: Payload,
+}
+
+/// "Where does this award stand?"
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// The award.
+    pub award: Cid,
+}
+
+/// "I know no such award": it never arrived, or is long over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unknown {
+    /// The award.
+    pub award: Cid,
+}
+
+/// "Stop working on this award." What has begun is paid for all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cancel {
+    /// The award.
+    pub award: Cid,
+}
+
+macro_rules! messages {
+    ($($kind:literal $name:ident),* $(,)?) => {
+        /// One message of the trade protocol.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Message {
+            $(#[doc = concat!("Kind ", $kind, ": see [`", stringify!($name), "`].")] $name($name),)*
+        }
+
+        impl Message {
+            /// The message's number on the wire.
+            pub fn kind(&self) -> u64 {
+                match self { $(Self::$name(_) => $kind,)* }
+            }
+        }
+
+        impl Serialize for Message {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut tuple = serializer.serialize_tuple(2)?;
+                tuple.serialize_element(&self.kind())?;
+                match self { $(Self::$name(body) => tuple.serialize_element(body)?,)* }
+                tuple.end()
+            }
+        }
+
+        fn visit_body<'de, A: SeqAccess<'de>>(kind: u64, mut seq: A) -> Result<Frame, A::Error> {
+            let message = match kind {
+                $($kind => seq.next_element()?.map(Message::$name),)*
+                _ => {
+                    seq.next_element::<de::IgnoredAny>()?;
+                    return Ok(Frame(Err(kind)));
+                }
+            };
+            message.map(|message| Frame(Ok(message))).ok_or_else(|| de::Error::invalid_length(1, &"[kind, body]"))
+        }
+
+        $(impl From<$name> for Message {
+            fn from(body: $name) -> Self {
+                Self::$name(body)
+            }
+        })*
+    };
+}
+messages! {
+    1 Query, 2 Advertised, 3 NotAdvertised, 4 Asked, 5 Offered, 6 Declined, 7 Awarded, 8 Accepted, 9 Refused,
+    10 Progress, 11 Delivered, 12 Status, 13 Unknown, 14 Cancel,
+}
+
+impl Message {
+    /// The frame's bytes, without the length before them.
+    ///
+    /// # Errors
+    /// [`WireError::TooLarge`] if they are over [`MAX_FRAME`].
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let bytes = cbor::encode(self);
+        if bytes.len() > MAX_FRAME { Err(WireError::TooLarge(bytes.len())) } else { Ok(bytes) }
+    }
+
+    /// Reads a frame. The envelopes inside are bytes still: nothing in them is to be believed yet.
+    ///
+    /// # Errors
+    /// If the frame is too large, isn't canonical, or breaks a bound of its message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        if bytes.len() > MAX_FRAME {
+            return Err(WireError::TooLarge(bytes.len()));
+        }
+        let message = cbor::decode::<Frame>(bytes)?.0.map_err(WireError::UnknownKind)?;
+        message.check()?;
+        Ok(message)
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        let payload = match self {
+            Self::Awarded(body) => {
+                if body.proofs.len() > MAX_CHAIN || body.proofs.iter().map(|p| p.len()).sum::<usize>() > MAX_CHAIN_BYTES
+                {
+                    return Err(WireError::Bound("a chain is at most 8 delegations and 16 KiB"));
+                }
+                Some(&body.input)
+            }
+            Self::Delivered(body) => body.output.as_ref().map(|output| &output.data),
+            Self::Progress(body) if body.note.len() > MAX_ERROR_TEXT => {
+                return Err(WireError::Bound("a progress note is at most 1 KiB"));
+            }
+            _ => None,
+        };
+        match payload {
+            Some(Payload::Inline(bytes)) if bytes.len() > MAX_INLINE => {
+                Err(WireError::Bound("an inline payload is at most 64 KiB"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A frame of a known kind, or the number of one that isn't.
+struct Frame(Result<Message, u64>);
+
+impl<'de> Deserialize<'de> for Frame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Frame;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[kind, body]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Frame, A::Error> {
+                let kind = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                visit_body(kind, seq)
+            }
+        }
+        deserializer.deserialize_tuple(2, Visitor)
+    }
+}
+
+/// Why a frame can't be sent or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Larger than [`MAX_FRAME`]; the field is the size in bytes.
+    #[error("a frame of {0} bytes is over the limit of {MAX_FRAME}")]
+    TooLarge(usize),
+    /// Not `[kind, body]` in canonical DAG-CBOR.
+    #[error(transparent)]
+    Encoding(#[from] CborError),
+    /// A message of a later version.
+    #[error("a message of kind {0}, which this version doesn't know")]
+    UnknownKind(u64),
+    /// A bound of the message is broken.
+    #[error("{0}")]
+    Bound(&'static str),
+}
+
+impl AtFault for WireError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownKind(_) => Fault::Incompatible,
+            _ => Fault::Peer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     envelope::{Signed, Unverified},
     identity::AgentId,
-    limits::{MAX_CHAIN_BYTES, MAX_CHAIN, MAX_PROOFS_GIVEN, POLICY_FUEL},
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_PROOFS_GIVEN, POLICY_FUEL},
     time::{SKEW_SECS, Timestamp},
 };
 

@@ -6,7 +6,7 @@ use crate::{
     envelope::EnvelopeError,
     fault::{AtFault, Fault},
     identity::AgentId,
-    limits::{MAX_CHAIN_BYTES, MAX_CHAIN, MAX_PROOFS_GIVEN},
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_PROOFS_GIVEN},
     time::Timestamp,
     ucan::{Command, Statement},
 };

@@ -1,0 +1,112 @@
+//! A whole trade's statements for this crate's tests: one buyer, one seller, fixed keys, fixed times.
+#![allow(clippy::unwrap_used)]
+
+use serde_bytes::ByteBuf;
+
+use crate::{
+    award::{Award, AwardArgs},
+    bytes::{ByteArray, Digest, LockKey},
+    content::ContentId,
+    envelope::Signed,
+    identity::AgentKey,
+    locks::PrepaidLock,
+    market::{Ask, AskBody, Mode, Offer, OfferBody, Terms},
+    receipt::{self, Receipt, Salt, TaskError},
+    time::Timestamp,
+    trade::{Deal, seller},
+    wire::Payload,
+};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const INPUT: &[u8] = b"some input";
+pub(crate) const OUTPUT: &[u8] = b"some output";
+pub(crate) const SALT: Salt = ByteArray([9; 32]);
+
+pub(crate) fn buyer() -> AgentKey {
+    AgentKey::from_seed(&[1; 32])
+}
+
+pub(crate) fn seller() -> AgentKey {
+    AgentKey::from_seed(&[2; 32])
+}
+
+/// secp256k1's generator, and twice it.
+pub(crate) fn lock_keys() -> [LockKey; 2] {
+    [
+        "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap(),
+        "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5".parse().unwrap(),
+    ]
+}
+
+pub(crate) fn ask() -> Signed<Ask> {
+    let body = AskBody {
+        service: "text.echo".parse().unwrap(),
+        max_price: 10,
+        unit: "sat".parse().unwrap(),
+        mints: vec!["https://mint.example".parse().unwrap()],
+        modes: vec![Mode::Prepaid],
+        input_size: INPUT.len() as u64,
+        deadline: NOW.saturating_add(60),
+    };
+    Signed::claim(body, NOW, Some(NOW.saturating_add(60)), ByteArray([3; 16]), &buyer()).unwrap()
+}
+
+pub(crate) fn offer(ask: &Signed<Ask>) -> Signed<Offer> {
+    let body = OfferBody {
+        aud: ask.issuer(),
+        ask: ask.cid(),
+        service: ask.body.service.clone(),
+        price: 7,
+        unit: ask.body.unit.clone(),
+        mints: ask.body.mints.clone(),
+        terms: Terms::Prepaid { payee: lock_keys()[0], locktime: NOW.saturating_add(1_000) },
+        max_proofs: 8,
+        deadline: NOW.saturating_add(50),
+    };
+    Signed::claim(body, NOW, Some(NOW.saturating_add(30)), ByteArray([4; 16]), &seller()).unwrap()
+}
+
+pub(crate) fn args(offer: &Signed<Offer>) -> AwardArgs {
+    AwardArgs {
+        task: offer.body.ask,
+        service: offer.body.service.clone(),
+        ask: offer.body.ask,
+        offer: offer.cid(),
+        input: ContentId::of(INPUT).hash,
+        mode: Mode::Prepaid,
+        mint: offer.body.mints[0].clone(),
+        price: offer.body.price,
+        unit: offer.body.unit.clone(),
+        spent: offer.body.price,
+        locktime: NOW.saturating_add(1_000),
+        ys: ByteArray([5; 32]),
+        seller: offer.issuer(),
+        deadline: offer.body.deadline,
+        depth: 0,
+    }
+}
+
+pub(crate) fn award(args: &AwardArgs) -> Award {
+    Award::sign(args, buyer().id(), vec![], NOW, ByteArray([6; 16]), &buyer()).unwrap()
+}
+
+/// An agreed trade. Its lock is empty: the machines and the audit never look at the proofs themselves.
+pub(crate) fn deal() -> Deal {
+    let offer = offer(&ask());
+    Deal {
+        award: award(&args(&offer)),
+        offer,
+        chain: vec![],
+        lock: PrepaidLock { proofs: vec![], refund: lock_keys()[1] },
+        input: Payload::Inline(ByteBuf::from(INPUT)),
+    }
+}
+
+pub(crate) fn receipt(deal: &Deal, out: Result<Digest, TaskError>, ended: Timestamp) -> Signed<Receipt> {
+    let body = seller::receipt_body(deal, out, NOW, ended);
+    Signed::claim(body, ended, None, ByteArray([7; 16]), &seller()).unwrap()
+}
+
+pub(crate) fn good_receipt(deal: &Deal) -> Signed<Receipt> {
+    receipt(deal, Ok(receipt::commit(&SALT, OUTPUT)), NOW.saturating_add(2))
+}

@@ -1,0 +1,400 @@
+//! The buyer's side of one award. See [`super`] for the states and the call order.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Deal, Step, Stored};
+use crate::{
+    bytes::Digest,
+    content::ContentId,
+    envelope::Signed,
+    fault::{AtFault, Fault},
+    receipt::{self, FailureCode, Outcome, Receipt, Salt, TaskError},
+    time::Timestamp,
+    wire::{self, Message, Output, Payload, Reason},
+};
+
+/// First wait before an unanswered message is sent again, in seconds; doubled each time.
+const FIRST_RETRY_SECS: u64 = 2;
+/// Longest such wait, in seconds.
+const MAX_RETRY_SECS: u64 = 30;
+
+/// Where the buyer stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Buyer {
+    /// The award is on disk; the seller hasn't answered.
+    Awarded(Waiting),
+    /// The seller has taken it.
+    Working(Waiting),
+    /// The seller has delivered; the output is on its way.
+    Fetching(Fetching),
+    /// Over.
+    Ended(Ended),
+}
+
+/// Waiting for the seller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// How often we have asked since the seller was last heard.
+    tries: u32,
+    /// Whether the user has cancelled.
+    cancelled: bool,
+}
+
+/// Fetching an output that goes as content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetching {
+    receipt: Signed<Receipt>,
+    salt: Salt,
+    content: ContentId,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// What came of it.
+    pub outcome: BuyerOutcome,
+    /// What became of the money.
+    pub money: Money,
+    /// The seller's receipt, if there is one.
+    pub receipt: Option<Signed<Receipt>>,
+    /// The output and its salt, if there is one.
+    pub output: Option<(Salt, Stored)>,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// What came of a trade, for its buyer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum BuyerOutcome {
+    /// The output is here and matches the receipt.
+    Delivered {
+        /// After the deadline.
+        late: bool,
+    },
+    /// The seller says under its signature that it failed.
+    Failed(TaskError),
+    /// The seller never took the award.
+    Refused(Reason),
+    /// The deadline passed without a delivery.
+    Overdue,
+    /// What was delivered isn't what the receipt commits to.
+    Mismatch,
+}
+
+impl BuyerOutcome {
+    /// Whose fault it is that there is no output; `None` if there is one.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Failed(error) if error.code.by_buyer() => Some(Fault::Ours),
+            Self::Failed(_) | Self::Overdue | Self::Mismatch => Some(Fault::Peer),
+            Self::Refused(reason) => Some(match reason.fault() {
+                Fault::Peer => Fault::Ours,
+                other => other,
+            }),
+        }
+    }
+}
+
+/// What became of the buyer's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Money {
+    /// The seller has it, or will take it before the locktime.
+    Paid,
+    /// The seller never took it: free for another task of the same seller.
+    Returned,
+    /// Waiting for the locktime, to be swept back.
+    Waiting,
+    /// The locktime has passed: so much came back, so much the seller had taken.
+    Settled {
+        /// Swept back, after the mint's fees.
+        refunded: u64,
+        /// Redeemed by the seller.
+        taken: u64,
+        /// Kept by the mint for the sweep.
+        fee: u64,
+    },
+}
+
+/// What can happen to a buyer's trade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The node has started again, or the seller is connected again.
+    Resume,
+    /// The moment asked for by [`Effect::WakeAt`] has come.
+    Tick,
+    /// From the seller.
+    Accepted,
+    /// From the seller.
+    Refused(Reason),
+    /// From the seller: it knows no such award.
+    Unknown,
+    /// From the seller, checked by [`check_delivery`].
+    Delivered(Delivery),
+    /// The output has been stored; its commitment, recomputed from what arrived.
+    Fetched(Digest),
+    /// The output can't be had: wrong bytes.
+    FetchFailed,
+    /// The user cancels.
+    Cancel,
+    /// The wallet has swept what was left of the lock.
+    Swept {
+        /// Came back, after fees.
+        refunded: u64,
+        /// Redeemed by the seller.
+        taken: u64,
+        /// Kept by the mint.
+        fee: u64,
+    },
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send to the seller.
+    Send(Message),
+    /// Feed [`Input::Tick`] at that moment; replaces an earlier one.
+    WakeAt(Timestamp),
+    /// Fetch the output from the seller, then feed [`Input::Fetched`] or [`Input::FetchFailed`].
+    Fetch {
+        /// What to fetch.
+        content: ContentId,
+        /// The salt that its commitment begins with.
+        salt: Salt,
+    },
+    /// Tell the wallet what becomes of the lock, in the same transaction.
+    Settle(Money),
+    /// Tell whoever waits that the trade is over.
+    Finish,
+}
+
+/// A delivery that belongs to the deal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    receipt: Signed<Receipt>,
+    output: Option<Output>,
+}
+
+impl Buyer {
+    /// Begins a trade: to be persisted together with the deal and the debit of the lock.
+    pub fn begin(deal: &Deal, now: Timestamp) -> Step<Self, Effect> {
+        Step::durable(Self::Awarded(Waiting::default()), vec![Effect::Send(deal.message()), retry(deal, 0, now)])
+    }
+
+    /// Takes the next input.
+    pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Self, Effect> {
+        match self {
+            Self::Awarded(waiting) => waiting.in_awarded(deal, input, now),
+            Self::Working(waiting) => waiting.in_working(deal, input, now),
+            Self::Fetching(fetching) => fetching.handle(deal, input, now),
+            Self::Ended(ended) => ended.handle(deal, input, now),
+        }
+    }
+
+    /// Whether anything is still expected of the seller or of this machine.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+}
+
+impl Waiting {
+    fn in_awarded(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+        match input {
+            Input::Accepted => {
+                let wake = Effect::WakeAt(deal.award.args().deadline.saturating_add(1));
+                let waiting = Self { tries: 0, ..self };
+                Step::passing(Buyer::Working(waiting), vec![wake])
+            }
+            Input::Refused(reason) => end(BuyerOutcome::Refused(reason), Money::Returned, None, None, now),
+            Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Awarded),
+            other => self.in_either(deal, other, now, Buyer::Awarded),
+        }
+    }
+
+    fn in_working(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+        match input {
+            // A seller that forgot what it accepted has lost its store; it may still take the award again.
+            Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Working),
+            other => self.in_either(deal, other, now, Buyer::Working),
+        }
+    }
+
+    fn in_either(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
+        match input {
+            Input::Delivered(delivery) => delivered(deal, delivery, false, now),
+            Input::Cancel if !self.cancelled => {
+                let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
+                Step::durable(stay(Self { cancelled: true, ..self }), vec![cancel])
+            }
+            _ => Step::passing(stay(self), vec![]),
+        }
+    }
+
+    /// Asks again, or gives up once the deadline has passed.
+    fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
+        if now > deal.award.args().deadline {
+            return end(BuyerOutcome::Overdue, Money::Waiting, None, None, now);
+        }
+        let tries = if input == Input::Tick { self.tries.saturating_add(1) } else { self.tries };
+        let waiting = Self { tries, ..self };
+        let state = stay(waiting);
+        let mut effects = Vec::new();
+        if self.cancelled {
+            effects.push(Effect::Send(wire::Cancel { award: deal.id() }.into()));
+        }
+        effects.push(Effect::Send(match (&state, &input) {
+            (Buyer::Working(_), Input::Resume | Input::Tick) => wire::Status { award: deal.id() }.into(),
+            _ => deal.message(),
+        }));
+        effects.push(retry(deal, tries, now));
+        Step::passing(state, effects)
+    }
+}
+
+impl Fetching {
+    fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+        match input {
+            Input::Resume | Input::Tick => {
+                if now > deal.award.args().locktime {
+                    return end(BuyerOutcome::Overdue, Money::Waiting, Some(self.receipt), None, now);
+                }
+                let fetch = self.fetch();
+                Step::passing(Buyer::Fetching(self), vec![fetch])
+            }
+            Input::Fetched(commitment) if Outcome::Ok(commitment) == self.receipt.body.out => {
+                let late = self.receipt.body.ended > deal.award.args().deadline;
+                let stored = Stored::Content(self.content);
+                let output = Some((self.salt, stored));
+                end(BuyerOutcome::Delivered { late }, Money::Paid, Some(self.receipt), output, now)
+            }
+            Input::Fetched(_) | Input::FetchFailed => {
+                end(BuyerOutcome::Mismatch, Money::Waiting, Some(self.receipt), None, now)
+            }
+            _ => Step::passing(Buyer::Fetching(self), vec![]),
+        }
+    }
+
+    fn fetch(&self) -> Effect {
+        Effect::Fetch { content: self.content, salt: self.salt }
+    }
+}
+
+impl Ended {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+        match input {
+            // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
+            // finds at the mint what the seller has taken.
+            Input::Delivered(delivery) if self.outcome == BuyerOutcome::Overdue => delivered(deal, delivery, true, now),
+            Input::Swept { refunded, taken, fee } if self.money == Money::Waiting => {
+                self.money = Money::Settled { refunded, taken, fee };
+                Step::durable(Buyer::Ended(self), vec![])
+            }
+            _ => Step::passing(Buyer::Ended(self), vec![]),
+        }
+    }
+}
+
+fn delivered(deal: &Deal, delivery: Delivery, overdue: bool, now: Timestamp) -> Step<Buyer, Effect> {
+    let Delivery { receipt, output } = delivery;
+    let late = overdue || now > deal.award.args().deadline;
+    match (&receipt.body.out, output) {
+        (Outcome::Ok(commitment), Some(Output { salt, data: Payload::Inline(bytes) })) => {
+            if receipt::commit(&salt, &bytes) != *commitment {
+                return end(BuyerOutcome::Mismatch, Money::Waiting, Some(receipt), None, now);
+            }
+            let money = if overdue { Money::Waiting } else { Money::Paid };
+            let output = Some((salt, Stored::Inline(bytes)));
+            end(BuyerOutcome::Delivered { late }, money, Some(receipt), output, now)
+        }
+        (Outcome::Ok(_), Some(Output { salt, data: Payload::Content(content) })) => {
+            let fetching = Fetching { receipt, salt, content };
+            let effects = vec![fetching.fetch(), Effect::WakeAt(deal.award.args().locktime.saturating_add(1))];
+            Step::durable(Buyer::Fetching(fetching), effects)
+        }
+        (Outcome::Error(error), _) => {
+            let money = if error.code.keeps_price() { Money::Paid } else { Money::Waiting };
+            let error = error.clone();
+            end(BuyerOutcome::Failed(error), money, Some(receipt), None, now)
+        }
+        // `check_delivery` lets no successful receipt through without its output.
+        (Outcome::Ok(_), None) => end(BuyerOutcome::Mismatch, Money::Waiting, Some(receipt), None, now),
+    }
+}
+
+fn end(
+    outcome: BuyerOutcome,
+    money: Money,
+    receipt: Option<Signed<Receipt>>,
+    output: Option<(Salt, Stored)>,
+    at: Timestamp,
+) -> Step<Buyer, Effect> {
+    let ended = Ended { outcome, money, receipt, output, at };
+    Step::durable(Buyer::Ended(ended), vec![Effect::Settle(money), Effect::Finish])
+}
+
+/// The next moment to ask again: backing off, but not past the deadline.
+fn retry(deal: &Deal, tries: u32, now: Timestamp) -> Effect {
+    let wait = FIRST_RETRY_SECS.saturating_mul(1 << tries.min(8)).min(MAX_RETRY_SECS);
+    Effect::WakeAt(now.saturating_add(wait).min(deal.award.args().deadline.saturating_add(1)))
+}
+
+/// Verifies that a delivery belongs to the deal: the seller's receipt, of this award, against this lock.
+///
+/// # Errors
+/// What it strays from; the seller is at fault and the trade stands as before.
+pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -> Result<Delivery, DeliveryError> {
+    let receipt = Signed::<Receipt>::decode(&message.receipt).map_err(|_| DeliveryError::Receipt)?;
+    let (body, args) = (&receipt.body, deal.award.args());
+    if receipt.issuer() != deal.seller() || body.award != deal.id() || body.offer != args.offer {
+        return Err(DeliveryError::Receipt);
+    }
+    let locked = &body.locked;
+    let same = locked.mint == args.mint && locked.unit == args.unit && locked.ys == args.ys;
+    if !same || locked.amount != deal.locked() {
+        return Err(DeliveryError::Locked);
+    }
+    if body.sealed.is_some() {
+        return Err(DeliveryError::Sealed);
+    }
+    match (&body.out, &message.output) {
+        (Outcome::Ok(_), None) | (Outcome::Error(_), Some(_)) => return Err(DeliveryError::Output),
+        (_, Some(output)) if output.data.size() > max_output => return Err(DeliveryError::TooLarge),
+        _ => {}
+    }
+    if matches!(&body.out, Outcome::Error(TaskError { code: FailureCode::Cancelled, .. })) && !body.sub.is_empty() {
+        return Err(DeliveryError::Receipt);
+    }
+    Ok(Delivery { receipt, output: message.output.clone() })
+}
+
+/// How a delivery strays from the deal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// No valid receipt of the seller's for this award.
+    #[error("the delivery carries no valid receipt of the seller's for this award")]
+    Receipt,
+    /// The receipt names other money.
+    #[error("the receipt names other money than the award locked")]
+    Locked,
+    /// Sealed, although the trade is prepaid.
+    #[error("the output is sealed, but a prepaid one is delivered in clear")]
+    Sealed,
+    /// Success without output, or failure with one.
+    #[error("the receipt and the output contradict each other")]
+    Output,
+    /// Larger than agreed.
+    #[error("the output is larger than the service's limit")]
+    TooLarge,
+}
+
+impl AtFault for DeliveryError {
+    fn fault(&self) -> Fault {
+        Fault::Peer
+    }
+}

@@ -1,0 +1,249 @@
+//! The seller's side of one award. See [`super`] for the states and the call order.
+//!
+//! A machine comes into being when [`super::intake`] has found nothing wrong and the lock has been checked; its first
+//! step is persisted together with the reservations: this offer for this award, each proof for this trade.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Deal, Step, Stored};
+use crate::{
+    bytes::Digest,
+    content::ContentId,
+    envelope::Signed,
+    receipt::{FailureCode, Locked, Outcome, Receipt, ReceiptBody, Salt, TaskError},
+    time::Timestamp,
+    wire::{self, Message, Output, Payload},
+};
+
+/// Where the seller stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Seller {
+    /// Taken: fetching the input or at work. A restart begins the work anew.
+    Accepted(AtWork),
+    /// Over: the receipt is signed.
+    Ended(Ended),
+}
+
+/// Fetching the input, or working.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtWork {
+    /// When the award was taken.
+    pub began: Timestamp,
+    /// Whether the buyer has cancelled.
+    cancelled: bool,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// What was signed.
+    pub receipt: Signed<Receipt>,
+    /// The output and its salt, if the work succeeded.
+    pub output: Option<(Salt, Stored)>,
+    /// What becomes of the money.
+    pub money: Money,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// What becomes of the money locked to the seller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Money {
+    /// Due, waiting for the next batch.
+    Due,
+    /// Redeemed at the mint.
+    Redeemed {
+        /// What the seller was left with, after the mint's fee.
+        amount: u64,
+    },
+    /// Left to fall back to the buyer.
+    Voided,
+    /// The mint wouldn't redeem it: in words.
+    Lost(String),
+}
+
+/// What can happen to a seller's trade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The node has started again.
+    Resume,
+    /// The moment asked for by [`Effect::WakeAt`] has come.
+    Tick,
+    /// From the buyer: the award again, or a question where it stands.
+    Asked,
+    /// From the buyer.
+    Cancel,
+    /// The input has been stored and is the one that the award names.
+    InputReady,
+    /// The work is over, one way or the other, and its receipt is signed.
+    Concluded {
+        /// Built by [`receipt_body`].
+        receipt: Signed<Receipt>,
+        /// The output and its salt, if the receipt says that it succeeded.
+        output: Option<(Salt, Stored)>,
+    },
+    /// The wallet has redeemed the lock.
+    Redeemed {
+        /// What the seller was left with.
+        amount: u64,
+    },
+    /// The mint won't redeem it.
+    RedeemFailed(String),
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send to the buyer.
+    Send(Message),
+    /// Feed [`Input::Tick`] at that moment; replaces an earlier one.
+    WakeAt(Timestamp),
+    /// Fetch the input from the buyer, then feed [`Input::InputReady`] or conclude with an error.
+    Fetch(ContentId),
+    /// Run the service, then conclude.
+    Run,
+    /// Stop fetching and running, and conclude with this error.
+    Abort(FailureCode, &'static str),
+    /// Let the wallet redeem the lock, in the same transaction.
+    Redeem,
+    /// Give the lock up, in the same transaction.
+    Void,
+    /// Tell whoever waits that the trade is over.
+    Finish,
+}
+
+impl Seller {
+    /// Takes an award: to be persisted together with the deal and the reservations.
+    pub fn begin(deal: &Deal, now: Timestamp) -> Step<Self, Effect> {
+        let work = AtWork { began: now, cancelled: false };
+        let mut effects = vec![accepted(deal)];
+        effects.extend(work.start(deal));
+        Step::durable(Self::Accepted(work), effects)
+    }
+
+    /// Takes the next input.
+    pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Self, Effect> {
+        match self {
+            Self::Accepted(work) => work.handle(deal, input, now),
+            Self::Ended(ended) => ended.handle(deal, input),
+        }
+    }
+
+    /// Whether the work is over.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+}
+
+impl AtWork {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step<Seller, Effect> {
+        match input {
+            Input::Resume if now > deal.award.args().deadline => self.abort(FailureCode::TimedOut, TOO_LATE),
+            Input::Resume if self.cancelled => self.abort(FailureCode::Cancelled, BY_BUYER),
+            Input::Resume => {
+                let effects = self.start(deal);
+                Step::passing(Seller::Accepted(self), effects)
+            }
+            Input::Tick if now > deal.award.args().deadline => self.abort(FailureCode::TimedOut, TOO_LATE),
+            Input::InputReady => Step::passing(Seller::Accepted(self), vec![Effect::Run]),
+            Input::Asked => Step::passing(Seller::Accepted(self), vec![accepted(deal)]),
+            Input::Cancel if !self.cancelled => {
+                self.cancelled = true;
+                let abort = Effect::Abort(FailureCode::Cancelled, BY_BUYER);
+                Step::durable(Seller::Accepted(self), vec![abort])
+            }
+            Input::Concluded { receipt, output } => conclude(deal, receipt, output, now),
+            _ => Step::passing(Seller::Accepted(self), vec![]),
+        }
+    }
+
+    fn abort(self, code: FailureCode, why: &'static str) -> Step<Seller, Effect> {
+        Step::passing(Seller::Accepted(self), vec![Effect::Abort(code, why)])
+    }
+
+    fn start(&self, deal: &Deal) -> Vec<Effect> {
+        let wake = Effect::WakeAt(deal.award.args().deadline.saturating_add(1));
+        match &deal.input {
+            Payload::Inline(_) => vec![wake, Effect::Run],
+            Payload::Content(content) => vec![wake, Effect::Fetch(*content)],
+        }
+    }
+}
+
+const TOO_LATE: &str = "the deadline passed before the work was done";
+const BY_BUYER: &str = "cancelled by the buyer";
+
+impl Ended {
+    fn handle(mut self, deal: &Deal, input: Input) -> Step<Seller, Effect> {
+        match input {
+            Input::Asked | Input::Cancel => {
+                let delivery = self.delivery(deal);
+                Step::passing(Seller::Ended(self), vec![delivery])
+            }
+            Input::Redeemed { amount } if self.money == Money::Due => {
+                self.money = Money::Redeemed { amount };
+                Step::durable(Seller::Ended(self), vec![])
+            }
+            Input::RedeemFailed(why) if self.money == Money::Due => {
+                self.money = Money::Lost(why);
+                Step::durable(Seller::Ended(self), vec![])
+            }
+            _ => Step::passing(Seller::Ended(self), vec![]),
+        }
+    }
+
+    fn delivery(&self, deal: &Deal) -> Effect {
+        let output = self.output.clone().map(|(salt, stored)| Output { salt, data: stored.into() });
+        let receipt = serde_bytes::ByteBuf::from(self.receipt.bytes());
+        Effect::Send(wire::Delivered { award: deal.id(), receipt, output }.into())
+    }
+}
+
+fn conclude(
+    deal: &Deal,
+    receipt: Signed<Receipt>,
+    output: Option<(Salt, Stored)>,
+    now: Timestamp,
+) -> Step<Seller, Effect> {
+    let earned = match &receipt.body.out {
+        Outcome::Ok(_) => true,
+        Outcome::Error(error) => error.code.keeps_price(),
+    };
+    let (money, effect) = if earned { (Money::Due, Effect::Redeem) } else { (Money::Voided, Effect::Void) };
+    let ended = Ended { receipt, output, money, at: now };
+    let delivery = ended.delivery(deal);
+    Step::durable(Seller::Ended(ended), vec![effect, delivery, Effect::Finish])
+}
+
+fn accepted(deal: &Deal) -> Effect {
+    Effect::Send(wire::Accepted { award: deal.id() }.into())
+}
+
+/// What the seller signs at the end: `out` is the commitment to the output, or why there is none. Work that ends after the
+/// deadline has failed, whatever it brought: the buyer isn't charged for what it could no longer use.
+pub fn receipt_body(deal: &Deal, out: Result<Digest, TaskError>, began: Timestamp, ended: Timestamp) -> ReceiptBody {
+    let args = deal.award.args();
+    let out = match out {
+        Ok(_) if ended > args.deadline => {
+            Outcome::Error(TaskError { code: FailureCode::TimedOut, text: TOO_LATE.into() })
+        }
+        Ok(commitment) => Outcome::Ok(commitment),
+        Err(error) => Outcome::Error(error),
+    };
+    ReceiptBody {
+        award: deal.id(),
+        offer: args.offer,
+        out,
+        sealed: None,
+        key_hash: None,
+        aead: None,
+        locked: Locked { mint: args.mint.clone(), unit: args.unit.clone(), amount: deal.locked(), ys: args.ys },
+        began,
+        ended: ended.max(began),
+        sub: Vec::new(),
+    }
+}

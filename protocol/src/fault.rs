@@ -16,6 +16,25 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Ours, Self::Peer, Self::Incompatible, Self::Mint, Self::Environment];
+
+    /// The party in one word, for machines.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Peer => "peer",
+            Self::Incompatible => "incompatible",
+            Self::Mint => "mint",
+            Self::Environment => "environment",
+        }
+    }
+
+    /// The reverse of [`Self::code`].
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.code() == code)
+    }
+
     /// The party in words, as it stands in an error message.
     pub fn as_str(self) -> &'static str {
         match self {

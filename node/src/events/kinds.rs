@@ -33,7 +33,7 @@ pub enum Outcome {
     /// Ended without a delivery.
     Failed {
         /// The party at fault.
-        #[serde(serialize_with = "fault_name")]
+        #[serde(serialize_with = "fault_code")]
         fault: Fault,
         /// Why, in words.
         reason: String,
@@ -308,7 +308,7 @@ pub enum Event {
         /// The mint.
         mint: String,
         /// The party at fault.
-        #[serde(serialize_with = "fault_name")]
+        #[serde(serialize_with = "fault_code")]
         fault: Fault,
         /// What is wrong.
         reason: String,
@@ -420,8 +420,8 @@ fn as_optional_text<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S
     }
 }
 
-fn fault_name<S: Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(fault.as_str())
+fn fault_code<S: Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(fault.code())
 }
 
 #[cfg(test)]

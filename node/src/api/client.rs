@@ -1,0 +1,415 @@
+//! The other end of the control API: what the command line talks to a running node with.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{Stream, StreamExt as _};
+use guilder_protocol::fault::{AtFault, Fault};
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response,
+    body::{Frame, Incoming},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+use super::types::ApiError;
+use crate::keys::{Home, HomeError};
+
+/// Most of one JSON answer, or of one line of a stream, that is taken in.
+const MAX_JSON: usize = 16 * 1024 * 1024;
+
+/// Where a running node's API is and what opens it: the content of `api.json`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// Loopback address.
+    pub address: SocketAddr,
+    /// Bearer token, new at every start.
+    pub token: String,
+    /// The daemon's process.
+    pub pid: u32,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("address", &self.address).field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// A body on its way to the node.
+pub type Upload = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Talks to one node. Each request has its own connection unless made through [`Client::connect`].
+#[derive(Clone, Debug)]
+pub struct Client(Access);
+
+impl Client {
+    /// The node that runs on `home`.
+    ///
+    /// # Errors
+    /// If none does, or its access file is exposed or damaged.
+    pub fn of_home(home: &Home) -> Result<Self, ClientError> {
+        let path = home.api();
+        if !path.exists() {
+            home.check()?;
+            return Err(ClientError::NotRunning(home.dir().to_owned()));
+        }
+        crate::keys::check_private(&path)?;
+        let json = std::fs::read(&path).map_err(|cause| HomeError::io("read", &path, cause))?;
+        let access = serde_json::from_slice(&json).map_err(|_| ClientError::Damaged(path))?;
+        Ok(Self(access))
+    }
+
+    /// The node with this access.
+    pub fn new(access: Access) -> Self {
+        Self(access)
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.connect().await?.call(Method::GET, path, empty()).await
+    }
+
+    /// Sends a value and reads the answer.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.connect().await?.call(Method::POST, path, json(body)?).await
+    }
+
+    /// Takes something away and reads the answer.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.connect().await?.call(Method::DELETE, path, empty()).await
+    }
+
+    /// Sends a body and reads the answer line by line.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn lines(&self, method: Method, path: &str, body: Upload) -> Result<Lines, ClientError> {
+        let mut connection = self.connect().await?;
+        let response = connection.request(method, path, body).await?;
+        Ok(Lines { body: BodyStream::new(response.into_body()), buffer: BytesMut::new(), _connection: connection })
+    }
+
+    /// Reads bytes as they come.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn download(&self, path: &str) -> Result<Download, ClientError> {
+        let mut connection = self.connect().await?;
+        let response = connection.request(Method::GET, path, empty()).await?;
+        Ok(Download { body: BodyStream::new(response.into_body()), _connection: connection })
+    }
+
+    /// A connection for several requests, one after the other.
+    ///
+    /// # Errors
+    /// If nobody answers there.
+    pub async fn connect(&self) -> Result<Connection, ClientError> {
+        let stream = TcpStream::connect(self.0.address).await.map_err(|cause| match cause.kind() {
+            io::ErrorKind::ConnectionRefused => ClientError::Gone(self.0.pid),
+            _ => ClientError::Io(cause),
+        })?;
+        stream.set_nodelay(true).map_err(ClientError::Io)?;
+        let (sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // The command line is no node: there is no runtime of ours to spawn on.
+        let driver = tokio::spawn(async move {
+            // What ends the connection also ends the request on it, with the reason.
+            let _ = driver.await;
+        });
+        Ok(Connection { access: self.0.clone(), sender, driver })
+    }
+}
+
+/// One connection to a node.
+#[derive(Debug)]
+pub struct Connection {
+    access: Access,
+    sender: hyper::client::conn::http1::SendRequest<Upload>,
+    driver: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Makes a request and reads its JSON answer.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn call<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Upload,
+    ) -> Result<T, ClientError> {
+        let response = self.request(method, path, body).await?;
+        let bytes = collect(response.into_body()).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
+    /// Makes a request; an answer other than success is an error.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Upload,
+    ) -> Result<Response<Incoming>, ClientError> {
+        self.sender.ready().await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.access.address.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.access.token))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|error| ClientError::Answer(error.to_string()))?;
+        let response = self.sender.send_request(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = collect(response.into_body()).await?;
+        match serde_json::from_slice::<ApiError>(&bytes) {
+            Ok(error) => Err(ClientError::Api(error)),
+            Err(_) => Err(ClientError::Answer(format!("status {status}"))),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// An answer of JSON values, one a line.
+#[derive(Debug)]
+pub struct Lines {
+    body: BodyStream<Incoming>,
+    buffer: BytesMut,
+    _connection: Connection,
+}
+
+impl Lines {
+    /// The next value; `None` at the end.
+    ///
+    /// # Errors
+    /// If the connection breaks, the node reports an error, or the line is no `T`.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line = self.buffer.split_to(end);
+                self.buffer.advance(1);
+                return read_line(&line).map(Some);
+            }
+            if self.buffer.len() > MAX_JSON {
+                return Err(ClientError::Answer("a line without end".into()));
+            }
+            let Some(frame) = self.body.next().await else { return Ok(None) };
+            if let Ok(data) = frame?.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+/// A line is a value, or `{"error": …}` if the stream failed half-way.
+fn read_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, ClientError> {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: ApiError,
+    }
+    match serde_json::from_slice::<Failed>(line) {
+        Ok(failed) => Err(ClientError::Api(failed.error)),
+        Err(_) => serde_json::from_slice(line).map_err(|error| ClientError::Answer(error.to_string())),
+    }
+}
+
+/// An answer of bytes.
+#[derive(Debug)]
+pub struct Download {
+    body: BodyStream<Incoming>,
+    _connection: Connection,
+}
+
+impl Download {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.next().await {
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, ClientError> {
+    let limited = http_body_util::Limited::new(body, MAX_JSON);
+    let collected = limited.collect().await.map_err(|error| ClientError::Answer(error.to_string()))?;
+    Ok(collected.to_bytes())
+}
+
+/// A body of nothing.
+pub fn empty() -> Upload {
+    bytes(Bytes::new())
+}
+
+/// A body that is all here.
+pub fn bytes(body: Bytes) -> Upload {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that comes in pieces.
+pub fn pieces(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Upload {
+    StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync()
+}
+
+/// A JSON body.
+///
+/// # Errors
+/// If the value can't be JSON.
+pub fn json(value: &impl Serialize) -> Result<Upload, ClientError> {
+    let body = serde_json::to_vec(value).map_err(|error| ClientError::Answer(error.to_string()))?;
+    Ok(bytes(body.into()))
+}
+
+/// `path?name=value&…`, with what a query may not hold escaped; empty values are left out.
+pub fn query(path: &str, pairs: &[(&str, String)]) -> String {
+    let mut text = path.to_owned();
+    let mut mark = '?';
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        text.push(mark);
+        text.push_str(name);
+        text.push('=');
+        text.push_str(&escape(value));
+        mark = '&';
+    }
+    text
+}
+
+/// Percent-encoding of all but RFC 3986's unreserved characters.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// Why a node didn't answer, or what it answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No daemon on this home.
+    #[error("no daemon runs on {}", .0.display())]
+    NotRunning(PathBuf),
+    /// The one that wrote the access file is gone.
+    #[error("the daemon (process {0}) doesn't answer")]
+    Gone(u32),
+    /// The access file is none.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// The home folder.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The node says no.
+    #[error(transparent)]
+    Api(ApiError),
+    /// The connection.
+    #[error("the connection to the daemon failed: {0}")]
+    Io(io::Error),
+    /// The connection, as HTTP sees it.
+    #[error("the connection to the daemon broke: {0}")]
+    Http(#[from] hyper::Error),
+    /// Not an answer that we understand.
+    #[error("the daemon's answer can't be read: {0}")]
+    Answer(String),
+}
+
+impl ClientError {
+    /// The party at fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NotRunning(_) | Self::Gone(_) => Fault::Ours,
+            Self::Home(error) => error.fault(),
+            Self::Api(error) => error.fault,
+            Self::Damaged(_) | Self::Io(_) | Self::Http(_) | Self::Answer(_) => Fault::Environment,
+        }
+    }
+
+    /// What the caller can do about it. (Not [`AtFault`]'s: the node's own hint is passed on.)
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::NotRunning(_) | Self::Gone(_) => Some("start it in another terminal: guilder up"),
+            Self::Damaged(_) => Some("restart the daemon"),
+            Self::Home(error) => error.hint(),
+            Self::Http(_) => Some("it may have stopped; see its log"),
+            Self::Answer(_) => Some("daemon and command line may be of different versions; restart the daemon"),
+            Self::Api(error) => error.hint.as_deref(),
+            Self::Io(_) => None,
+        }
+    }
+}
+
+/// Puts a daemon's access file in place for the command line to find.
+///
+/// # Errors
+/// If it can't be written.
+pub(crate) fn publish(path: &Path, access: &Access) -> Result<(), HomeError> {
+    let json = serde_json::to_vec_pretty(access).map_err(|error| HomeError::io("write", path, error.into()))?;
+    crate::keys::write_private(path, &json, crate::keys::Existing::Replace)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn queries_are_escaped() {
+        let path =
+            query("/v1/tasks", &[("mint", "http://a:1/b c".into()), ("seller", String::new()), ("n", "1".into())]);
+        assert_eq!(path, "/v1/tasks?mint=http%3A%2F%2Fa%3A1%2Fb%20c&n=1");
+    }
+
+    #[test]
+    fn the_token_never_prints() {
+        let access = Access { address: ([127, 0, 0, 1], 80).into(), token: "s3cret".into(), pid: 1 };
+        assert!(!format!("{:?}", Client::new(access)).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_stream_may_fail_half_way() {
+        let line = br#"{"error":{"message":"the mint is down","fault":"mint","hint":null}}"#;
+        let error = read_line::<serde_json::Value>(line).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.fault()), ("the mint is down", Fault::Mint));
+        assert_eq!(read_line::<u8>(b"7").unwrap(), 7);
+    }
+}

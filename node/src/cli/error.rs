@@ -1,0 +1,127 @@
+//! What a command line prints and returns when something didn't come off.
+
+use std::process::ExitCode;
+
+use guilder_protocol::fault::{AtFault, Fault};
+
+use crate::api::{client::ClientError, types::ApiError};
+
+/// How a command ends. The numbers are part of the interface and stand in `guilder --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and the answer is yes.
+    Done = 0,
+    /// Done, and the answer is no: not valid, not delivered.
+    No = 1,
+    /// Misuse: wrong arguments, settings or input. Clap uses the same number.
+    Usage = 2,
+    /// The peer broke the rules.
+    Peer = 3,
+    /// Nobody's fault: the two sides can't trade.
+    Incompatible = 4,
+    /// The mint.
+    Mint = 5,
+    /// The machine or the network.
+    Environment = 6,
+    /// There is no daemon to talk to.
+    NoDaemon = 7,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<Fault> for Exit {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Ours => Self::Usage,
+            Fault::Peer => Self::Peer,
+            Fault::Incompatible => Self::Incompatible,
+            Fault::Mint => Self::Mint,
+            Fault::Environment => Self::Environment,
+        }
+    }
+}
+
+/// An error as it is shown: what, whose fault, and what to do.
+///
+/// Anything that is [`AtFault`] turns into one; it is none itself, so that `?` does it.
+#[derive(Debug)]
+pub struct CliError {
+    /// The error and its causes, in one line.
+    pub message: String,
+    /// The party at fault.
+    pub fault: Fault,
+    /// What the reader can do about it.
+    pub hint: Option<String>,
+    /// What the process returns.
+    pub exit: Exit,
+}
+
+impl CliError {
+    /// An error of the person at the command line.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), fault: Fault::Ours, hint: Some(hint.into()), exit: Exit::Usage }
+    }
+
+    /// A failure of the machine while doing `what`.
+    pub fn io(what: impl std::fmt::Display, cause: &std::io::Error) -> Self {
+        Self { message: format!("{what}: {cause}"), fault: Fault::Environment, hint: None, exit: Exit::Environment }
+    }
+}
+
+impl From<ApiError> for CliError {
+    fn from(error: ApiError) -> Self {
+        Self { message: error.message, fault: error.fault, hint: error.hint, exit: error.fault.into() }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::NotRunning(_) | ClientError::Gone(_) => Exit::NoDaemon,
+            other => other.fault().into(),
+        };
+        Self { message: error.to_string(), fault: error.fault(), hint: error.hint().map(Into::into), exit }
+    }
+}
+
+impl<E: AtFault> From<E> for CliError {
+    fn from(error: E) -> Self {
+        ApiError::of(&error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("can't hire")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the mint is down")]
+    struct Inner;
+
+    impl AtFault for Outer {
+        fn fault(&self) -> Fault {
+            Fault::Mint
+        }
+
+        fn hint(&self) -> Option<&'static str> {
+            Some("wait")
+        }
+    }
+
+    #[test]
+    fn an_error_brings_its_causes_its_fault_and_its_hint() {
+        let error = CliError::from(Outer(Inner));
+        assert_eq!(error.message, "can't hire: the mint is down");
+        assert_eq!((error.fault, error.exit), (Fault::Mint, Exit::Mint));
+        assert_eq!(error.hint.as_deref(), Some("wait"));
+    }
+}

@@ -1,0 +1,69 @@
+//! `guilder find SERVICE`
+
+use std::fmt;
+
+use guilder_protocol::market::ServiceName;
+use hyper::Method;
+use serde::Serialize;
+
+use super::{CliError, Context, Exit, Show, table, wait_for};
+use crate::api::{
+    client::{empty, query},
+    types::Found,
+};
+
+const EXAMPLES: &str = "\
+\x1b[1;4mExamples:\x1b[0m
+  guilder find text.summarize
+  guilder find text.summarize --limit 3 --json";
+
+/// Looks a service up in the swarm and prints who sells it, the cheapest first. Adverts are verified: each is signed by
+/// its seller.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The service's name, e.g. text.summarize.
+    service: ServiceName,
+    /// Stop after so many sellers.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Sellers {
+    found: Vec<Found>,
+    #[serde(skip)]
+    service: ServiceName,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    wait_for(async {
+        let path = query(&format!("/v1/find/{}", args.service), &[("limit", args.limit.to_string())]);
+        let mut lines = context.client()?.lines(Method::GET, &path, empty()).await?;
+        let mut found: Vec<Found> = Vec::new();
+        while let Some(seller) = lines.next().await? {
+            found.push(seller);
+        }
+        found.sort_by(|a, b| (&a.unit, a.price, &a.seller).cmp(&(&b.unit, b.price, &b.seller)));
+        let exit = if found.is_empty() { Exit::No } else { Exit::Done };
+        context.printer.show(&Sellers { found, service: args.service.clone() })?;
+        Ok(exit)
+    })
+}
+
+impl Show for Sellers {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let row = |found: &Found| {
+            vec![
+                found.seller.clone(),
+                format!("{} {}", found.price, found.unit),
+                found.mints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                found.description.lines().next().unwrap_or_default().to_owned(),
+            ]
+        };
+        let rows: Vec<_> = self.found.iter().map(row).collect();
+        let nothing = format!("Nobody sells {} (that this node can find).", self.service);
+        table(out, &["SELLER", "PRICE", "MINTS", "WHAT"], &rows, &nothing)
+    }
+}

@@ -1,0 +1,250 @@
+//! `guilder hire SERVICE`
+
+use std::{
+    fmt,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use guilder_protocol::market::{MintUrl, ServiceName, Unit};
+use hyper::Method;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
+
+use super::{CliError, Context, Exit, task, wait_for};
+use crate::api::{
+    client::{self, Client, Lines, Upload, query},
+    types::{Hired, TaskView},
+};
+
+const EXAMPLES: &str = "\
+\x1b[1;4mExamples:\x1b[0m
+  guilder hire text.summarize --input notes.txt --max-price 20
+  git diff | guilder hire code.review --input - --output review.md --deadline 5m
+  guilder hire text.summarize --input notes.txt --json | jq .";
+
+/// Read from a file or standard input at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Asks every seller of a service that can be found, takes the best offer within your price, pays with ecash locked to
+/// the seller, and prints the output. Progress goes to standard error. The signed receipt is kept: see `guilder audit`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The service's name, e.g. text.summarize.
+    service: ServiceName,
+    /// What it is to work on, or - for standard input [default: nothing].
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Where the output goes [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The most you pay, net [default: trade.max_price of the settings].
+    #[arg(long, value_name = "N")]
+    max_price: Option<u64>,
+    /// The unit to pay in [default: that of the mint, or the only one you hold].
+    #[arg(long)]
+    unit: Option<Unit>,
+    /// When the delivery must be there: 90s, 5m, 1h.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    deadline: u64,
+    /// Hire this seller and no other: a peer ID or a DID.
+    #[arg(long, value_name = "PEER")]
+    seller: Option<String>,
+    /// Pay with this mint's ecash and no other's.
+    #[arg(long, value_name = "URL")]
+    mint: Option<MintUrl>,
+}
+
+/// A line of the stream that a hire answers with.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Hired(Hired),
+    Ended { ended: Box<TaskView> },
+    Event(serde_json::Map<String, serde_json::Value>),
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    wait_for(async {
+        let client = context.client()?;
+        let mut lines = client.lines(Method::POST, &request(args), upload(args.input.as_deref())?).await?;
+        let ended = follow(&mut lines, context).await?;
+        if !ended.delivered {
+            return Err(failure(&ended));
+        }
+        deliver(&client, &ended, args, context).await?;
+        Ok(Exit::Done)
+    })
+}
+
+fn request(args: &Args) -> String {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    query(
+        "/v1/tasks",
+        &[
+            ("service", args.service.to_string()),
+            ("max_price", text(args.max_price.map(|price| price.to_string()))),
+            ("unit", text(args.unit.as_ref().map(ToString::to_string))),
+            ("deadline_secs", args.deadline.to_string()),
+            ("seller", text(args.seller.clone())),
+            ("mint", text(args.mint.as_ref().map(ToString::to_string))),
+        ],
+    )
+}
+
+/// Prints the steps until the task is over. If it is interrupted, the task goes on without us; that is said.
+async fn follow(lines: &mut Lines, context: &Context) -> Result<TaskView, CliError> {
+    let mut task = None;
+    loop {
+        let line = tokio::select! {
+            biased;
+            line = lines.next::<Line>() => line?,
+            _ = tokio::signal::ctrl_c() => return Err(interrupted(task.as_deref())),
+        };
+        match line {
+            Some(Line::Hired(hired)) => {
+                context.printer.step(&hired, format_args!("task {}", hired.task))?;
+                task = Some(hired.task);
+            }
+            Some(Line::Event(event)) => {
+                let at = event.get("task_ms").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                let say = event.get("say").and_then(serde_json::Value::as_str).unwrap_or_default();
+                context.printer.step(&event, format_args!("{:>7.3} s  {say}", at as f64 / 1_000.0))?;
+            }
+            Some(Line::Ended { ended }) => return Ok(*ended),
+            None => {
+                return Err(client::ClientError::Answer("the stream ended before the task did".into()).into());
+            }
+        }
+    }
+}
+
+fn interrupted(task: Option<&str>) -> CliError {
+    let hint = match task {
+        Some(id) => format!("see it: guilder task show {0}; call it off: guilder task cancel {0}", task::short(id)),
+        None => "see it: guilder task list".to_owned(),
+    };
+    CliError::usage("interrupted; the task goes on in the daemon", hint)
+}
+
+fn failure(task: &TaskView) -> CliError {
+    let (fault, reason) = match &task.failure {
+        Some(failure) => (failure.fault, failure.reason.clone()),
+        None => (guilder_protocol::fault::Fault::Environment, format!("it ended as {}", task.state)),
+    };
+    let money = task.money.as_ref().map(|money| format!("; the money: {money}")).unwrap_or_default();
+    CliError {
+        message: format!("the task was not delivered: {reason}"),
+        fault,
+        hint: Some(format!("guilder task show {}{money}", task::short(&task.id))),
+        exit: fault.into(),
+    }
+}
+
+/// The task with its output, for scripts.
+#[derive(Serialize)]
+struct Delivered<'a> {
+    ended: &'a TaskView,
+    /// If it is text and no file was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    /// If it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_base64: Option<String>,
+}
+
+impl super::Show for Delivered<'_> {
+    fn human(&self, _: &mut dyn fmt::Write) -> fmt::Result {
+        Ok(())
+    }
+}
+
+async fn deliver(client: &Client, ended: &TaskView, args: &Args, context: &Context) -> Result<(), CliError> {
+    let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await?;
+    let mut delivered = Delivered { ended, output: None, output_base64: None };
+    if let Some(path) = &args.output {
+        let partial = PathBuf::from(format!("{}.part", path.display()));
+        let fail = |cause| CliError::io(format!("can't write {}", path.display()), &cause);
+        let mut file = std::fs::File::create(&partial).map_err(fail)?;
+        while let Some(piece) = download.next().await? {
+            std::io::Write::write_all(&mut file, &piece).map_err(fail)?;
+        }
+        std::fs::rename(&partial, path).map_err(fail)?;
+        context.printer.note(format_args!("output in {}", path.display()));
+    } else if context.printer.json() {
+        let mut output = Vec::new();
+        while let Some(piece) = download.next().await? {
+            output.extend_from_slice(&piece);
+        }
+        match String::from_utf8(output) {
+            Ok(text) => delivered.output = Some(text),
+            Err(error) => delivered.output_base64 = Some(BASE64.encode(error.as_bytes())),
+        }
+    } else {
+        while let Some(piece) = download.next().await? {
+            context.printer.bytes(&piece)?;
+        }
+    }
+    context.printer.show(&delivered)
+}
+
+/// The input, read as it is sent.
+fn upload(input: Option<&Path>) -> Result<Upload, CliError> {
+    let Some(path) = input else { return Ok(client::empty()) };
+    let fail = |cause| CliError::io(format!("can't read {}", path.display()), &cause);
+    if path.as_os_str() == "-" {
+        return Ok(client::pieces(read_pieces(tokio::io::stdin())));
+    }
+    let mut file = std::fs::File::open(path).map_err(fail)?;
+    // Small inputs go whole, so that the node learns their length at once.
+    let mut start = Vec::new();
+    (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut start).map_err(fail)?;
+    if start.len() < PIECE_BYTES {
+        return Ok(client::bytes(start.into()));
+    }
+    let rest = read_pieces(tokio::fs::File::from_std(file));
+    let first = futures::stream::iter([Ok(Bytes::from(start))]);
+    Ok(client::pieces(futures::StreamExt::chain(first, rest)))
+}
+
+fn read_pieces(
+    reader: impl tokio::io::AsyncRead + Unpin + Send + 'static,
+) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    futures::stream::try_unfold(reader, async |mut reader| {
+        let mut piece = vec![0; PIECE_BYTES];
+        let length = reader.read(&mut piece).await?;
+        piece.truncate(length);
+        Ok((length > 0).then(|| (Bytes::from(piece), reader)))
+    })
+}
+
+/// Seconds, from `90`, `90s`, `5m` or `1h`.
+pub(super) fn parse_duration(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3_600),
+        _ => (text, 1),
+    };
+    let secs = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    secs.filter(|secs| *secs > 0).ok_or_else(|| "expected a time like 90s, 5m or 1h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, secs) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3_600)] {
+            assert_eq!(parse_duration(text).unwrap(), secs);
+        }
+        for text in ["", "s", "0", "-1s", "5d", "99999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where the passphrase of a sealed secret file comes from: a file, the environment, or the person at the terminal.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _},
+    path::PathBuf,
+};
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::{CliError, Printer};
+use crate::keys::{Passphrase, Phrase, SecretFile, check_private};
+
+/// The ways to a passphrase, in the order that they are tried.
+pub(super) struct PassphraseSource {
+    file: Option<PathBuf>,
+    env: Option<Passphrase>,
+}
+
+impl std::fmt::Debug for PassphraseSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PassphraseSource").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl PassphraseSource {
+    /// As `--passphrase-file` and `GUILDER_PASSPHRASE` say.
+    pub(super) fn of_process(file: Option<PathBuf>) -> Self {
+        Self { file, env: std::env::var("GUILDER_PASSPHRASE").ok().map(Passphrase::new) }
+    }
+
+    /// The one that was given, if one was.
+    pub(super) fn given(&self) -> Result<Option<Passphrase>, CliError> {
+        let Some(path) = &self.file else { return Ok(self.env.clone().filter(|passphrase| !passphrase.is_empty())) };
+        check_private(path)?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| CliError::io(format!("can't read {}", path.display()), &cause))?;
+        let passphrase = Passphrase::new(text);
+        if passphrase.is_empty() {
+            return Err(CliError::usage(
+                format!("{} is empty", path.display()),
+                "put the passphrase on its first line",
+            ));
+        }
+        Ok(Some(passphrase))
+    }
+
+    /// The phrase in a secret file, asking for a passphrase where one is needed and none was given.
+    pub(super) fn open(&self, file: &SecretFile, printer: &Printer) -> Result<Phrase, CliError> {
+        if !file.is_sealed() {
+            return Ok(file.open(None)?);
+        }
+        let mut given = self.given()?;
+        if given.is_none() && io::stdin().is_terminal() {
+            given = Some(Passphrase::new(ask_hidden(printer, "Passphrase: ")?.to_string()));
+        }
+        Ok(file.open(given.as_ref())?)
+    }
+}
+
+/// A new passphrase, typed twice.
+pub(super) fn ask_new(printer: &Printer) -> Result<Passphrase, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::usage(
+            "a passphrase can't be asked for without a terminal",
+            "set GUILDER_PASSPHRASE or give --passphrase-file FILE",
+        ));
+    }
+    let first = Passphrase::new(ask_hidden(printer, "New passphrase: ")?.to_string());
+    let second = Passphrase::new(ask_hidden(printer, "Again: ")?.to_string());
+    if first.is_empty() || first != second {
+        return Err(CliError::usage("the two passphrases differ or are empty", "try again; nothing was written"));
+    }
+    Ok(first)
+}
+
+/// A line from standard input; hidden while it is typed, if it is typed.
+pub(super) fn ask_hidden(printer: &Printer, question: &str) -> Result<Zeroizing<String>, CliError> {
+    let stdin = io::stdin();
+    let fail = |cause: io::Error| CliError::io("can't read from the terminal", &cause);
+    let shown = if stdin.is_terminal() {
+        printer.ask(question);
+        let shown = tcgetattr(&stdin).map_err(|cause| fail(cause.into()))?;
+        let mut hidden = shown.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|cause| fail(cause.into()))?;
+        Some(shown)
+    } else {
+        None
+    };
+    let mut line = Zeroizing::new(String::new());
+    let read = stdin.lock().read_line(&mut line);
+    if let Some(shown) = shown {
+        tcsetattr(&stdin, OptionalActions::Flush, &shown).map_err(|cause| fail(cause.into()))?;
+    }
+    read.map_err(fail)?;
+    Ok(line)
+}

@@ -1,0 +1,50 @@
+//! `guilder status`
+
+use std::fmt;
+
+use super::{CliError, Context, Exit, Show, fields, wait_for, wallet};
+use crate::api::types::Status;
+
+/// Prints identity, addresses, peers, services, open tasks and balances of the running node.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
+    wait_for(async {
+        let status: Status = context.client()?.get("/v1/status").await?;
+        context.printer.show(&status)?;
+        Ok(Exit::Done)
+    })
+}
+
+impl Show for Status {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        fields(
+            out,
+            &[
+                ("peer ID", self.peer_id.clone()),
+                ("DID", self.did.clone()),
+                ("home", self.home.clone()),
+                ("version", self.version.clone()),
+                ("up for", duration(self.uptime_secs)),
+                ("listening", self.listen.join("\n")),
+                ("peers", self.peers.to_string()),
+                ("services", self.services.to_string()),
+                ("open tasks", self.open_tasks.to_string()),
+                ("hosted mint", self.hosted_mint.join("\n")),
+            ],
+        )?;
+        writeln!(out)?;
+        wallet::balances(out, &self.balances)
+    }
+}
+
+/// The two largest units that say something.
+pub(super) fn duration(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs} s"),
+        60..3_600 => format!("{} min {} s", secs / 60, secs % 60),
+        3_600..86_400 => format!("{} h {} min", secs / 3_600, secs / 60 % 60),
+        _ => format!("{} d {} h", secs / 86_400, secs / 3_600 % 24),
+    }
+}

@@ -1,0 +1,138 @@
+//! `guilder task list|show|cancel`
+
+use std::fmt;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{CliError, Context, Exit, Show, fields, table, wait_for};
+use crate::api::{
+    client::{escape, query},
+    types::{TaskSide, TaskView},
+};
+
+const EXAMPLES: &str = "\
+\x1b[1;4mExamples:\x1b[0m
+  guilder task list
+  guilder task show 4xw2kq        the last letters of an ID are enough
+  guilder task cancel 4xw2kq";
+
+/// Tasks are kept with their signed award and receipt. An ID may be cut to its last letters, as long as they are clear.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: TaskCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TaskCommand {
+    /// Print the latest tasks, bought and sold.
+    List {
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+    /// Print all about one task.
+    Show {
+        /// The task's ID.
+        id: String,
+    },
+    /// Call a task off. What a seller has begun may have to be paid.
+    Cancel {
+        /// The task's ID.
+        id: String,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Tasks(Vec<TaskView>);
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    wait_for(async {
+        let client = context.client()?;
+        match &args.command {
+            TaskCommand::List { limit } => {
+                let tasks = client.get(&query("/v1/tasks", &[("limit", limit.to_string())])).await?;
+                context.printer.show(&Tasks(tasks))?;
+            }
+            TaskCommand::Show { id } => {
+                context.printer.show(&client.get::<TaskView>(&path(id)).await?)?;
+            }
+            TaskCommand::Cancel { id } => {
+                context.printer.show(&client.delete::<TaskView>(&path(id)).await?)?;
+            }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+/// Where the API has a task.
+pub(super) fn path(id: &str) -> String {
+    format!("/v1/tasks/{}", escape(id))
+}
+
+impl Show for Tasks {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let row = |task: &TaskView| {
+            vec![
+                short(&task.id),
+                side(task.side).to_owned(),
+                task.service.to_string(),
+                task.state.clone(),
+                price(task),
+                task.peer.as_deref().map(short).unwrap_or_default(),
+                task.updated.to_string(),
+            ]
+        };
+        let rows: Vec<_> = self.0.iter().map(row).collect();
+        table(out, &["ID", "SIDE", "SERVICE", "STATE", "PRICE", "PEER", "UPDATED"], &rows, "No tasks yet.")
+    }
+}
+
+impl Show for TaskView {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let failure =
+            self.failure.as_ref().map(|failure| format!("{} (fault: {})", failure.reason, failure.fault.as_str()));
+        fields(
+            out,
+            &[
+                ("task", self.id.clone()),
+                ("side", side(self.side).to_owned()),
+                ("service", self.service.to_string()),
+                ("state", self.state.clone()),
+                ("failure", failure.unwrap_or_default()),
+                ("price", price(self)),
+                ("mint", self.mint.as_ref().map(ToString::to_string).unwrap_or_default()),
+                ("money", self.money.clone().unwrap_or_default()),
+                ("peer", self.peer.clone().unwrap_or_default()),
+                ("created", self.created.to_string()),
+                ("updated", self.updated.to_string()),
+                ("output", self.output_bytes.map(|bytes| format!("{bytes} bytes")).unwrap_or_default()),
+                ("award", self.award.clone().unwrap_or_default()),
+                ("receipt", self.receipt.clone().unwrap_or_default()),
+            ],
+        )
+    }
+}
+
+fn side(side: TaskSide) -> &'static str {
+    match side {
+        TaskSide::Buyer => "bought",
+        TaskSide::Seller => "sold",
+    }
+}
+
+fn price(task: &TaskView) -> String {
+    match (task.price, &task.unit) {
+        (Some(price), Some(unit)) => format!("{price} {unit}"),
+        _ => String::new(),
+    }
+}
+
+/// The last letters of an ID, by which people tell one from another.
+pub(super) fn short(id: &str) -> String {
+    let start = id.char_indices().rev().nth(9).map_or(0, |(at, _)| at);
+    id[start..].to_owned()
+}

@@ -1,0 +1,67 @@
+//! The sections that belong to no other room.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// `[api]`: the control API that the command line talks to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Where it listens; loopback only. Port 0 takes any free one, which `api.json` names.
+    pub listen: SocketAddr,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 0).into() }
+    }
+}
+
+impl ApiConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        let reason = format!("{} is not a loopback address; whoever reaches the API has the money", self.listen);
+        Err(ConfigError::Value { setting: "api.listen", reason })
+    }
+}
+
+/// `[log]`: what is logged to standard error, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// As in `RUST_LOG`, which goes first where it is set.
+    pub filter: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info,libp2p=warn,cdk=warn".into(), format: LogFormat::Text }
+    }
+}
+
+impl LogConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        match tracing_subscriber::EnvFilter::try_new(&self.filter) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ConfigError::Value { setting: "log.filter", reason: error.to_string() }),
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}

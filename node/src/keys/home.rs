@@ -1,0 +1,247 @@
+//! A node's home folder: what lies where, and who may read it.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use guilder_protocol::fault::{AtFault, Fault};
+
+/// A node's folder.
+///
+/// ```text
+/// config.toml     settings, written by `guilder init`
+/// secret.json     the recovery phrase                    0600
+/// node.redb       everything that must not be lost
+/// content/        large inputs and outputs, by hash
+/// mint/           the hosted mint, if there is one
+/// work/           folders of running services
+/// daemon.lock     held by the running daemon
+/// api.json        address and token of its API           0600
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The folder at `dir`.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self(dir.into())
+    }
+
+    /// `flag`, else `GUILDER_HOME`, else `guilder` in the user's data folder (XDG).
+    ///
+    /// # Errors
+    /// If none of them is set.
+    pub fn locate(flag: Option<PathBuf>, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, HomeError> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        flag.or_else(|| set("GUILDER_HOME"))
+            .or_else(|| Some(set("XDG_DATA_HOME").filter(|dir| dir.is_absolute())?.join("guilder")))
+            .or_else(|| Some(set("HOME")?.join(".local/share/guilder")))
+            .map(Self)
+            .ok_or(HomeError::Nowhere)
+    }
+
+    /// Makes the folder, for its owner alone.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn create(&self) -> Result<(), HomeError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
+        made.map_err(|cause| HomeError::io("create", &self.0, cause))
+    }
+
+    /// Refuses a home that `guilder init` hasn't made.
+    ///
+    /// # Errors
+    /// If the secret file isn't there.
+    pub fn check(&self) -> Result<(), HomeError> {
+        if self.secret().exists() { Ok(()) } else { Err(HomeError::Missing(self.0.clone())) }
+    }
+
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// The settings.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    /// The recovery phrase.
+    pub fn secret(&self) -> PathBuf {
+        self.0.join("secret.json")
+    }
+
+    /// The store.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("node.redb")
+    }
+
+    /// Large inputs and outputs.
+    pub fn content(&self) -> PathBuf {
+        self.0.join("content")
+    }
+
+    /// The hosted mint.
+    pub fn mint(&self) -> PathBuf {
+        self.0.join("mint")
+    }
+
+    /// Folders of running services.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// Held by the running daemon.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("daemon.lock")
+    }
+
+    /// Address and token of the running daemon's API.
+    pub fn api(&self) -> PathBuf {
+        self.0.join("api.json")
+    }
+}
+
+/// What to do about a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// Leave it and fail.
+    Keep,
+    /// Put the new one in its place, in one step.
+    Replace,
+}
+
+/// Writes a file that its owner alone may read, whole or not at all, and durable once this returns.
+pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Result<(), HomeError> {
+    let fail = |cause| HomeError::io("write", path, cause);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = PathBuf::from(name);
+    // Left over from a process with our number that was killed here.
+    let _ = fs::remove_file(&fresh);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(fail)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| match existing {
+        Existing::Keep => fs::hard_link(&fresh, path).and_then(|()| fs::remove_file(&fresh)),
+        Existing::Replace => fs::rename(&fresh, path),
+    });
+    if let Err(cause) = written {
+        let _ = fs::remove_file(&fresh);
+        return Err(match cause.kind() {
+            io::ErrorKind::AlreadyExists => HomeError::Exists(path.to_owned()),
+            _ => fail(cause),
+        });
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+}
+
+/// Refuses a file that others than its owner may read or write.
+pub(crate) fn check_private(path: &Path) -> Result<(), HomeError> {
+    let metadata = fs::metadata(path).map_err(|cause| HomeError::io("read", path, cause))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(HomeError::Exposed { path: path.to_owned(), mode }) }
+}
+
+/// Why the home folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Neither a flag nor the environment names a place.
+    #[error("there is no place for the home folder: neither --home, GUILDER_HOME nor HOME is set")]
+    Nowhere,
+    /// `guilder init` hasn't been here.
+    #[error("there is no node in {}", .0.display())]
+    Missing(PathBuf),
+    /// `guilder init` has been here.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// Others may read a secret.
+    #[error("{} can be read or changed by others (mode {mode:04o})", .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The disk.
+    #[error("can't {verb} {}: {cause}", .path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        cause: io::Error,
+    },
+}
+
+impl HomeError {
+    pub(crate) fn io(verb: &'static str, path: &Path, cause: io::Error) -> Self {
+        Self::Io { verb, path: path.to_owned(), cause }
+    }
+}
+
+impl AtFault for HomeError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Io { .. } => Fault::Environment,
+            _ => Fault::Ours,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Nowhere => Some("give --home DIR"),
+            Self::Missing(_) => Some("make one with: guilder init"),
+            Self::Exists(_) => Some("it holds a node's keys and is never overwritten; choose another with --home DIR"),
+            Self::Exposed { .. } => Some("whoever read it has the node's money; if nobody did: chmod 600 the file"),
+            Self::Io { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn located(flag: Option<&str>, env: &[(&str, &str)]) -> Option<PathBuf> {
+        let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value));
+        Home::locate(flag.map(PathBuf::from), lookup).ok().map(|home| home.0)
+    }
+
+    #[test]
+    fn the_nearest_setting_wins() {
+        let env = [("GUILDER_HOME", "/g"), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(located(Some("/f"), &env), Some("/f".into()));
+        assert_eq!(located(None, &env), Some("/g".into()));
+        assert_eq!(located(None, &env[1..]), Some("/x/guilder".into()));
+        assert_eq!(located(None, &env[2..]), Some("/h/.local/share/guilder".into()));
+        assert_eq!(located(None, &[("XDG_DATA_HOME", "relative"), ("GUILDER_HOME", "")]), None);
+    }
+
+    #[test]
+    fn a_home_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("a/b"));
+        assert!(matches!(home.check(), Err(HomeError::Missing(_))));
+        home.create().unwrap();
+        assert_eq!(fs::metadata(home.dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_private_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.json");
+        write_private(&path, b"one", Existing::Replace).unwrap();
+        write_private(&path, b"two", Existing::Replace).unwrap();
+        assert!(matches!(write_private(&path, b"three", Existing::Keep), Err(HomeError::Exists(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        check_private(&path).unwrap();
+    }
+}

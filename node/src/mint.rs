@@ -1,1 +1,251 @@
-//! (room: mint)
+//! The mint that a node can host, for itself and for any wallet that reaches it.
+//!
+//! ```text
+//!  peers ── /guilder/mint/1 ── serve ─┐
+//!  wallets ── HTTP ─────────── http ──┤      ┌ dependable ┐    cdk-axum      cdk mint ── SQLite file (WAL, synced)
+//!  our own wallet ── Exchange ────────┴── router ── repeats answered ── NUT paths ──┴── payment backend (play money)
+//! ```
+//!
+//! All three ways lead through one router, so a mint says the same however it is asked. The room's rules:
+//!
+//! - **No request is half done.** cdk's swaps and melts run over several transactions and are put right only when a
+//!   mint starts. So a request, once read whole, runs in a task of its own: a caller that hangs up stops nothing.
+//! - **A repeated request gets its answer again**: signatures from NUT-09's table, a melt from its
+//!   quote. Nothing is kept in memory for it, so it holds across a crash.
+//! - **Bounds**: requests at work ([`limits::MAX_AT_WORK`]), bytes of each, proofs of each, and for each peer a rate
+//!   in bytes. Over them a caller waits; what is over the bound of one frame is refused.
+//! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives the
+//!   power cord. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money
+//!   keeps no state at all (see [`play`]).
+//!
+//! cdk's own clock is the system's; a hosted mint is not part of the simulated world, which has its own model mint.
+
+use std::{fmt, path::Path, str::FromStr, sync::Arc};
+
+use async_trait::async_trait;
+use axum::{Router, body::Body};
+use cdk::{
+    mint::{Mint, MintBuilder, MintMeltLimits, UnitConfig},
+    nuts::{CurrencyUnit, PaymentMethod},
+    types::QuoteTTL,
+};
+use cdk_common::{nut00::KnownMethod, payment::DynMintPayment};
+use cdk_sqlite::MintSqliteDatabase;
+use guilder_protocol::fault::{AtFault, Fault};
+use tokio::{net::TcpListener, sync::watch};
+use tower_service::Service;
+
+use crate::{
+    runtime::Runtime,
+    wallet::connector::{
+        Exchange, ExchangeError,
+        frames::{Method, Reply, Request},
+        limits::MAX_FRAME,
+    },
+};
+
+mod config;
+mod dependable;
+pub mod limits;
+mod play;
+mod rate;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Backend, MintConfig, MintUnit};
+pub use serve::ServeError;
+
+/// The file in the mint's folder that holds its books.
+const FILE: &str = "mint.sqlite";
+
+/// A running mint. Cheap to clone; every clone is the same mint.
+#[derive(Clone)]
+pub struct HostedMint {
+    mint: Arc<Mint>,
+    router: Router,
+    peers: Arc<rate::Peers>,
+    closing: watch::Sender<bool>,
+}
+
+impl HostedMint {
+    /// Opens the mint whose books are in `folder`, or begins it there. `seed` is the secret that all its keys come
+    /// from: whoever has it can print the mint's money.
+    ///
+    /// # Errors
+    /// If the configuration makes no mint, the file can't be used, or it belongs to another seed.
+    pub async fn open(folder: &Path, config: &MintConfig, seed: &[u8], runtime: &Runtime) -> Result<Self, MintError> {
+        config.check()?;
+        let file = folder.join(FILE);
+        let path = file.to_str().ok_or(MintError::Path)?;
+        let database = Arc::new(MintSqliteDatabase::new(path).await.map_err(MintError::Database)?);
+        let key = play::PlayKey::new(seed);
+
+        let mut builder = MintBuilder::new(database.clone())
+            .with_name(config.name.clone())
+            .with_description(config.description.clone())
+            .with_limits(limits::MAX_INPUTS, limits::MAX_OUTPUTS);
+        for unit in &config.units {
+            add_unit(&mut builder, unit, backend(unit, &key, runtime)).await?;
+        }
+        let mint = Arc::new(builder.build_with_seed(database, seed).await?);
+        prove_keys(&mint)?;
+        mint.set_quote_ttl(QuoteTTL::new(config.quote_ttl_secs, config.quote_ttl_secs)).await?;
+        mint.start().await?;
+
+        let router = dependable::router(Arc::clone(&mint), key, runtime.clone()).await?;
+        Ok(Self { mint, router, peers: Arc::default(), closing: watch::Sender::new(false) })
+    }
+
+    /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn http(&self, listener: TcpListener) -> Result<(), MintError> {
+        let mut closing = self.closing.subscribe();
+        let stopped = async move {
+            // An error means that the mint is gone, which stops the server too.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        axum::serve(listener, self.router.clone()).with_graceful_shutdown(stopped).await.map_err(MintError::Listener)
+    }
+
+    /// Stops the mint's background work and its servers. Requests at work end first.
+    pub async fn stop(&self) {
+        self.closing.send_replace(true);
+        if let Err(error) = self.mint.stop().await {
+            tracing::warn!(%error, "the mint did not stop cleanly; it puts itself right when it starts");
+        }
+    }
+
+    /// What this mint has signed and taken back, per unit: outstanding is the difference.
+    ///
+    /// # Errors
+    /// If the books can't be read.
+    pub async fn totals(&self) -> Result<Vec<Totals>, MintError> {
+        let (issued, redeemed) = (self.mint.total_issued().await?, self.mint.total_redeemed().await?);
+        let mut totals = std::collections::BTreeMap::<String, Totals>::new();
+        for keyset in self.mint.keysets().keysets {
+            let unit = keyset.unit.to_string();
+            let total = totals.entry(unit.clone()).or_insert(Totals { unit, issued: 0, redeemed: 0 });
+            total.issued += issued.get(&keyset.id).map_or(0, |amount| amount.to_u64());
+            total.redeemed += redeemed.get(&keyset.id).map_or(0, |amount| amount.to_u64());
+        }
+        Ok(totals.into_values().collect())
+    }
+
+    async fn answer(&self, request: Request) -> Result<Reply, ExchangeError> {
+        let method = match request.method {
+            Method::Get => axum::http::Method::GET,
+            Method::Post => axum::http::Method::POST,
+        };
+        let call = axum::http::Request::builder()
+            .method(method)
+            .uri(request.path)
+            .header(axum::http::header::CONTENT_TYPE, "application/json")
+            .body(Body::from(request.body))
+            .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
+        let response = self.router.clone().call(call).await.unwrap_or_else(|never| match never {});
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), MAX_FRAME - 2).await;
+        let body = body.map_err(|error| ExchangeError::Lost(error.to_string()))?;
+        Ok(Reply { status, body: body.into() })
+    }
+}
+
+/// Our own wallet's way: no stream, no copy of the money in flight.
+#[async_trait]
+impl Exchange for HostedMint {
+    async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
+        self.answer(request).await
+    }
+}
+
+impl fmt::Debug for HostedMint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostedMint")
+    }
+}
+
+/// The mint's books in one unit.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// `sat`, `play`, …
+    pub unit: String,
+    /// Signed since the mint began.
+    pub issued: u64,
+    /// Taken back.
+    pub redeemed: u64,
+}
+
+/// The payment backend of `unit`. Lightning's will be further arms.
+fn backend(unit: &MintUnit, key: &play::PlayKey, runtime: &Runtime) -> DynMintPayment {
+    match unit.backend {
+        Backend::Play => Arc::new(play::PlayMoney::new(key.clone(), unit.pays_itself_after_secs, runtime.clone())),
+    }
+}
+
+async fn add_unit(builder: &mut MintBuilder, unit: &MintUnit, backend: DynMintPayment) -> Result<(), MintError> {
+    let currency = CurrencyUnit::from_str(unit.unit.as_str()).map_err(|_| MintError::Unit(unit.unit.to_string()))?;
+    let amounts = (0..limits::AMOUNTS).map(|power| 1 << power).collect();
+    builder.configure_unit(currency.clone(), UnitConfig { amounts, input_fee_ppk: unit.input_fee_ppk })?;
+    let amounts = MintMeltLimits::new(unit.min_amount, unit.max_amount);
+    builder.add_payment_processor(currency, PaymentMethod::Known(KnownMethod::Bolt11), amounts, backend).await?;
+    Ok(())
+}
+
+/// Books written under another seed name keysets that this seed's keys don't give.
+fn prove_keys(mint: &Mint) -> Result<(), MintError> {
+    for info in mint.keysets().keysets {
+        let keyset = mint.keyset(&info.id).ok_or(MintError::WrongSeed)?;
+        keyset.verify_id().map_err(|_| MintError::WrongSeed)?;
+    }
+    Ok(())
+}
+
+/// Why a mint doesn't open or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The configuration can't be a mint's.
+    #[error("the mint's configuration is wrong: {0}")]
+    Config(&'static str),
+    /// cdk has no such unit.
+    #[error("no mint can have the unit {0}")]
+    Unit(String),
+    /// The home folder's name is no text.
+    #[error("the mint's folder has a name that is not UTF-8")]
+    Path,
+    /// SQLite can't open or read the file.
+    #[error("the mint's books can't be opened: {0}")]
+    Database(#[source] cdk_common::database::Error),
+    /// The keys of the books don't come from this seed.
+    #[error("the mint's books were written with another recovery phrase")]
+    WrongSeed,
+    /// The HTTP listener failed.
+    #[error("the mint's HTTP listener failed: {0}")]
+    Listener(#[source] std::io::Error),
+    /// The HTTP paths can't be laid out.
+    #[error("the mint's HTTP interface can't be built: {0}")]
+    Router(String),
+    /// cdk's mint fails.
+    #[error("the mint fails: {0}")]
+    Cdk(#[from] cdk::Error),
+}
+
+impl AtFault for MintError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Config(_) | Self::Unit(_) | Self::Path | Self::WrongSeed => Fault::Ours,
+            Self::Database(_) | Self::Listener(_) | Self::Router(_) | Self::Cdk(_) => Fault::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Config(_) | Self::Unit(_) => Some("see [mint] in the config file"),
+            Self::WrongSeed => Some("restore the phrase that the mint began with, or move its file away to begin anew"),
+            Self::Database(_) => Some("is the disk full, or another node at work on this home?"),
+            _ => None,
+        }
+    }
+}

@@ -1,1 +1,3 @@
 //! (room: wallet)
+
+pub mod connector;

@@ -1,0 +1,195 @@
+//! The mint's HTTP interface: cdk-axum's paths with what they lack for money.
+//!
+//! A layer around cdk-axum's router, so it holds for every way to the mint:
+//!
+//! - A request runs in a task of the node. cdk's axum handlers are dropped when a client hangs up, and a swap dropped
+//!   between its transactions leaves its proofs pending until the mint's next start.
+//! - A swap, mint or melt that the mint refuses is looked up: if it was done before, its answer is given again.
+//!   A repeated swap has all its inputs spent and all its outputs signed; a repeated mint has all its outputs signed;
+//!   a repeated melt has its quote paid and its inputs spent.
+//! - A melt settled inside this mint gets the invoice's preimage, which cdk leaves out.
+//! - Only so many requests are at work at once, only so many wait, and none is longer than a frame.
+//!
+//! cdk-axum's reply cache is switched off: it would answer for a minute what this layer answers for ever.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{Method, StatusCode, request::Parts},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use cdk::{
+    mint::Mint,
+    nuts::{
+        BatchMintRequest, BlindSignature, BlindedMessage, CheckStateRequest, MeltQuoteBolt11Response, MeltQuoteState,
+        MeltRequest, MintRequest, MintResponse, Proofs, ProofsMethods, RestoreRequest, State as ProofState,
+        SwapRequest, SwapResponse,
+    },
+};
+use cdk_axum::cache::{HttpCache, HttpCacheKey, HttpCacheStorage};
+use cdk_common::{Bolt11Invoice, MeltQuoteResponse, QuoteId};
+use serde::Serialize;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    MintError,
+    limits::{MAX_AT_WORK, MAX_WAITING},
+    play::PlayKey,
+};
+use crate::{
+    runtime::Runtime,
+    wallet::connector::{frames::Reply, limits::MAX_FRAME},
+};
+
+/// The router that every request goes through.
+pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> Result<Router, MintError> {
+    let cache = HttpCache::new(Duration::ZERO, Duration::ZERO, Some(Box::new(NoCache)));
+    let methods = vec!["bolt11".to_owned()];
+    let paths = cdk_axum::create_mint_router_with_custom_cache(Arc::clone(&mint), cache, methods, false).await;
+    let paths = paths.map_err(|error| MintError::Router(error.to_string()))?;
+    let desk = Arc::new(Desk {
+        mint,
+        key,
+        runtime,
+        waiting: Semaphore::new(MAX_WAITING),
+        at_work: Semaphore::new(MAX_AT_WORK),
+    });
+    Ok(paths.layer(from_fn_with_state(desk, take)))
+}
+
+struct Desk {
+    mint: Arc<Mint>,
+    key: PlayKey,
+    runtime: Runtime,
+    waiting: Semaphore,
+    at_work: Semaphore,
+}
+
+/// Takes a request in whole, then hands it to a task that nobody but the node can stop.
+async fn take(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_FRAME).await else {
+        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long");
+    };
+    let (tell, told) = oneshot::channel();
+    let runtime = desk.runtime.clone();
+    let work = async move {
+        // The caller may have gone; the work is done all the same.
+        let _ = tell.send(work(&desk, parts, body, next).await);
+    };
+    runtime.spawn("mint request", work).detach();
+    told.await.unwrap_or_else(|_| refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping"))
+}
+
+async fn work(desk: &Desk, parts: Parts, body: Bytes, next: Next) -> Response {
+    let Ok(_waiting) = desk.waiting.try_acquire() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait");
+    };
+    let Ok(_place) = desk.at_work.acquire().await else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
+    };
+    let path = parts.uri.path().to_owned();
+    let post = parts.method == Method::POST;
+    let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+    let done = response.status().is_success();
+    match path.strip_prefix("/v1/") {
+        Some("swap") if post && !done => desk.repeated_swap(&body).await.unwrap_or(response),
+        Some("mint/bolt11" | "mint/bolt11/batch") if post && !done => {
+            desk.repeated_mint(&body).await.unwrap_or(response)
+        }
+        Some("melt/bolt11") if post && !done => desk.repeated_melt(&body).await.unwrap_or(response),
+        Some("melt/bolt11") if done => desk.with_preimage(response).await,
+        Some(path) if path.starts_with("melt/quote/bolt11/") && done => desk.with_preimage(response).await,
+        _ => response,
+    }
+}
+
+impl Desk {
+    async fn repeated_swap(&self, body: &[u8]) -> Option<Response> {
+        let request: SwapRequest = serde_json::from_slice(body).ok()?;
+        let signatures = self.signed(request.outputs()).await?;
+        self.spent(request.inputs()).await.then(|| json(&SwapResponse::new(signatures)))
+    }
+
+    async fn repeated_mint(&self, body: &[u8]) -> Option<Response> {
+        let single = serde_json::from_slice::<MintRequest<String>>(body).map(|request| request.outputs);
+        let outputs =
+            single.or_else(|_| serde_json::from_slice::<BatchMintRequest<String>>(body).map(|request| request.outputs));
+        let signatures = self.signed(&outputs.ok()?).await?;
+        Some(json(&MintResponse { signatures }))
+    }
+
+    async fn repeated_melt(&self, body: &[u8]) -> Option<Response> {
+        let request: MeltRequest<QuoteId> = serde_json::from_slice(body).ok()?;
+        let MeltQuoteResponse::Bolt11(status) = self.mint.check_melt_quote(request.quote_id()).await.ok()? else {
+            return None;
+        };
+        let done = status.state == MeltQuoteState::Paid && self.spent(request.inputs()).await;
+        done.then(|| json(&self.prove_payment(status)))
+    }
+
+    /// The signatures of all of `outputs`, if the mint gave every one of them, for these amounts.
+    async fn signed(&self, outputs: &[BlindedMessage]) -> Option<Vec<BlindSignature>> {
+        let restored = self.mint.restore(RestoreRequest { outputs: outputs.to_vec() }).await.ok()?;
+        let same = |(output, signature): (&BlindedMessage, &BlindSignature)| {
+            output.amount == signature.amount && output.keyset_id == signature.keyset_id
+        };
+        let all = !outputs.is_empty() && restored.signatures.len() == outputs.len();
+        (all && outputs.iter().zip(&restored.signatures).all(same)).then_some(restored.signatures)
+    }
+
+    async fn spent(&self, inputs: &Proofs) -> bool {
+        let Ok(ys) = inputs.ys() else { return false };
+        let states = self.mint.check_state(&CheckStateRequest { ys }).await;
+        states.is_ok_and(|states| states.states.iter().all(|proof| proof.state == ProofState::Spent))
+    }
+
+    async fn with_preimage(&self, response: Response) -> Response {
+        let (parts, body) = response.into_parts();
+        let Ok(body) = to_bytes(body, MAX_FRAME).await else {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the reply is too long");
+        };
+        match serde_json::from_slice::<MeltQuoteBolt11Response<QuoteId>>(&body) {
+            Ok(status) if status.state == MeltQuoteState::Paid && status.payment_preimage.is_none() => {
+                json(&self.prove_payment(status))
+            }
+            _ => Response::from_parts(parts, Body::from(body)),
+        }
+    }
+
+    fn prove_payment(&self, mut status: MeltQuoteBolt11Response<QuoteId>) -> MeltQuoteBolt11Response<QuoteId> {
+        let invoice = status.request.as_ref().and_then(|request| request.parse::<Bolt11Invoice>().ok());
+        if let (None, Some(unit), Some(invoice)) = (&status.payment_preimage, &status.unit, invoice) {
+            status.payment_preimage = self.key.preimage(unit, &invoice).map(hex::encode);
+        }
+        status
+    }
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    axum::Json(answer).into_response()
+}
+
+fn refusal(status: StatusCode, detail: &'static str) -> Response {
+    let reply = Reply::error(status.as_u16(), detail);
+    (status, [(axum::http::header::CONTENT_TYPE, "application/json")], reply.body).into_response()
+}
+
+/// Remembers nothing.
+struct NoCache;
+
+#[async_trait]
+impl HttpCacheStorage for NoCache {
+    fn set_expiration_times(&mut self, _: Duration, _: Duration) {}
+
+    async fn get(&self, _: &HttpCacheKey) -> Option<Vec<u8>> {
+        None
+    }
+
+    async fn set(&self, _: HttpCacheKey, _: Vec<u8>) {}
+}

@@ -1,0 +1,39 @@
+//! Bounds of the hosted mint, each with its reason.
+
+use std::time::Duration;
+
+use crate::wallet::connector::limits::MAX_ITEMS;
+
+/// Proofs in one request.
+pub const MAX_INPUTS: usize = MAX_ITEMS;
+
+/// Outputs in one request.
+pub const MAX_OUTPUTS: usize = MAX_ITEMS;
+
+/// Denominations of a keyset, powers of two from 1: one coin of two billion is the largest.
+pub const AMOUNTS: u32 = 32;
+
+/// Requests at work at once, however they came. The books have one writer; more would only wait in memory.
+pub const MAX_AT_WORK: usize = 32;
+
+/// Requests that wait for one of [`MAX_AT_WORK`] places, in memory whole. Beyond it the mint says 503.
+pub const MAX_WAITING: usize = 256;
+
+/// What one peer may send per second for long, in bytes. A proof with its output is about 1 KiB and costs the mint
+/// about 0.5 ms, so this is one core.
+pub const PEER_RATE: f64 = 2.0 * 1024.0 * 1024.0;
+
+/// What one peer may send at once, in bytes, after it was quiet: a few full swaps.
+pub const PEER_BURST: f64 = 8.0 * 1024.0 * 1024.0;
+
+/// The cost of a request apart from its bytes, in bytes: its frame, its transactions.
+pub const REQUEST_COST: f64 = 1024.0;
+
+/// Peers whose rate is remembered. The one longest unheard is forgotten.
+pub const MAX_PEERS: usize = 4096;
+
+/// A stream on which no request begins for this long is closed.
+pub const STREAM_IDLE: Duration = Duration::from_secs(150);
+
+/// A request must be here whole this long after its first byte, and a reply be taken.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,73 @@
+//! `/guilder/mint/1`: the mint's end of a peer's stream.
+
+use futures::{AsyncRead, AsyncWrite};
+use guilder_protocol::{
+    fault::{AtFault, Fault},
+    identity::AgentId,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    HostedMint,
+    limits::{FRAME_TIMEOUT, STREAM_IDLE},
+};
+use crate::wallet::connector::{
+    ExchangeError,
+    frames::{FrameError, Reply, await_request, read_request, write_reply},
+};
+
+impl HostedMint {
+    /// Answers the requests of `peer` on one stream, in order, until it closes the stream or is idle for too long.
+    ///
+    /// May be dropped at any time: what a request has begun at the mint goes on.
+    ///
+    /// # Errors
+    /// If the peer breaks the framing, is too slow, or the stream breaks.
+    pub async fn serve(
+        &self,
+        peer: AgentId,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Result<(), ServeError> {
+        let mut closing = self.closing.subscribe();
+        loop {
+            let first = tokio::select! {
+                biased;
+                _ = closing.wait_for(|closing| *closing) => return Ok(()),
+                first = timeout(STREAM_IDLE, await_request(&mut stream)) => first,
+            };
+            let Ok(first) = first else { return Ok(()) };
+            let Some(first) = first? else { return Ok(()) };
+            let request = timeout(FRAME_TIMEOUT, read_request(&mut stream, first)).await;
+            let request = request.map_err(|_| ServeError::Stalled)??;
+
+            let wait = self.peers.charge(peer, request.body.len(), Instant::now());
+            sleep(wait).await;
+            let reply = match self.answer(request).await {
+                Ok(reply) => reply,
+                Err(ExchangeError::Malformed(_)) => Reply::error(400, "not a request of the Cashu API"),
+                Err(_) => Reply::error(500, "no reply of a size that can be sent"),
+            };
+            timeout(FRAME_TIMEOUT, write_reply(&mut stream, &reply)).await.map_err(|_| ServeError::Stalled)??;
+        }
+    }
+}
+
+/// Why a peer's stream ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A frame broke the rules, or the stream broke.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The peer began a request and didn't end it, or doesn't take the reply.
+    #[error("the peer stalls")]
+    Stalled,
+}
+
+impl AtFault for ServeError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Frame(error) => error.fault(),
+            Self::Stalled => Fault::Peer,
+        }
+    }
+}

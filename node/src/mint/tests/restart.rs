@@ -1,0 +1,73 @@
+//! The mint's process dies and begins again on the same file.
+
+use super::*;
+
+#[tokio::test]
+async fn a_restarted_mint_knows_its_money_and_its_quotes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let purse = Purse::new(&direct(&mint), PLAY).await;
+    let proofs = purse.fund(&[1, 2]).await;
+    let (quote, _) = purse.invoice(4).await;
+    drop((purse, mint));
+
+    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let purse = Purse::new(&direct(&mint), PLAY).await;
+    let outputs = purse.outputs(&[1, 2]);
+    purse.mint.post_swap(swap(&proofs, &outputs)).await.unwrap();
+    let (outputs, request) = purse.issue(&quote, &[4]);
+    let signatures = purse.mint.post_mint(&bolt11(), request).await.unwrap().signatures;
+    assert_eq!(purse.proofs(&outputs, signatures).total_amount().unwrap(), Amount::from(4));
+}
+
+#[tokio::test]
+async fn books_of_another_seed_are_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path(), &Runtime::anchored(NOW)).await.stop().await;
+    let other = HostedMint::open(folder.path(), &config(0), &[7; 64], &Runtime::anchored(NOW)).await;
+    assert!(matches!(other, Err(MintError::WrongSeed)), "{other:?}");
+}
+
+/// Killed at many instants within a swap; the same request afterwards always ends well, and no coin is made or lost.
+#[tokio::test]
+async fn a_swap_killed_half_way_can_be_repeated() {
+    for after_us in (0..24).map(|step| step * 1_500) {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::production(Limits::default());
+        let mint = open(folder.path(), &runtime).await;
+        let purse = Purse::new(&direct(&mint), PLAY).await;
+        let proofs = purse.fund(&[1; 16]).await;
+        let outputs = purse.outputs(&[2; 8]);
+        let request = swap(&proofs, &outputs);
+        let (post, posted) = (Arc::clone(&purse.mint), request.clone());
+        let caller = tokio::spawn(async move { post.post_swap(posted).await });
+        tokio::time::sleep(Duration::from_micros(after_us)).await;
+        caller.abort();
+        runtime.shutdown().await;
+        drop((purse, mint));
+
+        let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+        let purse = Purse::new(&direct(&mint), PLAY).await;
+        let signatures = purse.mint.post_swap(request).await.unwrap().signatures;
+        assert_eq!(purse.proofs(&outputs, signatures).total_amount().unwrap(), Amount::from(16));
+        assert_eq!(purse.states(&proofs).await, [State::Spent; 16]);
+        let play = mint.totals().await.unwrap().remove(1);
+        assert_eq!((play.issued, play.redeemed), (32, 16), "killed after {after_us} us");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let purse = Purse::new(&direct(&mint), PLAY).await;
+    for after_us in (0..10).map(|step| step * 1_000) {
+        let proofs = purse.fund(&[1; 8]).await;
+        let outputs = purse.outputs(&[8]);
+        let request = swap(&proofs, &outputs);
+        let post = purse.mint.post_swap(request.clone());
+        let _ = tokio::time::timeout(Duration::from_micros(after_us), post).await;
+        purse.mint.post_swap(request).await.unwrap();
+        assert_eq!(purse.states(&proofs).await, [State::Spent; 8]);
+    }
+}

@@ -1,0 +1,324 @@
+//! What a job sees: a snapshot to read, or a transaction to change.
+
+use std::{
+    cell::{OnceCell, RefCell, RefMut},
+    cmp::Ordering,
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    iter::Peekable,
+    ops::ControlFlow,
+};
+
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{KeyRange, StoreError, Table};
+
+type Bytes = &'static [u8];
+type OpenTable<'t> = redb::Table<'t, Bytes, Bytes>;
+/// One job's changes to one table: a value, or `None` where the key is to go.
+type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// Told each key and value of a scan, until it breaks.
+type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'v;
+
+/// What can be read from, be it a [`Read`] or a [`Write`]: helpers take an `&impl Reader`.
+pub trait Reader {
+    /// The bytes under a key.
+    #[doc(hidden)]
+    fn bytes(&self, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The keys and bytes of a range.
+    #[doc(hidden)]
+    fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    /// If the disk fails or the record can't be decoded.
+    fn get<V: DeserializeOwned>(&self, table: Table<V>, key: impl AsRef<[u8]>) -> Result<Option<V>, StoreError> {
+        self.bytes(table.name(), key.as_ref())?.map(|bytes| table.decode(&bytes)).transpose()
+    }
+
+    /// Whether there is a value under a key.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    fn contains<V>(&self, table: Table<V>, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
+        Ok(self.bytes(table.name(), key.as_ref())?.is_some())
+    }
+
+    /// The keys and values of a range in its order, no more than `limit`. The next page begins with
+    /// `range.after(last_key)`.
+    ///
+    /// # Errors
+    /// If the disk fails or a record can't be decoded.
+    fn range<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        range: KeyRange,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, V)>, StoreError> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.visit(table, range, |key, value| {
+            found.push((key.to_vec(), value));
+            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Shows `visit` each key and value of a range in its order, until it breaks. Holds one record at a time.
+    ///
+    /// # Errors
+    /// If the disk fails or a record can't be decoded.
+    fn visit<V: DeserializeOwned>(
+        &self,
+        table: Table<V>,
+        range: KeyRange,
+        mut visit: impl FnMut(&[u8], V) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.scan(table.name(), &range, &mut |key, bytes| Ok(visit(key, table.decode(bytes)?)))
+    }
+}
+
+/// A snapshot of the last commit.
+pub struct Read {
+    transaction: ReadTransaction,
+}
+
+impl Read {
+    pub(super) fn new(transaction: ReadTransaction) -> Self {
+        Self { transaction }
+    }
+
+    /// A table that nothing was ever written to doesn't exist.
+    fn open(&self, table: &'static str) -> Result<Option<redb::ReadOnlyTable<Bytes, Bytes>>, StoreError> {
+        match self.transaction.open_table(TableDefinition::new(table)) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Reader for Read {
+    fn bytes(&self, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(table) = self.open(table)? else { return Ok(None) };
+        Ok(table.get(key)?.map(|value| value.value().to_vec()))
+    }
+
+    fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        match self.open(table)? {
+            Some(table) => merge(&table, range, &Changes::new(), visit),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read").finish_non_exhaustive()
+    }
+}
+
+/// A transaction in the making. A job's own changes are held back until it is over, then kept or forgotten whole.
+pub struct Write<'t> {
+    transaction: &'t WriteTransaction,
+    tables: RefCell<BTreeMap<&'static str, OpenTable<'t>>>,
+    held: BTreeMap<&'static str, Changes>,
+    changed: bool,
+    witness: Option<Witness>,
+    /// The first failure of the disk under a job, whatever the job made of it.
+    failed: OnceCell<StoreError>,
+}
+
+/// A key that the transaction changes: after a commit that failed, it tells whether the commit came to be.
+#[derive(Debug)]
+pub(super) struct Witness {
+    table: &'static str,
+    key: Vec<u8>,
+    before: Option<Vec<u8>>,
+}
+
+impl Witness {
+    /// Whether the snapshot shows the state from before the transaction.
+    pub(super) fn is_unchanged(&self, read: &Read) -> Result<bool, StoreError> {
+        Ok(read.bytes(self.table, &self.key)? == self.before)
+    }
+}
+
+/// What the jobs of a transaction have made of it.
+pub(super) enum Made {
+    /// There is nothing to commit.
+    Nothing,
+    /// There is; with a witness, unless a later job undid what an earlier one did.
+    Changes(Option<Witness>),
+}
+
+impl<'t> Write<'t> {
+    pub(super) fn new(transaction: &'t WriteTransaction) -> Self {
+        let (tables, held) = (RefCell::default(), BTreeMap::new());
+        Self { transaction, tables, held, changed: false, witness: None, failed: OnceCell::new() }
+    }
+
+    /// Writes a value under a key, over what was there.
+    ///
+    /// # Errors
+    /// If the value has no DAG-CBOR form (a float that is no number, say).
+    pub fn put<V: Serialize>(&mut self, table: Table<V>, key: impl AsRef<[u8]>, value: &V) -> Result<(), StoreError> {
+        let bytes = table.encode(value)?;
+        self.held.entry(table.name()).or_default().insert(key.as_ref().to_vec(), Some(bytes));
+        Ok(())
+    }
+
+    /// Takes away what is under a key, if there is anything.
+    ///
+    /// # Errors
+    /// None as yet; it reads as [`Write::put`] does.
+    pub fn delete<V>(&mut self, table: Table<V>, key: impl AsRef<[u8]>) -> Result<(), StoreError> {
+        self.held.entry(table.name()).or_default().insert(key.as_ref().to_vec(), None);
+        Ok(())
+    }
+
+    /// Writes the changes of the job that is over into the transaction.
+    pub(super) fn keep(&mut self) -> Result<(), StoreError> {
+        for (table, changes) in std::mem::take(&mut self.held) {
+            for (key, value) in changes {
+                self.apply(table, key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, table: &'static str, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let before = self.with_table(table, |open| {
+            let old = match &value {
+                Some(value) => open.insert(key.as_slice(), value.as_slice())?,
+                None => open.remove(key.as_slice())?,
+            };
+            Ok(old.map(|old| old.value().to_vec()))
+        })?;
+        if before != value {
+            self.changed = true;
+            self.witness.get_or_insert(Witness { table, key, before });
+        }
+        Ok(())
+    }
+
+    /// Forgets the changes of the job that is over.
+    pub(super) fn forget(&mut self) {
+        self.held.clear();
+    }
+
+    pub(super) fn finish(mut self) -> Result<Made, StoreError> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        if !self.changed {
+            return Ok(Made::Nothing);
+        }
+        let Some(witness) = self.witness.take() else { return Ok(Made::Changes(None)) };
+        let undone = self.bytes(witness.table, &witness.key)? == witness.before;
+        Ok(Made::Changes((!undone).then_some(witness)))
+    }
+
+    fn with_table<R>(
+        &self,
+        name: &'static str,
+        job: impl FnOnce(&mut OpenTable<'t>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let done = self.open(name).and_then(|mut open| job(&mut open));
+        if let Err(error) = &done
+            && error.is_disk()
+        {
+            self.failed.get_or_init(|| error.clone());
+        }
+        done
+    }
+
+    fn open(&self, name: &'static str) -> Result<RefMut<'_, OpenTable<'t>>, StoreError> {
+        let mut tables = self.tables.borrow_mut();
+        if let Entry::Vacant(closed) = tables.entry(name) {
+            closed.insert(self.transaction.open_table(TableDefinition::new(name))?);
+        }
+        RefMut::filter_map(tables, |tables| tables.get_mut(name)).map_err(|_| StoreError::Closed)
+    }
+}
+
+impl Reader for Write<'_> {
+    fn bytes(&self, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(held) = self.held.get(table).and_then(|changes| changes.get(key)) {
+            return Ok(held.clone());
+        }
+        self.with_table(table, |open| Ok(open.get(key)?.map(|value| value.value().to_vec())))
+    }
+
+    fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let none = Changes::new();
+        let held = self.held.get(table).unwrap_or(&none);
+        self.with_table(table, |open| merge(open, range, held, visit))
+    }
+}
+
+impl fmt::Debug for Write<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write").finish_non_exhaustive()
+    }
+}
+
+/// Visits a range of a table as it would be after `held`.
+fn merge(
+    table: &impl ReadableTable<Bytes, Bytes>,
+    range: &KeyRange,
+    held: &Changes,
+    visit: &mut Visit<'_>,
+) -> Result<(), StoreError> {
+    let Some(bounds) = range.bounds() else { return Ok(()) };
+    let stored = table.range::<&[u8]>(bounds)?;
+    let held = held.range::<[u8], _>(bounds);
+    if range.is_backwards() {
+        zip(stored.rev(), held.rev(), Ordering::reverse, visit)
+    } else {
+        zip(stored, held, |order| order, visit)
+    }
+}
+
+type Stored<'a> = Result<(redb::AccessGuard<'a, Bytes>, redb::AccessGuard<'a, Bytes>), redb::StorageError>;
+
+/// Walks two sorted rows at once. Where both have a key, the held one counts.
+fn zip<'a>(
+    stored: impl Iterator<Item = Stored<'a>>,
+    held: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
+    direction: fn(Ordering) -> Ordering,
+    visit: &mut Visit<'_>,
+) -> Result<(), StoreError> {
+    let mut held: Peekable<_> = held.peekable();
+    for row in stored {
+        let (key, value) = row?;
+        let key = key.value();
+        let mut covered = false;
+        while let Some((held_key, held_value)) =
+            held.next_if(|(held_key, _)| direction(held_key.as_slice().cmp(key)).is_le())
+        {
+            covered |= held_key.as_slice() == key;
+            if let Some(value) = held_value
+                && visit(held_key, value)?.is_break()
+            {
+                return Ok(());
+            }
+        }
+        if !covered && visit(key, value.value())?.is_break() {
+            return Ok(());
+        }
+    }
+    for (key, value) in held {
+        if let Some(value) = value
+            && visit(key, value)?.is_break()
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! The redb file behind a store: opened, read, committed to, and opened anew when it failed.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use redb::{Database, ReadableDatabase, WriteTransaction};
+
+use super::{
+    Backend, Read, StoreError, Write,
+    access::{Made, Witness},
+    migrations::{self, Migration},
+    writer::Job,
+};
+use crate::{
+    limits::STORE_CACHE_BYTES,
+    runtime::{self, Runtime},
+};
+
+/// An open store's file.
+pub(super) struct Disk {
+    backend: Backend,
+    state: Mutex<State>,
+    commits: AtomicU64,
+}
+
+enum State {
+    Open(Arc<Database>),
+    /// It could not be opened anew after this; the next transaction tries again.
+    Failed(StoreError),
+    Closed,
+}
+
+impl Disk {
+    pub(super) async fn open(
+        backend: Backend,
+        steps: &'static [Migration],
+        runtime: &Runtime,
+    ) -> Result<Self, StoreError> {
+        let open = move || {
+            let database = open_database(&backend)?;
+            migrations::run(&database, steps)?;
+            let state = Mutex::new(State::Open(Arc::new(database)));
+            Ok(Self { backend, state, commits: AtomicU64::new(0) })
+        };
+        runtime.offload(runtime::Job::Disk, open).await
+    }
+
+    pub(super) fn read(&self) -> Result<Read, StoreError> {
+        match &*self.lock() {
+            State::Open(database) => Ok(Read::new(database.begin_read()?)),
+            State::Failed(error) => Err(error.clone()),
+            State::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Runs the jobs in one transaction and makes it durable. Blocks; only the writer calls it.
+    pub(super) fn commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let (database, transaction) = self.begin()?;
+        match run(&transaction, jobs) {
+            Ok(Made::Nothing) => Ok(transaction.abort()?),
+            Ok(Made::Changes(witness)) => {
+                let Err(error) = transaction.commit() else {
+                    self.commits.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                };
+                drop(database);
+                Err(self.judge(error.into(), witness))
+            }
+            Err(error) => {
+                drop((transaction, database));
+                if error.is_disk() {
+                    self.reopen(&error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the file. What comes later finds it closed.
+    pub(super) fn close(&self) {
+        let state = std::mem::replace(&mut *self.lock(), State::Closed);
+        // redb writes its allocator state here, so that the next open needs no repair.
+        drop(state);
+    }
+
+    /// Begins a transaction, on a database opened anew if the present one is beyond use.
+    fn begin(&self) -> Result<(Arc<Database>, WriteTransaction), StoreError> {
+        let failed = match self.database() {
+            Ok(database) => match database.begin_write() {
+                Ok(transaction) => return Ok((database, transaction)),
+                Err(error) => error.into(),
+            },
+            Err(StoreError::Closed) => return Err(StoreError::Closed),
+            Err(error) => error,
+        };
+        self.reopen(&failed);
+        let database = self.database()?;
+        let transaction = database.begin_write()?;
+        Ok((database, transaction))
+    }
+
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        match &*self.lock() {
+            State::Open(database) => Ok(database.clone()),
+            State::Failed(error) => Err(error.clone()),
+            State::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Lets go of the database, which refuses everything after an error, and opens the file again. The caller holds no
+    /// handle of it any more; a reader's snapshot does no harm.
+    fn reopen(&self, why: &StoreError) {
+        let mut state = self.lock();
+        if matches!(*state, State::Closed) {
+            return;
+        }
+        *state = State::Failed(why.clone());
+        match open_database(&self.backend) {
+            Ok(database) => {
+                tracing::warn!(%why, "opened the store anew after the disk failed");
+                *state = State::Open(Arc::new(database));
+            }
+            Err(error) => {
+                tracing::error!(%why, %error, "the store can't be opened anew; the next write tries again");
+            }
+        }
+    }
+
+    /// What to tell the callers of a commit that failed: `error` if it certainly did not come to be.
+    fn judge(&self, error: StoreError, witness: Option<Witness>) -> StoreError {
+        self.reopen(&error);
+        let unchanged = witness.ok_or(StoreError::Closed).and_then(|witness| witness.is_unchanged(&self.read()?));
+        match unchanged {
+            Ok(true) => error,
+            Ok(false) | Err(_) => StoreError::Uncertain { message: error.to_string() },
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock can come from redb's opening alone, and leaves `Failed` behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &*self.lock() {
+            State::Open(_) => "open",
+            State::Failed(_) => "failed",
+            State::Closed => "closed",
+        };
+        f.debug_struct("Disk").field("state", &state).field("commits", &self.commits()).finish_non_exhaustive()
+    }
+}
+
+fn open_database(backend: &Backend) -> Result<Database, StoreError> {
+    let backend = backend.open()?;
+    Ok(Database::builder().set_cache_size(STORE_CACHE_BYTES).create_with_backend(backend)?)
+}
+
+/// Runs each job; what one of them changed counts only if it succeeded.
+fn run(transaction: &WriteTransaction, jobs: &mut [Box<dyn Job>]) -> Result<Made, StoreError> {
+    let mut write = Write::new(transaction);
+    for job in jobs {
+        if job.run(&mut write) {
+            write.keep()?;
+        } else {
+            write.forget();
+        }
+    }
+    write.finish()
+}

@@ -1,0 +1,40 @@
+//! What older files need before this program can use them.
+//!
+//! The table `meta` holds the file's version under `version`: 1 for the first one, one more for each step of [`ALL`].
+//! Steps are only ever added. All steps that a file lacks run in one transaction.
+
+use redb::{Database, ReadableDatabase};
+
+use super::{Read, Reader, StoreError, Table, Write};
+
+/// One step: brings a file of the version before to its own.
+pub(super) type Migration = fn(&mut Write<'_>) -> Result<(), StoreError>;
+
+/// Every step since version 1, oldest first.
+pub(super) const ALL: &[Migration] = &[];
+
+const META: Table<u64> = Table::new("meta");
+const VERSION: &[u8] = b"version";
+
+/// Brings the file up to date: a new one is by definition.
+pub(super) fn run(database: &Database, steps: &[Migration]) -> Result<(), StoreError> {
+    let known = 1 + steps.len() as u64;
+    let found = Read::new(database.begin_read()?).get(META, VERSION)?;
+    let missing = match found {
+        Some(found) if found == known => return Ok(()),
+        Some(found) => found
+            .checked_sub(1)
+            .and_then(|done| steps.get(usize::try_from(done).ok()?..))
+            .ok_or(StoreError::Newer { found, known })?,
+        None => &[],
+    };
+    let transaction = database.begin_write()?;
+    let mut write = Write::new(&transaction);
+    for step in missing {
+        step(&mut write)?;
+    }
+    write.put(META, VERSION, &known)?;
+    write.keep()?;
+    write.finish()?;
+    Ok(transaction.commit()?)
+}

@@ -8,6 +8,7 @@
 //!
 //! `init`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no daemon.
 
+mod audit;
 mod completions;
 mod error;
 mod find;
@@ -89,6 +90,8 @@ enum Command {
     Task(task::Args),
     /// Look after the node's money.
     Wallet(wallet::Args),
+    /// Print, write out or check what was signed about a task.
+    Audit(audit::Args),
     /// Check signed delegations.
     Ucan(ucan::Args),
     /// Print a completion script for your shell.
@@ -147,6 +150,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Hire(args) => hire::run(&args, context),
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
+        Command::Audit(args) => audit::run(&args, context),
         Command::Ucan(args) => ucan::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
     }

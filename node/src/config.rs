@@ -11,6 +11,8 @@ use std::{io, ops::Range, path::PathBuf};
 use guilder_protocol::fault::{AtFault, Fault};
 use serde::{Deserialize, Serialize};
 
+use crate::mint::MintConfig;
+
 pub use self::sections::{ApiConfig, LogConfig, LogFormat};
 
 /// What `guilder init` writes.
@@ -22,6 +24,8 @@ pub const TEMPLATE: &str = include_str!("config/template.toml");
 pub struct Config {
     /// The control API.
     pub api: ApiConfig,
+    /// The mint that this node hosts, if it does.
+    pub mint: MintConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }

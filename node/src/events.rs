@@ -11,6 +11,7 @@
 //! the store.
 
 mod kinds;
+mod words;
 
 use std::sync::{
     Arc,

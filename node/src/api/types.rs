@@ -84,6 +84,8 @@ pub struct ServiceView {
     pub concurrency: u64,
     /// Longest that one task works.
     pub time_limit_secs: u64,
+    /// Mints whose ecash is taken for it.
+    pub mints: Vec<MintUrl>,
 }
 
 /// A service that others sell.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use guilder_protocol::identity::AgentId;
 use serde::Serialize;
 
 use super::{
@@ -87,7 +88,7 @@ fn secret_file(args: &Args, context: &Context, phrase: &Phrase) -> Result<Secret
 }
 
 /// The settings first: a home is one once it has its secret file.
-fn make(home: &Home, file: &SecretFile, phrase: &Phrase) -> Result<guilder_protocol::identity::AgentId, SecretError> {
+fn make(home: &Home, file: &SecretFile, phrase: &Phrase) -> Result<AgentId, SecretError> {
     home.create()?;
     if !home.config().exists() {
         write_private(&home.config(), config::TEMPLATE.as_bytes(), Existing::Keep)?;

@@ -67,6 +67,15 @@ impl Printer {
         }
     }
 
+    /// A line of a result that comes step by step: `human`, or with `--json` the line of `json`, on standard output.
+    ///
+    /// # Errors
+    /// As [`Self::show`].
+    pub fn line<T: Serialize>(&self, json: &T, human: impl fmt::Display) -> Result<(), CliError> {
+        let text = if self.json { json_line(json)? } else { format!("{human}\n") };
+        self.bytes(text.as_bytes())
+    }
+
     /// A line for people, on standard error; nothing with `--json`.
     pub fn note(&self, line: impl fmt::Display) {
         if !self.json {

@@ -382,7 +382,7 @@ impl Event {
 }
 
 /// An event as `name key=value …`, for the log.
-struct Line<'a>(&'a Event);
+pub(super) struct Line<'a>(pub(super) &'a Event);
 
 impl std::fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

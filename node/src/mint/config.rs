@@ -1,5 +1,7 @@
 //! What an operator says about the mint: the `[mint]` table of the config file.
 
+use std::net::SocketAddr;
+
 use guilder_protocol::market::Unit;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,10 @@ use super::MintError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MintConfig {
+    /// Whether the node hosts a mint at all. It is served to peers as `p2p://mint/<peer id>`.
+    pub host: bool,
+    /// Where it is served over HTTP too, for any Cashu wallet; nowhere if not set. Put a TLS proxy before a public one.
+    pub http: Option<SocketAddr>,
     /// Shown by wallets.
     pub name: String,
     /// Shown by wallets. Say what backs the money.
@@ -48,6 +54,8 @@ pub enum Backend {
 impl Default for MintConfig {
     fn default() -> Self {
         Self {
+            host: false,
+            http: None,
             name: "Guilder mint".into(),
             description: "Play money: worth nothing outside this mint.".into(),
             units: vec![MintUnit::default()],

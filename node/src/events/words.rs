@@ -1,0 +1,106 @@
+//! Events in words, for people who watch.
+
+use guilder_protocol::identity::AgentId;
+
+use super::{Event, Money, Outcome, Side};
+
+impl Event {
+    /// What happened, as one sentence without a full stop.
+    pub fn say(&self) -> String {
+        self.say_trade().or_else(|| self.say_money()).unwrap_or_else(|| self.say_rest())
+    }
+
+    fn say_trade(&self) -> Option<String> {
+        Some(match self {
+            Self::Searching { service, .. } => format!("looking for sellers of {service}"),
+            Self::SellerFound { seller, .. } => format!("found {}", name(seller)),
+            Self::Asked { side: Side::Buyer, peer, service, .. } => format!("asked {} for {service}", name(peer)),
+            Self::Asked { side: Side::Seller, peer, service, .. } => format!("{} asks for {service}", name(peer)),
+            Self::Offered { side: Side::Buyer, peer, price, .. } => {
+                format!("{} offers it for {}", name(peer), sum(price))
+            }
+            Self::Offered { side: Side::Seller, peer, price, .. } => {
+                format!("offered it to {} for {}", name(peer), sum(price))
+            }
+            Self::Declined { side: Side::Buyer, peer, reason, .. } => format!("{} declines: {reason}", name(peer)),
+            Self::Declined { side: Side::Seller, peer, reason, .. } => format!("declined to {}: {reason}", name(peer)),
+            Self::Awarded { side: Side::Buyer, peer, price, .. } => {
+                format!("awarded to {} for {}, the money locked to it", name(peer), sum(price))
+            }
+            Self::Awarded { side: Side::Seller, peer, price, .. } => {
+                format!("award from {} for {}", name(peer), sum(price))
+            }
+            Self::Accepted { side: Side::Buyer, peer, .. } => format!("{} accepts", name(peer)),
+            Self::Accepted { side: Side::Seller, peer, .. } => {
+                format!("accepted {}'s award, its money checked offline", name(peer))
+            }
+            Self::Refused { side: Side::Buyer, peer, reason, .. } => format!("{} refuses: {reason}", name(peer)),
+            Self::Refused { side: Side::Seller, peer, reason, .. } => {
+                format!("refused {}'s award: {reason}", name(peer))
+            }
+            Self::Progress { note, .. } => format!("at work: {note}"),
+            Self::Delivered { side: Side::Buyer, peer, output_bytes, .. } => {
+                format!("{} delivers {output_bytes} bytes and a signed receipt", name(peer))
+            }
+            Self::Delivered { side: Side::Seller, peer, output_bytes, .. } => {
+                format!("delivered {output_bytes} bytes and a signed receipt to {}", name(peer))
+            }
+            Self::Ended { outcome: Outcome::Done, .. } => "done".to_owned(),
+            Self::Ended { outcome: Outcome::Failed { fault, reason }, .. } => {
+                format!("failed: {reason} (fault: {})", fault.as_str())
+            }
+            Self::Ended { outcome: Outcome::Cancelled, .. } => "cancelled".to_owned(),
+            _ => return None,
+        })
+    }
+
+    fn say_money(&self) -> Option<String> {
+        Some(match self {
+            Self::Locked { sum: money, from_purse: true, .. } => format!("locked {} from the purse", sum(money)),
+            Self::Locked { sum: money, from_purse: false, mint } => format!("locked {} at {mint}", sum(money)),
+            Self::Swapped { purpose, sum: money, fee, mint } => {
+                format!("swapped {} at {mint} ({purpose}; fee {fee})", sum(money))
+            }
+            Self::Redeemed { trades, sum: money, fee, mint } => {
+                format!("redeemed {} for {trades} task(s) at {mint} (fee {fee})", sum(money))
+            }
+            Self::Refunded { sum: money, fee, mint } => format!("got {} back at {mint} (fee {fee})", sum(money)),
+            Self::Funded { sum: money, mint } => format!("received {} at {mint}", sum(money)),
+            Self::MintTrouble { mint, reason } => format!("trouble with {mint}: {reason}"),
+            Self::MoneyTrouble { mint, fault, reason } => {
+                format!("money trouble at {mint}: {reason} (fault: {})", fault.as_str())
+            }
+            _ => return None,
+        })
+    }
+
+    fn say_rest(&self) -> String {
+        match self {
+            Self::Listening { address } => format!("listening on {address}"),
+            Self::PeerConnected { peer, address, .. } => format!("connected to {} at {address}", name(peer)),
+            Self::PeerDisconnected { peer, reason } => format!("disconnected from {}: {reason}", name(peer)),
+            Self::PeerPenalized { peer, reason, banned } => {
+                format!("{} misbehaved: {reason}{}", name(peer), if *banned { "; banned" } else { "" })
+            }
+            Self::AdvertSeen { seller, service, price } => {
+                format!("{} sells {service} for {}", name(seller), sum(price))
+            }
+            Self::AdvertWithdrawn { seller, service } => format!("{} sells {service} no more", name(seller)),
+            Self::ServiceAdded { service } => format!("{service} is on sale"),
+            Self::ServiceRemoved { service } => format!("{service} is off sale"),
+            Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
+            Self::Stopping { reason } => format!("stopping: {reason}"),
+            other => super::kinds::Line(other).to_string(),
+        }
+    }
+}
+
+/// A peer by the last letters of its ID: enough to tell a handful apart.
+fn name(peer: &AgentId) -> String {
+    let id = peer.peer_id();
+    format!("…{}", &id[id.len().saturating_sub(6)..])
+}
+
+fn sum(money: &Money) -> String {
+    format!("{} {}", money.amount, money.unit)
+}

@@ -1,1 +1,19 @@
+//! Many real Guilder nodes in one process, in virtual time, from one seed.
+//!
+//! ```text
+//! interpose   the process's clock and entropy: virtual and seeded while a simulation runs
+//! fabric      the network: a libp2p transport over one event heap, with latency, loss, bandwidth, partitions, crashes
+//! world       hosts and the nodes on them; the converged start
+//! trace       every event of every node, hashed: two runs of a seed are equal if their hashes are
+//! scenario    what a run does and measures
+//! ```
+//!
+//! A simulation owns its process: libp2p counts connections and listeners in process-wide counters, and the clock is the
+//! process's. Everything runs on one thread under tokio's paused clock, which jumps from one timer to the next; nothing
+//! ever waits in real time.
 
+pub mod fabric;
+pub mod interpose;
+pub mod scenario;
+pub mod trace;
+pub mod world;

@@ -92,10 +92,12 @@ pub(crate) fn award(args: &AwardArgs) -> Award {
 
 /// An agreed trade. Its lock is empty: the machines and the audit never look at the proofs themselves.
 pub(crate) fn deal() -> Deal {
-    let offer = offer(&ask());
+    let ask = ask();
+    let offer = offer(&ask);
     Deal {
         award: award(&args(&offer)),
         offer,
+        ask: ByteBuf::from(ask.bytes()),
         chain: vec![],
         lock: PrepaidLock { proofs: vec![], refund: lock_keys()[1] },
         input: Payload::Inline(ByteBuf::from(INPUT)),

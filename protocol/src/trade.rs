@@ -47,6 +47,8 @@ pub struct Deal {
     pub award: Award,
     /// The offer that it takes.
     pub offer: Signed<Offer>,
+    /// The envelope of the ask that the offer answers and names by its content ID.
+    pub ask: serde_bytes::ByteBuf,
     /// The delegations from the principal to the buyer, in the order of the award's `prf`.
     pub chain: Vec<Signed<Delegation>>,
     /// The money.
@@ -82,6 +84,7 @@ impl Deal {
         wire::Awarded {
             award: bytes(self.award.invocation().bytes()),
             offer: bytes(self.offer.bytes()),
+            ask: self.ask.clone(),
             proofs: self.chain.iter().map(|delegation| bytes(delegation.bytes())).collect(),
             lock: self.lock.clone(),
             input: self.input.clone(),

@@ -108,6 +108,8 @@ pub struct Awarded {
     pub award: ByteBuf,
     /// The offer's envelope, given back: the seller keeps nothing before an award.
     pub offer: ByteBuf,
+    /// The ask's envelope, given back too: the seller's record of the trade is then as whole as the buyer's.
+    pub ask: ByteBuf,
     /// Envelopes of the delegations in the award's `prf`, in that order.
     pub proofs: Vec<ByteBuf>,
     /// The money.

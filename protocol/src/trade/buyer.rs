@@ -15,8 +15,10 @@ use crate::{
 
 /// First wait before an unanswered message is sent again, in seconds; doubled each time.
 const FIRST_RETRY_SECS: u64 = 2;
-/// Longest such wait, in seconds.
+/// Longest such wait, in seconds; also how often a seller at work is asked where it stands, should its delivery be lost.
 const MAX_RETRY_SECS: u64 = 30;
+/// How often an award is sent again at once to a seller that says it never got it, before that is left to the timer.
+const MAX_QUICK_TRIES: u32 = 3;
 
 /// Where the buyer stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ pub struct Fetching {
     receipt: Signed<Receipt>,
     salt: Salt,
     content: ContentId,
+    /// What was already said of the money, if the delivery came after the trade was given up.
+    overdue: Option<Money>,
 }
 
 /// How it ended.
@@ -211,7 +215,7 @@ impl Waiting {
                 let waiting = Self { tries: 0, ..self };
                 Step::passing(Buyer::Working(waiting), vec![wake])
             }
-            Input::Refused(reason) => end(BuyerOutcome::Refused(reason), Money::Returned, None, None, now),
+            Input::Refused(reason) => end(BuyerOutcome::Refused(reason), Said::Now(Money::Returned), None, None, now),
             Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Awarded),
             other => self.in_either(deal, other, now, Buyer::Awarded),
         }
@@ -219,15 +223,16 @@ impl Waiting {
 
     fn in_working(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
         match input {
+            Input::Resume | Input::Tick => self.again(deal, input, now, Buyer::Working),
             // A seller that forgot what it accepted has lost its store; it may still take the award again.
-            Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Working),
+            Input::Unknown => self.again(deal, input, now, Buyer::Awarded),
             other => self.in_either(deal, other, now, Buyer::Working),
         }
     }
 
     fn in_either(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
         match input {
-            Input::Delivered(delivery) => delivered(deal, delivery, false, now),
+            Input::Delivered(delivery) => delivered(deal, delivery, None, now),
             Input::Cancel if !self.cancelled => {
                 let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
                 Step::durable(stay(Self { cancelled: true, ..self }), vec![cancel])
@@ -239,19 +244,23 @@ impl Waiting {
     /// Asks again, or gives up once the deadline has passed.
     fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
         if now > deal.award.args().deadline {
-            return end(BuyerOutcome::Overdue, Money::Waiting, None, None, now);
+            return end(BuyerOutcome::Overdue, Said::Now(Money::Waiting), None, None, now);
         }
-        let tries = if input == Input::Tick { self.tries.saturating_add(1) } else { self.tries };
-        let waiting = Self { tries, ..self };
-        let state = stay(waiting);
-        let mut effects = Vec::new();
-        if self.cancelled {
-            effects.push(Effect::Send(wire::Cancel { award: deal.id() }.into()));
+        if self.cancelled && input == Input::Unknown {
+            // It never got the award, as far as it says; whether that stays true, only the locktime shows.
+            return end(BuyerOutcome::Refused(Reason::Cancelled), Said::Now(Money::Waiting), None, None, now);
         }
-        effects.push(Effect::Send(match (&state, &input) {
-            (Buyer::Working(_), Input::Resume | Input::Tick) => wire::Status { award: deal.id() }.into(),
-            _ => deal.message(),
-        }));
+        let tries = if input == Input::Resume { self.tries } else { self.tries.saturating_add(1) };
+        let state = stay(Self { tries, ..self });
+        let award = deal.id();
+        let question = match (&state, &input) {
+            _ if self.cancelled => Some(Message::from(wire::Cancel { award })),
+            (Buyer::Working(_), _) => Some(wire::Status { award }.into()),
+            // Whoever claims not to know the award over and over doesn't set the pace.
+            (_, Input::Unknown) if tries > MAX_QUICK_TRIES => None,
+            _ => Some(deal.message()),
+        };
+        let mut effects: Vec<_> = question.map(Effect::Send).into_iter().collect();
         effects.push(retry(deal, tries, now));
         Step::passing(state, effects)
     }
@@ -262,19 +271,24 @@ impl Fetching {
         match input {
             Input::Resume | Input::Tick => {
                 if now > deal.award.args().locktime {
-                    return end(BuyerOutcome::Overdue, Money::Waiting, Some(self.receipt), None, now);
+                    let said = Said::waiting(self.overdue);
+                    return end(BuyerOutcome::Overdue, said, Some(self.receipt), None, now);
                 }
                 let fetch = self.fetch();
                 Step::passing(Buyer::Fetching(self), vec![fetch])
             }
             Input::Fetched(commitment) if Outcome::Ok(commitment) == self.receipt.body.out => {
-                let late = self.receipt.body.ended > deal.award.args().deadline;
-                let stored = Stored::Content(self.content);
-                let output = Some((self.salt, stored));
-                end(BuyerOutcome::Delivered { late }, Money::Paid, Some(self.receipt), output, now)
+                let late = self.overdue.is_some();
+                let said = self.overdue.map_or(Said::Now(Money::Paid), Said::Before);
+                let output = Some((self.salt, Stored::Content(self.content)));
+                end(BuyerOutcome::Delivered { late }, said, Some(self.receipt), output, now)
             }
             Input::Fetched(_) | Input::FetchFailed => {
-                end(BuyerOutcome::Mismatch, Money::Waiting, Some(self.receipt), None, now)
+                end(BuyerOutcome::Mismatch, Said::waiting(self.overdue), Some(self.receipt), None, now)
+            }
+            Input::Swept { refunded, taken, fee } if self.overdue == Some(Money::Waiting) => {
+                let overdue = Some(Money::Settled { refunded, taken, fee });
+                Step::durable(Buyer::Fetching(Self { overdue, ..self }), vec![])
             }
             _ => Step::passing(Buyer::Fetching(self), vec![]),
         }
@@ -286,11 +300,18 @@ impl Fetching {
 }
 
 impl Ended {
+    /// Given up without a word from the seller: what still comes of it is welcome.
+    fn is_given_up(&self) -> bool {
+        matches!(self.outcome, BuyerOutcome::Overdue | BuyerOutcome::Refused(Reason::Cancelled))
+            && self.receipt.is_none()
+            && self.money != Money::Returned
+    }
+
     fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
         match input {
             // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
             // finds at the mint what the seller has taken.
-            Input::Delivered(delivery) if self.outcome == BuyerOutcome::Overdue => delivered(deal, delivery, true, now),
+            Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
             Input::Swept { refunded, taken, fee } if self.money == Money::Waiting => {
                 self.money = Money::Settled { refunded, taken, fee };
                 Step::durable(Buyer::Ended(self), vec![])
@@ -300,48 +321,72 @@ impl Ended {
     }
 }
 
-fn delivered(deal: &Deal, delivery: Delivery, overdue: bool, now: Timestamp) -> Step<Buyer, Effect> {
+/// `overdue` is what was said of the money if the trade was given up before.
+fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Timestamp) -> Step<Buyer, Effect> {
     let Delivery { receipt, output } = delivery;
-    let late = overdue || now > deal.award.args().deadline;
+    let waiting = Said::waiting(overdue);
     match (&receipt.body.out, output) {
         (Outcome::Ok(commitment), Some(Output { salt, data: Payload::Inline(bytes) })) => {
             if receipt::commit(&salt, &bytes) != *commitment {
-                return end(BuyerOutcome::Mismatch, Money::Waiting, Some(receipt), None, now);
+                return end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now);
             }
-            let money = if overdue { Money::Waiting } else { Money::Paid };
+            let late = overdue.is_some() || now > deal.award.args().deadline;
+            let said = overdue.map_or(Said::Now(Money::Paid), Said::Before);
             let output = Some((salt, Stored::Inline(bytes)));
-            end(BuyerOutcome::Delivered { late }, money, Some(receipt), output, now)
+            end(BuyerOutcome::Delivered { late }, said, Some(receipt), output, now)
         }
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Content(content) })) => {
-            let fetching = Fetching { receipt, salt, content };
+            let fetching = Fetching { receipt, salt, content, overdue };
             let effects = vec![fetching.fetch(), Effect::WakeAt(deal.award.args().locktime.saturating_add(1))];
             Step::durable(Buyer::Fetching(fetching), effects)
         }
         (Outcome::Error(error), _) => {
-            let money = if error.code.keeps_price() { Money::Paid } else { Money::Waiting };
+            let paid = error.code.keeps_price() && overdue.is_none();
+            let said = if paid { Said::Now(Money::Paid) } else { waiting };
             let error = error.clone();
-            end(BuyerOutcome::Failed(error), money, Some(receipt), None, now)
+            end(BuyerOutcome::Failed(error), said, Some(receipt), None, now)
         }
         // `check_delivery` lets no successful receipt through without its output.
-        (Outcome::Ok(_), None) => end(BuyerOutcome::Mismatch, Money::Waiting, Some(receipt), None, now),
+        (Outcome::Ok(_), None) => end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now),
+    }
+}
+
+/// What becomes of the money at an end, and whether the wallet knows it already.
+#[derive(Clone, Copy)]
+enum Said {
+    Now(Money),
+    Before(Money),
+}
+
+impl Said {
+    fn waiting(before: Option<Money>) -> Self {
+        before.map_or(Self::Now(Money::Waiting), Self::Before)
     }
 }
 
 fn end(
     outcome: BuyerOutcome,
-    money: Money,
+    said: Said,
     receipt: Option<Signed<Receipt>>,
     output: Option<(Salt, Stored)>,
     at: Timestamp,
 ) -> Step<Buyer, Effect> {
-    let ended = Ended { outcome, money, receipt, output, at };
-    Step::durable(Buyer::Ended(ended), vec![Effect::Settle(money), Effect::Finish])
+    let (money, mut effects) = match said {
+        Said::Now(money) => (money, vec![Effect::Settle(money)]),
+        Said::Before(money) => (money, vec![]),
+    };
+    effects.push(Effect::Finish);
+    Step::durable(Buyer::Ended(Ended { outcome, money, receipt, output, at }), effects)
 }
 
 /// The next moment to ask again: backing off, but not past the deadline.
 fn retry(deal: &Deal, tries: u32, now: Timestamp) -> Effect {
-    let wait = FIRST_RETRY_SECS.saturating_mul(1 << tries.min(8)).min(MAX_RETRY_SECS);
-    Effect::WakeAt(now.saturating_add(wait).min(deal.award.args().deadline.saturating_add(1)))
+    wake_in(FIRST_RETRY_SECS.saturating_mul(1 << tries.min(8)).min(MAX_RETRY_SECS), deal, now)
+}
+
+/// In so many seconds, or when the deadline has passed.
+fn wake_in(secs: u64, deal: &Deal, now: Timestamp) -> Effect {
+    Effect::WakeAt(now.saturating_add(secs).min(deal.award.args().deadline.saturating_add(1)))
 }
 
 /// Verifies that a delivery belongs to the deal: the seller's receipt, of this award, against this lock.

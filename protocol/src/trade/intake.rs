@@ -7,6 +7,7 @@ use super::Deal;
 use crate::{
     award::{Award, AwardError},
     bytes::Digest,
+    cbor::cid_of,
     claim::Untimely,
     content,
     envelope::Signed,
@@ -45,6 +46,10 @@ pub fn read(
         return Err(Reason::OfferUnknown);
     }
     award.matches(&offer).map_err(|_| Reason::OfferMismatch)?;
+    // The offer is ours, and we verified the ask before we made it: its bytes need no second look but this.
+    if cid_of(&message.ask) != offer.body.ask {
+        return Err(Reason::OfferMismatch);
+    }
     match offer.timely(now) {
         Ok(()) => {}
         Err(Untimely::Expired | Untimely::Future) => return Err(Reason::Untimely),
@@ -54,7 +59,7 @@ pub fn read(
     }
     check_input(message, award.args().input)?;
     let chain = read_chain(message, &award, me, now, revocations)?;
-    Ok(Deal { award, offer, chain, lock: message.lock.clone(), input: message.input.clone() })
+    Ok(Deal { award, offer, ask: message.ask.clone(), chain, lock: message.lock.clone(), input: message.input.clone() })
 }
 
 /// What the deal's lock has to satisfy.

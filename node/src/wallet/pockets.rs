@@ -1,0 +1,365 @@
+//! Spendable coins: choosing them, and the ways in and out that people use (fund, send, receive, restore).
+//!
+//! cdk's wallet makes mint quotes and mints them, and finds coins again from the recovery phrase; what it gets lands in
+//! its own tables, from which [`adopt`] moves it into ours at once, with nothing else spending in between. All further
+//! movement is by our own [swaps](super::swap), whose counters are cdk's, so that no derived secret is used twice.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use cdk::{
+    Amount,
+    amount::SplitTarget,
+    nuts::{CurrencyUnit, MintQuoteState, PaymentMethod, ProofsMethods, Token},
+    wallet::{Wallet as CdkWallet, WalletBuilder},
+};
+use guilder_protocol::{
+    market::{MintUrl, Unit},
+    time::Timestamp,
+};
+use serde::Serialize;
+
+use super::{
+    Inner, WalletError, amounts,
+    coin::sum,
+    connector::MintTrouble,
+    mints::MintView,
+    records::{
+        ACCOUNTS, Account, AccountRecord, COINS, Coin, Destination, FUNDED, Pocket, Purpose, SENT, SWAPS, SentToken,
+        SwapInput, Y,
+    },
+    swap::{self, Plan, Settled},
+};
+use crate::{
+    limits::{MAX_SWAP_INPUTS, MINT_QUOTE_POLL},
+    store::{Key, KeyRange, Reader, Write},
+};
+
+/// The wallet's coins, and cdk's wallets.
+#[derive(Default)]
+pub(super) struct Pockets {
+    /// Held while coins are chosen until they are taken: one chooser at a time.
+    choosing: tokio::sync::Mutex<()>,
+    cdk: tokio::sync::Mutex<BTreeMap<Pocket, Arc<CdkWallet>>>,
+}
+
+/// What has to be paid, from outside, to fund a wallet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FundQuote {
+    /// The mint's name for it.
+    pub id: String,
+    /// What to pay: a Lightning invoice, as a rule.
+    pub request: String,
+    /// What the wallet will have more.
+    pub amount: u64,
+    /// Until when it can be paid.
+    pub expires: Timestamp,
+    /// The mint.
+    pub mint: MintUrl,
+    /// The unit.
+    pub unit: Unit,
+}
+
+/// What receiving a token brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Received {
+    /// What the wallet has more, after the mint's fee.
+    pub amount: u64,
+    /// Kept by the mint.
+    pub fee: u64,
+    /// The mint.
+    pub mint: MintUrl,
+    /// The unit.
+    pub unit: Unit,
+}
+
+pub(super) fn currency(unit: &Unit) -> CurrencyUnit {
+    CurrencyUnit::from_str(unit.as_str()).unwrap_or_else(|_| CurrencyUnit::custom(unit.as_str()))
+}
+
+pub(super) fn cdk_url(mint: &MintUrl) -> Result<cdk::mint_url::MintUrl, WalletError> {
+    cdk::mint_url::MintUrl::from_str(mint.as_str()).map_err(|_| WalletError::UnknownMint(mint.clone()))
+}
+
+pub(super) fn coin_key(pocket: &Pocket, y: Y) -> Key {
+    pocket.key().and(y.0)
+}
+
+/// Takes a spendable coin out of the table, whoever else wanted it.
+pub(super) fn take_coin(write: &mut Write<'_>, pocket: &Pocket, y: Y) -> Result<(), WalletError> {
+    let key = coin_key(pocket, y);
+    if !write.contains(COINS, &key)? {
+        return Err(WalletError::LockGone);
+    }
+    Ok(write.delete(COINS, key)?)
+}
+
+/// Notes money that came or went.
+pub(super) fn book(write: &mut Write<'_>, pocket: &Pocket, note: impl FnOnce(&mut Account)) -> Result<(), WalletError> {
+    let known = write.get(ACCOUNTS, pocket.key())?;
+    let mut record = known.unwrap_or_else(|| AccountRecord { pocket: pocket.clone(), account: Account::default() });
+    note(&mut record.account);
+    Ok(write.put(ACCOUNTS, pocket.key(), &record)?)
+}
+
+impl Inner {
+    pub(super) fn coins(&self, pocket: &Pocket) -> Result<Vec<Coin>, WalletError> {
+        let range = pocket.key().range();
+        let coins = self.store.read(|read| read.range(COINS, range, usize::MAX))?;
+        Ok(coins.into_iter().map(|(_, coin)| coin).collect())
+    }
+
+    /// Chooses coins worth at least `amount` after the fee for spending them.
+    fn choose(&self, pocket: &Pocket, amount: u64, view: &MintView) -> Result<Vec<Coin>, WalletError> {
+        let mut coins = self.coins(pocket)?;
+        coins.retain(|coin| view.keysets.contains_key(&coin.id));
+        let available = sum(coins.iter().map(|coin| &coin.amount));
+        // Those of retired keysets first, to be rid of them; then the largest, for a small fee.
+        coins.sort_by_key(|coin| (view.is_active(coin.id), std::cmp::Reverse(coin.amount), coin.secret.clone()));
+        let fee_of = |coins: &[Coin]| view.fee(coins.iter().map(|coin| coin.id)).unwrap_or(u64::MAX);
+        for count in 1..=coins.len().min(MAX_SWAP_INPUTS) {
+            let needed = amount.saturating_add(fee_of(&coins[..count]));
+            if sum(coins[..count].iter().map(|coin| &coin.amount)) >= needed {
+                let free = fee_of(&coins) == 0;
+                let tidy = if free { coins.len().min(TIDY_INPUTS).max(count) } else { count };
+                // Where spending is free, the smallest go along, so that change doesn't pile up.
+                let rest = coins.split_off(count);
+                coins.extend(rest.into_iter().rev().take(tidy - count));
+                return Ok(coins);
+            }
+        }
+        let needed = amount.saturating_add(fee_of(&coins));
+        Err(WalletError::Insufficient { mint: pocket.mint.clone(), unit: pocket.unit.clone(), needed, available })
+    }
+
+    /// Writes down a swap that is paid for with spendable coins, and sets it going.
+    pub(super) async fn spend(
+        self: &Arc<Self>,
+        pocket: &Pocket,
+        outputs: Vec<(u64, Destination)>,
+        purpose: Purpose,
+    ) -> Result<swap::Handle, WalletError> {
+        let view = self.mints.view(&pocket.mint).await?;
+        let amount = sum(outputs.iter().map(|(amount, _)| amount));
+        let choosing = self.pockets.choosing.lock().await;
+        let chosen = self.choose(pocket, amount, &view)?;
+        let inputs: Option<Vec<_>> = chosen.into_iter().map(SwapInput::plain).collect();
+        let inputs = inputs.ok_or(WalletError::Unsettled)?;
+        let plan = Plan { pocket: pocket.clone(), inputs, outputs, purpose };
+        let stored = plan.build(self).await?.persist(self).await?;
+        drop(choosing);
+        Ok(swap::drive(self, stored))
+    }
+
+    pub(super) async fn send(self: &Arc<Self>, pocket: &Pocket, amount: u64) -> Result<SentToken, WalletError> {
+        let view = self.mints.view(&pocket.mint).await?;
+        if let Some(token) = self.send_exact(pocket, amount).await? {
+            return Ok(token);
+        }
+        let keyset = view.active(&pocket.unit, self.runtime.now())?;
+        let parts = amounts::split(amount, keyset).ok_or(WalletError::Amount { amount, max: MAX_SWAP_INPUTS })?;
+        let outputs = parts.into_iter().map(|part| (part, Destination::Token)).collect();
+        match self.spend(pocket, outputs, Purpose::Send).await?.wait(self.patience()).await? {
+            Settled::Sent(token) => Ok(token),
+            _ => Err(WalletError::Unsettled),
+        }
+    }
+
+    /// Gives coins out as they are, if some make just the amount.
+    async fn send_exact(&self, pocket: &Pocket, amount: u64) -> Result<Option<SentToken>, WalletError> {
+        let _choosing = self.pockets.choosing.lock().await;
+        let mut by_amount = BTreeMap::<u64, Vec<Coin>>::new();
+        for coin in self.coins(pocket)? {
+            by_amount.entry(coin.amount).or_default().push(coin);
+        }
+        let available = by_amount.iter().map(|(amount, coins)| (*amount, coins.len())).collect();
+        let Some(taken) = amounts::exact(amount, &available).filter(|_| amount > 0) else { return Ok(None) };
+        let chosen: Vec<Coin> = taken
+            .into_iter()
+            .flat_map(|(amount, count)| by_amount.remove(&amount).unwrap_or_default().into_iter().take(count))
+            .collect();
+        let token = swap::make_token(pocket, &chosen, self.runtime.now())?;
+        let ys: Option<Vec<Y>> = chosen.iter().map(Coin::y).collect();
+        let ys = ys.ok_or(WalletError::Unsettled)?;
+        let (id, pocket, sent) = (self.runtime.random::<16>(), pocket.clone(), token.clone());
+        self.store
+            .transact(move |write| {
+                for y in ys {
+                    take_coin(write, &pocket, y)?;
+                    write.put(FUNDED, y.0, &0)?;
+                }
+                write.put(SENT, id, &sent)?;
+                book(write, &pocket, |account| account.sent += sent.amount)
+            })
+            .await?;
+        Ok(Some(token))
+    }
+
+    pub(super) async fn receive(self: &Arc<Self>, text: &str) -> Result<Received, WalletError> {
+        let token = Token::from_str(text.trim()).map_err(|_| WalletError::Token("it can't be read"))?;
+        let url = token.mint_url().map_err(|_| WalletError::Token("it names no single mint"))?;
+        let mint: MintUrl = url.to_string().parse().map_err(|_| WalletError::Token("its mint has no URL"))?;
+        let unit = token.unit().unwrap_or_default().to_string();
+        let unit: Unit = unit.parse().map_err(|_| WalletError::Token("its unit has no name"))?;
+        let view = self.mints.view(&mint).await?;
+        let proofs = token.proofs(&view.infos()).map_err(|_| WalletError::Token("it is of a keyset unknown here"))?;
+        if proofs.is_empty() || proofs.len() > MAX_SWAP_INPUTS {
+            return Err(WalletError::Token("it has no proofs, or too many"));
+        }
+        if proofs.ys().map(|ys| ys.into_iter().collect::<BTreeSet<_>>().len()).ok() != Some(proofs.len()) {
+            return Err(WalletError::Token("a proof is in it twice"));
+        }
+        if proofs.iter().any(|proof| proof.secret.is_p2pk()) {
+            return Err(WalletError::Token("it is locked to a key"));
+        }
+        let total = sum(&proofs.iter().map(|proof| proof.amount.to_u64()).collect::<Vec<_>>());
+        let fee = view.fee(proofs.iter().map(|proof| proof.keyset_id.into())).unwrap_or(u64::MAX);
+        if total <= fee {
+            return Err(WalletError::Token("it is worth no more than the mint's fee"));
+        }
+        let inputs: Option<Vec<_>> = proofs.iter().map(Coin::from_proof).map(SwapInput::plain).collect();
+        let inputs = inputs.ok_or(WalletError::Token("a proof in it can't be read"))?;
+        let pocket = Pocket::new(&mint, &unit);
+        let plan = Plan { pocket, inputs, outputs: Vec::new(), purpose: Purpose::Receive };
+        let stored = plan.build(self).await?.persist(self).await?;
+        match swap::drive(self, stored).wait(self.patience()).await? {
+            Settled::Received { amount, fee } => Ok(Received { amount, fee, mint, unit }),
+            _ => Err(WalletError::Unsettled),
+        }
+    }
+
+    pub(super) async fn quote(&self, pocket: &Pocket, amount: u64) -> Result<FundQuote, WalletError> {
+        self.mints.view(&pocket.mint).await?.active(&pocket.unit, self.runtime.now())?;
+        let wallet = self.cdk_wallet(pocket).await?;
+        let quote = wallet.mint_quote(PaymentMethod::BOLT11, Some(Amount::from(amount)), None, None).await;
+        let quote = quote.map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
+        Ok(FundQuote {
+            id: quote.id,
+            request: quote.request,
+            amount,
+            expires: Timestamp::from_secs(quote.expiry),
+            mint: pocket.mint.clone(),
+            unit: pocket.unit.clone(),
+        })
+    }
+
+    /// Waits until a quote is paid (polling), then mints it. Gives what it brought, `None` if it wasn't paid in time.
+    pub(super) async fn mint_quote(
+        &self,
+        pocket: &Pocket,
+        id: &str,
+        patience: Duration,
+    ) -> Result<Option<u64>, WalletError> {
+        let wallet = self.cdk_wallet(pocket).await?;
+        let trouble = |error: cdk::Error| WalletError::from(MintTrouble::from_error(&pocket.mint, &error));
+        let until = self.runtime.instant() + patience;
+        loop {
+            let quote = match wallet.check_mint_quote_status(id).await {
+                Ok(quote) => quote,
+                Err(cdk::Error::UnknownQuote) => return Err(WalletError::UnknownQuote(id.into())),
+                Err(error) => return Err(trouble(error)),
+            };
+            match quote.state {
+                MintQuoteState::Paid => {
+                    wallet.mint(id, SplitTarget::default(), None).await.map_err(trouble)?;
+                    return self.adopt(pocket, &wallet).await.map(Some);
+                }
+                // Minted before, in a run that ended too soon to say so.
+                MintQuoteState::Issued => return self.adopt(pocket, &wallet).await.map(Some),
+                MintQuoteState::Unpaid if self.runtime.instant() >= until => return Ok(None),
+                _ => tokio::time::sleep(MINT_QUOTE_POLL).await,
+            }
+        }
+    }
+
+    /// Looks for coins that the recovery phrase once made (NUT-13, NUT-09). Gives what was found.
+    pub(super) async fn restore(&self, pocket: &Pocket) -> Result<u64, WalletError> {
+        self.mints.view(&pocket.mint).await?;
+        let wallet = self.cdk_wallet(pocket).await?;
+        wallet.restore().await.map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
+        self.adopt(pocket, &wallet).await
+    }
+
+    /// Finishes what cdk's wallets left unfinished, and adopts what they got. At start, in the background.
+    pub(super) async fn recover_cdk(&self) {
+        for url in self.mints.urls() {
+            let Some(view) = self.mints.cached(&url) else { continue };
+            for unit in view.units() {
+                let pocket = Pocket::new(&url, unit);
+                let Ok(wallet) = self.cdk_wallet(&pocket).await else { continue };
+                if let Err(error) = wallet.recover_incomplete_sagas().await {
+                    tracing::warn!(mint = %url, %error, "mint operations not recovered yet");
+                }
+                if let Err(error) = self.adopt(&pocket, &wallet).await {
+                    tracing::warn!(mint = %url, %error, "coins not taken over");
+                }
+            }
+        }
+    }
+
+    /// Moves what cdk's wallet holds into our table. Coins that we have or had in a swap are not counted again.
+    async fn adopt(&self, pocket: &Pocket, wallet: &CdkWallet) -> Result<u64, WalletError> {
+        let _choosing = self.pockets.choosing.lock().await;
+        let trouble = |error: cdk::Error| WalletError::Database(error.to_string());
+        let proofs = wallet.get_unspent_proofs().await.map_err(trouble)?;
+        if proofs.is_empty() {
+            return Ok(0);
+        }
+        let ys = proofs.ys().map_err(|_| WalletError::Unsettled)?;
+        let coins: Vec<(Y, Coin)> =
+            ys.iter().map(|y| y.to_bytes().into()).zip(proofs.iter().map(Coin::from_proof)).collect();
+        let kept = pocket.clone();
+        let adopted = self
+            .store
+            .transact(move |write| {
+                let swapping: BTreeSet<Y> = write
+                    .range(SWAPS, KeyRange::all(), usize::MAX)?
+                    .iter()
+                    .flat_map(|(_, record)| record.inputs.iter().map(|input| input.y))
+                    .collect();
+                let mut adopted = 0;
+                for (y, coin) in coins {
+                    let key = coin_key(&kept, y);
+                    if swapping.contains(&y) || write.contains(COINS, &key)? || write.contains(FUNDED, y.0)? {
+                        continue;
+                    }
+                    write.put(COINS, key, &coin)?;
+                    write.put(FUNDED, y.0, &coin.amount)?;
+                    adopted += coin.amount;
+                }
+                book(write, &kept, |account| account.funded += adopted)?;
+                Ok::<_, WalletError>(adopted)
+            })
+            .await?;
+        let removed = self.database.update_proofs(Vec::new(), ys).await;
+        removed.map_err(|error| WalletError::Database(error.to_string()))?;
+        Ok(adopted)
+    }
+
+    async fn cdk_wallet(&self, pocket: &Pocket) -> Result<Arc<CdkWallet>, WalletError> {
+        let mut wallets = self.pockets.cdk.lock().await;
+        if let Some(wallet) = wallets.get(pocket) {
+            return Ok(Arc::clone(wallet));
+        }
+        let wallet = WalletBuilder::new()
+            .mint_url(cdk_url(&pocket.mint)?)
+            .unit(currency(&pocket.unit))
+            .localstore(Arc::clone(&self.database))
+            .seed(*self.seed)
+            .shared_client(self.mints.connector(&pocket.mint)?)
+            .use_http_subscription()
+            .without_rate_limiting()
+            .build()
+            .map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
+        let wallet = Arc::new(wallet);
+        wallets.insert(pocket.clone(), Arc::clone(&wallet));
+        Ok(wallet)
+    }
+}
+
+/// Inputs of a swap that takes small coins along, where that is free.
+const TIDY_INPUTS: usize = 32;

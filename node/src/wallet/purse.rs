@@ -1,0 +1,401 @@
+//! The buyer's side: ecash kept pre-locked to sellers, and what becomes of it.
+//!
+//! ```text
+//! lock() ─ from the purse, or, cold, after one swap ─► PreparedLock ─ debit, in the trade's own transaction ─► AT_RISK
+//!    │                                                    └ dropped: back into the purse
+//!    └ running low: refill ahead of need, in the background, in one swap
+//! settle, in the trade's own transaction:   Paid: gone   Returned: back into the purse   Reclaim: swept after the locktime
+//! ```
+//!
+//! A **purse** is what is locked to one seller's key at one mint in one unit. It is filled in batches; those of a batch
+//! share locktime and refund key, and a lock is made of one batch, because the award names one locktime. A batch holds
+//! copies of the parts of the last price asked (powers of two): the first hire of a seller makes just its lock, from
+//! the second on a refill is for several, doubling each time up to the bounds of [`PurseConfig`](super::PurseConfig).
+//!
+//! The index here is in memory; the `PURSE` table is the truth. A debit deletes the proofs' rows and fails if one is
+//! gone, so whatever the index believes, no proof pays twice.
+//!
+//! **Cancel-safe**: a dropped [`Wallet::lock`](super::Wallet::lock) leaves its swap running and the proofs in the purse.
+
+mod index;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use cid::Cid;
+use guilder_protocol::{
+    bytes::{Digest, LockKey},
+    identity::AgentId,
+    limits::{MAX_LOCK_SECS, MAX_PROOFS},
+    locks::{Keyset, LockedProof, PrepaidLock, PrepaidTerms, ys_commitment},
+    market::{MintUrl, Unit},
+    time::Timestamp,
+};
+
+use self::index::{Index, Need};
+pub(super) use self::index::{Picked, PurseKey};
+use super::{
+    Inner, WalletError, amounts,
+    coin::sum,
+    keys,
+    pockets::book,
+    records::{
+        AT_RISK, AtRisk, BATCHES, BatchRecord, Destination, PURSE, Pocket, Purpose, RETURNED, SwapId, WAITING, Y,
+        batch_id, batch_key,
+    },
+    swap,
+};
+use crate::store::{Key, KeyRange, Reader, Write};
+
+/// What a buyer wants locked, from the offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockRequest {
+    /// Who is to be paid.
+    pub seller: AgentId,
+    /// The seller's key, from its offer.
+    pub payee: LockKey,
+    /// The mint.
+    pub mint: MintUrl,
+    /// The unit.
+    pub unit: Unit,
+    /// What the seller is to be left with after the mint's fee.
+    pub price: u64,
+    /// The earliest locktime that the seller takes.
+    pub until: Timestamp,
+    /// Most proofs that it takes.
+    pub max_proofs: usize,
+}
+
+/// What becomes of a trade's lock, for the buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The seller has delivered: the money is its.
+    Paid,
+    /// The seller never took it: free for another task of the same seller.
+    Returned,
+    /// To be swept back after the locktime.
+    Reclaim,
+}
+
+/// Proofs taken out of the purse for one award. Dropped before it is debited, they go back.
+#[derive(Debug)]
+pub struct PreparedLock {
+    inner: Arc<Inner>,
+    key: PurseKey,
+    picked: Picked,
+    fee: u64,
+    debited: AtomicBool,
+}
+
+impl PreparedLock {
+    /// What travels beside the award.
+    pub fn lock(&self) -> PrepaidLock {
+        PrepaidLock { proofs: self.proofs().cloned().collect(), refund: self.picked.terms.refund }
+    }
+
+    /// The proofs.
+    pub fn proofs(&self) -> impl Iterator<Item = &LockedProof> {
+        self.picked.proofs.values()
+    }
+
+    /// Our key after the locktime.
+    pub fn refund(&self) -> LockKey {
+        self.picked.terms.refund
+    }
+
+    /// When the proofs fall back to us.
+    pub fn locktime(&self) -> Timestamp {
+        self.picked.terms.locktime
+    }
+
+    /// What the proofs are worth: the price and the mint's fee.
+    pub fn amount(&self) -> u64 {
+        sum(self.proofs().map(|proof| &proof.amount))
+    }
+
+    /// What the mint will keep when the seller redeems them.
+    pub fn fee(&self) -> u64 {
+        self.fee
+    }
+
+    /// The award's commitment to the proofs.
+    pub fn ys(&self) -> Digest {
+        ys_commitment(&self.picked.proofs.keys().copied().collect::<Vec<_>>())
+    }
+
+    /// Moves the proofs out of the purse, to be at risk in `trade`. For the transaction that records the trade.
+    ///
+    /// # Errors
+    /// If a proof is no longer in the purse; then nothing may be sent.
+    pub fn debit(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
+        // From here on only the store knows where the proofs are.
+        self.debited.store(true, Ordering::Relaxed);
+        for y in self.picked.proofs.keys() {
+            let key = Key::of(self.picked.batch.0).and(y.0);
+            if !write.contains(PURSE, &key)? {
+                return Err(WalletError::LockGone);
+            }
+            write.delete(PURSE, key)?;
+        }
+        let at_risk = AtRisk {
+            trade,
+            batch: self.picked.batch,
+            seller: self.key.seller,
+            pocket: self.key.pocket.clone(),
+            terms: self.picked.terms,
+            proofs: self.proofs().cloned().collect(),
+            taken: 0,
+        };
+        Ok(write.put(AT_RISK, Key::of(trade), &at_risk)?)
+    }
+}
+
+impl Drop for PreparedLock {
+    fn drop(&mut self) {
+        if *self.debited.get_mut() {
+            self.inner.purse.doubt(&self.key, &self.picked);
+            self.inner.purse_work.notify_one();
+        } else {
+            self.inner.purse.put_back(&self.key, &self.picked);
+        }
+    }
+}
+
+/// Writes what becomes of a trade's lock. Does nothing for a trade without one, so that it can be repeated.
+pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement) -> Result<(), WalletError> {
+    let Some(at_risk) = write.get(AT_RISK, Key::of(trade))? else { return Ok(()) };
+    write.delete(AT_RISK, Key::of(trade))?;
+    match how {
+        Settlement::Paid => book(write, &at_risk.pocket, |account| account.paid += at_risk.amount()),
+        Settlement::Returned => {
+            for proof in &at_risk.proofs {
+                let y = proof.y().ok_or(WalletError::Unsettled)?;
+                write.put(PURSE, Key::of(at_risk.batch.0).and(y.0), proof)?;
+            }
+            // Its terms may be gone if its locktime has passed meanwhile; the sweep needs them.
+            let AtRisk { batch, seller, pocket, terms, .. } = at_risk.clone();
+            write.put(BATCHES, batch_key(terms.locktime, batch), &BatchRecord { seller, pocket, terms })?;
+            Ok(write.put(RETURNED, Key::of(trade), &(at_risk.terms.locktime, at_risk.batch))?)
+        }
+        Settlement::Reclaim => Ok(write.put(WAITING, Key::of(at_risk.terms.locktime).and(trade), &at_risk)?),
+    }
+}
+
+/// The purses in memory.
+#[derive(Debug, Default)]
+pub(super) struct Purse {
+    index: Mutex<Index>,
+    /// One refill at a time per purse; whoever finds it empty waits here for the refill under way.
+    filling: Mutex<BTreeMap<PurseKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// Proofs whose debit was begun and whose lock was dropped: only the store knows where they are.
+    doubts: Mutex<Vec<Doubt>>,
+}
+
+type Doubt = (PurseKey, Timestamp, SwapId, Y);
+
+impl Purse {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_batch(&self, id: SwapId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>) {
+        self.index().add(id, batch, proofs);
+    }
+
+    fn put_back(&self, key: &PurseKey, picked: &Picked) {
+        self.index().put_back(key, picked);
+    }
+
+    fn doubt(&self, key: &PurseKey, picked: &Picked) {
+        let doubts = picked.proofs.keys().map(|y| (key.clone(), picked.terms.locktime, picked.batch, *y));
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).extend(doubts);
+    }
+
+    fn take_doubts(&self) -> Vec<Doubt> {
+        std::mem::take(&mut *self.doubts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Batches that no lock can be made of any more at `now`; they leave the index.
+    pub(super) fn retire(&self, now: Timestamp) {
+        self.index().retire(now);
+    }
+
+    /// What the index believes is in the purses, by pocket.
+    pub(super) fn totals(&self) -> BTreeMap<Pocket, u64> {
+        self.index().totals()
+    }
+
+    fn filling(&self, key: &PurseKey) -> Arc<tokio::sync::Mutex<()>> {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds are as good as new ones.
+        filling.retain(|_, one| Arc::strong_count(one) > 1);
+        Arc::clone(filling.entry(key.clone()).or_default())
+    }
+}
+
+impl Inner {
+    /// Reads the purses from the store.
+    pub(super) fn load_purse(&self) -> Result<(), WalletError> {
+        let now = self.runtime.now();
+        let usable = KeyRange::all().since(&Key::of(now));
+        let batches = self.store.read(|read| read.range(BATCHES, usable, usize::MAX))?;
+        for (key, batch) in batches {
+            let Some(id) = key.get(8..).and_then(batch_id) else { continue };
+            let proofs = self.batch_proofs(id)?;
+            if !proofs.is_empty() {
+                self.purse.add_batch(id, &batch, proofs);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn batch_proofs(&self, id: SwapId) -> Result<BTreeMap<Y, LockedProof>, WalletError> {
+        let rows = self.store.read(|read| read.range(PURSE, Key::of(id.0).range(), usize::MAX))?;
+        Ok(rows.into_iter().filter_map(|(_, proof)| Some((proof.y()?, proof))).collect())
+    }
+
+    pub(super) async fn lock(self: &Arc<Self>, request: &LockRequest) -> Result<PreparedLock, WalletError> {
+        let view = self.mints.view(&request.mint).await?;
+        let now = self.runtime.now();
+        if request.until > now.saturating_add(MAX_LOCK_SECS) {
+            return Err(WalletError::LockTooLong);
+        }
+        let keyset = Arc::clone(view.active(&request.unit, now)?);
+        let need = Need::new(request, &keyset);
+        if let Some(lock) = self.pick(&need, true) {
+            return Ok(lock);
+        }
+        let filling = self.purse.filling(&need.key);
+        let _filling = filling.lock().await;
+        // Somebody else's refill may have been for us too.
+        if let Some(lock) = self.pick(&need, false) {
+            return Ok(lock);
+        }
+        let handle = self.refill(&need, &keyset).await?;
+        handle.wait(self.patience()).await?;
+        self.pick(&need, false).ok_or(WalletError::LockGone)
+    }
+
+    /// Takes a lock out of the index, and has the purse refilled if it runs low.
+    fn pick(self: &Arc<Self>, need: &Need, ahead: bool) -> Option<PreparedLock> {
+        let mut index = self.purse.index();
+        let picked = index.pick(need)?;
+        let low = index.runs_low(need);
+        drop(index);
+        if ahead && low {
+            self.refill_ahead(need.clone());
+        }
+        let fee = sum(picked.proofs.values().map(|proof| &proof.amount)) - need.price;
+        let lock = PreparedLock {
+            inner: Arc::clone(self),
+            key: need.key.clone(),
+            picked,
+            fee,
+            debited: AtomicBool::new(false),
+        };
+        Some(lock)
+    }
+
+    fn refill_ahead(self: &Arc<Self>, need: Need) {
+        let inner = Arc::clone(self);
+        let refill = async move {
+            let filling = inner.purse.filling(&need.key);
+            // One under way is enough.
+            let Ok(_filling) = filling.try_lock() else { return };
+            let result = inner.refill_warm(&need).await;
+            if let Err(error) = result {
+                tracing::debug!(seller = %need.key.seller, %error, "purse not refilled");
+            }
+        };
+        self.runtime.spawn("purse refill", refill).detach();
+    }
+
+    async fn refill_warm(self: &Arc<Self>, need: &Need) -> Result<(), WalletError> {
+        let view = self.mints.view(&need.key.pocket.mint).await?;
+        let keyset = Arc::clone(view.active(&need.key.pocket.unit, self.runtime.now())?);
+        self.refill(need, &keyset).await?.wait(self.patience()).await?;
+        Ok(())
+    }
+
+    /// Sets a swap going that locks what `need` asks for, and more of the same if the seller has been hired before.
+    async fn refill(self: &Arc<Self>, need: &Need, keyset: &Keyset) -> Result<swap::Handle, WalletError> {
+        let max = need.max_proofs.min(MAX_PROOFS);
+        let parts =
+            amounts::lock_parts(need.price, keyset, max).ok_or(WalletError::Amount { amount: need.price, max })?;
+        let now = self.runtime.now();
+        let locktime = self.bucket(need.until, now, keyset)?;
+        let copies = self.copies(need, &parts)?;
+        let PurseKey { seller, payee, pocket } = &need.key;
+        let refund = keys::public(&self.keys.refund(*seller, locktime));
+        let terms = PrepaidTerms { locktime, payee: *payee, refund };
+        let locked: Vec<_> = parts.iter().map(|amount| (*amount, Destination::Purse)).collect();
+        let purpose = Purpose::Refill { seller: *seller, terms };
+        let several = self.spend(pocket, locked.repeat(copies), purpose.clone()).await;
+        match several {
+            // Not enough for several: the one that is due, then.
+            Err(WalletError::Insufficient { .. }) if copies > 1 => self.spend(pocket, locked, purpose).await,
+            other => other,
+        }
+    }
+
+    /// The locktime of a new batch: it outlives what is asked by the batch's life, rounded up to a bucket.
+    fn bucket(&self, until: Timestamp, now: Timestamp, keyset: &Keyset) -> Result<Timestamp, WalletError> {
+        let config = &self.config.purse;
+        let bucket = config.bucket_secs.max(1);
+        let round_up = |at: Timestamp| Timestamp::from_secs(at.as_secs().div_ceil(bucket).saturating_mul(bucket));
+        let allowed = now.saturating_add(MAX_LOCK_SECS);
+        // A seller takes no money that the mint disowns before it falls back.
+        let latest = keyset.final_expiry().map_or(allowed, |expiry| allowed.min(expiry.saturating_sub(1)));
+        let wanted = round_up(until.saturating_add(config.life_secs));
+        let candidates = [wanted, round_up(until), until];
+        candidates.into_iter().find(|locktime| *locktime <= latest).ok_or(WalletError::LockTooLong)
+    }
+
+    /// For how many locks a refill is.
+    fn copies(&self, need: &Need, parts: &[u64]) -> Result<usize, WalletError> {
+        let config = &self.config.purse;
+        let worth = sum(parts).max(1);
+        let (wanted, held) = self.purse.index().plan(need, config);
+        let spendable = sum(self.coins(&need.key.pocket)?.iter().map(|coin| &coin.amount));
+        let room =
+            config.cap.saturating_sub(held).min(spendable.saturating_mul(config.max_share_percent.min(100)) / 100);
+        let by_value = usize::try_from(room / worth).unwrap_or(usize::MAX);
+        let by_count = config.batch / parts.len().max(1);
+        Ok(wanted.min(by_value).min(by_count).max(1))
+    }
+
+    /// Puts right what the index can't know by itself: locks that were debited and dropped, and locks that trades gave
+    /// back.
+    pub(super) async fn reconcile_purse(&self) -> Result<(), WalletError> {
+        // A debit may still be on its way to the disk: a write of ours comes after it.
+        let returned = self
+            .store
+            .write(|write| {
+                let rows = write.range(RETURNED, KeyRange::all(), crate::limits::PURSE_RECONCILE)?;
+                for (key, _) in &rows {
+                    write.delete(RETURNED, key)?;
+                }
+                Ok(rows.into_iter().map(|(_, batch)| batch).collect::<BTreeSet<(Timestamp, SwapId)>>())
+            })
+            .await?;
+        let doubted = self.purse.take_doubts();
+        for (key, locktime, batch, y) in doubted {
+            let still = self.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
+            self.purse.index().resolve(&key, (locktime, batch), y, still);
+        }
+        let now = self.runtime.now();
+        for (locktime, id) in returned {
+            let Some(batch) = self.store.read(|read| read.get(BATCHES, batch_key(locktime, id)))? else { continue };
+            if batch.terms.locktime > now {
+                let proofs = self.batch_proofs(id)?;
+                self.purse.index().restore(id, &batch, proofs);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! Which proofs are free, by purse, batch and amount; and how many more are wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guilder_protocol::{
+    bytes::LockKey,
+    identity::AgentId,
+    locks::{Keyset, KeysetId, LockedProof, PrepaidTerms},
+    time::Timestamp,
+};
+
+use super::{
+    super::{
+        PurseConfig, amounts,
+        coin::sum,
+        records::{BatchRecord, Pocket, SwapId, Y},
+    },
+    LockRequest,
+};
+use crate::limits::MAX_PURSES;
+
+/// Names a purse.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in super::super) struct PurseKey {
+    pub(in super::super) seller: AgentId,
+    pub(in super::super) payee: LockKey,
+    pub(in super::super) pocket: Pocket,
+}
+
+/// What a lock must be.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    pub(super) key: PurseKey,
+    pub(super) price: u64,
+    pub(super) until: Timestamp,
+    pub(super) max_proofs: usize,
+    keyset: KeysetId,
+    ppk: u64,
+}
+
+impl Need {
+    pub(super) fn new(request: &LockRequest, keyset: &Keyset) -> Self {
+        let LockRequest { seller, payee, mint, unit, price, until, max_proofs } = request;
+        Self {
+            key: PurseKey { seller: *seller, payee: *payee, pocket: Pocket::new(mint, unit) },
+            price: *price,
+            until: *until,
+            max_proofs: *max_proofs,
+            keyset: keyset.id(),
+            ppk: keyset.input_fee_ppk(),
+        }
+    }
+}
+
+/// Proofs taken out of a batch.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Picked {
+    pub(super) batch: SwapId,
+    pub(super) terms: PrepaidTerms,
+    pub(super) proofs: BTreeMap<Y, LockedProof>,
+}
+
+/// The purses.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    purses: BTreeMap<PurseKey, OnePurse>,
+    clock: u64,
+}
+
+#[derive(Debug, Default)]
+struct OnePurse {
+    /// By locktime, so that the oldest is used first.
+    batches: BTreeMap<(Timestamp, SwapId), Batch>,
+    hires: u64,
+    /// Locks that the last warm refill was for.
+    refilled: usize,
+    used: u64,
+}
+
+#[derive(Debug)]
+struct Batch {
+    terms: PrepaidTerms,
+    free: BTreeMap<Y, LockedProof>,
+    /// Taken out and not known to be debited.
+    out: BTreeSet<Y>,
+}
+
+impl Batch {
+    /// The free amounts of a keyset.
+    fn stock(&self, keyset: KeysetId) -> BTreeMap<u64, usize> {
+        let mut stock = BTreeMap::new();
+        for proof in self.free.values().filter(|proof| proof.id == keyset) {
+            *stock.entry(proof.amount).or_default() += 1;
+        }
+        stock
+    }
+
+    fn take(&mut self, keyset: KeysetId, mut wanted: BTreeMap<u64, usize>) -> BTreeMap<Y, LockedProof> {
+        let mut taken = BTreeMap::new();
+        for (y, proof) in &self.free {
+            if let Some(count) = wanted.get_mut(&proof.amount).filter(|count| **count > 0)
+                && proof.id == keyset
+            {
+                *count -= 1;
+                taken.insert(*y, proof.clone());
+            }
+        }
+        for y in taken.keys() {
+            self.free.remove(y);
+            self.out.insert(*y);
+        }
+        taken
+    }
+}
+
+impl Index {
+    pub(super) fn add(&mut self, id: SwapId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>) {
+        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, pocket: batch.pocket.clone() };
+        let entry = Batch { terms: batch.terms, free: proofs, out: BTreeSet::new() };
+        self.purses.entry(key).or_default().batches.insert((batch.terms.locktime, id), entry);
+    }
+
+    /// Sets a batch to what the store holds of it, except what is out in prepared locks now.
+    pub(super) fn restore(&mut self, id: SwapId, batch: &BatchRecord, mut proofs: BTreeMap<Y, LockedProof>) {
+        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, pocket: batch.pocket.clone() };
+        let batches = &mut self.purses.entry(key).or_default().batches;
+        let out = batches.get(&(batch.terms.locktime, id)).map(|known| known.out.clone()).unwrap_or_default();
+        proofs.retain(|y, _| !out.contains(y));
+        batches.insert((batch.terms.locktime, id), Batch { terms: batch.terms, free: proofs, out });
+    }
+
+    pub(super) fn pick(&mut self, need: &Need) -> Option<Picked> {
+        self.clock += 1;
+        let clock = self.clock;
+        if !self.purses.contains_key(&need.key) {
+            self.make_room();
+        }
+        let purse = self.purses.entry(need.key.clone()).or_default();
+        purse.used = clock;
+        let soonest = (need.until, SwapId::from([0; 16]));
+        for ((_, id), batch) in purse.batches.range_mut(soonest..) {
+            let stock = batch.stock(need.keyset);
+            if let Some(wanted) = amounts::pick_lock(need.price, need.ppk, &stock, need.max_proofs) {
+                purse.hires += 1;
+                return Some(Picked { batch: *id, terms: batch.terms, proofs: batch.take(need.keyset, wanted) });
+            }
+        }
+        None
+    }
+
+    pub(super) fn put_back(&mut self, key: &PurseKey, picked: &Picked) {
+        let Some(purse) = self.purses.get_mut(key) else { return };
+        purse.hires = purse.hires.saturating_sub(1);
+        if let Some(batch) = purse.batches.get_mut(&(picked.terms.locktime, picked.batch)) {
+            for (y, proof) in &picked.proofs {
+                batch.out.remove(y);
+                batch.free.insert(*y, proof.clone());
+            }
+        }
+    }
+
+    /// A proof that was out is free again if the store still has it.
+    pub(super) fn resolve(&mut self, key: &PurseKey, batch: (Timestamp, SwapId), y: Y, still: Option<LockedProof>) {
+        let Some(batch) = self.purses.get_mut(key).and_then(|purse| purse.batches.get_mut(&batch)) else { return };
+        batch.out.remove(&y);
+        batch.free.extend(still.map(|proof| (y, proof)));
+    }
+
+    /// Whether less than half of the last refill is left of a purse that is kept warm.
+    pub(super) fn runs_low(&self, need: &Need) -> bool {
+        let Some(purse) = self.purses.get(&need.key) else { return false };
+        let left = self.value(&need.key, need.until);
+        left < need.price.saturating_mul(purse.refilled.max(1) as u64).div_ceil(2)
+    }
+
+    /// For how many locks the next refill should be, and what the purse holds now.
+    pub(super) fn plan(&mut self, need: &Need, config: &PurseConfig) -> (usize, u64) {
+        let held = self.value(&need.key, Timestamp::from_secs(0));
+        let Some(purse) = self.purses.get_mut(&need.key) else { return (1, held) };
+        // The hire that this refill may be for isn't counted yet.
+        if purse.hires + 1 < config.warm_after_hires {
+            return (1, held);
+        }
+        let wanted = if purse.refilled == 0 { config.first_locks } else { purse.refilled.saturating_mul(2) };
+        purse.refilled = wanted.clamp(1, config.batch.max(1));
+        (purse.refilled, held)
+    }
+
+    fn value(&self, key: &PurseKey, until: Timestamp) -> u64 {
+        let Some(purse) = self.purses.get(key) else { return 0 };
+        let usable = purse.batches.range((until, SwapId::from([0; 16]))..);
+        sum(usable.flat_map(|(_, batch)| batch.free.values().map(|proof| &proof.amount)))
+    }
+
+    pub(super) fn totals(&self) -> BTreeMap<Pocket, u64> {
+        let mut totals = BTreeMap::new();
+        for (key, purse) in &self.purses {
+            let free = purse.batches.values().flat_map(|batch| batch.free.values().map(|proof| &proof.amount));
+            *totals.entry(key.pocket.clone()).or_default() += sum(free);
+        }
+        totals
+    }
+
+    pub(super) fn retire(&mut self, now: Timestamp) {
+        for purse in self.purses.values_mut() {
+            purse.batches.retain(|(locktime, _), _| *locktime > now);
+        }
+    }
+
+    /// Forgets the purse longest unused among the empty ones, if there are too many. What holds money stays.
+    fn make_room(&mut self) {
+        if self.purses.len() < MAX_PURSES {
+            return;
+        }
+        let empty = self.purses.iter().filter(|(_, purse)| purse.batches.values().all(|batch| batch.free.is_empty()));
+        if let Some(key) = empty.min_by_key(|(_, purse)| purse.used).map(|(key, _)| key.clone()) {
+            self.purses.remove(&key);
+        }
+    }
+}

@@ -165,6 +165,20 @@ impl Connection {
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Answer(error.to_string()))
     }
 
+    /// Makes a request and reads its whole answer, one JSON value a line.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn lines<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Upload,
+    ) -> Result<Vec<T>, ClientError> {
+        let bytes = collect(self.request(method, path, body).await?.into_body()).await?;
+        bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(read_line).collect()
+    }
+
     /// Makes a request; an answer other than success is an error.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ impl Purse {
             let (blinded, r) = cdk::dhke::blind_message(&secret.to_bytes(), None).unwrap();
             let amount = Amount::from(amount);
             let blinded_message = cdk::nuts::BlindedMessage::new(amount, self.id, blinded);
-            outputs.secrets.push(PreMint { blinded_message, secret, r, amount });
+            outputs.secrets.push(PreMint { blinded_message, secret, r, amount, derivation_index: None });
         }
         outputs
     }

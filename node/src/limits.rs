@@ -62,3 +62,46 @@ pub const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 pub const SWEEP_READ: usize = 256;
 /// Outcomes of trades' money that wait for the trade room.
 pub const MAX_OUTCOMES: usize = 256;
+
+// content
+
+/// Contents served at once. Each holds a chunk in memory.
+pub const MAX_CONTENT_TRANSFERS: usize = 32;
+/// Of them, to one peer, so that one can't take every place.
+pub const MAX_CONTENT_TRANSFERS_PER_PEER: usize = 4;
+/// How long one step of a transfer may take: a frame, or a chunk of 256 KiB. Slower than 13 KB/s is as good as gone.
+pub const CONTENT_CHUNK_TIMEOUT: Duration = Duration::from_secs(20);
+
+// executor
+
+/// What a failed program's last words are kept of, in bytes, for the error and the log.
+pub const MAX_STDERR_TAIL: usize = 2 * 1024;
+/// What is quoted of a service's or a schema's complaint in an error, in bytes.
+pub const MAX_COMPLAINT: usize = 512;
+/// Processes that one run of a program may have at once: a pool of workers fits, a fork bomb doesn't.
+pub const MAX_PROCESSES_PER_RUN: usize = 256;
+/// The largest file that a program may write in its folder, in bytes.
+pub const MAX_PROGRAM_FILE: u64 = 1024 * 1024 * 1024;
+/// How long a killed program's guard has to clean up before it is killed itself.
+pub const GUARD_GRACE: Duration = Duration::from_secs(3);
+/// The longest that a guard lets pass between two looks at its program's memory.
+pub const MAX_GUARD_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest. At 4 GB/s, a program gets 100 MB past its limit in it.
+pub const MIN_GUARD_INTERVAL: Duration = Duration::from_millis(25);
+
+// schemas
+
+/// Levels of nesting in a schema, references followed.
+pub const MAX_SCHEMA_DEPTH: usize = 48;
+/// Places in a schema once every reference in it is written out. References that double at each step reach it soon.
+pub const MAX_SCHEMA_PLACES: u64 = 20_000;
+/// One pattern, compiled, in bytes.
+pub const MAX_PATTERN_BYTES: usize = 256 * 1024;
+/// The largest document that is checked against a schema, in bytes.
+pub const MAX_DOCUMENT: u64 = 8 * 1024 * 1024;
+/// Values in such a document. A small object takes about 700 bytes of memory.
+pub const MAX_DOCUMENT_VALUES: u64 = 100_000;
+/// Places of a schema times values of a document: at most this many steps of about 50 ns.
+pub const MAX_SCHEMA_STEPS: u64 = 50_000_000;
+/// Patterns of a schema times bytes of a document: at most this many steps of a regular expression.
+pub const MAX_PATTERN_STEPS: u64 = 16 * 1024 * 1024;

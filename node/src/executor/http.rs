@@ -1,0 +1,267 @@
+//! Work done by a local HTTP service.
+//!
+//! ```text
+//! POST <url>                                  200-299: the body is the output
+//! content-length: <size of the input>         anything else: the work failed, the beginning of the body says why
+//! idempotency-key, guilder-award: <award's CID>
+//! guilder-service: <name>     guilder-buyer: <did:key:…>
+//! <the configured headers>
+//!
+//! <input>
+//! ```
+//!
+//! HTTP/1.1 in clear, one connection per work, redirects not followed. The host must be this machine unless the
+//! definition allows another: then the input and the headers travel in clear. Past its time, or when the run is dropped,
+//! the connection is closed; a service that wants to stop early must watch for that.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::{
+    Method, Request, Response, Uri,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{self, HeaderName, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, sync::mpsc};
+
+use super::{
+    ExecError, Executor, Output, Work, collecting,
+    definition::{DefinitionError, HttpSettings},
+    within,
+};
+use crate::{
+    content::{Collector, Content, Data, Pieces},
+    limits::MAX_COMPLAINT,
+};
+
+/// Headers that belong to the connection or to us.
+const RESERVED: [&str; 9] = [
+    "connection",
+    "content-length",
+    "guilder-award",
+    "guilder-buyer",
+    "guilder-service",
+    "host",
+    "idempotency-key",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Work done by a local HTTP service.
+#[derive(Clone, Debug)]
+pub struct Http {
+    settings: HttpSettings,
+    content: Content,
+}
+
+/// Where a service is, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    path: String,
+    authority: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Target {
+    /// Reads and checks the settings.
+    pub(super) fn parse(settings: &HttpSettings) -> Result<Self, DefinitionError> {
+        let wrong = |field, rule| DefinitionError::Field { field, rule };
+        let url =
+            || wrong("run.http.url", "an http:// URL, e.g. http://127.0.0.1:8080/run (for https, run a local proxy)");
+        let uri: Uri = settings.url.parse().map_err(|_| url())?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(url)?;
+        if uri.scheme_str() != Some("http") {
+            return Err(url());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let ours = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !ours && !settings.allow_remote {
+            return Err(wrong(
+                "run.http.url",
+                "on this machine (127.0.0.1, [::1] or localhost), unless `allow_remote = true`",
+            ));
+        }
+        let mut headers = Vec::new();
+        for (name, value) in &settings.headers {
+            let name = HeaderName::try_from(name).map_err(|_| wrong("run.http.headers", "valid header names"))?;
+            let value = HeaderValue::try_from(value).map_err(|_| wrong("run.http.headers", "valid header values"))?;
+            if RESERVED.contains(&name.as_str()) {
+                return Err(wrong("run.http.headers", "none of those that the node sets itself"));
+            }
+            headers.push((name, value));
+        }
+        Ok(Self {
+            host,
+            port: authority.port_u16().unwrap_or(80),
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            authority: authority.as_str().to_owned(),
+            headers,
+        })
+    }
+
+    /// Connects. A name is resolved here: `localhost` may lead nowhere else.
+    async fn connect(&self, allow_remote: bool) -> std::io::Result<TcpStream> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        let addresses: Vec<SocketAddr> = found.filter(|address| allow_remote || address.ip().is_loopback()).collect();
+        TcpStream::connect(&addresses[..]).await
+    }
+}
+
+impl Http {
+    /// For a definition that has been checked.
+    pub fn new(settings: HttpSettings, content: Content) -> Self {
+        Self { settings, content }
+    }
+
+    fn no_answer(&self, why: impl std::fmt::Display) -> ExecError {
+        ExecError::NoAnswer { url: self.settings.url.clone(), why: why.to_string() }
+    }
+
+    async fn ask(&self, work: Work) -> Result<Output, ExecError> {
+        let target = Target::parse(&self.settings).map_err(|error| self.no_answer(error))?;
+        let connected = target.connect(self.settings.allow_remote).await;
+        let stream = connected.map_err(|error| self.no_answer(error))?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.no_answer(error))?;
+        let limit_bytes = work.limits.output_bytes;
+        let (body, feed) = body_of(&work.input, &self.content).await?;
+        let request = request(&target, &work, body).map_err(|error| self.no_answer(error))?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(|error| self.no_answer(describe(&error)))?;
+            self.receive(response, limit_bytes).await
+        };
+        // The connection and the feed are driven here and die with this future: nothing outlives a dropped run.
+        let drive = async {
+            let (closed, fed) = tokio::join!(connection, feed);
+            (closed.err(), fed.err())
+        };
+        tokio::pin!(exchange, drive);
+        tokio::select! {
+            biased;
+            done = &mut exchange => done,
+            (closed, fed) = &mut drive => match (fed, closed) {
+                (Some(error), _) => Err(error.into()),
+                // What was received before the connection ended is still there to be read.
+                (None, _) => exchange.await,
+            },
+        }
+    }
+
+    async fn receive(&self, response: Response<Incoming>, limit_bytes: u64) -> Result<Output, ExecError> {
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let body = beginning(body).await;
+            return Err(ExecError::BadStatus { url: self.settings.url.clone(), status: status.as_u16(), body });
+        }
+        if body.size_hint().lower() > limit_bytes {
+            return Err(ExecError::OutputTooLarge { limit_bytes });
+        }
+        let mut output = Collector::new(self.content.clone(), limit_bytes);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.no_answer(describe(&error)))?;
+            if let Some(bytes) = frame.data_ref() {
+                output.push(bytes).await.map_err(collecting)?;
+            }
+        }
+        output.finish().await.map_err(collecting)
+    }
+}
+
+#[async_trait]
+impl Executor for Http {
+    async fn run(&self, work: Work) -> Result<Output, ExecError> {
+        within(work.limits.time, self.ask(work)).await
+    }
+}
+
+fn request(target: &Target, work: &Work, body: Input) -> Result<Request<Input>, hyper::http::Error> {
+    let award = work.award.to_string();
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(&target.path)
+        .header(header::HOST, &target.authority)
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header("idempotency-key", &award)
+        .header("guilder-award", &award)
+        .header("guilder-service", work.service.as_str())
+        .header("guilder-buyer", work.buyer.to_string());
+    if let Some(headers) = request.headers_mut() {
+        for (name, value) in &target.headers {
+            headers.insert(name, value.clone());
+        }
+    }
+    request.body(body)
+}
+
+/// The input as a request's body, fed chunk by chunk.
+struct Input {
+    size: u64,
+    pieces: mpsc::Receiver<Bytes>,
+}
+
+/// The body, and the future that feeds it. The channel holds one chunk: the service's pace is the disk's.
+async fn body_of(
+    input: &Data,
+    content: &Content,
+) -> Result<(Input, impl Future<Output = Result<(), crate::content::ContentError>> + use<>), ExecError> {
+    let (sender, pieces) = mpsc::channel(1);
+    let mut source: Pieces = input.pieces(content).await?;
+    let feed = async move {
+        while let Some(piece) = source.next().await? {
+            if sender.send(piece).await.is_err() {
+                // The service has answered without reading it all: that is its choice.
+                break;
+            }
+        }
+        Ok(())
+    };
+    Ok((Input { size: input.size(), pieces }, feed))
+}
+
+impl Body for Input {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.size)
+    }
+}
+
+/// The beginning of a failed answer's body.
+async fn beginning(mut body: Incoming) -> String {
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+        if bytes.len() >= MAX_COMPLAINT {
+            break;
+        }
+    }
+    bytes.truncate(MAX_COMPLAINT);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// An error with its causes: hyper's own text leaves them out.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Work done by a program: input on its stdin, output on its stdout, exit code 0.
+//!
+//! ```text
+//!  node ── spawn ─▶ guilder exec-guard … ── spawn ─▶ the program ──▶ what it starts
+//!    │  stdin, stdout, stderr ────────────────────────────▶ │
+//!    └─ lifeline (a pipe) ─▶ │
+//! ```
+//!
+//! Between the node and the program stands a **guard**: the node's own binary as a small process without an async
+//! runtime ([`guard`]). It is the leader of a session of its own, measures what the program and everything that it
+//! started use, and kills all of it when the program ends, goes past a limit, or when the lifeline closes: because the
+//! run was dropped, went past its time or its output, or because the node died in whatever way. The guard tells how it
+//! ended in a file beside the program's folder.
+//!
+//! **What the program gets**: its own empty temporary folder as working folder, `HOME` and `TMPDIR`, removed afterwards;
+//! the node's `PATH`; the variables of its definition; and
+//!
+//! | variable | value |
+//! | --- | --- |
+//! | `GUILDER_AWARD` | the award's CID; the same again means the same work again |
+//! | `GUILDER_SERVICE` | the service's name |
+//! | `GUILDER_BUYER` | the buyer's DID |
+//! | `GUILDER_INPUT_BYTES` | the size of what comes on stdin |
+//! | `GUILDER_MAX_OUTPUT_BYTES` | how much may go to stdout |
+//! | `GUILDER_TIME_LIMIT_SECS` | how long it may take |
+//!
+//! It need not read its input to the end. What it writes to stderr is kept in part, for the operator. It runs as the
+//! node's user, with that user's rights: the limits guard against accidents, not against a program that means harm.
+//!
+//! **Limits**: memory is what the program and its descendants hold that is theirs (anonymous, shared, swapped), looked
+//! at every 25 ms, so a fast one gets somewhat past it; on systems without `/proc` it isn't measured. At most
+//! [`MAX_PROCESSES_PER_RUN`] processes, [`MAX_PROGRAM_FILE`] bytes per file, no core dumps.
+//!
+//! [`MAX_PROCESSES_PER_RUN`]: crate::limits::MAX_PROCESSES_PER_RUN
+//! [`MAX_PROGRAM_FILE`]: crate::limits::MAX_PROGRAM_FILE
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+
+pub mod guard;
+mod run;
+mod table;
+mod verdict;
+
+pub(super) use self::run::remove_folder;
+use self::{run::Run, verdict::Verdict};
+use super::{ExecError, Executor, Executors, Output, Work, collecting, definition::ProcessSettings, within};
+use crate::{
+    content::{Collector, Content, Pieces},
+    limits::MAX_STDERR_TAIL,
+    runtime::{Job, Runtime},
+};
+
+/// Bytes read from a program at once: what a pipe holds.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// Work done by a program.
+#[derive(Clone, Debug)]
+pub struct Process {
+    settings: Arc<ProcessSettings>,
+    content: Content,
+    runtime: Runtime,
+    guard: PathBuf,
+    work_dir: PathBuf,
+    /// Makes the names of folders distinct.
+    count: Arc<AtomicU64>,
+}
+
+impl Process {
+    /// For a definition that has been checked.
+    pub fn new(settings: ProcessSettings, executors: &Executors) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            content: executors.content.clone(),
+            runtime: executors.runtime.clone(),
+            guard: executors.guard.clone(),
+            work_dir: executors.work_dir.clone(),
+            count: Arc::clone(&executors.count),
+        }
+    }
+
+    async fn start(&self, work: &Work) -> Result<Run, ExecError> {
+        let name = format!("{}-{}", std::process::id(), self.count.fetch_add(1, Ordering::Relaxed));
+        let folder = self.work_dir.join(name);
+        let made = folder.clone();
+        let made = self.runtime.offload(Job::Disk, move || make_folder(&made)).await;
+        made.map_err(|error| ExecError::io("make a folder for the program", error))?;
+        Run::start(self, work, folder).map_err(|error| ExecError::io("start the guard of the program", error))
+    }
+
+    fn environment(&self, work: &Work, home: &Path) -> Vec<(OsString, OsString)> {
+        let passed = self.settings.pass_env.iter().map(String::as_str).chain(["PATH"]);
+        let passed = passed.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+        let own = [
+            ("HOME", home.into()),
+            ("TMPDIR", home.into()),
+            ("GUILDER_AWARD", work.award.to_string().into()),
+            ("GUILDER_SERVICE", work.service.to_string().into()),
+            ("GUILDER_BUYER", work.buyer.to_string().into()),
+            ("GUILDER_INPUT_BYTES", work.input.size().to_string().into()),
+            ("GUILDER_MAX_OUTPUT_BYTES", work.limits.output_bytes.to_string().into()),
+            ("GUILDER_TIME_LIMIT_SECS", work.limits.time.as_secs().to_string().into()),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.into(), value));
+        let set = self.settings.env.iter().map(|(name, value)| (name.into(), value.into()));
+        passed.chain(own).chain(set).collect()
+    }
+
+    async fn work(&self, run: &mut Run, work: Work) -> Result<Output, ExecError> {
+        let input = work.input.pieces(&self.content).await?;
+        let output = Collector::new(self.content.clone(), work.limits.output_bytes);
+        let pipes = run.take_pipes();
+        let ((), output, last_words, ()) = tokio::try_join!(
+            feed(pipes.stdin, input),
+            collect(pipes.stdout, output),
+            tail(pipes.stderr),
+            run.ended(),
+        )?;
+        match run.verdict(&self.runtime).await {
+            Some(Verdict::Exited(0)) => output.finish().await.map_err(collecting),
+            Some(Verdict::NotStarted(why)) => {
+                Err(ExecError::NotStarted { program: self.settings.command[0].clone(), why })
+            }
+            Some(Verdict::Memory(used_bytes)) => {
+                Err(ExecError::OutOfMemory { used_bytes, limit_bytes: work.limits.memory_bytes })
+            }
+            Some(Verdict::Processes(limit)) => Err(ExecError::TooManyProcesses { limit }),
+            ended => Err(ExecError::Failed { how: how_it_ended(ended), last_words }),
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for Process {
+    async fn run(&self, work: Work) -> Result<Output, ExecError> {
+        let time = work.limits.time;
+        let mut run = self.start(&work).await?;
+        let done = within(time, self.work(&mut run, work)).await;
+        run.end().await;
+        done
+    }
+}
+
+fn how_it_ended(verdict: Option<Verdict>) -> String {
+    match verdict {
+        Some(Verdict::Exited(code)) => format!("exit code {code}"),
+        Some(Verdict::Signalled(signal)) => format!("signal {signal}"),
+        _ => "its guard killed".into(),
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(run::HOME))
+}
+
+/// Writes the input to the program. One that doesn't want it all may leave it.
+async fn feed(stdin: tokio::process::ChildStdin, mut input: Pieces) -> Result<(), ExecError> {
+    let mut stdin = stdin;
+    while let Some(piece) = input.next().await? {
+        match stdin.write_all(&piece).await {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.map_err(|error| ExecError::io("write to the program", error))?,
+        }
+    }
+    Ok(())
+}
+
+async fn collect(mut stdout: impl AsyncRead + Unpin, mut output: Collector) -> Result<Collector, ExecError> {
+    let mut buffer = vec![0; PIPE_BYTES];
+    loop {
+        let read = stdout.read(&mut buffer).await.map_err(|error| ExecError::io("read from the program", error))?;
+        if read == 0 {
+            return Ok(output);
+        }
+        output.push(&buffer[..read]).await.map_err(collecting)?;
+    }
+}
+
+/// Reads all of the program's stderr and keeps the end.
+async fn tail(mut stderr: impl AsyncRead + Unpin) -> Result<String, ExecError> {
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; MAX_STDERR_TAIL];
+    loop {
+        let read = stderr.read(&mut buffer).await.map_err(|error| ExecError::io("read from the program", error))?;
+        if read == 0 {
+            return Ok(String::from_utf8_lossy(&kept).into_owned());
+        }
+        kept.extend_from_slice(&buffer[..read]);
+        kept.drain(..kept.len().saturating_sub(MAX_STDERR_TAIL));
+    }
+}

@@ -1,0 +1,159 @@
+//! One run of a program: its guard, its lifeline and its folder, gone when the run is.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use super::{ExecError, Process, Verdict, Work, guard, table};
+use crate::{
+    limits::GUARD_GRACE,
+    runtime::{Job, Runtime},
+};
+
+/// The program's working folder, in the run's.
+pub(super) const HOME: &str = "home";
+/// The guard's last word, in the run's folder.
+const VERDICT: &str = "verdict";
+
+/// A running program. Dropped, it is killed with everything it started, and its folder is removed.
+pub(super) struct Run {
+    folder: PathBuf,
+    runtime: Runtime,
+    pipes: Option<Pipes>,
+    /// `None` once [`Run::end`] has it.
+    alive: Option<Alive>,
+}
+
+struct Alive {
+    child: Child,
+    /// The guard, and so the session of everything under it.
+    session: Option<Pid>,
+    /// The guard kills the program when this closes.
+    lifeline: io::PipeWriter,
+}
+
+/// The node's ends of the program's pipes.
+pub(super) struct Pipes {
+    pub(super) stdin: ChildStdin,
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+}
+
+impl Run {
+    pub(super) fn start(process: &Process, work: &Work, folder: PathBuf) -> io::Result<Self> {
+        let home = folder.join(HOME);
+        let (lifeline_end, lifeline) = io::pipe()?;
+        // Inherited by whatever is spawned meanwhile, which does no harm: nothing is ever written to it, and it closes
+        // with its other end.
+        rustix::io::fcntl_setfd(&lifeline_end, rustix::io::FdFlags::empty())?;
+        let arguments = guard::Arguments {
+            lifeline: std::os::fd::AsRawFd::as_raw_fd(&lifeline_end),
+            verdict: folder.join(VERDICT),
+            memory_bytes: work.limits.memory_bytes,
+            command: process.settings.command.iter().map(Into::into).collect(),
+        };
+        let mut child = Command::new(&process.guard)
+            .args(arguments.to_args())
+            .env_clear()
+            .envs(process.environment(work, &home))
+            .current_dir(&home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pipes = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+            (Some(stdin), Some(stdout), Some(stderr)) => Some(Pipes { stdin, stdout, stderr }),
+            _ => None,
+        };
+        let session = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let alive = Some(Alive { child, session, lifeline });
+        Ok(Self { folder, runtime: process.runtime.clone(), pipes, alive })
+    }
+
+    #[allow(clippy::expect_used)] // `start` asked for them, and this is called once
+    pub(super) fn take_pipes(&mut self) -> Pipes {
+        self.pipes.take().expect("the pipes are there")
+    }
+
+    /// Waits until the guard has ended, and with it everything under it.
+    pub(super) async fn ended(&mut self) -> Result<(), ExecError> {
+        if let Some(alive) = &mut self.alive {
+            alive.child.wait().await.map_err(|error| ExecError::io("wait for the program", error))?;
+        }
+        Ok(())
+    }
+
+    /// What the guard says of the end; nothing if it was killed.
+    pub(super) async fn verdict(&self, runtime: &Runtime) -> Option<Verdict> {
+        let path = self.folder.join(VERDICT);
+        runtime.offload(Job::Disk, move || Verdict::read(&path)).await
+    }
+
+    /// Kills what still lives and removes the folder.
+    pub(super) async fn end(mut self) {
+        if let Some(alive) = self.alive.take() {
+            clean_up(alive, self.folder.clone(), self.runtime.clone()).await;
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(alive) = self.alive.take() {
+            let (folder, runtime) = (self.folder.clone(), self.runtime.clone());
+            // If the node is stopping this task never runs; dropping it closes the lifeline, and the next start clears
+            // the folder.
+            self.runtime.spawn("end of a program", clean_up(alive, folder, runtime)).detach();
+        }
+    }
+}
+
+async fn clean_up(alive: Alive, folder: PathBuf, runtime: Runtime) {
+    let Alive { mut child, session, lifeline } = alive;
+    drop(lifeline);
+    let in_time = tokio::time::timeout(GUARD_GRACE, child.wait()).await.is_ok();
+    let removed = runtime.offload(Job::Disk, move || {
+        if let Some(session) = session {
+            if !in_time {
+                let _ = kill_process_group(session, Signal::KILL);
+            }
+            if !Verdict::exists(&folder.join(VERDICT)) {
+                // the guard was killed before it could clean up
+                table::kill_session(session);
+            }
+        }
+        remove_folder(&folder)
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!("the folder of a program could not be removed: {error}");
+    }
+}
+
+/// Removes a run's folder. The program may have made folders in it that it can't be walked through as they are.
+pub(in crate::executor) fn remove_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(folder)?;
+            std::fs::remove_dir_all(folder)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn open_up(folder: &Path) -> io::Result<()> {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! A service ready to work: its definition, compiled schemas, executor and places.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use cid::Cid;
+use guilder_protocol::{identity::AgentId, limits::MAX_CONTENT};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    Definition, Echo, ExecError, Executor, Http, Output, Process, Work,
+    definition::{DefinitionError, Run},
+    process::remove_folder,
+    schema::{Schema, SchemaError},
+};
+use crate::{
+    content::{Content, Data},
+    runtime::{Job, Runtime},
+};
+
+/// What executors are built from.
+#[derive(Clone, Debug)]
+pub struct Executors {
+    pub(super) content: Content,
+    pub(super) runtime: Runtime,
+    pub(super) guard: PathBuf,
+    pub(super) work_dir: PathBuf,
+    /// Makes the names of work folders distinct.
+    pub(super) count: Arc<AtomicU64>,
+}
+
+impl Executors {
+    /// `guard` is the `guilder` binary, which guards every program ([`super::process`]); in `work_dir` each run gets
+    /// its own temporary folder. What a crash left there is removed: the folder must be this node's alone.
+    ///
+    /// # Errors
+    /// If the folder can't be made or cleared.
+    pub async fn open(guard: PathBuf, work_dir: PathBuf, content: Content, runtime: Runtime) -> std::io::Result<Self> {
+        let cleared = work_dir.clone();
+        runtime.offload(Job::Disk, move || clear(&cleared)).await?;
+        Ok(Self { content, runtime, guard, work_dir, count: Arc::default() })
+    }
+
+    /// Builds the executor that a definition asks for.
+    pub fn build(&self, run: &Run) -> Arc<dyn Executor> {
+        match run {
+            Run::Echo => Arc::new(Echo),
+            Run::Http(settings) => Arc::new(Http::new(settings.clone(), self.content.clone())),
+            Run::Process(settings) => Arc::new(Process::new(settings.clone(), self)),
+        }
+    }
+}
+
+/// A service ready to work. Clones share its places.
+#[derive(Clone, Debug)]
+pub struct Service {
+    definition: Arc<Definition>,
+    input: Option<Arc<Schema>>,
+    output: Option<Arc<Schema>>,
+    executor: Arc<dyn Executor>,
+    places: Arc<Semaphore>,
+    content: Content,
+    runtime: Runtime,
+}
+
+/// One of a service's places, given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Service {
+    /// Makes a service ready, with the executor that its definition asks for.
+    ///
+    /// # Errors
+    /// If a schema doesn't compile.
+    pub async fn new(definition: Definition, executors: &Executors) -> Result<Self, DefinitionError> {
+        let executor = executors.build(&definition.run);
+        Self::with_executor(definition, executor, executors.content.clone(), executors.runtime.clone()).await
+    }
+
+    /// Makes a service ready with another executor than its definition's. The simulator's way in.
+    ///
+    /// # Errors
+    /// If a schema doesn't compile.
+    pub async fn with_executor(
+        definition: Definition,
+        executor: Arc<dyn Executor>,
+        content: Content,
+        runtime: Runtime,
+    ) -> Result<Self, DefinitionError> {
+        let (input, output) = (definition.input.clone(), definition.output.clone());
+        let compiled =
+            runtime.offload(Job::Schema, move || Ok((compile(input.as_deref())?, compile(output.as_deref())?)));
+        let (input, output) = compiled.await.map_err(DefinitionError::Schema)?;
+        let places = Arc::new(Semaphore::new(definition.concurrency));
+        Ok(Self { definition: Arc::new(definition), input, output, executor, places, content, runtime })
+    }
+
+    /// What the operator wrote.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// A piece of work for this service, with its limits.
+    pub fn work(&self, award: Cid, buyer: AgentId, input: Data) -> Work {
+        Work { award, service: self.definition.name.clone(), buyer, input, limits: self.definition.limits() }
+    }
+
+    /// Takes one of the service's places; `None` if all are taken. An offer promises one, an award takes it.
+    pub fn try_reserve(&self) -> Option<Slot> {
+        Arc::clone(&self.places).try_acquire_owned().ok().map(|permit| Slot { _permit: permit })
+    }
+
+    /// Waits for a place: for work that was accepted before a restart.
+    pub async fn reserve(&self) -> Slot {
+        #[allow(clippy::expect_used)] // the semaphore is never closed
+        let permit = Arc::clone(&self.places).acquire_owned().await.expect("the places are there while the service is");
+        Slot { _permit: permit }
+    }
+
+    /// How many places are free.
+    pub fn free_places(&self) -> usize {
+        self.places.available_permits()
+    }
+
+    /// Checks an input's size and form, as an ask or award comes in.
+    ///
+    /// # Errors
+    /// [`ExecError::InputInvalid`] if the service doesn't take it.
+    pub async fn check_input(&self, input: &Data) -> Result<(), ExecError> {
+        let limit = self.definition.max_input_bytes;
+        if input.size() > limit {
+            let size = input.size();
+            return Err(ExecError::InputInvalid(format!("{size} bytes, at most {limit} are taken")));
+        }
+        self.check(self.input.as_ref(), input).await?.map_err(|error| ExecError::InputInvalid(error.to_string()))
+    }
+
+    /// Checks the input, does the work in `slot`, checks the output.
+    ///
+    /// # Errors
+    /// If it comes to no valid output within its limits.
+    pub async fn run(&self, slot: Slot, work: Work) -> Result<Output, ExecError> {
+        self.check_input(&work.input).await?;
+        let output = self.executor.run(work).await?;
+        drop(slot);
+        let limit_bytes = self.definition.max_output_bytes;
+        if output.size() > limit_bytes {
+            return Err(ExecError::OutputTooLarge { limit_bytes });
+        }
+        let checked = self.check(self.output.as_ref(), &output).await?;
+        checked.map_err(|error| ExecError::OutputInvalid(error.to_string()))?;
+        Ok(output)
+    }
+
+    async fn check(&self, schema: Option<&Arc<Schema>>, data: &Data) -> Result<Result<(), SchemaError>, ExecError> {
+        match schema {
+            None => Ok(Ok(())),
+            Some(schema) => check_data(schema, data, &self.content, &self.runtime).await,
+        }
+    }
+}
+
+/// Checks data against a schema off the async threads. Both sides of a trade use it: the buyer with the schemas of the
+/// seller's advert.
+///
+/// # Errors
+/// Outer: if the data can't be read. Inner: if it doesn't satisfy the schema.
+pub async fn check_data(
+    schema: &Arc<Schema>,
+    data: &Data,
+    content: &Content,
+    runtime: &Runtime,
+) -> Result<Result<(), SchemaError>, ExecError> {
+    if let Err(error) = schema.check_size(data.size()) {
+        return Ok(Err(error));
+    }
+    let bytes = data.read(content, MAX_CONTENT).await?;
+    let schema = Arc::clone(schema);
+    Ok(runtime.offload(Job::Schema, move || schema.check(&bytes)).await)
+}
+
+fn compile(schema: Option<&str>) -> Result<Option<Arc<Schema>>, SchemaError> {
+    schema.map(|text| Schema::compile(text).map(Arc::new)).transpose()
+}
+
+fn clear(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        remove_folder(&entry?.path())?;
+    }
+    Ok(())
+}

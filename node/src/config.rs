@@ -11,7 +11,7 @@ use std::{io, ops::Range, path::PathBuf};
 use guilder_protocol::fault::{AtFault, Fault};
 use serde::{Deserialize, Serialize};
 
-use crate::mint::MintConfig;
+use crate::{mint::MintConfig, wallet::WalletConfig};
 
 pub use self::sections::{ApiConfig, LogConfig, LogFormat};
 
@@ -24,6 +24,8 @@ pub const TEMPLATE: &str = include_str!("config/template.toml");
 pub struct Config {
     /// The control API.
     pub api: ApiConfig,
+    /// The wallet.
+    pub wallet: WalletConfig,
     /// The mint that this node hosts, if it does.
     pub mint: MintConfig,
     /// What is logged, and how.

@@ -9,6 +9,8 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::wallet::Account;
+
 /// How the node does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -190,7 +192,7 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// What the wallet holds at one mint in one unit.
+/// What the wallet holds at one mint in one unit, by where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
     /// The mint.
@@ -201,12 +203,24 @@ pub struct Balance {
     pub available: u64,
     /// Locked in advance for sellers, to pay them without the mint; comes back after its locktime.
     pub purse: u64,
-    /// With sellers whose work isn't settled.
-    pub locked: u64,
+    /// With sellers whose work isn't done.
+    pub at_risk: u64,
+    /// Of failed tasks, waiting for the locktime to fall back.
+    pub waiting: u64,
     /// Earned, not redeemed yet.
     pub earned: u64,
     /// Under way between this node and the mint.
     pub pending: u64,
+    /// What came in and went out, since the beginning.
+    pub account: Account,
+}
+
+impl Balance {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let parts = [self.available, self.purse, self.at_risk, self.waiting, self.earned, self.pending];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 /// Asks for money at a mint.
@@ -237,7 +251,7 @@ pub enum Funding {
         /// Its unit.
         unit: Unit,
         /// When it lapses.
-        expires: Option<Timestamp>,
+        expires: Timestamp,
     },
     /// Paid and issued.
     Funded {
@@ -300,6 +314,8 @@ pub struct Received {
     pub mint: MintUrl,
     /// How much, after the mint's fee.
     pub amount: u64,
+    /// What the mint kept.
+    pub fee: u64,
     /// Its unit.
     pub unit: Unit,
 }
@@ -309,12 +325,12 @@ pub struct Received {
 pub struct MintView {
     /// Its URL.
     pub url: MintUrl,
-    /// Its units, once known.
+    /// What it calls itself, once it has been reached.
+    pub name: Option<String>,
+    /// The units that it issues; empty until it has been reached.
     pub units: Vec<Unit>,
-    /// Whether its keys are here, so that its ecash can be taken offline.
-    pub ready: bool,
-    /// What is wrong with it, if anything.
-    pub trouble: Option<String>,
+    /// Whether it was added by command; otherwise it stands in the settings.
+    pub added: bool,
 }
 
 /// Adds a mint to the accepted ones.

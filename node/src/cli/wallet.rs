@@ -157,13 +157,14 @@ pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::R
             balance.mint.to_string(),
             format!("{} {}", balance.available, balance.unit),
             amount(balance.purse),
-            amount(balance.locked),
+            amount(balance.at_risk),
+            amount(balance.waiting),
             amount(balance.earned),
             amount(balance.pending),
         ]
     };
     let rows: Vec<_> = balances.iter().map(row).collect();
-    let header = ["MINT", "AVAILABLE", "IN PURSE", "LOCKED", "EARNED", "UNDER WAY"];
+    let header = ["MINT", "AVAILABLE", "IN PURSE", "AT RISK", "FALLING BACK", "EARNED", "UNDER WAY"];
     table(
         out,
         &header,
@@ -183,10 +184,7 @@ impl Show for Funding {
         match self {
             Self::Quote { mint, request, amount, unit, expires, .. } => {
                 writeln!(out, "Pay this to get {amount} {unit} at {mint}:\n\n{request}\n")?;
-                if let Some(expires) = expires {
-                    writeln!(out, "It lapses at {expires}. Waiting …")?;
-                }
-                Ok(())
+                writeln!(out, "It lapses at {expires}. Waiting …")
             }
             Self::Funded { mint, amount, unit } => writeln!(out, "Paid: {amount} {unit} at {mint}."),
         }
@@ -208,13 +206,15 @@ impl Show for Received {
 impl Show for Mints {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let row = |mint: &MintView| {
+            let units = mint.units.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             vec![
                 mint.url.to_string(),
-                mint.units.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                mint.trouble.clone().unwrap_or_else(|| if mint.ready { "ready" } else { "not reached yet" }.to_owned()),
+                if units.is_empty() { "(not reached yet)".to_owned() } else { units },
+                if mint.added { "command" } else { "settings" }.to_owned(),
+                mint.name.clone().unwrap_or_default(),
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["MINT", "UNITS", "STATE"], &rows, "No mint is accepted yet. Add one: guilder wallet mints add URL")
+        table(out, &["MINT", "UNITS", "ADDED BY", "NAME"], &rows, "No mint is accepted yet. Add one: guilder wallet mints add URL")
     }
 }

@@ -19,8 +19,8 @@ use ipld_core::ipld::Ipld;
 
 const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
 /// Rounds for each row, and repetitions of each side within one.
-const ROUNDS: usize = 60;
-const REPEATS: usize = 10;
+const ROUNDS: usize = 200;
+const REPEATS: usize = 3;
 
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");

@@ -13,7 +13,7 @@ use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 use cid::Cid;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeOwned, MapAccess},
+    de::{self, DeserializeOwned, DeserializeSeed, MapAccess},
     ser::SerializeMap,
 };
 
@@ -120,7 +120,7 @@ impl<'a, T: Statement> Unverified<'a, T> {
         }
         let (signature, signed_bytes) = split(bytes).ok_or(EnvelopeError::Shape)?;
         let Received { header, payload } = cbor::decode::<Received<T>>(signed_bytes)?;
-        if header[..] != VARSIG_ED25519_DAG_CBOR {
+        if !header.is_ours {
             return Err(EnvelopeError::Algorithm);
         }
         Ok(Self { payload, signature, signed_bytes, bytes, cid: cbor::cid_of(bytes) })
@@ -231,7 +231,7 @@ impl<T: Statement> Serialize for SignedPart<'_, T> {
 
 /// The map that is signed, on the way in: exactly the header and one payload under `T`'s tag.
 struct Received<T> {
-    header: serde_bytes::ByteBuf,
+    header: Header,
     payload: T,
 }
 
@@ -251,20 +251,63 @@ impl<'de, T: Statement> de::Visitor<'de> for ReceivedVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Received<T>, A::Error> {
-        if map.next_key::<String>()?.as_deref() != Some("h") {
-            return Err(de::Error::custom("the first key of a signed payload is its header \"h\""));
-        }
+        map.next_key_seed(Key("h"))?.ok_or_else(|| de::Error::missing_field("h"))?;
         let header = map.next_value()?;
-        match map.next_key::<String>()? {
-            Some(tag) if tag == T::TAG => {}
-            Some(tag) => return Err(de::Error::custom(format_args!("expected {}, found {tag:.40}", T::TAG))),
-            None => return Err(de::Error::missing_field(T::TAG)),
-        }
+        map.next_key_seed(Key(T::TAG))?.ok_or_else(|| de::Error::missing_field(T::TAG))?;
         let payload = map.next_value()?;
-        if map.next_key::<String>()?.is_some() {
+        if map.next_key::<de::IgnoredAny>()?.is_some() {
             return Err(de::Error::custom("a signed payload has two keys"));
         }
         Ok(Received { header, payload })
+    }
+}
+
+/// Expects one key.
+struct Key(&'static str);
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl de::Visitor<'_> for Key {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, found: &str) -> Result<(), E> {
+        if found == self.0 {
+            return Ok(());
+        }
+        Err(E::custom(format_args!("expected the key {}, found {found:.40}", self.0)))
+    }
+}
+
+/// The varsig header.
+struct Header {
+    is_ours: bool,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl de::Visitor<'_> for Bytes {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a varsig header")
+            }
+
+            fn visit_bytes<E: de::Error>(self, header: &[u8]) -> Result<Header, E> {
+                Ok(Header { is_ours: header == VARSIG_ED25519_DAG_CBOR })
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
     }
 }
 

@@ -93,7 +93,10 @@ pub(crate) fn verify(invocation: Invocation, links: Vec<Delegation>) -> Result<C
     verify_signed(&invocation, &links)
 }
 
-pub(crate) fn verify_signed(invocation: &Signed<Invocation>, links: &[Signed<Delegation>]) -> Result<Chain, ChainError> {
+pub(crate) fn verify_signed(
+    invocation: &Signed<Invocation>,
+    links: &[Signed<Delegation>],
+) -> Result<Chain, ChainError> {
     let proofs: Vec<_> = links.iter().map(Signed::bytes).collect();
     let from_bytes = chain::verify_bytes(invocation.bytes(), &proofs, At::exact(NOW), &NoRevocations);
     assert_eq!(chain::verify(invocation, links, At::exact(NOW), &NoRevocations), from_bytes);

@@ -50,7 +50,7 @@ impl Selector {
             return Err(SelectorError::Long);
         }
         let mut rest = text;
-        let mut steps = Vec::new();
+        let mut steps = Vec::with_capacity(1); // most selectors name one argument
         if !rest.starts_with('.') {
             return Err(SelectorError::NoDot);
         }

@@ -26,6 +26,7 @@ mod books;
 mod coin;
 mod config;
 pub mod connector;
+pub mod db;
 mod error;
 mod keys;
 mod mints;

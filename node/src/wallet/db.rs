@@ -2,7 +2,7 @@
 //!
 //! Every method is one job of the store: what cdk asks to be atomic (reserving all proofs or none, counters, versions)
 //! is, because a job that refuses leaves nothing behind. Records are kept as the JSON text of cdk's own types, under
-//! tables named `wallet/…`. Inside our own transactions the same proofs are reached through [`proofs`].
+//! tables named `wallet/cdk/…`. Inside our own transactions the same proofs are reached through [`proofs`].
 //!
 //! The lists that cdk's trait returns whole (proofs, quotes, transactions, sagas) are bounded only by what the wallet
 //! owns and did; no peer can add to them.
@@ -34,16 +34,16 @@ mod quotes;
 use quotes::{MELT_QUOTES, MINT_QUOTES};
 
 /// Transaction id → the transaction.
-const TRANSACTIONS: Table<Json<Transaction>> = Table::new("wallet/transactions");
+const TRANSACTIONS: Table<Json<Transaction>> = Table::new("wallet/cdk/transactions");
 /// Saga id → the saga.
-const SAGAS: Table<Json<WalletSaga>> = Table::new("wallet/sagas");
+const SAGAS: Table<Json<WalletSaga>> = Table::new("wallet/cdk/sagas");
 /// Keyset id, or namespace → how many secrets were derived.
-const KEYSET_COUNTERS: Table<u32> = Table::new("wallet/counters/keyset");
-const DERIVATION_COUNTERS: Table<u32> = Table::new("wallet/counters/derivation");
+const KEYSET_COUNTERS: Table<u32> = Table::new("wallet/cdk/counters/keyset");
+const DERIVATION_COUNTERS: Table<u32> = Table::new("wallet/cdk/counters/derivation");
 /// Two namespaces and a key → the value, with the key.
-const VALUES: Table<Value> = Table::new("wallet/values");
+const VALUES: Table<Value> = Table::new("wallet/cdk/values");
 /// Public key → how its secret key is derived.
-const SIGNING_KEYS: Table<Json<P2PKSigningKey>> = Table::new("wallet/signing-keys");
+const SIGNING_KEYS: Table<Json<P2PKSigningKey>> = Table::new("wallet/cdk/signing-keys");
 
 #[derive(Serialize, Deserialize)]
 struct Value {

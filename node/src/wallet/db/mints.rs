@@ -14,13 +14,13 @@ use cdk_common::{
 use crate::store::{Json, Key, KeyRange, Reader, StoreError, Table, Write};
 
 /// Mint URL → what it said of itself, if it was asked.
-const MINTS: Table<Json<(MintUrl, Option<MintInfo>)>> = Table::new("wallet/mints");
+const MINTS: Table<Json<(MintUrl, Option<MintInfo>)>> = Table::new("wallet/cdk/mints");
 /// Mint URL, keyset id → the keyset.
-const KEYSETS: Table<Json<KeySetInfo>> = Table::new("wallet/keysets");
+const KEYSETS: Table<Json<KeySetInfo>> = Table::new("wallet/cdk/keysets");
 /// Keyset id → the mint that first showed it.
-const OWNERS: Table<Json<MintUrl>> = Table::new("wallet/keysets/owners");
+const OWNERS: Table<Json<MintUrl>> = Table::new("wallet/cdk/keysets/owners");
 /// Keyset id → its public keys.
-const KEYS: Table<Json<Keys>> = Table::new("wallet/keys");
+const KEYS: Table<Json<Keys>> = Table::new("wallet/cdk/keys");
 
 fn mint_key(url: &MintUrl) -> Key {
     Key::of(url.to_string())

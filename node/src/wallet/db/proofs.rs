@@ -18,9 +18,9 @@ use uuid::Uuid;
 use crate::store::{Json, Key, KeyRange, Reader, StoreError, Table, Write};
 
 /// Y → the proof.
-const PROOFS: Table<Json<ProofInfo>> = Table::new("wallet/proofs");
+const PROOFS: Table<Json<ProofInfo>> = Table::new("wallet/cdk/proofs");
 /// State, mint, unit, Y → amount.
-const INDEX: Table<u64> = Table::new("wallet/proofs/index");
+const INDEX: Table<u64> = Table::new("wallet/cdk/proofs/index");
 
 /// Every state a proof can be in.
 const STATES: [State; 5] = [State::Unspent, State::Reserved, State::Pending, State::PendingSpent, State::Spent];

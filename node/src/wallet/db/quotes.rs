@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::store::{Json, Key, KeyRange, Reader, StoreError, Table, Write};
 
 /// Quote id → the quote.
-pub(super) const MINT_QUOTES: Table<Json<MintQuote>> = Table::new("wallet/quotes/mint");
+pub(super) const MINT_QUOTES: Table<Json<MintQuote>> = Table::new("wallet/cdk/quotes/mint");
 /// Quote id → the quote.
-pub(super) const MELT_QUOTES: Table<Json<MeltQuote>> = Table::new("wallet/quotes/melt");
+pub(super) const MELT_QUOTES: Table<Json<MeltQuote>> = Table::new("wallet/cdk/quotes/melt");
 
 /// What the two kinds of quotes have in common.
 pub(super) trait Quote: Serialize + DeserializeOwned + Clone {

@@ -167,7 +167,7 @@ async fn a_mint_quote_keeps_its_secret_key_out_of_errors_and_in_the_file() {
     quote.amount_paid = Amount::from(5);
     db.add_mint_quote(quote.clone()).await.unwrap();
     assert_eq!(db.get_mint_quote("q").await.unwrap(), Some(quote));
-    const WRONG: Table<u64> = Table::new("wallet/quotes/mint");
+    const WRONG: Table<u64> = Table::new("wallet/cdk/quotes/mint");
     let error = db.store.read(|r| r.get(WRONG, Key::of("q"))).unwrap_err();
     assert!(!format!("{error:?} {error}").contains(&key.to_secret_hex()));
 }

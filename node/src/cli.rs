@@ -9,7 +9,9 @@
 //! `init`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no daemon.
 
 mod audit;
+mod bench;
 mod completions;
+mod demo;
 mod error;
 mod find;
 mod hire;
@@ -18,6 +20,7 @@ mod init;
 mod passphrase;
 mod peers;
 mod printer;
+mod service;
 mod status;
 mod task;
 mod ucan;
@@ -32,7 +35,11 @@ pub use self::{
     error::{CliError, Exit},
     printer::{Printer, Show, fields, table},
 };
-use crate::{api::client::Client, keys::Home};
+use crate::{
+    api::client::Client,
+    keys::Home,
+    lab::{self, demo::DemoArgs},
+};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mFirst steps:\x1b[0m
@@ -82,6 +89,8 @@ enum Command {
     Peers(peers::Args),
     /// Print the node's identity.
     Id(id::Args),
+    /// Put services on sale, or take them off.
+    Service(service::Args),
     /// Find out who sells a service.
     Find(find::Args),
     /// Have a service done, pay for it, print the output.
@@ -94,6 +103,13 @@ enum Command {
     Audit(audit::Args),
     /// Check signed delegations.
     Ucan(ucan::Args),
+    /// See five nodes trade on this machine, with play money.
+    Demo(DemoArgs),
+    /// Measure this machine.
+    Bench(bench::Args),
+    /// What the demo's sellers run: text in, summary out.
+    #[command(hide = true)]
+    DemoWorker,
     /// Print a completion script for your shell.
     Completions(completions::Args),
 }
@@ -146,12 +162,16 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Status(args) => status::run(&args, context),
         Command::Peers(args) => peers::run(&args, context),
         Command::Id(args) => id::run(&args, context),
+        Command::Service(args) => service::run(&args, context),
         Command::Find(args) => find::run(&args, context),
         Command::Hire(args) => hire::run(&args, context),
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Ucan(args) => ucan::run(&args, context),
+        Command::Demo(args) => demo::run(&args, context),
+        Command::Bench(args) => bench::run(&args, context),
+        Command::DemoWorker => lab::work(),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

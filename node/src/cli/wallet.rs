@@ -215,6 +215,11 @@ impl Show for Mints {
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["MINT", "UNITS", "ADDED BY", "NAME"], &rows, "No mint is accepted yet. Add one: guilder wallet mints add URL")
+        table(
+            out,
+            &["MINT", "UNITS", "ADDED BY", "NAME"],
+            &rows,
+            "No mint is accepted yet. Add one: guilder wallet mints add URL",
+        )
     }
 }

@@ -1,0 +1,136 @@
+//! `guilder service add|list|remove`
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use guilder_protocol::market::ServiceName;
+use serde::Serialize;
+
+use super::{CliError, Context, Exit, Show, fields, table, wait_for};
+use crate::{
+    api::{client::escape, types::ServiceView},
+    executor::Definition,
+};
+
+const EXAMPLES: &str = "\
+\x1b[1;4mExamples:\x1b[0m
+  guilder service add summarize.toml
+  guilder service list
+  guilder service remove text.summarize
+
+\x1b[1;4mA service file:\x1b[0m
+  name = \"text.summarize\"
+  description = \"Summarizes English text in three sentences\"
+  price = 5
+  unit = \"sat\"
+  [run.process]
+  command = [\"/usr/local/bin/summarize\", \"--short\"]";
+
+/// A service is a program, a local HTTP endpoint or a built-in that this node runs for others, for a price. It is on
+/// sale while the daemon runs, and again after a restart.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: ServiceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServiceCommand {
+    /// Put a service on sale, or change one. FILE describes it.
+    Add {
+        /// A TOML file; schemas that it names are looked for beside it.
+        file: PathBuf,
+    },
+    /// Print what is on sale here.
+    List,
+    /// Take a service off sale. Tasks that were accepted are still done.
+    Remove {
+        /// Its name.
+        name: ServiceName,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Services(Vec<ServiceView>);
+
+#[derive(Serialize)]
+struct Removed {
+    removed: ServiceName,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    wait_for(async {
+        let client = context.client()?;
+        match &args.command {
+            ServiceCommand::Add { file } => {
+                let added: ServiceView = client.post("/v1/services", &read(file)?).await?;
+                context.printer.show(&added)?;
+            }
+            ServiceCommand::List => context.printer.show(&Services(client.get("/v1/services").await?))?,
+            ServiceCommand::Remove { name } => {
+                let () = client.delete(&format!("/v1/services/{}", escape(&name.to_string()))).await?;
+                context.printer.show(&Removed { removed: name.clone() })?;
+            }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn read(file: &Path) -> Result<Definition, CliError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|cause| CliError::io(format!("can't read {}", file.display()), &cause))?;
+    let definition = Definition::from_toml(&text, file.parent().unwrap_or(Path::new(".")));
+    definition.map_err(|error| {
+        let error = CliError::from(error);
+        CliError { message: format!("{}: {}", file.display(), error.message), ..error }
+    })
+}
+
+impl Show for ServiceView {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        fields(
+            out,
+            &[
+                ("on sale", self.name.to_string()),
+                ("what", self.description.clone()),
+                ("price", format!("{} {} a task", self.price, self.unit)),
+                ("mints", self.mints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+                ("run by", self.executor.clone()),
+                ("limits", format!("{} at once, {} s each", self.concurrency, self.time_limit_secs)),
+            ],
+        )?;
+        if self.mints.is_empty() {
+            writeln!(out, "\nNobody can pay for it yet: accept a mint with `guilder wallet mints add URL`.")?;
+        }
+        Ok(())
+    }
+}
+
+impl Show for Services {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let row = |service: &ServiceView| {
+            vec![
+                service.name.to_string(),
+                format!("{} {}", service.price, service.unit),
+                service.executor.clone(),
+                service.concurrency.to_string(),
+                format!("{} s", service.time_limit_secs),
+                service.description.lines().next().unwrap_or_default().to_owned(),
+            ]
+        };
+        let rows: Vec<_> = self.0.iter().map(row).collect();
+        let header = ["SERVICE", "PRICE", "RUN BY", "AT ONCE", "TIME", "WHAT"];
+        table(out, &header, &rows, "Nothing is on sale here. Add a service: guilder service add FILE")
+    }
+}
+
+impl Show for Removed {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        writeln!(out, "{} is off sale.", self.removed)
+    }
+}

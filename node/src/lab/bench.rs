@@ -1,0 +1,248 @@
+//! `guilder bench trade`: how fast whole trades go through real nodes, and how near that is to what the machine allows.
+//!
+//! A mint, a buyer and a seller run as separate processes on loopback. Each task is the whole trade: ask, offer, award
+//! with locked money, work (the echo executor), delivery, receipt; every step durable at both ends. The clock runs from
+//! the first request until every coin earned is redeemed at the mint. Beside it stands the floor, measured in the same
+//! run: what the same signatures, checks, disk syncs and socket round trips cost bare.
+
+mod floor;
+mod process;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use self::{floor::Floor, process::Usage};
+use super::{
+    folder::Folder,
+    swarm::{LabNode, fund, lab_error, mint_settings, trader_settings},
+};
+use crate::{
+    api::{
+        client::{self, Connection, query},
+        types::Balance,
+    },
+    cli::{CliError, Exit, Printer, Show, fields},
+    executor::Definition,
+};
+
+const SERVICE: &str = "bench.echo";
+const PRICE: u64 = 1;
+/// Bytes of each task's input.
+const INPUT_BYTES: usize = 1_024;
+/// Trades before the clock starts, per concurrent one: they fill the purse and the caches.
+const WARM_UP: usize = 8;
+/// How long redemption may lag behind the last delivery.
+const REDEMPTION_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the bench is run with.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Trades that are measured.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    tasks: usize,
+    /// Trades at once.
+    #[arg(long, value_name = "C", default_value_t = 1)]
+    concurrency: usize,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct Measured {
+    tasks: usize,
+    concurrency: usize,
+    /// Median time of one trade, ask to receipt, as its hirer sees it.
+    p50_ms: f64,
+    p99_ms: f64,
+    /// Whole trades a second, redemption included.
+    tasks_per_s: f64,
+    /// From start to listening with the API up, the slowest node.
+    ready_ms: u128,
+    nodes: Vec<NodeCost>,
+    floor: Floor,
+}
+
+/// What one node spent.
+#[derive(Debug, Serialize)]
+struct NodeCost {
+    node: String,
+    cpu_s_per_task: f64,
+    /// Resident before any task.
+    idle_mib: f64,
+    peak_mib: f64,
+}
+
+/// Runs the bench and prints what it measured.
+///
+/// # Errors
+/// If a trade fails, or the coins earned aren't redeemed in the end.
+pub async fn run(args: &BenchArgs, printer: &Printer) -> Result<Exit, CliError> {
+    let mut folder = Folder::make(None)?;
+    printer.note("starting a mint, a seller and a buyer …");
+    let dir = folder.path().to_owned();
+    for name in ["mint", "seller", "buyer"] {
+        folder.add(name);
+    }
+    let mint = LabNode::start(&dir, "mint", &mint_settings(0)).await?;
+    let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
+    let settings = trader_settings(&mint.address, &mint_url);
+    let seller = LabNode::start(&dir, "seller", &settings).await?;
+    let buyer = LabNode::start(&dir, "buyer", &settings).await?;
+    let nodes = [mint, seller, buyer];
+    let measured = measure(args, printer, &nodes, &mint_url, &dir).await;
+    for node in nodes.into_iter().rev() {
+        node.stop().await?;
+    }
+    printer.show(&measured?)?;
+    Ok(Exit::Done)
+}
+
+async fn measure(
+    args: &BenchArgs,
+    printer: &Printer,
+    nodes: &[LabNode; 3],
+    mint_url: &str,
+    dir: &std::path::Path,
+) -> Result<Measured, CliError> {
+    let [_, seller, buyer] = nodes;
+    let warm_up = WARM_UP * args.concurrency;
+    let total = (args.tasks + warm_up) as u64 * PRICE;
+    fund(buyer, mint_url, 4 * total + 20_000).await?;
+    let _: Value = seller.client.post("/v1/services", &service(args.concurrency)?).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let idle: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
+
+    printer.note(format_args!("{warm_up} trades to warm up, then {} by {} …", args.tasks, args.concurrency));
+    hire_many(buyer, warm_up, args.concurrency).await?;
+    redeemed(seller, warm_up as u64 * PRICE).await?;
+
+    let before: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
+    let began = Instant::now();
+    let mut times = hire_many(buyer, args.tasks, args.concurrency).await?;
+    redeemed(seller, total).await?;
+    let elapsed = began.elapsed();
+    let after: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
+
+    printer.note("measuring the floor …");
+    let floor = floor::measure(dir)?;
+    times.sort_unstable();
+    let cost = |index: usize| NodeCost {
+        node: nodes[index].name.clone(),
+        cpu_s_per_task: (after[index].cpu_secs - before[index].cpu_secs) / args.tasks as f64,
+        idle_mib: idle[index].resident_mib,
+        peak_mib: after[index].peak_mib,
+    };
+    Ok(Measured {
+        tasks: args.tasks,
+        concurrency: args.concurrency,
+        p50_ms: percentile_ms(&times, 50),
+        p99_ms: percentile_ms(&times, 99),
+        tasks_per_s: args.tasks as f64 / elapsed.as_secs_f64(),
+        ready_ms: nodes.iter().map(|node| node.ready_after.as_millis()).max().unwrap_or(0),
+        nodes: (0..nodes.len()).map(cost).collect(),
+        floor,
+    })
+}
+
+fn usage(node: &LabNode) -> Result<Usage, CliError> {
+    let pid = node.pid().ok_or_else(|| lab_error(format!("the node {} is gone", node.name)))?;
+    Usage::of(pid).map_err(|cause| CliError::io("can't read a process's usage from /proc", &cause))
+}
+
+/// Hires `tasks` times, `concurrency` at once, each lane on a connection of its own. Returns the time of each.
+async fn hire_many(buyer: &LabNode, tasks: usize, concurrency: usize) -> Result<Vec<Duration>, CliError> {
+    let lanes = (0..concurrency).map(|lane| {
+        let share = tasks / concurrency + usize::from(lane < tasks % concurrency);
+        async move {
+            let mut connection = buyer.client.connect().await?;
+            let mut times = Vec::with_capacity(share);
+            for _ in 0..share {
+                times.push(hire(&mut connection).await?);
+            }
+            Ok::<_, CliError>(times)
+        }
+    });
+    Ok(futures::future::try_join_all(lanes).await?.concat())
+}
+
+/// One trade, ask to receipt.
+async fn hire(connection: &mut Connection) -> Result<Duration, CliError> {
+    let path = query(
+        "/v1/tasks",
+        &[
+            ("service", SERVICE.to_owned()),
+            ("max_price", PRICE.to_string()),
+            ("unit", "play".to_owned()),
+            ("deadline_secs", "30".to_owned()),
+            ("quiet", "true".to_owned()),
+        ],
+    );
+    let began = Instant::now();
+    let body = client::bytes(Bytes::from_static(&[b'x'; INPUT_BYTES]));
+    let lines: Vec<Value> = connection.lines(Method::POST, &path, body).await?;
+    let ended = lines.iter().find_map(|line| line.get("ended"));
+    match ended.and_then(|ended| ended["delivered"].as_bool()) {
+        Some(true) => Ok(began.elapsed()),
+        _ => Err(lab_error(format!("a trade failed: {}", ended.unwrap_or(&Value::Null)))),
+    }
+}
+
+/// Waits until the seller has so much at the mint.
+async fn redeemed(seller: &LabNode, amount: u64) -> Result<(), CliError> {
+    let deadline = Instant::now() + REDEMPTION_PATIENCE;
+    loop {
+        let balances: Vec<Balance> = seller.client.get("/v1/wallet").await?;
+        if balances.iter().map(|balance| balance.available).sum::<u64>() >= amount {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(lab_error(format!("the seller's {amount} coins were not redeemed: {balances:?}")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn service(concurrency: usize) -> Result<Definition, CliError> {
+    let text = format!(
+        "name = \"{SERVICE}\"\ndescription = \"Gives back its input\"\nprice = {PRICE}\nunit = \"play\"\n\
+         concurrency = {}\nrun = \"echo\"\n",
+        2 * concurrency
+    );
+    Ok(Definition::from_toml(&text, std::path::Path::new("."))?)
+}
+
+fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
+    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(index).map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
+}
+
+impl Show for Measured {
+    fn human(&self, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
+        fields(
+            out,
+            &[
+                ("trades", format!("{} measured, {} at once", self.tasks, self.concurrency)),
+                ("one trade", format!("{:.2} ms median, {:.2} ms at the 99th percentile", self.p50_ms, self.p99_ms)),
+                ("rate", format!("{:.0} trades/s, redemption included", self.tasks_per_s)),
+                ("ready", format!("{} ms after start (the slowest node)", self.ready_ms)),
+            ],
+        )?;
+        writeln!(out)?;
+        for node in &self.nodes {
+            writeln!(
+                out,
+                "{:7} {:6.2} ms CPU a trade, {:5.1} MiB idle, {:5.1} MiB at peak",
+                node.node,
+                node.cpu_s_per_task * 1_000.0,
+                node.idle_mib,
+                node.peak_mib
+            )?;
+        }
+        writeln!(out, "\nThe floor of one trade, bare, one after the other:")?;
+        self.floor.write(out)
+    }
+}

@@ -1,0 +1,325 @@
+//! `guilder demo`: five nodes on this machine, one task, from search to payment and proof.
+//!
+//! ```text
+//! mint ◀── bootstrap ── buyer, cheap, fair, dear        separate processes; they know one address and nothing else
+//!   │ play money ──▶ buyer
+//! buyer ── find, ask ──▶ cheap, fair, dear ── offers ──▶ buyer ── award, locked money ──▶ the best
+//! seller ── subprocess ── delivery, receipt ──▶ buyer          seller ── redeems ──▶ mint
+//! ```
+//!
+//! Every step is checked, and the exit code says whether all held.
+
+mod stage;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use guilder_protocol::audit;
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use self::stage::{Stage, watch};
+use super::{
+    folder::Folder,
+    swarm::{LabNode, UNIT, fund, lab_error, mint_settings, trader_settings},
+};
+use crate::{
+    api::{
+        client::{self, query},
+        types::{Balance, TaskView},
+    },
+    cli::{CliError, Exit, Printer},
+    executor::Definition,
+};
+
+const SERVICE: &str = "text.summarize";
+const FUNDS: u64 = 1_000;
+/// Each seller's name and net price.
+const SELLERS: [(&str, u64); 3] = [("cheap", 7), ("fair", 9), ("dear", 14)];
+/// What the mint keeps of each proof spent, in thousandths: enough for fees to show.
+const FEE_PPK: u64 = 100;
+/// How long any one step may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the demo is run with.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// The text that is summarized [default: Guilder's README].
+    file: Option<PathBuf>,
+    /// Keep the nodes' folders here, and the audit bundle as task.audit.car.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Runs the demo and says what happens.
+///
+/// # Errors
+/// At the first step that doesn't hold.
+pub async fn run(args: &DemoArgs, printer: &Printer) -> Result<Exit, CliError> {
+    let input = read_input(args.file.as_deref())?;
+    let mut folder = Folder::make(args.keep.as_deref())?;
+    let stage = Stage::new(printer);
+    let cast = Cast::start(&stage, &mut folder).await?;
+    let outcome = play(&stage, &cast, &input, folder.path()).await;
+    let stopped = cast.stop().await;
+    outcome?;
+    stopped?;
+    stage.tell("end", json!({ "ok": true }), "every step held; the nodes have stopped")?;
+    Ok(Exit::Done)
+}
+
+fn read_input(file: Option<&Path>) -> Result<Bytes, CliError> {
+    let path = file.unwrap_or(Path::new("README.md"));
+    let bytes = std::fs::read(path).map_err(|cause| CliError::io(format!("can't read {}", path.display()), &cause))?;
+    Ok(bytes.into())
+}
+
+/// The nodes.
+struct Cast {
+    mint: LabNode,
+    buyer: LabNode,
+    sellers: Vec<LabNode>,
+    mint_url: String,
+}
+
+impl Cast {
+    async fn start(stage: &Stage<'_>, folder: &mut Folder) -> Result<Self, CliError> {
+        let dir = folder.path().to_owned();
+        stage.head("Five nodes, each with its own key, store and wallet")?;
+        folder.add("mint");
+        let mint = LabNode::start(&dir, "mint", &mint_settings(FEE_PPK)).await?;
+        stage.node(&mint, "hosts a mint of play money, and is the one address that the others know")?;
+        let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
+        let settings = trader_settings(&mint.address, &mint_url);
+        for name in SELLERS.iter().map(|(name, _)| *name).chain(["buyer"]) {
+            folder.add(name);
+        }
+        let (buyer, cheap, fair, dear) = tokio::try_join!(
+            LabNode::start(&dir, "buyer", &settings),
+            LabNode::start(&dir, SELLERS[0].0, &settings),
+            LabNode::start(&dir, SELLERS[1].0, &settings),
+            LabNode::start(&dir, SELLERS[2].0, &settings),
+        )?;
+        let cast = Self { mint, buyer, sellers: vec![cheap, fair, dear], mint_url };
+        stage.node(&cast.buyer, "wants a text summarized")?;
+        for (seller, (_, price)) in cast.sellers.iter().zip(SELLERS) {
+            stage.node(seller, &format!("will sell {SERVICE} for {price} {UNIT}"))?;
+        }
+        Ok(cast)
+    }
+
+    /// Everyone that holds money.
+    fn traders(&self) -> impl Iterator<Item = &LabNode> {
+        std::iter::once(&self.buyer).chain(&self.sellers)
+    }
+
+    async fn stop(self) -> Result<(), CliError> {
+        // The mint goes last: the others may be talking to it.
+        let stops = self.sellers.into_iter().chain([self.buyer]).map(LabNode::stop);
+        let stopped = futures::future::join_all(stops).await;
+        self.mint.stop().await?;
+        stopped.into_iter().collect()
+    }
+}
+
+async fn play(stage: &Stage<'_>, cast: &Cast, input: &Bytes, dir: &Path) -> Result<(), CliError> {
+    stage.head("Money and wares")?;
+    fund_buyer(stage, cast).await?;
+    for (seller, (_, price)) in cast.sellers.iter().zip(SELLERS) {
+        let _: Value = seller.client.post("/v1/services", &service(price)?).await?;
+        stage.tell(
+            "service",
+            json!({ "node": seller.name, "price": price }),
+            format_args!("{} puts {SERVICE} on sale for {price} {UNIT} a task", seller.name),
+        )?;
+    }
+    let before = balances(cast).await?;
+
+    stage.head("The task")?;
+    let ended = trade(stage, cast, input).await?;
+    let output = output(stage, cast, &ended).await?;
+
+    stage.head("The money")?;
+    let after = balances(cast).await?;
+    account(stage, &before, &after, &ended)?;
+
+    stage.head("The proof")?;
+    prove(stage, cast, &ended, dir).await?;
+    stage.head("The summary")?;
+    stage.tell("output", json!({ "text": output }), output.trim_end())
+}
+
+async fn fund_buyer(stage: &Stage<'_>, cast: &Cast) -> Result<(), CliError> {
+    within("the buyer's funding", fund(&cast.buyer, &cast.mint_url, FUNDS)).await?;
+    stage.tell(
+        "funded",
+        json!({ "amount": FUNDS, "unit": UNIT }),
+        format_args!("buyer gets {FUNDS} {UNIT} from the mint (play money: its invoices pay themselves)"),
+    )
+}
+
+/// Hires, says what happens on both sides, and waits until the seller is paid at the mint.
+async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView, CliError> {
+    let mut events = watch(cast.traders()).await?;
+    let pairs = [("service", SERVICE), ("max_price", "20"), ("unit", UNIT), ("deadline_secs", "30")];
+    let path = query("/v1/tasks", &pairs.map(|(name, value)| (name, value.to_owned())));
+    let mut hire = cast.buyer.client.lines(Method::POST, &path, client::bytes(input.clone())).await?;
+    stage.tell(
+        "hire",
+        json!({ "input_bytes": input.len() }),
+        format_args!("buyer hires {SERVICE} for at most 20 {UNIT}, on a text of {} bytes", input.len()),
+    )?;
+    let names = names(cast);
+    let (mut ended, mut redeemed) = (None, false);
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        if let Some(task) = settled(ended.as_ref(), redeemed)? {
+            return Ok(task);
+        }
+        tokio::select! {
+            biased;
+            Some((node, event)) = events.recv() => {
+                stage.event(&node, &event, &names)?;
+                redeemed |= event["event"] == "redeemed";
+            }
+            line = hire.next::<Value>(), if ended.is_none() => match line? {
+                Some(line) if line.get("ended").is_some() => ended = serde_json::from_value(line["ended"].clone()).ok(),
+                Some(_) => {}
+                None => return Err(lab_error("the buyer's stream ended before its task".into())),
+            },
+            () = tokio::time::sleep_until(deadline) => {
+                return Err(lab_error("the task wasn't delivered and paid in time".into()));
+            }
+        }
+    }
+}
+
+/// The task, once it is delivered and a seller has its money.
+fn settled(ended: Option<&TaskView>, redeemed: bool) -> Result<Option<TaskView>, CliError> {
+    match (ended, redeemed) {
+        (Some(task), _) if !task.delivered => {
+            let reason = task.failure.as_ref().map(|failure| failure.reason.clone()).unwrap_or_default();
+            Err(lab_error(format!("the task was not delivered: {reason}")))
+        }
+        (Some(task), true) => Ok(Some(task.clone())),
+        _ => Ok(None),
+    }
+}
+
+async fn output(stage: &Stage<'_>, cast: &Cast, ended: &TaskView) -> Result<String, CliError> {
+    let best = cast.sellers.iter().zip(SELLERS).min_by_key(|(_, (_, price))| *price);
+    let Some((best, (_, price))) = best else { return Err(lab_error("there is no seller".into())) };
+    stage.hold(ended.price == Some(price), "the best offer was taken")?;
+    stage.hold(ended.peer.as_deref() == Some(best.id.peer_id().as_str()), "its seller did the work")?;
+    let mut download = cast.buyer.client.download(&format!("/v1/tasks/{}/output", ended.id)).await?;
+    let mut output = Vec::new();
+    while let Some(piece) = download.next().await? {
+        output.extend_from_slice(&piece);
+    }
+    stage.hold(!output.is_empty(), "there is an output")?;
+    Ok(String::from_utf8_lossy(&output).into_owned())
+}
+
+/// What a trader has, all told, and what mints have kept of it so far, in its wallet's own words.
+#[derive(Clone, Copy, Debug, Default)]
+struct Funds {
+    held: u64,
+    fees: u64,
+}
+
+async fn balances(cast: &Cast) -> Result<BTreeMap<String, Funds>, CliError> {
+    let mut all = BTreeMap::new();
+    for node in cast.traders() {
+        let balances: Vec<Balance> = node.client.get("/v1/wallet").await?;
+        let held = balances.iter().map(Balance::total).sum();
+        let fees = balances.iter().map(|balance| balance.account.fees).sum();
+        all.insert(node.name.clone(), Funds { held, fees });
+    }
+    Ok(all)
+}
+
+fn account(
+    stage: &Stage<'_>,
+    before: &BTreeMap<String, Funds>,
+    after: &BTreeMap<String, Funds>,
+    ended: &TaskView,
+) -> Result<(), CliError> {
+    let mut gained = false;
+    for (name, had) in before {
+        let has = after.get(name).copied().unwrap_or_default();
+        let (before, after, fees) = (had.held, has.held, has.fees - had.fees);
+        let kept = if fees > 0 { format!("   (fees to the mint: {fees})") } else { String::new() };
+        let fields = json!({ "node": name, "before": before, "after": after, "fees": fees });
+        stage.tell("balance", fields, format_args!("{name:6} {before:>5} {UNIT}  ->  {after:>5} {UNIT}{kept}"))?;
+        gained |= after > before && Some(after - before) == ended.price;
+    }
+    let sum = |of: fn(&Funds) -> u64, all: &BTreeMap<String, Funds>| all.values().map(of).sum::<u64>();
+    let (had, has) = (sum(|funds| funds.held, before), sum(|funds| funds.held, after));
+    let fees = sum(|funds| funds.fees, after) - sum(|funds| funds.fees, before);
+    let fields = json!({ "before": had, "after": has, "fees": fees, "unit": UNIT });
+    let label = "sum";
+    stage.tell(
+        "accounts",
+        fields,
+        format_args!("{label:6} {had:>5} {UNIT}  =  {has:>5} {UNIT} + {fees} {UNIT} of fees"),
+    )?;
+    stage.hold(gained, "the seller has its net price")?;
+    stage.hold(had == has + fees, "the balances add up to the coin")
+}
+
+/// Exports the audit bundle as the buyer would, and checks it as a stranger would.
+async fn prove(stage: &Stage<'_>, cast: &Cast, ended: &TaskView, dir: &Path) -> Result<(), CliError> {
+    let mut download = cast.buyer.client.download(&format!("/v1/tasks/{}/audit", ended.id)).await?;
+    let mut bundle = Vec::new();
+    while let Some(piece) = download.next().await? {
+        bundle.extend_from_slice(&piece);
+    }
+    let path = dir.join("task.audit.car");
+    std::fs::write(&path, &bundle).map_err(|cause| CliError::io(format!("can't write {}", path.display()), &cause))?;
+    let report = audit::verify(&bundle)?;
+    let receipt = ended.receipt.as_deref().unwrap_or_default();
+    stage.hold(report.task.to_string() == ended.id && !receipt.is_empty(), "the bundle is about this task")?;
+    stage.tell(
+        "receipt",
+        json!({ "receipt": receipt, "task": ended.id, "award": ended.award }),
+        format_args!("receipt {receipt}\n{report}"),
+    )?;
+    let command = format!("guilder audit verify {}", path.display());
+    stage.tell(
+        "bundle",
+        json!({ "path": path, "bytes": bundle.len(), "verify": command }),
+        format_args!("audit bundle ({} bytes), checked; anyone can check it again:\n  {command}", bundle.len()),
+    )
+}
+
+/// The tail by which events name a peer, and the name that the demo gave it.
+fn names(cast: &Cast) -> Vec<(String, String)> {
+    let tail = |node: &LabNode| {
+        let id = node.id.peer_id();
+        (format!("…{}", &id[id.len().saturating_sub(6)..]), node.name.clone())
+    };
+    cast.traders().chain([&cast.mint]).map(tail).collect()
+}
+
+/// The service as an operator would write it to a file: a program that reads the text and writes the summary.
+fn service(price: u64) -> Result<Definition, CliError> {
+    let binary = std::env::current_exe().map_err(|cause| CliError::io("can't find the guilder binary", &cause))?;
+    let command = json!([binary, "demo-worker"]);
+    let text = format!(
+        "name = \"{SERVICE}\"\ndescription = \"The three weightiest sentences of a text\"\nprice = {price}\n\
+         unit = \"{UNIT}\"\nconcurrency = 2\ntime_limit_secs = 10\n[run.process]\ncommand = {command}\n"
+    );
+    Ok(Definition::from_toml(&text, Path::new("."))?)
+}
+
+async fn within<T>(what: &str, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    match timeout_at(Instant::now() + PATIENCE, work).await {
+        Ok(result) => result,
+        Err(_) => Err(lab_error(format!("{what} took more than {PATIENCE:?}"))),
+    }
+}

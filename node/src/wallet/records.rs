@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{Json, Key, Table};
 
 /// Mints on the list, by URL.
-pub(super) const MINTS: Table<MintRecord> = Table::new("wallet/mints");
+pub(super) const MINTS: Table<MintRecord> = Table::new("wallet/trusted");
 /// Spendable coins, by mint, unit and Y.
 pub(super) const COINS: Table<Coin> = Table::new("wallet/coins");
 /// Swaps whose fate isn't known, by their ID.

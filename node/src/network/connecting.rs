@@ -1,0 +1,231 @@
+//! Getting connected: who waits for whom, and the bootstrap peers.
+//!
+//! ```text
+//!   Connect(agent) ─▶ dial (book, routing table, running queries) ──▶ established: answer all who wait
+//!                        └─ no address, or none answers ─▶ look-up ─▶ dial again ─▶ answer, good or bad
+//! ```
+
+use std::{collections::BTreeMap, time::Duration};
+
+use guilder_protocol::identity::AgentId;
+use libp2p::{
+    Multiaddr,
+    swarm::{ConnectionId, dial_opts::DialOpts},
+};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    ConnectError,
+    addrs::split,
+    ids::peer_of,
+    limits::{BACKOFF_FIRST, BACKOFF_MAX, CONNECT_WAITERS},
+};
+
+type Waiter = oneshot::Sender<Result<(), ConnectError>>;
+
+/// How far the attempt to reach a peer has come.
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    /// With the addresses at hand.
+    Dialling,
+    /// After those failed: why they did, in case the look-up ends with nothing.
+    LookingUp(ConnectError),
+}
+
+/// The peers that somebody waits for.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    peers: BTreeMap<AgentId, (Stage, Vec<Waiter>)>,
+    count: usize,
+}
+
+impl Waiting {
+    /// Adds a waiter. True if it is the peer's first, so that a dial must begin.
+    pub(super) fn push(&mut self, agent: AgentId, waiter: Waiter) -> bool {
+        if self.count >= CONNECT_WAITERS {
+            let _ = waiter.send(Err(ConnectError::Busy));
+            return false;
+        }
+        self.count += 1;
+        let (_, waiters) = self.peers.entry(agent).or_insert((Stage::Dialling, Vec::new()));
+        waiters.push(waiter);
+        waiters.len() == 1
+    }
+
+    pub(super) fn stage(&mut self, agent: AgentId) -> Option<&mut Stage> {
+        self.peers.get_mut(&agent).map(|(stage, _)| stage)
+    }
+
+    /// Answers all who wait for a peer.
+    pub(super) fn answer(&mut self, agent: AgentId, result: &Result<(), ConnectError>) {
+        let Some((_, waiters)) = self.peers.remove(&agent) else { return };
+        self.count -= waiters.len();
+        for waiter in waiters {
+            // Whoever gave up waiting needs no answer.
+            let _ = waiter.send(result.clone());
+        }
+    }
+}
+
+/// A bootstrap peer.
+#[derive(Debug)]
+pub(super) struct Bootstrap {
+    address: Multiaddr,
+    /// Known from the address or from the first connection.
+    pub(super) agent: Option<AgentId>,
+    failures: u32,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(Instant),
+    Dialling(ConnectionId),
+    Connected,
+}
+
+/// The bootstrap peers, which are dialled again and again, ever more seldom, until they answer.
+#[derive(Debug)]
+pub(super) struct Bootstraps(Vec<Bootstrap>);
+
+impl Bootstraps {
+    pub(super) fn new(addresses: &[Multiaddr], now: Instant) -> Self {
+        let bootstrap = |address| {
+            let (address, agent) = split(address);
+            Bootstrap { address, agent, failures: 0, state: State::Waiting(now) }
+        };
+        Self(addresses.iter().map(bootstrap).collect())
+    }
+
+    /// The peers known by ID and their addresses.
+    pub(super) fn known(&self) -> impl Iterator<Item = (AgentId, &Multiaddr)> {
+        self.0.iter().filter_map(|bootstrap| Some((bootstrap.agent?, &bootstrap.address)))
+    }
+
+    pub(super) fn contains(&self, agent: AgentId) -> bool {
+        self.0.iter().any(|bootstrap| bootstrap.agent == Some(agent))
+    }
+
+    pub(super) fn next_dial(&self) -> Option<Instant> {
+        let due = |bootstrap: &Bootstrap| match bootstrap.state {
+            State::Waiting(at) => Some(at),
+            _ => None,
+        };
+        self.0.iter().filter_map(due).min()
+    }
+
+    /// The dials that are due; they count as begun.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<DialOpts> {
+        let mut dials = Vec::new();
+        for bootstrap in &mut self.0 {
+            if matches!(bootstrap.state, State::Waiting(at) if at <= now) {
+                let dial = match bootstrap.agent {
+                    Some(agent) => DialOpts::peer_id(peer_of(agent)).addresses(vec![bootstrap.address.clone()]).build(),
+                    None => DialOpts::unknown_peer_id().address(bootstrap.address.clone()).build(),
+                };
+                bootstrap.state = State::Dialling(dial.connection_id());
+                dials.push(dial);
+            }
+        }
+        dials
+    }
+
+    pub(super) fn connected(&mut self, connection: ConnectionId, agent: AgentId) {
+        for bootstrap in &mut self.0 {
+            let dialled = matches!(bootstrap.state, State::Dialling(id) if id == connection);
+            if dialled || bootstrap.agent == Some(agent) {
+                bootstrap.agent = Some(agent);
+                (bootstrap.state, bootstrap.failures) = (State::Connected, 0);
+            }
+        }
+    }
+
+    /// A dial failed; `jitter` is random.
+    pub(super) fn failed(&mut self, connection: ConnectionId, now: Instant, jitter: u8) {
+        for bootstrap in &mut self.0 {
+            if matches!(bootstrap.state, State::Dialling(id) if id == connection) {
+                bootstrap.state = State::Waiting(now + backoff(bootstrap.failures, jitter));
+                bootstrap.failures = bootstrap.failures.saturating_add(1);
+            }
+        }
+    }
+
+    /// A peer's last connection is gone.
+    pub(super) fn disconnected(&mut self, agent: AgentId, now: Instant, jitter: u8) {
+        for bootstrap in &mut self.0 {
+            if bootstrap.agent == Some(agent) && matches!(bootstrap.state, State::Connected) {
+                bootstrap.state = State::Waiting(now + backoff(0, jitter));
+            }
+        }
+    }
+}
+
+/// Doubles with each failure, up to a bound, then takes off up to half of it, so that the peers of a bootstrap node
+/// that restarts don't all come back at the same moment.
+fn backoff(failures: u32, jitter: u8) -> Duration {
+    let whole = BACKOFF_FIRST.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
+    whole - whole / 2 * u32::from(jitter) / u32::from(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const PEER: &str = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+
+    #[test]
+    fn backoff_grows_to_its_bound_and_jitter_shortens_it() {
+        assert_eq!(backoff(0, 0), BACKOFF_FIRST);
+        assert_eq!(backoff(3, 0), BACKOFF_FIRST * 8);
+        assert_eq!(backoff(3, u8::MAX), BACKOFF_FIRST * 4);
+        assert_eq!(backoff(u32::MAX, 0), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn a_bootstrap_peer_is_dialled_until_it_answers_and_again_when_it_is_lost() {
+        let now = Instant::now();
+        let address = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}").parse().unwrap();
+        let agent = AgentId::from_peer_id(PEER).unwrap();
+        let mut bootstraps = Bootstraps::new(&[address], now);
+        let dials = bootstraps.due(now);
+        assert_eq!(dials.len(), 1);
+        assert!(bootstraps.due(now).is_empty() && bootstraps.next_dial().is_none());
+        bootstraps.failed(dials[0].connection_id(), now, 0);
+        assert_eq!(bootstraps.next_dial(), Some(now + BACKOFF_FIRST));
+        let dials = bootstraps.due(now + BACKOFF_FIRST);
+        bootstraps.connected(dials[0].connection_id(), agent);
+        assert!(bootstraps.next_dial().is_none());
+        bootstraps.disconnected(agent, now, 0);
+        assert_eq!(bootstraps.next_dial(), Some(now + BACKOFF_FIRST));
+    }
+
+    #[test]
+    fn a_bootstrap_peer_without_an_id_gets_it_from_its_connection() {
+        let now = Instant::now();
+        let mut bootstraps = Bootstraps::new(&["/ip4/127.0.0.1/tcp/1".parse().unwrap()], now);
+        let dials = bootstraps.due(now);
+        let agent = AgentId::from_peer_id(PEER).unwrap();
+        assert!(!bootstraps.contains(agent));
+        bootstraps.connected(dials[0].connection_id(), agent);
+        assert!(bootstraps.contains(agent));
+    }
+
+    #[test]
+    fn all_who_wait_get_the_answer_and_too_many_get_it_at_once() {
+        let agent = AgentId::from_peer_id(PEER).unwrap();
+        let mut waiting = Waiting::default();
+        let mut answers = Vec::new();
+        for number in 0..CONNECT_WAITERS {
+            let (waiter, answer) = oneshot::channel();
+            assert_eq!(waiting.push(agent, waiter), number == 0);
+            answers.push(answer);
+        }
+        let (waiter, mut refused) = oneshot::channel();
+        assert!(!waiting.push(agent, waiter));
+        assert!(matches!(refused.try_recv(), Ok(Err(ConnectError::Busy))));
+        waiting.answer(agent, &Ok(()));
+        assert!(answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(())))));
+        assert_eq!(waiting.count, 0);
+    }
+}

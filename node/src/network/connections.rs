@@ -1,0 +1,200 @@
+//! Which connections stay.
+//!
+//! libp2p's own idle rule never bites here, because gossip keeps a stream open on every connection (libp2p issue
+//! #5190). So: above the high-water mark the least useful connections are closed, down to the low-water mark. Kept in
+//! any case are those of protected peers (a trade runs, or the operator named them), of peers in a gossip mesh, and
+//! those that are new or were in use within the grace period. Of the rest, the one unused for longest goes first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use guilder_protocol::identity::AgentId;
+use libp2p::{Multiaddr, swarm::ConnectionId};
+use tokio::time::Instant;
+
+use super::limits::PROTECTED_PEERS;
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) agent: AgentId,
+    pub(super) address: Multiaddr,
+    pub(super) dialled: bool,
+    pub(super) since: Instant,
+    /// When it was last seen in use.
+    used: Instant,
+    /// The link's count of uses at that time.
+    uses: u64,
+    pub(super) round_trip: Option<Duration>,
+}
+
+impl Connection {
+    pub(super) fn new(agent: AgentId, address: Multiaddr, dialled: bool, now: Instant) -> Self {
+        Self { agent, address, dialled, since: now, used: now, uses: 0, round_trip: None }
+    }
+}
+
+/// All established connections, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    all: BTreeMap<ConnectionId, Connection>,
+    /// How often each peer is protected.
+    protected: BTreeMap<AgentId, u32>,
+}
+
+impl Connections {
+    pub(super) fn insert(&mut self, id: ConnectionId, connection: Connection) {
+        self.all.insert(id, connection);
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.all.remove(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.all.get_mut(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The connections by peer, each peer's oldest first.
+    pub(super) fn by_peer(&self) -> BTreeMap<AgentId, Vec<&Connection>> {
+        let mut peers = BTreeMap::<_, Vec<_>>::new();
+        for connection in self.all.values() {
+            peers.entry(connection.agent).or_default().push(connection);
+        }
+        peers
+    }
+
+    /// How the oldest connection to a peer was met.
+    pub(super) fn address_of(&self, agent: AgentId) -> Option<&Multiaddr> {
+        self.all.values().find(|connection| connection.agent == agent).map(|connection| &connection.address)
+    }
+
+    /// Protects a peer once more. False if too many are protected.
+    pub(super) fn protect(&mut self, agent: AgentId) -> bool {
+        if self.protected.len() >= PROTECTED_PEERS && !self.protected.contains_key(&agent) {
+            return false;
+        }
+        *self.protected.entry(agent).or_default() += 1;
+        true
+    }
+
+    pub(super) fn unprotect(&mut self, agent: AgentId) {
+        if let Some(count) = self.protected.get_mut(&agent) {
+            *count -= 1;
+            if *count == 0 {
+                self.protected.remove(&agent);
+            }
+        }
+    }
+
+    pub(super) fn is_protected(&self, agent: AgentId) -> bool {
+        self.protected.contains_key(&agent)
+    }
+
+    /// Takes note of which connections were used since the last time.
+    pub(super) fn observe(&mut self, uses: impl Fn(AgentId, ConnectionId) -> u64, now: Instant) {
+        for (id, connection) in &mut self.all {
+            let count = uses(connection.agent, *id);
+            if count != connection.uses {
+                (connection.uses, connection.used) = (count, now);
+            }
+        }
+    }
+
+    /// What to close now: nothing up to the high-water mark.
+    pub(super) fn surplus(&self, marks: Marks, mesh: &BTreeSet<AgentId>, now: Instant) -> Vec<ConnectionId> {
+        if self.all.len() <= marks.high {
+            return Vec::new();
+        }
+        let spare = |connection: &Connection| {
+            self.is_protected(connection.agent)
+                || mesh.contains(&connection.agent)
+                || connection.used + marks.grace > now
+        };
+        let mut idle: Vec<_> =
+            self.all.iter().filter(|(_, c)| !spare(c)).map(|(id, c)| (c.used, c.since, *id)).collect();
+        idle.sort_unstable();
+        idle.truncate(self.all.len().saturating_sub(marks.low));
+        idle.into_iter().map(|(.., id)| id).collect()
+    }
+}
+
+/// When and how far to trim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks {
+    pub(super) low: usize,
+    pub(super) high: usize,
+    pub(super) grace: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKS: Marks = Marks { low: 3, high: 5, grace: Duration::from_secs(10) };
+
+    fn agent(number: u8) -> AgentId {
+        AgentId::from_bytes([number; 32])
+    }
+
+    /// Connection `n` to agent `n`, made at second `n`.
+    fn connections(count: u8, start: Instant) -> Connections {
+        let mut connections = Connections::default();
+        for number in 0..count {
+            let since = start + Duration::from_secs(number.into());
+            let connection = Connection::new(agent(number), Multiaddr::empty(), true, since);
+            connections.insert(ConnectionId::new_unchecked(number.into()), connection);
+        }
+        connections
+    }
+
+    fn surplus(connections: &Connections, mesh: &[u8], now: Instant) -> Vec<usize> {
+        let mesh = mesh.iter().map(|number| agent(*number)).collect();
+        let ids = connections.surplus(MARKS, &mesh, now);
+        (0..100).filter(|n| ids.contains(&ConnectionId::new_unchecked(*n))).collect()
+    }
+
+    #[test]
+    fn nothing_goes_up_to_the_high_mark() {
+        let start = Instant::now();
+        assert_eq!(surplus(&connections(5, start), &[], start + Duration::from_secs(100)), [0; 0]);
+    }
+
+    #[test]
+    fn the_longest_unused_go_down_to_the_low_mark() {
+        let start = Instant::now();
+        let mut connections = connections(8, start);
+        connections.observe(|a, _| u64::from(a == agent(0)), start + Duration::from_secs(50));
+        assert_eq!(surplus(&connections, &[], start + Duration::from_secs(100)), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn protected_meshed_and_fresh_ones_stay() {
+        let start = Instant::now();
+        let mut connections = connections(8, start);
+        assert!(connections.protect(agent(0)) && connections.protect(agent(0)));
+        connections.unprotect(agent(0));
+        // At second 14, connections 0 to 4 are past their grace.
+        assert_eq!(surplus(&connections, &[1], start + Duration::from_secs(14)), [2, 3, 4]);
+        connections.unprotect(agent(0));
+        assert_eq!(surplus(&connections, &[1], start + Duration::from_secs(14)), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn protection_is_bounded() {
+        let mut connections = Connections::default();
+        for number in 0..PROTECTED_PEERS {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            assert!(connections.protect(AgentId::from_bytes(bytes)));
+        }
+        assert!(!connections.protect(agent(255)));
+        assert!(connections.protect(AgentId::from_bytes([0; 32])));
+    }
+}

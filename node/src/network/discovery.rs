@@ -1,0 +1,190 @@
+//! What runs in Kademlia on behalf of other rooms: services announced, providers searched, lost addresses looked up.
+//!
+//! A service's key is the sha-256 of its name under a fixed prefix. Announcements are renewed by Kademlia itself; this
+//! module repeats them while the routing table is still filling, because an announcement made among few peers reaches
+//! the wrong ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guilder_protocol::{identity::AgentId, market::ServiceName};
+use libp2p::{
+    PeerId,
+    kad::{self, QueryId, RecordKey, store::RecordStore},
+};
+use sha2::{Digest, Sha256};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    AnnounceError,
+    addrs::{Scope, worth_keeping},
+    ids::{agent_of, peer_of},
+    limits::{ANNOUNCE_DELAY, FINDS, KEYS_PER_PROVIDER, PROVIDED_KEYS, PROVIDER_TTL, RECORDS},
+};
+
+pub(super) type Kad = kad::Behaviour<kad::store::MemoryStore>;
+
+/// A routing table with this many peers has settled: Kademlia's k.
+const SETTLED: usize = 20;
+
+/// The key under which a service's providers are recorded.
+pub(super) fn service_key(service: &ServiceName) -> RecordKey {
+    let hash = Sha256::new().chain_update("guilder/service/1/").chain_update(service.as_str()).finalize();
+    RecordKey::new(&hash)
+}
+
+/// What is going on in Kademlia.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    provided: BTreeSet<ServiceName>,
+    /// When to announce all services again.
+    announce_at: Option<Instant>,
+    finds: Vec<Find>,
+    lookups: Vec<(QueryId, AgentId)>,
+    /// The records that peers left with us: until when, by key. The store itself forgets only what is asked for.
+    kept: BTreeMap<AgentId, BTreeMap<[u8; 32], Instant>>,
+    kept_count: usize,
+}
+
+#[derive(Debug)]
+struct Find {
+    query: QueryId,
+    seen: BTreeSet<AgentId>,
+    limit: usize,
+    found: mpsc::Sender<AgentId>,
+}
+
+impl Discovery {
+    pub(super) fn provide(&mut self, kad: &mut Kad, service: ServiceName) -> Result<(), AnnounceError> {
+        if !self.provided.contains(&service) && self.provided.len() >= PROVIDED_KEYS {
+            return Err(AnnounceError::TooMany(PROVIDED_KEYS));
+        }
+        announce(kad, &service);
+        self.provided.insert(service);
+        Ok(())
+    }
+
+    pub(super) fn unprovide(&mut self, kad: &mut Kad, service: &ServiceName) {
+        self.provided.remove(service);
+        kad.stop_providing(&service_key(service));
+    }
+
+    /// A new peer is in the routing table: while there are few, each may be among those that keep our records.
+    pub(super) fn new_neighbour(&mut self, kad: &mut Kad, now: Instant) {
+        if !self.provided.is_empty() && self.announce_at.is_none() {
+            let neighbours: usize = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+            self.announce_at = (neighbours <= SETTLED).then(|| now + ANNOUNCE_DELAY);
+        }
+    }
+
+    pub(super) fn next_announcement(&self) -> Option<Instant> {
+        self.announce_at
+    }
+
+    pub(super) fn announce_if_due(&mut self, kad: &mut Kad, now: Instant) {
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce_at = None;
+            self.provided.iter().for_each(|service| announce(kad, service));
+        }
+    }
+
+    /// Begins a search; one too many ends at once, with nothing found.
+    pub(super) fn find(&mut self, kad: &mut Kad, service: &ServiceName, limit: usize, found: mpsc::Sender<AgentId>) {
+        self.finds.retain(|find| {
+            let wanted = !find.found.is_closed();
+            if !wanted && let Some(mut query) = kad.query_mut(&find.query) {
+                query.finish();
+            }
+            wanted
+        });
+        if self.finds.len() < FINDS {
+            let query = kad.get_providers(service_key(service));
+            self.finds.push(Find { query, seen: BTreeSet::new(), limit, found });
+        } else {
+            tracing::warn!(%service, "search not begun: too many are under way");
+        }
+    }
+
+    /// A search found providers. Returns the new ones, in order, for dialling, and whether the search is over then; the
+    /// searcher knows of them already.
+    pub(super) fn found(
+        &mut self,
+        query: QueryId,
+        providers: impl IntoIterator<Item = PeerId>,
+        usable: impl Fn(AgentId) -> bool,
+    ) -> (Vec<AgentId>, bool) {
+        let Some(find) = self.finds.iter_mut().find(|find| find.query == query) else { return (Vec::new(), false) };
+        // From a hash set into an order of our own.
+        let agents: BTreeSet<_> = providers.into_iter().filter_map(|peer| agent_of(&peer)).collect();
+        let mut new = Vec::new();
+        for agent in agents {
+            // The channel has room for `limit`; it fails only if the searcher is gone.
+            if find.seen.len() < find.limit && usable(agent) && find.seen.insert(agent) {
+                let _ = find.found.try_send(agent);
+                new.push(agent);
+            }
+        }
+        (new, find.seen.len() >= find.limit || find.found.is_closed())
+    }
+
+    /// Begins to look up a peer's addresses; what it dials on the way may be the peer itself.
+    pub(super) fn lookup(&mut self, kad: &mut Kad, agent: AgentId, peer: PeerId) -> bool {
+        if self.lookups.len() >= FINDS {
+            return false;
+        }
+        self.lookups.push((kad.get_closest_peers(peer), agent));
+        true
+    }
+
+    pub(super) fn is_looked_up(&self, agent: AgentId) -> bool {
+        self.lookups.iter().any(|(_, looked_up)| *looked_up == agent)
+    }
+
+    /// A query is over. Returns the agent if it was a look-up.
+    pub(super) fn finished(&mut self, query: QueryId) -> Option<AgentId> {
+        self.finds.retain(|find| find.query != query);
+        let position = self.lookups.iter().position(|(id, _)| *id == query)?;
+        Some(self.lookups.remove(position).1)
+    }
+
+    /// Keeps a provider record that a peer left with us, within its quota and with sane addresses.
+    pub(super) fn keep(&mut self, kad: &mut Kad, mut record: kad::ProviderRecord, met: Scope, now: Instant) {
+        let (Some(agent), Ok(key)) = (agent_of(&record.provider), record.key.as_ref().try_into()) else { return };
+        let theirs = self.kept.get(&agent);
+        let known = theirs.is_some_and(|keys| keys.contains_key(&key));
+        let full = theirs.map_or(0, BTreeMap::len) >= KEYS_PER_PROVIDER || self.kept_count >= RECORDS;
+        if full && !known {
+            tracing::debug!(?agent, "provider record refused: over its quota");
+            return;
+        }
+        record.addresses = worth_keeping(record.addresses, met);
+        match kad.store_mut().add_provider(record) {
+            Ok(()) => {
+                self.kept.entry(agent).or_default().insert(key, now + PROVIDER_TTL);
+                self.kept_count += usize::from(!known);
+            }
+            Err(error) => tracing::debug!(?agent, ?error, "provider record refused"),
+        }
+    }
+
+    /// Forgets the records whose time is over.
+    pub(super) fn tidy(&mut self, kad: &mut Kad, now: Instant) {
+        let store = kad.store_mut();
+        self.kept.retain(|agent, keys| {
+            keys.retain(|key, until| {
+                let valid = *until > now;
+                if !valid {
+                    store.remove_provider(&RecordKey::new(key), &peer_of(*agent));
+                }
+                valid
+            });
+            !keys.is_empty()
+        });
+        self.kept_count = self.kept.values().map(BTreeMap::len).sum();
+    }
+}
+
+fn announce(kad: &mut Kad, service: &ServiceName) {
+    if let Err(error) = kad.start_providing(service_key(service)) {
+        tracing::warn!(%service, ?error, "can't announce a service");
+    }
+}

@@ -1,0 +1,223 @@
+//! Gossip: one topic per service, IDs by content, and a verdict before anything is forwarded.
+//!
+//! ```text
+//!   gossipsub ──message──▶ rate of its forwarder ──▶ Inbound::gossip ──▶ catalogue
+//!       ▲                                                                   │
+//!       └── accept: forward ─ reject: score ─ ignore, or no answer in time ─┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use guilder_protocol::{identity::AgentId, market::ServiceName};
+use libp2p::{
+    PeerId,
+    gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash, TopicScoreParams},
+};
+use sha2::{Digest, Sha256};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    AnnounceError, Gossip, GossipId, Penalty, Verdict,
+    behaviour::Gossipsub,
+    ids::agent_of,
+    limits::{
+        GOSSIP_BACKLOG, GOSSIP_BURST, GOSSIP_DATA_BYTES, GOSSIP_PATIENCE, GOSSIP_PENDING, GOSSIP_PER_SEC, GOSSIP_TOPICS,
+    },
+    rate::Bucket,
+};
+
+/// What a service's topic is called: this and the service's name.
+const TOPIC_PREFIX: &str = "/guilder/market/1/";
+
+/// sha-256 of topic, a zero byte, and content.
+pub(super) fn message_id(topic: &TopicHash, data: &[u8]) -> MessageId {
+    let hash = Sha256::new().chain_update(topic.as_str()).chain_update([0]).chain_update(data).finalize();
+    MessageId::new(&hash)
+}
+
+fn topic_of(service: &ServiceName) -> IdentTopic {
+    IdentTopic::new(format!("{TOPIC_PREFIX}{service}"))
+}
+
+fn service_of(topic: &TopicHash) -> Option<ServiceName> {
+    topic.as_str().strip_prefix(TOPIC_PREFIX)?.parse().ok()
+}
+
+/// The room's part in gossip.
+pub(super) struct Mill {
+    topics: Vec<ServiceName>,
+    inbound: mpsc::Sender<Gossip>,
+    pending: BTreeMap<GossipId, PeerId>,
+    /// The pending ones, oldest first, and some that are answered already.
+    deadlines: VecDeque<(Instant, GossipId)>,
+    rates: BTreeMap<AgentId, Bucket>,
+}
+
+impl Mill {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Gossip>) {
+        let (inbound, receiver) = mpsc::channel(GOSSIP_BACKLOG);
+        let (topics, deadlines) = (Vec::new(), VecDeque::new());
+        (Self { topics, inbound, pending: BTreeMap::new(), deadlines, rates: BTreeMap::new() }, receiver)
+    }
+
+    pub(super) fn subscribe(&mut self, gossip: &mut Gossipsub, service: ServiceName) -> Result<(), AnnounceError> {
+        if self.topics.contains(&service) {
+            return Ok(());
+        }
+        if self.topics.len() >= GOSSIP_TOPICS {
+            return Err(AnnounceError::TooMany(GOSSIP_TOPICS));
+        }
+        let topic = topic_of(&service);
+        if let Err(error) = gossip.set_topic_params(topic.clone(), score_params()) {
+            tracing::error!(%error, "gossip score parameters are refused");
+        }
+        if let Err(error) = gossip.subscribe(&topic) {
+            tracing::error!(%error, %service, "can't subscribe");
+        }
+        self.topics.push(service);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, gossip: &mut Gossipsub, service: &ServiceName) {
+        self.topics.retain(|known| known != service);
+        gossip.unsubscribe(&topic_of(service));
+    }
+
+    pub(super) fn publish(gossip: &mut Gossipsub, service: &ServiceName, data: &[u8]) -> Result<(), AnnounceError> {
+        if data.len() > GOSSIP_DATA_BYTES {
+            return Err(AnnounceError::TooLong { bytes: data.len() });
+        }
+        match gossip.publish(topic_of(service), data) {
+            Ok(_) => Ok(()),
+            Err(gossipsub::PublishError::Duplicate) => Err(AnnounceError::Duplicate),
+            Err(gossipsub::PublishError::MessageTooLarge) => Err(AnnounceError::TooLong { bytes: data.len() }),
+            Err(error) => {
+                tracing::debug!(%error, %service, "gossip wasn't taken");
+                Err(AnnounceError::NoPeers)
+            }
+        }
+    }
+
+    /// Hands a message to the catalogue, or says why it isn't worth that.
+    pub(super) fn take(
+        &mut self,
+        gossip: &mut Gossipsub,
+        source: PeerId,
+        id: &MessageId,
+        message: gossipsub::Message,
+        now: Instant,
+    ) {
+        if let Err(why) = self.try_take(source, id, message, now) {
+            tracing::debug!(%source, why, "gossip message ignored");
+            gossip.report_message_validation_result(id, &source, MessageAcceptance::Ignore);
+        }
+    }
+
+    fn try_take(
+        &mut self,
+        source: PeerId,
+        id: &MessageId,
+        message: gossipsub::Message,
+        now: Instant,
+    ) -> Result<(), &'static str> {
+        let from = agent_of(&source).ok_or("its forwarder is no agent")?;
+        let topic = service_of(&message.topic).ok_or("its topic is no service")?;
+        let id = GossipId(id.0.as_slice().try_into().map_err(|_| "its id is none of ours")?);
+        let rate = self.rates.entry(from).or_insert_with(|| Bucket::new(GOSSIP_PER_SEC, GOSSIP_BURST, now));
+        if !rate.take(now) {
+            return Err("its forwarder is too fast");
+        }
+        if self.pending.len() >= GOSSIP_PENDING {
+            return Err("too many wait for their verdict");
+        }
+        let message = Gossip { topic, from, id, bytes: message.data.into() };
+        self.inbound.try_send(message).map_err(|_| "the catalogue is behind")?;
+        self.pending.insert(id, source);
+        self.deadlines.push_back((now + GOSSIP_PATIENCE, id));
+        Ok(())
+    }
+
+    /// Passes a verdict on. Returns the forwarder and what it loses, if the message breaks the rules.
+    pub(super) fn judge(
+        &mut self,
+        gossip: &mut Gossipsub,
+        id: GossipId,
+        verdict: Verdict,
+    ) -> Option<(AgentId, Penalty)> {
+        let source = self.pending.remove(&id)?;
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        gossip.report_message_validation_result(&MessageId::new(&id.0), &source, acceptance);
+        // Its score at gossipsub falls by itself; ours falls a little, for a forwarder may run an older version.
+        (verdict == Verdict::Reject).then(|| agent_of(&source)).flatten().map(|agent| (agent, Penalty::Minor))
+    }
+
+    /// When the next message has waited long enough.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// Lets go of messages that nobody answered.
+    pub(super) fn expire(&mut self, gossip: &mut Gossipsub, now: Instant) {
+        while let Some(&(deadline, id)) = self.deadlines.front()
+            && deadline <= now
+        {
+            self.deadlines.pop_front();
+            self.judge(gossip, id, Verdict::Ignore);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, agent: AgentId) {
+        self.rates.remove(&agent);
+    }
+}
+
+/// How a topic scores its peers: a little for standing and for news, much against what is invalid, and nothing for
+/// silence, because adverts are rare.
+fn score_params() -> TopicScoreParams {
+    TopicScoreParams {
+        topic_weight: 1.0,
+        time_in_mesh_weight: 0.001,
+        time_in_mesh_cap: 3_600.0,
+        first_message_deliveries_weight: 0.5,
+        first_message_deliveries_decay: 0.99,
+        first_message_deliveries_cap: 20.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        invalid_message_deliveries_weight: -10.0,
+        invalid_message_deliveries_decay: 0.99,
+        ..TopicScoreParams::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_topic_names_its_service() {
+        let service: ServiceName = "text.summarize".parse().unwrap();
+        let topic = topic_of(&service).hash();
+        assert_eq!(service_of(&topic), Some(service));
+        assert_eq!(service_of(&IdentTopic::new("/guilder/market/1/NOT A NAME").hash()), None);
+        assert_eq!(service_of(&IdentTopic::new("blocks").hash()), None);
+    }
+
+    #[test]
+    fn an_id_is_of_topic_and_content() {
+        let (a, b) = (IdentTopic::new("a").hash(), IdentTopic::new("b").hash());
+        assert_eq!(message_id(&a, b"x"), message_id(&a, b"x"));
+        assert_ne!(message_id(&a, b"x"), message_id(&b, b"x"));
+        assert_ne!(message_id(&a, b"x"), message_id(&a, b"y"));
+        assert_eq!(message_id(&a, b"x").0.len(), 32);
+    }
+
+    #[test]
+    fn score_parameters_are_sane() {
+        assert_eq!(score_params().validate(), Ok(()));
+    }
+}

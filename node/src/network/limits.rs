@@ -1,0 +1,158 @@
+//! The room's bounds, each with its reason. What a peer must know (the largest frame) stands in `guilder_protocol`.
+
+use std::time::Duration;
+
+// Trade frames.
+
+/// Bytes of frames waiting to be written to one connection. Two of the largest frames, so that one big frame doesn't
+/// stop the small ones behind it from being queued.
+pub(super) const SEND_BUDGET_BYTES: usize = 512 * 1024;
+/// What a frame costs at least of a byte budget: its own bookkeeping. Also keeps empty frames from being free.
+pub(super) const FRAME_OVERHEAD_BYTES: usize = 512;
+/// Bytes of received frames that the trade room hasn't taken yet, from all peers together. Past it, reading stops.
+pub(super) const RECEIVE_BUDGET_BYTES: usize = 4 * 1024 * 1024;
+/// Frames are gathered up to this many bytes for one write: one yamux data frame.
+pub(super) const WRITE_BATCH_BYTES: usize = 16 * 1024;
+/// Read from a stream at once while the length of the next frame isn't known, and kept allocated when idle.
+pub(super) const READ_CHUNK_BYTES: usize = 4 * 1024;
+/// Most that is allocated ahead of the bytes that a peer really sent, whatever length it claimed.
+pub(super) const READ_AHEAD_BYTES: usize = 32 * 1024;
+/// Frames handled in one turn of a connection before others get theirs.
+pub(super) const FRAMES_PER_TURN: usize = 32;
+/// Frames that one connection may deliver in a second, sustained; it is slowed down past that, not cut. A seller that
+/// serves one buyer at 1,000 tasks a second sees about 2,000.
+pub(super) const FRAMES_PER_SEC: u32 = 5_000;
+/// Frames that one connection may deliver at once after a pause.
+pub(super) const FRAME_BURST: u32 = 5_000;
+/// A frame that has begun must be complete after this long, so that half frames can't pile up.
+pub(super) const FRAME_PATIENCE: Duration = Duration::from_secs(30);
+
+// Streams of the content and mint protocols.
+
+/// Streams that we open to one peer at once. A wallet and eight tasks at once use a dozen.
+pub(super) const STREAMS_OUT_PER_PEER: usize = 32;
+/// Streams that one peer may have open to us. Twice what it opens if it runs this code: it sees a stream end before
+/// our room has let go of it.
+pub(super) const STREAMS_IN_PER_PEER: usize = 2 * STREAMS_OUT_PER_PEER;
+/// Inbound streams open with all peers together; each has its own small buffers in its room.
+pub(super) const STREAMS_INBOUND: usize = 512;
+/// Inbound streams that wait to be taken up by their room, per protocol.
+pub(super) const STREAM_BACKLOG: usize = 64;
+/// Inbound streams that one connection holds back while its room's backlog is full; the next ones are reset.
+pub(super) const STREAMS_HELD_BACK: usize = 8;
+/// Inbound streams of one connection that may be negotiating at once.
+pub(super) const STREAMS_NEGOTIATING: usize = 32;
+/// Streams of all protocols on one connection; yamux ends a connection that goes over it.
+pub(super) const STREAMS_PER_CONNECTION: usize = 256;
+
+// Connections.
+
+/// How long `send`, `open` and `dial` wait for a connection, look-up included.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one dial may take, handshakes included.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Callers that wait for connections, over all peers.
+pub(super) const CONNECT_WAITERS: usize = 1_024;
+/// Connections that one peer may hold: two arise when both sides dial at once, the rest is slack for a dying one.
+pub(super) const CONNECTIONS_PER_PEER: u32 = 4;
+/// Connections being set up, each way.
+pub(super) const CONNECTIONS_PENDING: u32 = 128;
+/// How far established connections may go over the high-water mark before new ones are refused: room for what is
+/// still in its grace period.
+pub(super) const CONNECTIONS_SLACK: u32 = 64;
+/// Peers that may be protected from trimming.
+pub(super) const PROTECTED_PEERS: usize = 1_024;
+
+// Discovery.
+
+/// Services that this node provides.
+pub(super) const PROVIDED_KEYS: usize = 256;
+/// Keys for which we keep provider records of others.
+pub(super) const RECORD_KEYS: usize = 2_048;
+/// Provider records of others, over all keys: with eight addresses each some 16 MiB at worst.
+pub(super) const RECORDS: usize = 8_192;
+/// Provider records per key: Kademlia's k.
+pub(super) const PROVIDERS_PER_KEY: usize = 20;
+/// Keys for which one peer may leave its provider record with us.
+pub(super) const KEYS_PER_PROVIDER: usize = 128;
+/// Addresses kept with a provider record, in the routing table from one identify message, and in the address book.
+pub(super) const ADDRS_PER_PEER: usize = 8;
+/// The longest address kept, in bytes: a DNS name and a peer ID fit.
+pub(super) const ADDR_BYTES: usize = 160;
+/// Searches that run at once.
+pub(super) const FINDS: usize = 64;
+/// Providers that one search yields at most.
+pub(super) const FIND_LIMIT: usize = 64;
+/// How long a search runs.
+pub(super) const FIND_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a provider record lives at others.
+pub(super) const PROVIDER_TTL: Duration = Duration::from_secs(2 * 60 * 60);
+/// How often provider records are renewed: twice in their life and a bit.
+pub(super) const PROVIDER_RENEWAL: Duration = Duration::from_secs(50 * 60);
+/// How long to let the routing table settle before services are announced to new neighbours.
+pub(super) const ANNOUNCE_DELAY: Duration = Duration::from_millis(300);
+/// How often the routing table is refreshed.
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// Peers dialled at a converged start.
+pub(super) const SEED_DIALS: usize = 10;
+
+// Bootstrap peers.
+
+/// Wait before the first repeated dial of a bootstrap peer; doubled each time.
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between two dials of a bootstrap peer.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(120);
+
+// Address book.
+
+/// Peers whose addresses are remembered; the one not seen for longest goes first.
+pub(super) const BOOK_PEERS: usize = 1_024;
+/// How often changes of the book are written down: addresses are worth no disk wait of their own.
+pub(super) const BOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// Peers of the book that are dialled at start, besides the bootstrap peers.
+pub(super) const BOOK_DIALS: usize = 8;
+
+// Gossip.
+
+/// One gossip message: an advert of the largest size and its frame.
+pub(super) const GOSSIP_BYTES: usize = 72 * 1024;
+/// What a message may hold beside gossip's own envelope of it.
+pub(super) const GOSSIP_DATA_BYTES: usize = GOSSIP_BYTES - 4 * 1024;
+/// Messages that one gossip packet may carry.
+pub(super) const GOSSIP_PER_RPC: usize = 64;
+/// Gossip packets that wait for one slow peer.
+pub(super) const GOSSIP_PEER_QUEUE: usize = 256;
+/// Topics that a node, this one or a peer, subscribes to.
+pub(super) const GOSSIP_TOPICS: usize = 256;
+/// Messages handed to the catalogue and not yet taken.
+pub(super) const GOSSIP_BACKLOG: usize = 128;
+/// Messages that wait for the catalogue's verdict.
+pub(super) const GOSSIP_PENDING: usize = 512;
+/// How long a message waits for its verdict; gossipsub forgets it by then too.
+pub(super) const GOSSIP_PATIENCE: Duration = Duration::from_secs(4);
+/// Messages that one peer may forward to us in a second, sustained.
+pub(super) const GOSSIP_PER_SEC: u32 = 50;
+/// Messages that one peer may forward at once after a pause.
+pub(super) const GOSSIP_BURST: u32 = 500;
+
+// Standing.
+
+/// Points at which a peer is banned; see [`super::Penalty`].
+pub(super) const BAN_POINTS: u32 = 100;
+/// A peer's points halve in this time.
+pub(super) const POINTS_HALF_LIFE: Duration = Duration::from_secs(10 * 60);
+/// How long a ban lasts.
+pub(super) const BAN_TIME: Duration = Duration::from_secs(60 * 60);
+/// Peers whose standing is remembered.
+pub(super) const STANDING_PEERS: usize = 2_048;
+
+// The room itself.
+
+/// Commands to the swarm loop that wait; callers wait beyond it.
+pub(super) const COMMANDS: usize = 256;
+/// Of what a peer says of its software.
+pub(super) const SOFTWARE_CHARS: usize = 64;
+/// Connection changes that a slow listener may lag behind before it misses some.
+pub(super) const CHANGES: usize = 256;
+/// How often the room looks after bans and unused connections.
+pub(super) const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);

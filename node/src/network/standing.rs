@@ -1,0 +1,163 @@
+//! Who broke the rules how often, and who is banned for it.
+//!
+//! Points halve every ten minutes; at a hundred a peer is banned for an hour.
+
+use std::collections::BTreeMap;
+
+use guilder_protocol::identity::AgentId;
+use tokio::time::Instant;
+
+use super::{
+    Penalty,
+    limits::{BAN_POINTS, BAN_TIME, POINTS_HALF_LIFE, STANDING_PEERS},
+};
+
+/// What became of a penalty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sentence {
+    /// It counts.
+    Noted,
+    /// The peer is banned from now on.
+    Banned {
+        /// Whose ban was lifted to make room in the list: the one that had served longest.
+        pardoned: Option<AgentId>,
+    },
+}
+
+/// The standing of peers that have lost some.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    points: BTreeMap<AgentId, Points>,
+    bans: BTreeMap<AgentId, Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Points {
+    /// A thousand to the point, so that halving small numbers isn't coarse.
+    milli: u64,
+    at: Instant,
+}
+
+impl Points {
+    /// What is left of them: half per half-life, in a straight line between.
+    fn left(self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.at).as_millis();
+        let half_life = POINTS_HALF_LIFE.as_millis();
+        let halvings = u32::try_from(elapsed / half_life).unwrap_or(u32::MAX);
+        let whole = self.milli.checked_shr(halvings).unwrap_or(0);
+        let part = u128::from(whole) * (elapsed % half_life) / (2 * half_life);
+        whole - u64::try_from(part).unwrap_or(whole)
+    }
+}
+
+impl Standing {
+    /// Takes standing from a peer.
+    pub(super) fn penalize(&mut self, agent: AgentId, penalty: Penalty, now: Instant) -> Sentence {
+        let before = self.points.get(&agent).map_or(0, |points| points.left(now));
+        let milli = before.saturating_add(u64::from(penalty.points()) * 1_000);
+        if milli >= u64::from(BAN_POINTS) * 1_000 {
+            self.points.remove(&agent);
+            let pardoned = make_room(&mut self.bans, agent, |until| *until);
+            let before = self.bans.insert(agent, now + BAN_TIME);
+            return if before.is_none() { Sentence::Banned { pardoned } } else { Sentence::Noted };
+        }
+        make_room(&mut self.points, agent, |points| points.left(now));
+        self.points.insert(agent, Points { milli, at: now });
+        Sentence::Noted
+    }
+
+    pub(super) fn is_banned(&self, agent: AgentId) -> bool {
+        self.bans.contains_key(&agent)
+    }
+
+    /// Whole points at this moment.
+    pub(super) fn points(&self, agent: AgentId, now: Instant) -> u32 {
+        let milli = self.points.get(&agent).map_or(0, |points| points.left(now));
+        u32::try_from(milli / 1_000).unwrap_or(u32::MAX)
+    }
+
+    /// Whose ban is over, and who has no points left.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<AgentId> {
+        self.points.retain(|_, points| points.left(now) >= 500);
+        let over: Vec<_> = self.bans.iter().filter(|(_, until)| **until <= now).map(|(agent, _)| *agent).collect();
+        self.bans.retain(|_, until| *until > now);
+        over
+    }
+}
+
+/// Makes room in a full map by forgetting the least.
+fn make_room<V, K: Ord>(map: &mut BTreeMap<AgentId, V>, agent: AgentId, worth: impl Fn(&V) -> K) -> Option<AgentId> {
+    if map.len() < STANDING_PEERS || map.contains_key(&agent) {
+        return None;
+    }
+    let least = map.iter().min_by_key(|(_, value)| worth(value)).map(|(agent, _)| *agent)?;
+    map.remove(&least);
+    Some(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn agent(number: u32) -> AgentId {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        AgentId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn points_add_up_to_a_ban_and_the_ban_ends() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        for _ in 0..4 {
+            assert_eq!(standing.penalize(agent(1), Penalty::Major, now), Sentence::Noted);
+        }
+        assert_eq!(standing.points(agent(1), now), 80);
+        assert_eq!(standing.penalize(agent(1), Penalty::Major, now), Sentence::Banned { pardoned: None });
+        assert!(standing.is_banned(agent(1)) && !standing.is_banned(agent(2)));
+        assert!(standing.expire(now + BAN_TIME - Duration::from_secs(1)).is_empty());
+        assert_eq!(standing.expire(now + BAN_TIME), [agent(1)]);
+        assert!(!standing.is_banned(agent(1)));
+    }
+
+    #[test]
+    fn fraud_is_banned_at_once_and_told_once() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        assert_eq!(standing.penalize(agent(1), Penalty::Fatal, now), Sentence::Banned { pardoned: None });
+        assert_eq!(standing.penalize(agent(1), Penalty::Fatal, now), Sentence::Noted);
+    }
+
+    #[test]
+    fn points_halve_with_time() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        standing.penalize(agent(1), Penalty::Major, now);
+        assert_eq!(standing.points(agent(1), now + POINTS_HALF_LIFE / 2), 15);
+        assert_eq!(standing.points(agent(1), now + POINTS_HALF_LIFE), 10);
+        assert_eq!(standing.points(agent(1), now + POINTS_HALF_LIFE * 100), 0);
+        standing.expire(now + POINTS_HALF_LIFE * 10);
+        assert!(standing.points.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_the_worst() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        standing.penalize(agent(0), Penalty::Major, now);
+        for number in 1..2 * STANDING_PEERS as u32 {
+            standing.penalize(agent(number), Penalty::Minor, now);
+        }
+        assert_eq!(standing.points.len(), STANDING_PEERS);
+        assert_eq!(standing.points(agent(0), now), 20);
+    }
+
+    #[test]
+    fn bans_are_bounded_and_say_whose_was_lifted() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        for number in 0..STANDING_PEERS as u32 {
+            standing.penalize(agent(number), Penalty::Fatal, now + Duration::from_secs(number.into()));
+        }
+        let last = standing.penalize(agent(u32::MAX), Penalty::Fatal, now + BAN_TIME);
+        assert_eq!(last, Sentence::Banned { pardoned: Some(agent(0)) });
+        assert!(!standing.is_banned(agent(0)));
+    }
+}

@@ -1,0 +1,282 @@
+//! One connection's part of our protocols; see [`super`].
+
+use std::{
+    array,
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Ready, ready},
+    iter::Flatten,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use guilder_protocol::identity::AgentId;
+use libp2p::{
+    Stream as Substream,
+    core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo},
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+use tokio::sync::mpsc;
+
+use super::{
+    backlog::Backlog,
+    trade::{Misdeed, Receiver, Sender, Sending},
+};
+use crate::{
+    network::{
+        InboundStream, OpenError, Stream, StreamProtocol,
+        inbound::Delivery,
+        limits::DIAL_TIMEOUT,
+        links::{LinkEnds, LinkState, Opening, Quota},
+    },
+    runtime::Runtime,
+};
+
+/// The protocols of this handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Trade,
+    Raw(StreamProtocol),
+}
+
+impl AsRef<str> for Protocol {
+    fn as_ref(&self) -> &str {
+        match self {
+            Self::Trade => "/guilder/trade/1",
+            Self::Raw(protocol) => protocol.name(),
+        }
+    }
+}
+
+/// The protocols that we take inbound now. libp2p asks after every event, so it allocates nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offered([Option<Protocol>; 3]);
+
+/// The protocol that we want outbound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted(Protocol);
+
+impl UpgradeInfo for Offered {
+    type Info = Protocol;
+    type InfoIter = Flatten<array::IntoIter<Option<Protocol>, 3>>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl InboundUpgrade<Substream> for Offered {
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+    type Output = (Protocol, Substream);
+
+    fn upgrade_inbound(self, stream: Substream, protocol: Protocol) -> Self::Future {
+        ready(Ok((protocol, stream)))
+    }
+}
+
+impl UpgradeInfo for Wanted {
+    type Info = Protocol;
+    type InfoIter = std::iter::Once<Protocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        std::iter::once(self.0)
+    }
+}
+
+impl OutboundUpgrade<Substream> for Wanted {
+    type Error = Infallible;
+    type Future = Ready<Result<Substream, Infallible>>;
+    type Output = Substream;
+
+    fn upgrade_outbound(self, stream: Substream, _: Protocol) -> Self::Future {
+        ready(Ok(stream))
+    }
+}
+
+/// What a handler tells the behaviour.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The peer broke a rule.
+    Misdeed(Misdeed),
+    /// Frames may be lost, so the connection is to be given up.
+    TradeLost,
+}
+
+/// What an outbound stream is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    Trade,
+    Open(Opening),
+}
+
+type Action = ConnectionHandlerEvent<Wanted, Purpose, Report>;
+
+/// See the module's documentation.
+pub(crate) struct Handler {
+    agent: AgentId,
+    state: Arc<LinkState>,
+    quota: Arc<Quota>,
+    delivery: Delivery,
+    runtime: Runtime,
+    sender: Sender,
+    receiver: Receiver,
+    opens: mpsc::Receiver<Opening>,
+    content: Backlog,
+    mint: Backlog,
+    actions: VecDeque<Action>,
+}
+
+impl Handler {
+    pub(super) fn new(agent: AgentId, ends: LinkEnds, delivery: Delivery, runtime: Runtime) -> Self {
+        Self {
+            agent,
+            state: ends.state,
+            quota: ends.quota,
+            sender: Sender::new(ends.frames),
+            receiver: Receiver::new(agent, delivery.clone(), runtime.instant()),
+            opens: ends.opens,
+            content: Backlog::new(delivery.queue(StreamProtocol::Content).clone()),
+            mint: Backlog::new(delivery.queue(StreamProtocol::Mint).clone()),
+            delivery,
+            runtime,
+            actions: VecDeque::new(),
+        }
+    }
+
+    fn request(&mut self, protocol: Protocol, purpose: Purpose) {
+        let protocol = SubstreamProtocol::new(Wanted(protocol), purpose).with_timeout(DIAL_TIMEOUT);
+        self.actions.push_back(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(ConnectionHandlerEvent::NotifyBehaviour(report));
+    }
+
+    fn poll_sender(&mut self, cx: &mut Context<'_>) {
+        match self.sender.poll(&self.state, cx) {
+            Poll::Ready(Sending::Open) => self.request(Protocol::Trade, Purpose::Trade),
+            Poll::Ready(Sending::Refused) => self.state.refuse_trade(),
+            Poll::Ready(Sending::Lost) => self.report(Report::TradeLost),
+            Poll::Ready(Sending::Misdeed(misdeed)) => {
+                self.report(Report::Misdeed(misdeed));
+                self.report(Report::TradeLost);
+            }
+            Poll::Pending => {}
+        }
+    }
+
+    fn raw_inbound(&mut self, protocol: StreamProtocol, stream: Substream) {
+        let Ok(of_peer) = Arc::clone(&self.quota.inbound).try_acquire_owned() else {
+            self.report(Report::Misdeed(Misdeed::TooManyStreams));
+            return;
+        };
+        let Ok(of_all) = Arc::clone(&self.delivery.streams).try_acquire_owned() else {
+            tracing::warn!(agent = ?self.agent, %protocol, "reset an inbound stream: too many are open with all peers");
+            return;
+        };
+        self.state.touch();
+        let stream = InboundStream { from: self.agent, protocol, stream: Stream::new(stream, vec![of_peer, of_all]) };
+        let backlog = match protocol {
+            StreamProtocol::Content => &mut self.content,
+            StreamProtocol::Mint => &mut self.mint,
+        };
+        if !backlog.push(stream) {
+            tracing::warn!(agent = ?self.agent, %protocol, "reset an inbound stream: its room is behind");
+        }
+    }
+
+    fn outbound(&mut self, purpose: Purpose, stream: Substream) {
+        match purpose {
+            Purpose::Trade => self.sender.opened(stream),
+            Purpose::Open(opening) => {
+                self.state.touch();
+                // If the caller is gone, dropping the stream resets it.
+                let _ = opening.reply.send(Ok(Stream::new(stream, vec![opening.place])));
+            }
+        }
+    }
+
+    fn outbound_failed(&mut self, purpose: Purpose, error: StreamUpgradeError<Infallible>) {
+        match (purpose, error) {
+            (Purpose::Trade, StreamUpgradeError::NegotiationFailed) => {
+                self.sender.give_up();
+                self.state.refuse_trade();
+            }
+            (Purpose::Trade, _) => {
+                self.sender.give_up();
+                self.report(Report::TradeLost);
+            }
+            (Purpose::Open(opening), error) => {
+                let agent = self.agent;
+                let error = match error {
+                    StreamUpgradeError::Timeout => OpenError::TimedOut(agent),
+                    StreamUpgradeError::NegotiationFailed => {
+                        OpenError::Unsupported { agent, protocol: opening.protocol }
+                    }
+                    StreamUpgradeError::Io(_) => OpenError::Lost(agent),
+                    StreamUpgradeError::Apply(never) => match never {},
+                };
+                let _ = opening.reply.send(Err(error));
+            }
+        }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Infallible;
+    type InboundOpenInfo = ();
+    type InboundProtocol = Offered;
+    type OutboundOpenInfo = Purpose;
+    type OutboundProtocol = Wanted;
+    type ToBehaviour = Report;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Offered> {
+        let raw = |protocol| self.delivery.serves(protocol).then_some(Protocol::Raw(protocol));
+        let offered = [Some(Protocol::Trade), raw(StreamProtocol::Content), raw(StreamProtocol::Mint)];
+        SubstreamProtocol::new(Offered(offered), ()).with_timeout(DIAL_TIMEOUT)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
+        self.poll_sender(cx);
+        let runtime = &self.runtime;
+        if let Poll::Ready(misdeed) = self.receiver.poll(&self.state, || runtime.instant(), cx) {
+            self.report(Report::Misdeed(misdeed));
+        }
+        self.content.poll(cx);
+        self.mint.poll(cx);
+        while let Poll::Ready(Some(opening)) = self.opens.poll_recv(cx) {
+            self.request(Protocol::Raw(opening.protocol), Purpose::Open(opening));
+        }
+        self.actions.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn on_behaviour_event(&mut self, never: Infallible) {
+        match never {}
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Offered, Wanted, (), Purpose>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (protocol, stream), ..
+            }) => match protocol {
+                Protocol::Trade => self.receiver.opened(stream),
+                Protocol::Raw(protocol) => self.raw_inbound(protocol, stream),
+            },
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
+                self.outbound(info, stream);
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => self.outbound_failed(info, error),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.state.close();
+    }
+}

@@ -29,7 +29,7 @@ use cdk::{
     nuts::{CurrencyUnit, PaymentMethod},
     types::QuoteTTL,
 };
-use cdk_common::{nut00::KnownMethod, payment::DynMintPayment};
+use cdk_common::{database::KVStore, nut00::KnownMethod, payment::DynMintPayment};
 use cdk_sqlite::MintSqliteDatabase;
 use guilder_protocol::fault::{AtFault, Fault};
 use tokio::{net::TcpListener, sync::watch};
@@ -78,7 +78,8 @@ impl HostedMint {
         config.check()?;
         let file = folder.join(FILE);
         let path = file.to_str().ok_or(MintError::Path)?;
-        let database = Arc::new(MintSqliteDatabase::new(path).await.map_err(MintError::Database)?);
+        let database = Arc::new(MintSqliteDatabase::new(path).await?);
+        claim(database.as_ref(), seed).await?;
         let key = play::PlayKey::new(seed);
 
         let mut builder = MintBuilder::new(database.clone())
@@ -89,7 +90,6 @@ impl HostedMint {
             add_unit(&mut builder, unit, backend(unit, &key, runtime)).await?;
         }
         let mint = Arc::new(builder.build_with_seed(database, seed).await?);
-        prove_keys(&mint)?;
         mint.set_quote_ttl(QuoteTTL::new(config.quote_ttl_secs, config.quote_ttl_secs)).await?;
         mint.start().await?;
 
@@ -194,13 +194,17 @@ async fn add_unit(builder: &mut MintBuilder, unit: &MintUnit, backend: DynMintPa
     Ok(())
 }
 
-/// Books written under another seed name keysets that this seed's keys don't give.
-fn prove_keys(mint: &Mint) -> Result<(), MintError> {
-    for info in mint.keysets().keysets {
-        let keyset = mint.keyset(&info.id).ok_or(MintError::WrongSeed)?;
-        keyset.verify_id().map_err(|_| MintError::WrongSeed)?;
-    }
-    Ok(())
+/// Marks new books as this seed's, or finds that they are. Under another seed cdk would go on with other keys under
+/// the old keysets' names, and print money that nobody takes.
+async fn claim(books: &MintSqliteDatabase, seed: &[u8]) -> Result<(), MintError> {
+    let mark = play::mark(seed);
+    let mut change = KVStore::begin_transaction(books).await?;
+    let marked = match change.kv_read("guilder", "mint", "seed").await? {
+        Some(found) => found == mark,
+        None => change.kv_write("guilder", "mint", "seed", &mark).await.map(|()| true)?,
+    };
+    change.commit().await?;
+    if marked { Ok(()) } else { Err(MintError::WrongSeed) }
 }
 
 /// Why a mint doesn't open or stops.
@@ -217,7 +221,7 @@ pub enum MintError {
     Path,
     /// SQLite can't open or read the file.
     #[error("the mint's books can't be opened: {0}")]
-    Database(#[source] cdk_common::database::Error),
+    Database(#[from] cdk_common::database::Error),
     /// The keys of the books don't come from this seed.
     #[error("the mint's books were written with another recovery phrase")]
     WrongSeed,

@@ -56,14 +56,6 @@ use guilder_protocol::{
 use tokio::sync::{Notify, Semaphore, mpsc};
 use zeroize::Zeroizing;
 
-use self::{
-    connector::Connectors,
-    keys::LockKeys,
-    mints::Mints,
-    pockets::Pockets,
-    purse::Purse,
-    records::{OUTCOMES, Outcome, Pocket, SENT, SWAPS},
-};
 pub use self::{
     books::{AuditFault, Balance},
     config::{PurseConfig, TakingsConfig, WalletConfig},
@@ -73,6 +65,14 @@ pub use self::{
     purse::{LockRequest, PreparedLock, Settlement},
     records::{Account, MoneyOutcome, SentToken},
     takings::{LockContext, VettedLock},
+};
+use self::{
+    connector::Connectors,
+    keys::LockKeys,
+    mints::Mints,
+    pockets::Pockets,
+    purse::Purse,
+    records::{OUTCOMES, Outcome, Pocket, SENT, SWAPS},
 };
 use crate::{
     limits::{MAX_OUTCOMES, PURSE_PAUSE, SWAPS_AT_ONCE},
@@ -364,10 +364,13 @@ impl Inner {
     fn start(self: &Arc<Self>, tell: mpsc::Sender<(Cid, MoneyOutcome)>) {
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| self.runtime.spawn(name, task).detach();
         let inner = Arc::clone(self);
-        spawn("wallet mints", Box::pin(async move {
-            inner.recover_cdk().await;
-            inner.mints.keep_fresh(Duration::from_secs(inner.config.keyset_refresh_secs.max(1))).await;
-        }));
+        spawn(
+            "wallet mints",
+            Box::pin(async move {
+                inner.recover_cdk().await;
+                inner.mints.keep_fresh(Duration::from_secs(inner.config.keyset_refresh_secs.max(1))).await;
+            }),
+        );
         spawn("wallet redeemer", Box::pin(Arc::clone(self).keep_redeeming()));
         spawn("wallet sweeper", Box::pin(Arc::clone(self).keep_sweeping()));
         spawn("wallet purse", Box::pin(Arc::clone(self).keep_purse()));
@@ -442,7 +445,6 @@ impl Inner {
             }
         }
     }
-
 }
 
 impl fmt::Debug for Inner {

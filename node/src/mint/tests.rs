@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::HashMap,
     path::Path,
     sync::{
         Mutex,
@@ -184,7 +183,7 @@ async fn every_call_does_what_it_says() {
     every_call(&direct(&mint)).await;
     let totals = mint.totals().await.unwrap();
     let play = Totals { unit: PLAY.into(), issued: 14, redeemed: 7 };
-    let owed = Totals { unit: OWED.into(), issued: 16 + 4, redeemed: 16 };
+    let owed = Totals { unit: OWED.into(), issued: 16 + 12, redeemed: 16 };
     assert_eq!(totals, [owed, play]);
 }
 

@@ -24,8 +24,10 @@ async fn a_restarted_mint_knows_its_money_and_its_quotes() {
 async fn books_of_another_seed_are_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path(), &Runtime::anchored(NOW)).await.stop().await;
-    let other = HostedMint::open(folder.path(), &config(0), &[7; 64], &Runtime::anchored(NOW)).await;
+    // A new fee would begin a keyset, were the seed not looked at first.
+    let other = HostedMint::open(folder.path(), &config(7), &[7; 64], &Runtime::anchored(NOW)).await;
     assert!(matches!(other, Err(MintError::WrongSeed)), "{other:?}");
+    open(folder.path(), &Runtime::anchored(NOW)).await;
 }
 
 /// Killed at many instants within a swap; the same request afterwards always ends well, and no coin is made or lost.

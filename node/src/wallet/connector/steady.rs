@@ -101,7 +101,7 @@ impl Steady {
         let ys = request.inputs().ys()?;
         let states = self.post_check_state(CheckStateRequest { ys }).await?.states;
         if states.iter().all(|proof| proof.state == State::Spent) {
-            Ok(Fate::Paid(status))
+            Ok(Fate::Paid(Box::new(status)))
         } else if states.iter().all(|proof| proof.state == State::Unspent) {
             Ok(Fate::PaidOtherwise)
         } else {
@@ -113,7 +113,7 @@ impl Steady {
 /// Where a melt stands, by the mint's own books.
 enum Fate {
     /// The quote is paid and the proofs are spent.
-    Paid(MeltQuoteResponse<String>),
+    Paid(Box<MeltQuoteResponse<String>>),
     /// The quote is paid, and the proofs aren't spent.
     PaidOtherwise,
     /// Nothing was paid.
@@ -251,7 +251,7 @@ impl MintConnector for Steady {
                 Err(error) => error,
             };
             match self.melted(method, &request).await.map_err(open)? {
-                Fate::Paid(response) => return Ok(response),
+                Fate::Paid(response) => return Ok(*response),
                 Fate::Unpaid if is_open(&error) && attempt < ATTEMPTS => pause(attempt).await,
                 Fate::PaidOtherwise if is_open(&error) => return Err(Error::PaidQuote),
                 Fate::Unpaid | Fate::PaidOtherwise => return Err(error),

@@ -120,7 +120,7 @@ fn proof(mint: &MintUrl, unit: CurrencyUnit, amount: u64, state: State) -> Proof
 }
 
 fn play() -> CurrencyUnit {
-    CurrencyUnit::Custom("play".to_owned())
+    CurrencyUnit::Custom("play".into())
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// # Errors
 /// If the bytes aren't the canonical DAG-CBOR of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
-    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(error.to_string()))
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(printable(&error.to_string())))
 }
 
 /// The content ID of encoded bytes: CIDv1, dag-cbor, sha2-256.
@@ -42,6 +42,26 @@ pub fn cid_of(bytes: &[u8]) -> Cid {
 /// The SHA-256 digest of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
+}
+
+/// `text` without what a terminal would act on or hide: control characters and invisible ones, such as those that turn
+/// the direction of writing, are escaped. Decoders quote what they were sent.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_printable(letter) { shown.push(letter) } else { shown.extend(letter.escape_unicode()) }
+    }
+    shown
+}
+
+/// Whether a letter shows, as itself.
+pub(crate) fn is_printable(letter: char) -> bool {
+    let is_invisible = matches!(
+        letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    !letter.is_control() && !is_invisible
 }
 
 /// The bytes aren't canonical DAG-CBOR of what was expected.
@@ -93,6 +113,13 @@ mod tests {
         let mut deep = vec![0x81; 1 << 20];
         deep.push(0xf6);
         assert!(decode::<ipld_core::ipld::Ipld>(&deep).is_err());
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_that_a_terminal_acts_on() {
+        let sent = encode(&std::collections::BTreeMap::from([("\u{1b}[2J\u{202e}", 1)]));
+        let error = decode::<Pair>(&sent).unwrap_err().to_string();
+        assert!(error.contains(r"\u{1b}[2J\u{202e}") && error.chars().all(is_printable), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
     chain::{self, NoRevocations},
 };
 use crate::{
+    cbor::printable,
     envelope::{Signed, Unverified},
     limits::MAX_CASE,
     time::Timestamp,
@@ -105,10 +106,13 @@ fn parse(bytes: &[u8]) -> Result<Parts, String> {
         return Err(format!("a case has at most {MAX_CASE} bytes"));
     }
     let case: Case = match bytes.trim_ascii_start() {
-        [b'{', ..] => serde_json::from_slice(bytes).map_err(|error| format!("not a case in JSON: {error}"))?,
+        [b'{', ..] => {
+            serde_json::from_slice(bytes).map_err(|error| printable(&format!("not a case in JSON: {error}")))?
+        }
         [ENVELOPE, ..] => return Ok(Parts { invocation: bytes.to_vec(), proofs: Vec::new(), time: None }),
-        _ => serde_ipld_dagcbor::from_slice(bytes)
-            .map_err(|error| format!("neither JSON nor canonical DAG-CBOR of a case or an envelope: {error}"))?,
+        _ => serde_ipld_dagcbor::from_slice(bytes).map_err(|error| {
+            printable(&format!("neither JSON nor canonical DAG-CBOR of a case or an envelope: {error}"))
+        })?,
     };
     let proofs = case.proofs.into_iter().map(|proof| proof.0).collect();
     Ok(Parts { invocation: case.invocation.0, proofs, time: case.time })

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::limits::MAX_COMMAND;
+use crate::{cbor::is_printable, limits::MAX_COMMAND};
 
 /// A command such as `/task/award`. `/` is all of them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,12 +42,12 @@ impl Command {
     }
 }
 
-/// Lower case where the letter has cases at all, and nothing that a terminal would act on.
+/// Lower case where the letter has cases at all, and nothing that can't be seen: people judge by what they are shown.
 fn is_allowed(letter: char) -> bool {
     if letter.is_ascii() {
         return !letter.is_ascii_uppercase() && !letter.is_ascii_control();
     }
-    !letter.is_control() && letter.to_lowercase().eq([letter])
+    is_printable(letter) && letter.to_lowercase().eq([letter])
 }
 
 impl fmt::Display for Command {
@@ -106,8 +106,8 @@ pub enum CommandError {
     /// Two slashes in a row, or a slash at the end.
     #[error("a command has no empty segment and no slash at its end")]
     EmptySegment,
-    /// Upper case or a control character.
-    #[error("a command is lower case, without control characters")]
+    /// Upper case, a control character or an invisible one.
+    #[error("a command is lower case, without control characters or invisible ones")]
     Character,
 }
 
@@ -126,7 +126,20 @@ mod tests {
             assert_eq!(command(good).as_str(), good);
         }
         let long = format!("/{}", "a".repeat(MAX_COMMAND));
-        for bad in ["", "crud", "/crud/", "//", "//crud", "/crud//create", "/Crud", "/É", "/a\n", "/a\u{9b}b", &long] {
+        for bad in [
+            "",
+            "crud",
+            "/crud/",
+            "//",
+            "//crud",
+            "/crud//create",
+            "/Crud",
+            "/É",
+            "/a\n",
+            "/a\u{9b}b",
+            "/a\u{202e}b",
+            &long,
+        ] {
             assert!(Command::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -42,15 +42,15 @@ pub enum Statement {
     /// `["like", selector, pattern]`: text that matches a glob.
     Like(Selector, Box<str>),
     /// `["not", statement]`.
-    Not(Box<Statement>),
+    Not(Box<Self>),
     /// `["and", [statement…]]`.
-    And(Vec<Statement>),
+    And(Vec<Self>),
     /// `["or", [statement…]]`; none at all holds.
-    Or(Vec<Statement>),
+    Or(Vec<Self>),
     /// `["all", selector, statement]`: of every element of a list or value of a map.
-    All(Selector, Box<Statement>),
+    All(Selector, Box<Self>),
     /// `["any", selector, statement]`: of at least one.
-    Any(Selector, Box<Statement>),
+    Any(Selector, Box<Self>),
 }
 
 /// An inequality.

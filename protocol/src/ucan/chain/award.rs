@@ -49,10 +49,9 @@ pub fn check_money<'a>(links: impl IntoIterator<Item = &'a Delegation>) -> Resul
         for (field, is_fixed) in &mut fixed {
             *is_fixed |= statements.iter().any(|statement| fixes(statement, field));
         }
-        if statements.iter().any(bounds_money) {
-            if let Some((field, _)) = fixed.iter().find(|(_, is_fixed)| !is_fixed) {
-                return Err(ChainError::Unfixed { link, field });
-            }
+        let unfixed = fixed.iter().find(|(_, is_fixed)| !is_fixed);
+        if let Some((field, _)) = unfixed.filter(|_| statements.iter().any(bounds_money)) {
+            return Err(ChainError::Unfixed { link, field });
         }
     }
     Ok(())

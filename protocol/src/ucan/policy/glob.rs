@@ -8,10 +8,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let mut literals = Literals { rest: Some(pattern) };
     let Some(first) = literals.next() else { return text.is_empty() };
     let Some(mut rest) = text.strip_prefix(&*first) else { return false };
-    let mut literal = match literals.next() {
-        None => return rest.is_empty(),
-        Some(literal) => literal,
-    };
+    let Some(mut literal) = literals.next() else { return rest.is_empty() };
     for following in literals {
         match rest.find(&*literal) {
             Some(place) => rest = &rest[place + literal.len()..],

@@ -17,7 +17,10 @@ use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::fuel::{Fuel, OutOfFuel};
-use crate::limits::{MAX_SELECTOR, MAX_SELECTOR_STEPS};
+use crate::{
+    cbor::printable,
+    limits::{MAX_SELECTOR, MAX_SELECTOR_STEPS},
+};
 
 /// A parsed selector, with the text it came from.
 #[derive(Clone, PartialEq, Eq)]
@@ -240,15 +243,16 @@ fn parse_index(text: &str) -> Result<i64, SelectorError> {
     text.parse().map_err(|_| SelectorError::Step)
 }
 
+/// For people; [`Selector::as_str`] is the exact text.
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&printable(&self.text))
     }
 }
 
 impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        fmt::Display::fmt(self, f)
     }
 }
 

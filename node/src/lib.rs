@@ -16,5 +16,6 @@ pub mod mint;
 pub mod network;
 pub mod runtime;
 pub mod store;
+pub(crate) mod sync;
 pub mod trade;
 pub mod wallet;

@@ -1,0 +1,146 @@
+//! Other agents' adverts: the newest of each seller and service, verified before they come here, bounded in every way.
+
+use std::collections::BTreeMap;
+
+use guilder_protocol::{
+    envelope::Signed,
+    identity::AgentId,
+    market::{Advert, ServiceName, Withdrawal},
+    time::Timestamp,
+};
+
+use super::{
+    Listing,
+    limits::{MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_ADVERTS_PER_SERVICE, MAX_WITHDRAWALS, MIN_RENEWAL_SECS},
+};
+
+/// What became of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is the newest of its seller for that service.
+    New,
+    /// We have the same or a newer one.
+    Stale,
+    /// A newer one than ours, too soon after it.
+    TooSoon,
+}
+
+/// The cache. Pure: the time comes as an argument.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    adverts: BTreeMap<(ServiceName, AgentId), Entry>,
+    withdrawn: BTreeMap<(ServiceName, AgentId), Timestamp>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    listing: Listing,
+    /// Last time that it was of use to us, for eviction.
+    used: Timestamp,
+}
+
+impl Cache {
+    /// Keeps an advert that has been verified and is timely.
+    pub(super) fn keep(&mut self, advert: Signed<Advert>, now: Timestamp) -> Kept {
+        let key = (advert.body.service.clone(), advert.issuer());
+        if self.withdrawn.get(&key).is_some_and(|until| advert.iat <= *until) {
+            return Kept::Stale;
+        }
+        if let Some(known) = self.adverts.get(&key) {
+            let since = advert.iat.since(known.listing.advert.iat);
+            if since == 0 {
+                return Kept::Stale;
+            }
+            if since < MIN_RENEWAL_SECS && !known.listing.advert.exp.is_some_and(|exp| exp < now) {
+                return Kept::TooSoon;
+            }
+        }
+        let used = self.remove(&key).map_or(Timestamp::default(), |entry| entry.used);
+        self.make_room(&key.0, advert.bytes().len(), now);
+        self.bytes += advert.bytes().len();
+        self.adverts.insert(key, Entry { listing: Listing::new(advert), used });
+        Kept::New
+    }
+
+    /// Respects a withdrawal that has been verified and is timely.
+    pub(super) fn withdraw(&mut self, withdrawal: &Signed<Withdrawal>) -> Kept {
+        let key = (withdrawal.body.service.clone(), withdrawal.issuer());
+        let until = withdrawal.body.until.min(withdrawal.iat);
+        if self.withdrawn.get(&key).is_some_and(|known| *known >= until) {
+            return Kept::Stale;
+        }
+        if self.adverts.get(&key).is_some_and(|entry| entry.listing.advert.iat <= until) {
+            self.remove(&key);
+        }
+        if self.withdrawn.len() >= MAX_WITHDRAWALS && !self.withdrawn.contains_key(&key) {
+            let oldest = self.withdrawn.iter().min_by_key(|(key, until)| (**until, *key)).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| self.withdrawn.remove(&oldest));
+        }
+        self.withdrawn.insert(key, until);
+        Kept::New
+    }
+
+    /// The seller's advert of the service, if we have one that holds.
+    pub(super) fn get(&mut self, service: &ServiceName, seller: AgentId, now: Timestamp) -> Option<Listing> {
+        let entry = self.adverts.get_mut(&(service.clone(), seller))?;
+        if entry.listing.advert.timely(now).is_err() {
+            return None;
+        }
+        entry.used = now;
+        Some(entry.listing.clone())
+    }
+
+    /// The adverts of the service that hold, in the order of their sellers' keys.
+    pub(super) fn of_service(&self, service: &ServiceName, now: Timestamp) -> Vec<Listing> {
+        self.range(service)
+            .map(|(_, entry)| &entry.listing)
+            .filter(|listing| listing.advert.timely(now).is_ok())
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets what no longer holds.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let over = |entry: &Entry| entry.listing.advert.exp.is_some_and(|exp| exp.is_past(now));
+        let gone: Vec<_> = self.adverts.iter().filter(|(_, entry)| over(entry)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.remove(&key);
+        }
+        let longest = guilder_protocol::limits::MAX_ADVERT_SECS;
+        self.withdrawn.retain(|_, until| !until.saturating_add(longest).is_past(now));
+    }
+
+    /// How many adverts are kept.
+    pub(super) fn len(&self) -> usize {
+        self.adverts.len()
+    }
+
+    fn range(&self, service: &ServiceName) -> impl Iterator<Item = (&(ServiceName, AgentId), &Entry)> {
+        let (first, last) = (AgentId::from_bytes([0; 32]), AgentId::from_bytes([0xff; 32]));
+        self.adverts.range((service.clone(), first)..=(service.clone(), last))
+    }
+
+    fn remove(&mut self, key: &(ServiceName, AgentId)) -> Option<Entry> {
+        let entry = self.adverts.remove(key)?;
+        self.bytes -= entry.listing.advert.bytes().len();
+        Some(entry)
+    }
+
+    /// Evicts until one more of `size` bytes fits: within a full service first, then anywhere; what we never used goes
+    /// before what we did, and the oldest first.
+    fn make_room(&mut self, service: &ServiceName, size: usize, now: Timestamp) {
+        let worth = |entry: &Entry| {
+            let holds = entry.listing.advert.timely(now).is_ok();
+            (holds, entry.used, entry.listing.advert.iat)
+        };
+        if self.range(service).count() >= MAX_ADVERTS_PER_SERVICE {
+            let worst = self.range(service).min_by_key(|(key, entry)| (worth(entry), *key)).map(|(key, _)| key.clone());
+            worst.and_then(|key| self.remove(&key));
+        }
+        while !self.adverts.is_empty() && (self.adverts.len() >= MAX_ADVERTS || self.bytes + size > MAX_ADVERT_BYTES) {
+            let worst = self.adverts.iter().min_by_key(|(key, entry)| (worth(entry), *key)).map(|(key, _)| key.clone());
+            worst.and_then(|key| self.remove(&key));
+        }
+    }
+}

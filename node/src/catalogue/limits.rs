@@ -1,0 +1,44 @@
+//! Every bound of the catalogue, with its reason.
+
+use std::time::Duration;
+
+/// Services that one node offers: as many as it may announce on the network.
+pub(crate) const MAX_SERVICES: usize = 64;
+
+/// Adverts of others that are kept.
+pub(crate) const MAX_ADVERTS: usize = 4_096;
+
+/// Adverts of one service that are kept: far more than anybody asks, few enough that one service can't crowd out the
+/// rest.
+pub(crate) const MAX_ADVERTS_PER_SERVICE: usize = 512;
+
+/// All kept adverts together, in bytes as received. A usual one is under 1 KiB, the largest 64 KiB.
+pub(crate) const MAX_ADVERT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Withdrawals that are remembered, so that an older advert on its way doesn't come back.
+pub(crate) const MAX_WITHDRAWALS: usize = 4_096;
+
+/// A seller may renew an advert this often, in seconds; what comes sooner isn't forwarded.
+pub(crate) const MIN_RENEWAL_SECS: u64 = 5;
+
+/// How long our adverts hold, in seconds: short enough that a node that is gone is soon forgotten.
+pub(crate) const ADVERT_SECS: u64 = 60 * 60;
+
+/// Our adverts are signed anew and gossiped this often, well before they run out.
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(20 * 60);
+
+/// Gossip that one forwarder may have us verify per second, and at once.
+pub(crate) const GOSSIP_PER_SEC: u32 = 50;
+pub(crate) const GOSSIP_BURST: u32 = 500;
+
+/// Topics of services that we don't offer and follow because we looked for them.
+pub(crate) const MAX_FOLLOWED: usize = 32;
+
+/// How long a provider has to show its advert.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Queries under way at once, over all searches.
+pub(crate) const MAX_QUERIES: usize = 256;
+
+/// Sellers that one search returns at most.
+pub(crate) const MAX_FOUND: usize = 64;

@@ -1,0 +1,137 @@
+//! A seller's answer to an ask: an offer that binds us until it runs out, or the reason why there is none. Nothing is
+//! kept of either; an offer comes back with its award.
+
+use guilder_protocol::{
+    bytes::ByteArray,
+    cbor::cid_of,
+    envelope::Signed,
+    identity::AgentId,
+    limits::MAX_PROOFS,
+    market::{Ask, MintUrl, Offer, OfferBody, Terms, choice::MODES},
+    time::Timestamp,
+    wire::{Asked, Declined, Message, Offered, Reason},
+};
+use serde_bytes::ByteBuf;
+
+use super::{
+    buckets::Meter,
+    desk::Desk,
+    limits::MAX_OPEN_TRADES,
+    penalty::Misdeed,
+};
+use crate::{
+    events::{Event, Money, Side},
+    executor::Service,
+};
+
+impl Desk {
+    /// Answers an ask: one signature checked, one made.
+    pub(super) async fn answer_ask(&self, from: AgentId, message: &Asked) {
+        let id = cid_of(&message.ask);
+        let answer = match self.consider(from, message) {
+            Ok(offer) => Message::from(Offered { offer: ByteBuf::from(offer.bytes()) }),
+            Err((reason, misdeed)) => {
+                if let Some(misdeed) = misdeed {
+                    self.punish(from, misdeed).await;
+                }
+                let reason_text = reason.to_string();
+                self.events.emit(Event::Declined { task: id, side: Side::Seller, peer: from, reason: reason_text });
+                Declined { ask: id, reason }.into()
+            }
+        };
+        self.outbox.send(from, &answer);
+    }
+
+    fn consider(&self, from: AgentId, message: &Asked) -> Result<Signed<Offer>, (Reason, Option<Misdeed>)> {
+        if !self.buckets.take(from, Meter::Asks, self.runtime.instant()) {
+            return Err((Reason::RateLimited, Some(Misdeed::TooManyAsks)));
+        }
+        let ask = Signed::<Ask>::decode(&message.ask)
+            .map_err(|error| (Reason::Malformed, Some(Misdeed::Statement(error))))?;
+        if ask.issuer() != from {
+            return Err((Reason::Malformed, Some(Misdeed::NotItsOwn("ask"))));
+        }
+        let (task, service) = (ask.cid(), ask.body.service.to_string());
+        self.events.emit(Event::Asked { task, side: Side::Seller, peer: from, service });
+        let refused = |reason| (reason, Some(Misdeed::Refused(reason)));
+        let (service, mints) = self.suits(from, &ask).map_err(refused)?;
+        let offer = self.offer(&ask, &service, mints).map_err(refused)?;
+        let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
+        self.events.emit(Event::Offered { task, side: Side::Seller, peer: from, price });
+        Ok(offer)
+    }
+
+    /// Whether we can do it on the buyer's terms, and where we would be paid.
+    fn suits(&self, from: AgentId, ask: &Signed<Ask>) -> Result<(Service, Vec<MintUrl>), Reason> {
+        let (now, wanted) = (self.runtime.now(), &ask.body);
+        ask.timely(now).map_err(|_| Reason::Untimely)?;
+        if self.is_stopping() {
+            return Err(Reason::ShuttingDown);
+        }
+        let service = self.catalogue.service(&wanted.service).ok_or(Reason::UnknownService)?;
+        let ours = service.definition();
+        if wanted.input_size > ours.max_input_bytes {
+            return Err(Reason::InputTooLarge);
+        }
+        if wanted.unit != ours.unit {
+            return Err(Reason::WrongUnit);
+        }
+        if wanted.max_price < ours.price {
+            return Err(Reason::PriceTooLow);
+        }
+        if !wanted.modes.iter().any(|mode| MODES.contains(mode)) {
+            return Err(Reason::NoCommonMode);
+        }
+        // Never one that the buyer runs: its money is the buyer's word.
+        let common = |mint: &MintUrl| wanted.mints.contains(mint) && mint.peer() != Some(from);
+        let mints: Vec<_> = self.catalogue.mints_for(&service).into_iter().filter(common).collect();
+        if mints.is_empty() {
+            return Err(Reason::NoCommonMint);
+        }
+        if wanted.deadline <= now {
+            return Err(Reason::TooSoon);
+        }
+        let room = self.load.has_room(&ours.name, self.most_at_once(&service));
+        if !room || self.open_count(Side::Seller) >= MAX_OPEN_TRADES / 2 {
+            return Err(Reason::Busy);
+        }
+        Ok((service, mints))
+    }
+
+    fn offer(&self, ask: &Signed<Ask>, service: &Service, mints: Vec<MintUrl>) -> Result<Signed<Offer>, Reason> {
+        let (now, ours) = (self.runtime.now(), service.definition());
+        let deadline = self.promise(ask.body.deadline, service, now);
+        let locktime = deadline.saturating_add(self.wallet.redeem_margin_secs());
+        let body = OfferBody {
+            aud: ask.issuer(),
+            ask: ask.cid(),
+            service: ours.name.clone(),
+            price: ours.price,
+            unit: ours.unit.clone(),
+            mints,
+            terms: Terms::Prepaid { payee: self.wallet.lock_key(ask.issuer()), locktime },
+            max_proofs: self.config.max_proofs.min(MAX_PROOFS) as u64,
+            deadline,
+        };
+        let exp = now.saturating_add(self.config.offer_secs).min(deadline);
+        Signed::claim(body, now, Some(exp), ByteArray(self.runtime.random()), &self.key).map_err(|error| {
+            tracing::error!(%error, "an offer could not be signed");
+            Reason::Internal
+        })
+    }
+
+    /// When we will have delivered: a full queue of tasks that take all their time, from when the offer runs out; not
+    /// after what was asked for.
+    fn promise(&self, wanted: Timestamp, service: &Service, now: Timestamp) -> Timestamp {
+        let definition = service.definition();
+        let rounds = self.config.queue.div_ceil(definition.concurrency.max(1)) as u64 + 1;
+        let working = definition.time_limit_secs.saturating_mul(rounds);
+        let reserve = self.config.offer_secs.saturating_add(self.config.delivery_margin_secs);
+        wanted.min(now.saturating_add(working).saturating_add(reserve))
+    }
+
+    /// Trades of a service that are at work or wait for a place.
+    pub(super) fn most_at_once(&self, service: &Service) -> usize {
+        service.definition().concurrency.saturating_add(self.config.queue)
+    }
+}

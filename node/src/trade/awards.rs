@@ -1,0 +1,259 @@
+//! A seller's intake of awards: checks what can be checked, then takes offer, money and trade in one transaction.
+//!
+//! An award is taken or refused once and for all: whichever it was is on disk before the buyer hears of it, so that an
+//! award which comes again, by a repeat or after a restart, gets the same answer. (A buyer that was refused uses the
+//! same money for the next award.) What could never be taken, a forged or expired one, is refused without a record.
+
+use std::sync::Arc;
+
+use cid::Cid;
+use guilder_protocol::{
+    cbor::cid_of,
+    identity::AgentId,
+    market::Offer,
+    envelope::Signed,
+    time::Timestamp,
+    trade::{Deal, intake, seller::{self, Seller}},
+    ucan::chain::NoRevocations,
+    wire::{Awarded, Message, Payload, Reason, Refused},
+};
+
+use super::{
+    buckets::Meter,
+    desk::{Desk, Posted},
+    limits::MAX_INTAKES,
+    load::Place,
+    penalty::Misdeed,
+    records::{self, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
+};
+use crate::{
+    content::{self, Data},
+    events::{Event, Money, Side},
+    executor::{ExecError, Service},
+    store::{Key, Reader, StoreError},
+    sync::lock,
+    wallet::{LockContext, VettedLock, WalletError},
+};
+
+/// How an intake ended, short of a trade.
+#[derive(Debug)]
+enum Stop {
+    /// Not taken, now or ever.
+    Refuse(Reason),
+    /// It was refused before, for this reason.
+    Again(Reason),
+    /// It was taken before; ask its trade.
+    Known,
+    /// Our disk failed: say nothing, the buyer will try again.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refuse(reason)
+    }
+}
+
+impl Desk {
+    /// Takes in an award in a task of its own: the checks take milliseconds and a thread of the pool.
+    pub(super) async fn take_award(self: &Arc<Self>, from: AgentId, message: Awarded) {
+        if !self.buckets.take(from, Meter::Others, self.runtime.instant()) {
+            return self.punish(from, Misdeed::TooManyAsks).await;
+        }
+        let trade = cid_of(&message.award);
+        match self.post_from(from, trade, seller::Input::Asked.into()) {
+            Posted::Yes | Posted::Full => return,
+            Posted::Foreign => return self.punish(from, Misdeed::NotItsTrade).await,
+            Posted::Unknown => {}
+        }
+        {
+            let mut intakes = lock(&self.intakes);
+            // The same one is being checked, or too many are: the buyer repeats itself.
+            if intakes.len() >= MAX_INTAKES || !intakes.insert(trade) {
+                return;
+            }
+        }
+        let desk = Arc::clone(self);
+        let intake = async move {
+            desk.intake(from, trade, &message).await;
+            lock(&desk.intakes).remove(&trade);
+        };
+        self.runtime.spawn("trade/intake", intake).detach();
+    }
+
+    async fn intake(self: &Arc<Self>, from: AgentId, trade: Cid, message: &Awarded) {
+        let reason = match self.try_intake(from, message).await {
+            Ok(()) => return,
+            Err(Stop::Known) => {
+                self.post_from(from, trade, seller::Input::Asked.into());
+                return;
+            }
+            Err(Stop::Failed(error)) => {
+                return tracing::error!(%trade, %error, "an award could not be recorded");
+            }
+            Err(Stop::Again(reason)) => reason,
+            Err(Stop::Refuse(reason)) => match self.refuse(trade, message, reason).await {
+                Ok(true) => reason,
+                // It has been taken after all.
+                Ok(false) => return,
+                Err(error) => return tracing::error!(%trade, %error, "a refusal could not be recorded"),
+            },
+        };
+        self.punish(from, Misdeed::Refused(reason)).await;
+        self.outbox.send(from, &Message::from(Refused { award: trade, reason }));
+    }
+
+    async fn try_intake(self: &Arc<Self>, from: AgentId, message: &Awarded) -> Result<(), Stop> {
+        let now = self.runtime.now();
+        let deal = intake::read(message, from, self.me(), now, &NoRevocations)?;
+        self.tell_awarded(&deal);
+        if let Some(refusal) = self.store.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {
+            return Err(Stop::Again(refusal.reason));
+        }
+        if self.is_stopping() {
+            return Err(Reason::ShuttingDown.into());
+        }
+        let service = self.catalogue.service(&deal.award.args().service).ok_or(Reason::UnknownService)?;
+        let place = self.place(&service).ok_or(Reason::Busy)?;
+        self.check_input(&service, &deal).await?;
+        let lock = self.check_lock(&deal).await?;
+        let deal = Arc::new(deal);
+        let step = Seller::begin(&deal, now);
+        let (state, recorded) = (step.state.clone(), Arc::clone(&deal));
+        let wallet = self.wallet.clone();
+        self.commit(move |w| record(w, &wallet, &recorded, &state, &lock, now)).await?;
+        let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
+        self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
+        self.start_seller(deal, (step.state, step.effects), Some((service, place)));
+        Ok(())
+    }
+
+    fn tell_awarded(&self, deal: &Deal) {
+        let args = deal.award.args();
+        let price = Money { amount: args.price, unit: args.unit.to_string() };
+        let (task, trade, peer) = (args.task, deal.id(), deal.buyer());
+        self.events.emit(Event::Awarded { task, trade, side: Side::Seller, peer, price });
+    }
+
+    fn place(&self, service: &Service) -> Option<Place> {
+        let name = &service.definition().name;
+        self.has_room().then(|| self.load.take(name, self.most_at_once(service))).flatten()
+    }
+
+    async fn check_input(&self, service: &Service, deal: &Deal) -> Result<(), Reason> {
+        match &deal.input {
+            Payload::Inline(bytes) => {
+                let input = Data::Inline(bytes.to_vec().into());
+                service.check_input(&input).await.map_err(|error| match error {
+                    ExecError::InputInvalid(_) => Reason::InputInvalid,
+                    _ => Reason::Internal,
+                })
+            }
+            Payload::Content(id) if id.size > service.definition().max_input_bytes => Err(Reason::InputTooLarge),
+            // Its schema is checked once it is here.
+            Payload::Content(_) => Ok(()),
+        }
+    }
+
+    async fn check_lock(&self, deal: &Deal) -> Result<VettedLock, Reason> {
+        let context = LockContext {
+            mint: deal.award.args().mint.clone(),
+            buyer: deal.buyer(),
+            principal: deal.award.principal(),
+        };
+        let demand = intake::lock_demand(deal).map_err(|_| Reason::BadLock)?;
+        self.wallet.check_lock(&context, &demand, &deal.lock).await.map_err(|error| {
+            tracing::info!(trade = %deal.id(), %error, "a lock doesn't hold");
+            reason_of(&error)
+        })
+    }
+
+    /// Records that an award is refused, unless that goes without saying. False if it was taken before.
+    async fn refuse(&self, trade: Cid, message: &Awarded, reason: Reason) -> Result<bool, StoreError> {
+        let offer = Signed::<Offer>::decode(&message.offer).ok();
+        let ours = offer.filter(|offer| offer.issuer() == self.me() && can_turn(reason));
+        let Some(until) = ours.and_then(|offer| offer.exp) else { return Ok(true) };
+        self.commit(move |w| {
+            if w.contains(SELLERS, key(trade))? {
+                return Ok(false);
+            }
+            w.put(REFUSALS, Key::of(until).and(trade), &Refusal { reason, until })?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+/// Whether an award that was refused for this reason could pass another time.
+fn can_turn(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::Malformed
+            | Reason::OfferUnknown
+            | Reason::OfferMismatch
+            | Reason::InputMismatch
+            | Reason::Untimely
+            | Reason::TooSoon
+    )
+}
+
+fn refusal_key(deal: &Deal) -> Key {
+    Key::of(deal.offer.exp.unwrap_or_default()).and(deal.id())
+}
+
+/// The seller's first transaction: the offer for this award, each proof for this trade, and the trade.
+fn record(
+    w: &mut crate::store::Write<'_>,
+    wallet: &crate::wallet::Wallet,
+    deal: &Deal,
+    state: &Seller,
+    lock: &VettedLock,
+    now: Timestamp,
+) -> Result<(), Stop> {
+    let (trade, until) = (deal.id(), deal.offer.exp.unwrap_or_default());
+    let (key, offer) = (key(trade), Key::of(until).and(deal.offer.cid()));
+    if w.contains(SELLERS, &key)? {
+        return Err(Stop::Known);
+    }
+    if let Some(refusal) = w.get(REFUSALS, refusal_key(deal))? {
+        return Err(Stop::Again(refusal.reason));
+    }
+    if w.contains(OFFERS, &offer)? {
+        return Err(Reason::OfferTaken.into());
+    }
+    wallet.reserve(w, lock, trade).map_err(|error| match error {
+        WalletError::Store(error) => Stop::Failed(error),
+        other => Stop::Refuse(reason_of(&other)),
+    })?;
+    w.put(OFFERS, offer, &Taken { award: trade, until })?;
+    records::open(w, deal, StoredSide::Seller)?;
+    w.put(SELLERS, &key, state)?;
+    w.put(LOG, log_key(now, trade), &StoredSide::Seller)?;
+    w.put(BY_TASK, Key::of(deal.award.args().task).and(trade), &now)?;
+    if let Payload::Content(id) = &deal.input {
+        content::refer(w, *id, trade)?;
+    }
+    Ok(())
+}
+
+/// What the buyer is told of a lock that we don't take.
+fn reason_of(error: &WalletError) -> Reason {
+    use guilder_protocol::{fault::{AtFault, Fault}, locks::LockError};
+    match error {
+        WalletError::AlreadyReserved => Reason::ProofReused,
+        WalletError::MintCap { .. } | WalletError::BuyerCap { .. } => Reason::CreditLimit,
+        WalletError::Lock(LockError::UnknownKeyset { .. }) | WalletError::Mint(_) => Reason::MintUnavailable,
+        WalletError::UnknownMint(_) | WalletError::PartyMint { .. } | WalletError::MintUnfit { .. } => {
+            Reason::NoCommonMint
+        }
+        WalletError::Lock(_) => Reason::BadLock,
+        other if other.fault() == Fault::Mint => Reason::MintUnavailable,
+        _ => Reason::Internal,
+    }
+}

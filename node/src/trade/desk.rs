@@ -1,0 +1,327 @@
+//! What all parts of the trade room share: the open trades, and the one way to reach each of them.
+//!
+//! Each open trade has an actor, the only writer of its state. Whatever concerns a trade is posted to its actor's
+//! mailbox; a trade that has ended gets an actor again for as long as it takes to handle what came late.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use cid::Cid;
+use guilder_protocol::{
+    envelope::Signed,
+    identity::{AgentId, AgentKey},
+    market::{Ask, Offer},
+    trade::{Deal, buyer, seller},
+    wire,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    TradeConfig, buckets::Buckets, buying::BuyerActor, limits::{MAILBOX, MAX_OPEN_TRADES, STORE_RETRY},
+    load::{Load, Place},
+    outbox::Outbox,
+    penalty::Misdeed,
+    records::{BUYERS, DEALS, SELLERS, key},
+    selling::{SellerActor, Work},
+    testing::Failpoint,
+    timers::Timers,
+};
+use crate::{
+    catalogue::Catalogue,
+    content::Content,
+    events::{Events, Side},
+    executor::Service,
+    network::Network,
+    runtime::Runtime,
+    store::{Reader, Store, StoreError, Write},
+    sync::lock,
+    wallet::{Wallet, WalletError},
+};
+
+/// What the parts of the room share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) key: AgentKey,
+    pub(super) config: TradeConfig,
+    pub(super) runtime: Runtime,
+    pub(super) store: Store,
+    pub(super) network: Network,
+    pub(super) wallet: Wallet,
+    pub(super) catalogue: Catalogue,
+    pub(super) content: Content,
+    pub(super) events: Events,
+    pub(super) outbox: Outbox,
+    pub(super) timers: Timers,
+    pub(super) buckets: Buckets,
+    pub(super) load: Load,
+    pub(super) failpoint: Failpoint,
+    pub(super) stopping: AtomicBool,
+    pub(super) trades: Mutex<BTreeMap<Cid, OpenTrade>>,
+    pub(super) hires: Mutex<BTreeMap<Cid, HireSlot>>,
+    /// Awards that are being checked.
+    pub(super) intakes: Mutex<BTreeSet<Cid>>,
+}
+
+/// An open trade, as others see it.
+#[derive(Debug)]
+pub(super) struct OpenTrade {
+    pub(super) peer: AgentId,
+    pub(super) mailbox: Mailbox,
+}
+
+/// The way to a trade's actor.
+#[derive(Clone, Debug)]
+pub(super) enum Mailbox {
+    Buyer(mpsc::Sender<BuyerMail>),
+    Seller(mpsc::Sender<SellerMail>),
+}
+
+/// What is posted to a buyer's trade.
+#[derive(Debug)]
+pub(super) enum BuyerMail {
+    Input(buyer::Input),
+    /// From the seller, unchecked.
+    Delivered(wire::Delivered),
+    Progress(wire::Progress),
+}
+
+/// What is posted to a seller's trade.
+#[derive(Debug)]
+pub(super) enum SellerMail {
+    Input(seller::Input),
+    /// The worker has come to an end.
+    Worked(Work),
+}
+
+/// Mail for either side.
+#[derive(Debug)]
+pub(super) enum Mail {
+    Buyer(BuyerMail),
+    Seller(SellerMail),
+}
+
+impl From<buyer::Input> for Mail {
+    fn from(input: buyer::Input) -> Self {
+        Self::Buyer(BuyerMail::Input(input))
+    }
+}
+
+impl From<seller::Input> for Mail {
+    fn from(input: seller::Input) -> Self {
+        Self::Seller(SellerMail::Input(input))
+    }
+}
+
+/// What became of posted mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Posted {
+    Yes,
+    /// There is no such trade on that side.
+    Unknown,
+    /// The trade is another peer's.
+    Foreign,
+    /// The mailbox is full; what a peer says it will say again.
+    Full,
+}
+
+/// A hire under way, as others see it.
+#[derive(Debug)]
+pub(super) struct HireSlot {
+    pub(super) ask: Signed<Ask>,
+    /// Sellers that were asked and haven't answered: nobody else's answer is taken.
+    pub(super) asked: BTreeSet<AgentId>,
+    pub(super) answers: mpsc::Sender<Answer>,
+    pub(super) cancel: watch::Sender<bool>,
+    pub(super) trade: Option<Cid>,
+}
+
+/// A seller's answer to an ask.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) from: AgentId,
+    pub(super) what: Result<Signed<Offer>, wire::Reason>,
+}
+
+impl Desk {
+    pub(super) fn me(&self) -> AgentId {
+        self.network.local()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// One transaction of this room, counted by the failpoint.
+    pub(super) async fn commit<R, E>(
+        &self,
+        job: impl FnOnce(&mut Write<'_>) -> Result<R, E> + Send + 'static,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.failpoint.pass().await;
+        self.store.transact(job).await
+    }
+
+    /// One transaction that has to succeed before its trade can go on: tried until the disk takes it.
+    pub(super) async fn persist(&self, job: impl Fn(&mut Write<'_>) -> Result<(), WalletError> + Send + Sync + 'static) {
+        let job = Arc::new(job);
+        let (mut wait, longest) = STORE_RETRY;
+        loop {
+            let attempt = Arc::clone(&job);
+            match self.commit(move |w| attempt(w)).await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(%error, "a step of a trade could not be stored; trying again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = longest.min(wait * 2);
+        }
+    }
+
+    /// Charges a peer for what it did.
+    pub(super) async fn punish(&self, peer: AgentId, misdeed: impl Into<Misdeed>) {
+        misdeed.into().punish(&self.network, peer).await;
+    }
+
+    /// Whether another trade may be opened.
+    pub(super) fn has_room(&self) -> bool {
+        lock(&self.trades).len() < MAX_OPEN_TRADES
+    }
+
+    /// How many trades are open, of one side.
+    pub(super) fn open_count(&self, side: Side) -> usize {
+        let is_buyer = side == Side::Buyer;
+        lock(&self.trades).values().filter(|trade| matches!(trade.mailbox, Mailbox::Buyer(_)) == is_buyer).count()
+    }
+
+    /// Starts the actor of a buyer's trade whose state is stored.
+    pub(super) fn start_buyer(
+        self: &Arc<Self>,
+        deal: Arc<Deal>,
+        step: (buyer::Buyer, Vec<buyer::Effect>),
+        waiter: Option<oneshot::Sender<buyer::Ended>>,
+    ) {
+        let (trade, peer) = (deal.id(), deal.seller());
+        let (post, mail) = mpsc::channel(MAILBOX);
+        lock(&self.trades).insert(trade, OpenTrade { peer, mailbox: Mailbox::Buyer(post.clone()) });
+        let actor = BuyerActor::new(Arc::clone(self), deal, step.0, post, waiter);
+        self.runtime.spawn("trade/buyer", actor.run(step.1, mail)).detach();
+    }
+
+    /// Starts the actor of a seller's trade whose state is stored.
+    pub(super) fn start_seller(
+        self: &Arc<Self>,
+        deal: Arc<Deal>,
+        step: (seller::Seller, Vec<seller::Effect>),
+        service: Option<(Service, Place)>,
+    ) {
+        let (trade, peer) = (deal.id(), deal.buyer());
+        let (post, mail) = mpsc::channel(MAILBOX);
+        lock(&self.trades).insert(trade, OpenTrade { peer, mailbox: Mailbox::Seller(post.clone()) });
+        let actor = SellerActor::new(Arc::clone(self), deal, step.0, post, service);
+        self.runtime.spawn("trade/seller", actor.run(step.1, mail)).detach();
+    }
+
+    /// Posts what a peer says to the trade that it speaks of, if it is its own.
+    pub(super) fn post_from(self: &Arc<Self>, from: AgentId, trade: Cid, mail: Mail) -> Posted {
+        self.post(Some(from), trade, mail)
+    }
+
+    /// Posts what happened in this node to a trade whose mailbox has room.
+    pub(super) fn post_own(self: &Arc<Self>, trade: Cid, mail: Mail) -> Posted {
+        self.post(None, trade, mail)
+    }
+
+    /// Posts what happened in this node; waits for room in the mailbox.
+    pub(super) async fn feed(self: &Arc<Self>, trade: Cid, mail: impl Fn() -> Mail) -> bool {
+        loop {
+            match self.post(None, trade, mail()) {
+                Posted::Yes => return true,
+                Posted::Full => tokio::time::sleep(Duration::from_millis(5)).await,
+                Posted::Unknown | Posted::Foreign => return false,
+            }
+        }
+    }
+
+    fn post(self: &Arc<Self>, from: Option<AgentId>, trade: Cid, mail: Mail) -> Posted {
+        if !lock(&self.trades).contains_key(&trade) {
+            match self.revive(trade, &mail) {
+                Ok(true) => {}
+                Ok(false) => return Posted::Unknown,
+                Err(error) => {
+                    tracing::error!(%trade, %error, "a trade's record could not be read");
+                    return Posted::Full;
+                }
+            }
+        }
+        let trades = lock(&self.trades);
+        let Some(open) = trades.get(&trade) else { return Posted::Full };
+        if from.is_some_and(|from| from != open.peer) {
+            return Posted::Foreign;
+        }
+        let posted = match (&open.mailbox, mail) {
+            (Mailbox::Buyer(mailbox), Mail::Buyer(mail)) => mailbox.try_send(mail).is_ok(),
+            (Mailbox::Seller(mailbox), Mail::Seller(mail)) => mailbox.try_send(mail).is_ok(),
+            _ => return Posted::Unknown,
+        };
+        if posted { Posted::Yes } else { Posted::Full }
+    }
+
+    /// Gives a trade that has ended its actor back. Its record is verified again as it is read, as always.
+    fn revive(self: &Arc<Self>, trade: Cid, mail: &Mail) -> Result<bool, StoreError> {
+        if !self.has_room() {
+            return Ok(false);
+        }
+        let key = key(trade);
+        match mail {
+            Mail::Buyer(_) => {
+                let found = self.store.read(|r| Ok(r.get(BUYERS, &key)?.zip(r.get(DEALS, &key)?)))?;
+                let Some((state, deal)) = found else { return Ok(false) };
+                self.start_buyer(Arc::new(deal), (state, vec![]), None);
+            }
+            Mail::Seller(_) => {
+                let found = self.store.read(|r| Ok(r.get(SELLERS, &key)?.zip(r.get(DEALS, &key)?)))?;
+                let Some((state, deal)) = found else { return Ok(false) };
+                self.start_seller(Arc::new(deal), (state, vec![]), None);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes a trade off the desk if no mail waits for it. Mail is posted under the same lock, so none is lost.
+    pub(super) fn close<M>(&self, trade: Cid, mail: &mpsc::Receiver<M>) -> bool {
+        let mut trades = lock(&self.trades);
+        let idle = mail.is_empty();
+        if idle {
+            trades.remove(&trade);
+            self.timers.clear(trade);
+        }
+        idle
+    }
+
+    /// Our side of an open trade.
+    pub(super) fn side_of(&self, trade: Cid) -> Option<Side> {
+        lock(&self.trades).get(&trade).map(|open| match open.mailbox {
+            Mailbox::Buyer(_) => Side::Buyer,
+            Mailbox::Seller(_) => Side::Seller,
+        })
+    }
+
+    /// The open trades with a peer, or all.
+    pub(super) fn open_with(&self, peer: Option<AgentId>) -> Vec<(Cid, Side)> {
+        let trades = lock(&self.trades);
+        let with = trades.iter().filter(|(_, trade)| peer.is_none_or(|peer| peer == trade.peer));
+        with.map(|(id, trade)| match trade.mailbox {
+            Mailbox::Buyer(_) => (*id, Side::Buyer),
+            Mailbox::Seller(_) => (*id, Side::Seller),
+        })
+        .collect()
+    }
+}

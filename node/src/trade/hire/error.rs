@@ -1,0 +1,154 @@
+//! Why a task found no seller, and whose fault that is.
+
+use std::fmt;
+
+use guilder_protocol::{
+    award::AwardError,
+    envelope::EnvelopeError,
+    fault::{AtFault, Fault},
+    identity::AgentId,
+    market::{Unit, choice::OfferError},
+    wire::Reason,
+};
+
+use crate::{
+    catalogue::{InputError, SearchError},
+    content::ContentError,
+    executor::ExecError,
+    store::StoreError,
+    wallet::WalletError,
+};
+
+/// Why a task came to no award that was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum HireError {
+    /// The deadline is in the past.
+    #[error("the deadline has passed")]
+    DeadlinePassed,
+    /// Nothing to pay with.
+    #[error("there is no {0} in this wallet to pay with")]
+    NoMoney(Unit),
+    /// Nobody offers the service, as far as could be seen in time.
+    #[error("nobody was found who offers the service")]
+    NoSeller,
+    /// The seller named can't be had.
+    #[error(transparent)]
+    Seller(#[from] SearchError),
+    /// Sellers were found, and none made an offer that could be taken.
+    #[error("no seller made an acceptable offer{}", listed(.0))]
+    NoOffer(Vec<(AgentId, NoOffer)>),
+    /// An offer that no longer holds when its turn comes.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// The input can't be read.
+    #[error(transparent)]
+    Input(#[from] ContentError),
+    /// The input can't be checked.
+    #[error(transparent)]
+    Check(#[from] ExecError),
+    /// The money can't be locked.
+    #[error("the money could not be locked: {0}")]
+    Money(#[from] WalletError),
+    /// The ask can't be signed.
+    #[error("the ask is not one: {0}")]
+    Ask(#[from] EnvelopeError),
+    /// The award can't be signed.
+    #[error("the award is not one: {0}")]
+    Award(#[from] AwardError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Called off before the award.
+    #[error("cancelled before any seller was awarded the task")]
+    Cancelled,
+    /// Too many at once.
+    #[error("{0} tasks are being placed already, which is the limit")]
+    TooMany(usize),
+    /// The node is going down.
+    #[error("the node is shutting down")]
+    Stopping,
+}
+
+/// Why one seller made no offer that could be taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoOffer {
+    /// Its advert doesn't fit what was asked for.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// Its advert doesn't take the input.
+    #[error(transparent)]
+    Input(InputError),
+    /// It declined.
+    #[error("declined: {0}")]
+    Declined(Reason),
+    /// Its offer strays from the ask.
+    #[error(transparent)]
+    Offer(OfferError),
+    /// It didn't answer in time.
+    #[error("no answer")]
+    Silent,
+}
+
+impl NoOffer {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Unfit(_) => Fault::Incompatible,
+            Self::Input(InputError::BadSchema(_)) | Self::Offer(_) => Fault::Peer,
+            Self::Input(_) => Fault::Ours,
+            Self::Declined(reason) => match reason.fault() {
+                Fault::Peer => Fault::Ours,
+                other => other,
+            },
+            Self::Silent => Fault::Environment,
+        }
+    }
+}
+
+fn listed(sellers: &[(AgentId, NoOffer)]) -> impl fmt::Display {
+    let mut text = String::new();
+    for (index, (seller, why)) in sellers.iter().enumerate() {
+        let peer = seller.peer_id();
+        let short = &peer[peer.len().saturating_sub(8)..];
+        text.push_str(if index == 0 { ": " } else { "; " });
+        text.push_str(&format!("…{short}: {why}"));
+    }
+    text
+}
+
+impl AtFault for HireError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
+            Self::Cancelled | Self::TooMany(_) => Fault::Ours,
+            Self::NoSeller => Fault::Incompatible,
+            Self::Seller(error) => error.fault(),
+            // What all have against it is what it is about.
+            Self::NoOffer(sellers) => {
+                let mut faults = sellers.iter().map(|(_, why)| why.fault());
+                let first = faults.next().unwrap_or(Fault::Incompatible);
+                if faults.all(|fault| fault == first) { first } else { Fault::Incompatible }
+            }
+            Self::Offer(error) => error.fault(),
+            Self::Input(error) => error.fault(),
+            Self::Check(error) => error.fault(),
+            Self::Money(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Stopping => Fault::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::DeadlinePassed => Some("give it more time: --deadline 60s"),
+            Self::NoMoney(_) => Some("put some in: `guilder wallet fund`, or name another --mint"),
+            Self::NoSeller => Some("check the service's name and `guilder peers`; `guilder find SERVICE` shows who sells it"),
+            Self::NoOffer(_) => Some("`guilder find SERVICE` shows prices, units and mints; raise --max-price or --deadline"),
+            Self::Input(error) => error.hint(),
+            Self::Check(error) => error.hint(),
+            Self::Money(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::TooMany(_) => Some("wait for some of them to be awarded"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Drops what is past its time, little by little: reservations of offers that have run out, records that were kept long
+//! enough, contents that nobody needs.
+
+use std::sync::Arc;
+
+use guilder_protocol::{
+    time::Timestamp,
+    trade::{Stored, buyer, buyer::Buyer, seller, seller::Seller},
+    wire::Payload,
+};
+
+use super::{
+    desk::Desk,
+    limits::{PRUNE_BATCH, PRUNE_EVERY},
+    records::{
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, REFUSALS, SELLERS, StoredSide, TASKS, content_key, key,
+        log_parts,
+    },
+};
+use crate::{
+    content,
+    store::{Key, KeyRange, Reader, StoreError, Table, Write},
+};
+
+const DAY_SECS: u64 = 24 * 60 * 60;
+
+impl Desk {
+    /// Keeps house until the node is gone.
+    pub(super) async fn keep_house(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(PRUNE_EVERY).await;
+            if let Err(error) = self.tidy().await {
+                tracing::warn!(%error, "housekeeping was put off");
+            }
+            match self.content.collect(&self.store).await {
+                Ok(collected) if collected.files > 0 => tracing::debug!(?collected, "contents removed"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "contents could not be removed"),
+            }
+        }
+    }
+
+    /// One round, in small transactions.
+    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+        let now = self.runtime.now();
+        // An offer holds for the skew longer than it says; so must the memory of who took it.
+        let over = now.saturating_sub(2 * guilder_protocol::time::SKEW_SECS);
+        while self.commit(move |w| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?)).await? {}
+        let kept_since = now.saturating_sub(self.config.keep_days.saturating_mul(DAY_SECS));
+        let mut from = None;
+        loop {
+            let after = from.take();
+            match self.commit(move |w| forget(w, kept_since, after)).await? {
+                Some(last) => from = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Drops a batch of rows whose key begins with a moment before `end`; says whether there may be more.
+fn expire<V: serde::de::DeserializeOwned>(w: &mut Write<'_>, table: Table<V>, end: Timestamp) -> Result<bool, StoreError> {
+    let range = KeyRange::between(&Key::of(Timestamp::default()), &Key::of(end));
+    let rows = w.range(table, range, PRUNE_BATCH)?;
+    for (key, _) in &rows {
+        w.delete(table, key)?;
+    }
+    Ok(rows.len() == PRUNE_BATCH)
+}
+
+/// Drops a batch of tasks that were begun before `end` and are settled. Returns where to go on.
+fn forget(w: &mut Write<'_>, end: Timestamp, after: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, StoreError> {
+    let range = KeyRange::between(&Key::of(Timestamp::default()), &Key::of(end));
+    let range = match &after {
+        Some(after) => range.after(after),
+        None => range,
+    };
+    let rows = w.range(LOG, range, PRUNE_BATCH)?;
+    for (log_key, side) in &rows {
+        let Some((_, id)) = log_parts(log_key) else { continue };
+        let gone = match side {
+            StoredSide::Buyer => forget_task(w, id)?,
+            StoredSide::Seller => forget_sold(w, id)?,
+        };
+        if gone {
+            w.delete(LOG, log_key)?;
+        }
+    }
+    Ok(rows.into_iter().nth(PRUNE_BATCH - 1).map(|(key, _)| key))
+}
+
+fn forget_task(w: &mut Write<'_>, task: cid::Cid) -> Result<bool, StoreError> {
+    let Some(record) = w.get(TASKS, key(task))? else { return Ok(true) };
+    for award in &record.awards {
+        let settled = match w.get(BUYERS, key(*award))? {
+            Some(Buyer::Ended(ended)) => ended.money != buyer::Money::Waiting,
+            Some(_) => false,
+            None => true,
+        };
+        if !settled {
+            return Ok(false);
+        }
+    }
+    for award in record.awards {
+        let output = match w.get(BUYERS, key(award))? {
+            Some(Buyer::Ended(ended)) => ended.output.map(|(_, stored)| stored),
+            _ => None,
+        };
+        forget_deal(w, award, output)?;
+        w.delete(BUYERS, key(award))?;
+    }
+    w.delete(TASKS, key(task))?;
+    Ok(true)
+}
+
+fn forget_sold(w: &mut Write<'_>, award: cid::Cid) -> Result<bool, StoreError> {
+    let output = match w.get(SELLERS, key(award))? {
+        Some(Seller::Ended(ended)) if ended.money != seller::Money::Due => ended.output.map(|(_, stored)| stored),
+        Some(_) => return Ok(false),
+        None => None,
+    };
+    forget_deal(w, award, output)?;
+    w.delete(SELLERS, key(award))?;
+    Ok(true)
+}
+
+fn forget_deal(w: &mut Write<'_>, award: cid::Cid, output: Option<Stored>) -> Result<(), StoreError> {
+    let Some(deal) = w.get(DEALS, key(award))? else { return Ok(()) };
+    let contents = [Some(deal.input.clone()), output.map(Payload::from)];
+    for payload in contents.into_iter().flatten() {
+        if let Payload::Content(id) = payload {
+            content::release(w, id, award)?;
+            for peer in [deal.buyer(), deal.seller()] {
+                w.delete(CONTENT, content_key(id, peer, award))?;
+            }
+        }
+    }
+    w.delete(BY_TASK, Key::of(deal.award.args().task).and(award))?;
+    w.delete(DEALS, key(award))
+}

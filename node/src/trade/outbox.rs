@@ -1,0 +1,128 @@
+//! Sending without waiting: no loop of this room ever stands still because a peer doesn't read.
+//!
+//! A frame goes into its connection's queue at once if there is one with room, which is the usual case. Otherwise a task
+//! waits for it, within bounds in number and time; what doesn't get through is dropped. That is safe, because every
+//! message of a trade is repeated by whoever needs its answer.
+
+use std::{collections::BTreeMap, sync::Arc, sync::Mutex};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use guilder_protocol::{identity::AgentId, wire::Message};
+
+use super::{
+    limits::{MAX_WAITING_FRAMES, MAX_WAITING_FRAMES_PER_PEER, SEND_TIMEOUT},
+    testing::Failpoint,
+};
+use crate::{
+    network::Network,
+    runtime::Runtime,
+    sync::lock,
+};
+
+/// The way out for all frames of this room. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    network: Network,
+    runtime: Runtime,
+    failpoint: Failpoint,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    all: usize,
+    by_peer: BTreeMap<AgentId, usize>,
+}
+
+impl Outbox {
+    /// An outbox over the network.
+    pub(crate) fn new(network: Network, runtime: Runtime, failpoint: Failpoint) -> Self {
+        Self { network, runtime, failpoint, waiting: Arc::default() }
+    }
+
+    /// Sends, or lets a task send, or drops.
+    pub(crate) fn send(&self, to: AgentId, message: &Message) {
+        if !self.failpoint.passes() {
+            return;
+        }
+        match message.encode() {
+            Ok(frame) => self.send_frame(to, frame.into()),
+            Err(error) => tracing::error!(%to, kind = message.kind(), %error, "a message of ours is too large"),
+        }
+    }
+
+    fn send_frame(&self, to: AgentId, frame: Bytes) {
+        let network = self.network.clone();
+        let mut sending = Box::pin(async move { network.send(to, frame).await });
+        match sending.as_mut().now_or_never() {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%to, %error, "frame not sent"),
+            None => {
+                let Some(place) = Place::take(&self.waiting, to) else {
+                    tracing::debug!(%to, "frame dropped: too many wait");
+                    return;
+                };
+                let wait = async move {
+                    match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%to, %error, "frame not sent"),
+                        Err(_) => tracing::debug!(%to, "frame dropped: the peer doesn't read"),
+                    }
+                    drop(place);
+                };
+                self.runtime.spawn("trade/send", wait).detach();
+            }
+        }
+    }
+}
+
+/// A frame's place among those that wait; given up when dropped.
+struct Place {
+    waiting: Arc<Mutex<Waiting>>,
+    to: AgentId,
+}
+
+impl Place {
+    fn take(waiting: &Arc<Mutex<Waiting>>, to: AgentId) -> Option<Self> {
+        let mut counts = lock(waiting);
+        let to_peer = counts.by_peer.get(&to).copied().unwrap_or(0);
+        if counts.all >= MAX_WAITING_FRAMES || to_peer >= MAX_WAITING_FRAMES_PER_PEER {
+            return None;
+        }
+        counts.all += 1;
+        counts.by_peer.insert(to, to_peer + 1);
+        Some(Self { waiting: Arc::clone(waiting), to })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.waiting);
+        counts.all = counts.all.saturating_sub(1);
+        match counts.by_peer.get_mut(&self.to) {
+            Some(1) | None => {
+                counts.by_peer.remove(&self.to);
+            }
+            Some(count) => *count -= 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_per_peer_and_given_back() {
+        let waiting = Arc::default();
+        let [a, b] = [1, 2].map(|byte| AgentId::from_bytes([byte; 32]));
+        let places: Vec<_> = (0..MAX_WAITING_FRAMES_PER_PEER).map_while(|_| Place::take(&waiting, a)).collect();
+        assert_eq!(places.len(), MAX_WAITING_FRAMES_PER_PEER);
+        assert!(Place::take(&waiting, a).is_none());
+        assert!(Place::take(&waiting, b).is_some());
+        drop(places);
+        assert!(Place::take(&waiting, a).is_some());
+        assert_eq!(lock(&waiting).all, 0);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a peer's misdeed costs it: the one table from this room's errors to the network's penalties.
+
+use guilder_protocol::{
+    envelope::EnvelopeError,
+    fault::{AtFault, Fault},
+    identity::AgentId,
+    market::choice::OfferError,
+    trade::buyer::DeliveryError,
+    wire::{Reason, WireError},
+};
+
+use crate::{
+    catalogue::BadAnswer,
+    network::{Network, Penalty},
+};
+
+/// What a peer did.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Misdeed {
+    /// Sent a frame that isn't one.
+    #[error("bad frame: {0}")]
+    Frame(#[from] WireError),
+    /// Sent a statement that isn't one.
+    #[error("bad statement: {0}")]
+    Statement(EnvelopeError),
+    /// Passed on another agent's statement as its own.
+    #[error("sent another agent's {0}")]
+    NotItsOwn(&'static str),
+    /// Asked more often than we answer.
+    #[error("asks too often")]
+    TooManyAsks,
+    /// Answered a query with something else than its advert.
+    #[error("bad answer to a query: {0}")]
+    Advert(#[from] BadAnswer),
+    /// Made an offer that strays from the ask.
+    #[error("bad offer: {0}")]
+    Offer(#[from] OfferError),
+    /// Sent an ask or award that we refuse.
+    #[error("refused: {0}")]
+    Refused(Reason),
+    /// Spoke of a trade that isn't its own.
+    #[error("spoke of a trade that it has no part in")]
+    NotItsTrade,
+    /// Delivered something else than was agreed.
+    #[error("bad delivery: {0}")]
+    Delivery(#[from] DeliveryError),
+    /// Delivered what its own receipt belies.
+    #[error("delivered what its own receipt doesn't commit to")]
+    Mismatch,
+}
+
+impl Misdeed {
+    /// What it costs; nothing where an honest peer may do the same.
+    fn penalty(&self) -> Option<Penalty> {
+        match self {
+            // A later version's message, or another signature scheme.
+            Self::Frame(error) if error.fault() == Fault::Incompatible => None,
+            Self::Statement(error) if error.fault() == Fault::Incompatible => None,
+            Self::Frame(_) | Self::Statement(_) | Self::NotItsOwn(_) | Self::NotItsTrade => Some(Penalty::Major),
+            Self::TooManyAsks => Some(Penalty::Minor),
+            Self::Advert(BadAnswer::Envelope(error)) if error.fault() == Fault::Incompatible => None,
+            Self::Advert(BadAnswer::Envelope(_) | BadAnswer::NotItsOwn) => Some(Penalty::Major),
+            // Late answers and wrong clocks happen.
+            Self::Advert(BadAnswer::Unasked | BadAnswer::Untimely) => Some(Penalty::Minor),
+            Self::Offer(OfferError::Untimely(_)) => Some(Penalty::Minor),
+            Self::Offer(_) | Self::Delivery(_) => Some(Penalty::Major),
+            Self::Refused(reason) => of_reason(*reason),
+            Self::Mismatch => Some(Penalty::Fatal),
+        }
+    }
+
+    /// Takes the standing that it costs.
+    pub(crate) async fn punish(&self, network: &Network, peer: AgentId) {
+        if let Some(penalty) = self.penalty() {
+            network.penalize(peer, penalty, &self.to_string()).await;
+        }
+    }
+}
+
+/// What an ask or award that we refuse for this reason costs its buyer.
+fn of_reason(reason: Reason) -> Option<Penalty> {
+    match reason {
+        // Nobody's lie: the market at work, our own limits, our own failures, or a cancelled task.
+        Reason::Busy
+        | Reason::PriceTooLow
+        | Reason::WrongUnit
+        | Reason::NoCommonMint
+        | Reason::NoCommonMode
+        | Reason::TooSoon
+        | Reason::ShuttingDown
+        | Reason::CreditLimit
+        | Reason::MintUnavailable
+        | Reason::Internal
+        | Reason::Cancelled
+        | Reason::Other(_) => None,
+        // A careless or confused buyer: wrong clock, stale advert, revocation that it hasn't heard of.
+        Reason::UnknownService
+        | Reason::InputTooLarge
+        | Reason::InputInvalid
+        | Reason::RateLimited
+        | Reason::Untimely
+        | Reason::Revoked
+        | Reason::OfferTaken => Some(Penalty::Minor),
+        // Only who forges or tries to cheat.
+        Reason::Malformed
+        | Reason::OfferMismatch
+        | Reason::OfferUnknown
+        | Reason::BadChain
+        | Reason::BadLock
+        | Reason::ProofReused
+        | Reason::InputMismatch => Some(Penalty::Major),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_honest_peer_may_do_costs_nothing() {
+        for reason in [Reason::Busy, Reason::PriceTooLow, Reason::CreditLimit, Reason::Internal] {
+            assert!(Misdeed::Refused(reason).penalty().is_none(), "{reason}");
+        }
+        assert!(Misdeed::Frame(WireError::UnknownKind(99)).penalty().is_none());
+    }
+
+    #[test]
+    fn our_own_and_the_mints_faults_are_never_charged() {
+        for reason in Reason::ALL {
+            if matches!(reason.fault(), Fault::Environment | Fault::Mint) {
+                assert!(of_reason(*reason).is_none(), "{reason}");
+            }
+        }
+        assert_eq!(Misdeed::Mismatch.penalty(), Some(Penalty::Fatal));
+    }
+}

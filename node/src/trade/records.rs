@@ -1,0 +1,177 @@
+//! What the trade room keeps in the store.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `trade/deals` | award | what was agreed, written once |
+//! | `trade/buyers`, `trade/sellers` | award | the machine's state, written at each durable step |
+//! | `trade/open` | award | our side; there until the machine has ended |
+//! | `trade/tasks` | ask | what we asked for: offers, awards, and why it came to nothing |
+//! | `trade/log` | moment, ask or award | our side: what a listing goes through |
+//! | `trade/by-task` | ask, award | when we took it: finds a task's awards on the seller's side |
+//! | `trade/offers` | expiry, our offer | the award that took it |
+//! | `trade/refusals` | expiry of the offer, award | the reason, so that an award once refused is never taken |
+//! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
+//! | `trade/standing` | seller | how often it served us and failed us |
+
+use cid::Cid;
+use guilder_protocol::{
+    content::ContentId,
+    fault::Fault,
+    identity::AgentId,
+    market::choice::Experience,
+    time::Timestamp,
+    trade::{Deal, buyer::Buyer, seller::Seller},
+    wire::Reason,
+};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::{
+    content,
+    events::Side,
+    store::{Key, StoreError, Table, Write},
+};
+
+pub(super) const DEALS: Table<Deal> = Table::new("trade/deals");
+pub(super) const BUYERS: Table<Buyer> = Table::new("trade/buyers");
+pub(super) const SELLERS: Table<Seller> = Table::new("trade/sellers");
+pub(super) const OPEN: Table<StoredSide> = Table::new("trade/open");
+pub(super) const TASKS: Table<TaskRecord> = Table::new("trade/tasks");
+pub(super) const LOG: Table<StoredSide> = Table::new("trade/log");
+pub(super) const BY_TASK: Table<Timestamp> = Table::new("trade/by-task");
+pub(super) const CONTENT: Table<()> = Table::new("trade/content");
+pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
+pub(super) const REFUSALS: Table<Refusal> = Table::new("trade/refusals");
+pub(super) const STANDING: Table<Standing> = Table::new("trade/standing");
+
+/// Which side of a trade we are on, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StoredSide {
+    #[serde(rename = "b")]
+    Buyer,
+    #[serde(rename = "s")]
+    Seller,
+}
+
+impl From<StoredSide> for Side {
+    fn from(side: StoredSide) -> Self {
+        match side {
+            StoredSide::Buyer => Self::Buyer,
+            StoredSide::Seller => Self::Seller,
+        }
+    }
+}
+
+/// A task of ours. Statements stand as their bytes: they were verified when they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TaskRecord {
+    pub(super) ask: ByteBuf,
+    pub(super) created: Timestamp,
+    /// Every acceptable offer that came in.
+    pub(super) offers: Vec<ByteBuf>,
+    /// In the order in which they were given; all but the last were refused.
+    pub(super) awards: Vec<Cid>,
+    /// Why it came to no award that was taken.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Why a task failed before a trade came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failure {
+    pub(super) fault: String,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+}
+
+impl Failure {
+    /// The party at fault.
+    pub(super) fn fault(&self) -> Fault {
+        Fault::from_code(&self.fault).unwrap_or(Fault::Environment)
+    }
+}
+
+/// The award that took an offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Taken {
+    pub(super) award: Cid,
+    /// When the offer runs out, and this row with it.
+    pub(super) until: Timestamp,
+}
+
+/// An award that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    /// When the award's offer runs out, and this row with it.
+    pub(super) until: Timestamp,
+}
+
+/// [`Experience`] as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Standing {
+    pub(super) delivered: u64,
+    pub(super) failed: u64,
+}
+
+impl From<Standing> for Experience {
+    fn from(Standing { delivered, failed }: Standing) -> Self {
+        Self { delivered, failed }
+    }
+}
+
+/// The key of a record that stands under one content ID.
+pub(super) fn key(id: Cid) -> Key {
+    Key::of(id)
+}
+
+/// A listing's key: in the order of time, then of the ID.
+pub(super) fn log_key(created: Timestamp, id: Cid) -> Key {
+    Key::of(created).and(id)
+}
+
+/// A new trade's rows, apart from its side's state.
+pub(super) fn open(w: &mut Write<'_>, deal: &Deal, side: StoredSide) -> Result<(), StoreError> {
+    let key = key(deal.id());
+    w.put(DEALS, &key, deal)?;
+    w.put(OPEN, &key, &side)
+}
+
+/// Lets the other side of a trade have a content, and keeps it as long as the trade's record.
+pub(super) fn share(w: &mut Write<'_>, id: ContentId, with: AgentId, trade: Cid) -> Result<(), StoreError> {
+    content::refer(w, id, trade)?;
+    w.put(CONTENT, content_key(id, with, trade), &())
+}
+
+/// The key of a peer's right to a content.
+pub(super) fn content_key(id: ContentId, with: AgentId, trade: Cid) -> Key {
+    content_prefix(id, with).and(trade)
+}
+
+/// What the keys of a peer's rights to a content begin with.
+pub(super) fn content_prefix(id: ContentId, with: AgentId) -> Key {
+    Key::of(*id.hash.as_bytes()).and(id.size).and(with)
+}
+
+/// The moment and the ID in a key of [`LOG`].
+pub(super) fn log_parts(key: &[u8]) -> Option<(Timestamp, Cid)> {
+    let (moment, id) = key.split_first_chunk::<8>()?;
+    Some((Timestamp::from_secs(u64::from_be_bytes(*moment)), cid_part(id)?))
+}
+
+/// A content ID as it stands at the end of a key: escaped and terminated, see [`Key`].
+pub(super) fn cid_part(part: &[u8]) -> Option<Cid> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.strip_suffix(&[0, 1])?.iter();
+    while let Some(byte) = rest.next() {
+        if *byte == 0 && rest.next() != Some(&0xff) {
+            return None;
+        }
+        bytes.push(*byte);
+    }
+    Cid::try_from(bytes).ok()
+}

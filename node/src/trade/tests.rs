@@ -1,0 +1,339 @@
+//! Whole trades between nodes on loopback sockets, with a real mint (cdk's, hosted in the process) and disks that crash.
+//!
+//! Our clocks run a day behind the mint's, so that every locktime has passed for the mint and no test has to wait for
+//! one.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use guilder_protocol::{
+    identity::{AgentId, AgentKey},
+    market::{MintUrl, ServiceName, Unit},
+    time::Timestamp,
+    trade::{Stored, buyer::{self, BuyerOutcome}, seller},
+};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::{
+    catalogue::CatalogueParts,
+    content::Data,
+    executor::{Definition, Executors, Executor, definition::Run},
+    mint::{HostedMint, MintConfig, MintUnit},
+    network::{Multiaddr, NetworkConfig, Setup, transport},
+    store::testing::CrashBackend,
+    wallet::{
+        WalletConfig, WalletParts,
+        connector::{
+            ConnectorError, Connectors, DynConnector, Exchange, ExchangeError,
+            frames::{Reply, Request},
+            over,
+        },
+        db::WalletDb,
+    },
+};
+
+mod crash;
+mod hostile;
+mod whole;
+
+const MINT_SEED: [u8; 64] = [42; 64];
+/// Long enough for a busy machine, short enough to notice a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn play() -> Unit {
+    "play".parse().unwrap()
+}
+
+fn mint_url() -> MintUrl {
+    MintUrl::of_peer(AgentKey::from_seed(&[100; 32]).id())
+}
+
+fn echo() -> ServiceName {
+    "text.echo".parse().unwrap()
+}
+
+fn yesterday() -> Timestamp {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    Timestamp::from_secs(now - 86_400)
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// Waits until a condition holds.
+async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    in_time(async {
+        while !holds().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+/// The mint; any URL leads to it.
+#[derive(Clone)]
+struct Bank {
+    mint: HostedMint,
+    _folder: Arc<TempDir>,
+}
+
+impl std::fmt::Debug for Bank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bank")
+    }
+}
+
+#[async_trait]
+impl Exchange for Bank {
+    async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
+        self.mint.exchange(request).await
+    }
+}
+
+impl Connectors for Bank {
+    fn for_url(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
+        over(url, Arc::new(self.clone()))
+    }
+}
+
+impl Bank {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let unit = MintUnit { input_fee_ppk: 100, ..MintUnit::default() };
+        let config = MintConfig { units: vec![unit], ..MintConfig::default() };
+        let runtime = Runtime::anchored(yesterday());
+        let mint = HostedMint::open(folder.path(), &config, &MINT_SEED, &runtime).await.unwrap();
+        Self { mint, _folder: Arc::new(folder) }
+    }
+
+    /// What the mint has issued and not taken back.
+    async fn outstanding(&self) -> u64 {
+        self.mint.totals().await.unwrap().iter().map(|total| total.issued - total.redeemed).sum()
+    }
+}
+
+/// What a node is started with, again and again.
+#[derive(Clone)]
+struct Plan {
+    bank: Bank,
+    seed: u8,
+    now: Timestamp,
+    disk: CrashBackend,
+    folder: Arc<TempDir>,
+    bootstrap: Vec<Multiaddr>,
+    listen: Arc<AtomicU64>,
+    config: TradeConfig,
+    failpoint: Failpoint,
+}
+
+impl Plan {
+    fn new(bank: &Bank, seed: u8) -> Self {
+        Self {
+            bank: bank.clone(),
+            seed,
+            now: yesterday(),
+            disk: CrashBackend::new(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            bootstrap: Vec::new(),
+            listen: Arc::default(),
+            config: TradeConfig::default(),
+            failpoint: Failpoint::default(),
+        }
+    }
+
+    fn joining(bank: &Bank, seed: u8, bootstrap: &Node) -> Self {
+        Self { bootstrap: vec![bootstrap.address.clone()], ..Self::new(bank, seed) }
+    }
+
+    async fn start(self) -> Node {
+        Node::start(self).await
+    }
+}
+
+/// A node without a daemon around it.
+struct Node {
+    plan: Plan,
+    address: Multiaddr,
+    runtime: Runtime,
+    store: Store,
+    network: Network,
+    wallet: Wallet,
+    catalogue: Catalogue,
+    content: Content,
+    events: Events,
+    trade: Trade,
+}
+
+impl Node {
+    async fn start(plan: Plan) -> Self {
+        let runtime = Runtime::anchored(plan.now);
+        let store = Store::with_backend(plan.disk.backend(), &runtime).await.unwrap();
+        let (key, events) = (AgentKey::from_seed(&[plan.seed; 32]), Events::new());
+        // The same port again after a restart, as a real node has.
+        let port = plan.listen.load(Ordering::SeqCst);
+        let config = NetworkConfig {
+            listen: vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()],
+            bootstrap: plan.bootstrap.clone(),
+            mdns: false,
+            ..NetworkConfig::default()
+        };
+        let setup = Setup {
+            transport: transport::tcp_quic(&key).unwrap(),
+            key: key.clone(),
+            config,
+            runtime: runtime.clone(),
+            store: store.clone(),
+            events: events.clone(),
+            tap: None,
+        };
+        let (network, inbound) = Network::start(setup).await.unwrap();
+        let address = network.listen_addrs().await.first().unwrap().clone();
+        let port = address.to_string().rsplit('/').next().unwrap().parse().unwrap();
+        plan.listen.store(port, Ordering::SeqCst);
+        let address = format!("{address}/p2p/{}", network.local().peer_id()).parse().unwrap();
+        let (wallet, outcomes) = Wallet::open(WalletParts {
+            config: WalletConfig { mints: vec![mint_url()], mint_patience_secs: 10, ..WalletConfig::default() },
+            seed: Zeroizing::new([plan.seed; 64]),
+            lock_seed: Zeroizing::new([plan.seed; 32]),
+            database: Arc::new(WalletDb::new(store.clone(), runtime.clone())),
+            store: store.clone(),
+            connectors: Arc::new(plan.bank.clone()),
+            runtime: runtime.clone(),
+        })
+        .unwrap();
+        let content = Content::open(plan.folder.path().join("content"), runtime.clone()).await.unwrap();
+        let work_dir = plan.folder.path().join("work");
+        let executors = Executors::open("/bin/false".into(), work_dir, content.clone(), runtime.clone()).await.unwrap();
+        let catalogue = Catalogue::start(CatalogueParts {
+            key: key.clone(),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            network: network.clone(),
+            gossip: inbound.gossip,
+            wallet: wallet.clone(),
+            executors,
+            events: events.clone(),
+        })
+        .await
+        .unwrap();
+        catalogue.refresh().await.unwrap();
+        let trade = Trade::start(TradeParts {
+            key,
+            config: plan.config.clone(),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            network: network.clone(),
+            frames: inbound.frames,
+            streams: inbound.content,
+            wallet: wallet.clone(),
+            outcomes,
+            catalogue: catalogue.clone(),
+            content: content.clone(),
+            events: events.clone(),
+            failpoint: plan.failpoint.clone(),
+        })
+        .unwrap();
+        Self { plan, address, runtime, store, network, wallet, catalogue, content, events, trade }
+    }
+
+    fn id(&self) -> AgentId {
+        self.network.local()
+    }
+
+    async fn connect(&self, other: &Self) {
+        self.network.dial(other.address.clone()).await.unwrap();
+    }
+
+    async fn fund(&self, amount: u64) {
+        let quote = self.wallet.fund(&mint_url(), &play(), amount).await.unwrap();
+        let paid = self.wallet.await_funds(&mint_url(), &play(), &quote.id, PATIENCE).await.unwrap();
+        assert_eq!(paid, Some(amount));
+    }
+
+    /// Sells the echo, or what the executor does, for a price.
+    async fn sell(&self, price: u64, executor: Option<Arc<dyn Executor>>) {
+        self.sell_as(definition(price), executor).await;
+    }
+
+    async fn sell_as(&self, definition: Definition, executor: Option<Arc<dyn Executor>>) {
+        match executor {
+            None => self.catalogue.add(definition).await.unwrap(),
+            Some(executor) => {
+                let (content, runtime) = (self.content.clone(), self.runtime.clone());
+                let service = crate::executor::Service::with_executor(definition, executor, content, runtime).await;
+                self.catalogue.add_service(service.unwrap()).await.unwrap();
+            }
+        }
+    }
+
+    fn wish(&self, input: &'static [u8]) -> HireRequest {
+        HireRequest {
+            service: echo(),
+            input: Data::Inline(Bytes::from_static(input)),
+            max_price: 100,
+            unit: play(),
+            deadline: self.runtime.now().saturating_add(60),
+            seller: None,
+            mint: None,
+            candidates: None,
+        }
+    }
+
+    async fn hire(&self, request: HireRequest) -> Result<Hired, HireError> {
+        in_time(self.trade.hire(request).await?.done()).await
+    }
+
+    async fn balance(&self) -> u64 {
+        self.wallet.audit().unwrap().unwrap().iter().map(|balance| balance.total()).sum()
+    }
+
+    /// As `balance`, but only what is free or held for later, not what is still between the two.
+    async fn spendable(&self) -> u64 {
+        self.wallet.balances().unwrap().iter().map(|balance| balance.spendable).sum()
+    }
+
+    /// Pulls the plug and starts again from what had reached the disk.
+    async fn crash(self, failpoint: Failpoint) -> Self {
+        let now = self.runtime.now();
+        let Self { mut plan, runtime, network, store, wallet, catalogue, content, trade, events, .. } = self;
+        plan.disk.crash();
+        runtime.shutdown().await;
+        drop((network, store, wallet, catalogue, content, trade, events, runtime));
+        (plan.now, plan.failpoint) = (now, failpoint);
+        plan.start().await
+    }
+}
+
+fn definition(price: u64) -> Definition {
+    Definition {
+        name: echo(),
+        description: "Gives back what it gets.".into(),
+        price,
+        unit: play(),
+        mints: vec![],
+        input: None,
+        output: None,
+        concurrency: 4,
+        time_limit_secs: 20,
+        memory_mb: 64,
+        max_input_bytes: 1 << 20,
+        max_output_bytes: 1 << 20,
+        run: Run::Echo,
+    }
+}
+
+fn output(hired: &Hired) -> Bytes {
+    match &hired.ended.output {
+        Some((_, Stored::Inline(bytes))) => Bytes::from(bytes.to_vec()),
+        other => panic!("{other:?} in {:?}", hired.ended.outcome),
+    }
+}

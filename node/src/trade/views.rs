@@ -1,0 +1,399 @@
+//! What can be asked about trades: listings, one in full, its output, and the evidence for an audit.
+
+use bytes::Bytes;
+use cid::Cid;
+use guilder_protocol::{
+    audit::Evidence,
+    envelope::Signed,
+    fault::Fault,
+    identity::AgentId,
+    market::{Ask, MintUrl, ServiceName, Unit},
+    receipt::Outcome as ReceiptOutcome,
+    time::Timestamp,
+    trade::{
+        Deal, Stored,
+        buyer::{self, Buyer, BuyerOutcome},
+        seller::{self, Seller},
+    },
+};
+
+use super::{
+    Trade,
+    buying::{reason_of, stored_size},
+    desk::Desk,
+    limits::MAX_PAGE,
+    records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
+};
+use crate::{
+    content::Data,
+    events::Side,
+    store::{Key, KeyRange, Read, Reader, StoreError},
+    sync::lock,
+};
+
+/// Where to begin a page of a listing, newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Go on after this entry: the [`TaskView::cursor`] of the last one of the page before.
+    pub after: Option<(Timestamp, Cid)>,
+    /// How many at the most; 0 and more than the room's limit mean that limit.
+    pub limit: usize,
+}
+
+/// Where a task stands, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Looking for a seller.
+    Searching,
+    /// Awarded; the seller hasn't answered.
+    Awarded,
+    /// The seller works.
+    Working,
+    /// Delivered; the output is on its way.
+    Fetching,
+    /// Over, with the output.
+    Delivered,
+    /// Over, without.
+    Failed,
+    /// Called off.
+    Cancelled,
+}
+
+impl TaskState {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Searching => "searching",
+            Self::Awarded => "awarded",
+            Self::Working => "working",
+            Self::Fetching => "fetching",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will happen but to the money.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Delivered | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What became of a trade's money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoneyView {
+    /// Locked to the seller while it works.
+    Locked,
+    /// As its buyer.
+    Bought(buyer::Money),
+    /// As its seller.
+    Sold(seller::Money),
+}
+
+/// A task, bought or sold.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    /// The content ID of the root ask.
+    pub task: Cid,
+    /// The award, once there is one.
+    pub trade: Option<Cid>,
+    /// Our side.
+    pub side: Side,
+    /// The service.
+    pub service: ServiceName,
+    /// The other side, once there is one.
+    pub peer: Option<AgentId>,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Why it failed, and whose fault that is.
+    pub failure: Option<(Fault, String)>,
+    /// Net price, once agreed.
+    pub price: Option<u64>,
+    /// The unit.
+    pub unit: Unit,
+    /// The mint that it is paid at.
+    pub mint: Option<MintUrl>,
+    /// What became of the money, once it was locked.
+    pub money: Option<MoneyView>,
+    /// When it began on our side.
+    pub created: Timestamp,
+    /// When it ended on our side, or began if it hasn't.
+    pub updated: Timestamp,
+    /// When the delivery must have arrived.
+    pub deadline: Timestamp,
+    /// The receipt.
+    pub receipt: Option<Cid>,
+    /// Size of the output in bytes, if it is here.
+    pub output_bytes: Option<u64>,
+}
+
+impl TaskView {
+    /// The place of this entry in a listing.
+    pub fn cursor(&self) -> (Timestamp, Cid) {
+        (self.created, match self.side {
+            Side::Buyer => self.task,
+            Side::Seller => self.trade.unwrap_or(self.task),
+        })
+    }
+}
+
+impl Trade {
+    /// A page of all tasks, the newest first.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn tasks(&self, page: Page) -> Result<Vec<TaskView>, StoreError> {
+        let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+        let range = KeyRange::all().backwards();
+        let range = match page.after {
+            Some((created, id)) => range.after(&log_key(created, id)),
+            None => range,
+        };
+        let mut views = self.0.searching_views(page.after);
+        let stored = self.0.store.read(|r| {
+            let rows = r.range(LOG, range, limit)?;
+            let rows = rows.iter().filter_map(|(key, side)| log_parts(key).map(|(at, id)| (at, id, *side)));
+            let views = rows.map(|(at, id, side)| match side {
+                StoredSide::Buyer => bought(r, id),
+                StoredSide::Seller => sold(r, id, at),
+            });
+            views.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+        })?;
+        views.extend(stored);
+        views.sort_by_key(|view| std::cmp::Reverse(view.cursor()));
+        views.truncate(limit);
+        Ok(views)
+    }
+
+    /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn show(&self, id: Cid) -> Result<Option<TaskView>, StoreError> {
+        if let Some(view) = self.0.searching_views(None).into_iter().find(|view| view.task == id) {
+            return Ok(Some(view));
+        }
+        self.0.store.read(|r| match find(r, id)? {
+            Some(Found::Bought(task)) => bought(r, task),
+            Some(Found::Sold(award, at)) => sold(r, award, at),
+            None => Ok(None),
+        })
+    }
+
+    /// The output of a task, if it is here.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn output(&self, id: Cid) -> Result<Option<Data>, StoreError> {
+        let stored = self.0.store.read(|r| {
+            Ok(match find(r, id)? {
+                Some(Found::Bought(task)) => match last_award(r, task)? {
+                    Some((_, _, Buyer::Ended(ended))) => ended.output,
+                    _ => None,
+                },
+                Some(Found::Sold(award, _)) => match r.get(SELLERS, key(award))? {
+                    Some(Seller::Ended(ended)) => ended.output,
+                    _ => None,
+                },
+                None => None,
+            })
+        })?;
+        Ok(stored.map(|(_, stored)| match stored {
+            Stored::Inline(bytes) => Data::Inline(Bytes::from(bytes.into_vec())),
+            Stored::Content(id) => Data::Stored(self.0.content.pin(id)),
+        }))
+    }
+
+    /// All that was signed about a task, for an audit bundle; `None` if no award was given.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn evidence(&self, id: Cid) -> Result<Option<Evidence>, StoreError> {
+        self.0.store.read(|r| {
+            let awards = match find(r, id)? {
+                Some(Found::Bought(task)) => r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default(),
+                Some(Found::Sold(award, _)) => vec![award],
+                None => return Ok(None),
+            };
+            let mut evidence = Evidence::default();
+            for award in awards {
+                let Some(deal) = r.get(DEALS, key(award))? else { continue };
+                add(&mut evidence, deal);
+                let receipt = match (r.get(BUYERS, key(award))?, r.get(SELLERS, key(award))?) {
+                    (Some(Buyer::Ended(ended)), _) => ended.receipt,
+                    (_, Some(Seller::Ended(ended))) => Some(ended.receipt),
+                    _ => None,
+                };
+                evidence.receipts.extend(receipt);
+            }
+            Ok((!evidence.awards.is_empty()).then_some(evidence))
+        })
+    }
+}
+
+fn add(evidence: &mut Evidence, deal: Deal) {
+    if let Ok(ask) = Signed::<Ask>::decode(&deal.ask)
+        && !evidence.asks.contains(&ask)
+    {
+        evidence.asks.push(ask);
+    }
+    for link in deal.chain {
+        if !evidence.delegations.contains(&link) {
+            evidence.delegations.push(link);
+        }
+    }
+    evidence.offers.push(deal.offer);
+    evidence.awards.push(deal.award);
+}
+
+/// What an ID names.
+enum Found {
+    Bought(Cid),
+    Sold(Cid, Timestamp),
+}
+
+fn find(r: &Read, id: Cid) -> Result<Option<Found>, StoreError> {
+    if r.contains(TASKS, key(id))? {
+        return Ok(Some(Found::Bought(id)));
+    }
+    let task = r.get(DEALS, key(id))?.map(|deal| deal.award.args().task);
+    if let Some(task) = task {
+        return Ok(Some(match r.get(BY_TASK, Key::of(task).and(id))? {
+            Some(at) => Found::Sold(id, at),
+            None => Found::Bought(task),
+        }));
+    }
+    let sold = r.range(BY_TASK, Key::of(id).range(), MAX_PAGE)?;
+    let newest = sold.into_iter().max_by_key(|(_, at)| *at);
+    Ok(newest.and_then(|(key, at)| log_parts_after(&key, &Key::of(id)).map(|award| Found::Sold(award, at))))
+}
+
+/// The content ID that follows a prefix in a key.
+fn log_parts_after(key: &[u8], prefix: &Key) -> Option<Cid> {
+    super::records::cid_part(key.strip_prefix(&prefix[..])?)
+}
+
+fn last_award(r: &Read, task: Cid) -> Result<Option<(Cid, Deal, Buyer)>, StoreError> {
+    let Some(award) = r.get(TASKS, key(task))?.and_then(|record| record.awards.last().copied()) else {
+        return Ok(None);
+    };
+    let deal = r.get(DEALS, key(award))?.zip(r.get(BUYERS, key(award))?);
+    Ok(deal.map(|(deal, state)| (award, deal, state)))
+}
+
+fn bought(r: &Read, task: Cid) -> Result<Option<TaskView>, StoreError> {
+    let Some(record) = r.get(TASKS, key(task))? else { return Ok(None) };
+    let Ok(ask) = Signed::<Ask>::decode(&record.ask) else { return Ok(None) };
+    let mut view = asked(&ask, record.created, TaskState::Searching);
+    if let Some((award, deal, state)) = last_award(r, task)? {
+        agreed(&mut view, award, &deal, deal.seller());
+        add_bought(&mut view, &state);
+    }
+    add_failure(&mut view, &record);
+    Ok(Some(view))
+}
+
+/// A task for which no award was given yet.
+fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
+    TaskView {
+        task: ask.cid(),
+        trade: None,
+        side: Side::Buyer,
+        service: ask.body.service.clone(),
+        peer: None,
+        state,
+        failure: None,
+        price: None,
+        unit: ask.body.unit.clone(),
+        mint: None,
+        money: None,
+        created,
+        updated: created,
+        deadline: ask.body.deadline,
+        receipt: None,
+        output_bytes: None,
+    }
+}
+
+fn agreed(view: &mut TaskView, award: Cid, deal: &Deal, peer: AgentId) {
+    let args = deal.award.args();
+    view.trade = Some(award);
+    view.peer = Some(peer);
+    view.price = Some(args.price);
+    view.mint = Some(args.mint.clone());
+    view.deadline = args.deadline;
+    view.money = Some(MoneyView::Locked);
+}
+
+fn add_bought(view: &mut TaskView, state: &Buyer) {
+    let ended = match state {
+        Buyer::Awarded(_) => return view.state = TaskState::Awarded,
+        Buyer::Working(_) => return view.state = TaskState::Working,
+        Buyer::Fetching(_) => return view.state = TaskState::Fetching,
+        Buyer::Ended(ended) => ended,
+    };
+    view.state = match &ended.outcome {
+        BuyerOutcome::Delivered { .. } => TaskState::Delivered,
+        BuyerOutcome::Failed(error) if error.code.keeps_price() => TaskState::Cancelled,
+        _ => TaskState::Failed,
+    };
+    view.failure = ended.outcome.fault().map(|fault| (fault, reason_of(&ended.outcome)));
+    view.money = Some(MoneyView::Bought(ended.money));
+    view.updated = ended.at;
+    view.receipt = ended.receipt.as_ref().map(Signed::cid);
+    view.output_bytes = ended.output.as_ref().map(|(_, stored)| stored_size(stored));
+}
+
+/// A hire that came to nothing, before an award or after refusals.
+fn add_failure(view: &mut TaskView, record: &TaskRecord) {
+    if let Some(failure) = &record.failure {
+        view.state = TaskState::Failed;
+        view.failure = Some((failure.fault(), failure.reason.clone()));
+        view.updated = failure.at;
+    }
+}
+
+fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, StoreError> {
+    let Some((deal, state)) = r.get(DEALS, key(award))?.zip(r.get(SELLERS, key(award))?) else { return Ok(None) };
+    let Ok(ask) = Signed::<Ask>::decode(&deal.ask) else { return Ok(None) };
+    let mut view = asked(&ask, created, TaskState::Working);
+    (view.side, view.task) = (Side::Seller, deal.award.args().task);
+    agreed(&mut view, award, &deal, deal.buyer());
+    if let Seller::Ended(ended) = state {
+        (view.state, view.failure) = match &ended.receipt.body.out {
+            ReceiptOutcome::Ok(_) => (TaskState::Delivered, None),
+            ReceiptOutcome::Error(error) => {
+                let fault = if error.code.by_buyer() { Fault::Peer } else { Fault::Ours };
+                let state = if error.code.keeps_price() { TaskState::Cancelled } else { TaskState::Failed };
+                (state, Some((fault, error.text.clone())))
+            }
+        };
+        view.money = Some(MoneyView::Sold(ended.money));
+        view.updated = ended.at;
+        view.receipt = Some(ended.receipt.cid());
+        view.output_bytes = ended.output.as_ref().map(|(_, stored)| stored_size(stored));
+    }
+    Ok(Some(view))
+}
+
+impl Desk {
+    /// The trade that an ID of ours as a buyer stands for.
+    pub(super) fn trade_of(&self, id: Cid) -> Result<Option<Cid>, StoreError> {
+        self.store.read(|r| {
+            if r.contains(BUYERS, key(id))? {
+                return Ok(Some(id));
+            }
+            Ok(r.get(TASKS, key(id))?.and_then(|record| record.awards.last().copied()))
+        })
+    }
+
+    /// Hires without an award yet, which are on no disk; they are newer than any page but the first.
+    fn searching_views(&self, after: Option<(Timestamp, Cid)>) -> Vec<TaskView> {
+        if after.is_some() {
+            return Vec::new();
+        }
+        let hires = lock(&self.hires);
+        let searching = hires.values().filter(|slot| slot.trade.is_none());
+        searching.map(|slot| asked(&slot.ask, slot.ask.iat, TaskState::Searching)).collect()
+    }
+}

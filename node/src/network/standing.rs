@@ -70,10 +70,10 @@ impl Standing {
         self.bans.contains_key(&agent)
     }
 
-    /// Whole points at this moment.
+    /// Points at this moment, rounded.
     pub(super) fn points(&self, agent: AgentId, now: Instant) -> u32 {
         let milli = self.points.get(&agent).map_or(0, |points| points.left(now));
-        u32::try_from(milli / 1_000).unwrap_or(u32::MAX)
+        u32::try_from((milli + 500) / 1_000).unwrap_or(u32::MAX)
     }
 
     /// Whose ban is over, and who has no points left.

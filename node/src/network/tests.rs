@@ -22,6 +22,7 @@ struct Node {
     network: Network,
     inbound: Inbound,
     runtime: Runtime,
+    store: Store,
     folder: TempDir,
 }
 
@@ -43,9 +44,10 @@ impl Node {
         };
         change(&mut config);
         let events = Events::new();
-        let setup = Setup { key, transport, config, runtime: runtime.clone(), store, events, tap: None };
+        let (given, kept) = (store.clone(), store);
+        let setup = Setup { key, transport, config, runtime: runtime.clone(), store: given, events, tap: None };
         let (network, inbound) = Network::start(setup).await.unwrap();
-        Self { network, inbound, runtime, folder }
+        Self { network, inbound, runtime, store: kept, folder }
     }
 
     /// Knows one bootstrap node and nothing else.
@@ -76,6 +78,7 @@ impl Node {
 
     async fn stop(self) -> TempDir {
         self.network.shutdown().await;
+        self.store.close().await;
         self.runtime.shutdown().await;
         self.folder
     }

@@ -217,3 +217,40 @@ async fn nothing_prints_what_it_carries() {
     let shown = format!("{mint:?} {:?}", NodeConnectors::new(wires(None, &[])).hosting(host(), Arc::new(mint.clone())));
     assert!(!shown.contains("2a2a") && !shown.contains("42, 42"), "{shown}");
 }
+
+/// Our connector at a mint nobody here wrote: `GUILDER_TEST_MINT=http://127.0.0.1:3338 cargo test … -- --ignored`.
+#[tokio::test]
+#[ignore = "needs a running mint with play sats"]
+async fn a_foreign_mint_keeps_the_same_rules() {
+    let Ok(base) = std::env::var("GUILDER_TEST_MINT") else { return };
+    let mint = NodeConnectors::new(wires(None, &[])).for_url(&base.parse().unwrap()).unwrap();
+    mint.get_mint_info().await.unwrap();
+    assert!(!mint.get_mint_keys().await.unwrap().is_empty());
+    let keysets = mint.get_mint_keysets().await.unwrap().keysets;
+    let keyset = keysets.into_iter().find(|keyset| keyset.unit == CurrencyUnit::Sat && keyset.active).unwrap();
+    let keys = mint.get_mint_keyset(keyset.id).await.unwrap().keys;
+    let purse = Purse { mint: Arc::clone(&mint), unit: CurrencyUnit::Sat, id: keyset.id, keys };
+
+    let (quote, _) = purse.invoice(64).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    mint.get_mint_quote_status(bolt11(), &quote).await.unwrap();
+    let (outputs, request) = purse.issue(&quote, &[32, 32]);
+    let signatures = mint.post_mint(&bolt11(), request.clone()).await.unwrap().signatures;
+    assert_eq!(mint.post_mint(&bolt11(), request).await.unwrap().signatures.len(), 2);
+    let proofs = purse.proofs(&outputs, signatures);
+
+    let fee = (2 * keyset.input_fee_ppk).div_ceil(1_000);
+    let mut amounts = vec![32];
+    amounts.extend((0..5).map(|power| 1 << power).filter(|amount| (32 - fee) & amount > 0));
+    let outputs = purse.outputs(&amounts);
+    let request = swap(&proofs, &outputs);
+    let first = mint.post_swap(request.clone()).await.unwrap().signatures;
+    let again = mint.post_swap(request).await.unwrap().signatures;
+    assert_eq!(first.iter().map(|s| s.c).collect::<Vec<_>>(), again.iter().map(|s| s.c).collect::<Vec<_>>());
+    purse.proofs(&outputs, again);
+    let other = swap(&proofs, &purse.outputs(&amounts));
+    let error = mint.post_swap(other).await.unwrap_err();
+    let trouble = MintTrouble::from_error(&base.parse().unwrap(), &error);
+    assert!(matches!(trouble, MintTrouble::Spent { .. }), "{trouble}");
+    assert_eq!(purse.states(&proofs).await, [State::Spent; 2]);
+}

@@ -33,11 +33,11 @@ use guilder_protocol::{
 use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) use self::intake::BadAnswer;
+use self::{cache::Cache, search::Queries, shelf::Shelf};
 pub use self::{
     listing::{InputError, Listing},
     search::SearchError,
 };
-use self::{cache::Cache, search::Queries, shelf::Shelf};
 use crate::{
     events::Events,
     executor::{Executors, Service, definition::DefinitionError},
@@ -180,4 +180,3 @@ impl AtFault for CatalogueError {
         }
     }
 }
-

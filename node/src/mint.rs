@@ -76,6 +76,7 @@ impl HostedMint {
     /// If the configuration makes no mint, the file can't be used, or it belongs to another seed.
     pub async fn open(folder: &Path, config: &MintConfig, seed: &[u8], runtime: &Runtime) -> Result<Self, MintError> {
         config.check()?;
+        tokio::fs::create_dir_all(folder).await.map_err(MintError::Folder)?;
         let file = folder.join(FILE);
         let path = file.to_str().ok_or(MintError::Path)?;
         let database = Arc::new(MintSqliteDatabase::new(path).await?);
@@ -219,6 +220,9 @@ pub enum MintError {
     /// The home folder's name is no text.
     #[error("the mint's folder has a name that is not UTF-8")]
     Path,
+    /// The folder can't be made.
+    #[error("the mint's folder can't be made: {0}")]
+    Folder(#[source] std::io::Error),
     /// SQLite can't open or read the file.
     #[error("the mint's books can't be opened: {0}")]
     Database(#[from] cdk_common::database::Error),
@@ -240,7 +244,9 @@ impl AtFault for MintError {
     fn fault(&self) -> Fault {
         match self {
             Self::Config(_) | Self::Unit(_) | Self::Path | Self::WrongSeed => Fault::Ours,
-            Self::Database(_) | Self::Listener(_) | Self::Router(_) | Self::Cdk(_) => Fault::Environment,
+            Self::Folder(_) | Self::Database(_) | Self::Listener(_) | Self::Router(_) | Self::Cdk(_) => {
+                Fault::Environment
+            }
         }
     }
 

@@ -53,12 +53,6 @@ use guilder_protocol::{
 };
 use tokio::sync::mpsc;
 
-pub use self::{
-    buckets::Rate,
-    config::TradeConfig,
-    hire::{HireError, HireRequest, Hired, TaskHandle},
-    views::{MoneyView, Page, TaskState, TaskView},
-};
 use self::{
     buckets::Buckets,
     desk::Desk,
@@ -67,6 +61,12 @@ use self::{
     records::{BUYERS, DEALS, OPEN, SELLERS, StoredSide},
     testing::Failpoint,
     timers::Timers,
+};
+pub use self::{
+    buckets::Rate,
+    config::TradeConfig,
+    hire::{HireError, HireRequest, Hired, TaskHandle},
+    views::{MoneyView, Page, TaskState, TaskView},
 };
 use crate::{
     catalogue::Catalogue,
@@ -252,7 +252,6 @@ impl AtFault for CancelError {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use guilder_protocol::{
-    envelope::Signed,
-    identity::AgentId,
-    market::Advert,
-};
+use guilder_protocol::{envelope::Signed, identity::AgentId, market::Advert};
 use tokio::sync::OnceCell;
 
 use crate::{

@@ -23,10 +23,7 @@ use super::{
     intake::BadAnswer,
     limits::{MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT},
 };
-use crate::{
-    network::SendError,
-    sync::lock,
-};
+use crate::{network::SendError, sync::lock};
 
 /// Queries under way: who was asked for what, and who waits for the answer.
 #[derive(Debug, Default)]

@@ -1,10 +1,6 @@
 //! Our own services: kept across restarts, advertised while they are on sale, withdrawn when they no longer are.
 
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    sync::Mutex,
-};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Mutex};
 
 use guilder_protocol::{
     bytes::ByteArray,

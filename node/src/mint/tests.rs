@@ -179,7 +179,7 @@ async fn the_mint_announces_what_locks_need() {
 #[tokio::test]
 async fn every_call_does_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
-    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let mint = open(&folder.path().join("made/when/needed"), &Runtime::anchored(NOW)).await;
     every_call(&direct(&mint)).await;
     let totals = mint.totals().await.unwrap();
     let play = Totals { unit: PLAY.into(), issued: 14, redeemed: 7 };

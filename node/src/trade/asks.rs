@@ -13,12 +13,7 @@ use guilder_protocol::{
 };
 use serde_bytes::ByteBuf;
 
-use super::{
-    buckets::Meter,
-    desk::Desk,
-    limits::MAX_OPEN_TRADES,
-    penalty::Misdeed,
-};
+use super::{buckets::Meter, desk::Desk, limits::MAX_OPEN_TRADES, penalty::Misdeed};
 use crate::{
     events::{Event, Money, Side},
     executor::Service,

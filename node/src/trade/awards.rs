@@ -9,11 +9,14 @@ use std::sync::Arc;
 use cid::Cid;
 use guilder_protocol::{
     cbor::cid_of,
+    envelope::Signed,
     identity::AgentId,
     market::Offer,
-    envelope::Signed,
     time::Timestamp,
-    trade::{Deal, intake, seller::{self, Seller}},
+    trade::{
+        Deal, intake,
+        seller::{self, Seller},
+    },
     ucan::chain::NoRevocations,
     wire::{Awarded, Message, Payload, Reason, Refused},
 };
@@ -244,7 +247,10 @@ fn record(
 
 /// What the buyer is told of a lock that we don't take.
 fn reason_of(error: &WalletError) -> Reason {
-    use guilder_protocol::{fault::{AtFault, Fault}, locks::LockError};
+    use guilder_protocol::{
+        fault::{AtFault, Fault},
+        locks::LockError,
+    };
     match error {
         WalletError::AlreadyReserved => Reason::ProofReused,
         WalletError::MintCap { .. } | WalletError::BuyerCap { .. } => Reason::CreditLimit,

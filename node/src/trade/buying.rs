@@ -111,12 +111,14 @@ impl BuyerActor {
             _ => None,
         });
         let finish = effects.contains(&Effect::Finish);
-        self.desk.persist(move |w| {
-            if is_outcome {
-                wallet.acknowledge(w, deal.id())?;
-            }
-            write(w, &wallet, &deal, &state, settle, finish)
-        }).await;
+        self.desk
+            .persist(move |w| {
+                if is_outcome {
+                    wallet.acknowledge(w, deal.id())?;
+                }
+                write(w, &wallet, &deal, &state, settle, finish)
+            })
+            .await;
         if settle.is_some() {
             self.desk.wallet.nudge();
         }
@@ -165,8 +167,7 @@ impl BuyerActor {
         if before == after {
             return;
         }
-        let (task, trade, peer, side) =
-            (self.deal.award.args().task, self.trade(), self.deal.seller(), Side::Buyer);
+        let (task, trade, peer, side) = (self.deal.award.args().task, self.trade(), self.deal.seller(), Side::Buyer);
         match &self.state {
             Buyer::Awarded(_) => {}
             Buyer::Working(_) => self.desk.events.emit(Event::Accepted { task, trade, side, peer }),
@@ -216,9 +217,7 @@ pub(super) fn outcome(ended: &Ended) -> Outcome {
     match &ended.outcome {
         BuyerOutcome::Delivered { .. } => Outcome::Done,
         BuyerOutcome::Failed(error) if error.code == FailureCode::Cancelled => Outcome::Cancelled,
-        other => {
-            Outcome::Failed { fault: other.fault().unwrap_or(Fault::Environment), reason: reason_of(other) }
-        }
+        other => Outcome::Failed { fault: other.fault().unwrap_or(Fault::Environment), reason: reason_of(other) },
     }
 }
 
@@ -326,4 +325,3 @@ pub(super) async fn fetch(
     let stream = stream.map_err(|error| ContentError::Broken(std::io::Error::other(error)))?;
     desk.content.fetch(stream, id, max_bytes).await
 }
-

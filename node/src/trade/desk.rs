@@ -23,7 +23,10 @@ use guilder_protocol::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    TradeConfig, buckets::Buckets, buying::BuyerActor, limits::{MAILBOX, MAX_OPEN_TRADES, STORE_RETRY},
+    TradeConfig,
+    buckets::Buckets,
+    buying::BuyerActor,
+    limits::{MAILBOX, MAX_OPEN_TRADES, STORE_RETRY},
     load::{Load, Place},
     outbox::Outbox,
     penalty::Misdeed,
@@ -171,7 +174,10 @@ impl Desk {
     }
 
     /// One transaction that has to succeed before its trade can go on: tried until the disk takes it.
-    pub(super) async fn persist(&self, job: impl Fn(&mut Write<'_>) -> Result<(), WalletError> + Send + Sync + 'static) {
+    pub(super) async fn persist(
+        &self,
+        job: impl Fn(&mut Write<'_>) -> Result<(), WalletError> + Send + Sync + 'static,
+    ) {
         let job = Arc::new(job);
         let (mut wait, longest) = STORE_RETRY;
         loop {

@@ -183,9 +183,11 @@ impl Desk {
 
     /// Whether a trade with the peer names the content, as what we are to give.
     pub(super) fn may_have(&self, peer: AgentId, id: ContentId) -> bool {
-        self.store.read(|r| Ok(!r.range(CONTENT, content_prefix(id, peer).range(), 1)?.is_empty())).unwrap_or_else(|error| {
-            tracing::error!(%error, "a right to a content could not be looked up");
-            false
-        })
+        self.store.read(|r| Ok(!r.range(CONTENT, content_prefix(id, peer).range(), 1)?.is_empty())).unwrap_or_else(
+            |error| {
+                tracing::error!(%error, "a right to a content could not be looked up");
+                false
+            },
+        )
     }
 }

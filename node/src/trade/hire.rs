@@ -11,11 +11,7 @@
 mod candidates;
 mod error;
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cid::Cid;
 use guilder_protocol::{
@@ -27,16 +23,22 @@ use guilder_protocol::{
     identity::AgentId,
     limits::{MAX_ASK_SECS, MAX_INLINE, MAX_MINTS},
     locks::PrepaidLock,
-    market::{Ask, AskBody, MintUrl, Offer, ServiceName, Terms, Unit, choice::{self, MODES}},
+    market::{
+        Ask, AskBody, MintUrl, Offer, ServiceName, Terms, Unit,
+        choice::{self, MODES},
+    },
     time::Timestamp,
-    trade::{Deal, buyer::{Buyer, BuyerOutcome, Ended}},
+    trade::{
+        Deal,
+        buyer::{Buyer, BuyerOutcome, Ended},
+    },
     wire::Payload,
 };
 use serde_bytes::ByteBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::error::HireError;
 use self::candidates::Candidates;
+pub use self::error::HireError;
 use super::{
     buying::outcome,
     desk::{Answer, Desk, HireSlot},

@@ -13,8 +13,7 @@ use super::{
     desk::Desk,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, REFUSALS, SELLERS, StoredSide, TASKS, content_key, key,
-        log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, REFUSALS, SELLERS, StoredSide, TASKS, content_key, key, log_parts,
     },
 };
 use crate::{
@@ -45,7 +44,8 @@ impl Desk {
         let now = self.runtime.now();
         // An offer holds for the skew longer than it says; so must the memory of who took it.
         let over = now.saturating_sub(2 * guilder_protocol::time::SKEW_SECS);
-        while self.commit(move |w| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?)).await? {}
+        while self.commit(move |w| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?)).await? {
+        }
         let kept_since = now.saturating_sub(self.config.keep_days.saturating_mul(DAY_SECS));
         let mut from = None;
         loop {
@@ -59,7 +59,11 @@ impl Desk {
 }
 
 /// Drops a batch of rows whose key begins with a moment before `end`; says whether there may be more.
-fn expire<V: serde::de::DeserializeOwned>(w: &mut Write<'_>, table: Table<V>, end: Timestamp) -> Result<bool, StoreError> {
+fn expire<V: serde::de::DeserializeOwned>(
+    w: &mut Write<'_>,
+    table: Table<V>,
+    end: Timestamp,
+) -> Result<bool, StoreError> {
     let range = KeyRange::between(&Key::of(Timestamp::default()), &Key::of(end));
     let rows = w.range(table, range, PRUNE_BATCH)?;
     for (key, _) in &rows {

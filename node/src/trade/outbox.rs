@@ -14,11 +14,7 @@ use super::{
     limits::{MAX_WAITING_FRAMES, MAX_WAITING_FRAMES_PER_PEER, SEND_TIMEOUT},
     testing::Failpoint,
 };
-use crate::{
-    network::Network,
-    runtime::Runtime,
-    sync::lock,
-};
+use crate::{network::Network, runtime::Runtime, sync::lock};
 
 /// The way out for all frames of this room. Cheap to clone.
 #[derive(Clone, Debug)]

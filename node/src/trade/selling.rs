@@ -30,8 +30,8 @@ use crate::{
     events::{Event, Outcome, Side},
     executor::Service,
     runtime::Task,
-    wallet::{Wallet, WalletError},
     store::Write,
+    wallet::{Wallet, WalletError},
 };
 
 /// See the module.
@@ -110,12 +110,14 @@ impl SellerActor {
     async fn store(&self, state: &Seller, effects: &[Effect], is_outcome: bool) {
         let (deal, state, wallet) = (Arc::clone(&self.deal), state.clone(), self.desk.wallet.clone());
         let (redeem, void) = (effects.contains(&Effect::Redeem), effects.contains(&Effect::Void));
-        self.desk.persist(move |w| {
-            if is_outcome {
-                wallet.acknowledge(w, deal.id())?;
-            }
-            write(w, &wallet, &deal, &state, redeem, void)
-        }).await;
+        self.desk
+            .persist(move |w| {
+                if is_outcome {
+                    wallet.acknowledge(w, deal.id())?;
+                }
+                write(w, &wallet, &deal, &state, redeem, void)
+            })
+            .await;
         if redeem {
             self.desk.wallet.nudge();
         }

@@ -15,7 +15,11 @@ use guilder_protocol::{
     identity::{AgentId, AgentKey},
     market::{MintUrl, ServiceName, Unit},
     time::Timestamp,
-    trade::{Stored, buyer::{self, BuyerOutcome}, seller},
+    trade::{
+        Stored,
+        buyer::{self, BuyerOutcome},
+        seller,
+    },
 };
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -25,7 +29,7 @@ use super::*;
 use crate::{
     catalogue::CatalogueParts,
     content::Data,
-    executor::{Definition, Executors, Executor, definition::Run},
+    executor::{Definition, Executor, Executors, definition::Run},
     mint::{HostedMint, MintConfig, MintUnit},
     network::{Multiaddr, NetworkConfig, Setup, transport},
     store::testing::CrashBackend,

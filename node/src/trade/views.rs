@@ -130,10 +130,13 @@ pub struct TaskView {
 impl TaskView {
     /// The place of this entry in a listing.
     pub fn cursor(&self) -> (Timestamp, Cid) {
-        (self.created, match self.side {
-            Side::Buyer => self.task,
-            Side::Seller => self.trade.unwrap_or(self.task),
-        })
+        (
+            self.created,
+            match self.side {
+                Side::Buyer => self.task,
+                Side::Seller => self.trade.unwrap_or(self.task),
+            },
+        )
     }
 }
 

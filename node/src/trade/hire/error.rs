@@ -141,8 +141,12 @@ impl AtFault for HireError {
         match self {
             Self::DeadlinePassed => Some("give it more time: --deadline 60s"),
             Self::NoMoney(_) => Some("put some in: `guilder wallet fund`, or name another --mint"),
-            Self::NoSeller => Some("check the service's name and `guilder peers`; `guilder find SERVICE` shows who sells it"),
-            Self::NoOffer(_) => Some("`guilder find SERVICE` shows prices, units and mints; raise --max-price or --deadline"),
+            Self::NoSeller => {
+                Some("check the service's name and `guilder peers`; `guilder find SERVICE` shows who sells it")
+            }
+            Self::NoOffer(_) => {
+                Some("`guilder find SERVICE` shows prices, units and mints; raise --max-price or --deadline")
+            }
             Self::Input(error) => error.hint(),
             Self::Check(error) => error.hint(),
             Self::Money(error) => error.hint(),

@@ -20,7 +20,7 @@ pub const MAX_AT_WORK: usize = 32;
 pub const MAX_WAITING: usize = 256;
 
 /// What one peer may send per second for long, in bytes. A proof with its output is about 1 KiB and costs the mint
-/// about 0.5 ms, so this is one core.
+/// about 0.35 ms, so this is most of one core.
 pub const PEER_RATE: f64 = 2.0 * 1024.0 * 1024.0;
 
 /// What one peer may send at once, in bytes, after it was quiet: a few full swaps.

@@ -116,10 +116,9 @@ mod hooks {
         let now = CLOCK.get();
         let nanos = match clock {
             libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => now - UPTIME_NS + EPOCH_SECS * NANOS,
-            libc::CLOCK_MONOTONIC
-            | libc::CLOCK_MONOTONIC_RAW
-            | libc::CLOCK_MONOTONIC_COARSE
-            | libc::CLOCK_BOOTTIME => now,
+            libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_BOOTTIME => {
+                now
+            }
             _ => return None,
         };
         Some((nanos / NANOS, nanos % NANOS))

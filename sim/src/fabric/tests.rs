@@ -1,0 +1,126 @@
+#![allow(clippy::unwrap_used)]
+use std::time::Duration;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::core::{
+    Endpoint, Transport,
+    transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+};
+
+use super::*;
+
+const FIXED: Topology = Topology { nearest_us: 10_000, span_us: 0, jitter_us: 0, loss: 0.0, uplink_bps: 0 };
+
+fn simulate<F: Future>(work: impl FnOnce() -> F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async { work().await })
+}
+
+/// Two hosts, and both ends of a connection between them.
+async fn connected(topology: Topology) -> (Fabric, FabricStream, FabricStream) {
+    let fabric = Fabric::new(1, topology);
+    tokio::spawn(fabric.driver());
+    let (one, two) = (fabric.add_host(), fabric.add_host());
+    let (mut dialer, mut listener) = (fabric.transport(one), fabric.transport(two));
+    listener.listen_on(ListenerId::next(), two.address()).unwrap();
+    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+    let dial = dialer.dial(two.address(), options).unwrap();
+    let accept = async {
+        loop {
+            let event = futures::future::poll_fn(|context| Pin::new(&mut listener).poll(context)).await;
+            if let TransportEvent::Incoming { upgrade, .. } = event {
+                break upgrade.await.unwrap();
+            }
+        }
+    };
+    use std::pin::Pin;
+    let (near, far) = tokio::join!(dial, accept);
+    std::mem::forget((dialer, listener));
+    (fabric, near.unwrap(), far)
+}
+
+#[test]
+fn bytes_arrive_in_order_after_their_delay() {
+    simulate(|| async {
+        let (_fabric, mut near, mut far) = connected(FIXED).await;
+        let start = Instant::now();
+        near.write_all(b"hello ").await.unwrap();
+        near.write_all(b"world").await.unwrap();
+        near.close().await.unwrap();
+        let mut text = String::new();
+        far.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello world");
+        assert_eq!(start.elapsed(), Duration::from_millis(10));
+        far.write_all(b"half-open").await.unwrap();
+        let mut buffer = [0; 9];
+        near.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"half-open");
+    });
+}
+
+#[test]
+fn a_full_window_makes_the_writer_wait_for_the_reader() {
+    simulate(|| async {
+        let (_fabric, mut near, mut far) = connected(FIXED).await;
+        let data: Vec<u8> = (0..2_000_000_u32).map(|n| n as u8).collect();
+        let copy = data.clone();
+        let writer = tokio::spawn(async move {
+            near.write_all(&copy).await.unwrap();
+            near.close().await.unwrap();
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!writer.is_finished());
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, data);
+    });
+}
+
+#[test]
+fn a_partition_delays_and_then_resets() {
+    simulate(|| async {
+        let (fabric, mut near, mut far) = connected(FIXED).await;
+        fabric.partition(|host| host.0);
+        near.write_all(b"x").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        fabric.partition(|_| 0);
+        let mut buffer = [0; 1];
+        far.read_exact(&mut buffer).await.unwrap();
+        fabric.partition(|host| host.0);
+        near.write_all(b"y").await.unwrap();
+        assert_eq!(far.read_exact(&mut buffer).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_killed_host_resets_its_peers_only_if_its_machine_lives() {
+    for reset in [true, false] {
+        simulate(|| async {
+            let (fabric, near, mut far) = connected(FIXED).await;
+            fabric.kill(HostId(0), reset);
+            drop(near);
+            let read = tokio::time::timeout(Duration::from_secs(1), far.read(&mut [0; 1])).await;
+            assert_eq!(read.is_ok(), reset);
+        });
+    }
+}
+
+#[test]
+fn a_narrow_uplink_and_loss_slow_things_down() {
+    simulate(|| async {
+        let narrow = Topology { uplink_bps: 8_000_000, ..FIXED };
+        let (_fabric, mut near, mut far) = connected(narrow).await;
+        let start = Instant::now();
+        near.write_all(&vec![0; 500_000]).await.unwrap();
+        far.read_exact(&mut vec![0; 500_000]).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
+    });
+    simulate(|| async {
+        let (fabric, mut near, mut far) = connected(Topology { loss: 0.5, ..FIXED }).await;
+        for _ in 0..50 {
+            near.write_all(b"x").await.unwrap();
+            far.read_exact(&mut [0]).await.unwrap();
+        }
+        assert!(fabric.traffic().lost > 0);
+    });
+}

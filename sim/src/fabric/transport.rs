@@ -1,0 +1,191 @@
+//! The libp2p transport of one host: TCP addresses, connections over the fabric.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, Ready, ready},
+    io,
+    net::Ipv4Addr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use libp2p::core::{
+    Multiaddr, Transport,
+    multiaddr::Protocol,
+    transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
+};
+
+use super::{Fabric, FabricStream, HostId, PORT, driver::What, lock};
+
+/// Reads `/ip4/…/tcp/…`, with or without a peer behind it.
+fn parse(address: &Multiaddr) -> Option<(Ipv4Addr, u16)> {
+    let mut parts = address.iter();
+    match (parts.next()?, parts.next()?, parts.next()) {
+        (Protocol::Ip4(ip), Protocol::Tcp(port), None | Some(Protocol::P2p(_))) => Some((ip, port)),
+        _ => None,
+    }
+}
+
+pub(super) struct Listener {
+    pub(super) host: HostId,
+    waiting: VecDeque<(FabricStream, Multiaddr)>,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+impl Listener {
+    pub(super) fn incoming(&mut self, stream: FabricStream, source: Multiaddr) {
+        self.waiting.push_back((stream, source));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Listening {
+    id: ListenerId,
+    address: Multiaddr,
+    at: (Ipv4Addr, u16),
+    listener: Arc<Mutex<Listener>>,
+    announced: bool,
+}
+
+/// See [`Fabric::transport`].
+pub struct FabricTransport {
+    fabric: Fabric,
+    host: HostId,
+    listening: Vec<Listening>,
+}
+
+impl FabricTransport {
+    pub(super) fn new(fabric: Fabric, host: HostId) -> Self {
+        Self { fabric, host, listening: Vec::new() }
+    }
+}
+
+impl Drop for FabricTransport {
+    fn drop(&mut self) {
+        let mut state = self.fabric.lock();
+        for listening in &self.listening {
+            let ours = |listener: &Arc<Mutex<Listener>>| Arc::ptr_eq(listener, &listening.listener);
+            if state.listeners.get(&listening.at).is_some_and(ours) {
+                state.listeners.remove(&listening.at);
+            }
+        }
+    }
+}
+
+impl Transport for FabricTransport {
+    type Dial = Dial;
+    type Error = io::Error;
+    type ListenerUpgrade = Ready<io::Result<FabricStream>>;
+    type Output = FabricStream;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        let at = parse(&address).ok_or_else(|| TransportError::MultiaddrNotSupported(address.clone()))?;
+        let listener = Listener { host: self.host, waiting: VecDeque::new(), waker: None, closed: false };
+        let listener = Arc::new(Mutex::new(listener));
+        self.fabric.lock().listeners.insert(at, Arc::clone(&listener));
+        self.listening.push(Listening { id, address, at, listener, announced: false });
+        Ok(())
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        let Some(listening) = self.listening.iter().find(|listening| listening.id == id) else { return false };
+        lock(&listening.listener).closed = true;
+        self.fabric.lock().listeners.remove(&listening.at);
+        true
+    }
+
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Dial, TransportError<io::Error>> {
+        let to = parse(&address).ok_or(TransportError::MultiaddrNotSupported(address))?;
+        let reuse = options.port_use == PortUse::Reuse && !self.listening.is_empty();
+        let source_port = if reuse { PORT } else { self.fabric.lock().next_port(self.host) };
+        let dialing = Dialing { from: self.host, to, source_port, result: None, answered: false, waker: None };
+        Ok(Dial { fabric: self.fabric.clone(), dialing: Arc::new(Mutex::new(dialing)), sent: false })
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        for index in 0..self.listening.len() {
+            let listening = &mut self.listening[index];
+            let (listener_id, address) = (listening.id, listening.address.clone());
+            if !listening.announced {
+                listening.announced = true;
+                return Poll::Ready(TransportEvent::NewAddress { listener_id, listen_addr: address });
+            }
+            let mut listener = lock(&listening.listener);
+            if let Some((stream, send_back_addr)) = listener.waiting.pop_front() {
+                let upgrade = ready(Ok(stream));
+                return Poll::Ready(TransportEvent::Incoming {
+                    listener_id,
+                    upgrade,
+                    local_addr: address,
+                    send_back_addr,
+                });
+            }
+            if listener.closed {
+                drop(listener);
+                self.listening.remove(index);
+                return Poll::Ready(TransportEvent::ListenerClosed { listener_id, reason: Ok(()) });
+            }
+            listener.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// A connection being made.
+pub(super) struct Dialing {
+    pub(super) from: HostId,
+    pub(super) to: (Ipv4Addr, u16),
+    pub(super) source_port: u16,
+    pub(super) result: Option<io::Result<FabricStream>>,
+    answered: bool,
+    waker: Option<Waker>,
+}
+
+impl Dialing {
+    pub(super) fn answer(&mut self) {
+        self.answered = true;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A dial: resolves when the other host's answer is back; never, if nobody answers.
+pub struct Dial {
+    fabric: Fabric,
+    dialing: Arc<Mutex<Dialing>>,
+    sent: bool,
+}
+
+impl Future for Dial {
+    type Output = io::Result<FabricStream>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.sent {
+            self.sent = true;
+            let (from, to) = {
+                let dialing = lock(&self.dialing);
+                (dialing.from, dialing.to)
+            };
+            let mut state = self.fabric.lock();
+            state.traffic.dials += 1;
+            let host = state.by_ip.get(&to.0).copied().unwrap_or(from);
+            let base = state.base_us(from, host);
+            let at = state.now_us() + state.delay_us(base);
+            state.push(at, What::Knock(Arc::clone(&self.dialing)));
+        }
+        let mut dialing = lock(&self.dialing);
+        if dialing.answered {
+            return Poll::Ready(dialing.result.take().unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())));
+        }
+        dialing.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}

@@ -155,8 +155,10 @@ impl Fabric {
         };
         for pipe in pipes {
             let mut pipe = lock(&pipe);
-            if pipe.from == host || (reset && pipe.to == host) {
-                pipe.reset();
+            match (pipe.from == host, pipe.to == host) {
+                (true, _) | (_, true) if reset => pipe.reset(),
+                (true, _) => pipe.fall_silent(),
+                _ => {}
             }
         }
     }
@@ -198,10 +200,10 @@ impl State {
     fn push(&mut self, at_us: u64, what: driver::What) {
         self.sequence += 1;
         self.heap.push(Reverse(Event { at_us, sequence: self.sequence, what }));
-        if at_us < self.armed_us {
-            if let Some(driver) = self.driver.take() {
-                driver.wake();
-            }
+        if at_us < self.armed_us
+            && let Some(driver) = self.driver.take()
+        {
+            driver.wake();
         }
     }
 

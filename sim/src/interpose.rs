@@ -60,18 +60,18 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         xoshiro(&mut self.0)
     }
 
     /// A number below `end`, which is at least 1.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.draw() % end.max(1)
     }
 
     /// A number in 0..1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -127,7 +127,7 @@ mod hooks {
     /// # Safety
     /// As the C function: `out` points to a timespec.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn clock_gettime(clock: clockid_t, out: *mut timespec) -> c_int {
+    unsafe extern "C" fn clock_gettime(clock: clockid_t, out: *mut timespec) -> c_int {
         let simulated = if is_simulated() { virtual_time(clock) } else { None };
         match simulated {
             Some((secs, nanos)) => {
@@ -143,7 +143,7 @@ mod hooks {
     /// # Safety
     /// As the C function: `out` is null or points to a timeval.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn gettimeofday(out: *mut timeval, _zone: *mut c_void) -> c_int {
+    unsafe extern "C" fn gettimeofday(out: *mut timeval, _zone: *mut c_void) -> c_int {
         let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `now` is a timespec; `out` is checked and the caller's to write to.
         unsafe {
@@ -158,7 +158,7 @@ mod hooks {
     /// # Safety
     /// As the C function: `out` is null or points to a `time_t`.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn time(out: *mut time_t) -> time_t {
+    unsafe extern "C" fn time(out: *mut time_t) -> time_t {
         let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: as in `gettimeofday`.
         unsafe {
@@ -173,7 +173,7 @@ mod hooks {
     /// # Safety
     /// As the C function: `buffer` points to `length` writable bytes.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, flags: u32) -> isize {
+    unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, flags: u32) -> isize {
         if !is_simulated() {
             // SAFETY: the system call that the C library would make, with the caller's arguments.
             return unsafe { libc::syscall(libc::SYS_getrandom, buffer, length, flags) as isize };
@@ -188,7 +188,7 @@ mod hooks {
     /// # Safety
     /// As the C function: `buffer` points to `length` writable bytes.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn getentropy(buffer: *mut c_void, length: usize) -> c_int {
+    unsafe extern "C" fn getentropy(buffer: *mut c_void, length: usize) -> c_int {
         // SAFETY: the same buffer under the same promise.
         if length <= 256 && unsafe { getrandom(buffer, length, 0) } == length as isize { 0 } else { -1 }
     }
@@ -196,7 +196,7 @@ mod hooks {
     /// # Safety
     /// As the C function.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn nanosleep(wanted: *const timespec, left: *mut timespec) -> c_int {
+    unsafe extern "C" fn nanosleep(wanted: *const timespec, left: *mut timespec) -> c_int {
         forbid("slept in real time");
         // SAFETY: the system call that the C library would make, with the caller's arguments.
         unsafe { libc::syscall(libc::SYS_nanosleep, wanted, left) as c_int }
@@ -205,7 +205,7 @@ mod hooks {
     /// # Safety
     /// As the C function.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn clock_nanosleep(
+    unsafe extern "C" fn clock_nanosleep(
         clock: clockid_t,
         flags: c_int,
         wanted: *const timespec,
@@ -222,7 +222,7 @@ mod hooks {
     /// # Safety
     /// As the C function.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn pthread_create(
+    unsafe extern "C" fn pthread_create(
         thread: *mut pthread_t,
         attributes: *const pthread_attr_t,
         entry: Entry,
@@ -264,7 +264,7 @@ mod tests {
         on_a_thread(|| {
             enter(1);
             let (start, wall) = (Instant::now(), SystemTime::now());
-            assert_eq!(wall.duration_since(UNIX_EPOCH).map(|since| since.as_secs()), Ok(EPOCH_SECS));
+            assert_eq!(wall.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).ok(), Some(EPOCH_SECS));
             assert_eq!(start.elapsed().as_nanos(), 0);
             set_elapsed_ns(5);
             assert_eq!(start.elapsed().as_nanos(), 5);

@@ -12,6 +12,8 @@
 //! process's. Everything runs on one thread under tokio's paused clock, which jumps from one timer to the next; nothing
 //! ever waits in real time.
 
+#![allow(missing_debug_implementations)] // handles of one simulation; what is worth printing is in the trace
+
 pub mod fabric;
 pub mod interpose;
 pub mod scenario;

@@ -61,7 +61,7 @@ pub fn run(options: Options, trace: Option<&Path>) -> Result<Outcome, WorldError
         interpose::enter(options.seed);
         simulate(&options, trace.as_deref())
     });
-    let thread = thread.map_err(|error| WorldError::new(error))?;
+    let thread = thread.map_err(WorldError::new)?;
     thread.join().map_err(|_| WorldError::new("the simulation panicked"))?
 }
 

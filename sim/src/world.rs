@@ -73,7 +73,7 @@ impl World {
         let id = self.fabric.add_host();
         let mut rng = Rng::new(self.seed ^ (u64::from(id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut key = [0; 32];
-        key.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next().to_le_bytes()));
+        key.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.draw().to_le_bytes()));
         let key = AgentKey::from_seed(&key);
         self.hosts.insert(id, Host { key, disk: CrashBackend::new(), node: None });
         id

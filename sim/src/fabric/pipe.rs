@@ -75,6 +75,12 @@ impl Pipe {
         [self.reader.take(), self.writer.take()].into_iter().flatten().for_each(Waker::wake);
     }
 
+    /// Its writer's machine is gone: nothing more comes, and the reader isn't told.
+    pub(super) fn fall_silent(&mut self) {
+        self.closed = true;
+        self.under_way.clear();
+    }
+
     /// The network can't deliver now: tries again later, and after a minute resets. Returns when to try again.
     pub(super) fn stall(&mut self, now_us: u64) -> Option<u64> {
         self.retry_us = (self.retry_us * 2).clamp(200_000, 16_000_000);
@@ -117,11 +123,11 @@ fn write(fabric: &Fabric, shared: &Arc<Mutex<Pipe>>, pipe: &mut Pipe, bytes: Opt
     if let Some(bytes) = bytes {
         state.traffic.bytes += bytes.len() as u64;
         pipe.held += bytes.len();
-        if pipe.last_write_us == Some(now) {
-            if let Some((_, Some(last))) = pipe.under_way.back_mut() {
-                last.extend_from_slice(bytes);
-                return;
-            }
+        if pipe.last_write_us == Some(now)
+            && let Some((_, Some(last))) = pipe.under_way.back_mut()
+        {
+            last.extend_from_slice(bytes);
+            return;
         }
     }
     let length = bytes.map_or(0, <[u8]>::len) as u64;

@@ -57,6 +57,12 @@ pub struct Outcome {
 /// If a node doesn't start or the trace can't be written.
 pub fn run(options: Options, trace: Option<&Path>) -> Result<Outcome, WorldError> {
     let trace = trace.map(Path::to_owned);
+    // A panic anywhere, in a node's task too, is a finding: it ends the run with its seed in view.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20).spawn(move || {
         interpose::enter(options.seed);
         simulate(&options, trace.as_deref())

@@ -72,12 +72,14 @@ impl Pipe {
         self.dead = true;
         self.under_way.clear();
         self.arrived.clear();
+        (self.held, self.read) = (0, 0);
         [self.reader.take(), self.writer.take()].into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Its writer's machine is gone: nothing more comes, and the reader isn't told.
     pub(super) fn fall_silent(&mut self) {
         self.closed = true;
+        self.held -= self.under_way.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Vec::len).sum::<usize>();
         self.under_way.clear();
     }
 
@@ -228,8 +230,9 @@ impl Drop for FabricStream {
         self.close();
         let mut pipe = lock(&self.into);
         pipe.reader_gone = true;
+        pipe.held -= pipe.arrived.iter().map(Vec::len).sum::<usize>() - pipe.read;
+        pipe.read = 0;
         pipe.arrived.clear();
-        pipe.held = 0;
         if let Some(writer) = pipe.writer.take() {
             writer.wake();
         }

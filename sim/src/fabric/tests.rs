@@ -124,3 +124,16 @@ fn a_narrow_uplink_and_loss_slow_things_down() {
         assert!(fabric.traffic().lost > 0);
     });
 }
+
+#[test]
+fn a_reader_that_leaves_while_bytes_are_under_way_upsets_nothing() {
+    simulate(|| async {
+        let (_fabric, mut near, far) = connected(FIXED).await;
+        near.write_all(b"one").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        near.write_all(b"two").await.unwrap();
+        drop(far);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(near.write(b"three").await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    });
+}

@@ -108,7 +108,7 @@ fn read(bytes: &[u8]) -> Result<Statement, EnvelopeError> {
 
 /// Why a seller's answer to a query isn't taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadAnswer {
+pub(crate) enum BadAnswer {
     /// The envelope doesn't hold.
     #[error(transparent)]
     Envelope(EnvelopeError),

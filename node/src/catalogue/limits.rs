@@ -27,10 +27,6 @@ pub(crate) const ADVERT_SECS: u64 = 60 * 60;
 /// Our adverts are signed anew and gossiped this often, well before they run out.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(20 * 60);
 
-/// Gossip that one forwarder may have us verify per second, and at once.
-pub(crate) const GOSSIP_PER_SEC: u32 = 50;
-pub(crate) const GOSSIP_BURST: u32 = 500;
-
 /// Topics of services that we don't offer and follow because we looked for them.
 pub(crate) const MAX_FOLLOWED: usize = 32;
 

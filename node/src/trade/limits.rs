@@ -30,9 +30,6 @@ pub(crate) const MAX_CANDIDATES: usize = 16;
 /// Answers that wait for one hire: each candidate answers once.
 pub(crate) const ANSWERS: usize = 2 * MAX_CANDIDATES;
 
-/// Events that wait for whoever follows one task.
-pub(crate) const TASK_UPDATES: usize = 64;
-
 /// Peers whose rates are remembered. Beyond it the one heard longest ago is forgotten, whose buckets are full again.
 pub(crate) const MAX_METERED_PEERS: usize = 4_096;
 

@@ -211,9 +211,8 @@ impl Waiting {
     fn in_awarded(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
         match input {
             Input::Accepted => {
-                let wake = Effect::WakeAt(deal.award.args().deadline.saturating_add(1));
                 let waiting = Self { tries: 0, ..self };
-                Step::passing(Buyer::Working(waiting), vec![wake])
+                Step::passing(Buyer::Working(waiting), vec![wake_in(MAX_RETRY_SECS, deal, now)])
             }
             Input::Refused(reason) => end(BuyerOutcome::Refused(reason), Said::Now(Money::Returned), None, None, now),
             Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Awarded),

@@ -1,1 +1,572 @@
+//! The two machines against each other: every order of arrival, loss, repetition and crash that a network and two disks
+//! can bring about ends in an outcome on both sides, and both mean the same money.
+#![allow(clippy::unwrap_used)]
 
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::{
+    buyer::{self, Buyer, BuyerOutcome},
+    seller::{self, Seller},
+    *,
+};
+use crate::{
+    bytes::ByteArray,
+    limits::MAX_CONTENT,
+    receipt::{self, FailureCode, TaskError},
+    testing::{self, INPUT, NOW, OUTPUT, SALT},
+    time::Timestamp,
+    ucan::chain::NoRevocations,
+    wire::{Message, Payload, Reason},
+};
+
+/// What a world does next.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// The oldest message to a side arrives.
+    ToSeller,
+    ToBuyer,
+    /// It arrives and stays under way: a repeat.
+    AgainToSeller,
+    AgainToBuyer,
+    /// It is lost.
+    LoseToSeller,
+    LoseToBuyer,
+    /// All that is under way is lost, and the two meet again.
+    Reconnect,
+    /// A side dies and starts again from its disk.
+    CrashBuyer,
+    CrashSeller,
+    /// The seller's work ends.
+    Finish,
+    Fail,
+    /// The buyer calls it off.
+    Cancel,
+    /// The output arrives as content.
+    Fetched,
+    FetchFailed,
+    /// Time passes, in seconds, and alarms ring.
+    Wait(u16),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => Just(Act::ToSeller),
+        8 => Just(Act::ToBuyer),
+        2 => Just(Act::AgainToSeller),
+        2 => Just(Act::AgainToBuyer),
+        1 => Just(Act::LoseToSeller),
+        1 => Just(Act::LoseToBuyer),
+        1 => Just(Act::Reconnect),
+        1 => Just(Act::CrashBuyer),
+        1 => Just(Act::CrashSeller),
+        3 => Just(Act::Finish),
+        1 => Just(Act::Fail),
+        1 => Just(Act::Cancel),
+        2 => Just(Act::Fetched),
+        1 => Just(Act::FetchFailed),
+        3 => (0_u16..40).prop_map(Act::Wait),
+    ]
+}
+
+/// A buyer, a seller, and what is between them.
+struct World {
+    deal: Deal,
+    now: Timestamp,
+    buyer: Buyer,
+    buyer_disk: Buyer,
+    buyer_alarm: Option<Timestamp>,
+    seller: Option<Seller>,
+    seller_disk: Option<Seller>,
+    seller_alarm: Option<Timestamp>,
+    working: bool,
+    fetching: bool,
+    to_seller: VecDeque<Message>,
+    to_buyer: VecDeque<Message>,
+    /// What the wallets were told, in order.
+    settled: Vec<buyer::Money>,
+    redeemed: u32,
+    voided: u32,
+    /// Whether the output goes as content.
+    large: bool,
+    /// Whether the seller refuses the award.
+    refuses: bool,
+}
+
+impl World {
+    fn new(large: bool, refuses: bool) -> Self {
+        let deal = testing::deal();
+        let step = Buyer::begin(&deal, NOW);
+        let mut world = Self {
+            now: NOW,
+            buyer: step.state.clone(),
+            buyer_disk: step.state,
+            buyer_alarm: None,
+            seller: None,
+            seller_disk: None,
+            seller_alarm: None,
+            working: false,
+            fetching: false,
+            to_seller: VecDeque::new(),
+            to_buyer: VecDeque::new(),
+            settled: Vec::new(),
+            redeemed: 0,
+            voided: 0,
+            large,
+            refuses,
+            deal,
+        };
+        world.perform_buyer(step.effects);
+        world
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::ToSeller => _ = self.to_seller.pop_front().map(|message| self.hear_seller(message)),
+            Act::ToBuyer => _ = self.to_buyer.pop_front().map(|message| self.hear_buyer(message)),
+            Act::AgainToSeller => _ = self.to_seller.front().cloned().map(|message| self.hear_seller(message)),
+            Act::AgainToBuyer => _ = self.to_buyer.front().cloned().map(|message| self.hear_buyer(message)),
+            Act::LoseToSeller => _ = self.to_seller.pop_front(),
+            Act::LoseToBuyer => _ = self.to_buyer.pop_front(),
+            Act::Reconnect => {
+                self.disconnect();
+                self.feed_buyer(buyer::Input::Resume);
+            }
+            Act::CrashBuyer => {
+                self.disconnect();
+                (self.buyer, self.buyer_alarm, self.fetching) = (self.buyer_disk.clone(), None, false);
+                self.feed_buyer(buyer::Input::Resume);
+            }
+            Act::CrashSeller => {
+                self.disconnect();
+                (self.seller, self.seller_alarm, self.working) = (self.seller_disk.clone(), None, false);
+                self.feed_seller(seller::Input::Resume);
+                self.feed_buyer(buyer::Input::Resume);
+            }
+            Act::Finish if self.working => self.conclude(Ok(())),
+            Act::Fail if self.working => {
+                self.conclude(Err(TaskError { code: FailureCode::Crashed, text: "crashed".into() }));
+            }
+            Act::Fetched if self.fetching => {
+                self.feed_buyer(buyer::Input::Fetched(receipt::commit(&SALT, OUTPUT)));
+            }
+            Act::FetchFailed if self.fetching => self.feed_buyer(buyer::Input::FetchFailed),
+            Act::Cancel => self.feed_buyer(buyer::Input::Cancel),
+            Act::Wait(secs) => self.wait(u64::from(secs)),
+            Act::Finish | Act::Fail | Act::Fetched | Act::FetchFailed => {}
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.to_seller.clear();
+        self.to_buyer.clear();
+    }
+
+    fn wait(&mut self, secs: u64) {
+        self.now = self.now.saturating_add(secs);
+        if self.buyer_alarm.is_some_and(|at| at <= self.now) {
+            self.buyer_alarm = None;
+            self.feed_buyer(buyer::Input::Tick);
+        }
+        if self.seller_alarm.is_some_and(|at| at <= self.now) {
+            self.seller_alarm = None;
+            self.feed_seller(seller::Input::Tick);
+        }
+    }
+
+    fn hear_seller(&mut self, message: Message) {
+        match message {
+            Message::Awarded(_) if self.seller.is_some() => self.feed_seller(seller::Input::Asked),
+            Message::Awarded(award) => {
+                let (from, me) = (self.deal.buyer(), self.deal.seller());
+                match intake::read(&award, from, me, self.now, &NoRevocations) {
+                    Ok(deal) if !self.refuses => {
+                        assert_eq!(deal, self.deal);
+                        let step = Seller::begin(&deal, self.now);
+                        self.take_seller(step);
+                    }
+                    Ok(_) => self.refuse(Reason::Busy),
+                    Err(reason) => self.refuse(reason),
+                }
+            }
+            Message::Status(_) if self.seller.is_some() => self.feed_seller(seller::Input::Asked),
+            Message::Cancel(_) if self.seller.is_some() => self.feed_seller(seller::Input::Cancel),
+            Message::Status(_) | Message::Cancel(_) => {
+                self.to_buyer.push_back(wire::Unknown { award: self.deal.id() }.into());
+            }
+            other => panic!("to a seller: {other:?}"),
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason) {
+        self.to_buyer.push_back(wire::Refused { award: self.deal.id(), reason }.into());
+    }
+
+    fn hear_buyer(&mut self, message: Message) {
+        match message {
+            Message::Accepted(_) => self.feed_buyer(buyer::Input::Accepted),
+            Message::Refused(body) => self.feed_buyer(buyer::Input::Refused(body.reason)),
+            Message::Unknown(_) => self.feed_buyer(buyer::Input::Unknown),
+            Message::Delivered(body) => {
+                let delivery = buyer::check_delivery(&self.deal, &body, MAX_CONTENT).unwrap();
+                self.feed_buyer(buyer::Input::Delivered(delivery));
+            }
+            other => panic!("to a buyer: {other:?}"),
+        }
+    }
+
+    fn feed_buyer(&mut self, input: buyer::Input) {
+        let before = self.buyer.clone();
+        let step = before.clone().handle(&self.deal, input, self.now);
+        if step.durable {
+            self.buyer_disk = step.state.clone();
+        } else {
+            assert!(!step.effects.iter().any(|e| matches!(e, buyer::Effect::Settle(_) | buyer::Effect::Finish)));
+            assert_eq!(before.is_ended(), step.state.is_ended());
+        }
+        self.buyer = step.state;
+        self.perform_buyer(step.effects);
+    }
+
+    fn perform_buyer(&mut self, effects: Vec<buyer::Effect>) {
+        for effect in effects {
+            match effect {
+                buyer::Effect::Send(message) => self.to_seller.push_back(message),
+                buyer::Effect::WakeAt(at) => self.buyer_alarm = Some(at),
+                buyer::Effect::Fetch { .. } => self.fetching = true,
+                buyer::Effect::Settle(money) => self.settled.push(money),
+                buyer::Effect::Finish => (self.fetching, self.buyer_alarm) = (false, None),
+            }
+        }
+    }
+
+    fn feed_seller(&mut self, input: seller::Input) {
+        let Some(seller) = self.seller.clone() else { return };
+        let step = seller.handle(&self.deal, input, self.now);
+        self.take_seller(step);
+    }
+
+    fn take_seller(&mut self, step: Step<Seller, seller::Effect>) {
+        if step.durable {
+            self.seller_disk = Some(step.state.clone());
+        } else {
+            assert!(!step.effects.iter().any(|e| matches!(e, seller::Effect::Redeem | seller::Effect::Void)));
+        }
+        self.seller = Some(step.state);
+        for effect in step.effects {
+            match effect {
+                seller::Effect::Send(message) => self.to_buyer.push_back(message),
+                seller::Effect::WakeAt(at) => self.seller_alarm = Some(at),
+                seller::Effect::Fetch(_) => panic!("the input is inline"),
+                seller::Effect::Run => self.working = true,
+                seller::Effect::Abort(code, why) => self.conclude(Err(TaskError { code, text: why.into() })),
+                seller::Effect::Redeem => self.redeemed += 1,
+                seller::Effect::Void => self.voided += 1,
+                seller::Effect::Finish => (self.working, self.seller_alarm) = (false, None),
+            }
+        }
+    }
+
+    fn conclude(&mut self, work: Result<(), TaskError>) {
+        self.working = false;
+        let out = work.map(|()| receipt::commit(&SALT, OUTPUT));
+        let receipt = testing::receipt(&self.deal, out, self.now);
+        let stored =
+            if self.large { Stored::Content(ContentId::of(OUTPUT)) } else { Stored::Inline(OUTPUT.to_vec().into()) };
+        let output = matches!(receipt.body.out, receipt::Outcome::Ok(_)).then_some((SALT, stored));
+        self.feed_seller(seller::Input::Concluded { receipt, output });
+    }
+
+    /// Lets everything that is still to come, come: then both sides have ended.
+    fn run_down(&mut self) {
+        for _ in 0..200 {
+            while !self.to_seller.is_empty() || !self.to_buyer.is_empty() {
+                self.act(Act::ToSeller);
+                self.act(Act::ToBuyer);
+            }
+            self.act(Act::Finish);
+            self.act(Act::Fetched);
+            if self.buyer.is_ended() && self.seller.as_ref().is_none_or(Seller::is_ended) {
+                return;
+            }
+            self.wait(5);
+        }
+        panic!("no end: {:?} {:?}", self.buyer, self.seller);
+    }
+
+    fn ended(&self) -> &buyer::Ended {
+        let Buyer::Ended(ended) = &self.buyer else { panic!("{:?}", self.buyer) };
+        ended
+    }
+
+    /// What both sides believe of the money fits together.
+    fn check(&self) {
+        let ended = self.ended();
+        assert!(self.settled.len() <= 1, "the wallet is told once: {:?}", self.settled);
+        assert_eq!(self.settled.last(), Some(&ended.money));
+        assert_eq!(self.buyer_disk, self.buyer);
+        assert!(self.redeemed + self.voided <= 1);
+        let seller = match &self.seller {
+            Some(Seller::Ended(seller)) => Some(seller),
+            Some(other) => panic!("{other:?}"),
+            None => None,
+        };
+        match seller.map(|seller| &seller.money) {
+            // It redeems: the buyer has paid, or will find out at the locktime.
+            Some(seller::Money::Due) => assert!(matches!(ended.money, buyer::Money::Paid | buyer::Money::Waiting)),
+            // It doesn't: the buyer hasn't paid.
+            Some(seller::Money::Voided) => assert_eq!(ended.money, buyer::Money::Waiting),
+            None => assert!(matches!(ended.money, buyer::Money::Waiting | buyer::Money::Returned)),
+            Some(other) => panic!("{other:?}"),
+        }
+        if ended.money == buyer::Money::Paid {
+            assert_eq!(self.redeemed, 1);
+            assert_eq!(ended.receipt.as_ref(), seller.map(|seller| &seller.receipt));
+        }
+        if let BuyerOutcome::Delivered { .. } = ended.outcome {
+            assert!(ended.output.is_some() && ended.receipt.is_some());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn every_trade_ends_and_its_money_adds_up(
+        acts in prop::collection::vec(act(), 0..60), large: bool, refuses in prop::bool::weighted(0.1),
+    ) {
+        let mut world = World::new(large, refuses);
+        for act in acts {
+            world.act(act);
+        }
+        world.run_down();
+        world.check();
+    }
+
+    #[test]
+    fn what_has_ended_stays_so(acts in prop::collection::vec(act(), 0..40), late in prop::collection::vec(act(), 0..20)) {
+        let mut world = World::new(false, false);
+        for act in acts {
+            world.act(act);
+        }
+        world.run_down();
+        let (money, settled) = (world.ended().money, world.settled.clone());
+        for act in late {
+            world.act(act);
+        }
+        world.run_down();
+        world.check();
+        prop_assert_eq!(world.ended().money, money);
+        prop_assert_eq!(&world.settled, &settled);
+    }
+}
+
+#[test]
+fn a_trade_that_goes_well_takes_four_messages() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Finish);
+    assert_eq!(world.to_buyer.len(), 2);
+    world.act(Act::ToBuyer);
+    world.act(Act::ToBuyer);
+    assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: false });
+    assert_eq!(world.ended().money, buyer::Money::Paid);
+    assert!(world.to_seller.is_empty() && world.to_buyer.is_empty());
+    world.check();
+}
+
+#[test]
+fn a_lost_delivery_is_asked_for_again() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::ToBuyer);
+    world.act(Act::Finish);
+    world.act(Act::LoseToBuyer);
+    assert!(matches!(world.buyer, Buyer::Working(_)));
+    world.wait(31);
+    world.act(Act::ToSeller);
+    world.act(Act::ToBuyer);
+    assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: false });
+}
+
+#[test]
+fn a_seller_that_vanishes_is_overdue_and_its_money_waits() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::ToBuyer);
+    world.act(Act::Wait(49));
+    world.disconnect();
+    world.act(Act::Wait(30));
+    world.disconnect();
+    assert_eq!(world.ended().outcome, BuyerOutcome::Overdue);
+    assert_eq!(world.ended().outcome.fault(), Some(crate::fault::Fault::Peer));
+    assert_eq!(world.ended().money, buyer::Money::Waiting);
+}
+
+#[test]
+fn a_delivery_after_the_end_is_kept_and_changes_no_money() {
+    for large in [false, true] {
+        let mut world = World::new(large, false);
+        world.act(Act::ToSeller);
+        world.act(Act::Finish);
+        let delivery = world.to_buyer.pop_back().unwrap();
+        world.disconnect();
+        world.act(Act::Wait(60));
+        world.disconnect();
+        world.feed_buyer(buyer::Input::Swept { refunded: 0, taken: 8, fee: 0 });
+        world.hear_buyer(delivery);
+        world.act(Act::Fetched);
+        assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
+        assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, taken: 8, fee: 0 });
+        assert_eq!(world.settled, [buyer::Money::Waiting]);
+    }
+}
+
+#[test]
+fn a_cancelled_award_that_never_arrived_is_not_sent_again() {
+    let mut world = World::new(false, false);
+    world.act(Act::LoseToSeller);
+    world.act(Act::Cancel);
+    world.act(Act::ToSeller);
+    world.act(Act::ToBuyer);
+    assert_eq!(world.ended().outcome, BuyerOutcome::Refused(Reason::Cancelled));
+    assert!(world.to_seller.is_empty() && world.seller.is_none());
+}
+
+#[test]
+fn a_cancel_at_work_costs_the_price() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Cancel);
+    world.act(Act::ToSeller);
+    world.run_down();
+    let BuyerOutcome::Failed(error) = &world.ended().outcome else { panic!("{:?}", world.ended()) };
+    assert_eq!(error.code, FailureCode::Cancelled);
+    assert_eq!((world.ended().money, world.redeemed), (buyer::Money::Paid, 1));
+}
+
+#[test]
+fn whoever_claims_to_know_nothing_does_not_set_the_pace() {
+    let mut world = World::new(false, false);
+    world.disconnect();
+    let mut sent = 0;
+    for _ in 0..100 {
+        world.feed_buyer(buyer::Input::Unknown);
+        sent += world.to_seller.drain(..).count();
+    }
+    assert!(sent <= 4, "{sent}");
+    assert!(world.buyer_alarm.is_some());
+}
+
+#[test]
+fn work_that_ends_too_late_is_not_charged() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.now = world.now.saturating_add(51);
+    world.act(Act::Finish);
+    let Some(Seller::Ended(ended)) = &world.seller else { panic!("{:?}", world.seller) };
+    assert_eq!(ended.money, seller::Money::Voided);
+    assert!(ended.output.is_none());
+}
+
+#[test]
+fn an_output_that_the_receipt_belies_is_not_paid() {
+    let deal = testing::deal();
+    let receipt = testing::good_receipt(&deal);
+    let other = wire::Output { salt: SALT, data: Payload::Inline(b"other".to_vec().into()) };
+    let message = wire::Delivered { award: deal.id(), receipt: receipt.bytes().to_vec().into(), output: Some(other) };
+    let delivery = buyer::check_delivery(&deal, &message, MAX_CONTENT).unwrap();
+    let step = Buyer::begin(&deal, NOW).state.handle(&deal, buyer::Input::Delivered(delivery), NOW);
+    let Buyer::Ended(ended) = step.state else { panic!() };
+    assert_eq!((ended.outcome, ended.money), (BuyerOutcome::Mismatch, buyer::Money::Waiting));
+}
+
+#[test]
+fn a_delivery_must_belong_to_the_deal() {
+    use buyer::{DeliveryError, check_delivery};
+    let deal = testing::deal();
+    let good = testing::good_receipt(&deal);
+    let output = || Some(wire::Output { salt: SALT, data: Payload::Inline(OUTPUT.to_vec().into()) });
+    let with = |receipt: &Signed<crate::receipt::Receipt>, output| wire::Delivered {
+        award: deal.id(),
+        receipt: receipt.bytes().to_vec().into(),
+        output,
+    };
+    assert!(check_delivery(&deal, &with(&good, output()), MAX_CONTENT).is_ok());
+    assert_eq!(check_delivery(&deal, &with(&good, None), MAX_CONTENT).unwrap_err(), DeliveryError::Output);
+    assert_eq!(check_delivery(&deal, &with(&good, output()), 3).unwrap_err(), DeliveryError::TooLarge);
+    let forged = |change: fn(&mut crate::receipt::ReceiptBody), key| {
+        let mut body = good.body.clone();
+        change(&mut body);
+        Signed::claim(body, NOW, None, ByteArray([7; 16]), &key).unwrap()
+    };
+    for (receipt, expected) in [
+        (forged(|_| {}, testing::buyer()), DeliveryError::Receipt),
+        (forged(|body| body.award = body.offer, testing::seller()), DeliveryError::Receipt),
+        (forged(|body| body.offer = body.award, testing::seller()), DeliveryError::Receipt),
+        (forged(|body| body.locked.amount += 1, testing::seller()), DeliveryError::Locked),
+        (forged(|body| body.locked.ys = ByteArray([0; 32]), testing::seller()), DeliveryError::Locked),
+    ] {
+        assert_eq!(check_delivery(&deal, &with(&receipt, output()), MAX_CONTENT).unwrap_err(), expected);
+    }
+    let mut torn = with(&good, output());
+    torn.receipt[80] ^= 1;
+    assert_eq!(check_delivery(&deal, &torn, MAX_CONTENT).unwrap_err(), DeliveryError::Receipt);
+}
+
+#[test]
+fn an_intake_takes_only_what_was_offered_to_the_sender() {
+    let (deal, me, from) = (testing::deal(), testing::seller().id(), testing::buyer().id());
+    let Message::Awarded(good) = deal.message() else { panic!() };
+    let read = |award: &wire::Awarded, from, now| intake::read(award, from, me, now, &NoRevocations).map(|_| ());
+    assert_eq!(read(&good, from, NOW), Ok(()));
+    assert_eq!(read(&good, me, NOW), Err(Reason::Malformed));
+    assert_eq!(read(&good, from, NOW.saturating_add(91)), Err(Reason::Untimely));
+    assert_eq!(intake::read(&good, from, from, NOW, &NoRevocations).map(|_| ()), Err(Reason::Malformed));
+
+    let mut other_input = good.clone();
+    other_input.input = Payload::Inline(b"other".to_vec().into());
+    assert_eq!(read(&other_input, from, NOW), Err(Reason::InputMismatch));
+
+    let mut other_ask = good.clone();
+    other_ask.ask[70] ^= 1;
+    assert_eq!(read(&other_ask, from, NOW), Err(Reason::OfferMismatch));
+
+    let mut own_offer = good.clone();
+    let body = deal.offer.body.clone();
+    let forged: Signed<Offer> =
+        Signed::claim(body, NOW, Some(NOW.saturating_add(30)), ByteArray([4; 16]), &testing::buyer()).unwrap();
+    own_offer.offer = forged.bytes().to_vec().into();
+    assert_eq!(read(&own_offer, from, NOW), Err(Reason::OfferUnknown));
+
+    let cheaper = crate::award::AwardArgs { price: 6, spent: 6, ..testing::args(&deal.offer) };
+    let mut cheap = good.clone();
+    cheap.award = testing::award(&cheaper).invocation().bytes().to_vec().into();
+    assert_eq!(read(&cheap, from, NOW), Err(Reason::OfferMismatch));
+
+    let mut stray = good;
+    stray.proofs = vec![deal.offer.bytes().to_vec().into()];
+    assert_eq!(read(&stray, from, NOW), Err(Reason::BadChain));
+    assert_eq!(INPUT, b"some input");
+}
+
+#[test]
+fn states_read_back_from_disk() {
+    let mut world = World::new(true, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Finish);
+    for state in [&world.buyer_disk, &Buyer::begin(&world.deal, NOW).state] {
+        assert_eq!(crate::cbor::decode::<Buyer>(&crate::cbor::encode(state)).unwrap(), *state);
+    }
+    world.act(Act::ToBuyer);
+    world.act(Act::ToBuyer);
+    assert!(matches!(world.buyer, Buyer::Fetching(_)));
+    for state in [&world.buyer] {
+        assert_eq!(crate::cbor::decode::<Buyer>(&crate::cbor::encode(state)).unwrap(), *state);
+    }
+    let seller = world.seller.as_ref().unwrap();
+    assert_eq!(crate::cbor::decode::<Seller>(&crate::cbor::encode(seller)).unwrap(), *seller);
+    assert_eq!(crate::cbor::decode::<Deal>(&crate::cbor::encode(&world.deal)).unwrap(), world.deal);
+}

@@ -48,8 +48,8 @@ struct Peer {
 
 impl Buckets {
     /// Full buckets for everybody.
-    pub(crate) fn new(others: Rate, asks: Rate) -> Self {
-        Self { others, asks, peers: Mutex::default() }
+    pub(crate) fn new(asks: Rate, others: Rate) -> Self {
+        Self { asks, others, peers: Mutex::default() }
     }
 
     /// Takes one token from the peer's bucket, if there is one.
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let buckets = Buckets::new(Rate { per_sec: 10, burst: 3 }, Rate { per_sec: 1, burst: 1 });
+        let buckets = Buckets::new(Rate { per_sec: 1, burst: 1 }, Rate { per_sec: 10, burst: 3 });
         let start = Instant::now();
         let granted = |at: Instant| buckets.take(peer(1), Meter::Others, at);
         assert!([true, true, true, false].iter().all(|expected| granted(start) == *expected));

@@ -170,7 +170,10 @@ impl BuyerActor {
         let (task, trade, peer, side) = (self.deal.award.args().task, self.trade(), self.deal.seller(), Side::Buyer);
         match &self.state {
             Buyer::Awarded(_) => {}
-            Buyer::Working(_) => self.desk.events.emit(Event::Accepted { task, trade, side, peer }),
+            Buyer::Working(_) => {
+                self.desk.note_accepted(trade);
+                self.desk.events.emit(Event::Accepted { task, trade, side, peer });
+            }
             Buyer::Fetching(_) => {}
             Buyer::Ended(ended) => {
                 if ended.outcome == BuyerOutcome::Mismatch {

@@ -75,6 +75,8 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub(super) struct OpenTrade {
     pub(super) peer: AgentId,
+    /// The seller has said that it works. It isn't worth a write: after a restart the seller says it again.
+    pub(super) accepted: bool,
     pub(super) mailbox: Mailbox,
 }
 
@@ -216,7 +218,7 @@ impl Desk {
     ) {
         let (trade, peer) = (deal.id(), deal.seller());
         let (post, mail) = mpsc::channel(MAILBOX);
-        lock(&self.trades).insert(trade, OpenTrade { peer, mailbox: Mailbox::Buyer(post.clone()) });
+        lock(&self.trades).insert(trade, OpenTrade { peer, accepted: false, mailbox: Mailbox::Buyer(post.clone()) });
         let actor = BuyerActor::new(Arc::clone(self), deal, step.0, post, waiter);
         self.runtime.spawn("trade/buyer", actor.run(step.1, mail)).detach();
     }
@@ -230,7 +232,7 @@ impl Desk {
     ) {
         let (trade, peer) = (deal.id(), deal.buyer());
         let (post, mail) = mpsc::channel(MAILBOX);
-        lock(&self.trades).insert(trade, OpenTrade { peer, mailbox: Mailbox::Seller(post.clone()) });
+        lock(&self.trades).insert(trade, OpenTrade { peer, accepted: false, mailbox: Mailbox::Seller(post.clone()) });
         let actor = SellerActor::new(Arc::clone(self), deal, step.0, post, service);
         self.runtime.spawn("trade/seller", actor.run(step.1, mail)).detach();
     }
@@ -318,6 +320,18 @@ impl Desk {
             Mailbox::Buyer(_) => Side::Buyer,
             Mailbox::Seller(_) => Side::Seller,
         })
+    }
+
+    /// Notes that the seller of a trade works.
+    pub(super) fn note_accepted(&self, trade: Cid) {
+        if let Some(open) = lock(&self.trades).get_mut(&trade) {
+            open.accepted = true;
+        }
+    }
+
+    /// Whether the seller of an open trade has said that it works.
+    pub(super) fn is_accepted(&self, trade: Cid) -> bool {
+        lock(&self.trades).get(&trade).is_some_and(|open| open.accepted)
     }
 
     /// The open trades with a peer, or all.

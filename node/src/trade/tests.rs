@@ -31,7 +31,7 @@ use crate::{
     content::Data,
     executor::{Definition, Executor, Executors, definition::Run},
     mint::{HostedMint, MintConfig, MintUnit},
-    network::{Multiaddr, NetworkConfig, Setup, transport},
+    network::{Inbound, Multiaddr, NetworkConfig, Setup, transport},
     store::testing::CrashBackend,
     wallet::{
         WalletConfig, WalletParts,
@@ -46,6 +46,7 @@ use crate::{
 
 mod crash;
 mod hostile;
+mod raw;
 mod whole;
 
 const MINT_SEED: [u8; 64] = [42; 64];
@@ -163,21 +164,21 @@ impl Plan {
     }
 }
 
-/// A node without a daemon around it.
-struct Node {
+/// What every node stands on.
+struct Base {
     plan: Plan,
+    key: AgentKey,
     address: Multiaddr,
     runtime: Runtime,
     store: Store,
     network: Network,
+    inbound: Inbound,
     wallet: Wallet,
-    catalogue: Catalogue,
-    content: Content,
+    outcomes: mpsc::Receiver<(Cid, MoneyOutcome)>,
     events: Events,
-    trade: Trade,
 }
 
-impl Node {
+impl Base {
     async fn start(plan: Plan) -> Self {
         let runtime = Runtime::anchored(plan.now);
         let store = Store::with_backend(plan.disk.backend(), &runtime).await.unwrap();
@@ -214,6 +215,34 @@ impl Node {
             runtime: runtime.clone(),
         })
         .unwrap();
+        Self { plan, key, address, runtime, store, network, inbound, wallet, outcomes, events }
+    }
+}
+
+async fn fund(wallet: &Wallet, amount: u64) {
+    let quote = wallet.fund(&mint_url(), &play(), amount).await.unwrap();
+    let paid = wallet.await_funds(&mint_url(), &play(), &quote.id, PATIENCE).await.unwrap();
+    assert_eq!(paid, Some(amount));
+}
+
+/// A node without a daemon around it.
+struct Node {
+    plan: Plan,
+    address: Multiaddr,
+    runtime: Runtime,
+    store: Store,
+    network: Network,
+    wallet: Wallet,
+    catalogue: Catalogue,
+    content: Content,
+    events: Events,
+    trade: Trade,
+}
+
+impl Node {
+    async fn start(plan: Plan) -> Self {
+        let Base { plan, key, address, runtime, store, network, inbound, wallet, outcomes, events } =
+            Base::start(plan).await;
         let content = Content::open(plan.folder.path().join("content"), runtime.clone()).await.unwrap();
         let work_dir = plan.folder.path().join("work");
         let executors = Executors::open("/bin/false".into(), work_dir, content.clone(), runtime.clone()).await.unwrap();
@@ -258,9 +287,7 @@ impl Node {
     }
 
     async fn fund(&self, amount: u64) {
-        let quote = self.wallet.fund(&mint_url(), &play(), amount).await.unwrap();
-        let paid = self.wallet.await_funds(&mint_url(), &play(), &quote.id, PATIENCE).await.unwrap();
-        assert_eq!(paid, Some(amount));
+        fund(&self.wallet, amount).await;
     }
 
     /// Sells the echo, or what the executor does, for a price.

@@ -163,6 +163,7 @@ impl Trade {
             views.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         })?;
         views.extend(stored);
+        views.iter_mut().for_each(|view| self.0.bring_up_to_date(view));
         views.sort_by_key(|view| std::cmp::Reverse(view.cursor()));
         views.truncate(limit);
         Ok(views)
@@ -176,11 +177,13 @@ impl Trade {
         if let Some(view) = self.0.searching_views(None).into_iter().find(|view| view.task == id) {
             return Ok(Some(view));
         }
-        self.0.store.read(|r| match find(r, id)? {
+        let mut view = self.0.store.read(|r| match find(r, id)? {
             Some(Found::Bought(task)) => bought(r, task),
             Some(Found::Sold(award, at)) => sold(r, award, at),
             None => Ok(None),
-        })
+        })?;
+        view.iter_mut().for_each(|view| self.0.bring_up_to_date(view));
+        Ok(view)
     }
 
     /// The output of a task, if it is here.
@@ -388,6 +391,13 @@ impl Desk {
             }
             Ok(r.get(TASKS, key(id))?.and_then(|record| record.awards.last().copied()))
         })
+    }
+
+    /// Adds to a stored view what isn't stored.
+    fn bring_up_to_date(&self, view: &mut TaskView) {
+        if view.state == TaskState::Awarded && view.trade.is_some_and(|trade| self.is_accepted(trade)) {
+            view.state = TaskState::Working;
+        }
     }
 
     /// Hires without an award yet, which are on no disk; they are newer than any page but the first.

@@ -53,7 +53,8 @@ impl Pair {
     async fn settled(&self) {
         until(|| async {
             let idle = self.buyer.trade.open_count() + self.seller.trade.open_count() == 0;
-            let in_flight: usize = [&self.buyer, &self.seller].iter().map(|n| n.wallet.swaps_in_flight().unwrap()).sum();
+            let in_flight: usize =
+                [&self.buyer, &self.seller].iter().map(|n| n.wallet.swaps_in_flight().unwrap()).sum();
             let due: u64 = self.seller.wallet.balances().unwrap().iter().map(|balance| balance.unredeemed).sum();
             idle && in_flight == 0 && due == 0
         })

@@ -1,2 +1,258 @@
-//! Hostile peers and hostile circumstances.
+//! Buyers that cheat, one message at a time, and what the seller makes of it.
 
+use guilder_protocol::{
+    cbor::cid_of,
+    envelope::Signed,
+    market::Ask,
+    wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Status},
+};
+use serde_bytes::ByteBuf;
+
+use super::{raw::Raw, *};
+
+async fn shop() -> (Bank, Node, Raw) {
+    let bank = Bank::open().await;
+    let seller = Plan::new(&bank, 2).start().await;
+    seller.sell(7, None).await;
+    let raw = Raw::start(&bank, 1, &seller).await;
+    (bank, seller, raw)
+}
+
+fn refused(message: &Message) -> Reason {
+    match message {
+        Message::Refused(refused) => refused.reason,
+        Message::Declined(declined) => declined.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn points(seller: &Node, of: AgentId) -> u32 {
+    let peers = seller.network.peers().await;
+    peers.into_iter().find(|peer| peer.agent == of).map_or(100, |peer| peer.points)
+}
+
+/// Takes what comes until the delivery.
+async fn delivery(raw: &mut Raw) -> guilder_protocol::wire::Delivered {
+    loop {
+        match raw.hear().await {
+            Message::Delivered(delivered) => return delivered,
+            Message::Accepted(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_is_awarded_once_and_a_proof_pays_once() {
+    let (_bank, seller, mut raw) = shop().await;
+    let (first, second) = (raw.offer().await, raw.offer().await);
+    let (money, other_money) = (raw.lock(&first.1).await, raw.lock(&first.1).await);
+    let deal = raw.award(&first, &money, |_| {});
+    raw.send(deal.message()).await;
+    let receipt = delivery(&mut raw).await.receipt;
+
+    // The same again: the same answer, no second run, no second payment.
+    raw.send(deal.message()).await;
+    assert_eq!(delivery(&mut raw).await.receipt, receipt);
+    raw.send(Status { award: deal.id() }).await;
+    assert_eq!(delivery(&mut raw).await.receipt, receipt);
+    raw.send(Cancel { award: deal.id() }).await;
+    assert_eq!(delivery(&mut raw).await.receipt, receipt);
+
+    // The same offer with other money; other money with the same offer's proofs.
+    let again = raw.award(&first, &other_money, |_| {});
+    assert_eq!(refused(&raw.say(again.message()).await), Reason::OfferTaken);
+    let reuse = raw.award(&second, &money, |_| {});
+    assert_eq!(refused(&raw.say(reuse.message()).await), Reason::ProofReused);
+    // Refused once is refused for good, whatever has changed meanwhile.
+    assert_eq!(refused(&raw.say(reuse.message()).await), Reason::ProofReused);
+    until(|| async { seller.spendable().await == 7 }).await;
+    assert_eq!(seller.trade.tasks(Page::default()).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awards_that_depart_from_the_offer_are_refused() {
+    let (_bank, seller, mut raw) = shop().await;
+    let offered = raw.offer().await;
+    let money = raw.lock(&offered.1).await;
+    let cheap = raw.award(&offered, &money, |args| (args.price, args.spent) = (6, 6));
+    assert_eq!(refused(&raw.say(cheap.message()).await), Reason::OfferMismatch);
+    let late = raw.award(&offered, &money, |args| args.deadline = args.deadline.saturating_add(1));
+    assert_eq!(refused(&raw.say(late.message()).await), Reason::OfferMismatch);
+    let other_input = raw.award(&offered, &money, |args| args.input = [1; 32].into());
+    assert_eq!(refused(&raw.say(other_input.message()).await), Reason::InputMismatch);
+    let mut stray = raw.award(&offered, &money, |_| {});
+    stray.chain = vec![];
+    let Message::Awarded(mut message) = stray.message() else { panic!() };
+    message.proofs.push(ByteBuf::from(offered.1.bytes()));
+    assert_eq!(refused(&raw.say(Message::from(message)).await), Reason::BadChain);
+    assert!(seller.trade.tasks(Page::default()).unwrap().is_empty());
+    assert!(points(&seller, raw.base.key.id()).await >= 70, "each costs its sender");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mis_signed_awards_are_refused() {
+    let (_bank, seller, mut raw) = shop().await;
+    let offered = raw.offer().await;
+    let money = raw.lock(&offered.1).await;
+    let Message::Awarded(good) = raw.award(&offered, &money, |_| {}).message() else { panic!() };
+    let torn = |change: fn(&mut Awarded)| {
+        let mut torn = good.clone();
+        change(&mut torn);
+        Message::from(torn)
+    };
+    assert_eq!(refused(&raw.say(torn(|m| m.award[10] ^= 1)).await), Reason::Malformed);
+    assert_eq!(refused(&raw.say(torn(|m| m.offer[10] ^= 1)).await), Reason::OfferUnknown);
+    assert_eq!(refused(&raw.say(torn(|m| m.ask[10] ^= 1)).await), Reason::OfferMismatch);
+    assert_eq!(seller.trade.open_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_that_is_not_locked_as_agreed_is_refused() {
+    let (_bank, seller, mut raw) = shop().await;
+    let (offered, other) = (raw.offer().await, raw.offer().await);
+    let money = raw.lock(&offered.1).await;
+    // An amount that the mint didn't sign; a proof less; a secret that is no lock; another refund key.
+    let mut forged = money.clone();
+    forged.0.proofs[0].amount *= 2;
+    let deal = raw.award(&offered, &forged, |_| {});
+    assert_eq!(refused(&raw.say(deal.message()).await), Reason::BadLock);
+    let mut bare = money.clone();
+    bare.0.proofs[0].secret = "no lock at all".into();
+    let deal = raw.award(&other, &bare, |_| {});
+    assert_eq!(refused(&raw.say(deal.message()).await), Reason::BadLock);
+    // The same offer can still be awarded with good money: nothing was reserved.
+    let deal = raw.award(&offered, &money, |_| {});
+    raw.send(deal.message()).await;
+    assert!(delivery(&mut raw).await.output.is_some());
+    assert_eq!(seller.trade.tasks(Page::default()).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_offer_is_not_taken() {
+    let (_bank, seller, mut raw) = {
+        let bank = Bank::open().await;
+        let mut plan = Plan::new(&bank, 2);
+        // Offers of a node whose clock was behind by ten minutes.
+        plan.now = yesterday().saturating_sub(600);
+        let seller = plan.start().await;
+        seller.sell(7, None).await;
+        let raw = Raw::start(&bank, 1, &seller).await;
+        (bank, seller, raw)
+    };
+    let ask = raw.ask_dated(raw.now().saturating_sub(600), |_| {});
+    let Message::Offered(offered) = raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await else { panic!() };
+    let offered = (ask, Signed::decode(&offered.offer).unwrap());
+    let money = raw.lock(&offered.1).await;
+    let deal = raw.award(&offered, &money, |_| {});
+    let mut plan = seller.plan.clone();
+    seller.runtime.shutdown().await;
+    drop(seller);
+    plan.disk.crash();
+    plan.now = yesterday();
+    let seller = plan.start().await;
+    raw.base.network.dial(seller.address.clone()).await.unwrap();
+    assert_eq!(refused(&raw.say(deal.message()).await), Reason::Untimely);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asks_are_declined_with_their_reason() {
+    let (_bank, seller, mut raw) = shop().await;
+    let ask = |ask: Signed<Ask>| Asked { ask: ByteBuf::from(ask.bytes()) };
+    for (message, reason) in [
+        (raw.ask(|ask| ask.service = "text.other".parse().unwrap()), Reason::UnknownService),
+        (raw.ask(|ask| ask.max_price = 6), Reason::PriceTooLow),
+        (raw.ask(|ask| ask.unit = "sat".parse().unwrap()), Reason::WrongUnit),
+        (raw.ask(|ask| ask.mints = vec!["https://mint.example".parse().unwrap()]), Reason::NoCommonMint),
+        (raw.ask(|ask| ask.input_size = 1 << 30), Reason::InputTooLarge),
+        (raw.ask(|ask| ask.deadline = yesterday().saturating_sub(5)), Reason::TooSoon),
+        (raw.ask_dated(yesterday().saturating_sub(300), |_| {}), Reason::Untimely),
+        (raw.ask_dated(yesterday().saturating_add(300), |_| {}), Reason::Untimely),
+    ] {
+        assert_eq!(refused(&raw.say(ask(message)).await), reason);
+    }
+    // Another's ask, passed on as one's own.
+    let foreign = AgentKey::from_seed(&[77; 32]);
+    let body = raw.ask(|_| {}).body.clone();
+    let stolen = Signed::claim(body, raw.now(), Some(raw.now().saturating_add(60)), [0; 16].into(), &foreign).unwrap();
+    assert_eq!(refused(&raw.say(ask(stolen)).await), Reason::Malformed);
+    let mut torn = ask(raw.ask(|_| {}));
+    torn.ask[20] ^= 1;
+    assert_eq!(refused(&raw.say(torn).await), Reason::Malformed);
+    assert!(points(&seller, raw.base.key.id()).await >= 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_buyers_own_mint_is_no_mint() {
+    let (_bank, seller, mut raw) = shop().await;
+    let own = MintUrl::of_peer(raw.base.key.id());
+    seller.wallet.add_mint(&own).await.unwrap();
+    let ask = raw.ask(|ask| ask.mints = vec![own.clone()]);
+    let answer = raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await;
+    assert_eq!(refused(&answer), Reason::NoCommonMint);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_and_floods_end_in_a_ban() {
+    let (_bank, seller, raw) = shop().await;
+    for _ in 0..6 {
+        // Those after the ban find no connection.
+        let _ = raw.base.network.send(seller.id(), Bytes::from_static(&[0x82, 1, 2])).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    until(|| async { !seller.network.is_connected(raw.base.key.id()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_too_often_is_told_so() {
+    let bank = Bank::open().await;
+    let mut plan = Plan::new(&bank, 2);
+    plan.config.asks = Rate { per_sec: 0, burst: 2 };
+    let seller = plan.start().await;
+    seller.sell(7, None).await;
+    let mut raw = Raw::start(&bank, 1, &seller).await;
+    raw.offer().await;
+    raw.offer().await;
+    let ask = raw.ask(|_| {});
+    let answer = raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await;
+    assert_eq!(refused(&answer), Reason::RateLimited);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_learn_nothing_of_a_trade() {
+    let (bank, seller, mut raw) = shop().await;
+    let offered = raw.offer().await;
+    let money = raw.lock(&offered.1).await;
+    let deal = raw.award(&offered, &money, |_| {});
+    raw.send(deal.message()).await;
+    delivery(&mut raw).await;
+    let mut stranger = Raw::start(&bank, 3, &seller).await;
+    stranger.send(Status { award: deal.id() }).await;
+    assert!(stranger.hears_nothing().await);
+    assert!(points(&seller, stranger.base.key.id()).await >= 20);
+    // Another's award, sent again by a stranger.
+    stranger.send(deal.message()).await;
+    assert!(stranger.hears_nothing().await);
+    // What nobody knows is unknown.
+    let award = cid_of(b"nothing");
+    assert!(matches!(stranger.say(Status { award }).await, Message::Unknown(unknown) if unknown.award == award));
+    assert!(matches!(stranger.say(Query { service: echo() }).await, Message::Advertised(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_never_comes_is_the_buyers_failure() {
+    let (_bank, seller, mut raw) = shop().await;
+    let ask = raw.ask(|ask| ask.deadline = raw.now().saturating_add(3));
+    let Message::Offered(offered) = raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await else { panic!() };
+    let offered = (ask, Signed::decode(&offered.offer).unwrap());
+    let money = raw.lock(&offered.1).await;
+    let mut deal = raw.award(&offered, &money, |_| {});
+    // The raw buyer serves no contents.
+    deal.input = Payload::Content(guilder_protocol::content::ContentId::of(b"hello"));
+    raw.send(deal.message()).await;
+    let receipt = delivery(&mut raw).await.receipt;
+    let receipt = Signed::<guilder_protocol::receipt::Receipt>::decode(&receipt).unwrap();
+    assert!(matches!(receipt.body.out, guilder_protocol::receipt::Outcome::Error(_)));
+    let view = seller.trade.show(deal.id()).unwrap().unwrap();
+    assert_eq!(view.money, Some(MoneyView::Sold(seller::Money::Voided)));
+}

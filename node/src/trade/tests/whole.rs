@@ -1,15 +1,66 @@
 //! Trades that go well, or fail as they should.
 
+use crate::{
+    events::{Event, Heard},
+    executor::{ExecError, Output, Work},
+};
+use guilder_protocol::{
+    fault::{AtFault, Fault},
+    receipt::FailureCode,
+    wire::Reason,
+};
+
 use super::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_hires_and_a_seller_is_paid() {
+/// An executor that does as it is told.
+#[derive(Clone, Copy, Debug)]
+enum Worker {
+    Crashes,
+    Hangs,
+    Floods,
+    Slow(Duration),
+}
+
+#[async_trait]
+impl Executor for Worker {
+    async fn run(&self, work: Work) -> Result<Output, ExecError> {
+        match self {
+            Self::Crashes => {
+                Err(ExecError::Failed { how: "exit code 1".into(), last_words: "a secret of the seller's".into() })
+            }
+            Self::Hangs => {
+                sleep(work.limits.time).await;
+                Err(ExecError::TimedOut { secs: work.limits.time.as_secs() })
+            }
+            Self::Floods => Ok(Data::Inline(vec![0; work.limits.output_bytes as usize + 1].into())),
+            Self::Slow(time) => {
+                sleep(*time).await;
+                Ok(work.input)
+            }
+        }
+    }
+}
+
+async fn pair() -> (Bank, Node, Node) {
     let bank = Bank::open().await;
     let seller = Plan::new(&bank, 2).start().await;
     let buyer = Plan::joining(&bank, 1, &seller).start().await;
     buyer.fund(1_000).await;
-    seller.sell(7, None).await;
     buyer.connect(&seller).await;
+    (bank, buyer, seller)
+}
+
+fn failure(hired: &Hired) -> FailureCode {
+    match &hired.ended.outcome {
+        BuyerOutcome::Failed(error) => error.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_hires_and_a_seller_is_paid() {
+    let (bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
     let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
     assert_eq!(hired.ended.money, buyer::Money::Paid);
@@ -22,11 +73,283 @@ async fn a_buyer_hires_and_a_seller_is_paid() {
     .await;
     assert_eq!(seller.spendable().await, 7);
     assert_eq!(buyer.balance().await + seller.balance().await, bank.outstanding().await);
+    let task = hired.deal.award.args().task;
     for node in [&buyer, &seller] {
-        let evidence = node.trade.evidence(hired.deal.award.args().task).unwrap().unwrap();
+        let evidence = node.trade.evidence(task).unwrap().unwrap();
         let report = guilder_protocol::audit::verify(&guilder_protocol::audit::bundle(&evidence)).unwrap();
         assert_eq!(report.hires.len(), 1);
         assert_eq!(node.trade.tasks(Page::default()).unwrap().len(), 1);
+        for id in [task, trade] {
+            assert_eq!(node.trade.show(id).unwrap().unwrap().trade, Some(trade));
+            let Some(Data::Inline(bytes)) = node.trade.output(id).unwrap() else { panic!() };
+            assert_eq!(bytes, "hello");
+        }
     }
-    assert_eq!(buyer.trade.open_count() + seller.trade.open_count(), 0);
+    until(|| async { buyer.trade.open_count() + seller.trade.open_count() == 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sellers_are_found_and_the_best_offer_is_taken() {
+    let bank = Bank::open().await;
+    let hub = Plan::new(&bank, 9).start().await;
+    let mut sellers = Vec::new();
+    for (seed, price) in [(2, 30), (3, 20), (4, 25)] {
+        let seller = Plan::joining(&bank, seed, &hub).start().await;
+        seller.connect(&hub).await;
+        seller.sell(price, None).await;
+        sellers.push(seller);
+    }
+    let buyer = Plan::joining(&bank, 1, &hub).start().await;
+    buyer.fund(1_000).await;
+    buyer.connect(&hub).await;
+    // Provider records take a moment to spread.
+    until(|| async {
+        let mut found = buyer.catalogue.find(&echo(), 8, buyer.runtime.instant() + Duration::from_secs(5));
+        let mut count = 0;
+        while found.recv().await.is_some() {
+            count += 1;
+        }
+        count == 3
+    })
+    .await;
+    let hired = buyer.hire(buyer.wish(b"hello")).await.unwrap();
+    assert_eq!(hired.deal.award.args().price, 20);
+    assert_eq!(hired.deal.seller(), sellers[1].id());
+    assert_eq!(output(&hired), "hello");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_inputs_and_outputs_go_as_content() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let input: Bytes = (0..700_000_u32).map(|n| n as u8).collect::<Vec<_>>().into();
+    let request = HireRequest { input: Data::Inline(input.clone()), ..buyer.wish(b"") };
+    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..request }).await.unwrap();
+    assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
+    let output = buyer.trade.output(hired.deal.id()).unwrap().unwrap();
+    assert_eq!(output.read(&buyer.content, 1 << 20).await.unwrap(), input);
+    // It is served to the two of them and to nobody else, and kept as long as the trade.
+    let Data::Stored(pin) = output else { panic!() };
+    assert!(seller.trade.0.may_have(buyer.id(), pin.id()));
+    assert!(!seller.trade.0.may_have(hired.deal.award.args().seller, pin.id()));
+    drop(pin);
+    buyer.content.collect(&buyer.store).await.unwrap();
+    assert!(buyer.content.contains(guilder_protocol::content::ContentId::of(&input)).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_fails_is_not_paid_for() {
+    for (worker, code) in [
+        (Worker::Crashes, FailureCode::Crashed),
+        (Worker::Hangs, FailureCode::TimedOut),
+        (Worker::Floods, FailureCode::OutputTooLarge),
+    ] {
+        let (bank, buyer, seller) = pair().await;
+        let definition = Definition { time_limit_secs: 1, ..definition(7) };
+        seller.sell_as(definition, Some(Arc::new(worker))).await;
+        let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+        assert_eq!(failure(&hired), code);
+        assert_eq!(hired.ended.outcome.fault(), Some(Fault::Peer));
+        assert_eq!(hired.ended.money, buyer::Money::Waiting);
+        let BuyerOutcome::Failed(error) = &hired.ended.outcome else { panic!() };
+        assert!(!error.text.contains("secret"), "what the program said stays with the seller");
+        let sold = seller.trade.show(hired.deal.id()).unwrap().unwrap();
+        assert_eq!(sold.money, Some(MoneyView::Sold(seller::Money::Voided)));
+        assert_eq!(buyer.balance().await + seller.balance().await, bank.outstanding().await);
+        // After the locktime it all comes back, but for the mint's fee.
+        let trade = hired.deal.id();
+        let mut plan = buyer.plan.clone();
+        buyer.runtime.shutdown().await;
+        drop(buyer);
+        plan.disk.crash();
+        plan.now = yesterday().saturating_add(86_000);
+        let buyer = plan.start().await;
+        until(|| async {
+            let view = buyer.trade.show(trade).unwrap().unwrap();
+            matches!(view.money, Some(MoneyView::Bought(buyer::Money::Settled { taken: 0, .. })))
+        })
+        .await;
+        assert_eq!(buyer.balance().await + seller.balance().await, bank.outstanding().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seller_that_vanishes_is_overdue() {
+    let (bank, buyer, seller) = pair().await;
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(20))))).await;
+    let deadline = buyer.runtime.now().saturating_add(6);
+    let wish = HireRequest { seller: Some(seller.id()), deadline, ..buyer.wish(b"hello") };
+    let handle = buyer.trade.hire(wish).await.unwrap();
+    until(|| async { seller.trade.open_count() == 1 }).await;
+    let mut plan = seller.plan.clone();
+    seller.runtime.shutdown().await;
+    drop(seller);
+    let hired = in_time(handle.done()).await.unwrap();
+    assert_eq!(hired.ended.outcome, BuyerOutcome::Overdue);
+    assert_eq!(hired.ended.outcome.fault(), Some(Fault::Peer));
+    assert_eq!(hired.ended.money, buyer::Money::Waiting);
+    // It comes back too late, and knows so.
+    plan.disk.crash();
+    plan.now = yesterday().saturating_add(30);
+    let seller = plan.start().await;
+    until(|| async { seller.trade.open_count() == 0 }).await;
+    let sold = seller.trade.show(hired.deal.id()).unwrap().unwrap();
+    assert_eq!(sold.money, Some(MoneyView::Sold(seller::Money::Voided)));
+    assert_eq!(buyer.balance().await + seller.balance().await, bank.outstanding().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hire_that_finds_nobody_says_why() {
+    let (_bank, buyer, seller) = pair().await;
+    let schema = Some(r#"{"type":"object","required":["text"]}"#.into());
+    seller.sell_as(Definition { input: schema, ..definition(7) }, None).await;
+    let wish = || HireRequest { seller: Some(seller.id()), ..buyer.wish(b"{\"text\":1}") };
+
+    let other = HireRequest { service: "text.other".parse().unwrap(), ..wish() };
+    assert!(matches!(buyer.hire(other).await, Err(HireError::Seller(_))));
+    let dear = buyer.hire(HireRequest { max_price: 6, ..wish() }).await.unwrap_err();
+    assert!(matches!(&dear, HireError::NoOffer(_)) && dear.to_string().contains("over the limit"), "{dear}");
+    assert_eq!(dear.fault(), Fault::Incompatible);
+    let input = Data::Inline(Bytes::from_static(b"{}"));
+    let invalid = buyer.hire(HireRequest { input, ..wish() }).await.unwrap_err();
+    assert!(invalid.to_string().contains("schema"), "{invalid}");
+    assert_eq!(invalid.fault(), Fault::Ours);
+    let poor = HireRequest { unit: "sat".parse().unwrap(), ..wish() };
+    assert!(matches!(buyer.hire(poor).await, Err(HireError::NoMoney(_))));
+    let late = HireRequest { deadline: yesterday().saturating_sub(1), ..wish() };
+    assert!(matches!(buyer.hire(late).await, Err(HireError::DeadlinePassed)));
+    let mint = Some("https://mint.example".parse().unwrap());
+    assert!(matches!(buyer.hire(HireRequest { mint, ..wish() }).await, Err(HireError::Money(_))));
+    assert_eq!(output(&buyer.hire(wish()).await.unwrap()), "{\"text\":1}");
+    // Those that had begun are on record, with their reason.
+    let tasks = buyer.trade.tasks(Page::default()).unwrap();
+    assert_eq!(tasks.iter().filter(|task| task.failure.is_some()).count(), 3);
+    assert_eq!(tasks.iter().filter(|task| task.state == TaskState::Delivered).count(), 1);
+    let first = buyer.trade.tasks(Page { limit: 3, after: None }).unwrap();
+    let rest = buyer.trade.tasks(Page { limit: 3, after: Some(first[2].cursor()) }).unwrap();
+    assert_eq!((first.len(), rest.len()), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_little_money_is_the_buyers_fault() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(5_000, None).await;
+    let wish = HireRequest { seller: Some(seller.id()), max_price: 10_000, ..buyer.wish(b"hello") };
+    let error = buyer.hire(wish).await.unwrap_err();
+    assert!(matches!(error, HireError::Money(_)), "{error}");
+    assert_eq!(error.fault(), Fault::Ours);
+    assert_eq!(buyer.balance().await, 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_sends_the_buyer_to_the_next_best_and_returns_the_money() {
+    let bank = Bank::open().await;
+    let mut plan = Plan::new(&bank, 2);
+    plan.config.queue = 0;
+    let cheap = plan.start().await;
+    let dear = Plan::joining(&bank, 3, &cheap).start().await;
+    let buyer = Plan::joining(&bank, 1, &cheap).start().await;
+    buyer.fund(1_000).await;
+    let slow = Arc::new(Worker::Slow(Duration::from_secs(4)));
+    cheap.sell_as(Definition { concurrency: 1, ..definition(5) }, Some(slow)).await;
+    dear.sell(9, None).await;
+    buyer.connect(&cheap).await;
+    buyer.connect(&dear).await;
+    for seller in [&cheap, &dear] {
+        buyer.catalogue.advert_of(seller.id(), &echo()).await.unwrap();
+    }
+    // Two hires at once: the cheap seller offers to both and has one place.
+    let [first, second] = [buyer.wish(b"first"), buyer.wish(b"second")]
+        .map(|wish| HireRequest { candidates: Some(2), ..wish })
+        .map(|wish| buyer.hire(wish));
+    let (first, second) = tokio::join!(first, second);
+    let mut prices = [first, second].map(|hired| {
+        let hired = hired.unwrap();
+        assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
+        hired.deal.award.args().price
+    });
+    prices.sort_unstable();
+    assert_eq!(prices, [5, 9]);
+    until(|| async { cheap.spendable().await + dear.spendable().await == 14 }).await;
+    let held = buyer.balance().await + cheap.balance().await + dear.balance().await;
+    assert_eq!(held, bank.outstanding().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_at_work_stops_it_and_costs_the_price() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(30))))).await;
+    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let task = handle.task;
+    until(|| async { buyer.trade.show(task).unwrap().is_some_and(|view| view.state == TaskState::Working) }).await;
+    buyer.trade.cancel(task).await.unwrap();
+    let hired = in_time(handle.done()).await.unwrap();
+    assert_eq!(failure(&hired), FailureCode::Cancelled);
+    assert_eq!(hired.ended.money, buyer::Money::Paid);
+    assert!(matches!(buyer.trade.cancel(task).await, Err(CancelError::Over(_))));
+    assert!(matches!(buyer.trade.cancel(guilder_protocol::cbor::cid_of(b"x")).await, Err(CancelError::Unknown(_))));
+    until(|| async { seller.spendable().await == 7 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_is_told_in_its_order() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let (task, mut told) = (handle.task, Vec::new());
+    let mut events = handle.events;
+    loop {
+        let Some(Heard::Event(heard)) = in_time(events.next()).await else { panic!() };
+        if heard.event.task() != Some(&task) {
+            continue;
+        }
+        told.push(serde_json::to_value(&heard.event).unwrap()["event"].as_str().unwrap().to_owned());
+        if matches!(heard.event, Event::Ended { .. }) {
+            break;
+        }
+    }
+    let expected = ["searching", "seller_found", "asked", "offered", "awarded", "accepted", "delivered", "ended"];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_node_takes_no_more_work_and_ends_what_it_has() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(2))))).await;
+    let wish = || HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") };
+    let handle = buyer.trade.hire(wish()).await.unwrap();
+    until(|| async { seller.trade.open_count() == 1 }).await;
+    seller.trade.stop_taking();
+    let error = buyer.hire(wish()).await.unwrap_err();
+    assert!(error.to_string().contains(&Reason::ShuttingDown.to_string()), "{error}");
+    assert_eq!(output(&in_time(handle.done()).await.unwrap()), "hello");
+    buyer.trade.stop_taking();
+    assert!(matches!(buyer.hire(wish()).await, Err(HireError::Stopping)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn housekeeping_drops_what_is_settled_and_old() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    until(|| async { seller.spendable().await == 7 }).await;
+    until(|| async { buyer.trade.open_count() + seller.trade.open_count() == 0 }).await;
+    for node in [buyer, seller] {
+        node.trade.0.tidy().await.unwrap();
+        assert!(node.trade.show(hired.deal.id()).unwrap().is_some());
+        let mut plan = node.plan.clone();
+        node.runtime.shutdown().await;
+        drop(node);
+        plan.disk.crash();
+        plan.now = yesterday().saturating_add(366 * 86_400);
+        let node = plan.start().await;
+        node.trade.0.tidy().await.unwrap();
+        assert!(node.trade.show(hired.deal.id()).unwrap().is_none());
+        assert!(node.trade.tasks(Page::default()).unwrap().is_empty());
+        for table in [records::OFFERS.name(), records::BY_TASK.name(), records::DEALS.name()] {
+            let raw = crate::store::Table::<serde_bytes::ByteBuf>::new(table);
+            // Nothing is left that would have to be decoded.
+            assert!(node.store.read(|r| r.range(raw, KeyRange::all(), 1)).unwrap().is_empty(), "{table}");
+        }
+    }
 }

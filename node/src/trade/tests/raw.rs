@@ -1,0 +1,142 @@
+//! A buyer driven by hand: it can sign and send whatever it likes.
+
+use guilder_protocol::{
+    award::{Award, AwardArgs},
+    bytes::ByteArray,
+    content::ContentId,
+    envelope::Signed,
+    locks::PrepaidLock,
+    market::{Ask, AskBody, Mode, Offer, Terms},
+    trade::Deal,
+    wire::{Asked, Message, Payload},
+};
+use serde_bytes::ByteBuf;
+
+use super::*;
+use crate::wallet::LockRequest;
+
+pub(super) struct Raw {
+    pub(super) base: Base,
+    pub(super) seller: AgentId,
+}
+
+impl Raw {
+    /// Connected to the seller, with 1 000 to spend.
+    pub(super) async fn start(bank: &Bank, seed: u8, seller: &Node) -> Self {
+        let base = Base::start(Plan::joining(bank, seed, seller)).await;
+        fund(&base.wallet, 1_000).await;
+        base.network.dial(seller.address.clone()).await.unwrap();
+        Self { base, seller: seller.id() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.base.runtime.now()
+    }
+
+    fn nonce(&self) -> ByteArray<16> {
+        ByteArray(self.base.runtime.random())
+    }
+
+    pub(super) async fn send(&self, message: impl Into<Message>) {
+        let frame = message.into().encode().unwrap();
+        self.base.network.send(self.seller, frame.into()).await.unwrap();
+    }
+
+    pub(super) async fn hear(&mut self) -> Message {
+        let frame = in_time(self.base.inbound.frames.recv()).await.unwrap();
+        Message::decode(&frame.bytes).unwrap()
+    }
+
+    pub(super) async fn say(&mut self, message: impl Into<Message>) -> Message {
+        self.send(message).await;
+        self.hear().await
+    }
+
+    /// Whether nothing comes for a while.
+    pub(super) async fn hears_nothing(&mut self) -> bool {
+        timeout(Duration::from_secs(1), self.base.inbound.frames.recv()).await.is_err()
+    }
+
+    pub(super) fn ask(&self, change: impl FnOnce(&mut AskBody)) -> Signed<Ask> {
+        self.ask_dated(self.now(), change)
+    }
+
+    pub(super) fn ask_dated(&self, now: Timestamp, change: impl FnOnce(&mut AskBody)) -> Signed<Ask> {
+        let mut body = AskBody {
+            service: echo(),
+            max_price: 100,
+            unit: play(),
+            mints: vec![mint_url()],
+            modes: vec![Mode::Prepaid],
+            input_size: 5,
+            deadline: self.now().saturating_add(60),
+        };
+        change(&mut body);
+        Signed::claim(body, now, Some(now.saturating_add(60)), self.nonce(), &self.base.key).unwrap()
+    }
+
+    pub(super) async fn offer(&mut self) -> (Signed<Ask>, Signed<Offer>) {
+        let ask = self.ask(|_| {});
+        match self.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await {
+            Message::Offered(offered) => (ask, Signed::decode(&offered.offer).unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Money locked as the offer wants it; it never goes back to the purse.
+    pub(super) async fn lock(&self, offer: &Signed<Offer>) -> (PrepaidLock, Timestamp, ByteArray<32>) {
+        let Terms::Prepaid { payee, locktime } = offer.body.terms.clone();
+        let request = LockRequest {
+            seller: self.seller,
+            payee,
+            mint: mint_url(),
+            unit: play(),
+            price: offer.body.price,
+            until: locktime,
+            max_proofs: 32,
+        };
+        let prepared = self.base.wallet.lock(&request).await.unwrap();
+        let lock = (prepared.lock(), prepared.locktime(), prepared.ys());
+        let trade = guilder_protocol::cbor::cid_of(&lock.2.0);
+        self.base.store.transact(move |w| prepared.debit(w, trade)).await.unwrap();
+        lock
+    }
+
+    pub(super) fn award(
+        &self,
+        (ask, offer): &(Signed<Ask>, Signed<Offer>),
+        (lock, locktime, ys): &(PrepaidLock, Timestamp, ByteArray<32>),
+        change: impl FnOnce(&mut AwardArgs),
+    ) -> Deal {
+        let terms = &offer.body;
+        let input = b"hello";
+        let mut args = AwardArgs {
+            task: ask.cid(),
+            service: terms.service.clone(),
+            ask: ask.cid(),
+            offer: offer.cid(),
+            input: ContentId::of(input).hash,
+            mode: Mode::Prepaid,
+            mint: mint_url(),
+            price: terms.price,
+            unit: terms.unit.clone(),
+            spent: terms.price,
+            locktime: *locktime,
+            ys: *ys,
+            seller: self.seller,
+            deadline: terms.deadline,
+            depth: 0,
+        };
+        change(&mut args);
+        let me = self.base.key.id();
+        let award = Award::sign(&args, me, vec![], self.now(), self.nonce(), &self.base.key).unwrap();
+        Deal {
+            award,
+            offer: offer.clone(),
+            ask: ByteBuf::from(ask.bytes()),
+            chain: vec![],
+            lock: lock.clone(),
+            input: Payload::Inline(ByteBuf::from(input)),
+        }
+    }
+}

@@ -220,7 +220,8 @@ pub struct PeerInfo {
 /// A change in who is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerChange {
-    /// The first connection to a peer stands.
+    /// A connection to a peer stands: its first, or what is left after another was lost, and with it the frames queued
+    /// on that one. Time to repeat what wants an answer.
     Connected(AgentId),
     /// The last connection to a peer is gone, and frames that were queued on it with it.
     Disconnected(AgentId),
@@ -249,8 +250,13 @@ impl Network {
         if frame.len() > MAX_FRAME {
             return Err(SendError::TooLong { bytes: frame.len() });
         }
-        let link = self.link(to).await?;
-        link.send(frame).await
+        for _ in 1..limits::SEND_ATTEMPTS {
+            match self.link(to).await?.send(frame.clone()).await {
+                Err(SendError::Lost(_)) => {}
+                result => return result,
+            }
+        }
+        self.link(to).await?.send(frame).await
     }
 
     /// Opens a stream to a peer, over a standing connection or a new one. It is closed properly with
@@ -377,7 +383,7 @@ impl Network {
         }
         let connected = self.ask(|reply| Command::Connect { to, reply });
         tokio::time::timeout(limits::CONNECT_TIMEOUT, connected).await.map_err(|_| ConnectError::TimedOut)???;
-        self.links.get(to).ok_or(ConnectError::TimedOut)
+        self.links.get(to).ok_or_else(|| ConnectError::Dial(DialCause("the connection was lost at once".to_owned())))
     }
 
     /// Asks the loop and waits for its answer.

@@ -172,7 +172,7 @@ impl Actor {
             connections: Connections::default(),
             waiting: Waiting::default(),
             dials: BTreeMap::new(),
-            bootstraps: Bootstraps::new(&config.bootstrap, now),
+            bootstraps: Bootstraps::new(&config.bootstrap, key.id(), now),
             discovery: Discovery::default(),
             mill,
             standing: Standing::default(),

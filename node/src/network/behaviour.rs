@@ -77,10 +77,12 @@ impl Behaviour {
 }
 
 fn connection_limits(config: &NetworkConfig) -> ConnectionLimits {
+    // What others open to us stops short of what we may open ourselves: no flood of strangers can shut us in.
     let established = config.high_water.saturating_add(CONNECTIONS_SLACK);
     ConnectionLimits::default()
         .with_max_pending_incoming(Some(CONNECTIONS_PENDING))
         .with_max_pending_outgoing(Some(CONNECTIONS_PENDING))
+        .with_max_established_incoming(Some(config.high_water.saturating_add(1)))
         .with_max_established(Some(established))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
 }

@@ -89,12 +89,14 @@ enum State {
 pub(super) struct Bootstraps(Vec<Bootstrap>);
 
 impl Bootstraps {
-    pub(super) fn new(addresses: &[Multiaddr], now: Instant) -> Self {
+    /// `local` is left out: a list that all nodes share names each of them.
+    pub(super) fn new(addresses: &[Multiaddr], local: AgentId, now: Instant) -> Self {
         let bootstrap = |address| {
             let (address, agent) = split(address);
             Bootstrap { address, agent, failures: 0, state: State::Waiting(now) }
         };
-        Self(addresses.iter().map(bootstrap).collect())
+        let bootstraps = addresses.iter().map(bootstrap).filter(|bootstrap| bootstrap.agent != Some(local));
+        Self(bootstraps.collect())
     }
 
     /// The peers known by ID and their addresses.
@@ -172,6 +174,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const OURS: AgentId = AgentId::from_bytes([1; 32]);
     const PEER: &str = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
 
     #[test]
@@ -187,7 +190,8 @@ mod tests {
         let now = Instant::now();
         let address = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}").parse().unwrap();
         let agent = AgentId::from_peer_id(PEER).unwrap();
-        let mut bootstraps = Bootstraps::new(&[address], now);
+        assert!(Bootstraps::new(std::slice::from_ref(&address), agent, now).0.is_empty());
+        let mut bootstraps = Bootstraps::new(&[address], OURS, now);
         let dials = bootstraps.due(now);
         assert_eq!(dials.len(), 1);
         assert!(bootstraps.due(now).is_empty() && bootstraps.next_dial().is_none());
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn a_bootstrap_peer_without_an_id_gets_it_from_its_connection() {
         let now = Instant::now();
-        let mut bootstraps = Bootstraps::new(&["/ip4/127.0.0.1/tcp/1".parse().unwrap()], now);
+        let mut bootstraps = Bootstraps::new(&["/ip4/127.0.0.1/tcp/1".parse().unwrap()], OURS, now);
         let dials = bootstraps.due(now);
         let agent = AgentId::from_peer_id(PEER).unwrap();
         assert!(!bootstraps.contains(agent));

@@ -34,6 +34,10 @@ pub(super) const STREAMS_OUT_PER_PEER: usize = 32;
 /// Streams that one peer may have open to us. Twice what it opens if it runs this code: it sees a stream end before
 /// our room has let go of it.
 pub(super) const STREAMS_IN_PER_PEER: usize = 2 * STREAMS_OUT_PER_PEER;
+/// Streams that one connection may open to us in a second, sustained.
+pub(super) const STREAMS_PER_SEC: u32 = 500;
+/// Streams that one connection may open to us at once after a pause.
+pub(super) const STREAM_BURST: u32 = 1_000;
 /// Inbound streams open with all peers together; each has its own small buffers in its room.
 pub(super) const STREAMS_INBOUND: usize = 512;
 /// Inbound streams that wait to be taken up by their room, per protocol.
@@ -51,14 +55,16 @@ pub(super) const STREAMS_PER_CONNECTION: usize = 256;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long one dial may take, handshakes included.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often `send` takes a new link after the one at hand turned out to be dead, with the frame not yet queued.
+pub(super) const SEND_ATTEMPTS: usize = 2;
 /// Callers that wait for connections, over all peers.
 pub(super) const CONNECT_WAITERS: usize = 1_024;
 /// Connections that one peer may hold: two arise when both sides dial at once, the rest is slack for a dying one.
 pub(super) const CONNECTIONS_PER_PEER: u32 = 4;
 /// Connections being set up, each way.
 pub(super) const CONNECTIONS_PENDING: u32 = 128;
-/// How far established connections may go over the high-water mark before new ones are refused: room for what is
-/// still in its grace period.
+/// How far our own dials may take the number of connections over the high-water mark: room for what is still in its
+/// grace period.
 pub(super) const CONNECTIONS_SLACK: u32 = 64;
 /// Peers that may be protected from trimming.
 pub(super) const PROTECTED_PEERS: usize = 1_024;

@@ -97,13 +97,17 @@ impl Link {
         (Self(Arc::new(Inner { agent, frames, opens, state, quota })), ends)
     }
 
+    /// Queues a frame. If this fails, it is not queued.
     pub(super) async fn send(&self, bytes: Bytes) -> Result<(), SendError> {
         let lost = || SendError::Lost(self.0.agent);
         if self.0.state.no_trade.load(Ordering::Relaxed) {
             return Err(SendError::Unsupported(self.0.agent));
         }
         let cost = frame_cost(bytes.len());
-        let place = Arc::clone(&self.0.state.budget).acquire_many_owned(cost).await.map_err(|_| lost())?;
+        let Ok(place) = Arc::clone(&self.0.state.budget).acquire_many_owned(cost).await else {
+            let refused = self.0.state.no_trade.load(Ordering::Relaxed);
+            return Err(if refused { SendError::Unsupported(self.0.agent) } else { lost() });
+        };
         self.0.frames.try_send(Outgoing { bytes, _place: place }).map_err(|_| lost())
     }
 
@@ -115,8 +119,10 @@ impl Link {
         answer.await.map_err(|_| lost())?
     }
 
+    /// Not so once its handler is gone, which shows here before the swarm says so.
     fn is_live(&self) -> bool {
-        !self.0.frames.is_closed()
+        let state = &self.0.state;
+        !self.0.frames.is_closed() && (!state.budget.is_closed() || state.no_trade.load(Ordering::Relaxed))
     }
 }
 

@@ -33,6 +33,10 @@ impl Node {
 
     /// In a folder that a node was in before.
     async fn start_in(folder: TempDir, seed: u8, change: impl FnOnce(&mut NetworkConfig)) -> Self {
+        Self::start_with(folder, seed, change, None).await
+    }
+
+    async fn start_with(folder: TempDir, seed: u8, change: impl FnOnce(&mut NetworkConfig), tap: Option<Tap>) -> Self {
         let runtime = Runtime::production(Limits::default());
         let store = Store::open(&folder.path().join("store"), &runtime).await.unwrap();
         let key = AgentKey::from_seed(&[seed; 32]);
@@ -45,7 +49,7 @@ impl Node {
         change(&mut config);
         let events = Events::new();
         let (given, kept) = (store.clone(), store);
-        let setup = Setup { key, transport, config, runtime: runtime.clone(), store: given, events, tap: None };
+        let setup = Setup { key, transport, config, runtime: runtime.clone(), store: given, events, tap };
         let (network, inbound) = Network::start(setup).await.unwrap();
         Self { network, inbound, runtime, store: kept, folder }
     }
@@ -276,4 +280,33 @@ async fn peers_are_described() {
     assert_eq!(info.addresses, [peer.addr().await]);
     assert!(info.software.unwrap().starts_with("guilder/"));
     assert!(node.network.listen_addrs().await.iter().all(|address| !address.to_string().contains("/tcp/0")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_converged_start_knows_its_peers_without_a_bootstrap() {
+    let mut others = Vec::new();
+    for seed in 1..4 {
+        others.push(Node::start(seed, |_| ()).await);
+    }
+    others[2].network.provide(&service("text.summarize")).await.unwrap();
+    let node = Node::start(4, |_| ()).await;
+    let mut known = Vec::new();
+    for other in &others {
+        known.push((other.id(), vec![other.addr().await]));
+    }
+    node.network.seed_routing(known).await;
+    until(|| async { node.network.peers().await.len() == 3 }).await;
+    let mut search = node.network.find(&service("text.summarize"), 1).await;
+    assert_eq!(in_time(search.recv()).await, Some(others[2].id()));
+    assert_eq!(in_time(search.recv()).await, None);
+}
+
+#[tokio::test]
+async fn the_tap_hears_what_the_swarm_says() {
+    let heard = Arc::new(std::sync::Mutex::new(String::new()));
+    let ear = Arc::clone(&heard);
+    let tap: Tap = Arc::new(move |event| ear.lock().unwrap().push_str(&format!("{event:?}\n")));
+    let node = Node::start_with(tempfile::tempdir().unwrap(), 1, |_| (), Some(tap)).await;
+    assert!(heard.lock().unwrap().contains("NewListenAddr"));
+    drop(node);
 }

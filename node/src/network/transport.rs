@@ -17,23 +17,33 @@ use super::{
 /// TCP (no Nagle delay) and QUIC.
 ///
 /// # Errors
-/// If the key can't be used for noise, which it always can, or the machine's resolver can't be set up.
+/// Never for a key made by [`AgentKey`].
 pub fn tcp_quic(key: &AgentKey) -> Result<Transport, StartError> {
     let key = keypair(key)?;
-    let noise = noise::Config::new(&key).map_err(cause)?;
+    match dns::tokio::Transport::system(without_names(&key)?) {
+        Ok(with_names) => Ok(with_names.boxed()),
+        Err(error) => {
+            tracing::warn!(%error, "this machine has no resolver, so only numeric addresses can be dialled");
+            Ok(without_names(&key)?.boxed())
+        }
+    }
+}
+
+fn without_names(key: &identity::Keypair) -> Result<Transport, StartError> {
+    let noise = noise::Config::new(key).map_err(cause)?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(multiplexer())
         .timeout(DIAL_TIMEOUT);
-    let mut config = quic::Config::new(&key);
+    let mut config = quic::Config::new(key);
     config.handshake_timeout = DIAL_TIMEOUT;
     config.max_concurrent_stream_limit = STREAMS_PER_CONNECTION as u32;
     let both = tcp.or_transport(quic::tokio::Transport::new(config)).map(|output, _| match output {
         Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
         Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
     });
-    Ok(dns::tokio::Transport::system(both).map_err(cause)?.boxed())
+    Ok(both.boxed())
 }
 
 /// yamux with this node's bound on streams; for other transports too.

@@ -104,7 +104,9 @@ impl Actor {
 
     fn closed(&mut self, agent: AgentId, id: ConnectionId, last: bool, cause: Option<ConnectionError>) {
         self.connections.remove(id);
-        if last {
+        if !last {
+            let _ = self.changes.send(PeerChange::Connected(agent));
+        } else {
             self.mill.disconnected(agent);
             self.software.remove(&agent);
             let [jitter] = self.runtime.random();

@@ -29,8 +29,9 @@ use crate::{
     network::{
         InboundStream, OpenError, Stream, StreamProtocol,
         inbound::Delivery,
-        limits::DIAL_TIMEOUT,
+        limits::{DIAL_TIMEOUT, STREAM_BURST, STREAMS_PER_SEC},
         links::{LinkEnds, LinkState, Opening, Quota},
+        rate::Bucket,
     },
     runtime::Runtime,
 };
@@ -127,6 +128,8 @@ pub(crate) struct Handler {
     opens: mpsc::Receiver<Opening>,
     content: Backlog,
     mint: Backlog,
+    /// How fast the peer opens streams.
+    opened: Bucket,
     actions: VecDeque<Action>,
 }
 
@@ -142,6 +145,7 @@ impl Handler {
             content: Backlog::new(delivery.queue(StreamProtocol::Content).clone()),
             mint: Backlog::new(delivery.queue(StreamProtocol::Mint).clone()),
             delivery,
+            opened: Bucket::new(STREAMS_PER_SEC, STREAM_BURST, runtime.instant()),
             runtime,
             actions: VecDeque::new(),
         }
@@ -169,13 +173,24 @@ impl Handler {
         }
     }
 
+    fn inbound(&mut self, protocol: Protocol, stream: Substream) {
+        if !self.opened.take(self.runtime.instant()) {
+            self.report(Report::Misdeed(Misdeed::TooManyStreams));
+            return;
+        }
+        match protocol {
+            Protocol::Trade => self.receiver.opened(stream),
+            Protocol::Raw(protocol) => self.raw_inbound(protocol, stream),
+        }
+    }
+
     fn raw_inbound(&mut self, protocol: StreamProtocol, stream: Substream) {
         let Ok(of_peer) = Arc::clone(&self.quota.inbound).try_acquire_owned() else {
             self.report(Report::Misdeed(Misdeed::TooManyStreams));
             return;
         };
         let Ok(of_all) = Arc::clone(&self.delivery.streams).try_acquire_owned() else {
-            tracing::warn!(agent = ?self.agent, %protocol, "reset an inbound stream: too many are open with all peers");
+            tracing::debug!(agent = ?self.agent, %protocol, "reset an inbound stream: too many are open with all peers");
             return;
         };
         self.state.touch();
@@ -185,7 +200,7 @@ impl Handler {
             StreamProtocol::Mint => &mut self.mint,
         };
         if !backlog.push(stream) {
-            tracing::warn!(agent = ?self.agent, %protocol, "reset an inbound stream: its room is behind");
+            tracing::debug!(agent = ?self.agent, %protocol, "reset an inbound stream: its room is behind");
         }
     }
 
@@ -262,10 +277,7 @@ impl ConnectionHandler for Handler {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (protocol, stream), ..
-            }) => match protocol {
-                Protocol::Trade => self.receiver.opened(stream),
-                Protocol::Raw(protocol) => self.raw_inbound(protocol, stream),
-            },
+            }) => self.inbound(protocol, stream),
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 self.outbound(info, stream);
             }

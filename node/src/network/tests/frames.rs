@@ -13,7 +13,7 @@ async fn pair() -> (Node, Node) {
 
 /// A frame that says its number; every hundredth is long.
 fn numbered(number: u32) -> Bytes {
-    let length = if number % 100 == 0 { 40_000 } else { 4 + number as usize % 500 };
+    let length = if number.is_multiple_of(100) { 40_000 } else { 4 + number as usize % 500 };
     let mut bytes = vec![number as u8; length];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     bytes.into()

@@ -82,7 +82,7 @@ fn connection_limits(config: &NetworkConfig) -> ConnectionLimits {
     ConnectionLimits::default()
         .with_max_pending_incoming(Some(CONNECTIONS_PENDING))
         .with_max_pending_outgoing(Some(CONNECTIONS_PENDING))
-        .with_max_established_incoming(Some(config.high_water.saturating_add(1)))
+        .with_max_established_incoming(Some(config.high_water.saturating_add(CONNECTIONS_SLACK / 2)))
         .with_max_established(Some(established))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER))
 }

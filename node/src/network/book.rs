@@ -1,7 +1,8 @@
 //! The address book: where peers were reached, kept over restarts.
 //!
-//! Only addresses that answered a dial as the right peer get in, and those that a connected peer claims for itself
-//! stand behind them. Changes gather in memory and are written every half minute: losing the last ones costs a look-up.
+//! First stand the addresses that answered a dial as the right peer; those that a connected peer claims for itself come
+//! after them. A peer that we reached is never forgotten for one that only came to us, so strangers can't wipe the
+//! book. Changes gather in memory and are written every half minute: losing the last ones costs a look-up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,16 +77,17 @@ impl Book {
         entry.good.iter().chain(claimed).take(ADDRS_PER_PEER).cloned().collect()
     }
 
-    /// The peers that were connected last, the latest first.
+    /// The peers that we reached and were connected to last, the latest first.
     pub(super) fn latest(&self, count: usize) -> Vec<AgentId> {
-        let mut peers: Vec<_> = self.entries.iter().map(|(agent, entry)| (entry.seen, *agent)).collect();
+        let reached = self.entries.iter().filter(|(_, entry)| !entry.good.is_empty());
+        let mut peers: Vec<_> = reached.map(|(agent, entry)| (entry.seen, *agent)).collect();
         peers.sort_unstable_by(|a, b| b.cmp(a));
         peers.into_iter().map(|(_, agent)| agent).take(count).collect()
     }
 
     /// A dial of this address was answered by this peer.
     pub(super) fn reached(&mut self, agent: AgentId, address: Multiaddr, now: Timestamp) {
-        let entry = self.entry(agent, now);
+        let Some(entry) = self.entry(agent, now, true) else { return };
         entry.good.retain(|known| *known != address);
         entry.good.insert(0, address);
         entry.good.truncate(ADDRS_PER_PEER);
@@ -93,7 +95,7 @@ impl Book {
 
     /// A connected peer claims these addresses.
     pub(super) fn claims(&mut self, agent: AgentId, addresses: Vec<Multiaddr>, now: Timestamp) {
-        let entry = self.entry(agent, now);
+        let Some(entry) = self.entry(agent, now, false) else { return };
         entry.claimed = addresses;
         entry.claimed.truncate(ADDRS_PER_PEER);
     }
@@ -124,25 +126,31 @@ impl Book {
         changes
     }
 
-    fn entry(&mut self, agent: AgentId, now: Timestamp) -> &mut Entry {
-        if !self.entries.contains_key(&agent) {
-            self.make_room();
+    fn entry(&mut self, agent: AgentId, now: Timestamp, reached: bool) -> Option<&mut Entry> {
+        if !self.entries.contains_key(&agent) && !self.make_room(reached) {
+            return None;
         }
         self.changed.insert(agent);
         let entry = self.entries.entry(agent).or_insert(Entry { seen: now, good: Vec::new(), claimed: Vec::new() });
         entry.seen = now;
-        entry
+        Some(entry)
     }
 
-    /// Forgets the peer not seen for longest, if there is no room for one more.
-    fn make_room(&mut self) {
-        if self.entries.len() >= BOOK_PEERS {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.seen).map(|(agent, _)| *agent);
-            if let Some(oldest) = oldest {
-                self.entries.remove(&oldest);
-                self.changed.insert(oldest);
-            }
+    /// Makes room for one more by forgetting the peer not seen for longest: one that we never reached, or, if all were
+    /// reached and so was the new one, any.
+    fn make_room(&mut self, reached: bool) -> bool {
+        if self.entries.len() < BOOK_PEERS {
+            return true;
         }
+        let oldest = self.entries.iter().min_by_key(|(_, entry)| (!entry.good.is_empty(), entry.seen));
+        let Some((oldest, entry)) = oldest else { return true };
+        if !entry.good.is_empty() && !reached {
+            return false;
+        }
+        let oldest = *oldest;
+        self.entries.remove(&oldest);
+        self.changed.insert(oldest);
+        true
     }
 }
 
@@ -191,6 +199,24 @@ mod tests {
             book.reached(agent(50), addr(port), at(9_999));
         }
         assert_eq!(book.addresses(agent(50)).len(), ADDRS_PER_PEER);
+    }
+
+    #[test]
+    fn strangers_do_not_wipe_the_book() {
+        let mut book = Book::default();
+        for number in 0..BOOK_PEERS as u32 - 1 {
+            book.reached(agent(number), addr(1), at(1));
+        }
+        for number in 10_000..10_100 {
+            book.claims(agent(number), vec![addr(2)], at(2));
+        }
+        assert_eq!(book.entries.len(), BOOK_PEERS);
+        assert_eq!(book.addresses(agent(0)), [addr(1)]);
+        assert_eq!(book.addresses(agent(10_099)), [addr(2)]);
+        book.reached(agent(20_000), addr(3), at(3));
+        book.claims(agent(30_000), vec![addr(4)], at(4));
+        assert_eq!(book.addresses(agent(30_000)), []);
+        assert_eq!(book.latest(1), [agent(20_000)]);
     }
 
     #[tokio::test]

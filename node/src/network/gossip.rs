@@ -170,8 +170,9 @@ impl Mill {
         }
     }
 
-    pub(super) fn disconnected(&mut self, agent: AgentId) {
-        self.rates.remove(&agent);
+    /// Forgets the rates of peers that are gone.
+    pub(super) fn tidy(&mut self, is_connected: impl Fn(AgentId) -> bool) {
+        self.rates.retain(|agent, _| is_connected(*agent));
     }
 }
 

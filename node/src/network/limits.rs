@@ -63,8 +63,8 @@ pub(super) const CONNECT_WAITERS: usize = 1_024;
 pub(super) const CONNECTIONS_PER_PEER: u32 = 4;
 /// Connections being set up, each way.
 pub(super) const CONNECTIONS_PENDING: u32 = 128;
-/// How far our own dials may take the number of connections over the high-water mark: room for what is still in its
-/// grace period.
+/// How far the number of connections may go over the high-water mark, for what is still in its grace period. Half of it
+/// is for our own dials alone.
 pub(super) const CONNECTIONS_SLACK: u32 = 64;
 /// Peers that may be protected from trimming.
 pub(super) const PROTECTED_PEERS: usize = 1_024;

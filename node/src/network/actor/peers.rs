@@ -165,12 +165,14 @@ impl Actor {
         }
     }
 
-    /// Looks after bans, scores and the number of connections.
+    /// Looks after bans and connections, and forgets what was known of peers that are gone.
     pub(super) fn upkeep(&mut self, now: Instant) {
         for agent in self.standing.expire(now) {
             self.swarm.behaviour_mut().bans.unblock_peer(peer_of(agent));
         }
         let links = &self.links;
+        self.mill.tidy(|agent| links.get(agent).is_some());
+        self.software.retain(|agent, _| links.get(*agent).is_some());
         self.connections.observe(|agent, connection| links.activity(agent, connection), now);
         self.trim(now);
     }

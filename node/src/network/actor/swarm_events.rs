@@ -107,8 +107,6 @@ impl Actor {
         if !last {
             let _ = self.changes.send(PeerChange::Connected(agent));
         } else {
-            self.mill.disconnected(agent);
-            self.software.remove(&agent);
             let [jitter] = self.runtime.random();
             self.bootstraps.disconnected(agent, self.runtime.instant(), jitter);
             let _ = self.changes.send(PeerChange::Disconnected(agent));

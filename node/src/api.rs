@@ -1,4 +1,132 @@
 //! All that a node can do, as one typed façade; and its first face, a control API over loopback HTTP.
+//!
+//! ```text
+//! command line ── client ── HTTP ── http ──┐
+//! later faces ─────────────────────────────┴──▶ Api ──▶ the node's rooms
+//! ```
+//!
+//! Faces add no logic: what a request means, what it defaults to and how a failure reads is decided here.
 
 pub mod client;
+pub(crate) mod http;
+mod market;
+mod money;
+mod tasks;
 pub mod types;
+
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use tokio::{sync::watch, time::Instant};
+
+use self::types::{ApiError, Identity, Peer, Status};
+use crate::{
+    events::{Heard, Stamped},
+    keys::Home,
+    parts::Node,
+};
+
+/// The façade. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    node: Node,
+    home: Home,
+    began: Instant,
+    mint_http: Option<String>,
+    stop: watch::Sender<bool>,
+}
+
+impl Api {
+    /// For a running node. `mint_http` is where its hosted mint is served over HTTP; `stop` is set when it is to stop.
+    pub fn new(node: Node, home: Home, mint_http: Option<String>, stop: watch::Sender<bool>) -> Self {
+        let began = node.runtime.instant();
+        Self(Arc::new(Inner { node, home, began, mint_http, stop }))
+    }
+
+    fn node(&self) -> &Node {
+        &self.0.node
+    }
+
+    /// How the node does.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn status(&self) -> Result<Status, ApiError> {
+        let node = self.node();
+        let Identity { peer_id, did } = self.id();
+        let listen = node.network.listen_addrs().await;
+        let hosted = node.mint_url().map(|url| url.to_string());
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            did,
+            home: self.0.home.dir().display().to_string(),
+            uptime_secs: self.0.began.elapsed().as_secs(),
+            listen: listen.iter().map(|address| format!("{address}/p2p/{peer_id}")).collect(),
+            peers: node.network.peers().await.len() as u64,
+            services: node.catalogue.services().len() as u64,
+            open_tasks: node.trade.open_count() as u64,
+            hosted_mint: hosted.into_iter().chain(self.0.mint_http.clone()).collect(),
+            balances: self.balances()?,
+            peer_id,
+        })
+    }
+
+    /// Who the node is.
+    pub fn id(&self) -> Identity {
+        let id = self.node().id();
+        Identity { peer_id: id.peer_id(), did: id.to_string() }
+    }
+
+    /// The connected peers.
+    pub async fn peers(&self) -> Vec<Peer> {
+        let peers = self.node().network.peers().await;
+        let view = |peer: crate::network::PeerInfo| Peer {
+            peer_id: peer.agent.peer_id(),
+            addresses: peer.addresses.iter().map(ToString::to_string).collect(),
+            software: peer.software,
+            round_trip_us: peer.round_trip_us,
+            connected_secs: peer.connected_secs,
+        };
+        peers.into_iter().map(view).collect()
+    }
+
+    /// Connects to a peer.
+    ///
+    /// # Errors
+    /// If the address is none, or nobody answers there.
+    pub async fn dial(&self, address: &str) -> Result<(), ApiError> {
+        let parsed = address.parse().map_err(|error| {
+            ApiError::misuse(format!("{address}: {error}"), "an address looks like /ip4/192.0.2.7/tcp/4848/p2p/12D3Koo…")
+        })?;
+        self.node().network.dial(parsed).await?;
+        Ok(())
+    }
+
+    /// Everything that happens from now on, each event with a sentence for people. A listener that is too slow misses
+    /// some; it hears how many.
+    pub fn events(&self) -> impl Stream<Item = serde_json::Value> + Send + 'static {
+        let subscription = self.node().events.subscribe();
+        stream::unfold(subscription, |mut subscription| async {
+            let heard = match subscription.next().await? {
+                Heard::Event(event) => said(&event),
+                Heard::Missed(missed) => serde_json::json!({ "event": "missed", "missed": missed }),
+            };
+            Some((heard, subscription))
+        })
+    }
+
+    /// Stops the daemon.
+    pub fn stop(&self) {
+        self.0.stop.send_replace(true);
+    }
+}
+
+/// An event for a stream: its fields, and in words what happened.
+fn said(event: &Stamped) -> serde_json::Value {
+    let mut value = serde_json::to_value(event).unwrap_or_default();
+    value["say"] = event.event.say().into();
+    value
+}

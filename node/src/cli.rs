@@ -24,6 +24,7 @@ mod service;
 mod status;
 mod task;
 mod ucan;
+mod up;
 mod wallet;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -55,7 +56,7 @@ const EXAMPLES: &str = "\
 
 /// Buys and sells work between software agents, peer to peer, for ecash.
 #[derive(Debug, Parser)]
-#[command(name = "guilder", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "guilder", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -81,36 +82,23 @@ pub struct Global {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a node: its keys, its recovery phrase, its settings.
     Init(init::Args),
-    /// Print how the running node does.
+    Up(up::Args),
     Status(status::Args),
-    /// Print the connected peers.
     Peers(peers::Args),
-    /// Print the node's identity.
     Id(id::Args),
-    /// Put services on sale, or take them off.
     Service(service::Args),
-    /// Find out who sells a service.
     Find(find::Args),
-    /// Have a service done, pay for it, print the output.
     Hire(hire::Args),
-    /// Print or cancel tasks.
     Task(task::Args),
-    /// Look after the node's money.
     Wallet(wallet::Args),
-    /// Print, write out or check what was signed about a task.
     Audit(audit::Args),
-    /// Check signed delegations.
     Ucan(ucan::Args),
-    /// See five nodes trade on this machine, with play money.
     Demo(DemoArgs),
-    /// Measure this machine.
     Bench(bench::Args),
     /// What the demo's sellers run: text in, summary out.
     #[command(hide = true)]
     DemoWorker,
-    /// Print a completion script for your shell.
     Completions(completions::Args),
 }
 
@@ -159,6 +147,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => init::run(&args, context),
+        Command::Up(args) => up::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Peers(args) => peers::run(&args, context),
         Command::Id(args) => id::run(&args, context),

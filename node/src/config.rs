@@ -11,9 +11,9 @@ use std::{io, ops::Range, path::PathBuf};
 use guilder_protocol::fault::{AtFault, Fault};
 use serde::{Deserialize, Serialize};
 
-use crate::{mint::MintConfig, wallet::WalletConfig};
+use crate::{mint::MintConfig, network::NetworkConfig, trade::TradeConfig, wallet::WalletConfig};
 
-pub use self::sections::{ApiConfig, LogConfig, LogFormat};
+pub use self::sections::{ApiConfig, HireConfig, LogConfig, LogFormat};
 
 /// What `guilder init` writes.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
@@ -22,10 +22,16 @@ pub const TEMPLATE: &str = include_str!("config/template.toml");
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Peers.
+    pub network: NetworkConfig,
     /// The control API.
     pub api: ApiConfig,
     /// The wallet.
     pub wallet: WalletConfig,
+    /// Hiring from the command line.
+    pub hire: HireConfig,
+    /// Trading.
+    pub trade: TradeConfig,
     /// The mint that this node hosts, if it does.
     pub mint: MintConfig,
     /// What is logged, and how.

@@ -1,1 +1,240 @@
-//! (room: daemon)
+//! The daemon: a node on a home folder, from start to clean stop.
+//!
+//! ```text
+//! lock the home ─ open store, content, mint ─ Node::start ─ API up, api.json written ─ ready
+//!     … until SIGINT, SIGTERM, `POST /v1/stop`, or a task of the node panics …
+//! api.json removed ─ API closed ─ Node::stop ─ lock released with the process
+//! ```
+//!
+//! Ready means: listening, API up. It takes well under half a second, because whatever has to be recovered (swaps in
+//! flight, open trades, mint keys) is recovered in the background.
+
+mod lock;
+pub(crate) mod log;
+
+use std::{io, process};
+
+use guilder_protocol::fault::{AtFault, Fault};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::Instant,
+};
+
+use self::lock::{Lock, LockError};
+use crate::{
+    api::{
+        Api,
+        client::{self, Access},
+        http,
+    },
+    config::Config,
+    content::{Content, ContentError},
+    events::{Event, Events},
+    executor::Executors,
+    keys::{Home, HomeError, Seeds},
+    mint::{HostedMint, MintError},
+    network::{StartError, transport},
+    parts::{Node, NodeError, Parts},
+    runtime::{Limits, Runtime},
+    store::{Store, StoreError},
+    trade::testing::Failpoint,
+};
+
+/// Runs a node on `home` until it is told to stop.
+///
+/// # Errors
+/// If it can't start, or a part of it fails so that it can't go on.
+pub async fn run(home: &Home, config: Config, seeds: Seeds) -> Result<(), DaemonError> {
+    let began = Instant::now();
+    let _lock = Lock::take(&home.lock())?;
+    let mut signals = Signals::listen()?;
+    let events = Events::new();
+    let runtime = Runtime::production(Limits::default());
+    let node = start(home, config, &seeds, &runtime, &events).await?;
+    let served = serve_mint_http(&node).await?;
+
+    let (stop, stopping) = watch::channel(false);
+    let api = Api::new(node.clone(), home.clone(), served, stop);
+    let listener = TcpListener::bind(node.config.api.listen).await;
+    let listener = listener.map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
+    let address = listener.local_addr().map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
+    let token = hex::encode(runtime.random::<32>());
+    let closed = wait_for(stopping.clone());
+    let serving = {
+        let (api, token) = (api.clone(), token.clone());
+        runtime.spawn("api", async move { http::serve(api, listener, &token, closed).await })
+    };
+    client::publish(&home.api(), &Access { address, token, pid: process::id() })?;
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    events.emit(Event::Ready { took_ms });
+
+    let ended = tokio::select! {
+        biased;
+        reason = signals.next() => Ok(reason),
+        () = wait_for(stopping) => Ok("asked to over the API"),
+        panicked = runtime.panicked() => Err(DaemonError::Panicked(panicked.to_string())),
+    };
+    // First of all: whoever looks from now on shall find no daemon.
+    let _ = std::fs::remove_file(home.api());
+    let reason = ended.as_ref().map_or_else(ToString::to_string, |reason| (*reason).to_owned());
+    events.emit(Event::Stopping { reason });
+    drop(serving);
+    node.stop().await;
+    ended.map(drop)
+}
+
+async fn start(
+    home: &Home,
+    config: Config,
+    seeds: &Seeds,
+    runtime: &Runtime,
+    events: &Events,
+) -> Result<Node, DaemonError> {
+    let key = seeds.key();
+    let store = Store::open(&home.store(), runtime).await?;
+    let content = Content::open(home.content(), runtime.clone()).await?;
+    let guard = std::env::current_exe().map_err(|cause| HomeError::io("find", "the guilder binary".as_ref(), cause))?;
+    let executors = Executors::open(guard, home.work(), content.clone(), runtime.clone()).await;
+    let executors = executors.map_err(|cause| HomeError::io("use", &home.work(), cause))?;
+    let mint = if config.mint.host {
+        Home::at(home.mint()).create()?;
+        Some(HostedMint::open(&home.mint(), &config.mint, &seeds.mint[..], runtime).await?)
+    } else {
+        None
+    };
+    let node = Node::start(Parts {
+        transport: transport::tcp_quic(&key)?,
+        key,
+        wallet_seed: seeds.wallet.clone(),
+        lock_seed: seeds.locks.clone(),
+        config,
+        runtime: runtime.clone(),
+        store,
+        content,
+        executors,
+        mint,
+        connectors: None,
+        events: events.clone(),
+        tap: None,
+        failpoint: Failpoint::default(),
+    })
+    .await?;
+    Ok(node)
+}
+
+/// Serves the hosted mint over HTTP too, if the settings say so. Returns its URL.
+async fn serve_mint_http(node: &Node) -> Result<Option<String>, DaemonError> {
+    let (Some(mint), Some(address)) = (&node.mint, node.config.mint.http) else { return Ok(None) };
+    let fail = |cause| DaemonError::Listen { what: "mint.http", cause };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let url = format!("http://{}", listener.local_addr().map_err(fail)?);
+    let mint = mint.clone();
+    let serving = async move {
+        if let Err(error) = mint.http(listener).await {
+            tracing::error!(%error, "the mint is no longer served over HTTP");
+        }
+    };
+    node.runtime.spawn("mint/http", serving).detach();
+    Ok(Some(url))
+}
+
+async fn wait_for(mut flag: watch::Receiver<bool>) {
+    if flag.wait_for(|set| *set).await.is_err() {
+        // Nobody is left who could set it.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What ends a daemon from outside.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, DaemonError> {
+        let on = |kind| signal(kind).map_err(DaemonError::Signals);
+        Ok(Self { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// Why a daemon can't start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another daemon has the home.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The home folder.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The folder of large inputs and outputs.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The hosted mint.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// The transport.
+    #[error(transparent)]
+    Transport(#[from] StartError),
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// An address of ours.
+    #[error("can't listen on the address of {what}: {cause}")]
+    Listen {
+        /// The setting.
+        what: &'static str,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The system lets us hear no signals.
+    #[error("can't listen for signals: {0}")]
+    Signals(io::Error),
+    /// A defect of ours: going on would be guessing.
+    #[error("a part of the node failed: {0}")]
+    Panicked(String),
+}
+
+impl AtFault for DaemonError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Lock(error) => error.fault(),
+            Self::Home(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Content(error) => error.fault(),
+            Self::Mint(error) => error.fault(),
+            Self::Transport(error) => error.fault(),
+            Self::Node(error) => error.fault(),
+            Self::Listen { .. } | Self::Signals(_) => Fault::Environment,
+            Self::Panicked(_) => Fault::Ours,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Lock(error) => error.hint(),
+            Self::Home(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Content(error) => error.hint(),
+            Self::Mint(error) => error.hint(),
+            Self::Transport(error) => error.hint(),
+            Self::Node(error) => error.hint(),
+            Self::Listen { .. } => Some("is another program on this port? change the setting in config.toml"),
+            Self::Signals(_) => None,
+            Self::Panicked(_) => Some("a defect of Guilder: please report it with the log; starting again resumes safely"),
+        }
+    }
+}

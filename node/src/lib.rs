@@ -14,6 +14,7 @@ pub mod lab;
 pub mod limits;
 pub mod mint;
 pub mod network;
+pub mod parts;
 pub mod runtime;
 pub mod store;
 pub(crate) mod sync;

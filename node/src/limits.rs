@@ -105,3 +105,8 @@ pub const MAX_DOCUMENT_VALUES: u64 = 100_000;
 pub const MAX_SCHEMA_STEPS: u64 = 50_000_000;
 /// Patterns of a schema times bytes of a document: at most this many steps of a regular expression.
 pub const MAX_PATTERN_STEPS: u64 = 16 * 1024 * 1024;
+
+// hosted mint
+
+/// Streams of wallets to the hosted mint that are served at once. Each waits for its next request in a few KiB.
+pub const MINT_STREAMS: usize = 512;

@@ -180,6 +180,8 @@ pub struct TaskView {
     pub output_bytes: Option<u64>,
     /// What became of the money, in words.
     pub money: Option<String>,
+    /// As a seller: what the mint gave for it, once it has.
+    pub redeemed: Option<u64>,
 }
 
 /// Why a task failed.

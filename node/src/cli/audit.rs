@@ -19,6 +19,8 @@ const EXAMPLES: &str = "\
   guilder audit export 4xw2kq --output task.audit.car
   guilder audit verify task.audit.car      anyone can, anywhere";
 
+/// Print, write out or check what was signed about a task.
+///
 /// All that was signed about a task makes one file, its audit bundle, which anyone can check without a node, a network
 /// or keys. It holds no money and no output: it can be shown around.
 #[derive(Debug, clap::Args)]

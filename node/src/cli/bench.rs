@@ -5,6 +5,8 @@ use clap::Subcommand;
 use super::{CliError, Context, Exit, wait_for};
 use crate::lab::bench::{self, BenchArgs};
 
+/// Measure this machine.
+///
 /// Measures whole trades between real nodes of this binary, as separate processes on this machine, beside the floor
 /// that the machine sets.
 #[derive(Debug, clap::Args)]

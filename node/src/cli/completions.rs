@@ -5,6 +5,8 @@ use clap_complete::Shell;
 
 use super::{Cli, CliError, Context, Exit};
 
+/// Print a completion script for your shell.
+///
 /// For example: guilder completions bash > ~/.local/share/bash-completion/completions/guilder
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

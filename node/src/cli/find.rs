@@ -17,6 +17,8 @@ const EXAMPLES: &str = "\
   guilder find text.summarize
   guilder find text.summarize --limit 3 --json";
 
+/// Find out who sells a service.
+///
 /// Looks a service up in the swarm and prints who sells it, the cheapest first. Adverts are verified: each is signed by
 /// its seller.
 #[derive(Debug, clap::Args)]

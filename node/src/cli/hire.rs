@@ -28,6 +28,8 @@ const EXAMPLES: &str = "\
 /// Read from a file or standard input at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// Have a service done, pay for it, print the output.
+///
 /// Asks every seller of a service that can be found, takes the best offer within your price, pays with ecash locked to
 /// the seller, and prints the output. Progress goes to standard error. The signed receipt is kept: see `guilder audit`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +43,7 @@ pub(super) struct Args {
     /// Where the output goes [default: standard output].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The most you pay, net [default: trade.max_price of the settings].
+    /// The most you pay, net [default: hire.max_price of the settings].
     #[arg(long, value_name = "N")]
     max_price: Option<u64>,
     /// The unit to pay in [default: that of the mint, or the only one you hold].

@@ -5,6 +5,8 @@ use std::fmt;
 use super::{CliError, Context, Exit, Show, fields};
 use crate::{api::types::Identity, keys::SecretFile};
 
+/// Print the node's identity.
+///
 /// The peer ID and the DID are the same key, written in two ways. Needs no running daemon.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}

@@ -20,6 +20,8 @@ const EXAMPLES: &str = "\
   guilder --home ./alice init --passphrase
   guilder init --restore < phrase.txt";
 
+/// Make a node: its keys, its recovery phrase, its settings.
+///
 /// Makes the home folder with a new key and prints the recovery phrase, once. Write the phrase down: it is all that is
 /// needed to get the identity and the money back, and all that a thief needs too.
 #[derive(Debug, clap::Args)]

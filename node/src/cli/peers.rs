@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
   guilder peers
   guilder peers --dial /ip4/192.0.2.7/tcp/4848/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
 
-/// Prints the connected peers.
+/// Print the connected peers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

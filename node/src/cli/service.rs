@@ -29,6 +29,8 @@ const EXAMPLES: &str = "\
   [run.process]
   command = [\"/usr/local/bin/summarize\", \"--short\"]";
 
+/// Put services on sale, or take them off.
+///
 /// A service is a program, a local HTTP endpoint or a built-in that this node runs for others, for a price. It is on
 /// sale while the daemon runs, and again after a restart.
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,8 @@ use std::fmt;
 use super::{CliError, Context, Exit, Show, fields, wait_for, wallet};
 use crate::api::types::Status;
 
+/// Print how the running node does.
+///
 /// Prints identity, addresses, peers, services, open tasks and balances of the running node.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}

@@ -17,6 +17,8 @@ const EXAMPLES: &str = "\
   guilder task show 4xw2kq        the last letters of an ID are enough
   guilder task cancel 4xw2kq";
 
+/// Print or cancel tasks.
+///
 /// Tasks are kept with their signed award and receipt. An ID may be cut to its last letters, as long as they are clear.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

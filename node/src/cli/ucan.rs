@@ -17,6 +17,8 @@ const EXAMPLES: &str = "\
   guilder ucan verify case.json
   curl -s https://example.com/token | guilder ucan verify - --at 1767225600";
 
+/// Check signed delegations.
+///
 /// UCANs are signed delegations: who lets whom do what, until when. Needs no node, no network and no keys.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -20,6 +20,8 @@ const EXAMPLES: &str = "\
   guilder wallet send 21 > token.txt
   guilder wallet receive < token.txt";
 
+/// Look after the node's money.
+///
 /// The wallet holds ecash of the mints you accept. A mint can refuse to pay out: keep there what you would carry in a
 /// purse.
 #[derive(Debug, clap::Args)]

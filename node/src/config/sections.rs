@@ -30,6 +30,20 @@ impl ApiConfig {
     }
 }
 
+/// `[hire]`: what `guilder hire` goes by where it isn't told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HireConfig {
+    /// The most that is paid for one task, net, in the unit that it is paid in.
+    pub max_price: u64,
+}
+
+impl Default for HireConfig {
+    fn default() -> Self {
+        Self { max_price: 100 }
+    }
+}
+
 /// `[log]`: what is logged to standard error, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -42,7 +56,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info,libp2p=warn,cdk=warn".into(), format: LogFormat::Text }
+        Self { filter: "info,libp2p=error,cdk=warn".into(), format: LogFormat::Text }
     }
 }
 

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use guilder_protocol::audit;
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use self::stage::{Stage, watch};
 use super::{
@@ -43,10 +43,15 @@ const FUNDS: u64 = 1_000;
 const SELLERS: [(&str, u64); 3] = [("cheap", 7), ("fair", 9), ("dear", 14)];
 /// What the mint keeps of each proof spent, in thousandths: enough for fees to show.
 const FEE_PPK: u64 = 100;
+/// How long the nodes' last words about a task may lag behind it.
+const AFTERMATH: Duration = Duration::from_millis(100);
 /// How long any one step may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the demo is run with.
+/// See five nodes trade on this machine, with play money.
+///
+/// Starts a mint, a buyer and three sellers as separate processes, lets the buyer find the sellers and hire the best,
+/// shows each step with its time, the balances before and after, and the proof. Exit code 0 only if every step held.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// The text that is summarized [default: Guilder's README].
@@ -145,6 +150,7 @@ async fn play(stage: &Stage<'_>, cast: &Cast, input: &Bytes, dir: &Path) -> Resu
     let output = output(stage, cast, &ended).await?;
 
     stage.head("The money")?;
+    redeemed(stage, cast, &ended).await?;
     let after = balances(cast).await?;
     account(stage, &before, &after, &ended)?;
 
@@ -163,52 +169,64 @@ async fn fund_buyer(stage: &Stage<'_>, cast: &Cast) -> Result<(), CliError> {
     )
 }
 
-/// Hires, says what happens on both sides, and waits until the seller is paid at the mint.
+/// Hires and says what happens on both sides, until the buyer has it.
 async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView, CliError> {
     let mut events = watch(cast.traders()).await?;
     let pairs = [("service", SERVICE), ("max_price", "20"), ("unit", UNIT), ("deadline_secs", "30")];
     let path = query("/v1/tasks", &pairs.map(|(name, value)| (name, value.to_owned())));
     let mut hire = cast.buyer.client.lines(Method::POST, &path, client::bytes(input.clone())).await?;
-    stage.tell(
-        "hire",
-        json!({ "input_bytes": input.len() }),
-        format_args!("buyer hires {SERVICE} for at most 20 {UNIT}, on a text of {} bytes", input.len()),
-    )?;
+    stage.tell("hire", json!({ "input_bytes": input.len() }), format_args!(
+        "buyer hires {SERVICE} for at most 20 {UNIT}, on a text of {} bytes", input.len()
+    ))?;
     let names = names(cast);
-    let (mut ended, mut redeemed) = (None, false);
     let deadline = Instant::now() + 2 * PATIENCE;
-    loop {
-        if let Some(task) = settled(ended.as_ref(), redeemed)? {
-            return Ok(task);
-        }
+    let ended = loop {
         tokio::select! {
             biased;
-            Some((node, event)) = events.recv() => {
-                stage.event(&node, &event, &names)?;
-                redeemed |= event["event"] == "redeemed";
-            }
-            line = hire.next::<Value>(), if ended.is_none() => match line? {
-                Some(line) if line.get("ended").is_some() => ended = serde_json::from_value(line["ended"].clone()).ok(),
-                Some(_) => {}
+            Some((node, event)) = events.recv() => stage.event(&node, &event, &names)?,
+            line = hire.next::<HireLine>() => match line? {
+                Some(HireLine::Ended { ended }) => break *ended,
+                Some(HireLine::Other(_)) => {}
                 None => return Err(lab_error("the buyer's stream ended before its task".into())),
             },
-            () = tokio::time::sleep_until(deadline) => {
-                return Err(lab_error("the task wasn't delivered and paid in time".into()));
-            }
+            () = tokio::time::sleep_until(deadline) => return Err(lab_error("the task didn't end in time".into())),
         }
+    };
+    // What the nodes said about it may still be on its way here.
+    while let Ok(Some((node, event))) = timeout(AFTERMATH, events.recv()).await {
+        stage.event(&node, &event, &names)?;
+    }
+    match ended.failure {
+        None => Ok(ended),
+        Some(failure) => Err(lab_error(format!("the task was not delivered: {}", failure.reason))),
     }
 }
 
-/// The task, once it is delivered and a seller has its money.
-fn settled(ended: Option<&TaskView>, redeemed: bool) -> Result<Option<TaskView>, CliError> {
-    match (ended, redeemed) {
-        (Some(task), _) if !task.delivered => {
-            let reason = task.failure.as_ref().map(|failure| failure.reason.clone()).unwrap_or_default();
-            Err(lab_error(format!("the task was not delivered: {reason}")))
+/// What a hire's stream says that matters here.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum HireLine {
+    Ended { ended: Box<TaskView> },
+    Other(Value),
+}
+
+/// Waits until the seller has the coin at the mint: not a promise any more.
+async fn redeemed(stage: &Stage<'_>, cast: &Cast, task: &TaskView) -> Result<(), CliError> {
+    let Some(seller) = cast.sellers.iter().find(|node| Some(node.id.peer_id()) == task.peer) else {
+        return Err(lab_error("the task has no seller".into()));
+    };
+    let paid = async {
+        loop {
+            let sold: TaskView = seller.client.get(&format!("/v1/tasks/{}", task.id)).await?;
+            match sold.redeemed {
+                Some(amount) => return Ok(amount),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
         }
-        (Some(task), true) => Ok(Some(task.clone())),
-        _ => Ok(None),
-    }
+    };
+    let amount = within("the redemption", paid).await?;
+    let fields = json!({ "node": seller.name, "amount": amount });
+    stage.tell("redeemed", fields, format_args!("{} redeems the locked ecash at the mint: {amount} {UNIT}", seller.name))
 }
 
 async fn output(stage: &Stage<'_>, cast: &Cast, ended: &TaskView) -> Result<String, CliError> {
@@ -318,7 +336,7 @@ fn service(price: u64) -> Result<Definition, CliError> {
 }
 
 async fn within<T>(what: &str, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    match timeout_at(Instant::now() + PATIENCE, work).await {
+    match timeout(PATIENCE, work).await {
         Ok(result) => result,
         Err(_) => Err(lab_error(format!("{what} took more than {PATIENCE:?}"))),
     }

@@ -1,0 +1,87 @@
+//! What can be done on the market: services here, sellers elsewhere.
+
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use guilder_protocol::market::ServiceName;
+
+use super::{
+    Api,
+    types::{ApiError, Found, ServiceView},
+};
+use crate::{
+    catalogue::Listing,
+    executor::{Definition, Service, definition::Run},
+};
+
+/// How long a search for sellers goes on.
+const FIND_PATIENCE: Duration = Duration::from_secs(8);
+
+impl Api {
+    /// What is on sale here.
+    pub fn services(&self) -> Vec<ServiceView> {
+        self.node().catalogue.services().iter().map(|service| self.service_view(service)).collect()
+    }
+
+    /// Puts a service on sale, in place of one with the same name.
+    ///
+    /// # Errors
+    /// If its definition doesn't hold, or it can't be advertised.
+    pub async fn add_service(&self, definition: Definition) -> Result<ServiceView, ApiError> {
+        let name = definition.name.clone();
+        self.node().catalogue.add(definition).await?;
+        let added = self.node().catalogue.service(&name);
+        let added = added.ok_or_else(|| ApiError::missing(format!("{name} was removed meanwhile"), "add it again"))?;
+        Ok(self.service_view(&added))
+    }
+
+    /// Takes a service off sale.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub async fn remove_service(&self, name: &ServiceName) -> Result<(), ApiError> {
+        Ok(self.node().catalogue.remove(name).await?)
+    }
+
+    /// Who sells a service, as they are found.
+    pub fn find(&self, name: &ServiceName, limit: usize) -> impl Stream<Item = Found> + Send + 'static {
+        let deadline = self.node().runtime.instant() + FIND_PATIENCE;
+        let found = self.node().catalogue.find(name, limit, deadline);
+        stream::unfold(found, |mut found| async { found.recv().await.map(|listing| (Found::from(listing), found)) })
+    }
+
+    fn service_view(&self, service: &Service) -> ServiceView {
+        let definition = service.definition();
+        ServiceView {
+            name: definition.name.clone(),
+            description: definition.description.clone(),
+            price: definition.price,
+            unit: definition.unit.clone(),
+            executor: match &definition.run {
+                Run::Echo => "echo",
+                Run::Process(_) => "process",
+                Run::Http(_) => "http",
+            }
+            .to_owned(),
+            concurrency: definition.concurrency as u64,
+            time_limit_secs: definition.time_limit_secs,
+            mints: self.node().catalogue.mints_for(service),
+        }
+    }
+}
+
+impl From<Listing> for Found {
+    fn from(listing: Listing) -> Self {
+        let seller = listing.seller().peer_id();
+        let advert = &listing.advert;
+        Self {
+            seller,
+            service: advert.body.service.clone(),
+            description: advert.body.description.clone(),
+            price: advert.body.price,
+            unit: advert.body.unit.clone(),
+            mints: advert.body.mints.clone(),
+            expires: advert.exp,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What can be done with money: balances, funding, tokens, mints.
+
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use guilder_protocol::{
+    fault::Fault,
+    market::{MintUrl, Unit},
+};
+
+use super::{
+    Api,
+    types::{ApiError, Balance, Fund, Funding, MintView, Received, Send, Token},
+};
+use crate::wallet::{self, FundQuote, MintSummary};
+
+impl Api {
+    /// What the wallet holds.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn balances(&self) -> Result<Vec<Balance>, ApiError> {
+        Ok(self.node().wallet.balances()?.into_iter().map(Balance::from).collect())
+    }
+
+    /// Asks a mint for a quote, and waits for its payment: the stream has the quote, then what came of it, unless the
+    /// quote lapses first. The ecash comes in either way once it is paid and somebody waits for it again.
+    ///
+    /// # Errors
+    /// If it isn't clear which mint and unit are meant, or the mint gives no quote.
+    pub async fn fund(
+        &self,
+        fund: Fund,
+    ) -> Result<impl Stream<Item = Result<Funding, ApiError>> + std::marker::Send + 'static, ApiError> {
+        let (mint, unit) = self.place(fund.mint, fund.unit)?;
+        let quote = self.node().wallet.fund(&mint, &unit, fund.amount).await?;
+        let shown = Funding::Quote {
+            mint: quote.mint.clone(),
+            quote: quote.id.clone(),
+            request: quote.request.clone(),
+            amount: quote.amount,
+            unit: quote.unit.clone(),
+            expires: quote.expires,
+        };
+        let api = self.clone();
+        let paid = async move { api.paid(quote).await };
+        let paid = stream::StreamExt::filter_map(stream::once(paid), |paid| std::future::ready(paid.transpose()));
+        Ok(stream::StreamExt::chain(stream::iter([Ok(shown)]), paid))
+    }
+
+    async fn paid(&self, quote: FundQuote) -> Result<Option<Funding>, ApiError> {
+        let patience = Duration::from_secs(quote.expires.since(self.node().runtime.now()));
+        let wallet = &self.node().wallet;
+        let issued = wallet.await_funds(&quote.mint, &quote.unit, &quote.id, patience).await?;
+        Ok(issued.map(|amount| Funding::Funded { mint: quote.mint, amount, unit: quote.unit }))
+    }
+
+    /// Makes a token to hand to somebody.
+    ///
+    /// # Errors
+    /// If it isn't clear which mint and unit are meant, the money isn't there, or the mint doesn't change it.
+    pub async fn send(&self, send: Send) -> Result<Token, ApiError> {
+        let (mint, unit) = self.place(send.mint, send.unit)?;
+        let sent = self.node().wallet.send(&mint, &unit, send.amount).await?;
+        Ok(Token { token: sent.token, mint: sent.mint, amount: sent.amount, unit: sent.unit })
+    }
+
+    /// Takes a token in.
+    ///
+    /// # Errors
+    /// If it is none, its mint isn't accepted, or it was spent before.
+    pub async fn receive(&self, token: &str) -> Result<Received, ApiError> {
+        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.receive(token).await?;
+        Ok(Received { mint, amount, fee, unit })
+    }
+
+    /// The accepted mints.
+    pub fn mints(&self) -> Vec<MintView> {
+        self.node().wallet.mints().into_iter().map(MintView::from).collect()
+    }
+
+    /// Accepts a mint's ecash from now on.
+    ///
+    /// # Errors
+    /// If it can't be reached or lacks what locked money needs.
+    pub async fn add_mint(&self, url: &MintUrl) -> Result<MintView, ApiError> {
+        let added = self.node().wallet.add_mint(url).await?;
+        self.node().catalogue.refresh().await?;
+        Ok(added.into())
+    }
+
+    /// Accepts a mint's ecash no more.
+    ///
+    /// # Errors
+    /// If there is money at it, or it stands in the settings.
+    pub async fn remove_mint(&self, url: &MintUrl) -> Result<(), ApiError> {
+        self.node().wallet.remove_mint(url).await?;
+        self.node().catalogue.refresh().await?;
+        Ok(())
+    }
+
+    /// The mint and unit that a command means: as it says, else the only ones there are, else the settings' unit.
+    fn place(&self, mint: Option<MintUrl>, unit: Option<Unit>) -> Result<(MintUrl, Unit), ApiError> {
+        let mints = self.node().wallet.mints();
+        let mint = match mint {
+            Some(url) => mints.into_iter().find(|known| known.url == url).ok_or_else(|| {
+                ApiError::misuse(format!("the mint {url} is not accepted"), format!("guilder wallet mints add {url}"))
+            })?,
+            None => only(mints)?,
+        };
+        let default = &self.node().config.wallet.unit;
+        let unit = match unit {
+            Some(unit) => unit,
+            None if mint.units.len() == 1 => mint.units[0].clone(),
+            None if mint.units.is_empty() || mint.units.contains(default) => default.clone(),
+            None => {
+                return Err(ApiError::misuse(
+                    format!("{} has several units, and {default} is not among them", mint.url),
+                    "say which with --unit",
+                ));
+            }
+        };
+        if mint.units.is_empty() || mint.units.contains(&unit) {
+            return Ok((mint.url, unit));
+        }
+        let units = mint.units.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let hint = Some(format!("it issues {units}"));
+        let message = format!("the mint {} issues no {unit}", mint.url);
+        Err(ApiError { message, fault: Fault::Ours, hint, missing: false })
+    }
+}
+
+fn only(mints: Vec<MintSummary>) -> Result<MintSummary, ApiError> {
+    let count = mints.len();
+    match <[MintSummary; 1]>::try_from(mints) {
+        Ok([mint]) => Ok(mint),
+        Err(_) if count == 0 => {
+            Err(ApiError::misuse("no mint is accepted yet", "add one: guilder wallet mints add URL"))
+        }
+        Err(_) => Err(ApiError::misuse(format!("{count} mints are accepted"), "say which with --mint URL")),
+    }
+}
+
+impl From<wallet::Balance> for Balance {
+    fn from(balance: wallet::Balance) -> Self {
+        Self {
+            mint: balance.mint,
+            unit: balance.unit,
+            available: balance.spendable,
+            purse: balance.locked,
+            at_risk: balance.at_risk,
+            waiting: balance.waiting,
+            earned: balance.unredeemed,
+            pending: balance.pending,
+            account: balance.account,
+        }
+    }
+}
+
+impl From<MintSummary> for MintView {
+    fn from(mint: MintSummary) -> Self {
+        Self { url: mint.url, name: mint.name, units: mint.units, added: mint.added }
+    }
+}

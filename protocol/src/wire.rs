@@ -1,6 +1,6 @@
 //! The trade protocol `/guilder/trade/1`: what two agents say to each other.
 //!
-//! A frame is a big-endian `u32` length and that many bytes of canonical DAG-CBOR, `[kind, body]`. Frames flow one way
+//! A frame is its length as an unsigned varint and that many bytes of canonical DAG-CBOR, `[kind, body]`. Frames flow one way
 //! per stream, so each side opens one; they carry no sequence numbers, because every message names its trade and may be
 //! repeated. Before an award a trade is named by the ask's content ID, after it by the award's.
 //!
@@ -306,6 +306,9 @@ impl Message {
             Self::Delivered(body) => body.output.as_ref().map(|output| &output.data),
             Self::Progress(body) if body.note.len() > MAX_ERROR_TEXT => {
                 return Err(WireError::Bound("a progress note is at most 1 KiB"));
+            }
+            Self::Progress(body) if body.permille.is_some_and(|permille| permille > 1_000) => {
+                return Err(WireError::Bound("progress is at most 1000 per thousand"));
             }
             _ => None,
         };

@@ -213,6 +213,8 @@ fn bounds_are_held_on_both_ends() {
     assert!(matches!(with(&secret), Err(WireError::Encoding(_))));
     let note = Progress { award: deal().id(), permille: None, note: "x".repeat(MAX_ERROR_TEXT + 1) };
     assert!(matches!(Message::decode(&cbor::encode(&Message::from(note))), Err(WireError::Bound(_))));
+    let over = Progress { award: deal().id(), permille: Some(1_001), note: String::new() };
+    assert!(matches!(Message::decode(&cbor::encode(&Message::from(over))), Err(WireError::Bound(_))));
     let huge = Advertised { advert: bytes(&[0; MAX_FRAME]) };
     assert!(matches!(Message::from(huge).encode(), Err(WireError::TooLarge(_))));
 }
@@ -241,7 +243,7 @@ fn message() -> impl Strategy<Value = Message> {
     let award = deal.id();
     prop_oneof![
         4 => prop::sample::select(all).prop_map(|(_, message)| message),
-        1 => (any::<Option<u16>>(), ".{0,200}").prop_map(move |(permille, note)| Progress { award, permille, note }.into()),
+        1 => (prop::option::of(0_u16..=1_000), ".{0,200}").prop_map(move |(permille, note)| Progress { award, permille, note }.into()),
         1 => any::<u16>().prop_map(move |number| Refused { award, reason: Reason::from_number(number) }.into()),
         1 => prop::collection::vec(any::<u8>(), 0..500).prop_map(move |data| {
             let output = Some(Output { salt: SALT, data: Payload::Inline(ByteBuf::from(data)) });

@@ -52,7 +52,7 @@ impl Cache {
             if since == 0 {
                 return Kept::Stale;
             }
-            if since < MIN_RENEWAL_SECS && !known.listing.advert.exp.is_some_and(|exp| exp < now) {
+            if since < MIN_RENEWAL_SECS && known.listing.advert.exp.is_none_or(|exp| exp >= now) {
                 return Kept::TooSoon;
             }
         }

@@ -27,7 +27,10 @@ use crate::{network::SendError, sync::lock};
 
 /// Queries under way: who was asked for what, and who waits for the answer.
 #[derive(Debug, Default)]
-pub(super) struct Queries(Mutex<BTreeMap<(AgentId, ServiceName), Vec<oneshot::Sender<Option<Listing>>>>>);
+pub(super) struct Queries(Mutex<BTreeMap<(AgentId, ServiceName), Vec<Waiter>>>);
+
+/// Waits for a seller's advert, or for the word that it has none.
+type Waiter = oneshot::Sender<Option<Listing>>;
 
 impl Catalogue {
     /// Searches for sellers of a service: each at most once, never this node, as they are found, at most `limit`. Known

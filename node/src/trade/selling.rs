@@ -312,6 +312,10 @@ async fn commit(desk: &Desk, salt: &Salt, output: &Data) -> Result<Digest, Conte
 }
 
 fn clipped(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_ERROR_TEXT));
+    let mut end = text.len().min(MAX_ERROR_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
     text
 }

@@ -99,7 +99,10 @@ impl Api {
     /// If the address is none, or nobody answers there.
     pub async fn dial(&self, address: &str) -> Result<(), ApiError> {
         let parsed = address.parse().map_err(|error| {
-            ApiError::misuse(format!("{address}: {error}"), "an address looks like /ip4/192.0.2.7/tcp/4848/p2p/12D3Koo…")
+            ApiError::misuse(
+                format!("{address}: {error}"),
+                "an address looks like /ip4/192.0.2.7/tcp/4848/p2p/12D3Koo…",
+            )
         })?;
         self.node().network.dial(parsed).await?;
         Ok(())

@@ -234,7 +234,9 @@ impl AtFault for DaemonError {
             Self::Node(error) => error.hint(),
             Self::Listen { .. } => Some("is another program on this port? change the setting in config.toml"),
             Self::Signals(_) => None,
-            Self::Panicked(_) => Some("a defect of Guilder: please report it with the log; starting again resumes safely"),
+            Self::Panicked(_) => {
+                Some("a defect of Guilder: please report it with the log; starting again resumes safely")
+            }
         }
     }
 }

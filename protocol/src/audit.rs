@@ -174,7 +174,7 @@ fn check_hire(award: &Award, evidence: &Evidence, used: &mut BTreeSet<Cid>) -> R
     let verified = chain::verify(award.invocation(), &chain, At::tolerant(awarded), &NoRevocations);
     verified
         .and_then(|chain| chain::check_award(&chain, args.seller))
-        .map_err(|error| AuditError::Chain(cid, error))?;
+        .map_err(|error| AuditError::Chain(cid, error.into()))?;
     used.extend([cid, offer.cid(), ask.cid()]);
     used.extend(award.invocation().prf.iter().copied());
     let receipt = receipt_of(award, evidence, used)?;
@@ -227,7 +227,7 @@ pub enum AuditError {
     Award(Cid, AwardError),
     /// An award's chain didn't authorise it.
     #[error("the delegations behind the award {0} do not authorise it: {1}")]
-    Chain(Cid, ChainError),
+    Chain(Cid, Box<ChainError>),
     /// An award that doesn't say when it was made.
     #[error("the award {0} does not say when it was made, so its chain can't be checked")]
     Undated(Cid),

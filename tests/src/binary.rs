@@ -37,7 +37,8 @@ fn build() -> PathBuf {
     assert!(output.status.success(), "{cargo:?} failed: {}", output.status);
     let lines = String::from_utf8(output.stdout).unwrap();
     let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executable = messages.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?))).last();
+    let executable =
+        messages.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?))).next_back();
     executable.unwrap_or_else(|| panic!("{cargo:?} named no executable"))
 }
 

@@ -113,11 +113,7 @@ struct Limit {
     limit: Option<usize>,
 }
 
-async fn find(
-    State(api): State<Api>,
-    Path(name): Path<ServiceName>,
-    Query(Limit { limit }): Query<Limit>,
-) -> Response {
+async fn find(State(api): State<Api>, Path(name): Path<ServiceName>, Query(Limit { limit }): Query<Limit>) -> Response {
     lines(api.find(&name, limit.unwrap_or(20)).map(Ok))
 }
 

@@ -151,7 +151,10 @@ impl Api {
             return Ok(cid);
         }
         if id.len() < MIN_ID_TAIL {
-            return Err(ApiError::misuse(format!("{id} is too short for a task's ID"), "give its last 6 letters or more"));
+            return Err(ApiError::misuse(
+                format!("{id} is too short for a task's ID"),
+                "give its last 6 letters or more",
+            ));
         }
         let tasks = self.node().trade.tasks(Page { after: None, limit: RECENT })?;
         let ids: std::collections::BTreeSet<Cid> =

@@ -32,7 +32,8 @@ impl Lock {
             }
             Err(cause) => return Err(fail(cause.into())),
         }
-        let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let noted =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         noted.map_err(fail)?;
         Ok(Self { _file: file })
     }

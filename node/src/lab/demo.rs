@@ -175,9 +175,11 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
     let pairs = [("service", SERVICE), ("max_price", "20"), ("unit", UNIT), ("deadline_secs", "30")];
     let path = query("/v1/tasks", &pairs.map(|(name, value)| (name, value.to_owned())));
     let mut hire = cast.buyer.client.lines(Method::POST, &path, client::bytes(input.clone())).await?;
-    stage.tell("hire", json!({ "input_bytes": input.len() }), format_args!(
-        "buyer hires {SERVICE} for at most 20 {UNIT}, on a text of {} bytes", input.len()
-    ))?;
+    stage.tell(
+        "hire",
+        json!({ "input_bytes": input.len() }),
+        format_args!("buyer hires {SERVICE} for at most 20 {UNIT}, on a text of {} bytes", input.len()),
+    )?;
     let names = names(cast);
     let deadline = Instant::now() + 2 * PATIENCE;
     let ended = loop {
@@ -186,7 +188,7 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
             Some((node, event)) = events.recv() => stage.event(&node, &event, &names)?,
             line = hire.next::<HireLine>() => match line? {
                 Some(HireLine::Ended { ended }) => break *ended,
-                Some(HireLine::Other(_)) => {}
+                Some(HireLine::Other {}) => {}
                 None => return Err(lab_error("the buyer's stream ended before its task".into())),
             },
             () = tokio::time::sleep_until(deadline) => return Err(lab_error("the task didn't end in time".into())),
@@ -207,7 +209,7 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
 #[serde(untagged)]
 enum HireLine {
     Ended { ended: Box<TaskView> },
-    Other(Value),
+    Other {},
 }
 
 /// Waits until the seller has the coin at the mint: not a promise any more.
@@ -226,7 +228,11 @@ async fn redeemed(stage: &Stage<'_>, cast: &Cast, task: &TaskView) -> Result<(),
     };
     let amount = within("the redemption", paid).await?;
     let fields = json!({ "node": seller.name, "amount": amount });
-    stage.tell("redeemed", fields, format_args!("{} redeems the locked ecash at the mint: {amount} {UNIT}", seller.name))
+    stage.tell(
+        "redeemed",
+        fields,
+        format_args!("{} redeems the locked ecash at the mint: {amount} {UNIT}", seller.name),
+    )
 }
 
 async fn output(stage: &Stage<'_>, cast: &Cast, ended: &TaskView) -> Result<String, CliError> {

@@ -68,11 +68,6 @@ impl LabNode {
         wait_until_ready(child, home, name, id, log, began).await
     }
 
-    /// What the node says of itself.
-    pub(super) async fn status(&self) -> Result<Status, CliError> {
-        Ok(self.client.get("/v1/status").await?)
-    }
-
     /// The process.
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()

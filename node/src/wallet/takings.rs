@@ -238,7 +238,10 @@ impl Inner {
         let plan = Plan { pocket: pocket.clone(), inputs, outputs: Vec::new(), purpose: Purpose::Redeem { trades } };
         let stored = match plan.build(self).await?.persist(self).await {
             // A trade of the batch was voided or redeemed meanwhile: look again.
-            Err(WalletError::LockGone) => return Ok(self.redeem_work.notify_one()),
+            Err(WalletError::LockGone) => {
+                self.redeem_work.notify_one();
+                return Ok(());
+            }
             stored => stored?,
         };
         swap::drive(self, stored);
@@ -255,7 +258,7 @@ impl Inner {
                 write.delete(DUE, Key::of(taken.terms.locktime).and(trade))?;
                 forget(write, &trade, &taken)?;
                 let why = "the mint refused it until its locktime had passed".to_owned();
-                Ok::<_, WalletError>(tell(write, trade, MoneyOutcome::RedeemFailed { why })?)
+                tell(write, trade, MoneyOutcome::RedeemFailed { why })
             })
             .await?;
         self.outcome_work.notify_one();

@@ -35,8 +35,11 @@ fn section(out: &mut Vec<u8>, parts: &[&[u8]]) {
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
+/// The roots that the file declares, and its blocks.
+type Contents = (Vec<Cid>, BTreeMap<Cid, Vec<u8>>);
+
 /// Reads roots and blocks; at most `most` blocks.
-pub(super) fn read(bytes: &[u8], most: usize) -> Result<(Vec<Cid>, BTreeMap<Cid, Vec<u8>>), CarError> {
+pub(super) fn read(bytes: &[u8], most: usize) -> Result<Contents, CarError> {
     let (header, mut rest) = take(bytes)?;
     let header: Header = cbor::decode(header).map_err(|_| CarError::Header)?;
     if header.version != 1 || header.roots.len() > most {

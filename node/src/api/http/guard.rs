@@ -86,7 +86,11 @@ mod tests {
             assert_eq!(status(host, right), Some(StatusCode::FORBIDDEN), "{host:?}");
         }
         for authorization in [None, Some("Bearer rose"), Some("tulip"), Some("bearer tulip"), Some("Bearer tulip ")] {
-            assert_eq!(status(Some("127.0.0.1:4000"), authorization), Some(StatusCode::UNAUTHORIZED), "{authorization:?}");
+            assert_eq!(
+                status(Some("127.0.0.1:4000"), authorization),
+                Some(StatusCode::UNAUTHORIZED),
+                "{authorization:?}"
+            );
         }
     }
 }

@@ -44,9 +44,9 @@ struct HireQuery {
 async fn hire(State(api): State<Api>, Query(query): Query<HireQuery>, body: Body) -> Result<Response, Failure> {
     let HireQuery { service, max_price, unit, deadline_secs, seller, mint, quiet } = query;
     let hire = Hire { service, max_price, unit, deadline_secs: deadline_secs.unwrap_or(60), seller, mint };
-    let pieces = body.into_data_stream().map(|piece| {
-        piece.map_err(|error| ApiError::misuse(format!("the input broke off: {error}"), "send it whole"))
-    });
+    let pieces = body
+        .into_data_stream()
+        .map(|piece| piece.map_err(|error| ApiError::misuse(format!("the input broke off: {error}"), "send it whole")));
     let input = api.take_input(pieces).await?;
     Ok(lines(api.hire(hire, input, quiet).await?))
 }
@@ -65,7 +65,8 @@ async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Answer<TaskVi
 
 async fn output(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Failure> {
     let (size, pieces) = api.output(&id).await?;
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 

@@ -78,7 +78,7 @@ proptest! {
                 disk.power_off_after(fuse);
                 let ended = perform(&store, first, &groups).await;
                 let mut random = TestRng::from_seed(RngAlgorithm::XorShift, &[seed.to_le_bytes(); 2].concat());
-                disk.crash_keeping(|| random.next_u32() % 2 == 0);
+                disk.crash_keeping(|| random.next_u32().is_multiple_of(2));
                 drop(store);
                 let survived = survivors(&open(&disk).await);
                 for (id, outcome) in &ended {

@@ -149,6 +149,7 @@ impl Wallet {
             runtime,
         });
         inner.load_purse()?;
+        inner.count_all_funds()?;
         swap::resume(&inner)?;
         let (tell, told) = mpsc::channel(MAX_OUTCOMES);
         inner.start(tell);
@@ -256,7 +257,7 @@ impl Wallet {
 
     /// Whether ecash of this mint is used and accepted.
     pub fn accepts(&self, mint: &MintUrl) -> bool {
-        self.0.mints.urls().contains(mint)
+        self.0.mints.is_listed(mint)
     }
 
     /// Puts a mint on the list.
@@ -294,6 +295,11 @@ impl Wallet {
     /// Outside, if the store can't be read; inside, what doesn't add up.
     pub fn audit(&self) -> Result<Result<Vec<Balance>, AuditFault>, WalletError> {
         self.0.audit()
+    }
+
+    /// What can be paid with in `unit`, by mint, the most first: spendable and locked to sellers. Cheap: from memory.
+    pub fn funds(&self, unit: &Unit) -> Vec<(MintUrl, u64)> {
+        self.0.funds(unit)
     }
 
     /// Asks a mint what to pay for `amount` of ecash.

@@ -105,6 +105,9 @@ pub enum WalletError {
         /// Its unit.
         unit: Unit,
     },
+    /// A trade is paid with one lock.
+    #[error("this trade has a lock already")]
+    AlreadyDebited,
     /// A lock from the purse that was used meanwhile.
     #[error("the prepared lock is no longer in the purse")]
     LockGone,
@@ -135,7 +138,8 @@ impl AtFault for WalletError {
             Self::Keyset { .. } | Self::Unsettled => Fault::Mint,
             Self::Database(_) => Fault::Environment,
             Self::PartyMint { .. } | Self::AlreadyReserved => Fault::Peer,
-            Self::MintInUse(_) | Self::MintConfigured(_) | Self::Insufficient { .. } | Self::LockGone => Fault::Ours,
+            Self::MintInUse(_) | Self::MintConfigured(_) | Self::Insufficient { .. } => Fault::Ours,
+            Self::LockGone | Self::AlreadyDebited => Fault::Ours,
             Self::Token(_) | Self::UnknownQuote(_) => Fault::Ours,
             Self::Mint(error) => error.fault(),
             Self::Connector(error) => error.fault(),

@@ -77,7 +77,7 @@ mod tests {
         // Frozen: whoever restores a home folder with a later version must find its money.
         assert_eq!(
             hex::encode(super::public(&all[0]).0),
-            "02000000000000000000000000000000000000000000000000000000000000000000"
+            "039bafac291355655eb39d6798836afdfd5da4e7e6112cdca9fdf3f97b57ae6a1e"
         );
     }
 }

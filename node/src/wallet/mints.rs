@@ -179,6 +179,10 @@ impl Mints {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
 
+    pub(super) fn is_listed(&self, url: &MintUrl) -> bool {
+        self.configured.contains(url) || self.cached(url).is_some()
+    }
+
     /// As [`Self::view`], after another look at the mint if it doesn't show one of `ids`. Rate-limited.
     pub(super) async fn view_with(
         &self,

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -44,7 +44,11 @@ use crate::{
 pub(super) struct Pockets {
     /// Held while coins are chosen until they are taken: one chooser at a time.
     choosing: tokio::sync::Mutex<()>,
+    /// Coins have come or gone.
+    news: tokio::sync::Notify,
     cdk: tokio::sync::Mutex<BTreeMap<Pocket, Arc<CdkWallet>>>,
+    /// What is spendable, for those who ask on every trade.
+    funds: std::sync::Mutex<BTreeMap<Pocket, u64>>,
 }
 
 /// What has to be paid, from outside, to fund a wallet.
@@ -113,6 +117,33 @@ impl Inner {
         Ok(coins.into_iter().map(|(_, coin)| coin).collect())
     }
 
+    /// What can be paid with in `unit`, by mint, the most first: spendable coins and what is in purses. From memory.
+    pub(super) fn funds(&self, unit: &Unit) -> Vec<(MintUrl, u64)> {
+        let mut funds = self.pockets.funds.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (pocket, locked) in self.purse.totals() {
+            *funds.entry(pocket).or_default() += locked;
+        }
+        let of_unit = funds.into_iter().filter(|(pocket, funds)| pocket.unit == *unit && *funds > 0);
+        let mut funds: Vec<_> = of_unit.map(|(pocket, funds)| (pocket.mint, funds)).collect();
+        funds.sort_by_key(|(_, funds)| std::cmp::Reverse(*funds));
+        funds
+    }
+
+    /// Counts the spendable coins again, after a change of theirs.
+    pub(super) fn count_funds(&self, pocket: &Pocket) -> Result<(), WalletError> {
+        let mut funds = self.pockets.funds.lock().unwrap_or_else(PoisonError::into_inner);
+        let spendable = sum(self.coins(pocket)?.iter().map(|coin| &coin.amount));
+        funds.insert(pocket.clone(), spendable);
+        self.pockets.news.notify_waiters();
+        Ok(())
+    }
+
+    /// Counts all spendable coins, at start.
+    pub(super) fn count_all_funds(&self) -> Result<(), WalletError> {
+        let accounts = self.store.read(|read| read.range(ACCOUNTS, KeyRange::all(), usize::MAX))?;
+        accounts.into_iter().try_for_each(|(_, record)| self.count_funds(&record.pocket))
+    }
+
     /// Chooses coins worth at least `amount` after the fee for spending them.
     fn choose(&self, pocket: &Pocket, amount: u64, view: &MintView) -> Result<Vec<Coin>, WalletError> {
         let mut coins = self.coins(pocket)?;
@@ -124,9 +155,9 @@ impl Inner {
         for count in 1..=coins.len().min(MAX_SWAP_INPUTS) {
             let needed = amount.saturating_add(fee_of(&coins[..count]));
             if sum(coins[..count].iter().map(|coin| &coin.amount)) >= needed {
-                let free = fee_of(&coins) == 0;
-                let tidy = if free { coins.len().min(TIDY_INPUTS).max(count) } else { count };
-                // Where spending is free, the smallest go along, so that change doesn't pile up.
+                // Where spending is free and change piles up, the smallest go along.
+                let tidy = coins.len() > MANY_COINS && fee_of(&coins) == 0;
+                let tidy = if tidy { count.max(TIDY_INPUTS) } else { count };
                 let rest = coins.split_off(count);
                 coins.extend(rest.into_iter().rev().take(tidy - count));
                 return Ok(coins);
@@ -136,7 +167,8 @@ impl Inner {
         Err(WalletError::Insufficient { mint: pocket.mint.clone(), unit: pocket.unit.clone(), needed, available })
     }
 
-    /// Writes down a swap that is paid for with spendable coins, and sets it going.
+    /// Writes down a swap that is paid for with spendable coins, and sets it going. If too few are free, waits for the
+    /// change of swaps that are under way.
     pub(super) async fn spend(
         self: &Arc<Self>,
         pocket: &Pocket,
@@ -145,14 +177,37 @@ impl Inner {
     ) -> Result<swap::Handle, WalletError> {
         let view = self.mints.view(&pocket.mint).await?;
         let amount = sum(outputs.iter().map(|(amount, _)| amount));
-        let choosing = self.pockets.choosing.lock().await;
-        let chosen = self.choose(pocket, amount, &view)?;
-        let inputs: Option<Vec<_>> = chosen.into_iter().map(SwapInput::plain).collect();
-        let inputs = inputs.ok_or(WalletError::Unsettled)?;
-        let plan = Plan { pocket: pocket.clone(), inputs, outputs, purpose };
-        let stored = plan.build(self).await?.persist(self).await?;
-        drop(choosing);
-        Ok(swap::drive(self, stored))
+        let until = self.runtime.instant() + self.patience();
+        loop {
+            // Listens before it looks, so that no change is missed.
+            let news = self.pockets.news.notified();
+            let choosing = self.pockets.choosing.lock().await;
+            let short = match self.choose(pocket, amount, &view) {
+                Ok(chosen) => {
+                    let inputs: Option<Vec<_>> = chosen.into_iter().map(SwapInput::plain).collect();
+                    let inputs = inputs.ok_or(WalletError::Unsettled)?;
+                    let plan = Plan { pocket: pocket.clone(), inputs, outputs, purpose };
+                    let stored = plan.build(self).await?.persist(self).await?;
+                    self.count_funds(pocket)?;
+                    return Ok(swap::drive(self, stored));
+                }
+                Err(short) => short,
+            };
+            drop(choosing);
+            if self.change_due(pocket)? < amount {
+                return Err(short);
+            }
+            // There is enough, but a mint that we wait for has it.
+            tokio::time::timeout_at(until, news).await.map_err(|_| WalletError::Unsettled)?;
+        }
+    }
+
+    /// What comes back as coins from swaps under way.
+    fn change_due(&self, pocket: &Pocket) -> Result<u64, WalletError> {
+        let swaps = self.store.read(|read| read.range(SWAPS, KeyRange::all(), usize::MAX))?;
+        let ours = swaps.iter().filter(|(_, record)| record.pocket == *pocket);
+        let outputs = ours.flat_map(|(_, record)| &record.outputs).filter(|output| output.to == Destination::Coins);
+        Ok(sum(outputs.map(|output| &output.amount)))
     }
 
     pub(super) async fn send(self: &Arc<Self>, pocket: &Pocket, amount: u64) -> Result<SentToken, WalletError> {
@@ -185,17 +240,18 @@ impl Inner {
         let token = swap::make_token(pocket, &chosen, self.runtime.now())?;
         let ys: Option<Vec<Y>> = chosen.iter().map(Coin::y).collect();
         let ys = ys.ok_or(WalletError::Unsettled)?;
-        let (id, pocket, sent) = (self.runtime.random::<16>(), pocket.clone(), token.clone());
+        let (id, kept, sent) = (self.runtime.random::<16>(), pocket.clone(), token.clone());
         self.store
             .transact(move |write| {
                 for y in ys {
-                    take_coin(write, &pocket, y)?;
+                    take_coin(write, &kept, y)?;
                     write.put(FUNDED, y.0, &0)?;
                 }
                 write.put(SENT, id, &sent)?;
-                book(write, &pocket, |account| account.sent += sent.amount)
+                book(write, &kept, |account| account.sent += sent.amount)
             })
             .await?;
+        self.count_funds(pocket)?;
         Ok(Some(token))
     }
 
@@ -335,6 +391,7 @@ impl Inner {
                 Ok::<_, WalletError>(adopted)
             })
             .await?;
+        self.count_funds(pocket)?;
         let removed = self.database.update_proofs(Vec::new(), ys).await;
         removed.map_err(|error| WalletError::Database(error.to_string()))?;
         Ok(adopted)
@@ -361,5 +418,7 @@ impl Inner {
     }
 }
 
-/// Inputs of a swap that takes small coins along, where that is free.
+/// Coins in a pocket from which on they are swapped together: each swap leaves some ten more.
+const MANY_COINS: usize = 96;
+/// Inputs of a swap that takes small coins along.
 const TIDY_INPUTS: usize = 32;

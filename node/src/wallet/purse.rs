@@ -131,10 +131,13 @@ impl PreparedLock {
     /// Moves the proofs out of the purse, to be at risk in `trade`. For the transaction that records the trade.
     ///
     /// # Errors
-    /// If a proof is no longer in the purse; then nothing may be sent.
+    /// If a proof is no longer in the purse, or the trade has a lock; then nothing may be sent.
     pub fn debit(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
         // From here on only the store knows where the proofs are.
         self.debited.store(true, Ordering::Relaxed);
+        if write.contains(AT_RISK, Key::of(trade))? {
+            return Err(WalletError::AlreadyDebited);
+        }
         for y in self.picked.proofs.keys() {
             let key = Key::of(self.picked.batch.0).and(y.0);
             if !write.contains(PURSE, &key)? {
@@ -285,7 +288,7 @@ impl Inner {
     fn pick(self: &Arc<Self>, need: &Need, ahead: bool) -> Option<PreparedLock> {
         let mut index = self.purse.index();
         let picked = index.pick(need)?;
-        let low = index.runs_low(need);
+        let low = index.runs_low(need, &self.config.purse);
         drop(index);
         if ahead && low {
             self.refill_ahead(need.clone());

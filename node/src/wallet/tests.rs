@@ -1,1 +1,332 @@
+//! Whole wallets against a real mint (cdk's, hosted in the process), on a disk that crashes and over a line that fails.
+//!
+//! The invariant is the mint's own books: what it has issued and not taken back is what the wallets hold. Our clocks run
+//! a day behind the mint's, so that every locktime has passed for the mint and a test need not wait for one; where our
+//! own clock has to move, it is tokio's that is moved.
+#![allow(clippy::unwrap_used)]
 
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use cid::Cid;
+use guilder_protocol::{
+    cbor,
+    identity::{AgentId, AgentKey},
+    locks::{LockDemand, PrepaidLock},
+    market::{MintUrl, Unit},
+    time::Timestamp,
+};
+use tempfile::TempDir;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    connector::{
+        ConnectorError, Connectors, DynConnector, Exchange, ExchangeError,
+        frames::{Reply, Request},
+        over,
+    },
+    db::WalletDb,
+    *,
+};
+use crate::{
+    mint::{HostedMint, MintConfig, MintUnit},
+    runtime::Runtime,
+    store::{Store, testing::CrashBackend},
+};
+
+mod crash;
+mod hire;
+mod people;
+mod trouble;
+
+const MINT_SEED: [u8; 64] = [42; 64];
+
+fn play() -> Unit {
+    "play".parse().unwrap()
+}
+
+fn agent(seed: u8) -> AgentId {
+    AgentKey::from_seed(&[seed; 32]).id()
+}
+
+fn mint_url() -> MintUrl {
+    MintUrl::of_peer(agent(100))
+}
+
+fn trade(number: u32) -> Cid {
+    cbor::cid_of(&number.to_be_bytes())
+}
+
+/// A day before the mint's clock.
+fn yesterday() -> Timestamp {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    Timestamp::from_secs(now - 86_400)
+}
+
+/// How the line to the mint is.
+#[derive(Clone)]
+enum Line {
+    Well,
+    /// Nothing gets through.
+    Down,
+    /// The mint acts on what it is sent; nothing comes back.
+    Deaf,
+    /// What comes back from a path is changed.
+    Tampered(&'static str, Tamper),
+}
+
+type Tamper = Arc<dyn Fn(&mut serde_json::Value) + Send + Sync>;
+
+fn tampered(path: &'static str, change: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) -> Line {
+    Line::Tampered(path, Arc::new(change))
+}
+
+/// The mint and the line to it.
+#[derive(Clone)]
+struct Bank {
+    mint: HostedMint,
+    line: Arc<Mutex<Line>>,
+    calls: Arc<Mutex<Vec<String>>>,
+    _folder: Arc<TempDir>,
+}
+
+impl std::fmt::Debug for Bank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bank")
+    }
+}
+
+#[async_trait]
+impl Exchange for Bank {
+    async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
+        let line = self.line.lock().unwrap().clone();
+        let path = request.path.clone();
+        self.calls.lock().unwrap().push(path.clone());
+        if matches!(line, Line::Down) {
+            return Err(ExchangeError::Unreachable("the line is down".into()));
+        }
+        let mut reply = self.mint.exchange(request).await?;
+        match line {
+            Line::Deaf => Err(ExchangeError::Lost("the line went dead".into())),
+            Line::Tampered(on, change) if path.starts_with(on) => {
+                let mut body = serde_json::from_slice(&reply.body).unwrap();
+                change(&mut body);
+                reply.body = serde_json::to_vec(&body).unwrap();
+                Ok(reply)
+            }
+            _ => Ok(reply),
+        }
+    }
+}
+
+/// Any URL leads to the one mint.
+impl Connectors for Bank {
+    fn for_url(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
+        over(url, Arc::new(self.clone()))
+    }
+}
+
+impl Bank {
+    async fn open(input_fee_ppk: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mint = Self::mint(folder.path(), input_fee_ppk).await;
+        let line = Arc::new(Mutex::new(Line::Well));
+        Self { mint, line, calls: Arc::default(), _folder: Arc::new(folder) }
+    }
+
+    async fn mint(folder: &Path, input_fee_ppk: u64) -> HostedMint {
+        let unit = MintUnit { input_fee_ppk, ..MintUnit::default() };
+        let config = MintConfig { units: vec![unit], ..MintConfig::default() };
+        HostedMint::open(folder, &config, &MINT_SEED, &Runtime::anchored(yesterday())).await.unwrap()
+    }
+
+    fn set(&self, line: Line) {
+        *self.line.lock().unwrap() = line;
+    }
+
+    fn calls(&self, path: &str) -> usize {
+        self.calls.lock().unwrap().iter().filter(|call| *call == path).count()
+    }
+
+    /// What the mint has issued and not taken back.
+    async fn outstanding(&self) -> u64 {
+        self.mint.totals().await.unwrap().iter().map(|total| total.issued - total.redeemed).sum()
+    }
+
+    async fn wallet(&self, seed: u8) -> Node {
+        Node::boot(self, seed, CrashBackend::new(), yesterday(), WalletConfig::default()).await
+    }
+}
+
+/// A wallet, and what it takes to start it again.
+struct Node {
+    wallet: Wallet,
+    outcomes: mpsc::Receiver<(Cid, MoneyOutcome)>,
+    store: Store,
+    runtime: Runtime,
+    disk: CrashBackend,
+    bank: Bank,
+    seed: u8,
+    config: WalletConfig,
+}
+
+impl Node {
+    async fn boot(bank: &Bank, seed: u8, disk: CrashBackend, now: Timestamp, mut config: WalletConfig) -> Self {
+        if config.mints.is_empty() {
+            config.mints = vec![mint_url()];
+        }
+        config.mint_patience_secs = 2;
+        let runtime = Runtime::anchored(now);
+        let store = Store::with_backend(disk.backend(), &runtime).await.unwrap();
+        let parts = WalletParts {
+            config: config.clone(),
+            seed: Zeroizing::new([seed; 64]),
+            lock_seed: Zeroizing::new([seed; 32]),
+            database: Arc::new(WalletDb::new(store.clone(), runtime.clone())),
+            store: store.clone(),
+            connectors: Arc::new(bank.clone()),
+            runtime: runtime.clone(),
+        };
+        let (wallet, outcomes) = Wallet::open(parts).unwrap();
+        Self { wallet, outcomes, store, runtime, disk, bank: bank.clone(), seed, config }
+    }
+
+    /// Pulls the plug, and starts again from what had reached the disk.
+    async fn crash(self) -> Self {
+        let now = self.runtime.now();
+        self.disk.crash();
+        self.restart(now).await
+    }
+
+    /// Starts again at another time.
+    async fn restart(self, now: Timestamp) -> Self {
+        let Self { wallet, outcomes, store, runtime, disk, bank, seed, config } = self;
+        runtime.shutdown().await;
+        drop((wallet, outcomes, store, runtime));
+        disk.crash();
+        Self::boot(&bank, seed, disk, now, config).await
+    }
+
+    fn id(&self) -> AgentId {
+        agent(self.seed)
+    }
+
+    async fn fund(&self, amount: u64) {
+        let quote = self.wallet.fund(&mint_url(), &play(), amount).await.unwrap();
+        let patience = Duration::from_secs(5);
+        let brought = self.wallet.await_funds(&mint_url(), &play(), &quote.id, patience).await.unwrap();
+        assert_eq!(brought, Some(amount));
+    }
+
+    /// Funds it with the fewest coins, so that none make a smaller amount.
+    async fn fund_whole(&self, amount: u64) {
+        self.fund(amount).await;
+        let token = self.wallet.send(&mint_url(), &play(), amount).await.unwrap();
+        self.wallet.receive(&token.token).await.unwrap();
+    }
+
+    /// The balance, which must add up.
+    fn balance(&self) -> Balance {
+        let balances = self.wallet.audit().unwrap().unwrap();
+        balances.into_iter().find(|balance| balance.unit == play()).unwrap()
+    }
+
+    fn total(&self) -> u64 {
+        self.wallet.audit().unwrap().unwrap().iter().map(Balance::total).sum()
+    }
+
+    async fn quiet(&self) {
+        let quiet = async {
+            while self.wallet.swaps_in_flight().unwrap() > 0 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), quiet).await.unwrap();
+    }
+
+    fn request(&self, seller: &Self, price: u64) -> LockRequest {
+        LockRequest {
+            seller: seller.id(),
+            payee: seller.wallet.lock_key(self.id()),
+            mint: mint_url(),
+            unit: play(),
+            price,
+            until: self.runtime.now().saturating_add(3_600),
+            max_proofs: 32,
+        }
+    }
+
+    /// Writes a trade's money down on the buyer's side.
+    async fn debit(&self, lock: PreparedLock, trade: Cid) -> Result<(), WalletError> {
+        self.store.transact(move |write| lock.debit(write, trade)).await
+    }
+
+    async fn vet(
+        &self,
+        buyer: AgentId,
+        mint: MintUrl,
+        price: u64,
+        lock: &PrepaidLock,
+        terms: (Timestamp, guilder_protocol::bytes::Digest),
+    ) -> Result<VettedLock, WalletError> {
+        let context = LockContext { mint, buyer, principal: buyer };
+        let demand = LockDemand {
+            payee: self.wallet.lock_key(buyer),
+            unit: &play(),
+            price,
+            max_proofs: 32,
+            locktime_floor: self.runtime.now().saturating_add(1_800),
+            locktime: terms.0,
+            ys: terms.1,
+        };
+        self.wallet.check_lock(&context, &demand, lock).await
+    }
+
+    async fn reserve(&self, lock: VettedLock, trade: Cid) -> Result<(), WalletError> {
+        let wallet = self.wallet.clone();
+        self.store.transact(move |write| wallet.reserve(write, &lock, trade)).await
+    }
+
+    async fn redeemable(&self, trade: Cid) {
+        self.redeemable_later(trade).await;
+        self.wallet.nudge();
+    }
+
+    async fn redeemable_later(&self, trade: Cid) {
+        let wallet = self.wallet.clone();
+        self.store.transact(move |write| wallet.redeemable(write, trade)).await.unwrap();
+    }
+
+    async fn void(&self, trade: Cid) {
+        let wallet = self.wallet.clone();
+        self.store.transact(move |write| wallet.void(write, trade)).await.unwrap();
+    }
+
+    async fn outcome(&mut self) -> (Cid, MoneyOutcome) {
+        timeout(Duration::from_secs(60), self.outcomes.recv()).await.unwrap().unwrap()
+    }
+}
+
+/// Both sides write the award down: the lock is the seller's to redeem.
+async fn award(buyer: &Node, seller: &Node, price: u64, number: u32) {
+    let lock = buyer.wallet.lock(&buyer.request(seller, price)).await.unwrap();
+    let (travels, terms) = (lock.lock(), (lock.locktime(), lock.ys()));
+    buyer.debit(lock, trade(number)).await.unwrap();
+    let vetted = seller.vet(buyer.id(), mint_url(), price, &travels, terms).await.unwrap();
+    seller.reserve(vetted, trade(number)).await.unwrap();
+}
+
+/// Moves our clocks, at a quiet moment.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}

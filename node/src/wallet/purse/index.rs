@@ -167,8 +167,9 @@ impl Index {
     }
 
     /// Whether less than half of the last refill is left of a purse that is kept warm.
-    pub(super) fn runs_low(&self, need: &Need) -> bool {
-        let Some(purse) = self.purses.get(&need.key) else { return false };
+    pub(super) fn runs_low(&self, need: &Need, config: &PurseConfig) -> bool {
+        let warm = |purse: &&OnePurse| purse.hires >= config.warm_after_hires;
+        let Some(purse) = self.purses.get(&need.key).filter(warm) else { return false };
         let left = self.value(&need.key, need.until);
         left < need.price.saturating_mul(purse.refilled.max(1) as u64).div_ceil(2)
     }

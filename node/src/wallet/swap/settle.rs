@@ -71,7 +71,7 @@ pub(super) async fn settle(
         }
         _ => None,
     };
-    let made = locked.clone();
+    let (made, pocket) = (locked.clone(), record.pocket.clone());
     let settled = inner
         .store
         .transact(move |write| {
@@ -91,6 +91,7 @@ pub(super) async fn settle(
     if let Some(batch) = batch {
         inner.purse.add_batch(id, &batch, locked);
     }
+    inner.count_funds(&pocket)?;
     Ok(settled)
 }
 
@@ -210,6 +211,7 @@ pub(super) async fn release(
     why: &MintTrouble,
 ) -> Result<(), WalletError> {
     let (record, spent, why, at) = (record.clone(), spent.clone(), why.to_string(), inner.runtime.now());
+    let pocket = record.pocket.clone();
     inner
         .store
         .transact(move |write| {
@@ -225,7 +227,8 @@ pub(super) async fn release(
             }
             Ok::<_, WalletError>(write.put(FAILED, id.0, &FailedSwap { record, why, at })?)
         })
-        .await
+        .await?;
+    inner.count_funds(&pocket)
 }
 
 fn release_coins(write: &mut Write<'_>, record: &SwapRecord, spent: &BTreeSet<Y>) -> Result<(), WalletError> {

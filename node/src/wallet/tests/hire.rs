@@ -1,0 +1,232 @@
+//! Locks, from the purse to the seller's coins or back.
+
+use super::*;
+
+#[tokio::test]
+async fn a_hire_is_paid_and_redeemed() {
+    let bank = Bank::open(100).await;
+    let (buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+    award(&buyer, &seller, 25, 1).await;
+    let (bought, sold) = (buyer.balance(), seller.balance());
+    assert_eq!((bought.at_risk, sold.unredeemed), (26, 26));
+
+    // One lock a trade.
+    let another = buyer.wallet.lock(&buyer.request(&seller, 25)).await.unwrap();
+    assert_eq!(buyer.debit(another, trade(1)).await.unwrap_err(), WalletError::AlreadyDebited);
+
+    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    seller.redeemable(trade(1)).await;
+    assert_eq!(seller.outcome().await, (trade(1), MoneyOutcome::Redeemed { amount: 25 }));
+    assert_eq!(seller.balance().spendable, 25);
+    assert_eq!(seller.balance().account.fees, 1);
+    assert_eq!(buyer.balance().account.paid, 26);
+    assert_eq!(bank.outstanding().await, buyer.total() + seller.total());
+
+    // Told again after a restart, until it is acknowledged.
+    let mut seller = seller.crash().await;
+    assert_eq!(seller.outcome().await.0, trade(1));
+    let wallet = seller.wallet.clone();
+    seller.store.transact(move |write| wallet.acknowledge(write, trade(1))).await.unwrap();
+    let mut seller = seller.crash().await;
+    assert!(timeout(Duration::from_millis(200), seller.outcomes.recv()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_warm_purse_needs_no_mint() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(5_000).await;
+    for number in 1..=2 {
+        award(&buyer, &seller, 20, number).await;
+    }
+    // The first made its own, the second eight.
+    assert_eq!(buyer.balance().locked, 7 * 20);
+    bank.set(Line::Down);
+    for number in 3..=9 {
+        award(&buyer, &seller, 20, number).await;
+    }
+    assert_eq!(buyer.balance().locked, 0);
+    bank.set(Line::Well);
+    award(&buyer, &seller, 20, 10).await;
+    buyer.quiet().await;
+    assert!(buyer.balance().locked >= 15 * 20, "{:?}", buyer.balance());
+    assert!(buyer.balance().locked <= PurseConfig::default().cap);
+}
+
+#[tokio::test]
+async fn a_purse_outlives_a_restart_and_serves_many_at_once() {
+    let bank = Bank::open(0).await;
+    let (mut buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(20_000).await;
+    for number in 1..=2 {
+        award(&buyer, &seller, 5, number).await;
+    }
+    buyer = buyer.crash().await;
+    assert_eq!(buyer.balance().locked, 7 * 5);
+    bank.set(Line::Down);
+    award(&buyer, &seller, 5, 3).await;
+    bank.set(Line::Well);
+    let hires = (100..140).map(|number| award(&buyer, &seller, 5, number));
+    futures::future::join_all(hires).await;
+    buyer.quiet().await;
+    assert_eq!(buyer.balance().at_risk, 43 * 5);
+    assert!(bank.calls("/v1/swap") < 12, "{}", bank.calls("/v1/swap"));
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_used_goes_back() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+    let request = buyer.request(&seller, 9);
+    let first = buyer.wallet.lock(&request).await.unwrap();
+    let ys = first.ys();
+    drop(first);
+    bank.set(Line::Down);
+    let again = buyer.wallet.lock(&request).await.unwrap();
+    assert_eq!(again.ys(), ys);
+    // Debited in a transaction that was then refused.
+    let refused = buyer.store.transact(move |write| {
+        again.debit(write, trade(1))?;
+        Err::<(), _>(WalletError::LockGone)
+    });
+    refused.await.unwrap_err();
+    sleep(Duration::from_secs(1)).await;
+    let again = buyer.wallet.lock(&request).await.unwrap();
+    assert_eq!(again.ys(), ys);
+    // Refused by the seller.
+    buyer.debit(again, trade(2)).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), Settlement::Returned).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let again = buyer.wallet.lock(&request).await.unwrap();
+    assert_eq!(again.ys(), ys);
+    buyer.debit(again, trade(3)).await.unwrap();
+    assert_eq!(buyer.balance().at_risk, 9);
+    // Nothing is left, and the mint is down: cold.
+    let cold = buyer.wallet.lock(&request).await.unwrap_err();
+    assert!(matches!(cold, WalletError::Mint(_) | WalletError::Unsettled), "{cold}");
+}
+
+#[tokio::test]
+async fn what_falls_back_is_swept() {
+    let bank = Bank::open(100).await;
+    let (mut buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+    for number in 1..=2 {
+        award(&buyer, &seller, 20, number).await;
+    }
+    seller.void(trade(1)).await;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Reclaim).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), Settlement::Paid).await.unwrap();
+    let balance = buyer.balance();
+    assert_eq!(balance.waiting, 21);
+    assert!(balance.locked > 0);
+    pass(Duration::from_secs(6 * 3_600)).await;
+    let (swept, outcome) = buyer.outcome().await;
+    assert_eq!(swept, trade(1));
+    let MoneyOutcome::Swept { refunded, taken: 0, fee } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(refunded + fee, 21);
+    buyer.quiet().await;
+    let balance = buyer.balance();
+    assert_eq!((balance.waiting, balance.locked, balance.at_risk), (0, 0, 0));
+    assert_eq!(balance.total(), 1_000 - balance.account.fees - balance.account.paid);
+}
+
+#[tokio::test]
+async fn what_the_seller_took_after_all_is_said() {
+    let bank = Bank::open(0).await;
+    let (mut buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    award(&buyer, &seller, 20, 1).await;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Reclaim).await.unwrap();
+    seller.redeemable(trade(1)).await;
+    seller.outcome().await;
+    pass(Duration::from_secs(6 * 3_600)).await;
+    assert_eq!(buyer.outcome().await, (trade(1), MoneyOutcome::Swept { refunded: 0, taken: 20, fee: 0 }));
+    assert_eq!(buyer.balance().account.taken, 20);
+    assert_eq!(bank.outstanding().await, buyer.total() + seller.total());
+}
+
+#[tokio::test]
+async fn a_proof_pays_once() {
+    let bank = Bank::open(0).await;
+    let other: MintUrl = "https://same.example".parse().unwrap();
+    let buyer = bank.wallet(1).await;
+    let config = WalletConfig { mints: vec![mint_url(), other.clone()], ..WalletConfig::default() };
+    let seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
+    buyer.fund(100).await;
+    let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
+    let (travels, terms) = (lock.lock(), (lock.locktime(), lock.ys()));
+    let vetted = seller.vet(buyer.id(), mint_url(), 20, &travels, terms).await.unwrap();
+    seller.reserve(vetted.clone(), trade(1)).await.unwrap();
+    seller.reserve(vetted.clone(), trade(1)).await.unwrap();
+    assert_eq!(seller.reserve(vetted.clone(), trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
+    // The same mint by another name.
+    let renamed = seller.vet(buyer.id(), other, 20, &travels, terms).await.unwrap();
+    assert_eq!(seller.reserve(renamed, trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
+    assert_eq!(seller.balance().unredeemed, 20);
+    // Given up, it can pay for something else; redeemed, it can't.
+    seller.void(trade(1)).await;
+    seller.reserve(vetted.clone(), trade(2)).await.unwrap();
+    seller.redeemable(trade(2)).await;
+    seller.quiet().await;
+    sleep(Duration::from_secs(6)).await;
+    seller.quiet().await;
+    assert_eq!(seller.balance().spendable, 20);
+    assert_eq!(seller.reserve(vetted, trade(3)).await.unwrap_err(), WalletError::AlreadyReserved);
+}
+
+#[tokio::test]
+async fn credit_is_capped() {
+    let bank = Bank::open(0).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(3).await);
+    let mut config = WalletConfig::default();
+    config.takings.max_per_buyer = 30;
+    config.takings.max_per_mint = 45;
+    let seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
+    one.fund(100).await;
+    other.fund(100).await;
+    award(&one, &seller, 20, 1).await;
+    let vet = async |buyer: &Node, price| {
+        let lock = buyer.wallet.lock(&buyer.request(&seller, price)).await.unwrap();
+        seller.vet(buyer.id(), mint_url(), price, &lock.lock(), (lock.locktime(), lock.ys())).await.unwrap()
+    };
+    let over = seller.reserve(vet(&one, 20).await, trade(2)).await.unwrap_err();
+    assert!(matches!(over, WalletError::BuyerCap { max: 30, .. }), "{over}");
+    award(&other, &seller, 20, 3).await;
+    let over = seller.reserve(vet(&other, 10).await, trade(4)).await.unwrap_err();
+    assert!(matches!(over, WalletError::MintCap { max: 45, .. }), "{over}");
+    assert_eq!(seller.balance().unredeemed, 40);
+    seller.void(trade(1)).await;
+    seller.reserve(vet(&one, 20).await, trade(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_party_to_the_trade_is_not_its_mint() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
+    let host = agent(100);
+    let verdict = seller.vet(host, mint_url(), 20, &lock.lock(), (lock.locktime(), lock.ys())).await;
+    assert_eq!(verdict.unwrap_err(), WalletError::PartyMint { mint: mint_url(), host });
+    // Another buyer's lock doesn't pay to the key that it is given.
+    let verdict = seller.vet(agent(9), mint_url(), 20, &lock.lock(), (lock.locktime(), lock.ys())).await;
+    assert!(matches!(verdict.unwrap_err(), WalletError::Lock(_)));
+}
+
+#[tokio::test]
+async fn a_lock_longer_than_allowed_is_not_made() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    let until = buyer.runtime.now().saturating_add(3 * 86_400);
+    let request = LockRequest { until, ..buyer.request(&seller, 20) };
+    assert_eq!(buyer.wallet.lock(&request).await.unwrap_err(), WalletError::LockTooLong);
+    let request = LockRequest { max_proofs: 1, ..buyer.request(&seller, 21) };
+    assert!(matches!(buyer.wallet.lock(&request).await.unwrap_err(), WalletError::Amount { amount: 21, max: 1 }));
+    let request = buyer.request(&seller, 101);
+    assert!(matches!(buyer.wallet.lock(&request).await.unwrap_err(), WalletError::Insufficient { .. }));
+    assert_eq!(buyer.balance().spendable, 100);
+}

@@ -1,0 +1,90 @@
+//! Fund, send, receive, restore, mints.
+
+use super::*;
+
+#[tokio::test]
+async fn money_is_funded_sent_and_received() {
+    let bank = Bank::open(100).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(2).await);
+    one.fund(1_000).await;
+    assert_eq!(one.balance().spendable, 1_000);
+
+    let token = one.wallet.send(&mint_url(), &play(), 37).await.unwrap();
+    assert!(token.token.starts_with("cashuB"), "{}", token.token);
+    assert_eq!((token.amount, one.wallet.sent().unwrap().len()), (37, 1));
+    assert_eq!(bank.outstanding().await, one.total() + 37);
+
+    let received = other.wallet.receive(&token.token).await.unwrap();
+    assert_eq!(received.amount + received.fee, 37);
+    assert_eq!(other.balance().spendable, received.amount);
+    assert_eq!(bank.outstanding().await, one.total() + other.total());
+
+    // The same token again: its money is gone, ours is not.
+    let again = other.wallet.receive(&token.token).await.unwrap_err();
+    assert!(matches!(again, WalletError::Mint(connector::MintTrouble::Spent { .. })), "{again}");
+    assert_eq!(bank.outstanding().await, one.total() + other.total());
+}
+
+#[tokio::test]
+async fn coins_that_fit_are_sent_without_a_swap() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund(7).await;
+    let before = bank.calls("/v1/swap");
+    assert_eq!(one.wallet.send(&mint_url(), &play(), 5).await.unwrap().amount, 5);
+    assert_eq!(bank.calls("/v1/swap"), before);
+    assert_eq!(one.total(), 2);
+    let poor = one.wallet.send(&mint_url(), &play(), 3).await.unwrap_err();
+    assert!(matches!(poor, WalletError::Insufficient { needed: 3, available: 2, .. }), "{poor}");
+}
+
+#[tokio::test]
+async fn the_recovery_phrase_finds_the_coins_again() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund(100).await;
+    let token = one.wallet.send(&mint_url(), &play(), 33).await.unwrap();
+    // In place, a restore finds nothing that isn't there already.
+    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    assert_eq!(one.total(), 67);
+
+    // From nothing, it finds whatever nobody has taken: coins given out as they were too.
+    let again = bank.wallet(1).await;
+    assert_eq!(again.wallet.restore(&mint_url(), &play()).await.unwrap(), 100);
+    assert_eq!((again.total(), bank.outstanding().await), (100, 100));
+    assert_eq!(again.wallet.send(&mint_url(), &play(), 100).await.unwrap().amount, 100);
+    assert_ne!(token.amount, 0);
+}
+
+#[tokio::test]
+async fn mints_are_the_operators_and_must_be_fit() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    let other: MintUrl = "https://other.example".parse().unwrap();
+    let unknown = one.wallet.fund(&other, &play(), 1).await.unwrap_err();
+    assert_eq!(unknown, WalletError::UnknownMint(other.clone()));
+
+    bank.set(tampered("/v1/info", |info| info["nuts"]["12"]["supported"] = false.into()));
+    let unfit = one.wallet.add_mint(&other).await.unwrap_err();
+    assert!(matches!(unfit, WalletError::MintUnfit { ref missing, .. } if missing == "NUT-12"), "{unfit}");
+    bank.set(Line::Well);
+    assert!(!one.wallet.accepts(&other));
+
+    let added = one.wallet.add_mint(&other).await.unwrap();
+    assert!(added.added && added.units == [play()]);
+    let one = one.crash().await;
+    assert!(one.wallet.accepts(&other) && one.wallet.accepts(&mint_url()));
+    one.wallet.remove_mint(&other).await.unwrap();
+    assert!(!one.wallet.accepts(&other));
+    one.fund(1).await;
+    assert_eq!(one.wallet.remove_mint(&mint_url()).await.unwrap_err(), WalletError::MintInUse(mint_url()));
+}
+
+#[tokio::test]
+async fn a_mint_that_lies_about_its_keys_is_not_used() {
+    let bank = Bank::open(0).await;
+    bank.set(tampered("/v1/keysets", |list| list["keysets"][0]["input_fee_ppk"] = 7.into()));
+    let one = bank.wallet(1).await;
+    let lie = one.wallet.fund(&mint_url(), &play(), 1).await.unwrap_err();
+    assert!(matches!(lie, WalletError::Keyset { .. }), "{lie}");
+}

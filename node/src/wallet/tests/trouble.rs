@@ -1,0 +1,131 @@
+//! Mints that are down, deaf, lying or refusing.
+
+use super::*;
+use crate::wallet::connector::MintTrouble;
+
+/// The line dies while the mint acts; once it is mended, the swap comes to be as if nothing had happened.
+#[tokio::test]
+async fn a_lost_reply_loses_nothing() {
+    let bank = Bank::open(100).await;
+    let (buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+
+    bank.set(Line::Deaf);
+    let cold = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap_err();
+    assert!(matches!(cold, WalletError::Mint(MintTrouble::Down { .. }) | WalletError::Unsettled), "{cold}");
+    assert!(buyer.balance().pending > 0);
+    bank.set(Line::Well);
+    buyer.quiet().await;
+    award(&buyer, &seller, 20, 1).await;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+
+    let other = bank.wallet(3).await;
+    // One coin of 16, after the fees of getting it whole.
+    other.fund_whole(17).await;
+    bank.set(Line::Deaf);
+    seller.redeemable(trade(1)).await;
+    let sending = other.wallet.send(&mint_url(), &play(), 3).await.unwrap_err();
+    assert!(matches!(sending, WalletError::Mint(_) | WalletError::Unsettled), "{sending}");
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(seller.wallet.swaps_in_flight().unwrap(), 1);
+    bank.set(Line::Well);
+    assert_eq!(seller.outcome().await, (trade(1), MoneyOutcome::Redeemed { amount: 20 }));
+    other.quiet().await;
+    // The token came to be, though nobody waited for it any more.
+    let sent = other.wallet.sent().unwrap().into_iter().find(|token| token.amount == 3).unwrap();
+    assert_eq!(bank.outstanding().await, buyer.total() + seller.total() + other.total() + 3);
+
+    bank.set(Line::Deaf);
+    seller.wallet.receive(&sent.token).await.unwrap_err();
+    bank.set(Line::Well);
+    seller.quiet().await;
+    assert_eq!(bank.outstanding().await, buyer.total() + seller.total() + other.total());
+}
+
+#[tokio::test]
+async fn a_lying_mint_is_found_out_and_loses_us_nothing() {
+    type Lie = (&'static str, fn(&mut serde_json::Value));
+    let lies: [Lie; 4] = [
+        ("bad DLEQ", |body| body["signatures"][0]["dleq"]["e"] = "11".repeat(32).into()),
+        ("no DLEQ", |body| {
+            body["signatures"][0].as_object_mut().unwrap().remove("dleq");
+        }),
+        ("one signature less", |body| {
+            body["signatures"].as_array_mut().unwrap().pop();
+        }),
+        ("another signature", |body| {
+            let other = body["signatures"][1]["C_"].clone();
+            body["signatures"][0]["C_"] = other;
+        }),
+    ];
+    for (name, lie) in lies {
+        let bank = Bank::open(0).await;
+        let one = bank.wallet(1).await;
+        one.fund_whole(64).await;
+        // In the swap's answer and in what is restored.
+        bank.set(tampered("/v1/", move |body| {
+            if body["signatures"].is_array() {
+                lie(body);
+            }
+        }));
+        let told = one.wallet.send(&mint_url(), &play(), 33).await.unwrap_err();
+        assert!(matches!(told, WalletError::Mint(_) | WalletError::Unsettled), "{name}: {told}");
+        assert_eq!(one.total(), 64, "{name}");
+        let one = one.crash().await;
+        bank.set(Line::Well);
+        one.quiet().await;
+        assert_eq!((one.total(), bank.outstanding().await), (31, 64), "{name}");
+        assert_eq!(one.wallet.sent().unwrap().iter().filter(|token| token.amount == 33).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_spent_proof_holds_up_no_other() {
+    let bank = Bank::open(0).await;
+    let (mut cheat, honest) = (bank.wallet(1).await, bank.wallet(3).await);
+    let mut config = WalletConfig::default();
+    config.takings.interval_secs = 1_000_000;
+    let mut seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
+    cheat.fund(100).await;
+    honest.fund(100).await;
+    award(&cheat, &seller, 20, 1).await;
+    award(&honest, &seller, 10, 2).await;
+    award(&honest, &seller, 7, 3).await;
+    for number in [2, 3] {
+        honest.wallet.settle_buyer(trade(number), Settlement::Paid).await.unwrap();
+    }
+    cheat.wallet.settle_buyer(trade(1), Settlement::Reclaim).await.unwrap();
+    // Past the locktime, before the seller has redeemed: the money is gone by the rules of the lock.
+    cheat = cheat.restart(yesterday().saturating_add(6 * 3_600)).await;
+    assert!(matches!(cheat.outcome().await, (_, MoneyOutcome::Swept { refunded: 20, .. })));
+    for number in 1..=3 {
+        seller.redeemable(trade(number)).await;
+    }
+    seller = seller.restart(yesterday().saturating_add(6 * 3_600)).await;
+    let mut told = vec![seller.outcome().await, seller.outcome().await, seller.outcome().await];
+    told.sort_by_key(|(_, outcome)| format!("{outcome:?}"));
+    assert!(matches!(&told[0].1, MoneyOutcome::RedeemFailed { why } if why.contains("spent")), "{told:?}");
+    assert_eq!(told[0].0, trade(1));
+    assert_eq!(told[1].1, MoneyOutcome::Redeemed { amount: 10 });
+    assert_eq!(told[2].1, MoneyOutcome::Redeemed { amount: 7 });
+    assert_eq!(seller.balance().account.lost, 20);
+    assert_eq!(bank.outstanding().await, cheat.total() + honest.total() + seller.total());
+}
+
+#[tokio::test]
+async fn a_refused_swap_gives_its_coins_back() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund_whole(64).await;
+    let before = one.wallet.sent().unwrap().len();
+    bank.set(tampered("/v1/swap", |body| {
+        *body = serde_json::json!({"code": 11_002, "detail": "not balanced"});
+    }));
+    // The body of an error with status 200 is no answer at all; the mint has acted, and restore tells.
+    let token = one.wallet.send(&mint_url(), &play(), 33).await;
+    bank.set(Line::Well);
+    one.quiet().await;
+    let sent = one.wallet.sent().unwrap().len() - before;
+    assert_eq!(one.total() + sent as u64 * 33, bank.outstanding().await);
+    drop(token);
+}

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use cashu::nuts::{Proof, PublicKey};
+use cashu::{
+    SECP256K1,
+    dhke::hash_to_curve,
+    nuts::{BlindSignature, BlindSignatureDleq, Proof, PublicKey},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{Keyset, KeysetView, LockError, LockedProof, PrepaidLock, PrepaidTerms};
@@ -92,7 +96,8 @@ pub fn check(demand: &LockDemand<'_>, lock: &PrepaidLock, keysets: &KeysetView) 
         terms.nonce_of(&proof.secret).ok_or(LockError::Secret { index })?;
     }
     let ys = distinct_ys(&lock.proofs)?;
-    let commitment = ys_commitment(&ys);
+    let compressed: Vec<_> = ys.iter().map(|y| ByteArray(y.to_bytes())).collect();
+    let commitment = ys_commitment(&compressed);
     if commitment != demand.ys {
         return Err(LockError::Commitment);
     }
@@ -132,8 +137,8 @@ fn check_frame(demand: &LockDemand<'_>, lock: &PrepaidLock) -> Result<(), LockEr
     if locktime > floor.saturating_add(MAX_LOCK_SECS) {
         return Err(LockError::LocktimeTooLate(locktime));
     }
-    // A key that is no point makes the whole secret unspendable, for the payee too.
-    point(&demand.payee).and_then(|_| point(&lock.refund)).ok_or(LockError::Key)?;
+    // A key that is no point makes the whole secret unspendable, for the payee too. The payee's is the checker's own.
+    PublicKey::from_slice(&lock.refund.0).map_err(|_| LockError::Key)?;
     if demand.payee.0[1..] == lock.refund.0[1..] {
         return Err(LockError::SameKey);
     }
@@ -176,11 +181,11 @@ fn check_worth<'a>(
     Ok(Signers { keysets, amount, fee })
 }
 
-fn distinct_ys(proofs: &[LockedProof]) -> Result<Vec<ByteArray<33>>, LockError> {
+fn distinct_ys(proofs: &[LockedProof]) -> Result<Vec<PublicKey>, LockError> {
     let mut seen = BTreeSet::new();
     let ys = proofs.iter().enumerate().map(|(index, proof)| {
-        let y = proof.y().ok_or(LockError::Secret { index })?;
-        if seen.insert(y) { Ok(y) } else { Err(LockError::Duplicate { index }) }
+        let y = hash_to_curve(proof.secret.as_bytes()).map_err(|_| LockError::Secret { index })?;
+        if seen.insert(y.to_bytes()) { Ok(y) } else { Err(LockError::Duplicate { index }) }
     });
     ys.collect()
 }
@@ -189,15 +194,26 @@ fn check_signature(
     index: usize,
     proof: &LockedProof,
     keyset: &Keyset,
-    y: ByteArray<33>,
+    y: PublicKey,
 ) -> Result<CheckedProof, LockError> {
     let amount = proof.amount;
     let signer = keyset.key(amount).ok_or(LockError::Amount { index, amount })?;
     let proof = proof.to_cashu().ok_or(LockError::Malformed { index })?;
-    proof.verify_dleq(signer).map_err(|_| LockError::Dleq { index, amount })?;
-    Ok(CheckedProof { proof, y })
+    signed_by(&proof, y, signer).ok_or(LockError::Dleq { index, amount })?;
+    Ok(CheckedProof { proof, y: ByteArray(y.to_bytes()) })
 }
 
-fn point(bytes: &ByteArray<33>) -> Option<PublicKey> {
-    PublicKey::from_slice(&bytes.0).ok()
+/// NUT-12, "Carol": blinds proof and signature again with the payer's factor, and checks the mint's DLEQ over them. As
+/// `Proof::verify_dleq`, without hashing to the curve a second time.
+fn signed_by(proof: &Proof, y: PublicKey, signer: PublicKey) -> Option<()> {
+    let dleq = proof.dleq.as_ref()?;
+    let blinding = signer.mul_tweak(&SECP256K1, &dleq.r.as_scalar()).ok()?;
+    let blinded_signature = BlindSignature {
+        amount: proof.amount,
+        keyset_id: proof.keyset_id,
+        c: proof.c.combine(&blinding).ok()?.into(),
+        dleq: Some(BlindSignatureDleq { e: dleq.e.clone(), s: dleq.s.clone() }),
+    };
+    let blinded_message = y.combine(&dleq.r.public_key()).ok()?.into();
+    blinded_signature.verify_dleq(signer, blinded_message).ok()
 }

@@ -21,14 +21,14 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     limits::MAX_SCHEMA,
 };
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 
 mod cost;
 
 use crate::limits::{
     MAX_COMPLAINT, MAX_DOCUMENT, MAX_DOCUMENT_VALUES, MAX_PATTERN_BYTES, MAX_PATTERN_STEPS, MAX_SCHEMA_DEPTH,
-    MAX_SCHEMA_PLACES, MAX_SCHEMA_STEPS,
+    MAX_SCHEMA_PLACES, MAX_SCHEMA_STEPS, SMALL_PATTERN_BYTES,
 };
 
 /// A compiled schema. Compiling and checking take time: both belong in [`Runtime::offload`] as [`Job::Schema`].
@@ -50,10 +50,8 @@ impl Schema {
             return Err(SchemaError::TooLarge(text.len()));
         }
         let schema: Value = serde_json::from_str(text).map_err(|error| SchemaError::NotJson(error.to_string()))?;
-        let cost = cost::of(&schema)?;
-        let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
-        let options = jsonschema::options().offline().should_validate_formats(false).with_pattern_options(patterns);
-        let validator = options.build(&schema).map_err(|error| SchemaError::Invalid {
+        let cost = cost::of(&schema, weigh_pattern)?;
+        let validator = options(MAX_PATTERN_BYTES).build(&schema).map_err(|error| SchemaError::Invalid {
             at: error.instance_path().to_string(),
             why: short(&error.masked_with("this")),
         })?;
@@ -100,6 +98,22 @@ impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Schema").field("cost", &self.cost).finish_non_exhaustive()
     }
+}
+
+/// How schemas are read: nothing fetched, formats not checked, patterns on the linear-time engine.
+fn options(pattern_bytes: usize) -> ValidationOptions<'static> {
+    let patterns = PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(MAX_PATTERN_BYTES);
+    jsonschema::options().offline().should_validate_formats(false).with_pattern_options(patterns)
+}
+
+/// How large a pattern is, compiled, in units of [`SMALL_PATTERN_BYTES`], in powers of two: a step of it takes as much
+/// longer at worst. One that doesn't compile counts as the largest; [`Schema::compile`] will say what is wrong with it.
+fn weigh_pattern(pattern: &str) -> u64 {
+    let schema = serde_json::json!({ "pattern": pattern });
+    let sizes = std::iter::successors(Some(SMALL_PATTERN_BYTES), |size| Some(size * 2));
+    let mut sizes = sizes.take_while(|size| *size < MAX_PATTERN_BYTES);
+    let fits = sizes.find(|size| options(*size).build(&schema).is_ok());
+    (fits.unwrap_or(MAX_PATTERN_BYTES) / SMALL_PATTERN_BYTES) as u64
 }
 
 /// At least as many as the document has values: each but the first follows a bracket, a comma or a colon.

@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::{ExecError, Process, Verdict, Work, guard, table};
@@ -82,9 +82,10 @@ impl Run {
 
     /// Waits until the guard has ended, and with it everything under it.
     pub(super) async fn ended(&mut self) -> Result<(), ExecError> {
-        if let Some(alive) = &mut self.alive {
-            alive.child.wait().await.map_err(|error| ExecError::io("wait for the program", error))?;
-        }
+        let Some(alive) = &mut self.alive else { return Ok(()) };
+        alive.child.wait().await.map_err(|error| ExecError::io("wait for the program", error))?;
+        let (session, verdict) = (alive.session, self.folder.join(VERDICT));
+        self.runtime.offload(Job::Disk, move || kill_unguarded(session, &verdict)).await;
         Ok(())
     }
 
@@ -118,19 +119,23 @@ async fn clean_up(alive: Alive, folder: PathBuf, runtime: Runtime) {
     drop(lifeline);
     let in_time = tokio::time::timeout(GUARD_GRACE, child.wait()).await.is_ok();
     let removed = runtime.offload(Job::Disk, move || {
-        if let Some(session) = session {
-            if !in_time {
-                let _ = kill_process_group(session, Signal::KILL);
-            }
-            if !Verdict::exists(&folder.join(VERDICT)) {
-                // the guard was killed before it could clean up
-                table::kill_session(session);
-            }
+        if let (Some(guard), false) = (session, in_time) {
+            let _ = kill_process(guard, Signal::KILL);
         }
+        kill_unguarded(session, &folder.join(VERDICT));
         remove_folder(&folder)
     });
     if let Err(error) = removed.await {
         tracing::warn!("the folder of a program could not be removed: {error}");
+    }
+}
+
+/// Kills what is left of a session whose guard was killed before it could: one that left no verdict.
+fn kill_unguarded(session: Option<Pid>, verdict: &Path) {
+    if let Some(session) = session
+        && !verdict.exists()
+    {
+        table::kill_session(session);
     }
 }
 

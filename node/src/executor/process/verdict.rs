@@ -40,10 +40,6 @@ impl Verdict {
             .and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
-    pub(super) fn exists(path: &Path) -> bool {
-        path.exists()
-    }
-
     /// Reads it; `None` if there is none.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let text = bounded_read(path, 1024).ok()?;

@@ -15,7 +15,7 @@ use super::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_PLACES, SchemaError};
 pub(super) struct Cost {
     /// Values in it.
     pub(super) places: u64,
-    /// Patterns among them.
+    /// Patterns among them, each counted as often as it is large.
     pub(super) patterns: u64,
     /// Levels.
     pub(super) height: usize,
@@ -41,19 +41,21 @@ const DRAFTS: [&str; 4] = [
     "http://json-schema.org/draft-06/schema",
 ];
 
-/// Adds up the cost of a schema.
-pub(super) fn of(schema: &Value) -> Result<Cost, SchemaError> {
+/// Adds up the cost of a schema; `weigh` tells how large a pattern is.
+pub(super) fn of(schema: &Value, weigh: fn(&str) -> u64) -> Result<Cost, SchemaError> {
     if let Some(draft) = schema.get("$schema") {
         let draft = draft.as_str().unwrap_or_default().trim_end_matches('#');
         if !DRAFTS.contains(&draft) {
             return Err(SchemaError::Draft(draft.chars().take(80).collect()));
         }
     }
-    Walk { root: schema, known: BTreeMap::new() }.visit(schema, 0)
+    Walk { root: schema, weigh, weights: BTreeMap::new(), known: BTreeMap::new() }.visit(schema, 0)
 }
 
 struct Walk<'a> {
     root: &'a Value,
+    weigh: fn(&str) -> u64,
+    weights: BTreeMap<&'a str, u64>,
     /// The cost of what each reference leads to; `None` while that is being added up.
     known: BTreeMap<&'a str, Option<Cost>>,
 }
@@ -88,11 +90,17 @@ impl<'a> Walk<'a> {
             _ => self.visit(member, depth + 1)?,
         };
         match (key, member) {
-            ("pattern", Value::String(_)) => cost.patterns += 1,
-            ("patternProperties", Value::Object(patterns)) => cost.patterns += patterns.len() as u64,
+            ("pattern", Value::String(pattern)) => cost.patterns += self.weight(pattern),
+            ("patternProperties", Value::Object(patterns)) => {
+                cost.patterns += patterns.keys().map(|pattern| self.weight(pattern)).sum::<u64>();
+            }
             _ => {}
         }
         Ok(cost)
+    }
+
+    fn weight(&mut self, pattern: &'a str) -> u64 {
+        *self.weights.entry(pattern).or_insert_with(|| (self.weigh)(pattern))
     }
 
     fn follow(&mut self, reference: &'a str, depth: usize) -> Result<Cost, SchemaError> {

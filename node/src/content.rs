@@ -16,6 +16,7 @@
 //!
 //! **Bounded**: one chunk of memory per reader, writer and transfer; [`limits::MAX_CONTENT_TRANSFERS`] served at
 //! once, [`limits::MAX_CONTENT_TRANSFERS_PER_PEER`] per peer; every chunk has [`limits::CONTENT_CHUNK_TIMEOUT`] to pass.
+//! How long a whole transfer may take is for the caller, who knows the deadline.
 //!
 //! **Cancel-safe**: dropping any future of this room leaves no file behind but, after a fetch, the verified chunks under
 //! `partial/`, where the next fetch of the same content goes on.

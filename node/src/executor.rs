@@ -188,10 +188,14 @@ impl ExecError {
         }
     }
 
-    /// The failure in words for the buyer: what the program said and how this machine is set up stay here.
+    /// The failure in words for the buyer, within [`MAX_ERROR_TEXT`]: what the program said, how this machine is set
+    /// up, and an output that isn't paid for stay here.
+    ///
+    /// [`MAX_ERROR_TEXT`]: guilder_protocol::limits::MAX_ERROR_TEXT
     pub fn public_text(&self) -> String {
         match self {
-            Self::InputInvalid(_) | Self::OutputInvalid(_) => self.to_string(),
+            Self::InputInvalid(_) => self.to_string(),
+            Self::OutputInvalid(_) => "the output is not what the service promises".into(),
             Self::TimedOut { .. } | Self::OutOfMemory { .. } | Self::OutputTooLarge { .. } => self.to_string(),
             Self::TooManyProcesses { .. } => self.to_string(),
             Self::Failed { how, .. } => format!("the program ended with {how}"),

@@ -76,8 +76,8 @@ pub const CONTENT_CHUNK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a failed program's last words are kept of, in bytes, for the error and the log.
 pub const MAX_STDERR_TAIL: usize = 2 * 1024;
-/// What is quoted of a service's or a schema's complaint in an error, in bytes.
-pub const MAX_COMPLAINT: usize = 512;
+/// What is quoted of a service's or a schema's complaint in an error, in bytes: two of them fit a receipt's words.
+pub const MAX_COMPLAINT: usize = 400;
 /// Processes that one run of a program may have at once: a pool of workers fits, a fork bomb doesn't.
 pub const MAX_PROCESSES_PER_RUN: usize = 256;
 /// The largest file that a program may write in its folder, in bytes.

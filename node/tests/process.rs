@@ -220,7 +220,7 @@ async fn dropping_the_run_kills_it() {
     let home = Home::new().await;
     let service = home.shell("sleep 7730.1 & setsid sleep 7730.2 & wait", "").await;
     let run = home.run(&service, b"");
-    let started = soon(|| processes_with("sleep\07730.").len() == 2);
+    let started = soon(|| processes_with("sleep\x007730.").len() == 2);
     tokio::select! {
         _ = run => unreachable!("it sleeps"),
         started = started => assert!(started),
@@ -371,7 +371,7 @@ async fn nothing_survives_the_node() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    assert!(soon(|| processes_with("sleep\07760.").len() == 3).await);
+    assert!(soon(|| processes_with("sleep\x007760.").len() == 3).await);
     node.kill().unwrap();
     node.wait().unwrap();
     assert!(soon(|| processes_with("7760.").is_empty()).await, "{:?}", processes_with("7760."));

@@ -36,7 +36,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -58,7 +58,7 @@ use super::{ExecError, Executor, Executors, Output, Work, collecting, definition
 use crate::{
     content::{Collector, Content, Pieces},
     limits::MAX_STDERR_TAIL,
-    runtime::{Job, Runtime},
+    runtime::Runtime,
 };
 
 /// Bytes read from a program at once: what a pipe holds.
@@ -92,10 +92,7 @@ impl Process {
     async fn start(&self, work: &Work) -> Result<Run, ExecError> {
         let name = format!("{}-{}", std::process::id(), self.count.fetch_add(1, Ordering::Relaxed));
         let folder = self.work_dir.join(name);
-        let made = folder.clone();
-        let made = self.runtime.offload(Job::Disk, move || make_folder(&made)).await;
-        made.map_err(|error| ExecError::io("make a folder for the program", error))?;
-        Run::start(self, work, folder).map_err(|error| ExecError::io("start the guard of the program", error))
+        Run::start(self, work, folder).await
     }
 
     fn environment(&self, work: &Work, home: &Path) -> Vec<(OsString, OsString)> {
@@ -126,7 +123,7 @@ impl Process {
             tail(pipes.stderr),
             run.ended(),
         )?;
-        match run.verdict(&self.runtime).await {
+        match run.verdict().await {
             Some(Verdict::Exited(0)) => output.finish().await.map_err(collecting),
             Some(Verdict::NotStarted(why)) => {
                 Err(ExecError::NotStarted { program: self.settings.command[0].clone(), why })
@@ -157,11 +154,6 @@ fn how_it_ended(verdict: Option<Verdict>) -> String {
         Some(Verdict::Signalled(signal)) => format!("signal {signal}"),
         _ => "its guard killed".into(),
     }
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(run::HOME))
 }
 
 /// Writes the input to the program. One that doesn't want it all may leave it.

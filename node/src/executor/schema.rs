@@ -142,12 +142,14 @@ fn short(text: &dyn fmt::Display) -> String {
     impl fmt::Write for Bounded {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             let room = MAX_COMPLAINT.saturating_sub(self.0.len());
-            self.0.push_str(&text[..text.floor_char_boundary(room)]);
-            if text.len() > room {
-                self.0.push('…');
-                return Err(fmt::Error);
+            if text.len() <= room {
+                self.0.push_str(text);
+                return Ok(());
             }
-            Ok(())
+            let fitting = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room).last();
+            self.0.push_str(&text[..fitting.unwrap_or(0)]);
+            self.0.push('…');
+            Err(fmt::Error)
         }
     }
     let mut bounded = Bounded(String::new());

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -20,12 +21,19 @@ pub(super) const HOME: &str = "home";
 /// The guard's last word, in the run's folder.
 const VERDICT: &str = "verdict";
 
-/// A running program. Dropped, it is killed with everything it started, and its folder is removed.
+/// A running program and its folder. Dropped, the program is killed with everything it started, and the folder is
+/// removed.
 pub(super) struct Run {
-    folder: PathBuf,
     runtime: Runtime,
     pipes: Option<Pipes>,
     /// `None` once [`Run::end`] has it.
+    remains: Option<Remains>,
+}
+
+/// What has to be cleaned up.
+struct Remains {
+    folder: PathBuf,
+    /// `None` while nothing is started.
     alive: Option<Alive>,
 }
 
@@ -45,34 +53,21 @@ pub(super) struct Pipes {
 }
 
 impl Run {
-    pub(super) fn start(process: &Process, work: &Work, folder: PathBuf) -> io::Result<Self> {
-        let home = folder.join(HOME);
-        let (lifeline_end, lifeline) = io::pipe()?;
-        // Inherited by whatever is spawned meanwhile, which does no harm: nothing is ever written to it, and it closes
-        // with its other end.
-        rustix::io::fcntl_setfd(&lifeline_end, rustix::io::FdFlags::empty())?;
-        let arguments = guard::Arguments {
-            lifeline: std::os::fd::AsRawFd::as_raw_fd(&lifeline_end),
-            verdict: folder.join(VERDICT),
-            memory_bytes: work.limits.memory_bytes,
-            command: process.settings.command.iter().map(Into::into).collect(),
-        };
-        let mut child = Command::new(&process.guard)
-            .args(arguments.to_args())
-            .env_clear()
-            .envs(process.environment(work, &home))
-            .current_dir(&home)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let pipes = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-            (Some(stdin), Some(stdout), Some(stderr)) => Some(Pipes { stdin, stdout, stderr }),
-            _ => None,
-        };
-        let session = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let alive = Some(Alive { child, session, lifeline });
-        Ok(Self { folder, runtime: process.runtime.clone(), pipes, alive })
+    /// Makes the folder and starts the program in it.
+    pub(super) async fn start(process: &Process, work: &Work, folder: PathBuf) -> Result<Self, ExecError> {
+        let (runtime, home) = (process.runtime.clone(), folder.join(HOME));
+        let mut run = Self { runtime, pipes: None, remains: Some(Remains { folder: folder.clone(), alive: None }) };
+        let made = run.runtime.offload(Job::Disk, move || make_folder(&home)).await;
+        made.map_err(|error| ExecError::io("make a folder for the program", error))?;
+        let spawned = spawn(process, work, &folder);
+        let mut alive = spawned.map_err(|error| ExecError::io("start the guard of the program", error))?;
+        if let (Some(stdin), Some(stdout), Some(stderr)) =
+            (alive.child.stdin.take(), alive.child.stdout.take(), alive.child.stderr.take())
+        {
+            run.pipes = Some(Pipes { stdin, stdout, stderr });
+        }
+        run.remains = Some(Remains { folder, alive: Some(alive) });
+        Ok(run)
     }
 
     #[allow(clippy::expect_used)] // `start` asked for them, and this is called once
@@ -82,50 +77,83 @@ impl Run {
 
     /// Waits until the guard has ended, and with it everything under it.
     pub(super) async fn ended(&mut self) -> Result<(), ExecError> {
-        let Some(alive) = &mut self.alive else { return Ok(()) };
+        let Some(Remains { folder, alive: Some(alive) }) = &mut self.remains else { return Ok(()) };
         alive.child.wait().await.map_err(|error| ExecError::io("wait for the program", error))?;
-        let (session, verdict) = (alive.session, self.folder.join(VERDICT));
+        let (session, verdict) = (alive.session, folder.join(VERDICT));
         self.runtime.offload(Job::Disk, move || kill_unguarded(session, &verdict)).await;
         Ok(())
     }
 
     /// What the guard says of the end; nothing if it was killed.
-    pub(super) async fn verdict(&self, runtime: &Runtime) -> Option<Verdict> {
-        let path = self.folder.join(VERDICT);
-        runtime.offload(Job::Disk, move || Verdict::read(&path)).await
+    pub(super) async fn verdict(&self) -> Option<Verdict> {
+        let path = self.remains.as_ref()?.folder.join(VERDICT);
+        self.runtime.offload(Job::Disk, move || Verdict::read(&path)).await
     }
 
     /// Kills what still lives and removes the folder.
     pub(super) async fn end(mut self) {
-        if let Some(alive) = self.alive.take() {
-            clean_up(alive, self.folder.clone(), self.runtime.clone()).await;
+        if let Some(remains) = self.remains.take() {
+            clean_up(remains, self.runtime.clone()).await;
         }
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if let Some(alive) = self.alive.take() {
-            let (folder, runtime) = (self.folder.clone(), self.runtime.clone());
+        if let Some(remains) = self.remains.take() {
             // If the node is stopping this task never runs; dropping it closes the lifeline, and the next start clears
             // the folder.
-            self.runtime.spawn("end of a program", clean_up(alive, folder, runtime)).detach();
+            self.runtime.spawn("end of a program", clean_up(remains, self.runtime.clone())).detach();
         }
     }
 }
 
-async fn clean_up(alive: Alive, folder: PathBuf, runtime: Runtime) {
-    let Alive { mut child, session, lifeline } = alive;
-    drop(lifeline);
-    let in_time = tokio::time::timeout(GUARD_GRACE, child.wait()).await.is_ok();
-    let removed = runtime.offload(Job::Disk, move || {
-        if let (Some(guard), false) = (session, in_time) {
-            let _ = kill_process(guard, Signal::KILL);
-        }
-        kill_unguarded(session, &folder.join(VERDICT));
-        remove_folder(&folder)
-    });
-    if let Err(error) = removed.await {
+fn spawn(process: &Process, work: &Work, folder: &Path) -> io::Result<Alive> {
+    let home = folder.join(HOME);
+    let (lifeline_end, lifeline) = io::pipe()?;
+    // Inherited by whatever is spawned meanwhile, which does no harm: nothing is ever written to it, and it closes with
+    // its other end.
+    rustix::io::fcntl_setfd(&lifeline_end, rustix::io::FdFlags::empty())?;
+    let arguments = guard::Arguments {
+        lifeline: lifeline_end.as_raw_fd(),
+        verdict: folder.join(VERDICT),
+        memory_bytes: work.limits.memory_bytes,
+        command: process.settings.command.iter().map(Into::into).collect(),
+    };
+    let child = Command::new(&process.guard)
+        .args(arguments.to_args())
+        .env_clear()
+        .envs(process.environment(work, &home))
+        .current_dir(&home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let session = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    Ok(Alive { child, session, lifeline })
+}
+
+fn make_folder(home: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home)
+}
+
+async fn clean_up(remains: Remains, runtime: Runtime) {
+    let Remains { folder, alive } = remains;
+    if let Some(Alive { mut child, session, lifeline }) = alive {
+        drop(lifeline);
+        let in_time = tokio::time::timeout(GUARD_GRACE, child.wait()).await.is_ok();
+        let verdict = folder.join(VERDICT);
+        let kill = move || match session {
+            Some(guard) if !in_time => {
+                let _ = kill_process(guard, Signal::KILL);
+                table::kill_session(guard);
+            }
+            _ => kill_unguarded(session, &verdict),
+        };
+        runtime.offload(Job::Disk, kill).await;
+    }
+    if let Err(error) = runtime.offload(Job::Disk, move || remove_folder(&folder)).await {
         tracing::warn!("the folder of a program could not be removed: {error}");
     }
 }

@@ -22,21 +22,23 @@ mod listing;
 mod search;
 mod shelf;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
     market::ServiceName,
-    time::Timestamp,
 };
 use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) use self::intake::BadAnswer;
-use self::{cache::Cache, search::Queries, shelf::Shelf};
+use self::{cache::Cache, search::{Followed, Queries}, shelf::Shelf};
 pub use self::{
     listing::{InputError, Listing},
-    search::SearchError,
+    search::{Depth, SearchError},
 };
 use crate::{
     events::Events,
@@ -86,7 +88,7 @@ struct Inner {
     cache: Mutex<Cache>,
     queries: Queries,
     query_places: Arc<Semaphore>,
-    followed: Mutex<std::collections::BTreeMap<ServiceName, Timestamp>>,
+    followed: Mutex<BTreeMap<ServiceName, Followed>>,
 }
 
 impl Catalogue {

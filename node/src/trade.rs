@@ -129,6 +129,8 @@ impl Trade {
             stopping: AtomicBool::new(false),
             trades: Mutex::default(),
             hires: Mutex::default(),
+            solvent: Mutex::default(),
+            quiet: Mutex::default(),
             intakes: Mutex::default(),
             key: parts.key,
             config: parts.config,

@@ -38,3 +38,6 @@ pub(crate) const MAX_QUERIES: usize = 256;
 
 /// Sellers that one search returns at most.
 pub(crate) const MAX_FOUND: usize = 64;
+
+/// How long a search in Kademlia counts as recent. Who begins to sell meanwhile is heard by gossip.
+pub(crate) const SEARCH_HOLDS: Duration = Duration::from_secs(120);

@@ -21,9 +21,26 @@ use tokio::{
 use super::{
     Catalogue, Listing,
     intake::BadAnswer,
-    limits::{MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT},
+    limits::{MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT, SEARCH_HOLDS},
 };
 use crate::{network::SendError, sync::lock};
+
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What is known, if Kademlia was searched a short while ago; else all.
+    Recent,
+    /// What is known and what Kademlia finds.
+    Whole,
+}
+
+/// A topic that is followed because we looked for its service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed {
+    wanted: Instant,
+    /// When a search in Kademlia was last over.
+    searched: Option<Instant>,
+}
 
 /// Queries under way: who was asked for what, and who waits for the answer.
 #[derive(Debug, Default)]
@@ -37,11 +54,22 @@ impl Catalogue {
     /// ones come first; the rest as Kademlia finds them and they answer. The channel closes when the search is over, at
     /// `deadline` at the latest; dropping it ends the search.
     pub fn find(&self, service: &ServiceName, limit: usize, deadline: Instant) -> mpsc::Receiver<Listing> {
+        self.find_by(service, limit, deadline, Depth::Whole)
+    }
+
+    /// As [`Self::find`]; [`Depth::Recent`] leaves Kademlia alone where it was asked a short while ago and found somebody.
+    pub fn find_by(
+        &self,
+        service: &ServiceName,
+        limit: usize,
+        deadline: Instant,
+        depth: Depth,
+    ) -> mpsc::Receiver<Listing> {
         let limit = limit.clamp(1, MAX_FOUND);
         let (found, receiver) = mpsc::channel(limit);
         let (catalogue, service) = (self.clone(), service.clone());
         let search = async move {
-            let search = catalogue.search(&service, limit, &found);
+            let search = catalogue.search(&service, limit, &found, depth);
             tokio::select! {
                 biased;
                 () = found.closed() => {}
@@ -53,7 +81,7 @@ impl Catalogue {
         receiver
     }
 
-    async fn search(&self, service: &ServiceName, limit: usize, found: &mpsc::Sender<Listing>) {
+    async fn search(&self, service: &ServiceName, limit: usize, found: &mpsc::Sender<Listing>, depth: Depth) {
         self.follow(service).await;
         let mut told = BTreeSet::new();
         let known = lock(&self.0.cache).of_service(service, self.0.runtime.now());
@@ -63,7 +91,7 @@ impl Catalogue {
                 return;
             }
         }
-        if told.len() >= limit {
+        if told.len() >= limit || depth == Depth::Recent && !told.is_empty() && self.searched_lately(service) {
             return;
         }
         let mut providers = self.0.network.find(service, limit.saturating_add(told.len())).await;
@@ -83,7 +111,10 @@ impl Catalogue {
                         asked.push(self.query(provider, service));
                     }
                     Some(_) => {}
-                    None => searching = false,
+                    None => {
+                        searching = false;
+                        self.note_search(service);
+                    }
                 }
             }
         }
@@ -148,16 +179,32 @@ impl Catalogue {
         self.0.queries.tell(from, &message.service, None);
     }
 
+    /// Whether Kademlia was searched for the service a short while ago. Sellers that have come since were heard by gossip.
+    fn searched_lately(&self, service: &ServiceName) -> bool {
+        let now = self.0.runtime.instant();
+        let searched = lock(&self.0.followed).get(service).and_then(|followed| followed.searched);
+        searched.is_some_and(|at| now.saturating_duration_since(at) < SEARCH_HOLDS)
+    }
+
+    fn note_search(&self, service: &ServiceName) {
+        if let Some(followed) = lock(&self.0.followed).get_mut(service) {
+            followed.searched = Some(self.0.runtime.instant());
+        }
+    }
+
     /// Follows the service's topic from now on, in place of the one that was looked for longest ago.
     async fn follow(&self, service: &ServiceName) {
-        let now = self.0.runtime.now();
+        let now = self.0.runtime.instant();
         let given_up = {
             let mut followed = lock(&self.0.followed);
-            if followed.insert(service.clone(), now).is_some() {
+            if let Some(known) = followed.get_mut(service) {
+                known.wanted = now;
                 return;
             }
-            let oldest = followed.iter().filter(|(name, _)| *name != service).min_by_key(|(name, at)| (**at, *name));
-            let oldest = oldest.map(|(name, _)| name.clone()).filter(|_| followed.len() > MAX_FOLLOWED);
+            followed.insert(service.clone(), Followed { wanted: now, searched: None });
+            let others = followed.iter().filter(|(name, _)| *name != service);
+            let oldest = others.min_by_key(|(name, followed)| (followed.wanted, *name)).map(|(name, _)| name.clone());
+            let oldest = oldest.filter(|_| followed.len() > MAX_FOLLOWED);
             oldest.inspect(|name| _ = followed.remove(name))
         };
         if let Some(name) = given_up.filter(|name| self.0.shelf.advert(name).is_none()) {

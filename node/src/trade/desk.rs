@@ -16,7 +16,7 @@ use cid::Cid;
 use guilder_protocol::{
     envelope::Signed,
     identity::{AgentId, AgentKey},
-    market::{Ask, Offer},
+    market::{Ask, Offer, Unit},
     trade::{Deal, buyer, seller},
     wire,
 };
@@ -67,6 +67,10 @@ pub(super) struct Desk {
     pub(super) stopping: AtomicBool,
     pub(super) trades: Mutex<BTreeMap<Cid, OpenTrade>>,
     pub(super) hires: Mutex<BTreeMap<Cid, HireSlot>>,
+    /// Units in which we could pay when we last had to.
+    pub(super) solvent: Mutex<BTreeSet<Unit>>,
+    /// Sellers that didn't answer when they were last asked.
+    pub(super) quiet: Mutex<BTreeSet<AgentId>>,
     /// Awards that are being checked.
     pub(super) intakes: Mutex<BTreeSet<Cid>>,
 }

@@ -50,7 +50,7 @@ use crate::{
     events::{Event, Money, Outcome, Side, Subscription},
     store::{Key, Reader, StoreError, Write},
     sync::lock,
-    wallet::{LockRequest, PreparedLock, WalletError},
+    wallet::{Balance, LockRequest, MintSummary, PreparedLock, WalletError},
 };
 
 /// What is to be done, and on what terms.
@@ -173,7 +173,7 @@ impl Desk {
         Ok(Signed::claim(body, now, Some(exp), ByteArray(self.runtime.random()), &self.key)?)
     }
 
-    /// The mints at which we can pay, the fullest first.
+    /// The mints at which we can pay.
     fn mints_to_pay(&self, request: &HireRequest) -> Result<Vec<MintUrl>, HireError> {
         if let Some(mint) = &request.mint {
             return if self.wallet.accepts(mint) {
@@ -182,11 +182,31 @@ impl Desk {
                 Err(WalletError::UnknownMint(mint.clone()).into())
             };
         }
+        let issues = |mint: &MintSummary| mint.units.is_empty() || mint.units.contains(&request.unit);
+        let mints: Vec<_> = self.wallet.mints().into_iter().filter(issues).map(|mint| mint.url).collect();
+        // Counting the money takes a look at every coin: not for a buyer that paid from it a moment ago.
+        if mints.len() <= MAX_MINTS && lock(&self.solvent).contains(&request.unit) {
+            return Ok(mints);
+        }
         let mut balances = self.wallet.balances()?;
-        balances.retain(|balance| balance.unit == request.unit && balance.spendable + balance.locked > 0);
-        balances.sort_by_key(|balance| std::cmp::Reverse(balance.spendable + balance.locked));
+        // What is in a swap under way will be there when it is needed.
+        let money = |balance: &Balance| balance.spendable + balance.locked + balance.pending;
+        balances.retain(|balance| balance.unit == request.unit && money(balance) > 0 && mints.contains(&balance.mint));
+        balances.sort_by_key(|balance| std::cmp::Reverse(money(balance)));
         let mints: Vec<_> = balances.into_iter().map(|balance| balance.mint).take(MAX_MINTS).collect();
         if mints.is_empty() { Err(HireError::NoMoney(request.unit.clone())) } else { Ok(mints) }
+    }
+
+    /// Remembers whether there was money of a unit when it was last needed.
+    fn note_solvency(&self, unit: &Unit, solvent: bool) {
+        let mut units = lock(&self.solvent);
+        if solvent {
+            if !units.contains(unit) {
+                units.insert(unit.clone());
+            }
+        } else {
+            units.remove(unit);
+        }
     }
 }
 
@@ -297,10 +317,14 @@ impl Hiring {
                 max_proofs: usize::try_from(offer.body.max_proofs).unwrap_or(usize::MAX),
             };
             match self.desk.wallet.lock(&request).await {
-                Ok(lock) => return Ok((mint.clone(), lock)),
+                Ok(lock) => {
+                    self.desk.note_solvency(&offer.body.unit, true);
+                    return Ok((mint.clone(), lock));
+                }
                 Err(error) => last = error.into(),
             }
         }
+        self.desk.note_solvency(&offer.body.unit, false);
         Err(last)
     }
 

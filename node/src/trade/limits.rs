@@ -50,3 +50,6 @@ pub(crate) const PRUNE_BATCH: usize = 128;
 
 /// How often housekeeping looks for records past their time.
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// Sellers remembered for not having answered an ask, so that a hire doesn't wait for them again.
+pub(crate) const MAX_QUIET_SELLERS: usize = 1_024;

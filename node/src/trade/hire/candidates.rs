@@ -14,12 +14,12 @@ use tokio::{
 
 use super::{HireError, Hiring, error::NoOffer, search_time};
 use crate::{
-    catalogue::{InputError, Listing, SearchError},
+    catalogue::{Depth, InputError, Listing, SearchError},
     events::{Event, Money, Side},
     sync::lock,
     trade::{
         desk::{Answer, Desk},
-        limits::MAX_CANDIDATES,
+        limits::{MAX_CANDIDATES, MAX_QUIET_SELLERS},
         penalty::Misdeed,
     },
 };
@@ -52,8 +52,14 @@ impl<'a> Candidates<'a> {
         let until = self.desk().runtime.instant() + search_time(self.desk(), self.hiring.request.deadline);
         match self.hiring.request.seller {
             Some(seller) => self.gather_one(seller, until).await?,
-            None => self.gather_many(until).await?,
+            None => {
+                self.gather_many(until, Depth::Recent).await?;
+                if self.offers.is_empty() && self.desk().runtime.instant() < until {
+                    self.gather_many(until, Depth::Whole).await?;
+                }
+            }
         }
+        self.note_quiet();
         if self.offers.is_empty() {
             let silent = self.silent.drain(..).map(|seller| (seller, NoOffer::Silent));
             self.without.extend(silent);
@@ -86,17 +92,18 @@ impl<'a> Candidates<'a> {
         Ok(())
     }
 
-    async fn gather_many(&mut self, mut until: Instant) -> Result<(), HireError> {
+    async fn gather_many(&mut self, mut until: Instant, depth: Depth) -> Result<(), HireError> {
         let service = self.hiring.request.service.clone();
-        let mut found = self.desk().catalogue.find(&service, self.most, until);
+        let mut found = self.desk().catalogue.find_by(&service, self.most, until, depth);
         let mut searching = true;
-        while searching || !self.silent.is_empty() {
+        while searching || self.awaits_somebody() {
             let had_offer = !self.offers.is_empty();
             tokio::select! {
                 biased;
                 () = called_off(&mut self.cancel) => return Err(HireError::Cancelled),
                 Some(answer) = self.inbox.recv() => self.take(answer).await,
                 listing = found.recv(), if searching => match listing {
+                    Some(listing) if self.knows(listing.seller()) => {}
                     Some(listing) => {
                         self.approach(listing).await?;
                         searching = self.silent.len() + self.offers.len() < self.most;
@@ -110,6 +117,28 @@ impl<'a> Candidates<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody was asked who is likely to answer yet. Who kept quiet the last time isn't waited for, once there
+    /// is an offer.
+    fn awaits_somebody(&self) -> bool {
+        let quiet = lock(&self.desk().quiet);
+        self.silent.iter().any(|seller| self.offers.is_empty() || !quiet.contains(seller))
+    }
+
+    fn knows(&self, seller: AgentId) -> bool {
+        self.silent.contains(&seller)
+            || self.offers.iter().any(|offer| offer.issuer() == seller)
+            || self.without.iter().any(|(without, _)| *without == seller)
+    }
+
+    fn note_quiet(&self) {
+        let mut quiet = lock(&self.desk().quiet);
+        for seller in &self.silent {
+            if quiet.len() < MAX_QUIET_SELLERS {
+                quiet.insert(*seller);
+            }
+        }
     }
 
     /// Asks a seller, if its advert fits.
@@ -155,6 +184,7 @@ impl<'a> Candidates<'a> {
     /// Takes a seller's answer. Only those come here that were asked, each once.
     async fn take(&mut self, Answer { from, what }: Answer) {
         self.silent.retain(|seller| *seller != from);
+        lock(&self.desk().quiet).remove(&from);
         let (task, side) = (self.hiring.task(), Side::Buyer);
         match what {
             Ok(offer) => match choice::acceptable(&self.hiring.ask, &offer, self.desk().runtime.now()) {

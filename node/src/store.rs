@@ -132,7 +132,7 @@ impl Store {
     }
 
     /// Finishes the writes that were queued before, then closes the file. What comes later gets
-    /// [`StoreError::Closed`].
+    /// [`StoreError::Closed`]. Call it before [`Runtime::shutdown`], which ends the writer where it stands.
     pub async fn close(&self) {
         let (tell, told) = oneshot::channel();
         if self.queue.send(Command::Close(tell)).await.is_ok() {

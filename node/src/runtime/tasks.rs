@@ -26,6 +26,7 @@ pub struct Panicked {
 
 /// A running task. Dropping it ends the task, unless it was detached.
 #[derive(Debug)]
+#[must_use = "dropping a task ends it; detach it, or hold it"]
 pub struct Task {
     handle: Option<JoinHandle<()>>,
 }

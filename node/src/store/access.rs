@@ -1,12 +1,13 @@
 //! What a job sees: a snapshot to read, or a transaction to change.
 
 use std::{
-    cell::{OnceCell, RefCell, RefMut},
+    cell::{OnceCell, RefCell},
     cmp::Ordering,
     collections::{BTreeMap, btree_map::Entry},
     fmt,
     iter::Peekable,
     ops::ControlFlow,
+    rc::Rc,
 };
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
@@ -15,7 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{KeyRange, StoreError, Table};
 
 type Bytes = &'static [u8];
-type OpenTable<'t> = redb::Table<'t, Bytes, Bytes>;
+/// Shared, so that a visitor of one table may read another, or the same, as it goes.
+type OpenTable<'t> = Rc<RefCell<redb::Table<'t, Bytes, Bytes>>>;
 /// One job's changes to one table: a value, or `None` where the key is to go.
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// Told each key and value of a scan, until it breaks.
@@ -194,6 +196,7 @@ impl<'t> Write<'t> {
 
     fn apply(&mut self, table: &'static str, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
         let before = self.with_table(table, |open| {
+            let mut open = open.borrow_mut();
             let old = match &value {
                 Some(value) => open.insert(key.as_slice(), value.as_slice())?,
                 None => open.remove(key.as_slice())?,
@@ -224,12 +227,13 @@ impl<'t> Write<'t> {
         Ok(Made::Changes((!undone).then_some(witness)))
     }
 
+    /// Does something with a table, and remembers if the disk failed at it, whatever the job makes of that.
     fn with_table<R>(
         &self,
         name: &'static str,
-        job: impl FnOnce(&mut OpenTable<'t>) -> Result<R, StoreError>,
+        job: impl FnOnce(OpenTable<'t>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let done = self.open(name).and_then(|mut open| job(&mut open));
+        let done = self.open(name).and_then(job);
         if let Err(error) = &done
             && error.is_disk()
         {
@@ -238,12 +242,14 @@ impl<'t> Write<'t> {
         done
     }
 
-    fn open(&self, name: &'static str) -> Result<RefMut<'_, OpenTable<'t>>, StoreError> {
-        let mut tables = self.tables.borrow_mut();
-        if let Entry::Vacant(closed) = tables.entry(name) {
-            closed.insert(self.transaction.open_table(TableDefinition::new(name))?);
+    fn open(&self, name: &'static str) -> Result<OpenTable<'t>, StoreError> {
+        match self.tables.borrow_mut().entry(name) {
+            Entry::Occupied(open) => Ok(open.get().clone()),
+            Entry::Vacant(closed) => {
+                let table = self.transaction.open_table(TableDefinition::new(name))?;
+                Ok(closed.insert(Rc::new(RefCell::new(table))).clone())
+            }
         }
-        RefMut::filter_map(tables, |tables| tables.get_mut(name)).map_err(|_| StoreError::Closed)
     }
 }
 
@@ -252,13 +258,13 @@ impl Reader for Write<'_> {
         if let Some(held) = self.held.get(table).and_then(|changes| changes.get(key)) {
             return Ok(held.clone());
         }
-        self.with_table(table, |open| Ok(open.get(key)?.map(|value| value.value().to_vec())))
+        self.with_table(table, |open| Ok(open.borrow().get(key)?.map(|value| value.value().to_vec())))
     }
 
     fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let none = Changes::new();
         let held = self.held.get(table).unwrap_or(&none);
-        self.with_table(table, |open| merge(open, range, held, visit))
+        self.with_table(table, |open| merge(&*open.borrow(), range, held, visit))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     ops::Bound,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -44,7 +44,7 @@ impl fmt::Debug for Backend {
 }
 
 /// Opens or makes a file of mode 0600. A new file's entry in its folder is made durable too.
-fn open_private(path: &PathBuf) -> io::Result<File> {
+fn open_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match options.open(path) {

@@ -268,6 +268,25 @@ async fn a_visit_stops_where_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_visitor_may_read_as_it_goes() {
+    let store = open(&CrashBackend::new()).await;
+    let pairs = store
+        .write(|w| {
+            (0..3_u8).try_for_each(|n| w.put(NUMBERS, [n], &u64::from(n)))?;
+            w.put(NOTES, [1], &note("one"))?;
+            let mut pairs = Vec::new();
+            w.visit(NUMBERS, KeyRange::all(), |key, number| {
+                pairs.push((number, w.contains(NOTES, key), w.get(NUMBERS, key)));
+                ControlFlow::Continue(())
+            })?;
+            Ok(pairs)
+        })
+        .await
+        .unwrap();
+    assert_eq!(pairs, [(0, Ok(false), Ok(Some(0))), (1, Ok(true), Ok(Some(1))), (2, Ok(false), Ok(Some(2)))]);
+}
+
+#[tokio::test]
 async fn an_undecodable_record_is_named_but_not_quoted() {
     const SECRETS: Table<String> = Table::new("test/mixed");
     const WRONG: Table<u64> = Table::new("test/mixed");

@@ -35,7 +35,11 @@ use guilder_protocol::{
 use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) use self::intake::BadAnswer;
-use self::{cache::Cache, search::{Followed, Queries}, shelf::Shelf};
+use self::{
+    cache::Cache,
+    search::{Followed, Queries},
+    shelf::Shelf,
+};
 pub use self::{
     listing::{InputError, Listing},
     search::{Depth, SearchError},

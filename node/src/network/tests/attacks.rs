@@ -90,10 +90,11 @@ async fn a_frame_too_long_ends_its_stream_and_costs_standing() {
         hostile.write(&mut stream, length).await.unwrap();
         let _ = hostile.read_to_end(&mut stream).await;
     }
+    // Each costs 20 points, of which a little is forgiven while a slow machine gets there.
     let id = hostile.id;
-    hostile.working(until(|| async { node.peer(id).await.is_some_and(|peer| peer.points == 60) })).await;
-    // Twice more, and it is banned.
-    for _ in 0..2 {
+    hostile.working(until(|| async { node.peer(id).await.is_some_and(|peer| (41..=60).contains(&peer.points)) })).await;
+    // A few times more, and it is banned.
+    for _ in 0..5 {
         if let Ok(mut stream) = hostile.open("/guilder/trade/1").await {
             let _ = hostile.write(&mut stream, &[0xff, 0xff, 0xff]).await;
             let _ = hostile.read_to_end(&mut stream).await;
@@ -133,16 +134,17 @@ async fn a_flood_of_streams_is_bounded() {
     let honest = Node::start(2, |_| ()).await;
     honest.connect(&node).await;
     let mut hostile = Hostile::connect(3, &node).await;
+    // Past its quota each one costs it standing; some of it is forgiven meanwhile, and streams that come faster than they
+    // are negotiated are dropped before they count.
+    let (id, cost) = (hostile.id, Penalty::Minor.points() * 10);
     let mut streams = Vec::new();
-    for _ in 0..limits::STREAMS_IN_PER_PEER + 40 {
-        match hostile.open("/guilder/content/1").await {
-            Ok(stream) => streams.push(stream),
-            Err(_) => break,
+    let flood = async {
+        while node.peer(id).await.is_some_and(|peer| peer.points < cost) {
+            streams.push(hostile.open("/guilder/content/1").await.unwrap());
         }
-    }
-    // Past its quota each one costs it standing; on a slow machine some of it is forgiven meanwhile.
-    let (id, cost) = (hostile.id, Penalty::Minor.points() * 20);
-    hostile.working(until(|| async { node.peer(id).await.is_some_and(|peer| peer.points >= cost) })).await;
+    };
+    in_time(flood).await;
+    assert!(streams.len() > limits::STREAMS_IN_PER_PEER);
     // And nobody else is locked out.
     let mut stream = in_time(honest.network.open(node.id(), StreamProtocol::Content)).await.unwrap();
     stream.write_all(b"me too").await.unwrap();

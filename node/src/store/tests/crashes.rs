@@ -83,7 +83,7 @@ proptest! {
                 // The power fails again while the file is opened and repaired.
                 disk.power_off_after(fuse / 16);
                 drop(Store::with_backend(disk.backend(), &inline()).await);
-                disk.crash_keeping(|| random.next_u32() % 2 == 0);
+                disk.crash_keeping(|| random.next_u32().is_multiple_of(2));
                 let survived = survivors(&open(&disk).await);
                 for (id, outcome) in &ended {
                     match outcome {

@@ -5,7 +5,9 @@
 //! fabric      the network: a libp2p transport over one event heap, with latency, loss, bandwidth, partitions, crashes
 //! world       hosts and the nodes on them; the converged start
 //! trace       every event of every node, hashed: two runs of a seed are equal if their hashes are
-//! scenario    what a run does and measures
+//! scenario    what a run is: the TOML files under `scenarios/`
+//! results     what came of it, in rows for the report and for a notebook
+//! discovery   the run without a scenario file: nodes look for each other's services
 //! ```
 //!
 //! A simulation owns its process: libp2p counts connections and listeners in process-wide counters, and the clock is the
@@ -14,8 +16,10 @@
 
 #![allow(missing_debug_implementations)] // handles of one simulation; what is worth printing is in the trace
 
+pub mod discovery;
 pub mod fabric;
 pub mod interpose;
+pub mod results;
 pub mod scenario;
 pub mod trace;
 pub mod world;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use guilder_sim::scenario::{self, Options, Outcome};
+use guilder_sim::discovery::{self, Options, Outcome};
 
 /// Runs many real Guilder nodes in one process, in virtual time, from one seed.
 #[derive(Parser)]
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &RunOptions, trace: Option<PathBuf>, json: bool) -> Result<bool, Box<dyn std::error::Error>> {
-    let outcome = scenario::run(options.into(), trace.as_deref())?;
+    let outcome = discovery::run(options.into(), trace.as_deref())?;
     if json {
         println!("{}", serde_json::to_string(&outcome)?);
     } else {

@@ -1,178 +1,151 @@
-//! What a run does and measures.
+//! What a run is: who takes part, over what network, what they want, what goes wrong, and what must hold all the same.
+//!
+//! A scenario is a TOML file. Its shape is these types and nothing else (an unknown field is an error that names it);
+//! [`Scenario::parse`] also checks it against sense, so that what runs is what was meant. `docs/simulator.md` explains every
+//! field, `sim/scenarios/schema.json` says it to an editor.
+//!
+//! ```text
+//! population  who: traders, buyers, sellers, bystanders ── topology   where: regions, jitter, loss, bandwidth
+//! services    what is sold ─────────────────────────────── workload   who buys what, when, for how much
+//! mints       whose money, and how those behave ────────── faults     what breaks, when
+//! adversaries who cheats, and how ──────────────────────── must       what holds all the same
+//! ```
+//!
+//! Times are virtual seconds from the start of the run, warm-up included; a share is a number from 0 to 1.
 
-use std::{path::Path, time::Duration};
+mod check;
+mod faults;
+mod market;
+mod network;
+pub mod regions;
 
-use guilder_protocol::market::ServiceName;
-use serde::Serialize;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    fabric::{HostId, Topology},
-    interpose::{self, Rng},
-    trace::Trace,
-    world::{World, WorldError},
+pub use self::{
+    check::ScenarioError,
+    faults::{Fault, MintFailure, Victims, When},
+    market::{Adversaries, Adversary, Arrivals, Burst, Mints, Services, Workload},
+    network::{Population, Region, Role, Start, Topology},
 };
 
-/// What can be set about a run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Everything random follows from it.
-    pub seed: u64,
-    /// How many nodes.
-    pub nodes: u32,
-    /// How long, in virtual seconds.
-    pub secs: u64,
-    /// Whether half the network is cut off for a while, and some nodes crash and return.
-    pub faults: bool,
+/// A run, but for its seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// A short name; that of its file.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub about: String,
+    /// How long it runs, in virtual seconds, from the first node's start to the last check.
+    pub duration_s: u64,
+    /// When adverts and money are expected to be in place and the workload may begin.
+    #[serde(default = "defaults::warmup_s")]
+    pub warmup_s: u64,
+    /// At the end, so long nobody begins anything new: what is open has to end.
+    #[serde(default = "defaults::drain_s")]
+    pub drain_s: u64,
+    /// How the network comes to be.
+    #[serde(default)]
+    pub start: Start,
+    /// Who takes part.
+    pub population: Population,
+    /// The network between them.
+    #[serde(default)]
+    pub topology: Topology,
+    /// What is sold.
+    #[serde(default)]
+    pub services: Services,
+    /// Who buys what, when.
+    #[serde(default)]
+    pub workload: Workload,
+    /// Whose money.
+    #[serde(default)]
+    pub mints: Mints,
+    /// What breaks, when.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+    /// Who cheats, and how.
+    #[serde(default)]
+    pub adversaries: Vec<Adversaries>,
+    /// What is measured besides what always is.
+    #[serde(default)]
+    pub measure: Measure,
+    /// What must hold at the end, besides the invariants, which always must.
+    #[serde(default)]
+    pub must: Must,
 }
 
-/// What came of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outcome {
-    /// Everything random followed from it.
-    pub seed: u64,
-    /// How many nodes there were.
-    pub nodes: u32,
-    /// Virtual seconds.
-    pub virtual_secs: f64,
-    /// Virtual seconds per real second.
-    pub speed: f64,
-    /// Services looked for.
-    pub searches: usize,
-    /// Of those, found.
-    pub found: usize,
-    /// How long a search took until its first provider, in virtual milliseconds; sorted.
-    pub search_ms: Vec<u64>,
-    /// Bytes that crossed the network.
-    pub bytes: u64,
-    /// Events in the trace.
-    pub events: u64,
-    /// Hash of the trace: equal for equal runs.
-    pub hash: String,
+/// What is measured besides what always is (tasks, money, traffic, events).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Measure {
+    /// Every so many virtual seconds, memory, traffic and open trades are written down.
+    pub sample_every_s: u64,
+    /// So often a minute, a bystander or trader looks for a service without buying it, and what that took is written down.
+    pub searches_per_minute: f64,
 }
 
-/// Runs the scenario on a fresh thread of its own, whose clock and entropy are virtual.
-///
-/// # Errors
-/// If a node doesn't start or the trace can't be written.
-pub fn run(options: Options, trace: Option<&Path>) -> Result<Outcome, WorldError> {
-    let trace = trace.map(Path::to_owned);
-    // A panic anywhere, in a node's task too, is a finding: it ends the run with its seed in view.
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
-    let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20).spawn(move || {
-        interpose::enter(options.seed);
-        simulate(&options, trace.as_deref())
-    });
-    let thread = thread.map_err(WorldError::new)?;
-    thread.join().map_err(|_| WorldError::new("the simulation panicked"))?
+impl Default for Measure {
+    fn default() -> Self {
+        Self { sample_every_s: 10, searches_per_minute: 0.0 }
+    }
 }
 
-thread_local! {
-    /// When the simulation's paused clock started, for the hook that copies tokio's time to the C library's.
-    static START: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
+/// What must hold at the end of a run. What isn't named isn't asked for; the invariants always are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Must {
+    /// Of the tasks that honest buyers began, at least this share is done.
+    pub done_share: Option<f64>,
+    /// At least so many tasks are done.
+    pub done_tasks: Option<u64>,
+    /// Of the searches, at least this share finds a provider.
+    pub found_share: Option<f64>,
+    /// Half of the tasks that are done took at most so long, from the wish to the output.
+    pub median_task_ms: Option<u64>,
+    /// Every honest node's losses to cheats together are at most so many sat.
+    pub honest_loss_sat: Option<u64>,
+    /// From so many seconds after the last fault on, tasks succeed again at the rate of `done_share`.
+    pub recovers_in_s: Option<u64>,
 }
 
-fn simulate(options: &Options, trace: Option<&Path>) -> Result<Outcome, WorldError> {
-    let follow = || {
-        if let Some(start) = START.get() {
-            interpose::set_elapsed_ns(start.elapsed().as_nanos() as u64);
+impl Scenario {
+    /// Reads a scenario and checks that it makes sense.
+    ///
+    /// # Errors
+    /// With the field, and where it stands, if it isn't one.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// The same with so many nodes: roles and adversaries keep their proportions.
+    #[must_use]
+    pub fn with_nodes(mut self, nodes: u32) -> Self {
+        let (before, after) = (f64::from(self.population.nodes.max(1)), f64::from(nodes));
+        for cheats in &mut self.adversaries {
+            cheats.count = ((f64::from(cheats.count) * after / before).round() as u32).max(1);
         }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .on_thread_unpark(follow)
-        .build()
-        .map_err(WorldError::new)?;
-    let real = interpose::real_secs();
-    let outcome = runtime.block_on(async {
-        START.set(Some(Instant::now()));
-        discovery(options, trace).await
-    });
-    // Dropping thousands of tasks in arbitrary order says nothing any more; the process is about to end.
-    std::mem::forget(runtime);
-    outcome.map(|outcome| Outcome { speed: outcome.virtual_secs / (interpose::real_secs() - real), ..outcome })
+        self.population.nodes = nodes;
+        self
+    }
+
+    /// When the workload ends, in virtual seconds.
+    pub fn workload_ends_s(&self) -> u64 {
+        self.duration_s - self.drain_s
+    }
 }
 
-/// Nodes offer services and look for each other's.
-async fn discovery(options: &Options, trace: Option<&Path>) -> Result<Outcome, WorldError> {
-    let start = Instant::now();
-    let trace = Trace::new(trace).map_err(WorldError::new)?;
-    let mut world = World::new(options.seed, Topology::default(), trace.clone());
-    let mut rng = Rng::new(options.seed ^ 0x5ce_4a10);
-    let hosts: Vec<HostId> = (0..options.nodes).map(|_| world.add_host()).collect();
-    let bootstrap = [hosts[0]];
-    for host in &hosts {
-        world.start(*host, &bootstrap).await?;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+mod defaults {
+    pub(super) fn warmup_s() -> u64 {
+        30
     }
-    world.converge().await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
 
-    let services = (0..4).map(|n| format!("sim.service-{n}").parse::<ServiceName>());
-    let services = services.collect::<Result<Vec<_>, _>>().map_err(WorldError::new)?;
-    for (index, service) in services.iter().enumerate() {
-        let seller = hosts[(index * 7 + 1) % hosts.len()];
-        if let Some(node) = world.node(seller) {
-            node.network.provide(service).await.map_err(WorldError::new)?;
-        }
+    pub(super) fn drain_s() -> u64 {
+        60
     }
-    tokio::time::sleep(Duration::from_secs(10)).await;
-
-    let (mut searches, mut search_ms) = (0, Vec::new());
-    let mut round = 0;
-    while start.elapsed() < Duration::from_secs(options.secs) {
-        if options.faults {
-            fault(&mut world, &hosts, round, &mut rng).await?;
-        }
-        let seeker = hosts[rng.below(hosts.len() as u64) as usize];
-        let service = &services[rng.below(services.len() as u64) as usize];
-        if let Some(node) = world.node(seeker) {
-            searches += 1;
-            search_ms.extend(search(&node.network, service).await);
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        round += 1;
-    }
-    search_ms.sort_unstable();
-    let (events, hash) = trace.finish().map_err(WorldError::new)?;
-    Ok(Outcome {
-        seed: options.seed,
-        nodes: options.nodes,
-        virtual_secs: start.elapsed().as_secs_f64(),
-        speed: 0.0,
-        searches,
-        found: search_ms.len(),
-        search_ms,
-        bytes: world.fabric().traffic().bytes,
-        events,
-        hash,
-    })
 }
 
-/// How long it took to find the first provider; `None` if none was found.
-async fn search(network: &guilder::network::Network, service: &ServiceName) -> Option<u64> {
-    let begun = Instant::now();
-    let mut found = network.find(service, 3).await;
-    found.recv().await.map(|_| begun.elapsed().as_millis() as u64)
-}
-
-/// In rounds 5 to 15 the network is split in two; in every fourth round a node crashes and comes back.
-async fn fault(world: &mut World, hosts: &[HostId], round: u64, rng: &mut Rng) -> Result<(), WorldError> {
-    match round {
-        5 => world.fabric().partition(|host| host.0 % 2),
-        15 => world.fabric().partition(|_| 0),
-        _ => {}
-    }
-    if round % 4 == 3 {
-        let victim = hosts[1 + rng.below(hosts.len() as u64 - 1) as usize];
-        world.kill(victim, rng.below(2) == 0).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        world.restart(victim, &hosts[..1]).await?;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What is sold, who buys it, whose money pays for it, and who cheats.
+
+use serde::{Deserialize, Serialize};
+
+/// What is sold. Service 0 is the most wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Services {
+    /// How many kinds there are; each seller has `per_seller` of them, dealt round.
+    pub count: u32,
+    /// How many a seller sells.
+    pub per_seller: u32,
+    /// What sellers ask, in sat: from, to; each seller's own price is drawn evenly.
+    pub price_sat: [u64; 2],
+    /// How long a task takes, in virtual milliseconds: from, to; drawn evenly for each task.
+    pub work_ms: [u64; 2],
+    /// The share of tasks whose work fails honestly.
+    pub fails: f64,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self { count: 4, per_seller: 1, price_sat: [5, 20], work_ms: [100, 2_000], fails: 0.0 }
+    }
+}
+
+/// Who buys what, when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workload {
+    /// How wishes come.
+    pub arrivals: Arrivals,
+    /// Wishes per buying node and virtual minute; 0 for no trade.
+    pub per_buyer_minute: f64,
+    /// How much more wanted the first services are: the exponent of Zipf's law; 0 for all alike.
+    pub popularity: f64,
+    /// The most a buyer pays, in sat.
+    pub budget_sat: u64,
+    /// How long after the wish the output is still of use, in virtual seconds.
+    pub deadline_s: u64,
+    /// Size of each input, in bytes: from, to; drawn evenly.
+    pub input_bytes: [u64; 2],
+    /// What each buyer has to spend at the start, in sat.
+    pub purse_sat: u64,
+    /// A while of many more wishes.
+    pub burst: Option<Burst>,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            arrivals: Arrivals::Poisson,
+            per_buyer_minute: 0.0,
+            popularity: 1.0,
+            budget_sat: 50,
+            deadline_s: 30,
+            input_bytes: [32, 512],
+            purse_sat: 2_000,
+            burst: None,
+        }
+    }
+}
+
+/// How wishes come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrivals {
+    /// Each independent of all others.
+    #[default]
+    Poisson,
+    /// At even intervals, each buyer with its own offset.
+    Even,
+}
+
+/// A while of many more wishes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Burst {
+    /// When it begins.
+    pub at_s: u64,
+    /// How long it lasts.
+    pub for_s: u64,
+    /// How many times the usual rate.
+    pub times: f64,
+    /// Whether everyone wants service 0.
+    #[serde(default)]
+    pub one_service: bool,
+}
+
+/// Whose money. Everyone accepts all mints; buyers' money is dealt round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mints {
+    /// How many there are.
+    pub count: u32,
+    /// How long a mint takes to answer, in virtual milliseconds: from, to; drawn evenly.
+    pub answer_ms: [u64; 2],
+    /// The share of requests that a mint carries out and whose answer is lost.
+    pub lose_replies: f64,
+    /// What it charges per thousand inputs (NUT-02).
+    pub fee_ppk: u64,
+}
+
+impl Default for Mints {
+    fn default() -> Self {
+        Self { count: 1, answer_ms: [20, 80], lose_replies: 0.0, fee_ppk: 0 }
+    }
+}
+
+/// Some nodes that cheat alike. They are taken from the population's `nodes`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversaries {
+    /// What they do.
+    pub behaviour: Adversary,
+    /// How many.
+    pub count: u32,
+    /// For those that flood or forge: how often a second.
+    #[serde(default = "often")]
+    pub per_second: f64,
+}
+
+fn often() -> f64 {
+    1.0
+}
+
+/// A cheat: a real node with one behaviour replaced, or bytes that no node would send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adversary {
+    /// A seller that takes the award and is never heard of again.
+    SellerVanishes,
+    /// A seller that delivers what was not asked for.
+    SellerDeliversGarbage,
+    /// A seller that delivers another task's output and receipt again.
+    SellerReplays,
+    /// A seller that delivers after the deadline.
+    SellerIsLate,
+    /// A buyer that pays with money that it has spent already.
+    BuyerDoubleLocks,
+    /// A buyer that asks and asks and never awards.
+    BuyerFloodsAsks,
+    /// A peer that gossips adverts with forged signatures.
+    ForgesGossip,
+    /// Many identities that advertise the same service and never answer.
+    SybilAdverts,
+    /// Identities next to one buyer in Kademlia's key space that answer its look-ups with each other.
+    Eclipse,
+    /// A peer that sends bytes that are no frames.
+    SendsGarbage,
+}

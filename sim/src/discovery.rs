@@ -102,9 +102,9 @@ fn simulate(options: &Options, trace: Option<&Path>) -> Result<Outcome, WorldErr
 async fn discovery(options: &Options, trace: Option<&Path>) -> Result<Outcome, WorldError> {
     let start = Instant::now();
     let trace = Trace::new(trace).map_err(WorldError::new)?;
-    let mut world = World::new(options.seed, Topology::default(), trace.clone());
+    let mut world = World::new(options.seed, Topology::default(), trace.clone())?;
     let mut rng = Rng::new(options.seed ^ 0x5ce_4a10);
-    let hosts: Vec<HostId> = (0..options.nodes).map(|_| world.add_host()).collect();
+    let hosts: Vec<HostId> = (0..options.nodes).map(|_| world.add_host(0, Default::default())).collect();
     let bootstrap = [hosts[0]];
     for host in &hosts {
         world.start(*host, &bootstrap).await?;

@@ -26,7 +26,12 @@ use std::{
 use libp2p::core::{Multiaddr, multiaddr::Protocol};
 use tokio::time::Instant;
 
-pub use self::{driver::Driver, pipe::FabricStream, topology::Topology, transport::FabricTransport};
+pub use self::{
+    driver::Driver,
+    pipe::FabricStream,
+    topology::{Place, Topology},
+    transport::FabricTransport,
+};
 use self::{
     driver::Event,
     pipe::Pipe,
@@ -94,15 +99,18 @@ struct State {
     driver: Option<Waker>,
     pipes: Vec<Weak<Mutex<Pipe>>>,
     traffic: Traffic,
+    /// Whether what a partition's later groups send still arrives.
+    one_way: bool,
 }
 
 struct Host {
-    x: f64,
-    y: f64,
+    place: Place,
     up: bool,
     group: u32,
     uplink_free_us: u64,
     next_port: u16,
+    sent: u64,
+    received: u64,
 }
 
 impl Fabric {
@@ -121,15 +129,23 @@ impl Fabric {
             driver: None,
             pipes: Vec::new(),
             traffic: Traffic::default(),
+            one_way: false,
         })))
     }
 
-    /// Adds a host at a place drawn from the seed.
+    /// Adds a host at a place drawn from the seed, in the first region if there are regions.
     pub fn add_host(&self) -> HostId {
+        self.add_host_in(0)
+    }
+
+    /// Adds a host in a region of the topology.
+    pub fn add_host_in(&self, region: usize) -> HostId {
         let mut state = self.lock();
         let id = HostId(state.hosts.len() as u32);
-        let (x, y) = (state.rng.unit(), state.rng.unit());
-        state.hosts.push(Host { x, y, up: true, group: 0, uplink_free_us: 0, next_port: FIRST_PORT });
+        let place = Place { x: state.rng.unit(), y: state.rng.unit(), region };
+        let (uplink_free_us, sent, received) = (0, 0, 0);
+        let next_port = FIRST_PORT;
+        state.hosts.push(Host { place, up: true, group: 0, uplink_free_us, next_port, sent, received });
         state.by_ip.insert(id.ip(), id);
         id
     }
@@ -170,9 +186,33 @@ impl Fabric {
 
     /// Splits the network: hosts reach only those of their own group.
     pub fn partition(&self, group: impl Fn(HostId) -> u32) {
-        for (index, host) in self.lock().hosts.iter_mut().enumerate() {
+        self.split(group, false);
+    }
+
+    /// Splits the network in one direction: what a group sends to one with a higher number is lost, the other way all
+    /// is well.
+    pub fn partition_one_way(&self, group: impl Fn(HostId) -> u32) {
+        self.split(group, true);
+    }
+
+    fn split(&self, group: impl Fn(HostId) -> u32, one_way: bool) {
+        let mut state = self.lock();
+        state.one_way = one_way;
+        for (index, host) in state.hosts.iter_mut().enumerate() {
             host.group = group(HostId(index as u32));
         }
+    }
+
+    /// The region of a host.
+    pub fn region(&self, host: HostId) -> usize {
+        self.lock().host(host).place.region
+    }
+
+    /// Bytes that a host has put on its wire, and bytes put on the wire for it.
+    pub fn bytes(&self, host: HostId) -> (u64, u64) {
+        let mut state = self.lock();
+        let host = state.host(host);
+        (host.sent, host.received)
     }
 
     /// What has crossed the fabric so far.
@@ -210,7 +250,7 @@ impl State {
     /// One way's delay without anything in the way.
     fn base_us(&self, from: HostId, to: HostId) -> u64 {
         let (from, to) = (&self.hosts[from.0 as usize], &self.hosts[to.0 as usize]);
-        self.topology.base_us((from.x, from.y), (to.x, to.y))
+        self.topology.base_us(from.place, to.place)
     }
 
     /// One segment's delay: distance, jitter, and a retransmission for each time it is lost.
@@ -240,7 +280,15 @@ impl State {
 
     fn is_cut(&self, from: HostId, to: HostId) -> bool {
         let (from, to) = (&self.hosts[from.0 as usize], &self.hosts[to.0 as usize]);
-        !from.up || !to.up || from.group != to.group
+        let split = if self.one_way { from.group < to.group } else { from.group != to.group };
+        !from.up || !to.up || split
+    }
+
+    /// Counts what a write put on the wire.
+    fn count(&mut self, from: HostId, to: HostId, bytes: u64) {
+        self.traffic.bytes += bytes;
+        self.host(from).sent += bytes;
+        self.host(to).received += bytes;
     }
 
     fn next_port(&mut self, host: HostId) -> u16 {

@@ -19,6 +19,8 @@
 pub mod discovery;
 pub mod fabric;
 pub mod interpose;
+pub mod journal;
+pub mod mint;
 pub mod results;
 pub mod scenario;
 pub mod trace;

@@ -1,27 +1,51 @@
-//! The hosts of a simulation and what runs on them: real nodes' rooms over simulated wires and disks.
+//! The hosts of a simulation and what runs on them: whole nodes over simulated wires, disks, mints and work.
 //!
-//! A host outlives its node: its disk keeps what was committed, so a killed node comes back as it would after a crash,
-//! from its own records.
+//! ```text
+//! Host   key, wallet seeds, disk, contents, plan ── outlive ──▶ Node   guilder::parts::Node, from Parts
+//!                                                                 transport   the fabric, noise and yamux
+//!                                                                 store       on the host's disk
+//!                                                                 connectors  lines to the model mints
+//!                                                                 executors   a workshop
+//!                                                                 runtime     heavy work in place, at a modelled cost
+//! ```
+//!
+//! A killed node comes back as it would after a crash: its disk has what was committed and nothing else. Everything that
+//! a node does reaches the trace: its swarm's events, the bytes that it commits, its calls to mints, its own events.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+mod machine;
+pub mod workshop;
 
-use futures::future::BoxFuture;
+use std::{collections::BTreeMap, fmt, fs, path::PathBuf, sync::Arc, time::Duration};
+
 use guilder::{
+    config::Config,
+    content::Content,
     events::Events,
-    network::{DhtMode, Inbound, Network, NetworkConfig, Setup, transport},
-    runtime::{Job, Offload, Runtime},
+    executor::Executors,
+    network::{DhtMode, NetworkConfig, transport},
+    parts::{Node, Parts},
+    runtime::Runtime,
     store::{Store, testing::CrashBackend},
+    trade::testing::Failpoint,
 };
-use guilder_protocol::identity::{AgentId, AgentKey};
+use guilder_protocol::{
+    identity::{AgentId, AgentKey},
+    market::MintUrl,
+};
 use libp2p::{
     core::{Transport as _, upgrade::Version},
     kad::KBucketKey,
+    multiaddr::Protocol,
     noise,
 };
+use zeroize::Zeroizing;
 
+use self::{machine::Machine, workshop::Workshop};
 use crate::{
     fabric::{Fabric, HostId, Topology},
     interpose::Rng,
+    journal::Journal,
+    mint::{Lines, ModelMint},
     trace::Trace,
 };
 
@@ -35,32 +59,33 @@ pub struct World {
     seed: u64,
     fabric: Fabric,
     trace: Trace,
+    journal: Journal,
+    mints: BTreeMap<MintUrl, ModelMint>,
     hosts: BTreeMap<HostId, Host>,
+    folder: Folder,
 }
 
 /// One host: an identity and a disk, and the node that runs on them, if one does.
 struct Host {
     key: AgentKey,
+    wallet_seed: [u8; 64],
+    lock_seed: [u8; 32],
     disk: CrashBackend,
+    config: Config,
+    workshop: Arc<Workshop>,
     node: Option<Node>,
-}
-
-/// A running node.
-pub struct Node {
-    /// Its network.
-    pub network: Network,
-    /// What comes in from it; kept so that nothing is refused for want of a receiver.
-    pub inbound: Inbound,
-    runtime: Runtime,
-    store: Store,
 }
 
 impl World {
     /// An empty world; must be called within the paused runtime that will run it.
-    pub fn new(seed: u64, topology: Topology, trace: Trace) -> Self {
+    ///
+    /// # Errors
+    /// If there is no folder to be had for large inputs and outputs.
+    pub fn new(seed: u64, topology: Topology, trace: Trace) -> Result<Self, WorldError> {
         let fabric = Fabric::new(seed, topology);
         tokio::spawn(fabric.driver());
-        Self { seed, fabric, trace, hosts: BTreeMap::new() }
+        let (mints, hosts) = Default::default();
+        Ok(Self { seed, fabric, trace, journal: Journal::new(), mints, hosts, folder: Folder::new()? })
     }
 
     /// The network.
@@ -68,14 +93,44 @@ impl World {
         &self.fabric
     }
 
-    /// Adds a host without a node. Its key is drawn from the world's seed.
-    pub fn add_host(&mut self) -> HostId {
-        let id = self.fabric.add_host();
+    /// What the nodes have said of themselves.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The mints, by URL.
+    pub fn mints(&self) -> &BTreeMap<MintUrl, ModelMint> {
+        &self.mints
+    }
+
+    /// Adds a mint. Every host added later trusts it, unless its settings say otherwise.
+    pub fn add_mint(&mut self, mint: ModelMint) {
+        self.mints.insert(mint.url(), mint);
+    }
+
+    /// Every host.
+    pub fn hosts(&self) -> impl Iterator<Item = HostId> {
+        self.hosts.keys().copied()
+    }
+
+    /// Adds a host without a node. Its keys are drawn from the world's seed; it trusts every mint that there is.
+    pub fn add_host(&mut self, region: usize, mut config: Config) -> HostId {
+        let id = self.fabric.add_host_in(region);
         let mut rng = Rng::new(self.seed ^ (u64::from(id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut key = [0; 32];
-        key.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.draw().to_le_bytes()));
-        let key = AgentKey::from_seed(&key);
-        self.hosts.insert(id, Host { key, disk: CrashBackend::new(), node: None });
+        let key = AgentKey::from_seed(&draw(&mut rng));
+        if config.wallet.mints.is_empty() {
+            config.wallet.mints = self.mints.keys().cloned().collect();
+        }
+        let host = Host {
+            key,
+            wallet_seed: draw(&mut rng),
+            lock_seed: draw(&mut rng),
+            disk: CrashBackend::new(),
+            config,
+            workshop: Arc::new(Workshop::new(rng.draw())),
+            node: None,
+        };
+        self.hosts.insert(id, host);
         id
     }
 
@@ -87,9 +142,34 @@ impl World {
         self.hosts[&host].key.id()
     }
 
+    /// The key of a host, for adversaries that sign what they shouldn't.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn key(&self, host: HostId) -> &AgentKey {
+        &self.hosts[&host].key
+    }
+
+    /// Where a host's services are worked on.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn workshop(&self, host: HostId) -> &Arc<Workshop> {
+        &self.hosts[&host].workshop
+    }
+
     /// The node on a host, if it is up.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         self.hosts.get(&host)?.node.as_ref()
+    }
+
+    /// The address of a host's node, with its peer ID.
+    ///
+    /// # Errors
+    /// If its key makes none.
+    pub fn address(&self, host: HostId) -> Result<libp2p::Multiaddr, WorldError> {
+        let pair = transport::keypair(&self.hosts[&host].key).map_err(WorldError::new)?;
+        Ok(host.address().with(Protocol::P2p(pair.public().to_peer_id())))
     }
 
     /// Starts the node of a host, from what its disk holds.
@@ -97,35 +177,46 @@ impl World {
     /// # Errors
     /// If the node doesn't start.
     pub async fn start(&mut self, id: HostId, bootstrap: &[HostId]) -> Result<(), WorldError> {
-        let bootstrap = bootstrap.iter().filter(|other| **other != id).map(|other| {
-            let peer = transport::keypair(&self.hosts[other].key).map(|pair| pair.public().to_peer_id());
-            peer.map(|peer| other.address().with(libp2p::multiaddr::Protocol::P2p(peer)))
-        });
-        let bootstrap = bootstrap.collect::<Result<Vec<_>, _>>().map_err(WorldError::new)?;
-        let Some(host) = self.hosts.get_mut(&id) else { return Err(WorldError(format!("no host {}", id.0))) };
-        let runtime = Runtime::with(Modelled);
+        let others = bootstrap.iter().filter(|other| **other != id);
+        let bootstrap = others.map(|other| self.address(*other)).collect::<Result<Vec<_>, _>>()?;
+        let Some(host) = self.hosts.get(&id) else { return Err(WorldError(format!("no host {}", id.0))) };
+        let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace));
         let store = Store::with_backend(host.disk.backend(), &runtime).await.map_err(WorldError::new)?;
+        let content = Content::open(self.folder.of(id), runtime.clone()).await.map_err(WorldError::new)?;
+        let events = Events::new();
+        tokio::spawn(self.journal.clone().keep(id, self.trace.clone(), events.subscribe()));
         let trace = self.trace.clone();
-        let config = NetworkConfig {
+        let mut config = host.config.clone();
+        config.network = NetworkConfig {
             listen: vec![id.address()],
             external: vec![id.address()],
             bootstrap,
             mdns: false,
             dht: DhtMode::Server,
-            ..NetworkConfig::default()
+            ..config.network
         };
-        let (network, inbound) = Network::start(Setup {
+        let executors = Executors::standing_in(host.workshop.clone(), content.clone(), runtime.clone());
+        let node = Node::start(Parts {
             key: host.key.clone(),
-            transport: wires(&self.fabric, id, &host.key)?,
+            wallet_seed: Zeroizing::new(host.wallet_seed),
+            lock_seed: Zeroizing::new(host.lock_seed),
             config,
-            runtime: runtime.clone(),
-            store: store.clone(),
-            events: Events::default(),
+            runtime,
+            transport: wires(&self.fabric, id, &host.key)?,
+            store,
+            content,
+            executors,
+            mint: None,
+            connectors: Some(Arc::new(Lines::new(id, &self.mints, &self.trace))),
+            events,
             tap: Some(Arc::new(move |event: &dyn fmt::Debug| trace.record(id, event))),
+            failpoint: Failpoint::default(),
         })
         .await
         .map_err(WorldError::new)?;
-        host.node = Some(Node { network, inbound, runtime, store });
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.node = Some(node);
+        }
         Ok(())
     }
 
@@ -135,8 +226,9 @@ impl World {
         self.fabric.kill(id, reset);
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if let Some(node) = host.node.take() {
+            self.trace.record(id, &format_args!("killed"));
             node.runtime.shutdown().await;
-            drop(node.store);
+            drop(node);
             host.disk.crash();
         }
     }
@@ -146,8 +238,13 @@ impl World {
     /// # Errors
     /// If the node doesn't start.
     pub async fn restart(&mut self, id: HostId, bootstrap: &[HostId]) -> Result<(), WorldError> {
+        self.trace.record(id, &format_args!("restarted"));
         self.fabric.revive(id);
-        self.start(id, bootstrap).await
+        self.start(id, bootstrap).await?;
+        match self.node(id) {
+            Some(node) => node.catalogue.refresh().await.map_err(WorldError::new),
+            None => Ok(()),
+        }
     }
 
     /// Fills every node's routing table with what it would have learned in a long-lived network: up to a bucket of
@@ -175,6 +272,12 @@ impl World {
     }
 }
 
+fn draw<const N: usize>(rng: &mut Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.draw().to_le_bytes()[..chunk.len()]));
+    bytes
+}
+
 /// Where an agent stands in Kademlia's key space: its peer ID's bytes, hashed.
 fn kademlia_key(agent: AgentId) -> KBucketKey<Vec<u8>> {
     let mut bytes = vec![0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
@@ -190,29 +293,26 @@ fn wires(fabric: &Fabric, host: HostId, key: &AgentKey) -> Result<guilder::netwo
     Ok(wires.multiplex(transport::multiplexer()).timeout(HANDSHAKE).boxed())
 }
 
-/// Heavy work runs in place and then costs the virtual time that it takes on a small server, so that a flood of it saturates
-/// a simulated node as it would a real one.
-#[derive(Clone, Copy, Debug)]
-struct Modelled;
+/// Where large inputs and outputs lie while the simulation runs; gone with it.
+struct Folder(PathBuf);
 
-impl Offload for Modelled {
-    fn run(&self, kind: Job, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            work();
-            tokio::time::sleep(cost(kind)).await;
-        })
+impl Folder {
+    fn new() -> Result<Self, WorldError> {
+        let folder = std::env::temp_dir().join(format!("guilder-sim-{}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(WorldError::new)?;
+        Ok(Self(folder))
+    }
+
+    fn of(&self, host: HostId) -> PathBuf {
+        self.0.join(host.0.to_string())
     }
 }
 
-/// Measured on a two-core virtual server, rounded up.
-fn cost(kind: Job) -> Duration {
-    Duration::from_micros(match kind {
-        Job::Signatures(count) => 60 * u64::from(count),
-        Job::Dleq(count) => 250 * u64::from(count),
-        Job::Disk => 500,
-        Job::Schema => 200,
-        Job::Hash(bytes) => 1 + bytes / 500,
-    })
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What can't be removed now the system removes some day.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A world that can't be built.

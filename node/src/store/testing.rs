@@ -31,6 +31,8 @@ struct Platter {
     /// Changes and syncs that still succeed before the power goes.
     fuse: Option<u64>,
     syncs: u64,
+    /// Over every change that was made, in order.
+    digest: u64,
 }
 
 /// What was where something was changed. Applying one yields the one that undoes it.
@@ -87,6 +89,11 @@ impl CrashBackend {
         self.lock().syncs
     }
 
+    /// A fingerprint of everything that was ever written, in its order: equal on two disks only if they were used alike.
+    pub fn digest(&self) -> u64 {
+        self.lock().digest
+    }
+
     /// How many bytes it holds.
     pub fn size(&self) -> usize {
         self.lock().bytes.len()
@@ -130,6 +137,20 @@ impl Platter {
                 Change::Length { len: old, tail: cut }
             }
         }
+    }
+
+    /// Mixes a change into the digest. Not a cryptographic hash: it tells runs apart, not forgeries.
+    fn note(&mut self, at: u64, data: &[u8]) {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut digest = (self.digest ^ at ^ ((data.len() as u64) << 40)).wrapping_mul(ODD);
+        let (words, rest) = data.as_chunks::<8>();
+        for word in words {
+            digest = (digest.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(ODD);
+        }
+        for byte in rest {
+            digest = (digest.rotate_left(23) ^ u64::from(*byte)).wrapping_mul(ODD);
+        }
+        self.digest = digest;
     }
 
     /// Lengths are kept in order, as journalling file systems do; bytes by the sector.
@@ -206,6 +227,7 @@ impl StorageBackend for Handle {
         if platter.full && len > platter.bytes.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        platter.note(len as u64, &[]);
         let undo = platter.apply(Change::Length { len, tail: Vec::new() });
         platter.unsynced.push(undo);
         Ok(())
@@ -225,6 +247,7 @@ impl StorageBackend for Handle {
         if platter.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        platter.note(at, data);
         let at = place(at, data.len(), platter.bytes.len())?;
         let undo = platter.apply(Change::Bytes { at, bytes: data.to_vec() });
         platter.unsynced.push(undo);

@@ -161,6 +161,9 @@ fn knock(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
 
 fn send_back(fabric: &Fabric, host: HostId, from: HostId, dial: Arc<Mutex<Dialing>>) {
     let mut state = fabric.lock();
+    if state.is_cut(host, from) {
+        return;
+    }
     let base = state.base_us(host, from);
     let at = state.now_us() + state.delay_us(base);
     state.push(at, What::Answer(dial));

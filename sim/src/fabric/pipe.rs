@@ -123,7 +123,7 @@ fn write(fabric: &Fabric, shared: &Arc<Mutex<Pipe>>, pipe: &mut Pipe, bytes: Opt
     let now = state.now_us();
     state.traffic.writes += 1;
     if let Some(bytes) = bytes {
-        state.traffic.bytes += bytes.len() as u64;
+        state.count(pipe.from, pipe.to, bytes.len() as u64);
         pipe.held += bytes.len();
         if pipe.last_write_us == Some(now)
             && let Some((_, Some(last))) = pipe.under_way.back_mut()

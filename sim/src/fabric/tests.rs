@@ -9,7 +9,8 @@ use libp2p::core::{
 
 use super::*;
 
-const FIXED: Topology = Topology { nearest_us: 10_000, span_us: 0, jitter_us: 0, loss: 0.0, uplink_bps: 0 };
+const FIXED: Topology =
+    Topology { nearest_us: 10_000, span_us: 0, jitter_us: 0, loss: 0.0, uplink_bps: 0, regions_us: Vec::new() };
 
 fn simulate<F: Future>(work: impl FnOnce() -> F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -89,6 +90,30 @@ fn a_partition_delays_and_then_resets() {
         fabric.partition(|host| host.0);
         near.write_all(b"y").await.unwrap();
         assert_eq!(far.read_exact(&mut buffer).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_one_way_partition_lets_one_direction_through() {
+    simulate(|| async {
+        let (fabric, mut near, mut far) = connected(FIXED).await;
+        fabric.partition_one_way(|host| host.0);
+        far.write_all(b"x").await.unwrap();
+        near.read_exact(&mut [0; 1]).await.unwrap();
+        near.write_all(b"y").await.unwrap();
+        let lost = tokio::time::timeout(Duration::from_secs(5), far.read(&mut [0; 1])).await;
+        assert!(lost.is_err());
+        assert_eq!((fabric.bytes(HostId(0)), fabric.bytes(HostId(1))), ((1, 1), (1, 1)));
+    });
+}
+
+#[test]
+fn regions_are_as_far_from_each_other_as_their_table_says() {
+    simulate(|| async {
+        let topology = Topology { regions_us: vec![vec![1_000, 50_000], vec![50_000, 1_000]], ..FIXED };
+        let fabric = Fabric::new(1, topology);
+        let [one, two, three] = [0, 1, 1].map(|region| fabric.add_host_in(region));
+        assert_eq!((fabric.lock().base_us(one, two), fabric.lock().base_us(two, three)), (60_000, 11_000));
     });
 }
 

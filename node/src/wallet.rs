@@ -57,7 +57,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use zeroize::Zeroizing;
 
 pub use self::{
-    books::{AuditFault, Balance},
+    books::{AuditFault, Balance, HeldCoin, Holding},
     config::{PurseConfig, TakingsConfig, WalletConfig},
     error::WalletError,
     mints::MintSummary,
@@ -295,6 +295,14 @@ impl Wallet {
     /// Outside, if the store can't be read; inside, what doesn't add up.
     pub fn audit(&self) -> Result<Result<Vec<Balance>, AuditFault>, WalletError> {
         self.0.audit()
+    }
+
+    /// Every coin of this wallet, for an auditor of many wallets. Nothing in it can be spent with.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn holdings(&self) -> Result<Vec<Holding>, WalletError> {
+        self.0.holdings()
     }
 
     /// What can be paid with in `unit`, by mint, the most first: spendable and locked to sellers. Cheap: from memory.

@@ -16,12 +16,16 @@
 
 #![allow(missing_debug_implementations)] // handles of one simulation; what is worth printing is in the trace
 
+pub mod cast;
 pub mod discovery;
 pub mod fabric;
 pub mod interpose;
 pub mod journal;
+pub mod judge;
 pub mod mint;
+pub mod play;
 pub mod results;
 pub mod scenario;
 pub mod trace;
+pub mod workload;
 pub mod world;

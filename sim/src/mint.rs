@@ -46,8 +46,10 @@ const CALL_US: u64 = 200;
 /// How a mint behaves just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mood {
-    /// Nothing gets through.
+    /// Every call is refused.
     pub down: bool,
+    /// Calls are never answered, and never taken.
+    pub deaf: bool,
     /// Each call takes so much longer.
     pub stall: Duration,
     /// How likely a reply is lost after the mint has acted, 0 to 1.
@@ -78,14 +80,15 @@ struct Inner {
     rng: Rng,
     /// When its CPU is done with what it has taken.
     free_at: Instant,
-    one_way: Duration,
+    /// The shortest and the longest round trip to it.
+    round_trip: (Duration, Duration),
     calls: u64,
 }
 
 impl ModelMint {
-    /// A mint at `url` that keeps `fee_ppk` thousandths of a unit of each proof spent, `one_way` from every node. Its
-    /// keys follow from `seed`. Must be called within the paused runtime.
-    pub fn new(seed: u64, url: MintUrl, fee_ppk: u64, one_way: Duration) -> Self {
+    /// A mint at `url` that keeps `fee_ppk` thousandths of a unit of each proof spent; a call's way there and back
+    /// takes a time drawn from `round_trip`. Its keys follow from `seed`. Must be called within the paused runtime.
+    pub fn new(seed: u64, url: MintUrl, fee_ppk: u64, round_trip: (Duration, Duration)) -> Self {
         let name_seed =
             url.as_str().bytes().fold(seed, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
         let mut rng = Rng::new(name_seed);
@@ -93,7 +96,7 @@ impl ModelMint {
         key_seed.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.draw().to_le_bytes()));
         let books = Books::new(&key_seed, fee_ppk);
         let mood = Mood::default();
-        Self(Arc::new(Mutex::new(Inner { url, books, mood, rng, free_at: Instant::now(), one_way, calls: 0 })))
+        Self(Arc::new(Mutex::new(Inner { url, books, mood, rng, free_at: Instant::now(), round_trip, calls: 0 })))
     }
 
     /// Its URL.
@@ -133,6 +136,14 @@ impl ModelMint {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a call is on its way there, and as long again back.
+    fn one_way(&self) -> Duration {
+        let mut inner = self.lock();
+        let (least, most) = inner.round_trip;
+        let spread = most.saturating_sub(least).as_micros() as u64;
+        (least + Duration::from_micros(inner.rng.below(spread + 1))) / 2
     }
 
     /// When a call that arrives now is done, and what it says. The books change at once, so that no later call comes
@@ -198,8 +209,12 @@ impl fmt::Debug for Line {
 #[async_trait]
 impl Exchange for Line {
     async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
-        let one_way = self.mint.lock().one_way;
+        let one_way = self.mint.one_way();
         sleep(one_way).await;
+        if self.mint.mood().deaf {
+            self.trace.record(self.host, &format_args!("mint deaf {request:?}"));
+            return std::future::pending().await;
+        }
         if self.mint.mood().down {
             self.trace.record(self.host, &format_args!("mint down {request:?}"));
             return Err(ExchangeError::Unreachable("connection refused".into()));

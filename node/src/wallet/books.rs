@@ -9,8 +9,8 @@ use super::{
     Inner, WalletError,
     coin::sum,
     records::{
-        ACCOUNTS, AT_RISK, Account, AtRisk, BATCHES, COINS, OWED, PURSE, Pocket, Purpose, SWAPS, TAKEN, TakenLock,
-        WAITING, Y, batch_id,
+        ACCOUNTS, AT_RISK, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS, OWED, PURSE, Pocket, Purpose,
+        SWAPS, SwapId, TAKEN, TakenLock, WAITING, Y, batch_id,
     },
 };
 use crate::store::{KeyRange, Read, Reader, StoreError};
@@ -57,6 +57,26 @@ impl Balance {
     pub fn total(&self) -> u64 {
         sum(&[self.spendable, self.locked, self.at_risk, self.waiting, self.unredeemed, self.pending])
     }
+}
+
+/// A coin, as whoever looks at many wallets at once can count it: a lock is in its payer's and its payee's, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The mint.
+    pub mint: MintUrl,
+    /// What it is worth.
+    pub amount: u64,
+    /// Which one.
+    pub coin: HeldCoin,
+}
+
+/// How a coin is told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeldCoin {
+    /// In the wallet, or an input of a swap whose fate isn't known: its Y. The mint knows whether it is spent.
+    Had([u8; 33]),
+    /// An output of such a swap: its blinded message. The mint knows whether it has signed it.
+    Due([u8; 33]),
 }
 
 /// What doesn't add up. Never seen but through a defect of ours or a damaged store.
@@ -157,6 +177,46 @@ impl Inner {
         Ok(Ok(tally.balances.into_values().collect()))
     }
 
+    pub(super) fn holdings(&self) -> Result<Vec<Holding>, WalletError> {
+        Ok(self.store.read(|read| {
+            let mut held = Vec::new();
+            let mut had = |pocket: &Pocket, amount: u64, y: Option<Y>| {
+                let coin = y.map(|y| Holding { mint: pocket.mint.clone(), amount, coin: HeldCoin::Had(y.0) });
+                held.extend(coin);
+            };
+            for (_, AccountRecord { pocket, .. }) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
+                let coins = read.range(COINS, pocket.key().range(), usize::MAX)?;
+                coins.iter().for_each(|(_, coin)| had(&pocket, coin.amount, coin.y()));
+            }
+            for (_, lock) in read.range(AT_RISK, KeyRange::all(), usize::MAX)? {
+                lock.proofs.iter().for_each(|proof| had(&lock.pocket, proof.amount, proof.y()));
+            }
+            for (_, lock) in read.range(WAITING, KeyRange::all(), usize::MAX)? {
+                lock.proofs.iter().for_each(|proof| had(&lock.pocket, proof.amount, proof.y()));
+            }
+            for (_, lock) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
+                lock.proofs.iter().for_each(|proof| had(&lock.pocket, proof.amount, proof.y()));
+            }
+            let batches = batches(read)?;
+            for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
+                let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
+                had(&batch.pocket, proof.amount, proof.y());
+            }
+            let swaps = read.range(SWAPS, KeyRange::all(), usize::MAX)?;
+            for (_, swap) in &swaps {
+                swap.inputs.iter().for_each(|input| had(&swap.pocket, input.coin.amount, Some(input.y)));
+            }
+            for (_, swap) in &swaps {
+                held.extend(swap.outputs.iter().map(|output| Holding {
+                    mint: swap.pocket.mint.clone(),
+                    amount: output.amount,
+                    coin: HeldCoin::Due(output.blinded.0),
+                }));
+            }
+            Ok(held)
+        })?)
+    }
+
     /// Adds up the tables, of one moment.
     fn tally(&self) -> Result<(Tally, u64), WalletError> {
         Ok(self.store.read(|read| {
@@ -191,9 +251,13 @@ fn tally_coins(read: &Read, tally: &mut Tally, pockets: &[Pocket]) -> Result<(),
     Ok(())
 }
 
-fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
+fn batches(read: &Read) -> Result<BTreeMap<SwapId, BatchRecord>, StoreError> {
     let batches = read.range(BATCHES, KeyRange::all(), usize::MAX)?.into_iter();
-    let batches: BTreeMap<_, _> = batches.filter_map(|(key, batch)| Some((batch_id(key.get(8..)?)?, batch))).collect();
+    Ok(batches.filter_map(|(key, batch)| Some((batch_id(key.get(8..)?)?, batch))).collect())
+}
+
+fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
+    let batches = batches(read)?;
     for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
         // Without its terms a proof can't be swept: the account will show that it is missing.
         let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };

@@ -3,17 +3,15 @@
 //! The output of honest work is known to the judge: [`honest_output`]. What a workshop does instead, a [`Habit`] says.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cid::Cid;
 use guilder::{
     content::Data,
     executor::{ExecError, Executor, Output, Work},
@@ -22,7 +20,7 @@ use guilder_protocol::market::ServiceName;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
-use crate::interpose::splitmix;
+use crate::interpose::Rng;
 
 /// How a workshop works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +32,8 @@ pub enum Habit {
     Idle,
     /// Gives something else back.
     Garbage,
-    /// Fails every time.
-    Fails,
+    /// Gives its first output back, whatever the input.
+    Replays,
     /// Takes the work and pulls the node's plug.
     Vanishes,
 }
@@ -47,16 +45,12 @@ pub struct Pace {
     pub least: Duration,
     /// What the slowest takes longer.
     pub spread: Duration,
-    /// Bytes that come out.
-    pub output_bytes: usize,
 }
 
 /// A host's executor.
 pub struct Workshop {
     seed: u64,
     plan: Mutex<Plan>,
-    begun: AtomicU64,
-    done: AtomicU64,
     /// Told when the node's plug is to be pulled.
     pub vanish: Notify,
 }
@@ -64,32 +58,40 @@ pub struct Workshop {
 #[derive(Default)]
 struct Plan {
     habit: Habit,
+    fails: f64,
     paces: BTreeMap<ServiceName, Pace>,
+    /// The awards whose work came to an output.
+    done: BTreeSet<Cid>,
+    first_output: Option<Vec<u8>>,
 }
 
 impl Workshop {
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, plan: Mutex::default(), begun: 0.into(), done: 0.into(), vanish: Notify::new() }
+        Self { seed, plan: Mutex::default(), vanish: Notify::new() }
     }
 
     /// How it works from now on.
     pub fn set_habit(&self, habit: Habit) {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner).habit = habit;
+        self.lock().habit = habit;
+    }
+
+    /// The share of works that fail, through no bad will.
+    pub fn set_fails(&self, share: f64) {
+        self.lock().fails = share;
     }
 
     /// How long a service's work takes from now on.
     pub fn set_pace(&self, service: ServiceName, pace: Pace) {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner).paces.insert(service, pace);
+        self.lock().paces.insert(service, pace);
     }
 
-    /// Works begun, and works that came to an output.
-    pub fn works(&self) -> (u64, u64) {
-        (self.begun.load(Ordering::Relaxed), self.done.load(Ordering::Relaxed))
+    /// Whether the work of an award came to an output here.
+    pub fn has_done(&self, award: &Cid) -> bool {
+        self.lock().done.contains(award)
     }
 
-    fn plan(&self, service: &ServiceName) -> (Habit, Pace) {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        (plan.habit, plan.paces.get(service).copied().unwrap_or_default())
+    fn lock(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,38 +101,44 @@ impl fmt::Debug for Workshop {
     }
 }
 
-/// What honest work makes of an input.
-pub fn honest_output(service: &ServiceName, input: &[u8], bytes: usize) -> Vec<u8> {
+const OUTPUT_BYTES: usize = 256;
+
+/// What honest work makes of an input; of a large one, of its hash as a content.
+pub fn honest_output(service: &ServiceName, input: &[u8]) -> Vec<u8> {
     let seed = Sha256::new().chain_update(service.as_str()).chain_update(input).finalize();
-    seed.iter().copied().cycle().take(bytes.max(32)).collect()
+    seed.iter().copied().cycle().take(OUTPUT_BYTES).collect()
 }
 
 #[async_trait]
 impl Executor for Workshop {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
-        let (habit, pace) = self.plan(&work.service);
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        let (habit, fails, pace) = {
+            let plan = self.lock();
+            (plan.habit, plan.fails, plan.paces.get(&work.service).copied().unwrap_or_default())
+        };
         // By the award, so that a work repeated after a crash takes as long again.
         let digest = work.award.hash().digest();
-        let mut state = digest.iter().fold(self.seed, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+        let mut rng = Rng::new(digest.iter().fold(self.seed, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte)));
         let spread = pace.spread.as_micros() as u64;
-        tokio::time::sleep(pace.least + Duration::from_micros(splitmix(&mut state) % (spread + 1))).await;
-        let output = match (habit, &work.input) {
-            (Habit::Idle, _) => std::future::pending().await,
-            (Habit::Vanishes, _) => {
+        tokio::time::sleep(pace.least + Duration::from_micros(rng.below(spread + 1))).await;
+        if rng.unit() < fails {
+            return Err(ExecError::Failed { how: "exit code 1".into(), last_words: String::new() });
+        }
+        let honest = match &work.input {
+            Data::Inline(input) => honest_output(&work.service, input),
+            Data::Stored(_) => honest_output(&work.service, &work.input.id().hash.0),
+        };
+        let output = match habit {
+            Habit::Honest => honest,
+            Habit::Garbage => vec![0; OUTPUT_BYTES],
+            Habit::Replays => self.lock().first_output.get_or_insert(honest).clone(),
+            Habit::Idle => std::future::pending().await,
+            Habit::Vanishes => {
                 self.vanish.notify_one();
                 std::future::pending().await
             }
-            (Habit::Fails, _) => {
-                return Err(ExecError::Failed { how: "exit code 1".into(), last_words: String::new() });
-            }
-            (Habit::Garbage, _) => vec![0; pace.output_bytes.max(32)],
-            (Habit::Honest, Data::Inline(input)) => honest_output(&work.service, input, pace.output_bytes),
-            (Habit::Honest, Data::Stored(_)) => {
-                honest_output(&work.service, &work.input.id().hash.0, pace.output_bytes)
-            }
         };
-        self.done.fetch_add(1, Ordering::Relaxed);
+        self.lock().done.insert(work.award);
         Ok(Data::Inline(Bytes::from(output)))
     }
 }

@@ -1,0 +1,124 @@
+//! Who takes part: the role of each host, and what those who cheat do instead of what they should.
+//!
+//! A cheat is a real node with one behaviour replaced. Sellers cheat in their [workshop](crate::world::workshop) or by not
+//! answering; those who flood and forge do it [every so often](mischief) through their own node's network, signed with
+//! its own key, so that nobody but the receiver's rules stands in the way.
+
+mod mischief;
+
+use std::collections::BTreeMap;
+
+pub(crate) use self::mischief::Mischief;
+use crate::{
+    fabric::HostId,
+    interpose::Rng,
+    scenario::{Adversary, Role, Scenario, regions},
+};
+
+/// A host's part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// What it is there for.
+    pub role: Role,
+    /// How it cheats, if it does.
+    pub cheat: Option<Adversary>,
+    /// How often a second, if it floods or forges.
+    pub per_second: f64,
+    /// The place of its region among the scenario's.
+    pub region: usize,
+}
+
+/// The parts of all hosts.
+#[derive(Clone, Debug, Default)]
+pub struct Cast(BTreeMap<HostId, Part>);
+
+impl Part {
+    /// Whether it sells.
+    pub fn sells(&self) -> bool {
+        match self.cheat {
+            None => matches!(self.role, Role::Trader | Role::Seller),
+            Some(cheat) => matches!(
+                cheat,
+                Adversary::SellerVanishes
+                    | Adversary::SellerDeliversGarbage
+                    | Adversary::SellerReplays
+                    | Adversary::SellerIsLate
+                    | Adversary::SybilAdverts
+            ),
+        }
+    }
+
+    /// Whether it has wishes.
+    pub fn buys(&self) -> bool {
+        self.cheat.is_none() && matches!(self.role, Role::Trader | Role::Buyer)
+    }
+}
+
+impl Cast {
+    /// Deals the parts out: honest nodes first, by weight; then those who cheat. Regions by weight, drawn.
+    pub fn new(scenario: &Scenario, rng: &mut Rng) -> Self {
+        let cheats: u32 = scenario.adversaries.iter().map(|group| group.count).sum();
+        let honest = scenario.population.nodes.saturating_sub(cheats);
+        let roles = scenario.population.roles(honest).into_iter();
+        let mut parts: Vec<Part> = roles.map(|role| Part { role, cheat: None, per_second: 0.0, region: 0 }).collect();
+        for group in &scenario.adversaries {
+            let part =
+                Part { role: Role::Adversary, cheat: Some(group.behaviour), per_second: group.per_second, region: 0 };
+            parts.extend(std::iter::repeat_n(part, group.count as usize));
+        }
+        let weights: Vec<f64> = region_names(scenario).iter().map(|(_, weight)| *weight).collect();
+        for part in &mut parts {
+            part.region = weighted(&weights, rng);
+        }
+        Self(parts.into_iter().enumerate().map(|(index, part)| (HostId(index as u32), part)).collect())
+    }
+
+    /// A host's part.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn part(&self, host: HostId) -> &Part {
+        &self.0[&host]
+    }
+
+    /// Whether a host plays by the rules.
+    pub fn is_honest(&self, host: HostId) -> bool {
+        self.0.get(&host).is_some_and(|part| part.cheat.is_none())
+    }
+
+    /// Every host with its part.
+    pub fn iter(&self) -> impl Iterator<Item = (HostId, &Part)> {
+        self.0.iter().map(|(host, part)| (*host, part))
+    }
+
+    /// How many hosts there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The regions where hosts stand, with their weights: the scenario's, or all alike.
+pub fn region_names(scenario: &Scenario) -> Vec<(&str, f64)> {
+    let given = &scenario.topology.regions;
+    if given.is_empty() {
+        return regions::NAMES.iter().map(|name| (*name, 1.0)).collect();
+    }
+    given.iter().map(|region| (region.name.as_str(), region.weight)).collect()
+}
+
+/// An index, each as likely as its weight.
+pub(crate) fn weighted(weights: &[f64], rng: &mut Rng) -> usize {
+    let mut left = rng.unit() * weights.iter().sum::<f64>();
+    for (index, weight) in weights.iter().enumerate() {
+        left -= weight;
+        if left < 0.0 {
+            return index;
+        }
+    }
+    weights.len().saturating_sub(1)
+}

@@ -1,0 +1,102 @@
+//! What floods and forges send.
+
+use bytes::Bytes;
+use guilder::parts::Node;
+use guilder_protocol::{
+    bytes::ByteArray,
+    envelope::Signed,
+    identity::{AgentId, AgentKey},
+    market::{Advert, AdvertBody, Ask, AskBody, MintUrl, Mode, ServiceName, Unit},
+    wire::{Asked, Message},
+};
+use serde_bytes::ByteBuf;
+
+use crate::{interpose::Rng, scenario::Adversary};
+
+/// What it takes to misbehave once.
+pub(crate) struct Mischief {
+    pub(crate) cheat: Adversary,
+    pub(crate) node: Node,
+    pub(crate) key: AgentKey,
+    pub(crate) victim: AgentId,
+    pub(crate) service: ServiceName,
+    pub(crate) mint: MintUrl,
+    pub(crate) unit: Unit,
+    pub(crate) rng: Rng,
+}
+
+impl Mischief {
+    /// Misbehaves once. What comes of it is the victims' business.
+    pub(crate) async fn commit(mut self) {
+        match self.cheat {
+            Adversary::BuyerFloodsAsks => {
+                for _ in 0..ASKS_AT_ONCE {
+                    let Some(ask) = self.ask() else { return };
+                    if self.node.network.send(self.victim, ask).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Adversary::ForgesGossip => {
+                let Some(mut advert) = self.advert() else { return };
+                let at = self.rng.below(advert.len() as u64) as usize;
+                advert[at] ^= 1 << self.rng.below(8);
+                // Refused by our own node's rules, or passed on and refused by the next.
+                let _ = self.node.network.publish(&self.service, Bytes::from(advert)).await;
+            }
+            Adversary::SendsGarbage => {
+                let noise: Vec<u8> = (0..1 + self.rng.below(600)).map(|_| self.rng.draw() as u8).collect();
+                // A victim that hangs up is one that does right.
+                let _ = self.node.network.send(self.victim, Bytes::from(noise)).await;
+            }
+            _ => {}
+        }
+    }
+
+    fn nonce<const N: usize>(&mut self) -> ByteArray<N> {
+        let mut bytes = [0; N];
+        bytes.iter_mut().for_each(|byte| *byte = self.rng.draw() as u8);
+        ByteArray(bytes)
+    }
+
+    /// A valid ask that leads nowhere.
+    fn ask(&mut self) -> Option<Bytes> {
+        let now = self.node.runtime.now();
+        let body = AskBody {
+            service: self.service.clone(),
+            max_price: 1_000,
+            unit: self.unit.clone(),
+            mints: vec![self.mint.clone()],
+            modes: vec![Mode::Prepaid],
+            input_size: 100,
+            deadline: now.saturating_add(60),
+        };
+        let nonce = self.nonce();
+        let ask: Signed<Ask> = Signed::claim(body, now, Some(now.saturating_add(30)), nonce, &self.key).ok()?;
+        let message = Message::from(Asked { ask: ByteBuf::from(ask.bytes()) });
+        message.encode().ok().map(Bytes::from)
+    }
+
+    fn advert(&mut self) -> Option<Vec<u8>> {
+        let now = self.node.runtime.now();
+        let body = AdvertBody {
+            service: self.service.clone(),
+            description: "the best there is".into(),
+            price: 1,
+            unit: self.unit.clone(),
+            mints: vec![self.mint.clone()],
+            modes: vec![Mode::Prepaid],
+            input: None,
+            output: None,
+            max_input: 10_000,
+            max_output: 10_000,
+            time_limit: 10,
+        };
+        let nonce = self.nonce();
+        let advert: Signed<Advert> = Signed::claim(body, now, Some(now.saturating_add(600)), nonce, &self.key).ok()?;
+        Some(advert.bytes().to_vec())
+    }
+}
+
+/// A flood comes in bursts.
+const ASKS_AT_ONCE: u32 = 10;

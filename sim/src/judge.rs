@@ -1,0 +1,111 @@
+//! What must hold, whatever happens: checked throughout the run and at its end.
+//!
+//! ```text
+//! throughout   each mint's books balance; each wallet's tables are what its account says; tables within bounds
+//! at the end   coins    what a mint has issued and not taken back is in somebody's wallet, coin by coin
+//!              trades   every award came to an outcome; what an honest seller delivered is what was asked for
+//!              receipts none without work, no payment without an award
+//!              losses   who plays by the rules loses to a cheat the price of that call, and to nobody else anything
+//!              audit    every finished task's bundle verifies
+//!              rest     nothing is open any more: no trade, no swap
+//! ```
+//!
+//! Each rule is a function of what is seen, tested against what it is to catch.
+
+mod money;
+mod trades;
+
+use std::collections::BTreeSet;
+
+pub use self::{
+    money::{Coins, coins_of},
+    trades::{Seen, judge_trade},
+};
+use crate::{cast::Cast, fabric::HostId, mint::ModelMint, results::Violation, world::World};
+
+/// Violations that are kept; what goes wrong a thousand times is one finding.
+const KEPT: usize = 50;
+/// Trades open at once that a node allows itself (`node/src/trade/limits.rs`).
+const MAX_OPEN_TRADES: usize = 2_048;
+/// Adverts of others that a node keeps (`node/src/catalogue/limits.rs`).
+const MAX_ADVERTS: usize = 4_096;
+/// Connections beyond the high-water mark that a node lets be for a while (`node/src/network/limits.rs`).
+const CONNECTIONS_SLACK: usize = 64;
+
+/// Collects what was broken.
+#[derive(Clone, Debug, Default)]
+pub struct Judge {
+    violations: Vec<Violation>,
+    said: BTreeSet<(String, String)>,
+}
+
+impl Judge {
+    /// Says that a rule is broken. The same again is said once.
+    pub fn accuse(&mut self, at_ms: u64, rule: &str, what: String, last_events: Vec<String>) {
+        let new = self.said.insert((rule.to_owned(), what.clone()));
+        if new && self.violations.len() < KEPT {
+            self.violations.push(Violation { at_ms, rule: rule.to_owned(), what, last_events });
+        }
+    }
+
+    /// What was broken.
+    pub fn verdict(self) -> Vec<Violation> {
+        self.violations
+    }
+
+    /// What holds at every moment.
+    pub async fn look(&mut self, world: &World, cast: &Cast, at_ms: u64) {
+        for mint in world.mints().values() {
+            self.books(mint, at_ms);
+        }
+        for host in world.hosts() {
+            let Some(node) = world.node(host) else { continue };
+            match node.wallet.audit() {
+                Ok(Ok(_)) => {}
+                Ok(Err(fault)) => self.accuse(at_ms, "wallet", format!("host {}: {fault}", host.0), Vec::new()),
+                Err(error) => self.accuse(at_ms, "store", format!("host {}: {error}", host.0), Vec::new()),
+            }
+            self.bound(host, "open trades", node.trade.open_count(), MAX_OPEN_TRADES, at_ms);
+            self.bound(host, "adverts", node.catalogue.known(), MAX_ADVERTS, at_ms);
+            if cast.is_honest(host) {
+                let most = node.config.network.high_water as usize + CONNECTIONS_SLACK;
+                self.bound(host, "peers", node.network.peers().await.len(), most, at_ms);
+            }
+        }
+    }
+
+    fn books(&mut self, mint: &ModelMint, at_ms: u64) {
+        let totals = mint.totals();
+        if !totals.balances() {
+            self.accuse(at_ms, "mint", format!("{}: its books don't balance: {totals:?}", mint.url()), Vec::new());
+        }
+    }
+
+    fn bound(&mut self, host: HostId, what: &str, found: usize, most: usize, at_ms: u64) {
+        if found > most {
+            self.accuse(at_ms, "bounds", format!("host {}: {found} {what}, at most {most}", host.0), Vec::new());
+        }
+    }
+
+    /// Whether all coins of an honest mint are in somebody's wallet. To be asked when every wallet is open and no call is
+    /// under way.
+    pub fn coins(&mut self, world: &World, mint: &ModelMint, at_ms: u64) {
+        let mut coins = Coins::default();
+        for host in world.hosts() {
+            let Some(node) = world.node(host) else { continue };
+            match node.wallet.holdings() {
+                Ok(holdings) => coins.add(&mint.url(), holdings),
+                Err(error) => self.accuse(at_ms, "store", format!("host {}: {error}", host.0), Vec::new()),
+            }
+        }
+        let (held, totals) = (mint.look(|books| coins_of(&coins, books)), mint.totals());
+        if i128::from(held) != totals.outstanding() {
+            let what = format!(
+                "{}: {held} in all wallets, {} issued and not taken back ({totals:?})",
+                mint.url(),
+                totals.outstanding()
+            );
+            self.accuse(at_ms, "coins", what, Vec::new());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One trade, as both sides and its outcome show it.
+
+use guilder::trade::{MoneyView, TaskState};
+use guilder_protocol::trade::buyer;
+
+/// What is seen of a task that its buyer awarded.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The buyer's state.
+    pub state: TaskState,
+    /// What became of the buyer's money.
+    pub money: Option<MoneyView>,
+    /// Whether the seller plays by the rules.
+    pub honest_seller: bool,
+    /// Seconds since the deadline; below 0, before it.
+    pub past_deadline_secs: i64,
+    /// Whether the output is what the input asks for, if there is an output.
+    pub right_output: Option<bool>,
+    /// Whether the seller's workshop did the work.
+    pub worked: bool,
+    /// Whether the buyer has a receipt.
+    pub receipt: bool,
+    /// Why the audit bundle doesn't verify, if it doesn't.
+    pub audit: Option<String>,
+}
+
+/// How long after its deadline a trade may still be open: a retry's longest pause, and the tolerated skew.
+pub(super) const GRACE_SECS: i64 = 90;
+
+/// The rules that a trade breaks, with what is wrong.
+pub fn judge_trade(seen: &Seen) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    let mut must = |holds: bool, rule: &'static str, what: &str| {
+        if !holds {
+            broken.push((rule, what.to_owned()));
+        }
+    };
+    let over = seen.state.is_over();
+    must(over || seen.past_deadline_secs <= GRACE_SECS, "outcome", "still open long after its deadline");
+    let delivered = seen.state == TaskState::Delivered;
+    must(!delivered || seen.receipt, "receipt", "delivered without a receipt");
+    if seen.honest_seller {
+        must(!delivered || seen.worked, "receipt", "an honest seller gave a receipt for work that was never done");
+        must(
+            seen.right_output != Some(false),
+            "output",
+            "an honest seller delivered something else than was asked for",
+        );
+        let paid = matches!(seen.money, Some(MoneyView::Bought(buyer::Money::Paid)));
+        must(!over || delivered || !paid, "loss", "paid an honest seller for nothing");
+        let taken = match seen.money {
+            Some(MoneyView::Bought(buyer::Money::Settled { taken, .. })) => taken,
+            _ => 0,
+        };
+        must(delivered || taken == 0, "loss", "an honest seller took the money of a failed trade");
+    }
+    if let Some(why) = &seen.audit {
+        must(!over, "audit", &format!("its bundle doesn't verify: {why}"));
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Seen {
+        Seen {
+            state: TaskState::Delivered,
+            money: Some(MoneyView::Bought(buyer::Money::Paid)),
+            honest_seller: true,
+            past_deadline_secs: -10,
+            right_output: Some(true),
+            worked: true,
+            receipt: true,
+            audit: None,
+        }
+    }
+
+    fn rules(seen: &Seen) -> Vec<&'static str> {
+        judge_trade(seen).into_iter().map(|(rule, _)| rule).collect()
+    }
+
+    #[test]
+    fn a_good_trade_breaks_nothing() {
+        assert!(rules(&good()).is_empty());
+    }
+
+    #[test]
+    fn each_rule_catches_what_it_is_for() {
+        let open = Seen { state: TaskState::Working, past_deadline_secs: 1_000, receipt: false, ..good() };
+        assert_eq!(rules(&open), ["outcome"]);
+        assert_eq!(rules(&Seen { receipt: false, ..good() }), ["receipt"]);
+        assert_eq!(rules(&Seen { worked: false, ..good() }), ["receipt"]);
+        assert_eq!(rules(&Seen { right_output: Some(false), ..good() }), ["output"]);
+        assert_eq!(rules(&Seen { state: TaskState::Failed, receipt: false, right_output: None, ..good() }), ["loss"]);
+        let taken = MoneyView::Bought(buyer::Money::Settled { refunded: 0, taken: 7, fee: 0 });
+        let robbed = Seen { state: TaskState::Failed, money: Some(taken), right_output: None, ..good() };
+        assert_eq!(rules(&robbed), ["loss"]);
+        assert_eq!(rules(&Seen { audit: Some("no award".into()), ..good() }), ["audit"]);
+    }
+
+    #[test]
+    fn a_cheat_may_take_the_price_of_its_call() {
+        let cheated = Seen { honest_seller: false, right_output: Some(false), worked: false, ..good() };
+        assert!(rules(&cheated).is_empty());
+    }
+}

@@ -1,0 +1,509 @@
+//! Plays a scenario: builds its world, lets its time pass, and says what came of it.
+//!
+//! ```text
+//! open    mints, hosts, nodes; services on sale, buyers' money          until warmup_s
+//! run     wishes, searches, faults and mischief, as the timeline has them
+//! drain   no more wishes; what is open ends                              until duration_s
+//! reckon  everybody back, everything healed; the judge counts
+//! ```
+//!
+//! One task owns the world and does what the timeline says, in its order. What takes time (a hire, a search) runs in a task
+//! of its own and writes down what came of it.
+
+mod rows;
+mod timeline;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cid::Cid;
+use guilder::{
+    config::Config,
+    content::Data,
+    executor::{Definition, definition::Run},
+    parts::Node,
+    trade::HireRequest,
+};
+use guilder_protocol::market::{MintUrl, ServiceName, Unit};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+
+use self::timeline::{Action, Stage, Timeline};
+use crate::{
+    cast::{Cast, Mischief, region_names},
+    fabric::{HostId, Topology},
+    interpose::{self, Rng},
+    judge::Judge,
+    mint::{ModelMint, Mood},
+    results::{Results, Sample, SearchRow},
+    scenario::{Adversary, Scenario, Start, regions},
+    trace::Trace,
+    workload::{Want, Wishes, between, secs, service_names, sold_by},
+    world::{
+        World, WorldError,
+        workshop::{Habit, Pace},
+    },
+};
+
+/// How often the rules are checked that hold at every moment, in seconds.
+const JUDGE_EVERY_SECS: u64 = 20;
+/// How long the last swaps may take to settle once everybody is back.
+const SETTLE: Duration = Duration::from_secs(120);
+/// Nodes start one after the other, this far apart at the most.
+const START_GAP: Duration = Duration::from_millis(50);
+
+/// Plays a scenario with a seed. Must be called within the paused runtime whose clock it is to use.
+///
+/// # Errors
+/// If a node doesn't start, or the trace can't be written.
+pub async fn play(scenario: &Scenario, seed: u64, trace: &Trace) -> Result<Results, WorldError> {
+    let mut play = Play::prepare(scenario, seed, trace)?;
+    play.open().await?;
+    play.run().await?;
+    play.reckon().await?;
+    play.results(seed, trace).await
+}
+
+/// A run under way.
+struct Play<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    cast: Cast,
+    mints: Vec<MintUrl>,
+    unit: Unit,
+    services: Vec<ServiceName>,
+    timeline: Timeline,
+    /// By host.
+    wishes: Vec<Wishes>,
+    notes: Notes,
+    judge: Judge,
+    rng: Rng,
+    start: Instant,
+    real_start: f64,
+    last_fault_s: f64,
+    /// Mints that lie at some time: what they owe nobody can say.
+    liars: Vec<usize>,
+    vanish: (mpsc::Sender<HostId>, mpsc::Receiver<HostId>),
+    samples: Vec<Sample>,
+}
+
+/// A wish, and what is known of it.
+#[derive(Clone, Debug)]
+struct Wish {
+    at_us: u64,
+    buyer: HostId,
+    want: Want,
+    task: Option<Cid>,
+    /// Why it came to nothing, if it came to no award.
+    error: Option<String>,
+    ended_us: Option<u64>,
+}
+
+/// What tasks of their own write down. Cheap to clone.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Noted>>);
+
+#[derive(Default)]
+struct Noted {
+    wishes: Vec<Wish>,
+    searches: Vec<SearchRow>,
+    funding: usize,
+}
+
+impl Notes {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Play<'a> {
+    fn prepare(scenario: &'a Scenario, seed: u64, trace: &Trace) -> Result<Self, WorldError> {
+        let mut rng = Rng::new(seed ^ 0x9_1a7e);
+        let cast = Cast::new(scenario, &mut rng);
+        let mut world = World::new(seed, topology(scenario), trace.clone())?;
+        let [least, most] = scenario.mints.answer_ms.map(Duration::from_millis);
+        let usual = usual_mood(scenario);
+        let mut mints = Vec::new();
+        for number in 0..scenario.mints.count {
+            let url: MintUrl = format!("https://mint{number}.sim").parse().map_err(WorldError::new)?;
+            let mint = ModelMint::new(seed, url.clone(), scenario.mints.fee_ppk, (least, most));
+            mint.set_mood(usual);
+            world.add_mint(mint);
+            mints.push(url);
+        }
+        let unit: Unit = "sat".parse().map_err(WorldError::new)?;
+        let wishes = (0..cast.len() as u64).map(|host| Wishes::new(seed ^ (host << 20) ^ 0x3158)).collect();
+        for (_, part) in cast.iter() {
+            let mut config = Config::default();
+            config.wallet.unit = unit.clone();
+            world.add_host(part.region, config);
+        }
+        Ok(Self {
+            scenario,
+            world,
+            cast,
+            mints,
+            unit,
+            services: service_names(&scenario.services).map_err(WorldError::new)?,
+            timeline: Timeline::default(),
+            wishes,
+            notes: Notes::default(),
+            judge: Judge::default(),
+            rng,
+            start: Instant::now(),
+            real_start: interpose::real_secs(),
+            last_fault_s: 0.0,
+            liars: Vec::new(),
+            vanish: mpsc::channel(64),
+            samples: Vec::new(),
+        })
+    }
+
+    /// Nodes, services, money; until the warm-up is over.
+    async fn open(&mut self) -> Result<(), WorldError> {
+        let hosts: Vec<HostId> = self.world.hosts().collect();
+        let warmup = Duration::from_secs(self.scenario.warmup_s);
+        let gap = START_GAP.min(warmup / (4 * hosts.len() as u32));
+        for host in &hosts {
+            self.world.start(*host, &hosts[..1]).await?;
+            sleep(gap).await;
+        }
+        if self.scenario.start == Start::Converged {
+            self.world.converge().await;
+        }
+        sleep(warmup / 10).await;
+        let mut seller = 0;
+        for host in &hosts {
+            let part = self.cast.part(*host).clone();
+            if part.sells() {
+                self.set_up_shop(*host, seller);
+                seller += 1;
+            }
+            if part.buys() {
+                self.fund(*host);
+            }
+        }
+        self.plan();
+        sleep_until(self.start + warmup).await;
+        Ok(())
+    }
+
+    fn set_up_shop(&mut self, host: HostId, number: u32) {
+        let sold = &self.scenario.services;
+        let [least, most] = sold.work_ms.map(Duration::from_millis);
+        let mut pace = Pace { least, spread: most.saturating_sub(least) };
+        let workshop = Arc::clone(self.world.workshop(host));
+        workshop.set_fails(sold.fails);
+        let cheat = self.cast.part(host).cheat;
+        match cheat {
+            Some(Adversary::SellerVanishes) => {
+                workshop.set_habit(Habit::Vanishes);
+                let (tell, workshop) = (self.vanish.0.clone(), Arc::clone(&workshop));
+                tokio::spawn(async move {
+                    workshop.vanish.notified().await;
+                    // The run is over if nobody listens.
+                    let _ = tell.send(host).await;
+                });
+            }
+            Some(Adversary::SellerDeliversGarbage) => workshop.set_habit(Habit::Garbage),
+            Some(Adversary::SellerReplays) => workshop.set_habit(Habit::Replays),
+            Some(Adversary::SellerIsLate) => pace.least += Duration::from_secs(self.scenario.workload.deadline_s + 5),
+            _ => {}
+        }
+        let Some(node) = self.world.node(host).cloned() else { return };
+        let mut definitions = Vec::new();
+        for service in sold_by(sold, number) {
+            // A cheat undercuts everybody.
+            let price = if cheat.is_some() { sold.price_sat[0] } else { between(sold.price_sat, &mut self.rng) };
+            let name = self.services[service as usize].clone();
+            workshop.set_pace(name.clone(), pace);
+            definitions.push(definition(name, price, self.unit.clone()));
+        }
+        tokio::spawn(async move {
+            for definition in definitions {
+                let mut pause = Duration::from_secs(1);
+                while node.catalogue.add(definition.clone()).await.is_err() && pause < Duration::from_secs(20) {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+            }
+            if cheat == Some(Adversary::SybilAdverts) {
+                // It is found, and turns everybody away.
+                node.trade.stop_taking();
+            }
+        });
+    }
+
+    /// Gives a buyer its money, at the mint whose turn it is.
+    fn fund(&self, host: HostId) {
+        let Some(node) = self.world.node(host).cloned() else { return };
+        let mint = self.mints[host.0 as usize % self.mints.len()].clone();
+        let (unit, amount, notes) = (self.unit.clone(), self.scenario.workload.purse_sat, self.notes.clone());
+        notes.lock().funding += 1;
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                if brought(&node, &mint, &unit, amount).await {
+                    break;
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+            notes.lock().funding -= 1;
+        });
+    }
+
+    /// Writes everything that the scenario asks for on the timeline.
+    fn plan(&mut self) {
+        let scenario = self.scenario;
+        let names = region_names(scenario);
+        let places = self.cast.iter().map(|(_, part)| names[part.region].0).collect();
+        let usual = usual_mood(scenario);
+        let stage = Stage { scenario, usual, places };
+        self.last_fault_s = stage.plan(&mut self.timeline, &mut self.rng);
+        let (from, to) = (scenario.warmup_s as f64, scenario.workload_ends_s() as f64);
+        for (host, part) in self.cast.iter() {
+            if part.buys()
+                && let Some(at) = self.wishes[host.0 as usize].next(&scenario.workload, from)
+                && at < to
+            {
+                self.timeline.at_secs(at, Action::Wish(host));
+            }
+            let floods = matches!(
+                part.cheat,
+                Some(Adversary::BuyerFloodsAsks | Adversary::ForgesGossip | Adversary::SendsGarbage)
+            );
+            if floods && part.per_second > 0.0 {
+                self.timeline.at_secs(from + self.rng.unit() / part.per_second, Action::Mischief(host));
+            }
+        }
+        let searches = scenario.measure.searches_per_minute / 60.0;
+        let mut at = from;
+        while searches > 0.0 && at < to {
+            self.timeline.at_secs(at, Action::Search);
+            at -= (1.0 - self.rng.unit()).ln() / searches;
+        }
+        let every = |secs: u64| (1..=scenario.duration_s / secs).map(move |nth| (nth * secs) as f64);
+        every(scenario.measure.sample_every_s).for_each(|at| self.timeline.at_secs(at, Action::Sample));
+        every(JUDGE_EVERY_SECS).for_each(|at| self.timeline.at_secs(at, Action::Judge));
+    }
+
+    /// Does what the timeline says until the run's time is over.
+    async fn run(&mut self) -> Result<(), WorldError> {
+        let end_us = self.scenario.duration_s * 1_000_000;
+        loop {
+            let next = self.timeline.next_at().unwrap_or(end_us).min(end_us);
+            tokio::select! {
+                biased;
+                () = sleep_until(self.start + Duration::from_micros(next)) => {}
+                Some(host) = self.vanish.1.recv() => {
+                    self.world.kill(host, false).await;
+                    continue;
+                }
+            }
+            if self.timeline.next_at().is_none_or(|at| at >= end_us) {
+                return Ok(());
+            }
+            if let Some(action) = self.timeline.pop() {
+                self.act(action).await?;
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), WorldError> {
+        match action {
+            Action::Wish(host) => self.wish(host),
+            Action::Search => self.search(),
+            Action::Mischief(host) => self.mischief(host),
+            Action::Kill { host, reset } => self.world.kill(host, reset).await,
+            Action::Restart(host) if self.world.node(host).is_none() => self.bring_back(host).await?,
+            Action::Restart(_) => {}
+            Action::Cut { hosts, one_way } => {
+                let group = |host: HostId| u32::from(hosts.contains(&host));
+                if one_way {
+                    self.world.fabric().partition_one_way(group);
+                } else {
+                    self.world.fabric().partition(group);
+                }
+            }
+            Action::Heal => self.world.fabric().partition(|_| 0),
+            Action::MintMood(number, mood) => {
+                if mood.lie.is_some() {
+                    self.liars.push(number);
+                }
+                self.mint(number, |mint| mint.set_mood(mood));
+            }
+            Action::MintRotates(number) => self.mint(number, ModelMint::rotate),
+            Action::Sample => self.sample(),
+            Action::Judge => self.judge.look(&self.world, &self.cast, self.now_us() / 1_000).await,
+        }
+        Ok(())
+    }
+
+    async fn bring_back(&mut self, host: HostId) -> Result<(), WorldError> {
+        self.world.restart(host, &[HostId(0)]).await
+    }
+
+    fn mint(&self, number: usize, act: impl FnOnce(&ModelMint)) {
+        if let Some(mint) = self.mints.get(number).and_then(|url| self.world.mints().get(url)) {
+            act(mint);
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    /// A buyer wants something; and the moment of its next wish is drawn.
+    fn wish(&mut self, host: HostId) {
+        let (now_us, workload) = (self.now_us(), &self.scenario.workload);
+        let now = now_us as f64 / 1e6;
+        let wishes = &mut self.wishes[host.0 as usize];
+        let want = wishes.want(workload, self.scenario.services.count, now);
+        if let Some(at) = wishes.next(workload, now).filter(|at| *at < self.scenario.workload_ends_s() as f64) {
+            self.timeline.at_secs(at, Action::Wish(host));
+        }
+        let Some(node) = self.world.node(host).cloned() else { return };
+        let request = HireRequest {
+            service: self.services[want.service as usize].clone(),
+            input: Data::Inline(Bytes::from(want.input())),
+            max_price: workload.budget_sat,
+            unit: self.unit.clone(),
+            deadline: node.runtime.now().saturating_add(workload.deadline_s),
+            seller: None,
+            mint: None,
+            candidates: None,
+        };
+        let notes = self.notes.clone();
+        let wish = Wish { at_us: now_us, buyer: host, want, task: None, error: None, ended_us: None };
+        let index = {
+            let mut noted = notes.lock();
+            noted.wishes.push(wish);
+            noted.wishes.len() - 1
+        };
+        let start = self.start;
+        tokio::spawn(async move {
+            let error = match node.trade.hire(request).await {
+                Ok(handle) => {
+                    notes.lock().wishes[index].task = Some(handle.task);
+                    handle.done().await.err()
+                }
+                Err(error) => Some(error),
+            };
+            let mut noted = notes.lock();
+            let wish = &mut noted.wishes[index];
+            wish.error = error.map(|error| error.to_string());
+            wish.ended_us = Some(start.elapsed().as_micros() as u64);
+        });
+    }
+
+    /// Somebody looks for a service.
+    fn search(&mut self) {
+        let at_us = self.now_us();
+        let host = HostId(self.rng.below(self.cast.len() as u64) as u32);
+        let service = self.rng.below(self.services.len() as u64) as u32;
+        let Some(node) = self.world.node(host).filter(|_| self.cast.is_honest(host)).cloned() else { return };
+        let (name, notes, start) = (self.services[service as usize].clone(), self.notes.clone(), self.start);
+        tokio::spawn(async move {
+            let mut found = node.network.find(&name, 3).await;
+            let first = found.recv().await;
+            let found_ms = first.map(|_| (start.elapsed().as_micros() as u64 - at_us) / 1_000);
+            let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, asked: None, hops: None };
+            notes.lock().searches.push(row);
+        });
+    }
+
+    fn mischief(&mut self, host: HostId) {
+        let part = self.cast.part(host);
+        let Some(cheat) = part.cheat else { return };
+        let again = self.now_us() as f64 / 1e6 + 1.0 / part.per_second;
+        if again < self.scenario.workload_ends_s() as f64 {
+            self.timeline.at_secs(again, Action::Mischief(host));
+        }
+        let Some(node) = self.world.node(host).cloned() else { return };
+        let victim = HostId(self.rng.below(self.cast.len() as u64) as u32);
+        let service = self.rng.below(self.services.len() as u64) as usize;
+        let mischief = Mischief {
+            cheat,
+            node,
+            key: self.world.key(host).clone(),
+            victim: self.world.agent(victim),
+            service: self.services[service].clone(),
+            mint: self.mints[0].clone(),
+            unit: self.unit.clone(),
+            rng: Rng::new(self.rng.draw()),
+        };
+        tokio::spawn(mischief.commit());
+    }
+
+    /// Everybody back, everything healed, and time for the last swaps; then the counting.
+    async fn reckon(&mut self) -> Result<(), WorldError> {
+        self.world.fabric().partition(|_| 0);
+        for number in 0..self.mints.len() {
+            self.mint(number, |mint| mint.set_mood(Mood::default()));
+        }
+        let dead: Vec<HostId> = self.world.hosts().filter(|host| self.world.node(*host).is_none()).collect();
+        for host in dead {
+            self.world.workshop(host).set_habit(Habit::Honest);
+            self.bring_back(host).await?;
+        }
+        let until = Instant::now() + SETTLE;
+        while Instant::now() < until && !self.is_quiet() {
+            sleep(secs(1.0)).await;
+        }
+        self.judge.look(&self.world, &self.cast, self.now_us() / 1_000).await;
+        Ok(())
+    }
+
+    /// Whether no swap waits for a mint.
+    fn is_quiet(&self) -> bool {
+        let nodes = self.world.hosts().filter_map(|host| self.world.node(host));
+        self.notes.lock().funding == 0 && nodes.into_iter().all(|node| node.wallet.swaps_in_flight().unwrap_or(1) == 0)
+    }
+}
+
+async fn brought(node: &Node, mint: &MintUrl, unit: &Unit, amount: u64) -> bool {
+    let Ok(quote) = node.wallet.fund(mint, unit, amount).await else { return false };
+    let paid = node.wallet.await_funds(mint, unit, &quote.id, Duration::from_secs(20)).await;
+    matches!(paid, Ok(Some(_)))
+}
+
+fn definition(name: ServiceName, price: u64, unit: Unit) -> Definition {
+    Definition {
+        name,
+        description: "simulated work".into(),
+        price,
+        unit,
+        mints: Vec::new(),
+        input: None,
+        output: None,
+        concurrency: 4,
+        time_limit_secs: 600,
+        memory_mb: 64,
+        max_input_bytes: 64 << 20,
+        max_output_bytes: 1 << 20,
+        run: Run::Echo,
+    }
+}
+
+fn usual_mood(scenario: &Scenario) -> Mood {
+    Mood { lost_replies: scenario.mints.lose_replies, ..Mood::default() }
+}
+
+fn topology(scenario: &Scenario) -> Topology {
+    let given = &scenario.topology;
+    let micros = |millis: f64| (millis * 1_000.0) as u64;
+    let known: Vec<usize> = region_names(scenario).iter().filter_map(|(name, _)| regions::index(name)).collect();
+    let row = |from: &usize| known.iter().map(|to| regions::one_way_us(*from, *to)).collect();
+    Topology {
+        nearest_us: 2 * micros(given.last_mile_ms),
+        span_us: 0,
+        jitter_us: micros(given.jitter_ms),
+        loss: given.loss,
+        uplink_bps: (given.uplink_mbps * 1e6) as u64,
+        regions_us: known.iter().map(row).collect(),
+    }
+}

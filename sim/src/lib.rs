@@ -7,7 +7,8 @@
 //! trace       every event of every node, hashed: two runs of a seed are equal if their hashes are
 //! scenario    what a run is: the TOML files under `scenarios/`
 //! results     what came of it, in rows for the report and for a notebook
-//! discovery   the run without a scenario file: nodes look for each other's services
+//! report      those rows, drawn
+//! run         one run, from a scenario and a seed to its results
 //! ```
 //!
 //! A simulation owns its process: libp2p counts connections and listeners in process-wide counters, and the clock is the
@@ -17,14 +18,15 @@
 #![allow(missing_debug_implementations)] // handles of one simulation; what is worth printing is in the trace
 
 pub mod cast;
-pub mod discovery;
 pub mod fabric;
 pub mod interpose;
 pub mod journal;
 pub mod judge;
 pub mod mint;
 pub mod play;
+pub mod report;
 pub mod results;
+pub mod run;
 pub mod scenario;
 pub mod trace;
 pub mod workload;

@@ -1,8 +1,10 @@
 //! What came of a run: rows that a report draws and a notebook reads.
 //!
 //! As JSON lines, each row is an object with its `row` kind first: one `summary`, then tasks, searches, samples, nodes, flows
-//! and violations. Times are virtual milliseconds since the run began. All but `summary.speed`, `summary.wall_secs` and the
-//! memory of samples follows from the seed.
+//! and violations. Times are virtual milliseconds since the run began. All follows from the seed but for real time, speed and
+//! memory (`wall_secs`, `speed`, `resident`, `peak_resident`).
+
+mod verdict;
 
 use std::io::{self, BufRead, Write};
 
@@ -48,6 +50,8 @@ pub struct Summary {
     pub fabric_events: u64,
     /// Bytes that crossed the network.
     pub bytes: u64,
+    /// The most memory that the process held, in bytes.
+    pub peak_resident: u64,
     /// When the last fault was over, in virtual seconds.
     pub last_fault_s: f64,
     /// Events in the trace.
@@ -130,8 +134,10 @@ pub struct Sample {
     pub bytes: u64,
     /// Events of the fabric so far.
     pub fabric_events: u64,
-    /// Resident memory of the process, in bytes. Real, so not the same in every run.
+    /// Resident memory of the process, in bytes.
     pub resident: u64,
+    /// Real seconds since the run began.
+    pub wall_secs: f64,
     /// Tasks begun so far.
     pub begun: u64,
     /// Tasks done so far.
@@ -194,7 +200,6 @@ pub struct Violation {
     /// What was seen.
     pub what: String,
     /// The last events of the trades concerned, as lines of the trace.
-    #[serde(default)]
     pub last_events: Vec<String>,
 }
 

@@ -18,6 +18,7 @@ mod faults;
 mod market;
 mod network;
 pub mod regions;
+pub mod shipped;
 
 use serde::{Deserialize, Serialize};
 

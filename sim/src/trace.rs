@@ -22,7 +22,7 @@ struct Inner {
     hash: Sha256,
     events: u64,
     line: String,
-    file: Option<BufWriter<File>>,
+    out: Option<Box<dyn io::Write + Send>>,
 }
 
 impl Trace {
@@ -31,15 +31,20 @@ impl Trace {
     /// # Errors
     /// If the file can't be created.
     pub fn new(path: Option<&Path>) -> io::Result<Self> {
-        let file = path.map(File::create).transpose()?.map(BufWriter::new);
-        let inner = Inner { start: Instant::now(), hash: Sha256::new(), events: 0, line: String::new(), file };
-        Ok(Self(Arc::new(Mutex::new(inner))))
+        let file = path.map(File::create).transpose()?;
+        Ok(Self::to(file.map(|file| Box::new(BufWriter::new(file)) as Box<dyn io::Write + Send>)))
+    }
+
+    /// An empty trace whose lines are written to `out` too, each in one call.
+    pub fn to(out: Option<Box<dyn io::Write + Send>>) -> Self {
+        let inner = Inner { start: Instant::now(), hash: Sha256::new(), events: 0, line: String::new(), out };
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     /// Records an event of a host.
     ///
     /// # Panics
-    /// If the trace file can't be written: a trace with holes proves nothing.
+    /// If the trace can't be written: a trace with holes proves nothing.
     pub fn record(&self, host: HostId, event: &dyn fmt::Debug) {
         let mut inner = self.lock();
         let at = inner.start.elapsed().as_micros();
@@ -49,9 +54,9 @@ impl Trace {
         debug_assert!(formatted.is_ok(), "writing to a string fails only if Debug does");
         inner.hash.update(&line);
         inner.events += 1;
-        if let Some(file) = &mut inner.file {
+        if let Some(out) = &mut inner.out {
             #[allow(clippy::expect_used)] // see the panic section
-            file.write_all(line.as_bytes()).expect("the trace file can be written");
+            out.write_all(line.as_bytes()).expect("the trace can be written");
         }
         inner.line = line;
     }
@@ -59,11 +64,11 @@ impl Trace {
     /// How many events there were, and the hash of their lines.
     ///
     /// # Errors
-    /// If the rest of the trace file can't be written.
+    /// If the rest of the trace can't be written.
     pub fn finish(&self) -> io::Result<(u64, String)> {
         let mut inner = self.lock();
-        if let Some(file) = &mut inner.file {
-            file.flush()?;
+        if let Some(out) = &mut inner.out {
+            out.flush()?;
         }
         let digest = inner.hash.clone().finalize();
         Ok((inner.events, digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))))

@@ -1,0 +1,65 @@
+//! `bench`: speed and memory at several sizes, each in a process of its own.
+
+use clap::Args;
+
+use super::{Verdict, What, child, child::Ended};
+
+/// The arguments of `bench`.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// What is run: a scenario's file or shipped name.
+    #[arg(long, default_value = "discovery")]
+    scenario: String,
+    /// The sizes, in nodes.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 300, 1_000])]
+    nodes: Vec<u32>,
+    /// How many virtual seconds, instead of what the scenario says.
+    #[arg(long, value_name = "SECONDS")]
+    secs: Option<u64>,
+    /// Everything random follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> Verdict {
+        println!("{}, seed {}; speed and events from the end of the warm-up on", self.scenario, self.seed);
+        println!(
+            "| nodes | tasks done | virtual s per wall s | memory per node | memory | events per wall s | wall s |"
+        );
+        println!(
+            "|------:|-----------:|---------------------:|----------------:|-------:|------------------:|-------:|"
+        );
+        let mut well = true;
+        for nodes in &self.nodes {
+            let what = What { scenario: self.scenario.clone(), nodes: Some(*nodes), secs: self.secs };
+            what.load()?;
+            let output = child::command(&what, self.seed)?.arg("--json").output()?;
+            match child::ended(&output) {
+                Ended::Ran(summary) => {
+                    print(*nodes, &summary);
+                    well &= child::violations(&summary).is_empty();
+                }
+                Ended::Crashed(said) => {
+                    println!("| {nodes} | crashed: {said}");
+                    well = false;
+                }
+            }
+        }
+        Ok(well)
+    }
+}
+
+fn print(nodes: u32, summary: &serde_json::Value) {
+    let number = |name: &str| child::number(summary, name);
+    let memory = number("/peak_resident");
+    println!(
+        "| {nodes:>5} | {:>10} | {:>20.1} | {:>12.2} MB | {:>3.1} GB | {:>17.0} | {:>6.0} |",
+        number("/done"),
+        number("/steady/speed"),
+        memory / f64::from(nodes) / 1e6,
+        memory / 1e9,
+        number("/steady/events_per_wall_sec"),
+        number("/wall_secs"),
+    );
+}

@@ -1,0 +1,149 @@
+//! `run`: one scenario, one seed.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, IsTerminal},
+    path::PathBuf,
+};
+
+use clap::Args;
+use guilder_sim::{
+    results::{Results, TaskOutcome},
+    run::{self, Options, TraceTo},
+    scenario::Scenario,
+};
+
+use super::{Verdict, What};
+
+/// The arguments of `run`.
+#[derive(Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    what: What,
+    /// Everything random follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the summary and the violations as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write the results into this folder, as JSON lines, for `report` and for a notebook.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write every event of every node to this file; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Verdict {
+        let scenario = self.what.load()?;
+        let to_stdout = self.trace.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        let trace = self.trace.map(|path| if to_stdout { TraceTo::Stdout } else { TraceTo::File(path) });
+        let progress = std::io::stderr().is_terminal();
+        let options = Options { trace, progress, ..Options::default() };
+        let results = run::run(scenario.clone(), self.seed, options)?.ok_or("the run ended before its end")?;
+        if progress {
+            eprint!("\r{:80}\r", "");
+        }
+        if let Some(folder) = &self.out {
+            write(&results, &scenario, folder)?;
+        }
+        if self.json || to_stdout {
+            println!("{}", summary_json(&results)?);
+        } else {
+            print(&results, &self.what);
+        }
+        Ok(results.violations.is_empty())
+    }
+}
+
+fn write(results: &Results, scenario: &Scenario, folder: &PathBuf) -> Result<(), Box<dyn std::error::Error>> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("scenario.toml"), toml::to_string(scenario)?)?;
+    results.write(BufWriter::new(File::create(folder.join("results.jsonl"))?))?;
+    Ok(())
+}
+
+/// The summary with counts and violations, on one line: what `sweep`, `check` and `bench` read of their children.
+fn summary_json(results: &Results) -> serde_json::Result<String> {
+    let mut summary = serde_json::to_value(&results.summary)?;
+    if let Some(fields) = summary.as_object_mut() {
+        for (name, outcome) in OUTCOMES {
+            fields.insert(name.into(), results.count(outcome).into());
+        }
+        fields.insert("tasks".into(), results.tasks.len().into());
+        fields.insert("searches".into(), results.searches.len().into());
+        let found = results.searches.iter().filter(|search| search.found_ms.is_some()).count();
+        fields.insert("found".into(), found.into());
+        fields.insert("violations".into(), serde_json::to_value(&results.violations)?);
+        fields.insert("steady".into(), serde_json::to_value(steady(results))?);
+    }
+    serde_json::to_string(&summary)
+}
+
+const OUTCOMES: [(&str, TaskOutcome); 4] = [
+    ("done", TaskOutcome::Done),
+    ("failed", TaskOutcome::Failed),
+    ("lost", TaskOutcome::Lost),
+    ("open", TaskOutcome::Open),
+];
+
+/// Speed and events a second from the first sample to the last, so that starting the nodes doesn't count.
+#[derive(serde::Serialize)]
+struct Steady {
+    speed: f64,
+    events_per_wall_sec: f64,
+    resident: u64,
+}
+
+fn steady(results: &Results) -> Option<Steady> {
+    let (first, last) = (results.samples.first()?, results.samples.last()?);
+    let wall = last.wall_secs - first.wall_secs;
+    Some(Steady {
+        speed: (last.at_ms - first.at_ms) as f64 / 1e3 / wall,
+        events_per_wall_sec: (last.fabric_events - first.fabric_events) as f64 / wall,
+        resident: last.resident,
+    })
+}
+
+fn print(results: &Results, what: &What) {
+    let summary = &results.summary;
+    println!("scenario   {}, seed {}, {} nodes", summary.scenario, summary.seed, summary.nodes);
+    println!(
+        "time       {:.0} virtual seconds in {:.1} s, {:.1}x real time",
+        summary.virtual_secs, summary.wall_secs, summary.speed
+    );
+    if !results.tasks.is_empty() {
+        let count = |outcome| results.count(outcome);
+        let (done, failed) = (count(TaskOutcome::Done), count(TaskOutcome::Failed));
+        let (lost, open) = (count(TaskOutcome::Lost), count(TaskOutcome::Open));
+        println!("tasks      {}: {done} done, {failed} failed, {lost} lost, {open} open", results.tasks.len());
+        let done = results.tasks.iter().filter(|task| task.outcome == TaskOutcome::Done);
+        let mut took: Vec<u64> = done.filter_map(|task| task.total_ms).collect();
+        took.sort_unstable();
+        println!("latency    median {} ms, 95 % within {} ms", at(&took, 0.5), at(&took, 0.95));
+    }
+    if !results.searches.is_empty() {
+        let mut took: Vec<u64> = results.searches.iter().filter_map(|search| search.found_ms).collect();
+        took.sort_unstable();
+        println!("searches   {} of {} found, median {} ms", took.len(), results.searches.len(), at(&took, 0.5));
+    }
+    println!("traffic    {:.1} MB; memory {:.0} MB", summary.bytes as f64 / 1e6, summary.peak_resident as f64 / 1e6);
+    println!("trace      {} events, {}", summary.events, summary.hash);
+    for violation in &results.violations {
+        let at_s = violation.at_ms as f64 / 1e3;
+        println!("\nVIOLATION of {} at {at_s:.3} s: {}", violation.rule, violation.what);
+        violation.last_events.iter().for_each(|event| println!("    {event}"));
+        let arguments = what.arguments().join(" ");
+        println!(
+            "    seed {}; to see it: guilder-sim replay {} {arguments} --until {at_s:.3}",
+            summary.seed, summary.seed
+        );
+    }
+}
+
+/// The value below which a part of sorted values lies.
+fn at(sorted: &[u64], part: f64) -> u64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * part) as usize).copied().unwrap_or(0)
+}

@@ -1,0 +1,57 @@
+//! The scenarios that come with the program.
+
+use std::{fs, path::Path};
+
+use super::{Scenario, ScenarioError};
+
+/// A shipped scenario: its name and its file.
+pub const SHIPPED: [(&str, &str); 1] = [("discovery", include_str!("../../scenarios/discovery.toml"))];
+
+/// The scenario of a shipped name, or of a file.
+///
+/// # Errors
+/// If there is no such file, or it is no scenario.
+pub fn load(name: &str) -> Result<Scenario, LoadError> {
+    let shipped = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
+    let text = match shipped {
+        Some((_, text)) => (*text).to_owned(),
+        None if Path::new(name).exists() => {
+            fs::read_to_string(name).map_err(|source| LoadError::Read { name: name.to_owned(), source })?
+        }
+        None => return Err(LoadError::Unknown { name: name.to_owned(), shipped: names() }),
+    };
+    Scenario::parse(&text).map_err(|source| LoadError::Scenario { name: name.to_owned(), source })
+}
+
+fn names() -> String {
+    SHIPPED.map(|(name, _)| name).join(", ")
+}
+
+/// A scenario that can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Neither a shipped name nor a file.
+    #[error("there is no scenario and no file `{name}`; shipped are {shipped}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        shipped: String,
+    },
+    /// The file can't be read.
+    #[error("{name}: {source}")]
+    Read {
+        /// Which.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It isn't one.
+    #[error("{name}: {source}")]
+    Scenario {
+        /// Which.
+        name: String,
+        /// Why.
+        source: ScenarioError,
+    },
+}

@@ -64,9 +64,24 @@ pub(super) struct Args {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
+    Ended {
+        ended: Box<TaskView>,
+    },
+    /// Names its task too: it has to be tried before [`Hired`], which is content with that.
+    Event(Said),
     Hired(Hired),
-    Ended { ended: Box<TaskView> },
-    Event(serde_json::Map<String, serde_json::Value>),
+}
+
+/// A step of the task, with all its fields.
+#[derive(Serialize, Deserialize)]
+struct Said {
+    event: String,
+    #[serde(default)]
+    say: String,
+    #[serde(default)]
+    task_ms: u64,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
@@ -112,9 +127,8 @@ async fn follow(lines: &mut Lines, context: &Context) -> Result<TaskView, CliErr
                 task = Some(hired.task);
             }
             Some(Line::Event(event)) => {
-                let at = event.get("task_ms").and_then(serde_json::Value::as_u64).unwrap_or(0);
-                let say = event.get("say").and_then(serde_json::Value::as_str).unwrap_or_default();
-                context.printer.step(&event, format_args!("{:>7.3} s  {say}", at as f64 / 1_000.0))?;
+                let at = event.task_ms as f64 / 1_000.0;
+                context.printer.step(&event, format_args!("{at:>7.3} s  {}", event.say))?;
             }
             Some(Line::Ended { ended }) => return Ok(*ended),
             None => {
@@ -239,6 +253,16 @@ pub(super) fn parse_duration(text: &str) -> Result<u64, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn the_lines_of_a_hire_are_told_apart() {
+        let read = |text| serde_json::from_str::<Line>(text).unwrap();
+        assert!(matches!(read(r#"{"task":"bafy"}"#), Line::Hired(hired) if hired.task == "bafy"));
+        let step = r#"{"event":"asked","peer":"did:key:z","say":"asked …","task":"bafy","task_ms":12}"#;
+        let Line::Event(said) = read(step) else { panic!("a step is a step") };
+        let written = serde_json::to_value(&said).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(step).unwrap());
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

@@ -96,7 +96,7 @@ struct Inner {
 }
 
 impl Catalogue {
-    /// Opens the catalogue: the services that were added before are on sale again once [`Self::refresh`] is called.
+    /// Opens the catalogue: the services that were added before are on sale again.
     ///
     /// # Errors
     /// If the store can't be read. A service that can't be made ready is left out with a warning.

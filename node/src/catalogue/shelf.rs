@@ -157,13 +157,14 @@ impl Catalogue {
         Ok(())
     }
 
+    /// Advertises what is on sale: at once, because nobody knows of a node that was away, and now and then.
     pub(super) async fn keep_renewing(&self) {
         loop {
-            tokio::time::sleep_until(Instant::now() + RENEW_EVERY).await;
-            lock(&self.0.cache).expire(self.0.runtime.now());
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "an advert could not be renewed");
             }
+            tokio::time::sleep_until(Instant::now() + RENEW_EVERY).await;
+            lock(&self.0.cache).expire(self.0.runtime.now());
         }
     }
 

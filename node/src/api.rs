@@ -69,6 +69,10 @@ impl Api {
             services: node.catalogue.services().len() as u64,
             open_tasks: node.trade.open_count() as u64,
             hosted_mint: hosted.into_iter().chain(self.0.mint_http.clone()).collect(),
+            mint_books: match &node.mint {
+                Some(mint) => mint.totals().await?,
+                None => Vec::new(),
+            },
             balances: self.balances()?,
             peer_id,
         })

@@ -33,13 +33,13 @@ use crate::{
     content::{Content, ContentError},
     events::{Event, Events},
     executor::Executors,
+    failpoint::{Failpoint, UnknownStep},
     keys::{Home, HomeError, Seeds},
     mint::{HostedMint, MintError},
     network::{StartError, transport},
     parts::{Node, NodeError, Parts},
     runtime::{Limits, Runtime},
     store::{Store, StoreError},
-    trade::testing::Failpoint,
 };
 
 /// Runs a node on `home` until it is told to stop.
@@ -118,7 +118,7 @@ async fn start(
         connectors: None,
         events: events.clone(),
         tap: None,
-        failpoint: Failpoint::default(),
+        failpoint: Failpoint::from_env()?,
     })
     .await?;
     Ok(node)
@@ -192,6 +192,9 @@ pub enum DaemonError {
     /// The node.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// The environment says to die at a step that there isn't.
+    #[error("{}: {_0}", crate::failpoint::VARIABLE)]
+    Failpoint(#[from] UnknownStep),
     /// An address of ours.
     #[error("can't listen on the address of {what}: {cause}")]
     Listen {
@@ -219,7 +222,7 @@ impl AtFault for DaemonError {
             Self::Transport(error) => error.fault(),
             Self::Node(error) => error.fault(),
             Self::Listen { .. } | Self::Signals(_) => Fault::Environment,
-            Self::Panicked(_) => Fault::Ours,
+            Self::Failpoint(_) | Self::Panicked(_) => Fault::Ours,
         }
     }
 
@@ -233,6 +236,7 @@ impl AtFault for DaemonError {
             Self::Transport(error) => error.hint(),
             Self::Node(error) => error.hint(),
             Self::Listen { .. } => Some("is another program on this port? change the setting in config.toml"),
+            Self::Failpoint(_) => Some("that variable is for crash tests: unset it"),
             Self::Signals(_) => None,
             Self::Panicked(_) => {
                 Some("a defect of Guilder: please report it with the log; starting again resumes safely")

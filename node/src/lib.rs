@@ -9,6 +9,7 @@ pub mod content;
 pub mod daemon;
 pub mod events;
 pub mod executor;
+pub mod failpoint;
 pub mod keys;
 pub mod lab;
 pub mod limits;

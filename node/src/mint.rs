@@ -169,7 +169,7 @@ impl fmt::Debug for HostedMint {
 }
 
 /// The mint's books in one unit.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// `sat`, `play`, …
     pub unit: String,

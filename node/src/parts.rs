@@ -27,12 +27,13 @@ use crate::{
     content::Content,
     events::Events,
     executor::Executors,
+    failpoint::Failpoint,
     limits::MINT_STREAMS,
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
     runtime::Runtime,
     store::{Store, StoreError},
-    trade::{Trade, TradeParts, testing::Failpoint},
+    trade::{Trade, TradeParts},
     wallet::{
         Wallet, WalletError, WalletParts,
         connector::{Connectors, MintStream, NodeConnectors, Opener, Unreachable},
@@ -123,6 +124,7 @@ impl Node {
             database: Arc::new(WalletDb::new(store.clone(), runtime.clone())),
             connectors,
             runtime: runtime.clone(),
+            failpoint: parts.failpoint.clone(),
         })?;
         if let Some(mint) = &parts.mint {
             runtime.spawn("mint/streams", serve_mint(mint.clone(), inbound.mint, runtime.clone())).detach();

@@ -36,7 +36,6 @@ mod outbox;
 mod penalty;
 mod records;
 mod selling;
-pub mod testing;
 mod timers;
 mod views;
 
@@ -59,7 +58,6 @@ use self::{
     load::Load,
     outbox::Outbox,
     records::{BUYERS, DEALS, OPEN, SELLERS, StoredSide},
-    testing::Failpoint,
     timers::Timers,
 };
 pub use self::{
@@ -72,6 +70,7 @@ use crate::{
     catalogue::Catalogue,
     content::Content,
     events::Events,
+    failpoint::Failpoint,
     network::{Frames, InboundStream, Network},
     runtime::Runtime,
     store::{KeyRange, Reader, Store, StoreError},

@@ -75,6 +75,7 @@ use self::{
     records::{OUTCOMES, Outcome, Pocket, SENT, SWAPS},
 };
 use crate::{
+    failpoint::Failpoint,
     limits::{MAX_OUTCOMES, PURSE_PAUSE, SWAPS_AT_ONCE},
     runtime::Runtime,
     store::{Key, KeyRange, Reader, Store, Write},
@@ -100,6 +101,8 @@ pub struct WalletParts {
     pub connectors: Arc<dyn Connectors>,
     /// Time, tasks, entropy, CPU.
     pub runtime: Runtime,
+    /// For crash tests; the default does nothing.
+    pub failpoint: Failpoint,
 }
 
 /// The handle of a node's wallet.
@@ -113,6 +116,7 @@ struct Inner {
     store: Store,
     database: DynDatabase,
     runtime: Runtime,
+    failpoint: Failpoint,
     mints: Mints,
     pockets: Pockets,
     purse: Purse,
@@ -130,7 +134,7 @@ impl Wallet {
     /// # Errors
     /// If the store can't be read.
     pub fn open(parts: WalletParts) -> Result<(Self, mpsc::Receiver<(Cid, MoneyOutcome)>), WalletError> {
-        let WalletParts { config, seed, lock_seed, store, database, connectors, runtime } = parts;
+        let WalletParts { config, seed, lock_seed, store, database, connectors, runtime, failpoint } = parts;
         let mints = Mints::open(config.mints.clone(), &store, &runtime, &connectors)?;
         let inner = Arc::new(Inner {
             keys: LockKeys::new(lock_seed),
@@ -147,6 +151,7 @@ impl Wallet {
             store,
             database,
             runtime,
+            failpoint,
         });
         inner.load_purse()?;
         inner.count_all_funds()?;

@@ -22,11 +22,11 @@ use guilder::{
     content::Content,
     events::Events,
     executor::Executors,
+    failpoint::Failpoint,
     network::{DhtMode, NetworkConfig, transport},
     parts::{Node, Parts},
     runtime::Runtime,
     store::{Store, testing::CrashBackend},
-    trade::testing::Failpoint,
 };
 use guilder_protocol::{
     identity::{AgentId, AgentKey},

@@ -9,7 +9,7 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::wallet::Account;
+use crate::{mint::Totals, wallet::Account};
 
 /// How the node does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Status {
     pub open_tasks: u64,
     /// The hosted mint's addresses, if one runs.
     pub hosted_mint: Vec<String>,
+    /// What that mint has issued and taken back, by unit; what is left is in circulation.
+    pub mint_books: Vec<Totals>,
     /// What the wallet holds.
     pub balances: Vec<Balance>,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{CliError, Context, Exit, Show, fields, wait_for, wallet};
-use crate::api::types::Status;
+use crate::{api::types::Status, mint::Totals};
 
 /// Print how the running node does.
 ///
@@ -34,11 +34,17 @@ impl Show for Status {
                 ("services", self.services.to_string()),
                 ("open tasks", self.open_tasks.to_string()),
                 ("hosted mint", self.hosted_mint.join("\n")),
+                ("in circulation", self.mint_books.iter().map(in_circulation).collect::<Vec<_>>().join("\n")),
             ],
         )?;
         writeln!(out)?;
         wallet::balances(out, &self.balances)
     }
+}
+
+fn in_circulation(books: &Totals) -> String {
+    let Totals { unit, issued, redeemed } = books;
+    format!("{} {unit} (issued {issued}, taken back {redeemed})", issued.saturating_sub(*redeemed))
 }
 
 /// The two largest units that say something.

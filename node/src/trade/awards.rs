@@ -33,6 +33,7 @@ use crate::{
     content::{self, Data},
     events::{Event, Money, Side},
     executor::{ExecError, Service},
+    failpoint::Step,
     store::{Key, Reader, StoreError},
     sync::lock,
     wallet::{LockContext, VettedLock, WalletError},
@@ -130,7 +131,7 @@ impl Desk {
         let step = Seller::begin(&deal, now);
         let (state, recorded) = (step.state.clone(), Arc::clone(&deal));
         let wallet = self.wallet.clone();
-        self.commit(move |w| record(w, &wallet, &recorded, &state, &lock, now)).await?;
+        self.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &state, &lock, now)).await?;
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
         self.start_seller(deal, (step.state, step.effects), Some((service, place)));
@@ -182,7 +183,7 @@ impl Desk {
         let offer = Signed::<Offer>::decode(&message.offer).ok();
         let ours = offer.filter(|offer| offer.issuer() == self.me() && can_turn(reason));
         let Some(until) = ours.and_then(|offer| offer.exp) else { return Ok(true) };
-        self.commit(move |w| {
+        self.commit(Step::Other, move |w| {
             if w.contains(SELLERS, key(trade))? {
                 return Ok(false);
             }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     content::{self, ContentError, Data, Pin},
     events::{Event, Outcome, Side},
+    failpoint::Step,
     network::StreamProtocol,
     runtime::Task,
     store::{Key, Reader, StoreError, Write},
@@ -111,8 +112,14 @@ impl BuyerActor {
             _ => None,
         });
         let finish = effects.contains(&Effect::Finish);
+        let step = match &state {
+            _ if is_outcome => Step::StoreSwept,
+            Buyer::Ended(_) => Step::StoreBought,
+            Buyer::Fetching(_) => Step::StoreFetching,
+            Buyer::Awarded(_) | Buyer::Working(_) => Step::Other,
+        };
         self.desk
-            .persist(move |w| {
+            .persist(step, move |w| {
                 if is_outcome {
                     wallet.acknowledge(w, deal.id())?;
                 }

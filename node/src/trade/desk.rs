@@ -32,7 +32,6 @@ use super::{
     penalty::Misdeed,
     records::{BUYERS, DEALS, SELLERS, key},
     selling::{SellerActor, Work},
-    testing::Failpoint,
     timers::Timers,
 };
 use crate::{
@@ -40,6 +39,7 @@ use crate::{
     content::Content,
     events::{Events, Side},
     executor::Service,
+    failpoint::{Failpoint, Step},
     network::Network,
     runtime::Runtime,
     store::{Reader, Store, StoreError, Write},
@@ -169,26 +169,28 @@ impl Desk {
     /// One transaction of this room, counted by the failpoint.
     pub(super) async fn commit<R, E>(
         &self,
+        step: Step,
         job: impl FnOnce(&mut Write<'_>) -> Result<R, E> + Send + 'static,
     ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.failpoint.pass().await;
+        self.failpoint.pass(step).await;
         self.store.transact(job).await
     }
 
     /// One transaction that has to succeed before its trade can go on: tried until the disk takes it.
     pub(super) async fn persist(
         &self,
+        step: Step,
         job: impl Fn(&mut Write<'_>) -> Result<(), WalletError> + Send + Sync + 'static,
     ) {
         let job = Arc::new(job);
         let (mut wait, longest) = STORE_RETRY;
         loop {
             let attempt = Arc::clone(&job);
-            match self.commit(move |w| attempt(w)).await {
+            match self.commit(step, move |w| attempt(w)).await {
                 Ok(()) => return,
                 Err(error) => tracing::error!(%error, "a step of a trade could not be stored; trying again"),
             }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     events::Side,
+    failpoint::Step,
     network::{Frames, InboundStream, PeerChange},
     store::Reader,
     sync::lock,
@@ -159,7 +160,7 @@ impl Desk {
             if !self.feed(trade, mail).await {
                 tracing::warn!(%trade, "money of a trade that has no record");
                 let wallet = self.wallet.clone();
-                if let Err(error) = self.commit(move |w| wallet.acknowledge(w, trade)).await {
+                if let Err(error) = self.commit(Step::Other, move |w| wallet.acknowledge(w, trade)).await {
                     tracing::warn!(%trade, %error, "an outcome could not be acknowledged");
                 }
             }

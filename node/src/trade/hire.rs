@@ -48,6 +48,7 @@ use super::{
 use crate::{
     content::Data,
     events::{Event, Money, Outcome, Side, Subscription},
+    failpoint::Step,
     store::{Key, Reader, StoreError, Write},
     sync::lock,
     wallet::{Balance, LockRequest, MintSummary, PreparedLock, WalletError},
@@ -367,7 +368,7 @@ impl Hiring {
         let first = record.awards.len() == 1;
         let stored: Result<(), WalletError> = self
             .desk
-            .commit(move |w| {
+            .commit(Step::StoreAward, move |w| {
                 let trade = deal.id();
                 prepared.debit(w, trade)?;
                 records::open(w, &deal, StoredSide::Buyer)?;
@@ -391,7 +392,7 @@ impl Hiring {
         self.record.failure = Some(Failure { fault: error.fault().code().into(), reason: error.to_string(), at });
         let (task, record) = (self.task(), self.record.clone());
         let first = record.awards.is_empty();
-        if let Err(error) = self.desk.commit(move |w| store_task(w, task, &record, first)).await {
+        if let Err(error) = self.desk.commit(Step::Other, move |w| store_task(w, task, &record, first)).await {
             tracing::warn!(%task, %error, "a failed task could not be recorded");
         }
         self.tell_end(self.record.awards.last().copied(), failed);

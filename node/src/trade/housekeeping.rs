@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     content,
+    failpoint::Step,
     store::{Key, KeyRange, Reader, StoreError, Table, Write},
 };
 
@@ -44,13 +45,15 @@ impl Desk {
         let now = self.runtime.now();
         // An offer holds for the skew longer than it says; so must the memory of who took it.
         let over = now.saturating_sub(2 * guilder_protocol::time::SKEW_SECS);
-        while self.commit(move |w| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?)).await? {
-        }
+        while self
+            .commit(Step::Other, move |w| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?))
+            .await?
+        {}
         let kept_since = now.saturating_sub(self.config.keep_days.saturating_mul(DAY_SECS));
         let mut from = None;
         loop {
             let after = from.take();
-            match self.commit(move |w| forget(w, kept_since, after)).await? {
+            match self.commit(Step::Other, move |w| forget(w, kept_since, after)).await? {
                 Some(last) => from = Some(last),
                 None => return Ok(()),
             }

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use guilder_protocol::{identity::AgentId, wire::Message};
 
-use super::{
-    limits::{MAX_WAITING_FRAMES, MAX_WAITING_FRAMES_PER_PEER, SEND_TIMEOUT},
-    testing::Failpoint,
+use super::limits::{MAX_WAITING_FRAMES, MAX_WAITING_FRAMES_PER_PEER, SEND_TIMEOUT};
+use crate::{
+    failpoint::{Failpoint, Step},
+    network::Network,
+    runtime::Runtime,
+    sync::lock,
 };
-use crate::{network::Network, runtime::Runtime, sync::lock};
 
 /// The way out for all frames of this room. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ impl Outbox {
 
     /// Sends, or lets a task send, or drops.
     pub(crate) fn send(&self, to: AgentId, message: &Message) {
-        if !self.failpoint.passes() {
+        if !self.failpoint.passes(Step::send(message)) {
             return;
         }
         match message.encode() {

@@ -29,6 +29,7 @@ use crate::{
     content::{ContentError, Data, Pin},
     events::{Event, Outcome, Side},
     executor::Service,
+    failpoint::Step,
     runtime::Task,
     store::Write,
     wallet::{Wallet, WalletError},
@@ -109,9 +110,14 @@ impl SellerActor {
 
     async fn store(&self, state: &Seller, effects: &[Effect], is_outcome: bool) {
         let (deal, state, wallet) = (Arc::clone(&self.deal), state.clone(), self.desk.wallet.clone());
+        let step = match &state {
+            _ if is_outcome => Step::StoreRedeemed,
+            Seller::Ended(_) => Step::StoreSold,
+            Seller::Accepted(_) => Step::Other,
+        };
         let (redeem, void) = (effects.contains(&Effect::Redeem), effects.contains(&Effect::Void));
         self.desk
-            .persist(move |w| {
+            .persist(step, move |w| {
                 if is_outcome {
                     wallet.acknowledge(w, deal.id())?;
                 }

@@ -30,6 +30,7 @@ use crate::{
     catalogue::CatalogueParts,
     content::Data,
     executor::{Definition, Executor, Executors, definition::Run},
+    failpoint::Failpoint,
     mint::{HostedMint, MintConfig, MintUnit},
     network::{Inbound, Multiaddr, NetworkConfig, Setup, transport},
     store::testing::CrashBackend,
@@ -213,6 +214,7 @@ impl Base {
             store: store.clone(),
             connectors: Arc::new(plan.bank.clone()),
             runtime: runtime.clone(),
+            failpoint: Failpoint::default(),
         })
         .unwrap();
         Self { plan, key, address, runtime, store, network, inbound, wallet, outcomes, events }

@@ -38,6 +38,7 @@ use super::{
     records::{Coin, Premint, SWAPS, SwapId, SwapRecord, Y},
 };
 use crate::{
+    failpoint::Step,
     limits::{MINT_CALL_PATIENCE, SWAP_FIRST_PAUSE, SWAP_LAST_PAUSE},
     runtime::Job,
     store::Reader,
@@ -82,6 +83,7 @@ impl Draft {
         let Self { id, record } = self;
         let record = Arc::new(record);
         let kept = Arc::clone(&record);
+        inner.failpoint.reach(Step::StoreSwap);
         inner
             .store
             .transact(move |write| {
@@ -104,6 +106,7 @@ impl Stored {
         let Some(request) = self.request() else {
             return self.lying("a swap on record can't be read");
         };
+        inner.failpoint.reach(Step::PostSwap);
         let error = match asked(connector.post_swap(request)).await {
             Ok(response) => return self.verify(inner, response.signatures).await,
             Err(error) => MintTrouble::from_error(&mint, &error),
@@ -188,6 +191,7 @@ impl Stored {
 
 impl Signed {
     async fn settle(self, inner: &Inner) -> Result<Settled, (Self, WalletError)> {
+        inner.failpoint.reach(Step::SettleSwap);
         match settle::settle(inner, self.stored.id, &self.stored.record, &self.coins).await {
             Ok(settled) => Ok(settled),
             Err(error) => Err((self, error)),

@@ -37,6 +37,7 @@ use super::{
     *,
 };
 use crate::{
+    failpoint::Failpoint,
     mint::{HostedMint, MintConfig, MintUnit},
     runtime::Runtime,
     store::{Store, testing::CrashBackend},
@@ -194,6 +195,7 @@ impl Node {
             store: store.clone(),
             connectors: Arc::new(bank.clone()),
             runtime: runtime.clone(),
+            failpoint: Failpoint::default(),
         };
         let (wallet, outcomes) = Wallet::open(parts).unwrap();
         Self { wallet, outcomes, store, runtime, disk, bank: bank.clone(), seed, config }

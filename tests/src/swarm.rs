@@ -53,6 +53,15 @@ impl Swarm {
         )
     }
 
+    /// What the mint has issued and not taken back, by its own books.
+    #[track_caller]
+    pub fn in_circulation(&self) -> u64 {
+        let status = self.mint.status();
+        let books = status["mint_books"].as_array().unwrap();
+        let unit = books.iter().find(|books| books["unit"] == UNIT).unwrap_or_else(|| panic!("no {UNIT} in {status}"));
+        unit["issued"].as_u64().unwrap() - unit["redeemed"].as_u64().unwrap()
+    }
+
     /// Starts a trader with more settings than the usual.
     #[track_caller]
     pub fn trader(&self, name: &str, more: &str) -> Daemon {

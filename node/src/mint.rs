@@ -12,7 +12,7 @@
 //!   mint starts. So a request, once read whole, runs in a task of its own: a caller that hangs up stops nothing.
 //! - **A repeated request gets its answer again**: signatures from NUT-09's table, a melt from its
 //!   quote. Nothing is kept in memory for it, so it holds across a crash.
-//! - **Bounds**: requests at work ([`limits::MAX_AT_WORK`]), bytes of each, proofs of each, and for each peer a rate
+//! - **Bounds**: requests at work ([`limits::MAX_READING`], and one that may change the books), bytes of each, proofs of each, and for each peer a rate
 //!   in bytes. Over them a caller waits; what is over the bound of one frame is refused.
 //! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives the
 //!   power cord. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money

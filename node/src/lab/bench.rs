@@ -8,7 +8,7 @@
 mod floor;
 mod process;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use hyper::Method;
@@ -48,6 +48,9 @@ pub struct BenchArgs {
     /// Trades at once.
     #[arg(long, value_name = "C", default_value_t = 1)]
     concurrency: usize,
+    /// Keep the nodes' folders, with their logs, in DIR, which must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
 }
 
 /// What was measured.
@@ -81,7 +84,7 @@ struct NodeCost {
 /// # Errors
 /// If a trade fails, or the coins earned aren't redeemed in the end.
 pub async fn run(args: &BenchArgs, printer: &Printer) -> Result<Exit, CliError> {
-    let mut folder = Folder::make(None)?;
+    let mut folder = Folder::make(args.keep.as_deref())?;
     printer.note("starting a mint, a seller and a buyer …");
     let dir = folder.path().to_owned();
     for name in ["mint", "seller", "buyer"] {

@@ -8,6 +8,10 @@
 //!   A repeated swap has all its inputs spent and all its outputs signed; a repeated mint has all its outputs signed;
 //!   a repeated melt has its quote paid and its inputs spent.
 //! - A melt settled inside this mint gets the invoice's preimage, which cdk leaves out.
+//! - Requests that may change the books are at work one at a time. SQLite has one writer, and cdk waits for its turn in a
+//!   blocking call on a worker thread of tokio: enough of those, and the writer that they wait for has no thread left.
+//! - After a swap that failed, cdk's sagas are put right at once, not at the next start, so that a full disk or a busy
+//!   file can't leave proofs pending.
 //! - Only so many requests are at work at once, only so many wait, and none is longer than a frame.
 //!
 //! cdk-axum's reply cache is switched off: it would answer for a minute what this layer answers for ever.
@@ -38,7 +42,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     MintError,
-    limits::{MAX_AT_WORK, MAX_WAITING},
+    limits::{MAX_READING, MAX_WAITING},
     play::PlayKey,
 };
 use crate::{
@@ -57,7 +61,8 @@ pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> R
         key,
         runtime,
         waiting: Semaphore::new(MAX_WAITING),
-        at_work: Semaphore::new(MAX_AT_WORK),
+        reading: Semaphore::new(MAX_READING),
+        changing: Semaphore::new(1),
     });
     Ok(paths.layer(from_fn_with_state(desk, take)))
 }
@@ -67,7 +72,8 @@ struct Desk {
     key: PlayKey,
     runtime: Runtime,
     waiting: Semaphore,
-    at_work: Semaphore,
+    reading: Semaphore,
+    changing: Semaphore,
 }
 
 /// Takes a request in whole, then hands it to a task that nobody but the node can stop.
@@ -90,15 +96,19 @@ async fn work(desk: &Desk, parts: Parts, body: Bytes, next: Next) -> Response {
     let Ok(_waiting) = desk.waiting.try_acquire() else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait");
     };
-    let Ok(_place) = desk.at_work.acquire().await else {
-        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
-    };
     let path = parts.uri.path().to_owned();
     let post = parts.method == Method::POST;
+    let places = if may_change(post, &path) { &desk.changing } else { &desk.reading };
+    let Ok(_place) = places.acquire().await else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
+    };
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
     let done = response.status().is_success();
     match path.strip_prefix("/v1/") {
-        Some("swap") if post && !done => desk.repeated_swap(&body).await.unwrap_or(response),
+        Some("swap") if post && !done => {
+            desk.undo_half_done_swaps().await;
+            desk.repeated_swap(&body).await.unwrap_or(response)
+        }
         Some("mint/bolt11" | "mint/bolt11/batch") if post && !done => {
             desk.repeated_mint(&body).await.unwrap_or(response)
         }
@@ -109,7 +119,19 @@ async fn work(desk: &Desk, parts: Parts, body: Bytes, next: Next) -> Response {
     }
 }
 
+/// Whether a request may write to the books. To look at a quote does: a payment found then is booked.
+fn may_change(post: bool, path: &str) -> bool {
+    if post { !matches!(path, "/v1/checkstate" | "/v1/restore") } else { path.contains("/quote/") }
+}
+
 impl Desk {
+    /// Call it from the one request that may change the books: what is half done then, nobody is doing.
+    async fn undo_half_done_swaps(&self) {
+        if let Err(error) = self.mint.recover_from_incomplete_sagas().await {
+            tracing::warn!(%error, "a failed swap is not undone yet; the next one or a restart will");
+        }
+    }
+
     async fn repeated_swap(&self, body: &[u8]) -> Option<Response> {
         let request: SwapRequest = serde_json::from_slice(body).ok()?;
         let signatures = self.signed(request.outputs()).await?;

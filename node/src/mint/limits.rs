@@ -13,10 +13,10 @@ pub const MAX_OUTPUTS: usize = MAX_ITEMS;
 /// Denominations of a keyset, powers of two from 1: one coin of two billion is the largest.
 pub const AMOUNTS: u32 = 32;
 
-/// Requests at work at once, however they came. The books have one writer; more would only wait in memory.
-pub const MAX_AT_WORK: usize = 32;
+/// Requests at work at once that only read the books, however they came. Those that may change them go one by one.
+pub const MAX_READING: usize = 32;
 
-/// Requests that wait for one of [`MAX_AT_WORK`] places, in memory whole. Beyond it the mint says 503.
+/// Requests at work or waiting for their place, in memory whole. Beyond it the mint says 503.
 pub const MAX_WAITING: usize = 256;
 
 /// What one peer may send per second for long, in bytes. A proof with its output is about 1 KiB and costs the mint

@@ -217,6 +217,29 @@ async fn every_call(mint: &DynConnector) {
     assert_eq!(purse.states(&proofs).await, [State::Spent]);
 }
 
+/// Were two at work at once, the first could hold SQLite's write lock without a thread to go on with, while others wait
+/// for it in blocking calls, ten seconds long, on every thread that there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swaps_at_once_do_not_lock_each_other_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let purse = Purse::new(&direct(&mint), PLAY).await;
+    let proofs = purse.fund(&[1; 240]).await;
+    let part = |part: &[cdk::nuts::Proof]| swap(&part.to_vec(), &purse.outputs(&vec![1; part.len()]));
+    let swaps: Vec<_> = proofs.chunks(30).map(part).collect();
+    let swaps = swaps.into_iter().map(|request| {
+        let mint = mint.clone();
+        let request = Request {
+            method: Method::Post,
+            path: "/v1/swap".into(),
+            body: serde_json::to_vec(&request).unwrap().into(),
+        };
+        tokio::spawn(async move { mint.answer(request).await.unwrap().status })
+    });
+    let ended = futures::future::join_all(swaps.collect::<Vec<_>>()).await;
+    assert!(ended.into_iter().all(|status| status.unwrap() == 200));
+}
+
 #[tokio::test]
 async fn fees_are_kept_and_quotes_bounded() {
     let folder = tempfile::tempdir().unwrap();

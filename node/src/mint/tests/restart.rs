@@ -73,3 +73,33 @@ async fn a_caller_that_hangs_up_stops_nothing() {
         assert_eq!(purse.states(&proofs).await, [State::Spent; 8]);
     }
 }
+
+/// As above, but the mint goes on: a swap that got stuck is undone by the next request for its proofs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_stuck_half_way_is_undone_without_a_restart() {
+    for after_us in (0..40).map(|step| step * 100) {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::production(Limits::default());
+        let mut mint = open(folder.path(), &runtime).await;
+        let purse = Purse::new(&direct(&mint), PLAY).await;
+        let proofs = purse.fund(&[1; 16]).await;
+        let outputs = purse.outputs(&[2; 8]);
+        let request = swap(&proofs, &outputs);
+        let (post, posted) = (Arc::clone(&purse.mint), request.clone());
+        let caller = tokio::spawn(async move { post.post_swap(posted).await });
+        tokio::time::sleep(Duration::from_micros(after_us)).await;
+        caller.abort();
+        runtime.shutdown().await;
+
+        let key = play::PlayKey::new(&SEED);
+        mint.router = dependable::router(Arc::clone(&mint.mint), key, Runtime::anchored(NOW)).await.unwrap();
+        let signatures = direct(&mint).post_swap(request).await.unwrap().signatures;
+        assert_eq!(
+            purse.proofs(&outputs, signatures).total_amount().unwrap(),
+            Amount::from(16),
+            "cut at {after_us} us"
+        );
+        let play = mint.totals().await.unwrap().remove(1);
+        assert_eq!((play.issued, play.redeemed), (32, 16), "cut after {after_us} us");
+    }
+}

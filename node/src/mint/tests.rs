@@ -232,7 +232,7 @@ async fn swaps_at_once_do_not_lock_each_other_out() {
         let request = Request {
             method: Method::Post,
             path: "/v1/swap".into(),
-            body: serde_json::to_vec(&request).unwrap().into(),
+            body: serde_json::to_vec(&request).unwrap(),
         };
         tokio::spawn(async move { mint.answer(request).await.unwrap().status })
     });

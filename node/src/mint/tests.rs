@@ -229,11 +229,8 @@ async fn swaps_at_once_do_not_lock_each_other_out() {
     let swaps: Vec<_> = proofs.chunks(30).map(part).collect();
     let swaps = swaps.into_iter().map(|request| {
         let mint = mint.clone();
-        let request = Request {
-            method: Method::Post,
-            path: "/v1/swap".into(),
-            body: serde_json::to_vec(&request).unwrap(),
-        };
+        let request =
+            Request { method: Method::Post, path: "/v1/swap".into(), body: serde_json::to_vec(&request).unwrap() };
         tokio::spawn(async move { mint.answer(request).await.unwrap().status })
     });
     let ended = futures::future::join_all(swaps.collect::<Vec<_>>()).await;

@@ -48,6 +48,9 @@ const AFTERMATH: Duration = Duration::from_millis(100);
 /// How long any one step may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What is summarized if nothing is named.
+const README: &[u8] = include_bytes!("../../../README.md");
+
 /// See five nodes trade on this machine, with play money.
 ///
 /// Starts a mint, a buyer and three sellers as separate processes, lets the buyer find the sellers and hire the best,
@@ -79,7 +82,7 @@ pub async fn run(args: &DemoArgs, printer: &Printer) -> Result<Exit, CliError> {
 }
 
 fn read_input(file: Option<&Path>) -> Result<Bytes, CliError> {
-    let path = file.unwrap_or(Path::new("README.md"));
+    let Some(path) = file else { return Ok(Bytes::from_static(README)) };
     let bytes = std::fs::read(path).map_err(|cause| CliError::io(format!("can't read {}", path.display()), &cause))?;
     Ok(bytes.into())
 }

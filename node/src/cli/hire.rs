@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         if !ended.delivered {
             return Err(failure(&ended));
         }
-        deliver(&client, &ended, args, context).await?;
+        deliver(&client, &ended, args.output.as_deref(), context).await?;
         Ok(Exit::Done)
     })
 }
@@ -118,7 +118,7 @@ async fn follow(lines: &mut Lines, context: &Context) -> Result<TaskView, CliErr
     loop {
         let line = tokio::select! {
             biased;
-            line = lines.next::<Line>() => line?,
+            line = lines.next::<Line>() => line.map_err(|error| cut_off(error, task.as_deref()))?,
             _ = tokio::signal::ctrl_c() => return Err(interrupted(task.as_deref())),
         };
         match line {
@@ -132,9 +132,24 @@ async fn follow(lines: &mut Lines, context: &Context) -> Result<TaskView, CliErr
             }
             Some(Line::Ended { ended }) => return Ok(*ended),
             None => {
-                return Err(client::ClientError::Answer("the stream ended before the task did".into()).into());
+                let error = client::ClientError::Answer("the stream ended before the task did".into());
+                return Err(cut_off(error, task.as_deref()));
             }
         }
+    }
+}
+
+/// The daemon went away in the middle. What it had awarded goes on when it comes back.
+fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
+    let error = CliError::from(error);
+    match task {
+        Some(id) => {
+            let id = task::short(id);
+            let hint =
+                format!("an award outlives the daemon: guilder up, then guilder task show {id}, and task output {id}");
+            CliError { hint: Some(hint), ..error }
+        }
+        None => error,
     }
 }
 
@@ -178,10 +193,16 @@ impl super::Show for Delivered<'_> {
     }
 }
 
-async fn deliver(client: &Client, ended: &TaskView, args: &Args, context: &Context) -> Result<(), CliError> {
+/// Prints what a task delivered, or writes it to a file.
+pub(super) async fn deliver(
+    client: &Client,
+    ended: &TaskView,
+    output: Option<&Path>,
+    context: &Context,
+) -> Result<(), CliError> {
     let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await?;
     let mut delivered = Delivered { ended, output: None, output_base64: None };
-    if let Some(path) = &args.output {
+    if let Some(path) = output {
         let partial = PathBuf::from(format!("{}.part", path.display()));
         let fail = |cause| CliError::io(format!("can't write {}", path.display()), &cause);
         let mut file = std::fs::File::create(&partial).map_err(fail)?;

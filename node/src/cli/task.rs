@@ -1,11 +1,11 @@
-//! `guilder task list|show|cancel`
+//! `guilder task list|show|output|cancel`
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, fields, table, wait_for};
+use super::{CliError, Context, Exit, Show, fields, hire, table, wait_for};
 use crate::api::{
     client::{escape, query},
     types::{TaskSide, TaskView},
@@ -15,9 +15,10 @@ const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder task list
   guilder task show 4xw2kq        the last letters of an ID are enough
+  guilder task output 4xw2kq --output summary.txt
   guilder task cancel 4xw2kq";
 
-/// Print or cancel tasks.
+/// Print tasks and what they delivered, or cancel them.
 ///
 /// Tasks are kept with their signed award and receipt. An ID may be cut to its last letters, as long as they are clear.
 #[derive(Debug, clap::Args)]
@@ -40,6 +41,14 @@ enum TaskCommand {
         /// The task's ID.
         id: String,
     },
+    /// Print what a task has delivered, again or for the first time.
+    Output {
+        /// The task's ID.
+        id: String,
+        /// Where it goes [default: standard output].
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Call a task off. What a seller has begun may have to be paid.
     Cancel {
         /// The task's ID.
@@ -61,6 +70,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             }
             TaskCommand::Show { id } => {
                 context.printer.show(&client.get::<TaskView>(&path(id)).await?)?;
+            }
+            TaskCommand::Output { id, output } => {
+                let task = client.get::<TaskView>(&path(id)).await?;
+                hire::deliver(&client, &task, output.as_deref(), context).await?;
             }
             TaskCommand::Cancel { id } => {
                 context.printer.show(&client.delete::<TaskView>(&path(id)).await?)?;

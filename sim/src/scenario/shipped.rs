@@ -5,7 +5,22 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 1] = [("discovery", include_str!("../../scenarios/discovery.toml"))];
+pub const SHIPPED: [(&str, &str); 14] = [
+    ("steady-market", include_str!("../../scenarios/steady-market.toml")),
+    ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
+    ("churn", include_str!("../../scenarios/churn.toml")),
+    ("region-partition", include_str!("../../scenarios/region-partition.toml")),
+    ("mint-outage", include_str!("../../scenarios/mint-outage.toml")),
+    ("lying-mint", include_str!("../../scenarios/lying-mint.toml")),
+    ("cheating-traders", include_str!("../../scenarios/cheating-traders.toml")),
+    ("sybil-adverts", include_str!("../../scenarios/sybil-adverts.toml")),
+    ("ask-flood", include_str!("../../scenarios/ask-flood.toml")),
+    ("hostile-peers", include_str!("../../scenarios/hostile-peers.toml")),
+    ("cold-bootstrap", include_str!("../../scenarios/cold-bootstrap.toml")),
+    ("discovery", include_str!("../../scenarios/discovery.toml")),
+    ("scaling", include_str!("../../scenarios/scaling.toml")),
+    ("idle", include_str!("../../scenarios/idle.toml")),
+];
 
 /// The scenario of a shipped name, or of a file.
 ///

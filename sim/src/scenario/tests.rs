@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
+mod schema;
+
 const LEAST: &str = r#"
 name = "least"
 about = "As little as there can be."

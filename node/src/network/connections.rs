@@ -4,6 +4,10 @@
 //! #5190). So: above the high-water mark the least useful connections are closed, down to the low-water mark. Kept in
 //! any case are those of protected peers (a trade runs, or the operator named them), of peers in a gossip mesh, and
 //! those that are new or were in use within the grace period. Of the rest, the one unused for longest goes first.
+//!
+//! A node that many know, a bootstrap node above all, may have nothing but connections in use. If it then turned strangers away,
+//! a newcomer that knows nobody else would never get in. So where those that others opened fill all the room there is for them,
+//! the grace period counts for them no longer: those that have had time to ask their way make room.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +18,7 @@ use guilder_protocol::identity::AgentId;
 use libp2p::{Multiaddr, swarm::ConnectionId};
 use tokio::time::Instant;
 
-use super::limits::PROTECTED_PEERS;
+use super::limits::{NEWCOMER_GRACE, PROTECTED_PEERS};
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -112,16 +116,25 @@ impl Connections {
         if self.all.len() <= marks.high {
             return Vec::new();
         }
-        let spare = |connection: &Connection| {
-            self.is_protected(connection.agent)
-                || mesh.contains(&connection.agent)
-                || connection.used + marks.grace > now
-        };
-        let mut idle: Vec<_> =
-            self.all.iter().filter(|(_, c)| !spare(c)).map(|(id, c)| (c.used, c.since, *id)).collect();
-        idle.sort_unstable();
-        idle.truncate(self.all.len().saturating_sub(marks.low));
-        idle.into_iter().map(|(.., id)| id).collect()
+        let kept = |connection: &Connection| self.is_protected(connection.agent) || mesh.contains(&connection.agent);
+        let is_idle = |connection: &Connection| !kept(connection) && connection.used + marks.grace <= now;
+        let idle = self.longest_unused(is_idle, self.all.len().saturating_sub(marks.low));
+        let theirs = self.all.values().filter(|connection| !connection.dialled).count();
+        if !idle.is_empty() || theirs < marks.full {
+            return idle;
+        }
+        let has_asked = |connection: &Connection| connection.since + NEWCOMER_GRACE <= now;
+        let room = self.all.len().saturating_sub(marks.high);
+        self.longest_unused(|connection| !connection.dialled && !kept(connection) && has_asked(connection), room)
+    }
+
+    /// At most so many of these, the one unused for longest first; of those in use alike, the oldest.
+    fn longest_unused(&self, which: impl Fn(&Connection) -> bool, most: usize) -> Vec<ConnectionId> {
+        let mut these: Vec<_> =
+            self.all.iter().filter(|(_, c)| which(c)).map(|(id, c)| (c.used, c.since, *id)).collect();
+        these.sort_unstable();
+        these.truncate(most);
+        these.into_iter().map(|(.., id)| id).collect()
     }
 }
 
@@ -130,6 +143,8 @@ impl Connections {
 pub(super) struct Marks {
     pub(super) low: usize,
     pub(super) high: usize,
+    /// Connections opened by others from which on newcomers would soon be turned away.
+    pub(super) full: usize,
     pub(super) grace: Duration,
 }
 
@@ -137,7 +152,7 @@ pub(super) struct Marks {
 mod tests {
     use super::*;
 
-    const MARKS: Marks = Marks { low: 3, high: 5, grace: Duration::from_secs(10) };
+    const MARKS: Marks = Marks { low: 3, high: 5, full: 7, grace: Duration::from_secs(10) };
 
     fn agent(number: u8) -> AgentId {
         AgentId::from_bytes([number; 32])
@@ -184,6 +199,21 @@ mod tests {
         assert_eq!(surplus(&connections, &[1], start + Duration::from_secs(14)), [2, 3, 4]);
         connections.unprotect(agent(0));
         assert_eq!(surplus(&connections, &[1], start + Duration::from_secs(14)), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn where_all_are_in_use_those_that_have_asked_make_room_for_newcomers() {
+        let start = Instant::now();
+        let everyone_in_use = |count: u8, dialled: bool| {
+            let mut connections = connections(count, start);
+            connections.all.values_mut().for_each(|connection| connection.dialled = dialled);
+            assert!(connections.protect(agent(1)));
+            connections.observe(|_, _| 1, start + Duration::from_secs(9));
+            surplus(&connections, &[2], start + Duration::from_secs(9))
+        };
+        assert_eq!(everyone_in_use(6, false), [0; 0], "there is room");
+        assert_eq!(everyone_in_use(8, false), [0, 3, 4], "the oldest, but for the protected and the meshed");
+        assert_eq!(everyone_in_use(8, true), [0; 0], "what we dialled keeps nobody out");
     }
 
     #[test]

@@ -113,7 +113,8 @@ fn regions_are_as_far_from_each_other_as_their_table_says() {
         let topology = Topology { regions_us: vec![vec![1_000, 50_000], vec![50_000, 1_000]], ..FIXED };
         let fabric = Fabric::new(1, topology);
         let [one, two, three] = [0, 1, 1].map(|region| fabric.add_host_in(region));
-        assert_eq!((fabric.lock().base_us(one, two), fabric.lock().base_us(two, three)), (60_000, 11_000));
+        let state = fabric.lock();
+        assert_eq!((state.base_us(one, two), state.base_us(two, three)), (60_000, 11_000));
     });
 }
 

@@ -97,7 +97,10 @@ impl Stage<'_> {
                 let per_sec = per_hour * f64::from(self.scenario.population.nodes - 1) / 3_600.0;
                 let (mut at, mut last) = (*from_s as f64, *from_s as f64);
                 let mut back_at = BTreeMap::<HostId, f64>::new();
-                while per_sec > 0.0 {
+                if per_sec <= 0.0 {
+                    return last;
+                }
+                loop {
                     at -= (1.0 - rng.unit()).ln() / per_sec;
                     if at >= *to_s as f64 {
                         break;

@@ -22,7 +22,7 @@ use crate::{
         connections::Marks,
         error::DialCause,
         ids::{agent_of, peer_of},
-        limits::BOOK_DIALS,
+        limits::{BOOK_DIALS, CONNECTIONS_SLACK},
         standing::Sentence,
     },
 };
@@ -185,7 +185,9 @@ impl Actor {
         }
         let mesh = self.swarm.behaviour().gossip.all_mesh_peers().filter_map(agent_of);
         let kept: BTreeSet<_> = mesh.chain(self.bootstraps.known().map(|(agent, _)| agent)).collect();
-        for connection in self.connections.surplus(Marks { low, high, grace: self.config.grace() }, &kept, now) {
+        let full = high + CONNECTIONS_SLACK as usize / 4;
+        let marks = Marks { low, high, full, grace: self.config.grace() };
+        for connection in self.connections.surplus(marks, &kept, now) {
             self.swarm.close_connection(connection);
         }
     }

@@ -45,7 +45,6 @@ impl Play<'_> {
             done,
             failed,
             open: nodes.iter().map(|node| node.trade.open_count() as u64).sum(),
-            ..Sample::default()
         });
     }
 

@@ -1,6 +1,6 @@
 //! The C library's clock and entropy, replaced for the thread that simulates.
 //!
-//! std's `Instant` and `SystemTime`, hash-map seeds, `rand`, `getrandom` and noise's keys all end in five functions of the C
+//! std's `Instant` and `SystemTime`, hash-map seeds, `rand`, `getrandom` and noise's keys all end in a few functions of the C
 //! library. This module defines them, and the linker prefers them to the shared library's. On a thread that has called
 //! [`enter`] they answer from virtual time and a seeded generator; on every other thread they do what they always did.
 //!
@@ -105,7 +105,11 @@ pub fn real_secs() -> f64 {
 }
 
 mod hooks {
-    use std::ffi::{c_int, c_void};
+    use std::{
+        ffi::{c_int, c_long, c_void},
+        ptr,
+        sync::atomic::{AtomicPtr, Ordering},
+    };
 
     use libc::{clockid_t, pthread_attr_t, pthread_t, time_t, timespec, timeval};
 
@@ -183,6 +187,44 @@ mod hooks {
             fill(unsafe { std::slice::from_raw_parts_mut(buffer.cast(), length) });
         }
         length as isize
+    }
+
+    type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+
+    /// The C library's `syscall`, found once; null until then.
+    static SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+    /// `getrandom` 0.2, and with it `rand` 0.8 and the nonces of secp256k1's signatures, asks for entropy this way.
+    ///
+    /// The C function takes as many arguments as the number asks for; none takes more than six words, and they come in
+    /// the registers in which six fixed ones come.
+    ///
+    /// # Safety
+    /// As the C function.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn syscall(
+        number: c_long,
+        one: usize,
+        two: usize,
+        three: usize,
+        four: usize,
+        five: usize,
+        six: usize,
+    ) -> c_long {
+        if number == libc::SYS_getrandom && is_simulated() {
+            // SAFETY: its arguments are those of the C function, and the same promise holds.
+            return unsafe { getrandom(one as *mut c_void, two, three as u32) } as c_long;
+        }
+        let mut real = SYSCALL.load(Ordering::Relaxed);
+        // SAFETY: the next definition in link order is the C library's own, of exactly this type; it gets the caller's
+        // arguments.
+        unsafe {
+            if real.is_null() {
+                real = libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr());
+                SYSCALL.store(real, Ordering::Relaxed);
+            }
+            std::mem::transmute::<*mut c_void, Syscall>(real)(number, one, two, three, four, five, six)
+        }
     }
 
     /// # Safety
@@ -283,6 +325,22 @@ mod tests {
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn raw_system_calls_for_entropy_are_seeded_too() {
+        let draw = |seed| {
+            on_a_thread(move || {
+                enter(seed);
+                let mut bytes = [0_u8; 32];
+                // SAFETY: the buffer has that many bytes.
+                let got = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) };
+                (got, bytes)
+            })
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        assert_eq!(draw(7).0, 32);
     }
 
     #[test]

@@ -197,6 +197,14 @@ impl Mints {
         Ok(self.look(url, view.added).await.unwrap_or(view))
     }
 
+    /// Looks at a mint that doesn't take the keyset that we think it signs with. Rate-limited.
+    pub(super) async fn look_again(&self, url: &MintUrl) {
+        let Some(view) = self.cached(url).filter(|_| self.may_look(url)) else { return };
+        if let Err(error) = self.look(url, view.added).await {
+            tracing::debug!(mint = %url, %error, "mint not refreshed after it refused a keyset");
+        }
+    }
+
     fn may_look(&self, url: &MintUrl) -> bool {
         let now = self.runtime.instant();
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);

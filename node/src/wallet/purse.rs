@@ -279,9 +279,25 @@ impl Inner {
         if let Some(lock) = self.pick(&need, false) {
             return Ok(lock);
         }
-        let handle = self.refill(&need, &keyset).await?;
-        handle.wait(self.patience()).await?;
+        let filled = self.refill(&need, &keyset).await?.wait(self.patience()).await;
+        let need = match filled {
+            Ok(_) => need,
+            Err(error) => {
+                // The mint changed its keys while we weren't looking; with those of today it works.
+                let keyset = self.newer_keyset(request, &keyset).ok_or(error)?;
+                let need = Need::new(request, &keyset);
+                self.refill(&need, &keyset).await?.wait(self.patience()).await?;
+                need
+            }
+        };
         self.pick(&need, false).ok_or(WalletError::LockGone)
+    }
+
+    /// The keyset to lock with by now, if it isn't `used` any more.
+    fn newer_keyset(&self, request: &LockRequest, used: &Keyset) -> Option<Arc<Keyset>> {
+        let view = self.mints.cached(&request.mint)?;
+        let keyset = view.active(&request.unit, self.runtime.now()).ok()?;
+        (keyset.id() != used.id()).then(|| Arc::clone(keyset))
     }
 
     /// Takes a lock out of the index, and has the purse refilled if it runs low.

@@ -109,7 +109,13 @@ impl Stored {
         inner.failpoint.reach(Step::PostSwap);
         let error = match asked(connector.post_swap(request)).await {
             Ok(response) => return self.verify(inner, response.signatures).await,
-            Err(error) => MintTrouble::from_error(&mint, &error),
+            Err(error) => {
+                if is_about_keysets(&error) {
+                    // It has changed its keys since we last looked: the next swap is made with those of today.
+                    inner.mints.look_again(&mint).await;
+                }
+                MintTrouble::from_error(&mint, &error)
+            }
         };
         // Whatever the mint said or didn't: if it has signed the outputs, the swap has come to be.
         match self.restore(&connector).await {
@@ -206,6 +212,11 @@ impl Barred {
             Err(error) => Err((self, error)),
         }
     }
+}
+
+/// Whether the mint has something against the keyset that we made the swap with.
+fn is_about_keysets(error: &cdk::Error) -> bool {
+    matches!(error, cdk::Error::InactiveKeyset | cdk::Error::UnknownKeySet | cdk::Error::ExpiredKeyset)
 }
 
 /// The states of proofs, in their order.

@@ -29,3 +29,27 @@ pub fn coins_of(coins: &Coins, books: &Books) -> u64 {
     };
     coins.0.iter().filter(|(coin, _)| exists(coin)).map(|(_, amount)| amount).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn holding(coin: HeldCoin, amount: u64) -> Holding {
+        Holding { mint: "https://mint0.sim".parse().unwrap(), amount, coin }
+    }
+
+    #[test]
+    fn a_lock_that_both_sides_have_counts_once_and_what_is_spent_not_at_all() {
+        let mint = "https://mint0.sim".parse().unwrap();
+        let mut books = Books::new(&[1; 32], 0);
+        let mut coins = Coins::default();
+        coins.add(&mint, [holding(HeldCoin::Had([2; 33]), 8), holding(HeldCoin::Had([3; 33]), 4)]);
+        coins.add(&mint, [holding(HeldCoin::Had([2; 33]), 8), holding(HeldCoin::Due([4; 33]), 16)]);
+        let elsewhere = Holding { mint: "https://mint1.sim".parse().unwrap(), ..holding(HeldCoin::Had([9; 33]), 100) };
+        coins.add(&mint, [elsewhere]);
+        assert_eq!(coins_of(&coins, &books), 12);
+        books.spend_for_test([3; 33]);
+        assert_eq!(coins_of(&coins, &books), 8);
+    }
+}

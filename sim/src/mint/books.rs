@@ -70,7 +70,7 @@ pub struct Books {
 }
 
 impl Books {
-    pub(super) fn new(seed: &[u8; 32], fee_ppk: u64) -> Self {
+    pub(crate) fn new(seed: &[u8; 32], fee_ppk: u64) -> Self {
         #[allow(clippy::expect_used)] // 32 bytes of 7 are below the curve's order
         let other_key = SecretKey::from_slice(&[7; 32]).expect("a key");
         let mut books = Self {
@@ -118,6 +118,11 @@ impl Books {
     /// Whether it has signed this blinded message.
     pub fn has_signed(&self, blinded: &[u8; 33]) -> bool {
         self.signed.contains_key(blinded)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn spend_for_test(&mut self, y: [u8; 33]) {
+        self.spent.insert(y);
     }
 
     pub(super) fn infos(&self) -> Vec<KeySetInfo> {

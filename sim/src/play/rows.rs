@@ -40,7 +40,8 @@ impl Play<'_> {
             up: nodes.len() as u32,
             bytes: traffic.bytes,
             fabric_events: traffic.events,
-            resident: resident(),
+            resident: crate::run::resident(),
+            wall_secs: interpose::real_secs() - self.real_start,
             begun,
             done,
             failed,
@@ -272,11 +273,4 @@ impl Play<'_> {
         }
         flows
     }
-}
-
-/// Resident memory of the process, in bytes.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages: Option<u64> = pages.and_then(|text| text.split(' ').nth(1)?.parse().ok());
-    pages.unwrap_or(0) * 4_096
 }

@@ -407,11 +407,14 @@ impl<'a> Play<'a> {
         let service = self.rng.below(self.services.len() as u64) as u32;
         let Some(node) = self.world.node(host).filter(|_| self.cast.is_honest(host)).cloned() else { return };
         let (name, notes, start) = (self.services[service as usize].clone(), self.notes.clone(), self.start);
+        let trace = self.world.trace().clone();
         tokio::spawn(async move {
             let mut found = node.network.find(&name, 3).await;
             let first = found.recv().await;
             let found_ms = first.map(|_| (start.elapsed().as_micros() as u64 - at_us) / 1_000);
-            let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, asked: None, hops: None };
+            // The swarm has just said how many it asked; one that knew already, from gossip, asked nobody.
+            let asked = first.map(|_| trace.asked(host));
+            let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, asked };
             notes.lock().searches.push(row);
         });
     }

@@ -150,14 +150,14 @@ fn discovery(results: &Results) -> String {
         .logarithmic()
         .with(Series::shares("found", found.into_iter()))
         .svg();
-    for (name, values) in [
-        ("peers asked until the first provider", counted(results.searches.iter().filter_map(|search| search.asked))),
-        ("hops until the first provider", counted(results.searches.iter().filter_map(|search| search.hops))),
-    ] {
-        if !values.is_empty() {
-            let bars = values.into_iter().map(|(value, count)| (value.to_string(), count)).collect();
-            let _ = write!(drawn, "<p>Searches by {name}:</p>\n{}", Bars { unit: "searches", bars }.svg());
-        }
+    let asked = counted(results.searches.iter().filter_map(|search| search.asked));
+    if !asked.is_empty() {
+        let bars = asked.into_iter().map(|(value, count)| (value.to_string(), count)).collect();
+        let _ = write!(
+            drawn,
+            "<p>Searches by peers asked until one named a provider:</p>\n{}",
+            Bars { unit: "searches", bars }.svg()
+        );
     }
     drawn
 }

@@ -117,10 +117,8 @@ pub struct SearchRow {
     pub service: u32,
     /// How long until the first provider; none, if none was found.
     pub found_ms: Option<u64>,
-    /// Peers asked on the way until the first provider.
+    /// Peers asked on the way until the first provider was named; three are asked at a time.
     pub asked: Option<u32>,
-    /// How many of them were asked one after the other: the longest chain of "ask those".
-    pub hops: Option<u32>,
 }
 
 /// The state of the whole.

@@ -93,6 +93,11 @@ impl World {
         &self.fabric
     }
 
+    /// Every event so far.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// What the nodes have said of themselves.
     pub fn journal(&self) -> &Journal {
         &self.journal

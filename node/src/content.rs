@@ -217,7 +217,7 @@ impl fmt::Debug for Pin {
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
     /// More bytes than may be taken.
-    #[error("over the limit of {limit_bytes} bytes")]
+    #[error("it has more than {limit_bytes} bytes, which is the limit")]
     TooLarge {
         /// The limit.
         limit_bytes: u64,
@@ -281,6 +281,7 @@ impl AtFault for ContentError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::TooLarge { .. } => Some("hand it over in parts, each within the limit"),
             Self::DiskFull(_) => Some("make room on that disk, or move the home folder to another (--home)"),
             Self::Damaged(_) => Some("the disk may be failing; the file is fetched anew if the peer still holds it"),
             Self::Busy | Self::Stalled { .. } | Self::Broken(_) => {

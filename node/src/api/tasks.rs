@@ -248,7 +248,7 @@ impl From<Trading> for TaskView {
             state: view.state.as_str().to_owned(),
             ended: view.state.is_over(),
             delivered: view.state == crate::trade::TaskState::Delivered,
-            failure: view.failure.map(|(fault, reason)| Failure { fault, reason }),
+            failure: view.failure.map(|(fault, reason)| Failure { fault, reason, hint: view.hint }),
             price: view.price,
             unit: Some(view.unit),
             mint: view.mint,

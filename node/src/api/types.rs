@@ -194,6 +194,9 @@ pub struct Failure {
     pub fault: Fault,
     /// In words.
     pub reason: String,
+    /// What to do about it, if there is something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// What the wallet holds at one mint in one unit, by where it is.

@@ -162,15 +162,15 @@ fn interrupted(task: Option<&str>) -> CliError {
 }
 
 fn failure(task: &TaskView) -> CliError {
-    let (fault, reason) = match &task.failure {
-        Some(failure) => (failure.fault, failure.reason.clone()),
-        None => (guilder_protocol::fault::Fault::Environment, format!("it ended as {}", task.state)),
+    let (fault, reason, hint) = match &task.failure {
+        Some(failure) => (failure.fault, failure.reason.clone(), failure.hint.clone()),
+        None => (guilder_protocol::fault::Fault::Environment, format!("it ended as {}", task.state), None),
     };
-    let money = task.money.as_ref().map(|money| format!("; the money: {money}")).unwrap_or_default();
+    let hint = hint.map(|hint| format!("{hint}; ")).unwrap_or_default();
     CliError {
         message: format!("the task was not delivered: {reason}"),
         fault,
-        hint: Some(format!("guilder task show {}{money}", task::short(&task.id))),
+        hint: Some(format!("{hint}more: guilder task show {}", task::short(&task.id))),
         exit: fault.into(),
     }
 }

@@ -242,6 +242,22 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
     }
 }
 
+/// What the buyer can do when there is no output.
+pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
+    match outcome {
+        BuyerOutcome::Delivered { .. } => None,
+        BuyerOutcome::Failed(error) if error.code.keeps_price() => None,
+        BuyerOutcome::Failed(_) => {
+            Some("the money falls back after its locktime; hire again, or name another --seller")
+        }
+        BuyerOutcome::Refused(_) => Some("hire again, or name another --seller"),
+        BuyerOutcome::Overdue => Some("the money falls back after its locktime; give the next one more --deadline"),
+        BuyerOutcome::Mismatch => {
+            Some("the money falls back after its locktime; its receipt is proof against the seller")
+        }
+    }
+}
+
 pub(super) fn stored_size(stored: &Stored) -> u64 {
     match stored {
         Stored::Inline(bytes) => bytes.len() as u64,

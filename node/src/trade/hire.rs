@@ -389,7 +389,8 @@ impl Hiring {
             other => Outcome::Failed { fault: other.fault(), reason: other.to_string() },
         };
         let at = self.desk.runtime.now();
-        self.record.failure = Some(Failure { fault: error.fault().code().into(), reason: error.to_string(), at });
+        let (fault, hint) = (error.fault().code().into(), error.hint().map(Into::into));
+        self.record.failure = Some(Failure { fault, reason: error.to_string(), hint, at });
         let (task, record) = (self.task(), self.record.clone());
         let first = record.awards.is_empty();
         if let Err(error) = self.desk.commit(Step::Other, move |w| store_task(w, task, &record, first)).await {

@@ -82,6 +82,9 @@ pub(super) struct TaskRecord {
 pub(super) struct Failure {
     pub(super) fault: String,
     pub(super) reason: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hint: Option<String>,
     pub(super) at: Timestamp,
 }
 

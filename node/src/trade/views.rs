@@ -19,7 +19,7 @@ use guilder_protocol::{
 
 use super::{
     Trade,
-    buying::{reason_of, stored_size},
+    buying::{hint_of, reason_of, stored_size},
     desk::Desk,
     limits::MAX_PAGE,
     records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
@@ -107,6 +107,8 @@ pub struct TaskView {
     pub state: TaskState,
     /// Why it failed, and whose fault that is.
     pub failure: Option<(Fault, String)>,
+    /// What to do about the failure, if there is something.
+    pub hint: Option<String>,
     /// Net price, once agreed.
     pub price: Option<u64>,
     /// The unit.
@@ -309,6 +311,7 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         peer: None,
         state,
         failure: None,
+        hint: None,
         price: None,
         unit: ask.body.unit.clone(),
         mint: None,
@@ -344,6 +347,7 @@ fn add_bought(view: &mut TaskView, state: &Buyer) {
         _ => TaskState::Failed,
     };
     view.failure = ended.outcome.fault().map(|fault| (fault, reason_of(&ended.outcome)));
+    view.hint = hint_of(&ended.outcome).map(Into::into);
     view.money = Some(MoneyView::Bought(ended.money));
     view.updated = ended.at;
     view.receipt = ended.receipt.as_ref().map(Signed::cid);
@@ -355,6 +359,7 @@ fn add_failure(view: &mut TaskView, record: &TaskRecord) {
     if let Some(failure) = &record.failure {
         view.state = TaskState::Failed;
         view.failure = Some((failure.fault(), failure.reason.clone()));
+        view.hint.clone_from(&failure.hint);
         view.updated = failure.at;
     }
 }

@@ -198,7 +198,8 @@ impl Inner {
                 return Err(short);
             }
             // There is enough, but a mint that we wait for has it.
-            tokio::time::timeout_at(until, news).await.map_err(|_| WalletError::Unsettled)?;
+            let slow = |_| MintTrouble::Slow { mint: pocket.mint.clone() };
+            tokio::time::timeout_at(until, news).await.map_err(slow)?;
         }
     }
 

@@ -22,6 +22,7 @@ mod settle;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cdk::nuts::{BlindSignature, CheckStateRequest, PublicKey, RestoreRequest, State, SwapRequest};
+use guilder_protocol::market::MintUrl;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -244,14 +245,17 @@ enum Progress {
 }
 
 /// Waits for a swap that runs in a task of its own.
-pub(super) struct Handle(watch::Receiver<Progress>);
+pub(super) struct Handle {
+    told: watch::Receiver<Progress>,
+    mint: MintUrl,
+}
 
 impl Handle {
     /// What became of it, or, after `patience`, why it isn't known yet: the swap goes on.
     pub(super) async fn wait(mut self, patience: Duration) -> Result<Settled, WalletError> {
         let told = timeout(
             patience,
-            self.0.wait_for(|progress| match progress {
+            self.told.wait_for(|progress| match progress {
                 Progress::Over(_) | Progress::Running(Some(MintTrouble::Lying { .. })) => true,
                 Progress::Running(_) => false,
             }),
@@ -261,10 +265,10 @@ impl Handle {
             // The node is shutting down, or time is up.
             Ok(Err(_)) | Err(_) => None,
         };
-        match told.unwrap_or_else(|| self.0.borrow().clone()) {
+        match told.unwrap_or_else(|| self.told.borrow().clone()) {
             Progress::Over(result) => result,
             Progress::Running(Some(trouble)) => Err(trouble.into()),
-            Progress::Running(None) => Err(WalletError::Unsettled),
+            Progress::Running(None) => Err(MintTrouble::Slow { mint: self.mint }.into()),
         }
     }
 }
@@ -272,9 +276,10 @@ impl Handle {
 /// Runs a stored swap to its end, in the background.
 pub(super) fn drive(inner: &Arc<Inner>, stored: Stored) -> Handle {
     let (tell, told) = watch::channel(Progress::Running(None));
+    let mint = stored.record.pocket.mint.clone();
     let driver = run(Arc::clone(inner), stored, tell);
     inner.runtime.spawn("wallet swap", driver).detach();
-    Handle(told)
+    Handle { told, mint }
 }
 
 /// Takes up every swap that was in flight when the node stopped.

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     net::SocketAddr,
     ops::Deref,
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{Child, Stdio},
     thread,
@@ -66,6 +67,16 @@ impl Daemon {
         assert!(self.child.try_wait().unwrap().is_some(), "{} still runs", self.name);
         self.child = spawn(&self.home, env);
         self.wait_until_ready();
+    }
+
+    /// Starts it again, after it has ended, to kill itself at a step of a trade or of its money: which it may come to
+    /// before it is ready.
+    #[track_caller]
+    pub fn dies_at(&mut self, step: &str, patience: Duration) {
+        assert!(self.child.try_wait().unwrap().is_some(), "{} still runs", self.name);
+        self.child = spawn(&self.home, &[("GUILDER_FAILPOINT", step)]);
+        let status = self.wait_for_end(patience);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{step}: {status}\n{}", self.log_tail());
     }
 
     #[track_caller]

@@ -39,7 +39,11 @@ impl Swarm {
     pub fn start_with(fee_ppk: u64, settings: &str) -> Self {
         let slot = Slot::take();
         let unit = format!("mint.host = true\nmint.units = [{{ unit = \"{UNIT}\", input_fee_ppk = {fee_ppk} }}]\n");
-        let mint = Daemon::start("mint", &Home::new(&format!("{LOOPBACK}{unit}{settings}")));
+        let settings = format!("{LOOPBACK}{unit}{settings}");
+        let mint = Daemon::start("mint", &Home::new(&settings));
+        // Started again, it is where the others know it to be.
+        let port = mint.address().split("/tcp/").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
+        mint.settings(&settings.replacen("/tcp/0", &format!("/tcp/{port}"), 1));
         let (bootstrap, mint_url) = (mint.address(), format!("p2p://mint/{}", mint.peer_id()));
         Self { mint, mint_url, bootstrap, _slot: slot }
     }

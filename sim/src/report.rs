@@ -1,6 +1,7 @@
 //! What came of a run, drawn: one HTML page with its plots inside, which opens offline.
 
 pub mod plot;
+pub mod scaling;
 
 use std::fmt::Write as _;
 
@@ -44,6 +45,21 @@ pub fn html(results: &Results, scenario: &str) -> String {
         }
     }
     let _ = write!(page, "<h2>The scenario</h2>\n<pre>{}</pre>\n</body></html>\n", escape(scenario));
+    page
+}
+
+/// The page of several sizes of one scenario.
+pub fn html_of_sizes(name: &str, rows: &[scaling::Row]) -> String {
+    let name = escape(name);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<title>{name}</title>\n<style>{STYLE}</style></head>\n\
+         <body>\n<h1>{name}, in {} sizes</h1>\n",
+        rows.len()
+    );
+    for (_, plot) in scaling::figures(rows) {
+        page += &plot.svg();
+    }
+    let _ = write!(page, "<pre>{}</pre>\n</body></html>\n", escape(&scaling::table(rows)));
     page
 }
 

@@ -1,35 +1,64 @@
-//! `report`: what `run --out` wrote, as one HTML file.
+//! `report`: what `run --out` wrote, as one HTML page; several folders are drawn against each other.
 
 use std::{
+    error::Error,
     fs::{self, File},
     io::BufReader,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
-use guilder_sim::{report, results::Results};
+use guilder_sim::{
+    report::{self, scaling},
+    results::Results,
+};
 
 use super::Verdict;
 
 /// The arguments of `report`.
 #[derive(Args)]
 pub(crate) struct Report {
-    /// The folder that `run --out` wrote into.
-    folder: PathBuf,
-    /// Where the page is written; into the folder, if not given.
+    /// A folder that `run --out` wrote into; or several, of one scenario in several sizes.
+    #[arg(required = true)]
+    folders: Vec<PathBuf>,
+    /// Where the page is written; into the first folder, if not given.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Of several sizes: also write each figure as an SVG file into this folder, and print their numbers as a table.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
 }
 
 impl Report {
     pub(super) fn run(self) -> Verdict {
-        let path = self.folder.join("results.jsonl");
-        let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let results = Results::read(BufReader::new(file)).map_err(|error| format!("{}: {error}", path.display()))?;
-        let scenario = fs::read_to_string(self.folder.join("scenario.toml")).unwrap_or_default();
-        let page = self.out.unwrap_or_else(|| self.folder.join("report.html"));
-        fs::write(&page, report::html(&results, &scenario))?;
+        let read: Vec<Results> = self.folders.iter().map(|folder| read(folder)).collect::<Result<_, _>>()?;
+        let page = self.out.clone().unwrap_or_else(|| self.folders[0].join("report.html"));
+        if let [results] = read.as_slice() {
+            let scenario = fs::read_to_string(self.folders[0].join("scenario.toml")).unwrap_or_default();
+            fs::write(&page, report::html(results, &scenario))?;
+        } else {
+            self.sizes(&read, &page)?;
+        }
         println!("{}", page.display());
         Ok(true)
     }
+
+    fn sizes(&self, read: &[Results], page: &Path) -> Result<(), Box<dyn Error>> {
+        let mut rows: Vec<scaling::Row> = read.iter().map(scaling::Row::of).collect();
+        rows.sort_by_key(|row| row.nodes);
+        fs::write(page, report::html_of_sizes(&read[0].summary.scenario, &rows))?;
+        let Some(folder) = &self.figures else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        for (name, plot) in scaling::figures(&rows) {
+            fs::write(folder.join(name).with_extension("svg"), plot.standalone())?;
+        }
+        println!("{}", scaling::table(&rows));
+        Ok(())
+    }
+}
+
+fn read(folder: &Path) -> Result<Results, String> {
+    let path = folder.join("results.jsonl");
+    let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Results::read(BufReader::new(file)).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -88,6 +88,13 @@ impl Plot {
         self
     }
 
+    /// The plot as a file of its own, which needs no page around it.
+    pub fn standalone(&self) -> String {
+        const STYLE: &str = "<style>text{fill:#222;font:12px system-ui,sans-serif}.grid{stroke:#ddd}.axis{stroke:#222}</style>\n\
+                             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n";
+        self.svg().replacen(">\n", &format!(">\n{STYLE}"), 1)
+    }
+
     /// The plot; empty if it has no line.
     pub fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod child;
+mod explore;
 mod replay;
 mod report;
 mod run;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Report(report::Report),
     /// Measure speed and memory at several sizes.
     Bench(bench::Bench),
+    /// Run many futures of one past: one warm network, forked.
+    Explore(explore::Explore),
     /// List the scenarios that come with the program.
     Scenarios,
 }
@@ -45,6 +48,7 @@ impl Command {
             Self::Replay(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Bench(command) => command.run(),
+            Self::Explore(command) => command.run(),
             Self::Scenarios => scenarios(),
         }
     }

@@ -21,6 +21,8 @@ thread_local! {
     /// Virtual nanoseconds since boot; 0 on a thread that isn't simulated.
     static CLOCK: Cell<u64> = const { Cell::new(0) };
     static ENTROPY: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
+    /// Which way chance goes: 0 for that of the seed, another for each other future.
+    static WAY: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Makes this thread's time virtual and its entropy that of `seed`. To be called first thing on a fresh thread.
@@ -61,7 +63,11 @@ impl Rng {
 
     /// The next 64 bits.
     pub fn draw(&mut self) -> u64 {
-        xoshiro(&mut self.0)
+        let bits = xoshiro(&mut self.0);
+        match WAY.get() {
+            0 => bits,
+            way => splitmix(&mut (bits ^ way)),
+        }
     }
 
     /// A number below `end`, which is at least 1.
@@ -102,6 +108,49 @@ pub fn real_secs() -> f64 {
     // SAFETY: the system call writes one timespec, which `time` is.
     unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 / NANOS as f64
+}
+
+/// From here on everything is drawn otherwise than the seed says, entropy included: one way of many, by its number.
+pub fn go_another_way(number: u64) {
+    let way = splitmix(&mut number.clone());
+    WAY.set(way);
+    ENTROPY.set(ENTROPY.get().map(|word| splitmix(&mut (word ^ way))));
+}
+
+/// Which side of a fork this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fork {
+    /// The new process.
+    Child,
+    /// The old one.
+    Parent,
+}
+
+/// Copies this process. In the copy only the calling thread goes on.
+///
+/// # Errors
+/// If the system has no room for it.
+pub fn fork() -> std::io::Result<Fork> {
+    // SAFETY: the other thread of this program waits for this one in `join` and holds no lock then; nothing else runs.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        _ => Ok(Fork::Parent),
+    }
+}
+
+/// Waits until a child ends; whether it ended well.
+pub fn wait_for_a_child() -> bool {
+    let mut status = 0;
+    // SAFETY: the call writes one int, which `status` is.
+    let child = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    child > 0 && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+/// Ends this process without any clean-up, which is its parent's.
+pub fn exit_at_once(code: i32) -> ! {
+    // SAFETY: ends the process; what was printed has been flushed line by line.
+    unsafe { libc::_exit(code) }
 }
 
 mod hooks {
@@ -341,6 +390,23 @@ mod tests {
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert_eq!(draw(7).0, 32);
+    }
+
+    #[test]
+    fn another_way_draws_otherwise_and_alike_each_time() {
+        let draw = |way: Option<u64>| {
+            on_a_thread(move || {
+                enter(7);
+                let mut rng = Rng::new(7);
+                way.into_iter().for_each(go_another_way);
+                let mut bytes = [0; 8];
+                fill(&mut bytes);
+                (rng.draw(), bytes)
+            })
+        };
+        assert_eq!(draw(Some(1)), draw(Some(1)));
+        assert_ne!(draw(Some(1)), draw(Some(2)));
+        assert_ne!(draw(Some(1)), draw(None));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One run, from a scenario and a seed to its results, on a thread of its own whose clock and entropy are virtual.
 
+mod futures;
+
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
@@ -7,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
+
+pub use self::futures::Futures;
 
 use crate::{interpose, play::play, results::Results, scenario::Scenario, trace::Trace, world::WorldError};
 
@@ -22,6 +26,8 @@ pub struct Options {
     pub until_s: Option<f64>,
     /// Whether to say on stderr how far it is.
     pub progress: bool,
+    /// Whether it parts into many futures; it then has no results of its own. This does change what happens.
+    pub futures: Option<Futures>,
 }
 
 /// Where a trace is written.
@@ -33,10 +39,10 @@ pub enum TraceTo {
     Stdout,
 }
 
-/// Runs a scenario. `None`, if it was to end early and did.
+/// Runs a scenario. `None`, if it was to end early and did, or parted into futures that all ended well.
 ///
 /// # Errors
-/// If a node doesn't start or the trace can't be written.
+/// If a node doesn't start, the trace can't be written, or a future ended otherwise than well.
 pub fn run(scenario: Scenario, seed: u64, options: Options) -> Result<Option<Results>, WorldError> {
     // A panic anywhere, in a node's task too, is a finding: it ends the run with its seed in view.
     let report = std::panic::take_hook();
@@ -75,9 +81,18 @@ fn simulate(scenario: &Scenario, seed: u64, options: &Options) -> Result<Option<
         let trace = Trace::to(sink(options).map_err(WorldError::new)?);
         // Always there, so that whether somebody watches changes nothing.
         tokio::spawn(watch(scenario.duration_s as f64, options.progress));
+        let (told, mut parted) = oneshot::channel();
+        match options.futures {
+            Some(futures) => drop(tokio::spawn(futures::part(futures, told))),
+            None => std::mem::forget(told), // the channel stays open and silent
+        }
         let end = options.until_s.map_or(Duration::MAX, Duration::from_secs_f64);
         tokio::select! {
             biased;
+            Ok(ended) = &mut parted => match ended?.badly {
+                0 => Ok(None),
+                badly => Err(WorldError::new(format!("{badly} futures didn't end well"))),
+            },
             results = play(scenario, seed, &trace) => results.map(Some),
             () = tokio::time::sleep(end.min(FOREVER)) => {
                 trace.finish().map_err(WorldError::new)?;
@@ -87,7 +102,15 @@ fn simulate(scenario: &Scenario, seed: u64, options: &Options) -> Result<Option<
     });
     // Dropping thousands of tasks in arbitrary order says nothing any more; the process is about to end.
     std::mem::forget(runtime);
-    let Some(mut results) = results? else { return Ok(None) };
+    let results = results.map(|results| results.map(|results| finished(results, scenario, real)));
+    if let Some(results) = results.as_ref().map(Option::as_ref).transpose() {
+        futures::end_if_child(options.futures, results);
+    }
+    results
+}
+
+/// Adds what the run as a whole took, and the verdict.
+fn finished(mut results: Results, scenario: &Scenario, real: f64) -> Results {
     let summary = &mut results.summary;
     summary.scenario.clone_from(&scenario.name);
     summary.wall_secs = interpose::real_secs() - real;
@@ -95,7 +118,7 @@ fn simulate(scenario: &Scenario, seed: u64, options: &Options) -> Result<Option<
     summary.peak_resident = peak_resident();
     let broken = results.verdict(scenario);
     results.violations.extend(broken);
-    Ok(Some(results))
+    results
 }
 
 /// Longer than any scenario.

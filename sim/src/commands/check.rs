@@ -14,7 +14,7 @@ use clap::Args;
 use super::{Verdict, What, child};
 
 /// What is checked if nothing else is named: with trades, with faults, with cheats.
-const USUAL: [(&str, u32); 3] = [("churn", 50), ("mint-outage", 50), ("cheating-traders", 50)];
+const USUAL: [(&str, u32); 3] = [("storm", 50), ("mint-outage", 50), ("cheating-traders", 50)];
 /// Lines shown before the first difference.
 const CONTEXT: usize = 5;
 

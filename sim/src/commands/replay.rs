@@ -31,7 +31,7 @@ impl Replay {
             return Err("--until is not a moment".into());
         }
         let trace = self.out.map_or(TraceTo::Stdout, TraceTo::File);
-        let options = Options { trace: Some(trace), filter: self.trace, until_s: self.until, progress: false };
+        let options = Options { trace: Some(trace), filter: self.trace, until_s: self.until, ..Options::default() };
         let results = run::run(self.what.load()?, self.seed, options)?;
         let Some(results) = results else { return Ok(true) };
         for violation in &results.violations {

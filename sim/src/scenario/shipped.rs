@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 14] = [
+pub const SHIPPED: [(&str, &str); 15] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -17,6 +17,7 @@ pub const SHIPPED: [(&str, &str); 14] = [
     ("ask-flood", include_str!("../../scenarios/ask-flood.toml")),
     ("hostile-peers", include_str!("../../scenarios/hostile-peers.toml")),
     ("cold-bootstrap", include_str!("../../scenarios/cold-bootstrap.toml")),
+    ("storm", include_str!("../../scenarios/storm.toml")),
     ("discovery", include_str!("../../scenarios/discovery.toml")),
     ("scaling", include_str!("../../scenarios/scaling.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),

@@ -18,7 +18,7 @@ use super::{
     desk::{BuyerMail, Desk},
     limits::FETCH_RETRY,
     penalty::Misdeed,
-    records::{BUYERS, OPEN, STANDING, Standing, key},
+    records::{BUYERS, OPEN, STANDING, Standing, StoredSide, key},
 };
 use crate::{
     content::{self, ContentError, Data, Pin},
@@ -238,7 +238,7 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
         BuyerOutcome::Failed(error) => format!("the seller could not do it: {}", error.text),
         BuyerOutcome::Refused(reason) => format!("the seller did not take the award: {reason}"),
         BuyerOutcome::Overdue => "the deadline passed without a delivery".into(),
-        BuyerOutcome::Mismatch => "the seller delivered something else than its receipt commits to".into(),
+        BuyerOutcome::Mismatch => "the seller's receipt is not true of what it delivered or of what was asked".into(),
     }
 }
 
@@ -276,6 +276,10 @@ fn write(
 ) -> Result<(), WalletError> {
     let (trade, key) = (deal.id(), key(deal.id()));
     w.put(BUYERS, &key, state)?;
+    if matches!(state, Buyer::Fetching(_)) {
+        // A delivery after the end opens the trade again.
+        w.put(OPEN, &key, &StoredSide::Buyer)?;
+    }
     if let Buyer::Ended(Ended { output: Some((_, Stored::Content(id))), .. }) = state {
         content::refer(w, *id, trade)?;
     }

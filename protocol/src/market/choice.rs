@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use cashu::nuts::PublicKey;
+
 use super::{Ask, Mode, Offer};
 use crate::{
     claim::Untimely,
@@ -36,10 +38,12 @@ pub fn acceptable(ask: &Signed<Ask>, offer: &Signed<Offer>, now: Timestamp) -> R
     if given.deadline > wanted.deadline {
         return Err(OfferError::Late);
     }
-    let super::Terms::Prepaid { locktime, .. } = &given.terms;
+    let super::Terms::Prepaid { payee, locktime } = &given.terms;
     if locktime.since(now) > MAX_LOCK_SECS {
         return Err(OfferError::LockedTooLong);
     }
+    // What is locked to a key that is no point is nobody's: mints can't read such a lock, so not even the refund works.
+    PublicKey::from_slice(&payee.0).map_err(|_| OfferError::Payee)?;
     Ok(())
 }
 
@@ -103,10 +107,37 @@ pub enum OfferError {
     /// Keeps the money locked for longer than is reasonable.
     #[error("the offer would lock the money for more than {MAX_LOCK_SECS} seconds")]
     LockedTooLong,
+    /// Wants the money locked to what is no key.
+    #[error("the offer's payee is no point of the curve: what is locked to it could not be spent or taken back")]
+    Payee,
 }
 
 impl AtFault for OfferError {
     fn fault(&self) -> Fault {
         Fault::Peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        bytes::ByteArray,
+        testing::{self, NOW},
+    };
+
+    #[test]
+    fn money_is_not_locked_to_what_is_no_key() {
+        let ask = testing::ask();
+        let good = testing::offer(&ask);
+        assert_eq!(acceptable(&ask, &good, NOW), Ok(()));
+        for (why, payee) in [("not compressed", [5; 33]), ("past the field", [0xff; 33]), ("zero", [0; 33])] {
+            let mut body = good.body.clone();
+            let super::super::Terms::Prepaid { payee: named, .. } = &mut body.terms;
+            *named = ByteArray(payee);
+            let offer = Signed::claim(body, NOW, good.exp, ByteArray([9; 16]), &testing::seller()).unwrap();
+            assert_eq!(acceptable(&ask, &offer, NOW), Err(OfferError::Payee), "{why}");
+        }
     }
 }

@@ -86,7 +86,7 @@ pub enum BuyerOutcome {
     Refused(Reason),
     /// The deadline passed without a delivery.
     Overdue,
-    /// What was delivered isn't what the receipt commits to.
+    /// What was delivered isn't what the receipt commits to, or the receipt says that we called it off and we didn't.
     Mismatch,
 }
 
@@ -231,6 +231,10 @@ impl Waiting {
 
     fn in_either(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
         match input {
+            // Nobody called it off: the receipt is kept as what its seller signed, and the money isn't given up for it.
+            Input::Delivered(Delivery { receipt, .. }) if !self.cancelled && is_cancelled(&receipt) => {
+                end(BuyerOutcome::Mismatch, Said::Now(Money::Waiting), Some(receipt), None, now)
+            }
             Input::Delivered(delivery) => delivered(deal, delivery, None, now),
             Input::Cancel if !self.cancelled => {
                 let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
@@ -273,8 +277,8 @@ impl Fetching {
                     let said = Said::waiting(self.overdue);
                     return end(BuyerOutcome::Overdue, said, Some(self.receipt), None, now);
                 }
-                let fetch = self.fetch();
-                Step::passing(Buyer::Fetching(self), vec![fetch])
+                let effects = self.start(deal);
+                Step::passing(Buyer::Fetching(self), effects)
             }
             Input::Fetched(commitment) if Outcome::Ok(commitment) == self.receipt.body.out => {
                 let late = self.overdue.is_some();
@@ -293,8 +297,10 @@ impl Fetching {
         }
     }
 
-    fn fetch(&self) -> Effect {
-        Effect::Fetch { content: self.content, salt: self.salt }
+    /// Fetches, and gives up when the money falls back.
+    fn start(&self, deal: &Deal) -> Vec<Effect> {
+        let fetch = Effect::Fetch { content: self.content, salt: self.salt };
+        vec![fetch, Effect::WakeAt(deal.award.args().locktime.saturating_add(1))]
     }
 }
 
@@ -336,7 +342,7 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
         }
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Content(content) })) => {
             let fetching = Fetching { receipt, salt, content, overdue };
-            let effects = vec![fetching.fetch(), Effect::WakeAt(deal.award.args().locktime.saturating_add(1))];
+            let effects = fetching.start(deal);
             Step::durable(Buyer::Fetching(fetching), effects)
         }
         (Outcome::Error(error), _) => {
@@ -348,6 +354,10 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
         // `check_delivery` lets no successful receipt through without its output.
         (Outcome::Ok(_), None) => end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now),
     }
+}
+
+fn is_cancelled(receipt: &Receipt) -> bool {
+    matches!(&receipt.body.out, Outcome::Error(TaskError { code: FailureCode::Cancelled, .. }))
 }
 
 /// What becomes of the money at an end, and whether the wallet knows it already.
@@ -411,7 +421,7 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
         (_, Some(output)) if output.data.size() > max_output => return Err(DeliveryError::TooLarge),
         _ => {}
     }
-    if matches!(&body.out, Outcome::Error(TaskError { code: FailureCode::Cancelled, .. })) && !body.sub.is_empty() {
+    if is_cancelled(&receipt) && !body.sub.is_empty() {
         return Err(DeliveryError::Receipt);
     }
     Ok(Delivery { receipt, output: message.output.clone() })

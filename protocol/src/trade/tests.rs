@@ -448,6 +448,39 @@ fn a_cancel_at_work_costs_the_price() {
 }
 
 #[test]
+fn a_cancel_that_nobody_asked_for_earns_nothing() {
+    for accepted in [false, true] {
+        let mut world = World::new(false, false);
+        world.act(Act::ToSeller);
+        if accepted {
+            world.act(Act::ToBuyer);
+        }
+        world.disconnect();
+        world.conclude(Err(TaskError { code: FailureCode::Cancelled, text: "cancelled by the buyer".into() }));
+        world.act(Act::ToBuyer);
+        let ended = world.ended();
+        assert_eq!((&ended.outcome, ended.money), (&BuyerOutcome::Mismatch, buyer::Money::Waiting));
+        assert_eq!(ended.outcome.fault(), Some(crate::fault::Fault::Peer));
+        // It stays as proof of what the seller signed.
+        assert!(ended.receipt.is_some());
+    }
+}
+
+#[test]
+fn a_content_that_never_comes_ends_the_trade_after_a_restart_too() {
+    let mut world = World::new(true, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Finish);
+    world.act(Act::ToBuyer);
+    world.act(Act::ToBuyer);
+    assert!(matches!(world.buyer, Buyer::Fetching(_)));
+    world.act(Act::CrashBuyer);
+    assert!(world.fetching);
+    world.wait(2_000);
+    assert_eq!((&world.ended().outcome, world.ended().money), (&BuyerOutcome::Overdue, buyer::Money::Waiting));
+}
+
+#[test]
 fn whoever_claims_to_know_nothing_does_not_set_the_pace() {
     let mut world = World::new(false, false);
     world.disconnect();

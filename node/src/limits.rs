@@ -42,6 +42,8 @@ pub const UNKNOWN_KEYSET_PAUSE: Duration = Duration::from_secs(10);
 pub const MINT_RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// How often an unpaid mint quote is looked at.
 pub const MINT_QUOTE_POLL: Duration = Duration::from_millis(500);
+/// Mint quotes of one mint and unit that are waited for again after a start, the youngest first: each asks the mint.
+pub const MAX_OPEN_QUOTES: usize = 16;
 /// Purses in memory. Beyond it the longest unused of the empty ones go.
 pub const MAX_PURSES: usize = 1024;
 /// The least time between two looks at locks that were debited or given back.

@@ -323,18 +323,20 @@ impl Wallet {
         self.0.quote(&Pocket::new(mint, unit), amount).await
     }
 
-    /// Waits until a quote is paid and gets its ecash; `None` if it isn't paid within `patience`. Can be repeated.
+    /// Waits until a quote is paid and gets its ecash; `None` if it isn't paid within `patience`. Can be repeated. Begins
+    /// at once, and goes on if the future is dropped.
     ///
     /// # Errors
     /// If the quote is unknown or the mint doesn't keep it.
-    pub async fn await_funds(
+    pub fn await_funds(
         &self,
         mint: &MintUrl,
         unit: &Unit,
         quote: &str,
         patience: Duration,
-    ) -> Result<Option<u64>, WalletError> {
-        self.0.mint_quote(&Pocket::new(mint, unit), quote, patience).await
+    ) -> impl Future<Output = Result<Option<u64>, WalletError>> + Send + use<> {
+        let told = self.0.watch_quote(&Pocket::new(mint, unit), quote, patience);
+        async move { told.await.unwrap_or(Err(WalletError::Unsettled)) }
     }
 
     /// Makes a token worth `amount`, to give to anybody.

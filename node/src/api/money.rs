@@ -12,7 +12,7 @@ use super::{
     Api,
     types::{ApiError, Balance, Fund, Funding, MintView, Received, Send, Token},
 };
-use crate::wallet::{self, FundQuote, MintSummary};
+use crate::wallet::{self, MintSummary};
 
 impl Api {
     /// What the wallet holds.
@@ -24,7 +24,7 @@ impl Api {
     }
 
     /// Asks a mint for a quote, and waits for its payment: the stream has the quote, then what came of it, unless the
-    /// quote lapses first. The ecash comes in either way once it is paid and somebody waits for it again.
+    /// quote lapses first. The ecash comes in whether or not the stream is read to its end, and after a restart too.
     ///
     /// # Errors
     /// If it isn't clear which mint and unit are meant, or the mint gives no quote.
@@ -42,17 +42,14 @@ impl Api {
             unit: quote.unit.clone(),
             expires: quote.expires,
         };
-        let api = self.clone();
-        let paid = async move { api.paid(quote).await };
+        let patience = Duration::from_secs(quote.expires.since(self.node().runtime.now()));
+        let waiting = self.node().wallet.await_funds(&mint, &unit, &quote.id, patience);
+        let paid = async move {
+            let issued = waiting.await?;
+            Ok::<_, ApiError>(issued.map(|amount| Funding::Funded { mint: quote.mint, amount, unit: quote.unit }))
+        };
         let paid = stream::StreamExt::filter_map(stream::once(paid), |paid| std::future::ready(paid.transpose()));
         Ok(stream::StreamExt::chain(stream::iter([Ok(shown)]), paid))
-    }
-
-    async fn paid(&self, quote: FundQuote) -> Result<Option<Funding>, ApiError> {
-        let patience = Duration::from_secs(quote.expires.since(self.node().runtime.now()));
-        let wallet = &self.node().wallet;
-        let issued = wallet.await_funds(&quote.mint, &quote.unit, &quote.id, patience).await?;
-        Ok(issued.map(|amount| Funding::Funded { mint: quote.mint, amount, unit: quote.unit }))
     }
 
     /// Makes a token to hand to somebody.

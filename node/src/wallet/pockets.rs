@@ -22,6 +22,7 @@ use guilder_protocol::{
     time::Timestamp,
 };
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::{
     Inner, WalletError, amounts,
@@ -35,7 +36,7 @@ use super::{
     swap::{self, Plan, Settled},
 };
 use crate::{
-    limits::{MAX_SWAP_INPUTS, MINT_QUOTE_POLL},
+    limits::{MAX_OPEN_QUOTES, MAX_SWAP_INPUTS, MINT_QUOTE_POLL},
     store::{Key, KeyRange, Reader, Write},
 };
 
@@ -46,6 +47,8 @@ pub(super) struct Pockets {
     choosing: tokio::sync::Mutex<()>,
     /// Coins have come or gone.
     news: tokio::sync::Notify,
+    /// Held while a quote is looked at and minted: two that wait for one don't mint it at once.
+    minting: tokio::sync::Mutex<()>,
     cdk: tokio::sync::Mutex<BTreeMap<Pocket, Arc<CdkWallet>>>,
     /// What is spendable, for those who ask on every trade.
     funds: std::sync::Mutex<BTreeMap<Pocket, u64>>,
@@ -187,9 +190,9 @@ impl Inner {
                     let inputs: Option<Vec<_>> = chosen.into_iter().map(SwapInput::plain).collect();
                     let inputs = inputs.ok_or(WalletError::Unsettled)?;
                     let plan = Plan { pocket: pocket.clone(), inputs, outputs, purpose };
-                    let stored = plan.build(self).await?.persist(self).await?;
+                    let handle = swap::start(self, plan.build(self).await?).await?;
                     self.count_funds(pocket)?;
-                    return Ok(swap::drive(self, stored));
+                    return Ok(handle);
                 }
                 Err(short) => short,
             };
@@ -282,8 +285,7 @@ impl Inner {
         let inputs = inputs.ok_or(WalletError::Token("a proof in it can't be read"))?;
         let pocket = Pocket::new(&mint, &unit);
         let plan = Plan { pocket, inputs, outputs: Vec::new(), purpose: Purpose::Receive };
-        let stored = plan.build(self).await?.persist(self).await?;
-        match swap::drive(self, stored).wait(self.patience()).await? {
+        match swap::start(self, plan.build(self).await?).await?.wait(self.patience()).await? {
             Settled::Received { amount, fee } => Ok(Received { amount, fee, mint, unit }),
             _ => Err(WalletError::Unsettled),
         }
@@ -304,17 +306,32 @@ impl Inner {
         })
     }
 
-    /// Waits until a quote is paid (polling), then mints it. Gives what it brought, `None` if it wasn't paid in time.
-    pub(super) async fn mint_quote(
-        &self,
+    /// Waits for a quote in a task of the node, so that its ecash comes in whoever hangs up meanwhile.
+    pub(super) fn watch_quote(
+        self: &Arc<Self>,
         pocket: &Pocket,
         id: &str,
         patience: Duration,
-    ) -> Result<Option<u64>, WalletError> {
+    ) -> oneshot::Receiver<Result<Option<u64>, WalletError>> {
+        let (tell, told) = oneshot::channel();
+        let (inner, pocket, id) = (Arc::clone(self), pocket.clone(), id.to_owned());
+        let watching = async move {
+            let came = inner.mint_quote(&pocket, &id, patience).await;
+            if let Err(Err(error)) = tell.send(came) {
+                tracing::warn!(mint = %pocket.mint, %error, "a quote that nobody waits for brought nothing yet");
+            }
+        };
+        self.runtime.spawn("wallet funding", watching).detach();
+        told
+    }
+
+    /// Waits until a quote is paid (polling), then mints it. Gives what it brought, `None` if it wasn't paid in time.
+    async fn mint_quote(&self, pocket: &Pocket, id: &str, patience: Duration) -> Result<Option<u64>, WalletError> {
         let wallet = self.cdk_wallet(pocket).await?;
         let trouble = |error: cdk::Error| WalletError::from(MintTrouble::from_error(&pocket.mint, &error));
         let until = self.runtime.instant() + patience;
         loop {
+            let minting = self.pockets.minting.lock().await;
             let quote = match wallet.check_mint_quote_status(id).await {
                 Ok(quote) => quote,
                 Err(cdk::Error::UnknownQuote) => return Err(WalletError::UnknownQuote(id.into())),
@@ -325,11 +342,16 @@ impl Inner {
                     wallet.mint(id, SplitTarget::default(), None).await.map_err(trouble)?;
                     return self.adopt(pocket, &wallet).await.map(Some);
                 }
-                // Minted before, in a run that ended too soon to say so.
-                MintQuoteState::Issued => return self.adopt(pocket, &wallet).await.map(Some),
+                // Minted before, by another that waits or in a run that ended too soon to say so.
+                MintQuoteState::Issued => {
+                    let adopted = self.adopt(pocket, &wallet).await?;
+                    return Ok(Some(adopted.max(quote.amount_issued.into())));
+                }
                 MintQuoteState::Unpaid if self.runtime.instant() >= until => return Ok(None),
-                _ => tokio::time::sleep(MINT_QUOTE_POLL).await,
+                _ => {}
             }
+            drop(minting);
+            tokio::time::sleep(MINT_QUOTE_POLL).await;
         }
     }
 
@@ -341,8 +363,9 @@ impl Inner {
         self.adopt(pocket, &wallet).await
     }
 
-    /// Finishes what cdk's wallets left unfinished, and adopts what they got. At start, in the background.
-    pub(super) async fn recover_cdk(&self) {
+    /// Finishes what cdk's wallets left unfinished, adopts what they got, and waits on for quotes that may have been paid
+    /// while we were away. At start, in the background.
+    pub(super) async fn recover_cdk(self: &Arc<Self>) {
         for url in self.mints.urls() {
             let Some(view) = self.mints.cached(&url) else { continue };
             for unit in view.units() {
@@ -354,7 +377,21 @@ impl Inner {
                 if let Err(error) = self.adopt(&pocket, &wallet).await {
                     tracing::warn!(mint = %url, %error, "coins not taken over");
                 }
+                self.watch_open_quotes(&pocket, &wallet).await;
             }
+        }
+    }
+
+    async fn watch_open_quotes(self: &Arc<Self>, pocket: &Pocket, wallet: &CdkWallet) {
+        let mut quotes = match wallet.get_unissued_mint_quotes().await {
+            Ok(quotes) => quotes,
+            Err(error) => return tracing::warn!(mint = %pocket.mint, %error, "open quotes not read"),
+        };
+        quotes.sort_by_key(|quote| std::cmp::Reverse(quote.expiry));
+        for quote in quotes.into_iter().take(MAX_OPEN_QUOTES) {
+            let left_secs = Timestamp::from_secs(quote.expiry).since(self.runtime.now());
+            // Whatever it brings is in the balance.
+            drop(self.watch_quote(pocket, &quote.id, Duration::from_secs(left_secs)));
         }
     }
 

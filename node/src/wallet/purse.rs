@@ -391,7 +391,8 @@ impl Inner {
     /// Puts right what the index can't know by itself: locks that were debited and dropped, and locks that trades gave
     /// back.
     pub(super) async fn reconcile_purse(&self) -> Result<(), WalletError> {
-        // A debit may still be on its way to the disk: a write of ours comes after it.
+        // A debit may still be on its way to the disk: a write of ours that begins now comes after it.
+        let doubted = self.purse.take_doubts();
         let returned = self
             .store
             .write(|write| {
@@ -401,8 +402,14 @@ impl Inner {
                 }
                 Ok(rows.into_iter().map(|(_, batch)| batch).collect::<BTreeSet<(Timestamp, SwapId)>>())
             })
-            .await?;
-        let doubted = self.purse.take_doubts();
+            .await;
+        let returned = match returned {
+            Ok(returned) => returned,
+            Err(error) => {
+                self.purse.doubts.lock().unwrap_or_else(PoisonError::into_inner).extend(doubted);
+                return Err(error.into());
+            }
+        };
         for (key, locktime, batch, y) in doubted {
             let still = self.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
             self.purse.index().resolve(&key, (locktime, batch), y, still);

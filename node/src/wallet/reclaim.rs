@@ -131,7 +131,9 @@ impl Inner {
             proofs.into_iter().filter(|proof| proof.y().is_some_and(|y| !spent.contains(&y))).collect();
         let view = self.mints.view_with(&pocket.mint, unspent.iter().map(|proof| proof.id)).await?;
         let worth = sum(unspent.iter().map(|proof| &proof.amount));
-        let fee = view.fee(unspent.iter().map(|proof| proof.id)).unwrap_or(u64::MAX);
+        // Without its keyset a coin's fee isn't known: it may be worth nothing or all. It waits.
+        let unknown = || WalletError::NoKeyset { mint: pocket.mint.clone(), unit: pocket.unit.clone() };
+        let fee = view.fee(unspent.iter().map(|proof| proof.id)).ok_or_else(unknown)?;
         let dust = worth <= fee;
         self.strike(&lot, spent, dust.then_some(worth)).await?;
         if dust || unspent.is_empty() {
@@ -153,7 +155,7 @@ impl Inner {
         let inputs: Option<Vec<_>> = self.runtime.offload(Job::Signatures(count), sign).await;
         let inputs = inputs.ok_or(WalletError::Unsettled)?;
         let plan = Plan { pocket, inputs, outputs: Vec::new(), purpose };
-        swap::drive(self, plan.build(self).await?.persist(self).await?);
+        swap::start(self, plan.build(self).await?).await?;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use cdk::nuts::{BlindSignature, CheckStateRequest, PublicKey, RestoreRequest, State, SwapRequest};
 use guilder_protocol::market::MintUrl;
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{sleep, timeout},
 };
 
@@ -80,7 +80,7 @@ enum Posted {
 
 impl Draft {
     /// Writes the swap down; its inputs leave the table that they are from in the same transaction.
-    pub(super) async fn persist(self, inner: &Inner) -> Result<Stored, WalletError> {
+    async fn persist(self, inner: &Inner) -> Result<Stored, WalletError> {
         let Self { id, record } = self;
         let record = Arc::new(record);
         let kept = Arc::clone(&record);
@@ -273,8 +273,22 @@ impl Handle {
     }
 }
 
+/// Writes a swap down and sets it going. Cancel-safe: both happen in tasks of the node, so that whoever stops waiting
+/// leaves no swap written down that nobody posts.
+pub(super) async fn start(inner: &Arc<Inner>, draft: Draft) -> Result<Handle, WalletError> {
+    let (tell, told) = oneshot::channel();
+    let starter = Arc::clone(inner);
+    let starting = async move {
+        let started = draft.persist(&starter).await.map(|stored| drive(&starter, stored));
+        // Nobody may wait any more.
+        let _ = tell.send(started);
+    };
+    inner.runtime.spawn("wallet swap start", starting).detach();
+    told.await.unwrap_or(Err(WalletError::Unsettled))
+}
+
 /// Runs a stored swap to its end, in the background.
-pub(super) fn drive(inner: &Arc<Inner>, stored: Stored) -> Handle {
+fn drive(inner: &Arc<Inner>, stored: Stored) -> Handle {
     let (tell, told) = watch::channel(Progress::Running(None));
     let mint = stored.record.pocket.mint.clone();
     let driver = run(Arc::clone(inner), stored, tell);

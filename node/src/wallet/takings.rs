@@ -196,6 +196,7 @@ impl Inner {
         }
         seen.retain(|pocket, _| pockets.contains_key(pocket));
         let mut next = interval.max(Duration::from_secs(1)) * 12;
+        let mut begun = false;
         for (pocket, rows) in pockets {
             let since = *seen.entry(pocket.clone()).or_insert(instant);
             let proofs: usize = rows.iter().map(|due| due.proofs).sum();
@@ -208,10 +209,17 @@ impl Inner {
             }
             seen.remove(&pocket);
             for batch in batches(rows, config.batch) {
-                self.redeem(&pocket, batch, now).await?;
+                // One that can't be redeemed now holds up no other, of this mint or another.
+                match self.redeem(&pocket, batch, now).await {
+                    Ok(()) => begun = true,
+                    Err(error) => {
+                        tracing::warn!(mint = %pocket.mint, %error, "redemption put off");
+                        next = next.min(interval.max(Duration::from_secs(1)));
+                    }
+                }
             }
         }
-        Ok(if full { Duration::ZERO } else { next })
+        Ok(if full && begun { Duration::ZERO } else { next })
     }
 
     async fn redeem(self: &Arc<Self>, pocket: &Pocket, batch: Vec<Due>, now: Timestamp) -> Result<(), WalletError> {
@@ -236,15 +244,11 @@ impl Inner {
         };
         let inputs = self.runtime.offload(Job::Signatures(count), sign).await.ok_or(WalletError::Unsettled)?;
         let plan = Plan { pocket: pocket.clone(), inputs, outputs: Vec::new(), purpose: Purpose::Redeem { trades } };
-        let stored = match plan.build(self).await?.persist(self).await {
+        match swap::start(self, plan.build(self).await?).await {
             // A trade of the batch was voided or redeemed meanwhile: look again.
-            Err(WalletError::LockGone) => {
-                self.redeem_work.notify_one();
-                return Ok(());
-            }
-            stored => stored?,
-        };
-        swap::drive(self, stored);
+            Err(WalletError::LockGone) => self.redeem_work.notify_one(),
+            started => _ = started?,
+        }
         Ok(())
     }
 

@@ -25,6 +25,32 @@ async fn money_is_funded_sent_and_received() {
     assert_eq!(bank.outstanding().await, one.total() + other.total());
 }
 
+/// Whoever asked for the quote hung up, or the node was restarted: what is paid comes in all the same.
+#[tokio::test]
+async fn a_paid_quote_that_nobody_waits_for_comes_in() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    let came = async |one: &Node, amount| {
+        let coming = async {
+            while one.wallet.funds(&play()).iter().map(|(_, funds)| funds).sum::<u64>() < amount {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), coming).await.unwrap();
+        assert_eq!(one.total(), amount);
+    };
+    let quote = one.wallet.fund(&mint_url(), &play(), 100).await.unwrap();
+    drop(one.wallet.await_funds(&mint_url(), &play(), &quote.id, Duration::from_secs(20)));
+    came(&one, 100).await;
+
+    let quote = one.wallet.fund(&mint_url(), &play(), 50).await.unwrap();
+    let one = one.crash().await;
+    came(&one, 150).await;
+    // To wait for it again says what it brought, and brings it once.
+    let again = one.wallet.await_funds(&mint_url(), &play(), &quote.id, Duration::ZERO).await.unwrap();
+    assert_eq!((again, one.total(), bank.outstanding().await), (Some(50), 150, 150));
+}
+
 #[tokio::test]
 async fn coins_that_fit_are_sent_without_a_swap() {
     let bank = Bank::open(0).await;

@@ -129,3 +129,80 @@ async fn a_refused_swap_gives_its_coins_back() {
     assert_eq!(one.total() + sent as u64 * 33, bank.outstanding().await);
     drop(token);
 }
+
+/// A caller can be gone at any moment; what it had begun is written down and ends.
+#[tokio::test]
+async fn a_swap_whose_caller_is_gone_runs_to_its_end() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(2_000).await;
+    for polls in 0..30 {
+        // Each from another purse, so that each needs a swap.
+        let request = LockRequest { seller: agent(150 + polls), ..buyer.request(&seller, 9) };
+        let mut locking = Box::pin(buyer.wallet.lock(&request));
+        for _ in 0..polls {
+            if futures::poll!(locking.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(locking);
+    }
+    buyer.quiet().await;
+    assert_eq!((buyer.total(), buyer.balance().pending, bank.outstanding().await), (2_000, 0, 2_000));
+}
+
+/// A mint that is no longer on the list keeps its own coins waiting, and nobody else's.
+#[tokio::test]
+async fn one_mint_holds_up_no_other() {
+    let bank = Bank::open(0).await;
+    let buyer = bank.wallet(1).await;
+    buyer.fund(1_000).await;
+    let gone: MintUrl = "https://gone.example".parse().unwrap();
+    assert!(gone < mint_url(), "it comes first");
+    let mut config = WalletConfig { mints: vec![gone.clone(), mint_url()], ..WalletConfig::default() };
+    config.takings.interval_secs = 1;
+    // Everything is near its locktime, so that nothing waits for company.
+    config.takings.margin_secs = 1_000_000;
+    let mut seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
+    for (number, mint) in [(1, gone), (2, mint_url())] {
+        let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
+        let (travels, terms) = (lock.lock(), (lock.locktime(), lock.ys()));
+        buyer.debit(lock, trade(number)).await.unwrap();
+        let vetted = seller.vet(buyer.id(), mint, 20, &travels, terms).await.unwrap();
+        seller.reserve(vetted, trade(number)).await.unwrap();
+        seller.redeemable_later(trade(number)).await;
+    }
+    seller.config.mints.remove(0);
+    let mut seller = seller.restart(yesterday()).await;
+    assert_eq!(seller.outcome().await, (trade(2), MoneyOutcome::Redeemed { amount: 20 }));
+    assert_eq!(seller.wallet.balances().unwrap().iter().map(|balance| balance.unredeemed).sum::<u64>(), 20);
+}
+
+/// What can't be swept now, because its mint doesn't show its keyset, isn't written off as the mint's fee.
+#[tokio::test]
+async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
+    let bank = Bank::open(100).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+    award(&buyer, &seller, 20, 1).await;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Reclaim).await.unwrap();
+    let waiting = buyer.balance().waiting;
+    bank.set(tampered("/v1/keysets", |list| list["keysets"] = serde_json::json!([])));
+    let looked = bank.calls("/v1/keysets");
+    let buyer = buyer.restart(yesterday()).await;
+    while bank.calls("/v1/keysets") == looked {
+        sleep(Duration::from_millis(20)).await;
+    }
+    sleep(Duration::from_millis(200)).await;
+    let later = yesterday().saturating_add(6 * 3_600);
+    let buyer = buyer.restart(later).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(buyer.balance().waiting, waiting);
+    bank.set(Line::Well);
+    let mut buyer = buyer.restart(later).await;
+    // The purse keeper's first look may come before the mint's keysets do.
+    pass(Duration::from_secs(120)).await;
+    let (_, outcome) = buyer.outcome().await;
+    assert!(matches!(outcome, MoneyOutcome::Swept { refunded, .. } if refunded > 0), "{outcome:?}");
+}

@@ -266,6 +266,10 @@ impl Desk {
 
     fn post(self: &Arc<Self>, from: Option<AgentId>, trade: Cid, mail: Mail) -> Posted {
         if !lock(&self.trades).contains_key(&trade) {
+            if lock(&self.intakes).contains(&trade) {
+                // Its award is being recorded: the actor that is to do the work comes with the end of that.
+                return Posted::Unknown;
+            }
             match self.revive(trade, &mail) {
                 Ok(true) => {}
                 Ok(false) => return Posted::Unknown,
@@ -288,11 +292,9 @@ impl Desk {
         if posted { Posted::Yes } else { Posted::Full }
     }
 
-    /// Gives a trade that has ended its actor back. Its record is verified again as it is read, as always.
+    /// Gives a trade that has ended its actor back. Its record is verified again as it is read, as always. The room for open
+    /// trades doesn't bound this: such an actor lives for one piece of mail.
     fn revive(self: &Arc<Self>, trade: Cid, mail: &Mail) -> Result<bool, StoreError> {
-        if !self.has_room() {
-            return Ok(false);
-        }
         let key = key(trade);
         match mail {
             Mail::Buyer(_) => {

@@ -29,7 +29,40 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// # Errors
 /// If the bytes aren't the canonical DAG-CBOR of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
-    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(printable(&error.to_string())))
+    let value = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(printable(&error.to_string())))?;
+    if links_are_exact(bytes).unwrap_or(false) {
+        Ok(value)
+    } else {
+        Err(CborError("a link holds more than its content ID".into()))
+    }
+}
+
+/// Whether every link in the encoding of one item, which has been decoded, is its content ID and nothing more. The decoder
+/// lets a link be followed by any bytes within its byte string, and drops them. `None` if there is another fault in it.
+fn links_are_exact(mut bytes: &[u8]) -> Option<bool> {
+    /// The tag of a link.
+    const LINK: u64 = 42;
+    let mut is_link = false;
+    while let Some((&head, rest)) = bytes.split_first() {
+        let (kind, length) = (head >> 5, usize::from(head & 0x1f));
+        let width = if length < 24 { 0 } else { 1_usize.checked_shl(length as u32 - 24)? };
+        let (argument, rest) = rest.split_at_checked(width)?;
+        let argument = argument.iter().fold(0, |value: u64, byte| value << 8 | u64::from(*byte));
+        let argument = if width == 0 { length as u64 } else { argument };
+        // Strings carry their bytes; numbers, lists, maps, tags and simple values are their head alone.
+        let carried = if matches!(kind, 2 | 3) { usize::try_from(argument).ok()? } else { 0 };
+        let (string, rest) = rest.split_at_checked(carried)?;
+        if is_link {
+            // The multibase prefix of binary, then the ID.
+            let id = string.strip_prefix(&[0])?;
+            if Cid::read_bytes(id).ok()?.encoded_len() != id.len() {
+                return Some(false);
+            }
+        }
+        is_link = kind == 6 && argument == LINK;
+        bytes = rest;
+    }
+    Some(!is_link)
 }
 
 /// The content ID of encoded bytes: CIDv1, dag-cbor, sha2-256.
@@ -106,6 +139,25 @@ mod tests {
         ] {
             assert!(decode::<Pair>(bytes).is_err(), "{why}");
         }
+    }
+
+    #[test]
+    fn a_link_is_its_content_id_and_nothing_more() {
+        let cid = cid_of(b"something");
+        let list = encode(&vec![cid, cid]);
+        assert_eq!(decode::<Vec<Cid>>(&list).unwrap(), [cid, cid]);
+        // An ID with an empty digest, and what the decoder would drop behind it.
+        let mut padded = encode(&cid);
+        let digest_length = padded.len() - 33;
+        assert_eq!(padded[digest_length], 32);
+        for length in 0..32 {
+            padded[digest_length] = length;
+            assert!(decode::<Cid>(&padded).is_err(), "{length}");
+            assert!(decode::<ipld_core::ipld::Ipld>(&padded).is_err(), "{length}");
+        }
+        let mut later = list.clone();
+        later[digest_length + 1 + padded.len()] = 31;
+        assert!(decode::<Vec<Cid>>(&later).is_err());
     }
 
     #[test]

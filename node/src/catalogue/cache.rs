@@ -144,3 +144,102 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::{
+        bytes::ByteArray,
+        identity::AgentKey,
+        market::{AdvertBody, Mode, WithdrawalBody},
+    };
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(NOW + secs)
+    }
+
+    fn key(seed: u16) -> AgentKey {
+        let mut bytes = [7; 32];
+        bytes[..2].copy_from_slice(&seed.to_be_bytes());
+        AgentKey::from_seed(&bytes)
+    }
+
+    fn service(name: &str) -> ServiceName {
+        name.parse().unwrap()
+    }
+
+    fn advert(seller: u16, name: &str, made: u64, describes: usize) -> Signed<Advert> {
+        let body = AdvertBody {
+            service: service(name),
+            description: "d".repeat(describes),
+            price: 7,
+            unit: "sat".parse().unwrap(),
+            mints: vec!["https://mint.example".parse().unwrap()],
+            modes: vec![Mode::Prepaid],
+            input: None,
+            output: None,
+            max_input: 1,
+            max_output: 1,
+            time_limit: 1,
+        };
+        Signed::claim(body, at(made), Some(at(made + 3_600)), ByteArray([1; 16]), &key(seller)).unwrap()
+    }
+
+    fn withdrawal(seller: u16, made: u64, until: u64) -> Signed<Withdrawal> {
+        let body = WithdrawalBody { service: service("a"), until: at(until) };
+        Signed::claim(body, at(made), Some(at(made + 3_600)), ByteArray([2; 16]), &key(seller)).unwrap()
+    }
+
+    fn keeps(cache: &Cache) -> usize {
+        assert_eq!(cache.bytes, cache.adverts.values().map(|entry| entry.listing.advert.bytes().len()).sum::<usize>());
+        cache.len()
+    }
+
+    #[test]
+    fn the_newest_counts_and_not_too_often() {
+        let mut cache = Cache::default();
+        assert_eq!(cache.keep(advert(1, "a", 10, 0), at(20)), Kept::New);
+        assert_eq!(cache.keep(advert(1, "a", 10, 0), at(20)), Kept::Stale);
+        assert_eq!(cache.keep(advert(1, "a", 9, 0), at(20)), Kept::Stale);
+        assert_eq!(cache.keep(advert(1, "a", 10 + MIN_RENEWAL_SECS - 1, 0), at(20)), Kept::TooSoon);
+        assert_eq!(cache.keep(advert(1, "a", 10 + MIN_RENEWAL_SECS, 9), at(20)), Kept::New);
+        assert_eq!(cache.keep(advert(1, "b", 10, 0), at(20)), Kept::New);
+        assert_eq!((keeps(&cache), cache.of_service(&service("a"), at(20)).len()), (2, 1));
+        cache.expire(at(10_000));
+        assert_eq!(keeps(&cache), 0);
+    }
+
+    #[test]
+    fn a_withdrawal_ends_what_was_made_before_it_and_nothing_after() {
+        let mut cache = Cache::default();
+        cache.keep(advert(1, "a", 10, 0), at(20));
+        cache.keep(advert(2, "a", 10, 0), at(20));
+        assert_eq!(cache.withdraw(&withdrawal(1, 12, 12)), Kept::New);
+        assert_eq!(cache.withdraw(&withdrawal(1, 12, 12)), Kept::Stale);
+        assert_eq!(keeps(&cache), 1, "the other seller's stays");
+        // The same advert doesn't come back by a slower way; a later one does.
+        assert_eq!(cache.keep(advert(1, "a", 10, 0), at(20)), Kept::Stale);
+        assert_eq!(cache.keep(advert(1, "a", 13, 0), at(20)), Kept::New);
+        // None reaches beyond its own making.
+        assert_eq!(cache.withdraw(&withdrawal(1, 12, 9_999)), Kept::Stale);
+        assert!(cache.get(&service("a"), key(1).id(), at(20)).is_some());
+    }
+
+    #[test]
+    fn a_flood_of_adverts_evicts_what_was_never_of_use_first() {
+        let mut cache = Cache::default();
+        cache.keep(advert(0, "a", 0, 0), at(0));
+        assert!(cache.get(&service("a"), key(0).id(), at(1)).is_some());
+        let largest = guilder_protocol::limits::MAX_DESCRIPTION;
+        for seller in 1..=MAX_ADVERTS_PER_SERVICE as u16 + 20 {
+            assert_eq!(cache.keep(advert(seller, "a", 1, largest), at(2)), Kept::New);
+        }
+        assert_eq!(keeps(&cache), MAX_ADVERTS_PER_SERVICE);
+        assert!(cache.get(&service("a"), key(0).id(), at(2)).is_some(), "what we used is kept");
+        assert!(cache.bytes <= MAX_ADVERT_BYTES);
+    }
+}

@@ -189,6 +189,18 @@ fn a_later_kind_is_told_apart_from_garbage() {
 }
 
 #[test]
+fn a_later_kind_may_nest_as_deep_as_it_likes() {
+    for head in [&[0x81][..], &[0xa1, 0x61, b'k']] {
+        let mut bytes = vec![0x82, 0x18, 99];
+        while bytes.len() + head.len() < MAX_FRAME {
+            bytes.extend_from_slice(head);
+        }
+        bytes.push(0xf6);
+        assert!(Message::decode(&bytes).is_err());
+    }
+}
+
+#[test]
 fn bounds_are_held_on_both_ends() {
     assert!(matches!(Message::decode(&vec![0; MAX_FRAME + 1]), Err(WireError::TooLarge(_))));
     let with = |change: &dyn Fn(&mut Awarded)| {

@@ -3,7 +3,7 @@
 use guilder_protocol::{
     cbor::cid_of,
     envelope::Signed,
-    market::Ask,
+    market::{Advert, AdvertBody, Ask, Mode, ServiceName, Withdrawal, WithdrawalBody},
     wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Status},
 };
 use serde_bytes::ByteBuf;
@@ -255,4 +255,57 @@ async fn an_input_that_never_comes_is_the_buyers_failure() {
     assert!(matches!(receipt.body.out, guilder_protocol::receipt::Outcome::Error(_)));
     let view = seller.trade.show(deal.id()).unwrap().unwrap();
     assert_eq!(view.money, Some(MoneyView::Sold(seller::Money::Voided)));
+}
+
+/// Publishes until the seller listens.
+async fn gossip(raw: &Raw, statement: &[u8]) {
+    let published = || async { raw.base.network.publish(&echo(), statement.to_vec().into()).await.is_ok() };
+    until(published).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gossip_is_believed_of_its_issuer_alone_and_forgers_pay() {
+    let (_bank, seller, raw) = shop().await;
+    raw.base.network.subscribe(&echo()).await.unwrap();
+    let (me, now) = (raw.base.key.id(), raw.now());
+    let advert = |service: &ServiceName, made: Timestamp, life_secs: u64| {
+        let body = AdvertBody {
+            service: service.clone(),
+            description: String::new(),
+            price: 7,
+            unit: play(),
+            mints: vec![mint_url()],
+            modes: vec![Mode::Prepaid],
+            input: None,
+            output: None,
+            max_input: 1,
+            max_output: 1,
+            time_limit: 1,
+        };
+        let nonce = raw.base.runtime.random().into();
+        Signed::<Advert>::claim(body, made, Some(made.saturating_add(life_secs)), nonce, &raw.base.key).unwrap()
+    };
+    let good = advert(&echo(), now, 600);
+    gossip(&raw, good.bytes()).await;
+    until(|| async { seller.catalogue.known() == 1 }).await;
+
+    // Past its time: our clock may be wrong, so nobody pays for it.
+    gossip(&raw, advert(&echo(), now.saturating_sub(1_000), 600).bytes()).await;
+    // A torn signature; what is no statement; another service's advert: each costs its forwarder.
+    let mut before = points(&seller, me).await;
+    let mut torn = advert(&echo(), now.saturating_add(20), 600).bytes().to_vec();
+    torn[10] ^= 1;
+    let other = advert(&"text.other".parse().unwrap(), now, 600);
+    for forged in [&torn[..], b"nonsense", other.bytes()] {
+        gossip(&raw, forged).await;
+        until(|| async { points(&seller, me).await > before }).await;
+        before = points(&seller, me).await;
+        assert_eq!(seller.catalogue.known(), 1);
+    }
+
+    let body = WithdrawalBody { service: echo(), until: now };
+    let nonce = raw.base.runtime.random().into();
+    let gone = Signed::<Withdrawal>::claim(body, now, Some(now.saturating_add(600)), nonce, &raw.base.key).unwrap();
+    gossip(&raw, gone.bytes()).await;
+    until(|| async { seller.catalogue.known() == 0 }).await;
 }

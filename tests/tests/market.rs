@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use guilder_tests::{
-    Daemon, LONG, Swarm, eventually,
+    Daemon, Home, LONG, Swarm, eventually,
     swarm::{self, Books, Money, UNIT},
 };
 use serde_json::Value;
@@ -103,7 +103,7 @@ fn a_program_is_sold_found_hired_paid_and_proven() {
 fn it_is_proven(buyer: &Daemon, id: &str, ids: &[String]) {
     let path = buyer.file("task.audit.car");
     buyer.run(["audit", "export", id, "--output", path.to_str().unwrap()]).ok();
-    let stranger = guilder_tests::Home::empty();
+    let stranger = Home::empty();
     let report = stranger.json(["audit", "verify", path.to_str().unwrap()]);
     assert_eq!(report, buyer.json(["audit", "show", id]));
     assert_eq!((&report["valid"], &report["task"]), (&true.into(), &Value::from(id)));
@@ -182,4 +182,41 @@ fn a_node_that_stops_in_order_or_not_comes_back_as_it_was() {
     let books = Books::settled(&[&seller, &buyer], Duration::from_secs(60));
     books.add_up();
     assert_eq!(books.money("seller").available, 10, "{books}");
+}
+
+#[test]
+fn a_phrase_brings_back_who_one_was_and_what_one_had() {
+    let swarm = Swarm::start(100);
+    let lost = Home::empty();
+    let phrase = lost.json(["init"])["phrase"].as_str().unwrap().to_owned();
+    lost.settings(&swarm.settings(""));
+    let mut node = Daemon::start("lost", &lost);
+    let id = node.peer_id();
+    swarm::fund(&node, 300);
+    // What was given away is gone for good once somebody has taken it.
+    let bob = swarm.trader("bob", "");
+    let sent = node.json(["wallet", "send", "100"])["token"].as_str().unwrap().to_owned();
+    bob.run(["wallet", "receive", &sent]).ok();
+    let had = Money::of(&node).available;
+    assert!((195..=200).contains(&had), "{had}");
+    node.kill();
+    drop(lost);
+
+    let home = Home::empty();
+    home.run_with(["init", "--restore"], phrase.as_bytes()).ok();
+    home.settings(&swarm.settings(""));
+    let node = Daemon::start("found", &home);
+    assert_eq!(node.peer_id(), id);
+    assert_eq!(Money::of(&node).total(), 0, "nothing until it is looked for");
+    let restored = node.json(["wallet", "restore"]);
+    assert_eq!((&restored["amount"], &restored["unit"]), (&had.into(), &UNIT.into()), "{restored}");
+    assert_eq!(node.json(["wallet", "restore"])["amount"], 0, "found once");
+
+    // It is money: new coins don't collide with those of the first life.
+    for amount in ["7", "13", "29"] {
+        let token = node.json(["wallet", "send", amount])["token"].as_str().unwrap().to_owned();
+        bob.run(["wallet", "receive", &token]).ok();
+    }
+    let books = Books::settled(&[&node, &bob], LONG);
+    assert_eq!(swarm.in_circulation(), books.sum().total(), "{books}");
 }

@@ -9,7 +9,7 @@
 //! | `POST /v1/tasks?service=…` (body: input) | hire; a line `{"task"}`, a line an event, a line `{"ended"}` |
 //! | `GET /v1/tasks?limit=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
-//! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive` | money |
+//! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
 //! | `GET /v1/events` | everything that happens from now on; a line an event |
 //! | `POST /v1/stop` | stop the daemon |

@@ -10,7 +10,7 @@ use guilder_protocol::{
 
 use super::{
     Api,
-    types::{ApiError, Balance, Fund, Funding, MintView, Received, Send, Token},
+    types::{ApiError, Balance, Fund, Funding, MintView, Received, Restore, Restored, Send, Token},
 };
 use crate::wallet::{self, MintSummary};
 
@@ -69,6 +69,16 @@ impl Api {
     pub async fn receive(&self, token: &str) -> Result<Received, ApiError> {
         let wallet::Received { amount, fee, mint, unit } = self.node().wallet.receive(token).await?;
         Ok(Received { mint, amount, fee, unit })
+    }
+
+    /// Looks for coins that the phrase of this node once made at a mint, and that no other home has spent.
+    ///
+    /// # Errors
+    /// If it isn't clear which mint and unit are meant, or the mint doesn't answer.
+    pub async fn restore(&self, restore: Restore) -> Result<Restored, ApiError> {
+        let (mint, unit) = self.place(restore.mint, restore.unit)?;
+        let amount = self.node().wallet.restore(&mint, &unit).await?;
+        Ok(Restored { mint, amount, unit })
     }
 
     /// The accepted mints.

@@ -327,6 +327,26 @@ pub struct Received {
     pub unit: Unit,
 }
 
+/// Asks for coins that this wallet's phrase once made, before this home folder was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// Where; the wallet's only mint if not said.
+    pub mint: Option<MintUrl>,
+    /// In what; the mint's only unit if not said.
+    pub unit: Option<Unit>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// At which mint.
+    pub mint: MintUrl,
+    /// How much.
+    pub amount: u64,
+    /// Its unit.
+    pub unit: Unit,
+}
+
 /// A mint that the operator accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MintView {

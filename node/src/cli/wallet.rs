@@ -1,4 +1,4 @@
-//! `guilder wallet balance|fund|send|receive|mints`
+//! `guilder wallet balance|fund|send|receive|restore|mints`
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{CliError, Context, Exit, Show, passphrase::ask_hidden, table, wait_for};
 use crate::api::{
     client::{json, query},
-    types::{AddMint, Balance, Fund, Funding, MintView, Receive, Received, Send, Token},
+    types::{AddMint, Balance, Fund, Funding, MintView, Receive, Received, Restore, Restored, Send, Token},
 };
 
 const EXAMPLES: &str = "\
@@ -53,6 +53,14 @@ enum WalletCommand {
     Receive {
         /// The token; read from standard input if not given, where it doesn't end up in your shell's history.
         token: Option<String>,
+    },
+    /// Look for money that this node's recovery phrase once had at a mint: after `guilder init --restore`.
+    ///
+    /// Tokens that nobody has taken yet may be found again, too. Money that was locked to sellers or not yet redeemed
+    /// isn't: it is in the old home folder alone.
+    Restore {
+        #[command(flatten)]
+        place: Place,
     },
     /// Print, add or remove the mints whose ecash is accepted.
     Mints {
@@ -114,6 +122,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 };
                 let receive = Receive { token: token.trim().to_owned() };
                 context.printer.show(&context.client()?.post::<Received>("/v1/wallet/receive", &receive).await?)?;
+            }
+            WalletCommand::Restore { place } => {
+                let restore = Restore { mint: place.mint.clone(), unit: place.unit.clone() };
+                context.printer.show(&context.client()?.post::<Restored>("/v1/wallet/restore", &restore).await?)?;
             }
             WalletCommand::Mints { command } => mints(command.as_ref(), context).await?,
         }
@@ -202,6 +214,12 @@ impl Show for Token {
 impl Show for Received {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         writeln!(out, "Received {} {} at {}.", self.amount, self.unit, self.mint)
+    }
+}
+
+impl Show for Restored {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        writeln!(out, "Found {} {} at {}.", self.amount, self.unit, self.mint)
     }
 }
 

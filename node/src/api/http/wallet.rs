@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{Answer, Failure, lines};
 use crate::api::{
     Api,
-    types::{AddMint, Balance, Fund, MintView, Receive, Received, Send, Token},
+    types::{AddMint, Balance, Fund, MintView, Receive, Received, Restore, Restored, Send, Token},
 };
 
 pub(super) fn routes() -> Router<Api> {
@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/v1/wallet/fund", post(fund))
         .route("/v1/wallet/send", post(send))
         .route("/v1/wallet/receive", post(receive))
+        .route("/v1/wallet/restore", post(restore))
         .route("/v1/mints", get(mints).post(add_mint).delete(remove_mint))
 }
 
@@ -38,6 +39,10 @@ async fn send(State(api): State<Api>, Json(send): Json<Send>) -> Answer<Token> {
 
 async fn receive(State(api): State<Api>, Json(receive): Json<Receive>) -> Answer<Received> {
     Ok(Json(api.receive(&receive.token).await?))
+}
+
+async fn restore(State(api): State<Api>, Json(restore): Json<Restore>) -> Answer<Restored> {
+    Ok(Json(api.restore(restore).await?))
 }
 
 async fn mints(State(api): State<Api>) -> Json<Vec<MintView>> {

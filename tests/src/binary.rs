@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -30,6 +31,7 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).args(["build", "--package", "guilder", "--bin", "guilder"]);
     cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    set_by_cargo().for_each(|name| _ = cargo.env_remove(name));
     if is_release() {
         cargo.arg("--release");
     }
@@ -40,6 +42,19 @@ fn build() -> PathBuf {
     let executable =
         messages.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?))).next_back();
     executable.unwrap_or_else(|| panic!("{cargo:?} named no executable"))
+}
+
+/// What cargo has set for this test program. Handed on to another cargo it would count as the user's, and whatever build
+/// script looks at it would be run again, with all that is built on it; and once more by the next cargo that isn't started
+/// from a test.
+fn set_by_cargo() -> impl Iterator<Item = OsString> {
+    const OURS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_TARGET_TMPDIR"];
+    let shim = file(".cargo/protoc/protoc");
+    let is_ours = move |name: &OsString, value: &OsString| {
+        OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours))
+            || (name == "PROTOC" && Path::new(value) == shim)
+    };
+    env::vars_os().filter(move |(name, value)| is_ours(name, value)).map(|(name, _)| name)
 }
 
 /// Whether this test program lies in a release folder: `target/release/deps/NAME`.

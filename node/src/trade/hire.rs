@@ -35,7 +35,10 @@ use guilder_protocol::{
     wire::Payload,
 };
 use serde_bytes::ByteBuf;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use self::candidates::Candidates;
 pub use self::error::HireError;
@@ -253,6 +256,10 @@ impl Hiring {
             if *self.cancel.borrow() {
                 return Err(HireError::Cancelled);
             }
+            if self.request.deadline <= self.desk.runtime.now() {
+                // What the others would lock and deliver is of no use any more.
+                return last.unwrap_or(Err(HireError::DeadlinePassed));
+            }
             match self.award(&offer).await {
                 Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => last = Some(Ok(hired)),
                 Ok(hired) => return Ok(hired),
@@ -281,9 +288,15 @@ impl Hiring {
 
     /// Awards the task on an offer and waits for the end of the trade.
     async fn award(&mut self, offer: &Signed<Offer>) -> Result<Hired, HireError> {
-        let (mint, prepared) = self.lock(offer).await?;
+        let left = Duration::from_secs(offer.body.deadline.since(self.desk.runtime.now()));
+        // A lock that comes too late is in the purse, for another task.
+        let locked = timeout(left, self.lock(offer)).await;
+        let (mint, prepared) = locked.map_err(|_| HireError::DeadlinePassed)??;
         let now = self.desk.runtime.now();
-        // Making the lock may have taken its time.
+        // Making the lock may have taken its time. Skew is tolerated of others' clocks; the deadline is of ours.
+        if offer.body.deadline <= now {
+            return Err(HireError::DeadlinePassed);
+        }
         choice::acceptable(&self.ask, offer, now)?;
         let deal = Arc::new(self.deal(offer, mint, &prepared, now)?);
         let step = Buyer::begin(&deal, now);

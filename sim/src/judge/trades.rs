@@ -14,6 +14,8 @@ pub struct Seen {
     pub honest_seller: bool,
     /// Seconds since the deadline; below 0, before it.
     pub past_deadline_secs: i64,
+    /// Whether it was awarded when its deadline had passed.
+    pub awarded_late: bool,
     /// Whether the output is what the input asks for, if there is an output.
     pub right_output: Option<bool>,
     /// Whether the seller's workshop did the work.
@@ -37,6 +39,7 @@ pub fn judge_trade(seen: &Seen) -> Vec<(&'static str, String)> {
     };
     let over = seen.state.is_over();
     must(over || seen.past_deadline_secs <= GRACE_SECS, "outcome", "still open long after its deadline");
+    must(!seen.awarded_late, "award", "awarded, and its money locked, after its deadline");
     let delivered = seen.state == TaskState::Delivered;
     must(!delivered || seen.receipt, "receipt", "delivered without a receipt");
     if seen.honest_seller {
@@ -70,6 +73,7 @@ mod tests {
             money: Some(MoneyView::Bought(buyer::Money::Paid)),
             honest_seller: true,
             past_deadline_secs: -10,
+            awarded_late: false,
             right_output: Some(true),
             worked: true,
             receipt: true,
@@ -90,6 +94,7 @@ mod tests {
     fn each_rule_catches_what_it_is_for() {
         let open = Seen { state: TaskState::Working, past_deadline_secs: 1_000, receipt: false, ..good() };
         assert_eq!(rules(&open), ["outcome"]);
+        assert_eq!(rules(&Seen { awarded_late: true, ..good() }), ["award"]);
         assert_eq!(rules(&Seen { receipt: false, ..good() }), ["receipt"]);
         assert_eq!(rules(&Seen { worked: false, ..good() }), ["receipt"]);
         assert_eq!(rules(&Seen { right_output: Some(false), ..good() }), ["output"]);

@@ -146,12 +146,16 @@ impl Play<'_> {
             Ok(None) => Some("there is no evidence".into()),
             Err(error) => Some(error.to_string()),
         };
+        let awarded_us = self.world.journal().steps(&view.task).get(&Step::Awarded).copied();
+        // Deadlines are whole seconds; a second for the commit.
+        let deadline_us = wish.at_us + (self.scenario.workload.deadline_s + 1) * 1_000_000;
         let now = node.runtime.now().as_secs() as i64;
         let seen = Seen {
             state: view.state,
             money: view.money.clone(),
             honest_seller: seller.is_some_and(|host| self.cast.is_honest(host)),
             past_deadline_secs: now - view.deadline.as_secs() as i64,
+            awarded_late: awarded_us.is_some_and(|at| at > deadline_us),
             right_output,
             worked: seller.zip(view.trade).is_some_and(|(host, trade)| self.world.workshop(host).has_done(&trade)),
             receipt: view.receipt.is_some(),

@@ -1,0 +1,60 @@
+//! Small markets with something wrong in each: the invariants hold, and trade goes on. What the simulator once found in the
+//! node is pinned here.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Mutex, PoisonError};
+
+use guilder_sim::{
+    results::{Results, TaskOutcome},
+    run::{Options, run},
+    scenario::Scenario,
+};
+
+/// A simulation owns its process: libp2p counts in process-wide counters.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn play(seed: u64, wrong: &str) -> Results {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = format!(
+        "name = \"pinned\"\nabout = \"pinned\"\nduration_s = 200\nwarmup_s = 30\ndrain_s = 60\n\
+         [population]\nnodes = 12\ntraders = 1\n[workload]\nper_buyer_minute = 2.0\n{wrong}"
+    );
+    let results = run(Scenario::parse(&text).unwrap(), seed, Options::default()).unwrap().unwrap();
+    assert!(results.violations.is_empty(), "{:#?}", results.violations);
+    results
+}
+
+fn done_after(results: &Results, secs: u64) -> (usize, usize) {
+    let late: Vec<_> = results.tasks.iter().filter(|task| task.at_ms > secs * 1_000).collect();
+    (late.iter().filter(|task| task.outcome == TaskOutcome::Done).count(), late.len())
+}
+
+#[test]
+fn a_rotation_stops_no_trade() {
+    let results = play(1, "[[faults]]\nkind = \"mint-rotates\"\nat_s = 60\n");
+    let (done, all) = done_after(&results, 60);
+    assert!(all > 10 && done == all, "{done} of {all}: {:#?}", results.tasks);
+}
+
+#[test]
+fn a_silent_mint_leads_to_no_award_past_its_deadline() {
+    let silent = "[[faults]]\nkind = \"mint-fails\"\nat_s = 40\nfor_s = 50\nhow = \"silent\"\n";
+    let results = play(1, silent);
+    let (done, all) = done_after(&results, 95);
+    assert!(all > 5 && done == all, "{done} of {all}");
+    // Whoever was never paid isn't to blame.
+    let blamed = |task: &&guilder_sim::results::TaskRow| {
+        task.reason.as_deref() == Some("the deadline passed without a delivery")
+    };
+    assert_eq!(results.tasks.iter().filter(blamed).count(), 0);
+}
+
+#[test]
+fn cheats_cost_the_price_of_their_calls_and_nothing_else() {
+    let cheats = "[[adversaries]]\nbehaviour = \"seller-vanishes\"\ncount = 1\n\
+                  [[adversaries]]\nbehaviour = \"seller-delivers-garbage\"\ncount = 2\n";
+    let results = play(1, cheats);
+    let lost: u64 = results.nodes.iter().map(|node| node.lost_sat).sum();
+    let paid_to_cheats: u64 = results.tasks.iter().filter(|task| !task.honest).filter_map(|task| task.price_sat).sum();
+    assert!(lost > 0 && lost <= paid_to_cheats, "{lost} lost, {paid_to_cheats} paid to cheats");
+}

@@ -30,7 +30,7 @@ use guilder_protocol::{
     time::Timestamp,
     trade::{
         Deal,
-        buyer::{Buyer, BuyerOutcome, Ended},
+        buyer::{self, Buyer, BuyerOutcome, Ended},
     },
     wire::Payload,
 };
@@ -292,6 +292,10 @@ impl Hiring {
         // A lock that comes too late is in the purse, for another task.
         let locked = timeout(left, self.lock(offer)).await;
         let (mint, prepared) = locked.map_err(|_| HireError::DeadlinePassed)??;
+        // Called off while the mint made the lock: it goes back into the purse.
+        if *self.cancel.borrow() {
+            return Err(HireError::Cancelled);
+        }
         let now = self.desk.runtime.now();
         // Making the lock may have taken its time. Skew is tolerated of others' clocks; the deadline is of ours.
         if offer.body.deadline <= now {
@@ -307,13 +311,26 @@ impl Hiring {
         let price = Money { amount: args.price, unit: args.unit.to_string() };
         let (task, peer) = (self.task(), deal.seller());
         self.desk.events.emit(Event::Awarded { task, trade, side: Side::Buyer, peer, price });
-        if let Some(slot) = lock(&self.desk.hires).get_mut(&task) {
-            slot.trade = Some(trade);
-        }
         let (tell, ended) = oneshot::channel();
         self.desk.start_buyer(Arc::clone(&deal), (step.state, step.effects), Some(tell));
+        self.note_trade(Some(trade));
+        // Whoever called it off until now was told so, and didn't know of the trade.
+        if *self.cancel.borrow() {
+            self.desk.feed(trade, || buyer::Input::Cancel.into()).await;
+        }
         let ended = ended.await.map_err(|_| HireError::Stopping)?;
+        if matches!(ended.outcome, BuyerOutcome::Refused(_)) {
+            // The next best offer may be awarded: until then there is no trade to call off.
+            self.note_trade(None);
+        }
         Ok(Hired { deal, ended })
+    }
+
+    /// Tells whoever calls the task off where to.
+    fn note_trade(&self, trade: Option<Cid>) {
+        if let Some(slot) = lock(&self.desk.hires).get_mut(&self.task()) {
+            slot.trade = trade;
+        }
     }
 
     /// Locks the price at the first of the seller's mints where that is possible.

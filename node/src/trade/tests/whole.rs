@@ -291,6 +291,31 @@ async fn a_cancel_at_work_stops_it_and_costs_the_price() {
     until(|| async { seller.spendable().await == 7 }).await;
 }
 
+/// Whoever is told that it is called off isn't charged for it a moment later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_while_the_lock_is_made_is_in_time() {
+    let (bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let task = handle.task;
+    // The award waits for the lock, and the lock for the mint.
+    let locking = async {
+        while buyer.wallet.swaps_in_flight().unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(locking).await;
+    buyer.trade.cancel(task).await.unwrap();
+    let ended = in_time(handle.done()).await;
+    assert!(matches!(ended, Err(HireError::Cancelled)), "{ended:?}");
+    assert!(seller.trade.tasks(Page::default()).unwrap().is_empty());
+    until(|| async { buyer.wallet.swaps_in_flight().unwrap() == 0 }).await;
+    // Nothing is at risk or paid; what the mint kept for the lock is all that is missing.
+    let balance = buyer.wallet.balances().unwrap().remove(0);
+    assert_eq!((balance.at_risk, balance.waiting, balance.account.paid), (0, 0, 0));
+    assert_eq!(buyer.balance().await, bank.outstanding().await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_step_is_told_in_its_order() {
     let (_bank, buyer, seller) = pair().await;

@@ -30,7 +30,7 @@ pub use self::{
     driver::Driver,
     pipe::FabricStream,
     topology::{Place, Topology},
-    transport::FabricTransport,
+    transport::{Dial, FabricTransport},
 };
 use self::{
     driver::Event,
@@ -153,6 +153,12 @@ impl Fabric {
     /// The transport of a host's node.
     pub fn transport(&self, host: HostId) -> FabricTransport {
         FabricTransport::new(self.clone(), host)
+    }
+
+    /// A bare connection from one host to another's listener, for whoever speaks no libp2p.
+    pub fn dial(&self, from: HostId, to: HostId) -> Dial {
+        let source_port = self.lock().next_port(from);
+        Dial::new(self, from, source_port, (to.ip(), PORT))
     }
 
     /// The task that moves everything; to be spawned once.

@@ -434,6 +434,8 @@ impl<'a> Play<'a> {
             node,
             key: self.world.key(host).clone(),
             victim: self.world.agent(victim),
+            // Every other time without a node's manners.
+            raw: (self.rng.below(2) == 0).then(|| self.world.fabric().dial(host, victim)),
             service: self.services[service].clone(),
             mint: self.mints[0].clone(),
             unit: self.unit.clone(),

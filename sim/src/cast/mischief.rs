@@ -1,6 +1,9 @@
 //! What floods and forges send.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use guilder::parts::Node;
 use guilder_protocol::{
     bytes::ByteArray,
@@ -10,8 +13,9 @@ use guilder_protocol::{
     wire::{Asked, Message},
 };
 use serde_bytes::ByteBuf;
+use tokio::time::timeout;
 
-use crate::{interpose::Rng, scenario::Adversary};
+use crate::{fabric::Dial, interpose::Rng, scenario::Adversary};
 
 /// What it takes to misbehave once.
 pub(crate) struct Mischief {
@@ -19,6 +23,8 @@ pub(crate) struct Mischief {
     pub(crate) node: Node,
     pub(crate) key: AgentKey,
     pub(crate) victim: AgentId,
+    /// A connection to the victim with nothing of libp2p on it, if it wants one.
+    pub(crate) raw: Option<Dial>,
     pub(crate) service: ServiceName,
     pub(crate) mint: MintUrl,
     pub(crate) unit: Unit,
@@ -47,7 +53,10 @@ impl Mischief {
             Adversary::SendsGarbage => {
                 let noise: Vec<u8> = (0..1 + self.rng.below(600)).map(|_| self.rng.draw() as u8).collect();
                 // A victim that hangs up is one that does right.
-                let _ = self.node.network.send(self.victim, Bytes::from(noise)).await;
+                match self.raw {
+                    Some(dial) => shout(dial, &noise).await,
+                    None => drop(self.node.network.send(self.victim, Bytes::from(noise)).await),
+                }
             }
             _ => {}
         }
@@ -96,6 +105,17 @@ impl Mischief {
         let advert: Signed<Advert> = Signed::claim(body, now, Some(now.saturating_add(600)), nonce, &self.key).ok()?;
         Some(advert.bytes().to_vec())
     }
+}
+
+/// Writes bytes to whoever listens and waits a while for it to hang up.
+async fn shout(dial: Dial, noise: &[u8]) {
+    let shouting = async {
+        let mut stream = dial.await?;
+        stream.write_all(noise).await?;
+        stream.read(&mut [0; 64]).await
+    };
+    // However it ends.
+    let _ = timeout(Duration::from_secs(10), shouting).await;
 }
 
 /// A flood comes in bursts.

@@ -102,8 +102,7 @@ impl Transport for FabricTransport {
         let to = parse(&address).ok_or(TransportError::MultiaddrNotSupported(address))?;
         let reuse = options.port_use == PortUse::Reuse && !self.listening.is_empty();
         let source_port = if reuse { PORT } else { self.fabric.lock().next_port(self.host) };
-        let dialing = Dialing { from: self.host, to, source_port, result: None, answered: false, waker: None };
-        Ok(Dial { fabric: self.fabric.clone(), dialing: Arc::new(Mutex::new(dialing)), sent: false })
+        Ok(Dial::new(&self.fabric, self.host, source_port, to))
     }
 
     fn poll(
@@ -162,6 +161,13 @@ pub struct Dial {
     fabric: Fabric,
     dialing: Arc<Mutex<Dialing>>,
     sent: bool,
+}
+
+impl Dial {
+    pub(super) fn new(fabric: &Fabric, from: HostId, source_port: u16, to: (Ipv4Addr, u16)) -> Self {
+        let dialing = Dialing { from, to, source_port, result: None, answered: false, waker: None };
+        Self { fabric: fabric.clone(), dialing: Arc::new(Mutex::new(dialing)), sent: false }
+    }
 }
 
 impl Future for Dial {

@@ -120,6 +120,23 @@ impl Context {
         Ok(Home::locate(self.home.clone(), |name| std::env::var_os(name))?)
     }
 
+    /// `guilder`, as it has to be called for the same home again.
+    fn command(&self) -> String {
+        match &self.home {
+            Some(dir) => format!("guilder --home {}", dir.display()),
+            None => "guilder".to_owned(),
+        }
+    }
+
+    /// The error with hints that name the home: a command shown is one that can be copied.
+    fn with_home(&self, error: CliError) -> CliError {
+        let hint = error.hint.map(|hint| match &self.home {
+            Some(_) => hint.replace("guilder ", &format!("{} ", self.command())),
+            None => hint,
+        });
+        CliError { hint, ..error }
+    }
+
     /// The daemon that runs on the node's folder.
     ///
     /// # Errors
@@ -131,17 +148,38 @@ impl Context {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let context = Context {
         printer: Printer::stdio(cli.global.json),
         home: cli.global.home,
         passphrase: PassphraseSource::of_process(cli.global.passphrase_file),
     };
     let exit = run(cli.command, &context).unwrap_or_else(|error| {
+        let error = context.with_home(error);
         context.printer.error(&error);
         error.exit
     });
     exit.into()
+}
+
+/// What clap stopped at: help and version as they are, a wrong argument with its usage, or with `--json` as any error.
+fn misused(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as MissingSubcommand;
+    let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if !error.use_stderr() || error.kind() == MissingSubcommand || !json {
+        // Nobody is left to tell if the terminal is gone.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+    }
+    let text = error.to_string();
+    let what = text.split("\n\nUsage:").next().and_then(|text| text.split("\n\nFor more").next()).unwrap_or_default();
+    let what = what.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let error = CliError::usage(what, "see the command's --help");
+    Printer::stdio(true).error(&error);
+    error.exit.into()
 }
 
 fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
@@ -169,4 +207,38 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
 fn wait_for(work: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|cause| CliError::io("can't start", &cause))?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// What a person reads, of every command, as it stands. Read the difference like one in the README.
+    #[test]
+    fn the_help_of_every_command() {
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        let mut text = String::new();
+        let mut waiting = vec![root];
+        while let Some(mut command) = waiting.pop() {
+            let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
+            waiting.extend(subcommands.cloned().collect::<Vec<_>>().into_iter().rev());
+            let help = command.render_long_help().to_string();
+            // What every command has is shown once.
+            let own = match (help.find("\nOptions for every command:"), help.find("else ask)\n")) {
+                (Some(from), Some(to)) if !text.is_empty() => format!("{}{}", &help[..from], &help[to + 10..]),
+                _ => help,
+            };
+            text += &format!("$ {} --help\n{}\n\n", command.get_bin_name().unwrap_or("guilder"), own.trim_end());
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
 }

@@ -107,10 +107,15 @@ fn wrong_use_is_answered_with_its_cause_and_a_way_out() {
     ] {
         let ran = home.run(args);
         assert_eq!(ran.code(), 2, "{ran}");
-        assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{ran}");
+        assert!(ran.stdout.is_empty(), "{ran}");
+        ran.failed().says("ours", &["--help"]);
+        let said = home.run_as_person(args, b"").error_text();
+        assert!(said.starts_with("error: ") && said.contains("--help"), "{said}");
     }
-    let missing = home.run(["audit", "verify", "no-such-file"]).failed();
-    assert_eq!((missing.fault.as_str(), missing.exit), ("environment", 6));
+    for args in [["audit", "verify", "no-such-file"], ["ucan", "verify", "."]] {
+        let failed = home.run(args).failed().says("ours", &["can't read", args[2]]);
+        assert_eq!(failed.exit, 2);
+    }
     let junk = home.write("junk.car", b"not a bundle");
     let judged = home.run([Path::new("audit"), Path::new("verify"), &junk]);
     assert_eq!((judged.code(), &judged.json()["valid"]), (1, &Value::from(false)), "{judged}");

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     catalogue::Listing,
     executor::{Definition, Service, definition::Run},
+    runtime::Job,
 };
 
 /// How long a search for sellers goes on.
@@ -29,6 +30,8 @@ impl Api {
     /// If its definition doesn't hold, or it can't be advertised.
     pub async fn add_service(&self, definition: Definition) -> Result<ServiceView, ApiError> {
         let name = definition.name.clone();
+        let checked = definition.clone();
+        self.node().runtime.offload(Job::Disk, move || checked.find_program()).await?;
         self.node().catalogue.add(definition).await?;
         let added = self.node().catalogue.service(&name);
         let added = added.ok_or_else(|| ApiError::missing(format!("{name} was removed meanwhile"), "add it again"))?;

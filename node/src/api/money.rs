@@ -99,8 +99,11 @@ impl Api {
     /// Accepts a mint's ecash no more.
     ///
     /// # Errors
-    /// If there is money at it, or it stands in the settings.
+    /// If it isn't accepted, there is money at it, or it stands in the settings.
     pub async fn remove_mint(&self, url: &MintUrl) -> Result<(), ApiError> {
+        if !self.node().wallet.mints().iter().any(|known| known.url == *url) {
+            return Err(not_accepted(url, "guilder wallet mints shows the accepted ones"));
+        }
         self.node().wallet.remove_mint(url).await?;
         self.node().catalogue.refresh().await?;
         Ok(())
@@ -110,9 +113,10 @@ impl Api {
     fn place(&self, mint: Option<MintUrl>, unit: Option<Unit>) -> Result<(MintUrl, Unit), ApiError> {
         let mints = self.node().wallet.mints();
         let mint = match mint {
-            Some(url) => mints.into_iter().find(|known| known.url == url).ok_or_else(|| {
-                ApiError::misuse(format!("the mint {url} is not accepted"), format!("guilder wallet mints add {url}"))
-            })?,
+            Some(url) => mints
+                .into_iter()
+                .find(|known| known.url == url)
+                .ok_or_else(|| not_accepted(&url, format!("if you trust it: guilder wallet mints add {url}")))?,
             None => only(mints)?,
         };
         let default = &self.node().config.wallet.unit;
@@ -135,6 +139,11 @@ impl Api {
         let message = format!("the mint {} issues no {unit}", mint.url);
         Err(ApiError { message, fault: Fault::Ours, hint, missing: false })
     }
+}
+
+/// A mint that was named and isn't on the list.
+pub(super) fn not_accepted(url: &MintUrl, hint: impl Into<String>) -> ApiError {
+    ApiError::misuse(format!("the mint {url} is not accepted"), hint)
 }
 
 fn only(mints: Vec<MintSummary>) -> Result<MintSummary, ApiError> {

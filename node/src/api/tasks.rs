@@ -59,6 +59,10 @@ impl Api {
     ) -> Result<impl Stream<Item = Result<Value, ApiError>> + Send + 'static, ApiError> {
         let node = self.node();
         let began = node.runtime.instant();
+        if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
+        {
+            return Err(super::money::not_accepted(url, format!("if you trust it: guilder wallet mints add {url}")));
+        }
         let request = HireRequest {
             input,
             max_price: hire.max_price.unwrap_or(node.config.hire.max_price),
@@ -153,7 +157,7 @@ impl Api {
         if id.len() < MIN_ID_TAIL {
             return Err(ApiError::misuse(
                 format!("{id} is too short for a task's ID"),
-                "give its last 6 letters or more",
+                "give its last 4 letters or more",
             ));
         }
         let tasks = self.node().trade.tasks(Page { after: None, limit: RECENT })?;

@@ -65,8 +65,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             match output {
                 None => context.printer.bytes(&bundle)?,
                 Some(path) => {
-                    std::fs::write(path, &bundle)
-                        .map_err(|cause| CliError::io(format!("can't write {}", path.display()), &cause))?;
+                    std::fs::write(path, &bundle).map_err(|cause| CliError::file("write", path, &cause))?;
                     context.printer.show(&Exported { file: path.display().to_string(), bytes: bundle.len() })?;
                 }
             }

@@ -5,11 +5,15 @@ use clap_complete::Shell;
 
 use super::{Cli, CliError, Context, Exit};
 
+const EXAMPLES: &str = "\
+\x1b[1;4mExamples:\x1b[0m
+  guilder completions bash > ~/.local/share/bash-completion/completions/guilder
+  guilder completions zsh > ~/.zfunc/_guilder
+  guilder completions fish > ~/.config/fish/completions/guilder.fish";
+
 /// Print a completion script for your shell.
-///
-/// For example: guilder completions bash > ~/.local/share/bash-completion/completions/guilder
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The shell.
     shell: Shell,

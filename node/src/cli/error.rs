@@ -67,6 +67,19 @@ impl CliError {
         Self { message: message.into(), fault: Fault::Ours, hint: Some(hint.into()), exit: Exit::Usage }
     }
 
+    /// A file that the person named can't be used: theirs to mend if it isn't there or isn't theirs, else the machine's.
+    pub fn file(verb: &str, path: &std::path::Path, cause: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        let what = format!("can't {verb} {}", path.display());
+        let hint = match cause.kind() {
+            NotFound | NotADirectory => "check the path",
+            IsADirectory => "name a file, not a folder",
+            PermissionDenied => "check who may use the file",
+            _ => return Self { hint: Some("check the disk".into()), ..Self::io(what, cause) },
+        };
+        Self::usage(format!("{what}: {cause}"), hint)
+    }
+
     /// A failure of the machine while doing `what`.
     pub fn io(what: impl std::fmt::Display, cause: &std::io::Error) -> Self {
         Self { message: format!("{what}: {cause}"), fault: Fault::Environment, hint: None, exit: Exit::Environment }

@@ -155,7 +155,10 @@ fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
 
 fn interrupted(task: Option<&str>) -> CliError {
     let hint = match task {
-        Some(id) => format!("see it: guilder task show {0}; call it off: guilder task cancel {0}", task::short(id)),
+        Some(id) => format!(
+            "see it: guilder task show {0}; its output: guilder task output {0}; call it off: guilder task cancel {0}",
+            task::short(id)
+        ),
         None => "see it: guilder task list".to_owned(),
     };
     CliError::usage("interrupted; the task goes on in the daemon", hint)
@@ -204,7 +207,8 @@ pub(super) async fn deliver(
     let mut delivered = Delivered { ended, output: None, output_base64: None };
     if let Some(path) = output {
         let partial = PathBuf::from(format!("{}.part", path.display()));
-        let fail = |cause| CliError::io(format!("can't write {}", path.display()), &cause);
+        let kept = format!("the output is kept: guilder task output {} --output FILE", task::short(&ended.id));
+        let fail = |cause| CliError { hint: Some(kept.clone()), ..CliError::file("write", path, &cause) };
         let mut file = std::fs::File::create(&partial).map_err(fail)?;
         while let Some(piece) = download.next().await? {
             std::io::Write::write_all(&mut file, &piece).map_err(fail)?;
@@ -231,7 +235,7 @@ pub(super) async fn deliver(
 /// The input, read as it is sent.
 fn upload(input: Option<&Path>) -> Result<Upload, CliError> {
     let Some(path) = input else { return Ok(client::empty()) };
-    let fail = |cause| CliError::io(format!("can't read {}", path.display()), &cause);
+    let fail = |cause| CliError::file("read", path, &cause);
     if path.as_os_str() == "-" {
         return Ok(client::pieces(read_pieces(tokio::io::stdin())));
     }

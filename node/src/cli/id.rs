@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::{CliError, Context, Exit, Show, fields};
-use crate::{api::types::Identity, keys::SecretFile};
+use super::{CliError, Context, Exit, Show, fields, wait_for};
+use crate::{
+    api::types::{Identity, Status},
+    keys::SecretFile,
+};
 
 /// Print the node's identity.
 ///
@@ -13,12 +16,28 @@ pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
     let home = context.home()?;
-    // While the daemon runs it says so itself; no passphrase is needed then.
     home.check()?;
     let file = SecretFile::load(&home.secret())?;
+    // A running daemon has opened it already: no passphrase is needed then.
+    if file.is_sealed() && home.api().exists() {
+        let status = wait_for_status(context);
+        if let Some(status) = status {
+            context.printer.show(&Identity { peer_id: status.peer_id, did: status.did })?;
+            return Ok(Exit::Done);
+        }
+    }
     let id = context.passphrase.open(&file, &context.printer)?.seeds().key().id();
     context.printer.show(&Identity { peer_id: id.peer_id(), did: id.to_string() })?;
     Ok(Exit::Done)
+}
+
+fn wait_for_status(context: &Context) -> Option<Status> {
+    let mut found = None;
+    let asked = wait_for(async {
+        found = Some(context.client()?.get("/v1/status").await?);
+        Ok(Exit::Done)
+    });
+    asked.ok().and(found)
 }
 
 impl Show for Identity {

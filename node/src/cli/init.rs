@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long)]
     passphrase: bool,
     /// Print the settings file, every setting with its default, and make nothing.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["restore", "passphrase"])]
     print_config: bool,
 }
 
@@ -48,11 +48,20 @@ struct Made {
     sealed: bool,
     /// Only if it is new.
     phrase: Option<String>,
+    /// How to go on.
+    #[serde(skip)]
+    next: String,
+}
+
+/// The settings file.
+#[derive(Serialize)]
+struct Settings {
+    settings: &'static str,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if args.print_config {
-        context.printer.bytes(config::TEMPLATE.as_bytes())?;
+        context.printer.show(&Settings { settings: config::TEMPLATE })?;
         return Ok(Exit::Done);
     }
     let home = context.home()?;
@@ -74,6 +83,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         config: home.config().display().to_string(),
         sealed: file.is_sealed(),
         phrase: shown,
+        next: format!("{} up", context.command()),
     })?;
     Ok(Exit::Done)
 }
@@ -122,6 +132,12 @@ impl Show for Made {
             writeln!(out, "\nRecovery phrase. Write it down now; it is not shown again:\n\n    {phrase}\n")?;
             writeln!(out, "Whoever has it has the node's identity and its money.")?;
         }
-        writeln!(out, "\nNext: guilder up")
+        writeln!(out, "\nNext: {}", self.next)
+    }
+}
+
+impl Show for Settings {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        out.write_str(self.settings)
     }
 }

@@ -33,8 +33,7 @@ impl PassphraseSource {
     pub(super) fn given(&self) -> Result<Option<Passphrase>, CliError> {
         let Some(path) = &self.file else { return Ok(self.env.clone().filter(|passphrase| !passphrase.is_empty())) };
         check_private(path)?;
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| CliError::io(format!("can't read {}", path.display()), &cause))?;
+        let text = std::fs::read_to_string(path).map_err(|cause| CliError::file("read", path, &cause))?;
         let passphrase = Passphrase::new(text);
         if passphrase.is_empty() {
             return Err(CliError::usage(

@@ -21,13 +21,36 @@ const EXAMPLES: &str = "\
   guilder service list
   guilder service remove text.summarize
 
-\x1b[1;4mA service file:\x1b[0m
-  name = \"text.summarize\"
+guilder service add --help describes the file.";
+
+const FILE: &str = "\
+\x1b[1;4mA service file, with all that it can say:\x1b[0m
+  name = \"text.summarize\"         # dotted lower-case
   description = \"Summarizes English text in three sentences\"
-  price = 5
+  price = 5                       # net, a task; at least 1
   unit = \"sat\"
+  mints = [\"https://mint.example\"]      # default: every mint that the node accepts
+  input = \"input.schema.json\"           # JSON Schema: a file beside this one, a table, or JSON text
+  output = { type = \"object\" }          # default of both: any bytes
+  concurrency = 1                 # works at once; this and what follows are at their defaults here
+  time_limit_secs = 60            # of one work
+  memory_mb = 512                 # of one work, for programs
+  max_input_bytes = 1048576       # at most 64 MiB, 8 MiB with a schema
+  max_output_bytes = 1048576      # the same
+
+  # Who does the work, one of three. A program: input on stdin, output on stdout, exit code 0.
   [run.process]
-  command = [\"/usr/local/bin/summarize\", \"--short\"]";
+  command = [\"./summarize.sh\", \"--short\"]     # no shell; a path is taken from this file's folder
+  env = { MODEL = \"small\" }                   # beside PATH and a HOME of its own all that it gets,
+  pass_env = [\"CUDA_VISIBLE_DEVICES\"]         # but for these, taken over from the node's environment
+
+  # Or a local HTTP service: the input is POSTed, the answer is the output.
+  [run.http]
+  url = \"http://127.0.0.1:8080/summarize\"
+  headers = { authorization = \"Bearer …\" }
+
+  # Or the input itself, for trying things out. This line stands above all [sections].
+  run = \"echo\"";
 
 /// Put services on sale, or take them off.
 ///
@@ -43,8 +66,9 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum ServiceCommand {
     /// Put a service on sale, or change one. FILE describes it.
+    #[command(after_help = FILE)]
     Add {
-        /// A TOML file; schemas that it names are looked for beside it.
+        /// A TOML file; schemas and programs that it names by path are looked for beside it.
         file: PathBuf,
     },
     /// Print what is on sale here.
@@ -84,8 +108,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 }
 
 fn read(file: &Path) -> Result<Definition, CliError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|cause| CliError::io(format!("can't read {}", file.display()), &cause))?;
+    let text = std::fs::read_to_string(file).map_err(|cause| CliError::file("read", file, &cause))?;
     let definition = Definition::from_toml(&text, file.parent().unwrap_or(Path::new(".")));
     definition.map_err(|error| {
         let error = CliError::from(error);

@@ -87,7 +87,7 @@ impl Show for Judged {
 
 /// A file or standard input (`-`), at most `limit` bytes of it.
 pub(super) fn read_bounded(path: &PathBuf, limit: u64) -> Result<Vec<u8>, CliError> {
-    let fail = |cause| CliError::io(format!("can't read {}", path.display()), &cause);
+    let fail = |cause| CliError::file("read", path, &cause);
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin().take(limit).read_to_end(&mut bytes).map_err(fail)?;

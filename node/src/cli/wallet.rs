@@ -38,13 +38,15 @@ enum WalletCommand {
     /// Get money in: print what is to be paid, wait for the payment, take the ecash.
     Fund {
         /// How much.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         amount: u64,
         #[command(flatten)]
         place: Place,
     },
     /// Turn money into a token (text) to hand to somebody. Whoever has the token has the money.
     Send {
-        /// How much.
+        /// How much. The receiver gets it less the mint's fee, if the mint takes one.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         amount: u64,
         #[command(flatten)]
         place: Place,
@@ -183,7 +185,7 @@ pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::R
         out,
         &header,
         &rows,
-        "No money yet. Accept a mint with `guilder wallet mints add URL`, then `guilder wallet fund N`.",
+        "No money yet. To get some: `guilder wallet mints add URL`, if none is accepted yet, then `guilder wallet fund N`.",
     )
 }
 
@@ -213,7 +215,8 @@ impl Show for Token {
 
 impl Show for Received {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        writeln!(out, "Received {} {} at {}.", self.amount, self.unit, self.mint)
+        let fee = if self.fee == 0 { String::new() } else { format!(" (the mint kept {})", self.fee) };
+        writeln!(out, "Received {} {} at {}{fee}.", self.amount, self.unit, self.mint)
     }
 }
 

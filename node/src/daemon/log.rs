@@ -1,18 +1,159 @@
 //! The log: what rooms trace and what the event stream tells, on standard error.
+//!
+//! For people a line is `time LEVEL room: what key=value …`; for machines it is one flat JSON object with `timestamp`,
+//! `level` and `target`, and then either `message` with its fields, or `event` with those of [`crate::events::Event`].
 
-use std::io::IsTerminal as _;
+use std::{fmt, io::IsTerminal as _};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use serde_json::{Map, Value};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{Writer, debug_fn},
+        time::{FormatTime as _, SystemTime},
+    },
+    registry::LookupSpan,
+};
 
 use crate::config::{LogConfig, LogFormat};
+
+/// The field by which an event of the stream brings itself as JSON.
+const EVENT_JSON: &str = "event_json";
 
 /// Begins to log. The first call in a process counts.
 pub(crate) fn start(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.filter)).unwrap_or_default();
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only if a log is there already, and then it is the one to keep.
     let _ = match config.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let fields = debug_fn(|writer, field, value| text_field(writer, field, value));
+            builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(fields).try_init()
+        }
+        LogFormat::Json => builder.event_format(JsonLine).try_init(),
     };
+}
+
+fn text_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        EVENT_JSON => Ok(()),
+        "message" => write!(writer, "{value:?}"),
+        name => write!(writer, " {name}={value:?}"),
+    }
+}
+
+/// Writes a line of the log as a JSON object.
+struct JsonLine;
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        writeln!(writer, "{}", Value::Object(json_line(time, event)))
+    }
+}
+
+fn json_line(time: String, event: &Event<'_>) -> Map<String, Value> {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let mut line = fields.0;
+    if let Some(Value::String(json)) = line.remove(EVENT_JSON)
+        && let Ok(Value::Object(told)) = serde_json::from_str(&json)
+    {
+        line = told;
+    }
+    line.insert("timestamp".into(), time.into());
+    line.insert("level".into(), event.metadata().level().as_str().into());
+    line.insert("target".into(), event.metadata().target().into());
+    line
+}
+
+/// The fields of a line, by name.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().into(), format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().into(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().into(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().into(), value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+    use crate::events::{self, Events};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn speak() {
+        tracing::info!(limit = 3, "a plain line");
+        Events::new().emit(events::Event::Ready { took_ms: 17 });
+    }
+
+    #[test]
+    fn a_log_in_json_has_the_fields_of_its_events() {
+        let written = Written::default();
+        let writer = written.clone();
+        let builder = tracing_subscriber::fmt().event_format(JsonLine).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(builder.finish(), speak);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["message"], &lines[0]["limit"]), (&"a plain line".into(), &3.into()));
+        assert_eq!((&lines[1]["event"], &lines[1]["took_ms"]), (&"ready".into(), &17.into()));
+        assert_eq!((&lines[1]["level"], &lines[1]["target"]), (&"INFO".into(), &"guilder::events".into()));
+    }
+
+    #[test]
+    fn a_log_for_people_says_each_thing_once() {
+        let written = Written::default();
+        let writer = written.clone();
+        let fields = debug_fn(|writer, field, value| text_field(writer, field, value));
+        let builder = tracing_subscriber::fmt().with_ansi(false).without_time().fmt_fields(fields);
+        let builder = builder.with_writer(move || writer.clone());
+        tracing::subscriber::with_default(builder.finish(), speak);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let mut lines = text.lines();
+        assert!(lines.next().unwrap().ends_with(": a plain line limit=3"), "{text}");
+        assert!(lines.next().unwrap().ends_with("guilder::events: ready took_ms=17"), "{text}");
+    }
 }

@@ -365,11 +365,12 @@ impl Event {
         }
     }
 
-    /// One line of JSON in the log. The text is only made if the level is on.
+    /// One line in the log: words for people, and beside them the same as JSON for logs in JSON (see `daemon::log`).
+    /// Both are only made if the level is on.
     pub(super) fn log(&self) {
         macro_rules! at {
             ($level:expr) => {
-                tracing::event!(target: "guilder::events", $level, "{}", Line(self))
+                tracing::event!(target: "guilder::events", $level, event_json = %Json(self), "{}", Line(self))
             };
         }
         match self.level() {
@@ -378,6 +379,15 @@ impl Event {
             Level::INFO => at!(Level::INFO),
             _ => at!(Level::DEBUG),
         }
+    }
+}
+
+/// An event as one flat JSON object.
+struct Json<'a>(&'a Event);
+
+impl std::fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&serde_json::to_string(self.0).unwrap_or_default())
     }
 }
 
@@ -394,6 +404,7 @@ impl std::fmt::Display for Line<'_> {
         }
         for (key, value) in fields {
             match value {
+                serde_json::Value::Null => {}
                 serde_json::Value::String(text) if !text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
                     write!(f, " {key}={text}")?;
                 }
@@ -439,6 +450,7 @@ mod tests {
         };
         let line = Line(&event).to_string();
         assert!(line.starts_with("ended ") && line.contains("reason=\"no answer\""), "{line}");
+        assert!(!line.contains("trade"), "what isn't there isn't said: {line}");
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["event"], "ended");
         assert_eq!(json["outcome"], "failed");

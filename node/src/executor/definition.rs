@@ -206,8 +206,9 @@ impl Definition {
     /// # Errors
     /// What is wrong with the file, in words for its writer.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, DefinitionError> {
-        let written: Written = toml::from_str(text).map_err(|error| DefinitionError::Syntax(error.to_string()))?;
-        let definition = Self {
+        let written: Written =
+            toml::from_str(text).map_err(|error| DefinitionError::Syntax(error.to_string().trim_end().to_owned()))?;
+        let mut definition = Self {
             name: written.name,
             description: written.description,
             price: written.price,
@@ -222,8 +223,25 @@ impl Definition {
             max_output_bytes: written.max_output_bytes,
             run: written.run,
         };
+        if let Run::Process(process) = &mut definition.run {
+            process.take_from(folder);
+        }
         definition.check()?;
         Ok(definition)
+    }
+
+    /// Looks whether the program is there, now and with the node's PATH. Reads the disk: call it through
+    /// [`Job::Disk`](crate::runtime::Job::Disk).
+    ///
+    /// # Errors
+    /// If it isn't.
+    pub fn find_program(&self) -> Result<(), DefinitionError> {
+        match &self.run {
+            Run::Process(process) if !process.is_there() => {
+                Err(DefinitionError::Program(process.command.first().cloned().unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks all but the schemas, which [`super::Service::new`] compiles.
@@ -283,6 +301,30 @@ impl Definition {
 }
 
 impl ProcessSettings {
+    /// A program named by a relative path lies beside the definition, as its schemas do. (A name without a slash is
+    /// looked up on PATH.)
+    fn take_from(&mut self, folder: &Path) {
+        let Some(program) = self.command.first_mut() else { return };
+        if program.contains('/')
+            && let Ok(path) = std::path::absolute(folder.join(&*program))
+            && let Ok(path) = path.into_os_string().into_string()
+        {
+            *program = path;
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        let runs =
+            |path: &Path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+        match self.command.first() {
+            Some(program) if program.contains('/') => runs(Path::new(program)),
+            Some(program) => std::env::var_os("PATH")
+                .is_some_and(|path| std::env::split_paths(&path).any(|folder| runs(&folder.join(program)))),
+            None => false,
+        }
+    }
+
     fn check(&self) -> Result<(), DefinitionError> {
         let wrong = |field, rule| Err(DefinitionError::Field { field, rule });
         if self.command.first().is_none_or(String::is_empty) {
@@ -355,6 +397,9 @@ pub enum DefinitionError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The program isn't there, or can't be executed.
+    #[error("there is no program {0:?} that can be executed")]
+    Program(String),
     /// A schema isn't taken.
     #[error(transparent)]
     Schema(SchemaError),
@@ -368,8 +413,11 @@ impl AtFault for DefinitionError {
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::SchemaFile { .. } => "paths are taken from the definition's own folder; JSON text begins with {",
+            Self::Program(_) => {
+                "a path is taken from the definition's own folder, a bare name from the daemon's PATH; chmod +x it"
+            }
             Self::Schema(_) => "test the schema with a few inputs; it may refer only to its own #/$defs",
-            _ => "docs/services.md describes every field",
+            _ => "`guilder service add --help` describes every field",
         })
     }
 }

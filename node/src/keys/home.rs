@@ -31,7 +31,8 @@ impl Home {
         Self(dir.into())
     }
 
-    /// `flag`, else `GUILDER_HOME`, else `guilder` in the user's data folder (XDG).
+    /// `flag`, else `GUILDER_HOME`, else `guilder` in the user's data folder (XDG); made absolute, because what runs in
+    /// a folder of its own (a service's program) is given paths below it.
     ///
     /// # Errors
     /// If none of them is set.
@@ -40,7 +41,7 @@ impl Home {
         flag.or_else(|| set("GUILDER_HOME"))
             .or_else(|| Some(set("XDG_DATA_HOME").filter(|dir| dir.is_absolute())?.join("guilder")))
             .or_else(|| Some(set("HOME")?.join(".local/share/guilder")))
-            .map(Self)
+            .map(|dir| Self(std::path::absolute(&dir).unwrap_or(dir)))
             .ok_or(HomeError::Nowhere)
     }
 
@@ -222,6 +223,13 @@ mod tests {
         assert_eq!(located(None, &env[1..]), Some("/x/guilder".into()));
         assert_eq!(located(None, &env[2..]), Some("/h/.local/share/guilder".into()));
         assert_eq!(located(None, &[("XDG_DATA_HOME", "relative"), ("GUILDER_HOME", "")]), None);
+    }
+
+    #[test]
+    fn a_relative_home_is_made_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(located(Some("alice"), &[]), Some(here.join("alice")));
+        assert_eq!(located(None, &[("GUILDER_HOME", "alice")]), Some(here.join("alice")));
     }
 
     #[test]

@@ -43,14 +43,18 @@ const REDEMPTION_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
     /// Trades that are measured.
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, value_name = "N", default_value = "500", value_parser = positive)]
     tasks: usize,
     /// Trades at once.
-    #[arg(long, value_name = "C", default_value_t = 1)]
+    #[arg(long, value_name = "C", default_value = "1", value_parser = positive)]
     concurrency: usize,
     /// Keep the nodes' folders, with their logs, in DIR, which must be new or empty.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a number from 1 on".into())
 }
 
 /// What was measured.

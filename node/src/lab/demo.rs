@@ -316,12 +316,24 @@ async fn prove(stage: &Stage<'_>, cast: &Cast, ended: &TaskView, dir: &Path) -> 
         json!({ "receipt": receipt, "task": ended.id, "award": ended.award }),
         format_args!("receipt {receipt}\n{report}"),
     )?;
-    let command = format!("guilder audit verify {}", path.display());
+    let command = format!("{} audit verify {}", callable(), path.display());
     stage.tell(
         "bundle",
         json!({ "path": path, "bytes": bundle.len(), "verify": command }),
         format_args!("audit bundle ({} bytes), checked; anyone can check it again:\n  {command}", bundle.len()),
     )
+}
+
+/// How this binary can be called from here: by its name if that is what the shell finds, else by its path.
+fn callable() -> String {
+    let Ok(binary) = std::env::current_exe() else { return "guilder".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("guilder")).find(|found| found.is_file());
+    if found.and_then(|found| found.canonicalize().ok()) == binary.canonicalize().ok() {
+        return "guilder".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    binary.strip_prefix(&here).unwrap_or(&binary).display().to_string()
 }
 
 /// The tail by which events name a peer, and the name that the demo gave it.

@@ -157,6 +157,7 @@ impl AtFault for WalletError {
             Self::Insufficient { .. } => Some("guilder wallet fund AMOUNT"),
             Self::MintCap { .. } | Self::BuyerCap { .. } => Some("try again once it has redeemed"),
             Self::Unsettled => Some("nothing is lost: the node repeats the request until it knows"),
+            Self::Token(_) => Some("copy the whole token: it begins with cashuA or cashuB"),
             Self::Mint(error) => error.hint(),
             Self::Connector(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -126,3 +126,23 @@ fn secrets_are_not_printed() {
         assert!(!shown.contains("hush"), "{shown}");
     }
 }
+
+#[test]
+fn a_program_is_looked_for_beside_the_file_or_on_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let definition = |program: &str| {
+        let run = format!("run = {{ process = {{ command = [\"{program}\"] }} }}");
+        let text = format!("name = \"a.b\"\nprice = 1\nunit = \"sat\"\n{run}");
+        Definition::from_toml(&text, folder.path()).unwrap()
+    };
+    let beside = definition("./work.sh");
+    let missing = beside.find_program().unwrap_err();
+    assert!(missing.to_string().contains("work.sh") && missing.hint().is_some(), "{missing}");
+    let path = folder.path().join("work.sh");
+    std::fs::write(&path, "#!/bin/sh\n").unwrap();
+    assert!(beside.find_program().is_err(), "it can't be executed");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    beside.find_program().unwrap();
+    definition("sh").find_program().unwrap();
+    assert!(definition("no-such-program-anywhere").find_program().is_err());
+}

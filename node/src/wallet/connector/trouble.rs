@@ -68,6 +68,10 @@ impl MintTrouble {
             Error::Timeout | Error::TokenPending | Error::PendingQuote => Self::Slow { mint },
             Error::TokenAlreadySpent => Self::Spent { mint },
             Error::HttpError(None | Some(500..), cause) => Self::Down { mint, cause: words(cause) },
+            // the bounds aren't in the mint's answer, only that the amount is outside of them
+            Error::AmountOutofLimitRange(..) => {
+                Self::Refused { mint, reason: "the amount is below or above what it takes at once".into() }
+            }
             refusal => Self::Refused { mint, reason: words(&refusal.to_string()) },
         }
     }
@@ -88,7 +92,9 @@ impl AtFault for MintTrouble {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Down { .. } | Self::Slow { .. } => "nothing is lost: the node repeats the request until it knows",
+            Self::Down { .. } | Self::Slow { .. } => {
+                "no money is lost: what was under way is repeated until the mint answers; try new things later"
+            }
             Self::Lying { .. } => "stop using this mint until its operator explains",
             Self::Refused { .. } => "see the mint's reason",
             Self::Spent { .. } => "whoever paid with these proofs had spent them, or another copy of this wallet did",

@@ -1,0 +1,67 @@
+//! What somebody meets who tries things out: progress, outputs fetched later, nodes stopped and started again.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use guilder_tests::{
+    LONG, Ran, eventually,
+    swarm::{Swarm, fund, hire, sell_script},
+};
+use serde_json::Value;
+
+fn events(ran: &Ran) -> Vec<String> {
+    ran.lines().iter().filter_map(|line| line["event"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_hire_tells_its_steps_and_its_output_can_be_had_later() {
+    let swarm = Swarm::start(0);
+    let seller = swarm.trader("seller", "");
+    sell_script(&seller, "text.upper", 3, "tr a-z A-Z", "");
+    let buyer = swarm.buyer(100, "");
+    eventually("the seller to be found", LONG, || {
+        let ran = buyer.run(["find", "text.upper"]);
+        if ran.code() == 0 { Ok(()) } else { Err(ran) }
+    });
+
+    let told = buyer.run_with(["hire", "text.upper", "--input", "-"], b"guilder").ok();
+    let steps = events(&told);
+    for step in ["searching", "asked", "offered", "awarded", "accepted", "delivered"] {
+        assert!(steps.iter().any(|known| known == step), "no {step} in {steps:?}");
+    }
+    let last = told.lines().pop().unwrap();
+    assert_eq!(last["output"], "GUILDER");
+    let id = last["ended"]["id"].as_str().unwrap();
+
+    let said = buyer.run_as_person(["hire", "text.upper", "--input", "-"], b"guilder").ok();
+    assert_eq!(said.text(), "GUILDER", "nothing but the output is on standard output");
+    assert!(said.error_text().contains("offers it for 3 play"), "{said}");
+
+    let file = buyer.file("later.txt");
+    buyer.run(["task", "output", &id[id.len() - 6..], "--output", file.to_str().unwrap()]).ok();
+    assert_eq!(fs::read(&file).unwrap(), b"GUILDER");
+    let again = buyer.run_as_person(["task", "output", id], b"").ok();
+    assert_eq!(again.text(), "GUILDER");
+
+    let lost = buyer.run_with(["hire", "text.upper", "--input", "-", "--output", "/no/such/folder/x"], b"guilder");
+    lost.failed().says("ours", &["can't write", "the output is kept", "task output"]);
+}
+
+#[test]
+fn a_seller_is_found_again_at_once_after_a_restart() {
+    let swarm = Swarm::start(0);
+    let mut seller = swarm.trader("seller", "");
+    sell_script(&seller, "text.upper", 3, "tr a-z A-Z", "");
+    seller.stop();
+    seller.restart();
+    let services = seller.json(["service", "list"]);
+    assert_eq!(services[0]["name"], "text.upper");
+    let buyer = swarm.trader("buyer", "");
+    fund(&buyer, 100);
+    eventually("the seller to be found", LONG, || {
+        let found: Value = buyer.run(["find", "text.upper"]).json();
+        if found.as_array().unwrap().len() == 1 { Ok(()) } else { Err(found) }
+    });
+    assert_eq!(hire(&buyer, "text.upper", b"again", &[]).output, "AGAIN");
+}

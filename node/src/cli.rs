@@ -128,11 +128,11 @@ impl Context {
         }
     }
 
-    /// The error with hints that name the home: a command shown is one that can be copied.
+    /// The error, with the home named where its hint shows a command.
     fn with_home(&self, error: CliError) -> CliError {
         let hint = error.hint.map(|hint| match &self.home {
-            Some(_) => hint.replace("guilder ", &format!("{} ", self.command())),
-            None => hint,
+            Some(dir) if hint.contains("guilder ") => format!("{hint} (with --home {})", dir.display()),
+            _ => hint,
         });
         CliError { hint, ..error }
     }

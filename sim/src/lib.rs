@@ -3,7 +3,13 @@
 //! ```text
 //! interpose   the process's clock and entropy: virtual and seeded while a simulation runs
 //! fabric      the network: a libp2p transport over one event heap, with latency, loss, bandwidth, partitions, crashes
-//! world       hosts and the nodes on them; the converged start
+//! world       hosts, their machines and workshops, and the whole nodes on them; the converged start
+//! mint        mints in memory with real blind signatures, that fail and lie as they are told
+//! cast        who takes part, and what those do who cheat
+//! workload    who wants what, when
+//! play        plays a scenario: lets all that happen, in order
+//! journal     what the nodes say of themselves
+//! judge       what must hold, whatever happens
 //! trace       every event of every node, hashed: two runs of a seed are equal if their hashes are
 //! scenario    what a run is: the TOML files under `scenarios/`
 //! results     what came of it, in rows for the report and for a notebook

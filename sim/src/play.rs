@@ -123,6 +123,11 @@ impl Notes {
 
 impl<'a> Play<'a> {
     fn prepare(scenario: &'a Scenario, seed: u64, trace: &Trace) -> Result<Self, WorldError> {
+        // Better said than passed without having been tried.
+        let missing = |cheat: Adversary| matches!(cheat, Adversary::BuyerDoubleLocks | Adversary::Eclipse);
+        if let Some(group) = scenario.adversaries.iter().find(|group| missing(group.behaviour)) {
+            return Err(WorldError::new(format!("{:?} is not simulated yet", group.behaviour)));
+        }
         let mut rng = Rng::new(seed ^ 0x9_1a7e);
         let cast = Cast::new(scenario, &mut rng);
         let mut world = World::new(seed, topology(scenario), trace.clone())?;

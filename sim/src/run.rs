@@ -48,7 +48,10 @@ pub fn run(scenario: Scenario, seed: u64, options: Options) -> Result<Option<Res
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        std::process::abort();
+        // Other threads, as a test's, may panic in peace.
+        if std::thread::current().name() == Some("simulation") {
+            std::process::abort();
+        }
     }));
     let thread = std::thread::Builder::new().name("simulation".into()).stack_size(16 << 20).spawn(move || {
         interpose::enter(seed);

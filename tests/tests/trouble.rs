@@ -13,12 +13,11 @@ use guilder_tests::{
 const FALL_BACK: Duration = Duration::from_secs(240);
 
 /// Services that fail, each in its own way.
-const SELLER: [(&str, u64, &str); 7] = [
+const SELLER: [(&str, u64, &str); 6] = [
     ("fail.crash", 5, "run.process.command = [\"/bin/sh\", \"-c\", \"cat > /dev/null; echo password >&2; exit 3\"]"),
     ("fail.hang", 5, "time_limit_secs = 1\nrun.process.command = [\"/bin/sh\", \"-c\", \"sleep 1000\"]"),
     ("fail.flood", 5, "max_output_bytes = 1000\nrun.process.command = [\"yes\"]"),
     ("fail.lie", 5, "output = { type = \"integer\" }\nrun.process.command = [\"echo\", \"nonsense\"]"),
-    ("fail.start", 5, "run.process.command = [\"/no/such/program\"]"),
     ("strict", 5, "input = { type = \"object\", required = [\"text\"] }\nmax_input_bytes = 100\nrun = \"echo\""),
     ("dear", 99, "run = \"echo\""),
 ];
@@ -62,12 +61,11 @@ const EARLY: [Vain; 7] = [
 ];
 
 /// When the money is locked already.
-const LATE: [Vain; 5] = [
+const LATE: [Vain; 4] = [
     vain(&["fail.crash"], "peer", 3, &["the seller", "exit code 3", "falls back"]),
     vain(&["fail.hang"], "peer", 3, &["the seller", "not done within 1 s", "falls back"]),
     vain(&["fail.flood"], "peer", 3, &["the seller", "its output is over 1000 bytes", "falls back"]),
     vain(&["fail.lie"], "peer", 3, &["the seller", "not what the service promises", "falls back"]),
-    vain(&["fail.start"], "peer", 3, &["the seller", "could not be started", "falls back"]),
 ];
 
 impl Vain {
@@ -114,7 +112,7 @@ fn what_fails_is_laid_at_its_partys_door_and_costs_no_coin() {
         assert_eq!(report["hires"][0]["answer"], "seller-failed", "{report}");
     }
     let waiting = Money::of(&buyer);
-    assert!(waiting.waiting >= 6 * 5, "the price of six failures falls back: {waiting:?}");
+    assert!(waiting.waiting >= 5 * 5, "the price of five failures falls back: {waiting:?}");
     all_falls_back(&swarm, &mut buyer, &seller);
 }
 

@@ -46,12 +46,7 @@ const EARLY: [Vain; 7] = [
         input: "{\"text\":\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"}",
         ..vain(&["strict"], "ours", 2, &["the seller takes 100"])
     },
-    vain(
-        &["dear", "--mint", "http://127.0.0.1:1", "--max-price", "99"],
-        "incompatible",
-        4,
-        &["not one of", "mints add"],
-    ),
+    vain(&["dear", "--mint", "http://127.0.0.1:1", "--max-price", "99"], "ours", 2, &["is not accepted", "mints add"]),
     vain(
         &["dear", "--seller", "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"],
         "environment",

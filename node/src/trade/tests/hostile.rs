@@ -288,7 +288,15 @@ async fn gossip_is_believed_of_its_issuer_alone_and_forgers_pay() {
     let good = advert(&echo(), now, 600);
     gossip(&raw, good.bytes()).await;
     until(|| async { seller.catalogue.known() == 1 }).await;
+    let body = WithdrawalBody { service: echo(), until: now };
+    let nonce = raw.base.runtime.random().into();
+    let gone = Signed::<Withdrawal>::claim(body, now, Some(now.saturating_add(600)), nonce, &raw.base.key).unwrap();
+    gossip(&raw, gone.bytes()).await;
+    until(|| async { seller.catalogue.known() == 0 }).await;
+    gossip(&raw, advert(&echo(), now.saturating_add(10), 600).bytes()).await;
+    until(|| async { seller.catalogue.known() == 1 }).await;
 
+    // What follows is forged, and soon nobody listens to who forwards it.
     // Past its time: our clock may be wrong, so nobody pays for it.
     gossip(&raw, advert(&echo(), now.saturating_sub(1_000), 600).bytes()).await;
     // A torn signature; what is no statement; another service's advert: each costs its forwarder.
@@ -302,10 +310,4 @@ async fn gossip_is_believed_of_its_issuer_alone_and_forgers_pay() {
         before = points(&seller, me).await;
         assert_eq!(seller.catalogue.known(), 1);
     }
-
-    let body = WithdrawalBody { service: echo(), until: now };
-    let nonce = raw.base.runtime.random().into();
-    let gone = Signed::<Withdrawal>::claim(body, now, Some(now.saturating_add(600)), nonce, &raw.base.key).unwrap();
-    gossip(&raw, gone.bytes()).await;
-    until(|| async { seller.catalogue.known() == 0 }).await;
 }

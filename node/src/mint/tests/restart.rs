@@ -30,10 +30,18 @@ async fn books_of_another_seed_are_not_touched() {
     open(folder.path(), &Runtime::anchored(NOW)).await;
 }
 
-/// Killed at many instants within a swap; the same request afterwards always ends well, and no coin is made or lost.
-#[tokio::test]
-async fn a_swap_killed_half_way_can_be_repeated() {
-    for after_us in (0..24).map(|step| step * 1_500) {
+/// A mint whose tasks all ended some time after a swap was posted.
+struct CutOff {
+    folder: tempfile::TempDir,
+    mint: HostedMint,
+    purse: Purse,
+    proofs: Proofs,
+    outputs: PreMintSecrets,
+    request: SwapRequest,
+}
+
+impl CutOff {
+    async fn after(micros: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::production(Limits::default());
         let mint = open(folder.path(), &runtime).await;
@@ -43,9 +51,18 @@ async fn a_swap_killed_half_way_can_be_repeated() {
         let request = swap(&proofs, &outputs);
         let (post, posted) = (Arc::clone(&purse.mint), request.clone());
         let caller = tokio::spawn(async move { post.post_swap(posted).await });
-        tokio::time::sleep(Duration::from_micros(after_us)).await;
+        tokio::time::sleep(Duration::from_micros(micros)).await;
         caller.abort();
         runtime.shutdown().await;
+        Self { folder, mint, purse, proofs, outputs, request }
+    }
+}
+
+/// Killed at many instants within a swap; the same request afterwards always ends well, and no coin is made or lost.
+#[tokio::test]
+async fn a_swap_killed_half_way_can_be_repeated() {
+    for after_us in (0..24).map(|step| step * 1_500) {
+        let CutOff { folder, mint, purse, proofs, outputs, request } = CutOff::after(after_us).await;
         drop((purse, mint));
 
         let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
@@ -78,18 +95,7 @@ async fn a_caller_that_hangs_up_stops_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_stuck_half_way_is_undone_without_a_restart() {
     for after_us in (0..40).map(|step| step * 100) {
-        let folder = tempfile::tempdir().unwrap();
-        let runtime = Runtime::production(Limits::default());
-        let mut mint = open(folder.path(), &runtime).await;
-        let purse = Purse::new(&direct(&mint), PLAY).await;
-        let proofs = purse.fund(&[1; 16]).await;
-        let outputs = purse.outputs(&[2; 8]);
-        let request = swap(&proofs, &outputs);
-        let (post, posted) = (Arc::clone(&purse.mint), request.clone());
-        let caller = tokio::spawn(async move { post.post_swap(posted).await });
-        tokio::time::sleep(Duration::from_micros(after_us)).await;
-        caller.abort();
-        runtime.shutdown().await;
+        let CutOff { folder: _folder, mut mint, purse, outputs, request, .. } = CutOff::after(after_us).await;
 
         let key = play::PlayKey::new(&SEED);
         mint.router = dependable::router(Arc::clone(&mint.mint), key, Runtime::anchored(NOW)).await.unwrap();

@@ -49,7 +49,7 @@ pub(super) const RETURNED: Table<(Timestamp, SwapId)> = Table::new("wallet/retur
 pub(super) const TAKEN: Table<TakenLock> = Table::new("wallet/taken");
 /// Accepted locks that are earned and not yet in a swap, by locktime and trade.
 pub(super) const DUE: Table<Due> = Table::new("wallet/due");
-/// Each accepted proof until it can't be accepted again, by locktime, mint and Y.
+/// Each accepted proof until it can't be accepted again, by locktime and Y.
 pub(super) const RESERVED: Table<Cid> = Table::new("wallet/reserved");
 /// Unredeemed value, by mint and unit, and by mint, unit and buyer.
 pub(super) const OWED: Table<u64> = Table::new("wallet/owed");

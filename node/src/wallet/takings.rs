@@ -6,9 +6,10 @@
 //!     failed: void ─► gone; the buyer sweeps after the locktime
 //! ```
 //!
-//! A proof pays once: each (mint, Y) is reserved for its trade until its locktime has long passed and no lock with it
-//! can be accepted again, and the mint is known by its keys, not its URL. What isn't redeemed yet is credit given to the
-//! mint and to the buyer, so both are capped.
+//! A proof pays once: each Y is reserved for its trade until its locktime has long passed and no lock with it can be
+//! accepted again. By Y alone, whatever mint it is said to be of: a mint can have two URLs and change its keys between our
+//! looks at them, and no honest buyer uses a nonce twice. What isn't redeemed yet is credit given to the mint, known by
+//! its keys, and to the buyer, so both are capped.
 //!
 //! A batch that the mint refuses falls apart: NUT-07 says which proofs are spent, the rest is due again, each trade on its
 //! own, so that none holds up another. One that stays refused until its locktime has passed is given up, with the mint's
@@ -45,7 +46,7 @@ use crate::{
 pub struct VettedLock {
     checked: Arc<CheckedLock>,
     pocket: Pocket,
-    identity: ByteArray<8>,
+    pub(super) identity: ByteArray<8>,
     buyer: AgentId,
 }
 
@@ -75,8 +76,8 @@ fn owed_by_buyer(identity: ByteArray<8>, unit: &Unit, buyer: AgentId) -> Key {
     owed_by_mint(identity, unit).and(buyer)
 }
 
-fn reserved_key(locktime: Timestamp, identity: ByteArray<8>, y: ByteArray<33>) -> Key {
-    Key::of(locktime).and(identity.0).and(y.0)
+fn reserved_key(locktime: Timestamp, y: ByteArray<33>) -> Key {
+    Key::of(locktime).and(y.0)
 }
 
 impl Inner {
@@ -116,7 +117,7 @@ impl Inner {
         let VettedLock { checked, pocket, identity, buyer } = lock;
         let terms = *checked.terms();
         for proof in checked.proofs() {
-            let key = reserved_key(terms.locktime, *identity, proof.y);
+            let key = reserved_key(terms.locktime, proof.y);
             if write.get(RESERVED, &key)?.is_some_and(|holder| holder != trade) {
                 return Err(WalletError::AlreadyReserved);
             }
@@ -153,7 +154,7 @@ impl Inner {
     pub(super) fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
         let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
         for y in taken.proofs.iter().filter_map(LockedProof::y) {
-            write.delete(RESERVED, reserved_key(taken.terms.locktime, taken.identity, y))?;
+            write.delete(RESERVED, reserved_key(taken.terms.locktime, y))?;
         }
         let amount = taken.amount();
         book(write, &taken.pocket, |account| account.voided += amount)?;

@@ -164,7 +164,11 @@ async fn a_proof_pays_once() {
     assert_eq!(seller.reserve(vetted.clone(), trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
     // The same mint by another name.
     let renamed = seller.vet(buyer.id(), other, 20, &travels, terms).await.unwrap();
-    assert_eq!(seller.reserve(renamed, trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
+    assert_eq!(seller.reserve(renamed.clone(), trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
+    // And with other keys in force when it was first seen by that name, so that it seems another mint.
+    let mut stranger = renamed;
+    stranger.identity.0[0] ^= 1;
+    assert_eq!(seller.reserve(stranger, trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
     assert_eq!(seller.balance().unredeemed, 20);
     // Given up, it can pay for something else; redeemed, it can't.
     seller.void(trade(1)).await;

@@ -2,13 +2,15 @@
 //!
 //! A cheat is a real node with one behaviour replaced. Sellers cheat in their [workshop](crate::world::workshop) or by not
 //! answering; those who flood and forge do it [every so often](mischief) through their own node's network, signed with
-//! its own key, so that nobody but the receiver's rules stands in the way.
+//! its own key, so that nobody but the receiver's rules stands in the way; who [pays twice](double) does so from its node's
+//! wallet, through connections of a new identity each time.
 
+mod double;
 mod mischief;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::mischief::Mischief;
+pub(crate) use self::{double::DoubleLock, mischief::Mischief};
 use crate::{
     fabric::HostId,
     interpose::Rng,
@@ -46,6 +48,19 @@ impl Part {
                     | Adversary::SybilAdverts
             ),
         }
+    }
+
+    /// Whether it cheats of its own accord, every so often.
+    pub fn acts(&self) -> bool {
+        self.cheat.is_some_and(|cheat| {
+            matches!(
+                cheat,
+                Adversary::BuyerDoubleLocks
+                    | Adversary::BuyerFloodsAsks
+                    | Adversary::ForgesGossip
+                    | Adversary::SendsGarbage
+            )
+        })
     }
 
     /// Whether it has wishes.

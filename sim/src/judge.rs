@@ -4,8 +4,10 @@
 //! throughout   each mint's books balance; each wallet's tables are what its account says; tables within bounds
 //! at the end   coins    what a mint has issued and not taken back is in somebody's wallet, coin by coin
 //!              trades   every award came to an outcome; what an honest seller delivered is what was asked for
-//!              receipts none without work, no payment without an award
-//!              losses   who plays by the rules loses to a cheat the price of that call, and to nobody else anything
+//!              receipt  none without work;   payment: none without an award
+//!              double   no seller worked twice for the same proofs
+//!              loss     who plays by the rules loses to a cheat the price of that call, to a mint that lies what it gives
+//!                       credit for, and to nobody else anything
 //!              audit    every finished task's bundle verifies
 //!              rest     nothing is open any more: no trade, no swap
 //! ```
@@ -13,12 +15,14 @@
 //! Each rule is a function of what is seen, tested against what it is to catch.
 
 mod money;
+mod sales;
 mod trades;
 
 use std::collections::BTreeSet;
 
 pub use self::{
     money::{Coins, coins_of},
+    sales::{Credit, Sale, judge_sales},
     trades::{Seen, judge_trade},
 };
 use crate::{cast::Cast, fabric::HostId, mint::ModelMint, results::Violation, world::World};

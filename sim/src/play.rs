@@ -10,7 +10,9 @@
 //! One task owns the world and does what the timeline says, in its order. What takes time (a hire, a search) runs in a task
 //! of its own and writes down what came of it.
 
+mod mischief;
 mod rows;
+mod sales;
 mod timeline;
 
 use std::{
@@ -35,7 +37,7 @@ use tokio::{
 
 use self::timeline::{Action, Stage, Timeline};
 use crate::{
-    cast::{Cast, Mischief, region_names},
+    cast::{Cast, region_names},
     fabric::{HostId, Topology},
     interpose::{self, Rng},
     judge::Judge,
@@ -124,7 +126,7 @@ impl Notes {
 impl<'a> Play<'a> {
     fn prepare(scenario: &'a Scenario, seed: u64, trace: &Trace) -> Result<Self, WorldError> {
         // Better said than passed without having been tried.
-        let missing = |cheat: Adversary| matches!(cheat, Adversary::BuyerDoubleLocks | Adversary::Eclipse);
+        let missing = |cheat: Adversary| matches!(cheat, Adversary::Eclipse);
         if let Some(group) = scenario.adversaries.iter().find(|group| missing(group.behaviour)) {
             return Err(WorldError::new(format!("{:?} is not simulated yet", group.behaviour)));
         }
@@ -189,7 +191,7 @@ impl<'a> Play<'a> {
                 self.set_up_shop(*host, seller);
                 seller += 1;
             }
-            if part.buys() {
+            if part.buys() || part.cheat == Some(Adversary::BuyerDoubleLocks) {
                 self.fund(*host);
             }
         }
@@ -244,10 +246,15 @@ impl<'a> Play<'a> {
         });
     }
 
+    /// Where a buyer's money is.
+    fn mint_of(&self, host: HostId) -> MintUrl {
+        self.mints[host.0 as usize % self.mints.len()].clone()
+    }
+
     /// Gives a buyer its money, at the mint whose turn it is.
     fn fund(&self, host: HostId) {
         let Some(node) = self.world.node(host).cloned() else { return };
-        let mint = self.mints[host.0 as usize % self.mints.len()].clone();
+        let mint = self.mint_of(host);
         let (unit, amount, notes) = (self.unit.clone(), self.scenario.workload.purse_sat, self.notes.clone());
         notes.lock().funding += 1;
         tokio::spawn(async move {
@@ -277,11 +284,7 @@ impl<'a> Play<'a> {
             {
                 self.timeline.at_secs(at, Action::Wish(host));
             }
-            let floods = matches!(
-                part.cheat,
-                Some(Adversary::BuyerFloodsAsks | Adversary::ForgesGossip | Adversary::SendsGarbage)
-            );
-            if floods && part.per_second > 0.0 {
+            if part.acts() && part.per_second > 0.0 {
                 self.timeline.at_secs(from + self.rng.unit() / part.per_second, Action::Mischief(host));
             }
         }
@@ -422,31 +425,6 @@ impl<'a> Play<'a> {
             let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, asked };
             notes.lock().searches.push(row);
         });
-    }
-
-    fn mischief(&mut self, host: HostId) {
-        let part = self.cast.part(host);
-        let Some(cheat) = part.cheat else { return };
-        let again = self.now_us() as f64 / 1e6 + 1.0 / part.per_second;
-        if again < self.scenario.workload_ends_s() as f64 {
-            self.timeline.at_secs(again, Action::Mischief(host));
-        }
-        let Some(node) = self.world.node(host).cloned() else { return };
-        let victim = HostId(self.rng.below(self.cast.len() as u64) as u32);
-        let service = self.rng.below(self.services.len() as u64) as usize;
-        let mischief = Mischief {
-            cheat,
-            node,
-            key: self.world.key(host).clone(),
-            victim: self.world.agent(victim),
-            // Every other time without a node's manners.
-            raw: (self.rng.below(2) == 0).then(|| self.world.fabric().dial(host, victim)),
-            service: self.services[service].clone(),
-            mint: self.mints[0].clone(),
-            unit: self.unit.clone(),
-            rng: Rng::new(self.rng.draw()),
-        };
-        tokio::spawn(mischief.commit());
     }
 
     /// Everybody back, everything healed, and time for the last swaps; then the counting.

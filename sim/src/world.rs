@@ -12,6 +12,7 @@
 //! A killed node comes back as it would after a crash: its disk has what was committed and nothing else. Everything that
 //! a node does reaches the trace: its swarm's events, the bytes that it commits, its calls to mints, its own events.
 
+pub(crate) mod hand;
 mod machine;
 pub mod workshop;
 

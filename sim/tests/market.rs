@@ -58,3 +58,13 @@ fn cheats_cost_the_price_of_their_calls_and_nothing_else() {
     let paid_to_cheats: u64 = results.tasks.iter().filter(|task| !task.honest).filter_map(|task| task.price_sat).sum();
     assert!(lost > 0 && lost <= paid_to_cheats, "{lost} lost, {paid_to_cheats} paid to cheats");
 }
+
+#[test]
+fn a_lock_that_is_shown_to_four_awards_pays_for_one() {
+    let results = play(1, "[[adversaries]]\nbehaviour = \"buyer-double-locks\"\ncount = 2\nper_second = 0.1\n");
+    let sold = results.flows.iter().find(|flow| (flow.from.as_str(), flow.to.as_str()) == ("buyers", "sellers"));
+    let earned: u64 = results.nodes.iter().map(|node| node.earned_sat).sum();
+    let bought = sold.map_or(0, |flow| flow.sat);
+    // What the cheats pay is no trade of their nodes; the sellers have it all the same, each lock once.
+    assert!(earned > bought, "{earned} earned, {bought} bought");
+}

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use guilder::{
     content::Data,
-    events::Side,
-    trade::{MoneyView, Page, TaskState, TaskView},
+    trade::{TaskState, TaskView},
     wallet::Balance,
 };
-use guilder_protocol::{audit, identity::AgentId, trade::seller};
+use guilder_protocol::{audit, identity::AgentId};
 
 use super::{Play, Wish};
 use crate::{
@@ -166,35 +165,6 @@ impl Play<'_> {
             let what =
                 format!("host {} and task {}: {what} ({:?}, {:?})", wish.buyer.0, view.task, view.state, view.money);
             self.judge.accuse(at_ms, rule, what, self.world.journal().last_events(&view.task));
-        }
-    }
-
-    /// Nobody honest was paid without an award that its buyer knows of.
-    fn judge_sales(&mut self, agents: &BTreeMap<AgentId, HostId>) {
-        let at_ms = self.now_us() / 1_000;
-        for host in self.world.hosts().collect::<Vec<_>>() {
-            let Some(node) = self.world.node(host) else { continue };
-            let mut page = Page::default();
-            let mut accused = Vec::new();
-            while let Ok(views) = node.trade.tasks(page) {
-                let Some(last) = views.last() else { break };
-                page.after = Some(last.cursor());
-                for view in views.iter().filter(|view| view.side == Side::Seller) {
-                    let redeemed = matches!(&view.money, Some(MoneyView::Sold(seller::Money::Redeemed { .. })));
-                    let buyer = view.peer.and_then(|peer| agents.get(&peer)).filter(|host| self.cast.is_honest(**host));
-                    let Some((buyer, trade)) = buyer.zip(view.trade).filter(|_| redeemed) else { continue };
-                    let known = self.world.node(*buyer).and_then(|node| node.trade.show(trade).ok().flatten());
-                    if known.is_none() {
-                        accused.push((
-                            trade,
-                            format!("host {} redeemed {trade} that host {} never gave", host.0, buyer.0),
-                        ));
-                    }
-                }
-            }
-            for (trade, what) in accused {
-                self.judge.accuse(at_ms, "payment", what, self.world.journal().last_events(&trade));
-            }
         }
     }
 

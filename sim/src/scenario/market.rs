@@ -115,7 +115,7 @@ pub struct Adversaries {
     pub behaviour: Adversary,
     /// How many.
     pub count: u32,
-    /// For those that flood or forge: how often a second.
+    /// For those that flood, forge or lock twice: how often a second.
     #[serde(default = "often")]
     pub per_second: f64,
 }
@@ -136,7 +136,7 @@ pub enum Adversary {
     SellerReplays,
     /// A seller that delivers after the deadline.
     SellerIsLate,
-    /// A buyer that pays with money that it has spent already.
+    /// A buyer that shows one lock to several sellers and for several offers, before and after it is redeemed.
     BuyerDoubleLocks,
     /// A buyer that asks and asks and never awards.
     BuyerFloodsAsks,

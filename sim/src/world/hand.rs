@@ -1,0 +1,79 @@
+//! A hand: an identity on a host of its own with the network room of a node and nothing behind it. It speaks the wire
+//! protocol as whoever holds it likes, through real connections, and hears the answers.
+
+use guilder::{
+    events::Events,
+    network::{DhtMode, Frames, Network, NetworkConfig, Setup},
+    runtime::Runtime,
+    store::{Store, testing::CrashBackend},
+};
+use guilder_protocol::identity::AgentKey;
+
+use super::{World, WorldError, draw, machine::Machine, wires};
+use crate::{
+    fabric::{Fabric, HostId},
+    interpose::Rng,
+    trace::Trace,
+};
+
+/// A hand that isn't stretched out yet.
+pub(crate) struct Glove {
+    host: HostId,
+    key: AgentKey,
+    fabric: Fabric,
+    trace: Trace,
+}
+
+/// A hand, connected to nobody.
+pub(crate) struct Hand {
+    pub(crate) key: AgentKey,
+    pub(crate) network: Network,
+    pub(crate) frames: Frames,
+    pub(crate) runtime: Runtime,
+}
+
+impl World {
+    /// A new identity on a new host of a region.
+    pub(crate) fn glove(&self, region: usize, rng: &mut Rng) -> Glove {
+        let key = AgentKey::from_seed(&draw(rng));
+        Glove { host: self.fabric.add_host_in(region), key, fabric: self.fabric.clone(), trace: self.trace.clone() }
+    }
+}
+
+impl Glove {
+    /// Starts its network.
+    pub(crate) async fn stretch(self) -> Result<Hand, WorldError> {
+        let Self { host, key, fabric, trace } = self;
+        let disk = CrashBackend::new();
+        let runtime = Runtime::with(Machine::new(host, &disk, &trace));
+        let store = Store::with_backend(disk.backend(), &runtime).await.map_err(WorldError::new)?;
+        let config = NetworkConfig {
+            listen: vec![host.address()],
+            mdns: false,
+            // It asks nobody to remember it.
+            dht: DhtMode::Client,
+            ..NetworkConfig::default()
+        };
+        let transport = wires(&fabric, host, &key)?;
+        let tap = std::sync::Arc::new(move |event: &dyn std::fmt::Debug| trace.record(host, event));
+        let setup = Setup {
+            key: key.clone(),
+            transport,
+            config,
+            runtime: runtime.clone(),
+            store,
+            events: Events::new(),
+            tap: Some(tap),
+        };
+        let (network, inbound) = Network::start(setup).await.map_err(WorldError::new)?;
+        Ok(Hand { key, network, frames: inbound.frames, runtime })
+    }
+}
+
+impl Hand {
+    /// Takes it back.
+    pub(crate) async fn withdraw(self) {
+        self.network.shutdown().await;
+        self.runtime.shutdown().await;
+    }
+}

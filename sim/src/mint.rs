@@ -1,42 +1,40 @@
 //! Mints of the simulation: the real blind-signature cryptography of the `cashu` crate over books in memory.
 //!
 //! ```text
-//! wallet ─ cdk's client, JSON of the NUTs (real) ─ Line ── latency ─▶ paths ─▶ Books   act, whole or not at all
-//!                                                    ◀── latency ──────┘
-//!            Mood: down, slow, replies lost after it acted, lying
+//! wallet ─ cdk's client, JSON of the NUTs (real) ─ Line ── connection over the fabric ── counter ─ paths ─ Books
+//!                                                                                        act, whole or not at all
+//!            Mood: down, deaf, slow, replies lost after it acted, lying
 //! ```
 //!
-//! A wallet reaches it through [`Connectors`], as it reaches a real mint, so everything on the wallet's side is real: the
-//! JSON, the repeats, the checks of what comes back. Keys follow from the world's seed. Play money: a quote is paid at
-//! once. Every call is in the trace, and every coin in the [`Books`], which count what was issued, redeemed and kept: what
-//! the judge compares all wallets with.
+//! A wallet reaches it through [`Connectors`](guilder::wallet::connector::Connectors), as it reaches a real mint, so
+//! everything on the wallet's side is real: the JSON, the repeats, the checks of what comes back. Each mint stands on a
+//! host of the fabric of its own, and the [`line`] there is a connection like any other: as far, as slow and as easily cut.
+//! Keys follow from the world's seed. Play money: a quote is paid at once. Every call is in the trace, and every coin in the
+//! [`Books`], which count what was issued, redeemed and kept: what the judge compares all wallets with.
 //!
 //! A mint is a machine, too: calls wait for those before them, each takes CPU by the number of its points.
 
 mod books;
+pub(crate) mod line;
 mod paths;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use guilder::wallet::connector::{
-    ConnectorError, Connectors, DynConnector, Exchange, ExchangeError,
-    frames::{Reply, Request},
-    over,
-};
+use guilder::wallet::connector::frames::{Reply, Request};
 use guilder_protocol::market::MintUrl;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-pub use self::books::{Books, Totals};
-use crate::{fabric::HostId, interpose::Rng, trace::Trace};
+pub use self::{
+    books::{Books, Totals},
+    line::Lines,
+};
+use crate::{fabric::HostId, interpose::Rng};
 
 /// CPU that one point costs: a signature with its DLEQ proof, or the check of a proof. Measured on a small server.
 const POINT_US: u64 = 150;
@@ -46,7 +44,7 @@ const CALL_US: u64 = 200;
 /// How a mint behaves just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mood {
-    /// Every call is refused.
+    /// Every call is answered with an error.
     pub down: bool,
     /// Calls are never answered, and never taken.
     pub deaf: bool,
@@ -75,20 +73,21 @@ pub struct ModelMint(Arc<Mutex<Inner>>);
 
 struct Inner {
     url: MintUrl,
+    host: HostId,
     books: Books,
     mood: Mood,
     rng: Rng,
     /// When its CPU is done with what it has taken.
     free_at: Instant,
-    /// The shortest and the longest round trip to it.
-    round_trip: (Duration, Duration),
+    /// What a call takes besides CPU, at least and at most: its database, its own network.
+    answer: (Duration, Duration),
     calls: u64,
 }
 
 impl ModelMint {
-    /// A mint at `url` that keeps `fee_ppk` thousandths of a unit of each proof spent; a call's way there and back
-    /// takes a time drawn from `round_trip`. Its keys follow from `seed`. Must be called within the paused runtime.
-    pub fn new(seed: u64, url: MintUrl, fee_ppk: u64, round_trip: (Duration, Duration)) -> Self {
+    /// A mint at `url`, on `host`, that keeps `fee_ppk` thousandths of a unit of each proof spent; besides its CPU, a
+    /// call takes it a time drawn from `answer`. Its keys follow from `seed`. Must be called within the paused runtime.
+    pub fn new(seed: u64, url: MintUrl, host: HostId, fee_ppk: u64, answer: (Duration, Duration)) -> Self {
         let name_seed =
             url.as_str().bytes().fold(seed, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
         let mut rng = Rng::new(name_seed);
@@ -96,12 +95,17 @@ impl ModelMint {
         key_seed.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.draw().to_le_bytes()));
         let books = Books::new(&key_seed, fee_ppk);
         let mood = Mood::default();
-        Self(Arc::new(Mutex::new(Inner { url, books, mood, rng, free_at: Instant::now(), round_trip, calls: 0 })))
+        Self(Arc::new(Mutex::new(Inner { url, host, books, mood, rng, free_at: Instant::now(), answer, calls: 0 })))
     }
 
     /// Its URL.
     pub fn url(&self) -> MintUrl {
         self.lock().url.clone()
+    }
+
+    /// Where it stands.
+    pub fn host(&self) -> HostId {
+        self.lock().host
     }
 
     /// How it behaves from now on.
@@ -138,95 +142,22 @@ impl ModelMint {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a call is on its way there, and as long again back.
-    fn one_way(&self) -> Duration {
-        let mut inner = self.lock();
-        let (least, most) = inner.round_trip;
-        let spread = most.saturating_sub(least).as_micros() as u64;
-        (least + Duration::from_micros(inner.rng.below(spread + 1))) / 2
-    }
-
     /// When a call that arrives now is done, and what it says. The books change at once, so that no later call comes
     /// between.
     fn act(&self, request: &Request) -> (Instant, Reply) {
         let mut inner = self.lock();
-        let Inner { books, mood, free_at, calls, .. } = &mut *inner;
+        let Inner { books, mood, rng, free_at, answer: (least, most), calls, .. } = &mut *inner;
         *calls += 1;
         let (reply, points) = paths::answer(books, mood.lie, request);
         let work = Duration::from_micros(CALL_US + POINT_US * points);
         *free_at = (*free_at).max(Instant::now()) + work;
-        (*free_at + mood.stall, reply)
+        let spread = most.saturating_sub(*least).as_micros() as u64;
+        (*free_at + *least + Duration::from_micros(rng.below(spread + 1)) + mood.stall, reply)
     }
-}
 
-/// The way of one host's wallet to every mint of the world.
-pub struct Lines {
-    host: HostId,
-    mints: BTreeMap<MintUrl, ModelMint>,
-    known: Mutex<BTreeMap<MintUrl, DynConnector>>,
-    trace: Trace,
-}
-
-impl Lines {
-    /// For the wallet on `host`.
-    pub fn new(host: HostId, mints: &BTreeMap<MintUrl, ModelMint>, trace: &Trace) -> Self {
-        Self { host, mints: mints.clone(), known: Mutex::default(), trace: trace.clone() }
-    }
-}
-
-impl Connectors for Lines {
-    fn for_url(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connector) = known.get(url) {
-            return Ok(Arc::clone(connector));
-        }
-        let mint = self.mints.get(url).ok_or_else(|| ConnectorError::Url(url.clone()))?.clone();
-        let connector = over(url, Arc::new(Line { host: self.host, mint, trace: self.trace.clone() }))?;
-        known.insert(url.clone(), Arc::clone(&connector));
-        Ok(connector)
-    }
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lines").field("host", &self.host).finish_non_exhaustive()
-    }
-}
-
-/// The line from a host to a mint.
-struct Line {
-    host: HostId,
-    mint: ModelMint,
-    trace: Trace,
-}
-
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("host", &self.host).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Exchange for Line {
-    async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
-        let one_way = self.mint.one_way();
-        sleep(one_way).await;
-        if self.mint.mood().deaf {
-            self.trace.record(self.host, &format_args!("mint deaf {request:?}"));
-            return std::future::pending().await;
-        }
-        if self.mint.mood().down {
-            self.trace.record(self.host, &format_args!("mint down {request:?}"));
-            return Err(ExchangeError::Unreachable("connection refused".into()));
-        }
-        let (done, reply) = self.mint.act(&request);
-        self.trace.record(self.host, &format_args!("mint {request:?} {reply:?}"));
-        tokio::time::sleep_until(done + one_way).await;
-        let mood = self.mint.mood();
-        if mood.down || (mood.lost_replies > 0.0 && self.mint.lock().rng.unit() < mood.lost_replies) {
-            self.trace.record(self.host, &format_args!("mint reply lost {request:?}"));
-            return Err(ExchangeError::Lost("connection reset".into()));
-        }
-        Ok(reply)
+    /// Whether the reply to a call that it has just carried out is lost.
+    fn loses_reply(&self) -> bool {
+        let mut inner = self.lock();
+        inner.mood.down || (inner.mood.lost_replies > 0.0 && inner.rng.unit() < inner.mood.lost_replies)
     }
 }

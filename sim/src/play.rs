@@ -133,23 +133,14 @@ impl<'a> Play<'a> {
         let mut rng = Rng::new(seed ^ 0x9_1a7e);
         let cast = Cast::new(scenario, &mut rng);
         let mut world = World::new(seed, topology(scenario), trace.clone())?;
-        let [least, most] = scenario.mints.answer_ms.map(Duration::from_millis);
-        let usual = usual_mood(scenario);
-        let mut mints = Vec::new();
-        for number in 0..scenario.mints.count {
-            let url: MintUrl = format!("https://mint{number}.sim").parse().map_err(WorldError::new)?;
-            let mint = ModelMint::new(seed, url.clone(), scenario.mints.fee_ppk, (least, most));
-            mint.set_mood(usual);
-            world.add_mint(mint);
-            mints.push(url);
-        }
         let unit: Unit = "sat".parse().map_err(WorldError::new)?;
-        let wishes = (0..cast.len() as u64).map(|host| Wishes::new(seed ^ (host << 20) ^ 0x3158)).collect();
         for (_, part) in cast.iter() {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
             world.add_host(part.region, config);
         }
+        let mints = open_mints(scenario, &mut world)?;
+        let wishes = (0..cast.len() as u64).map(|host| Wishes::new(seed ^ (host << 20) ^ 0x3158)).collect();
         Ok(Self {
             scenario,
             world,
@@ -273,8 +264,9 @@ impl<'a> Play<'a> {
         let scenario = self.scenario;
         let names = region_names(scenario);
         let places = self.cast.iter().map(|(_, part)| names[part.region].0).collect();
-        let usual = usual_mood(scenario);
-        let stage = Stage { scenario, usual, places };
+        let at = |mint: &ModelMint| (mint.host(), names[self.world.fabric().region(mint.host())].0);
+        let mints = self.world.mints().values().map(at).collect();
+        let stage = Stage { scenario, usual: usual_mood(scenario), places, mints };
         self.last_fault_s = stage.plan(&mut self.timeline, &mut self.rng);
         let (from, to) = (scenario.warmup_s as f64, scenario.workload_ends_s() as f64);
         for (host, part) in self.cast.iter() {
@@ -475,6 +467,31 @@ fn definition(name: ServiceName, price: u64, unit: Unit) -> Definition {
         max_output_bytes: 1 << 20,
         run: Run::Echo,
     }
+}
+
+/// The mints, each on a host in its region. After the nodes, whose hosts count from 0.
+fn open_mints(scenario: &Scenario, world: &mut World) -> Result<Vec<MintUrl>, WorldError> {
+    let terms = &scenario.mints;
+    let [least, most] = terms.answer_ms.map(Duration::from_millis);
+    let names = region_names(scenario);
+    let mut urls = Vec::new();
+    for (number, region) in (0..terms.count).zip(mint_regions(scenario, &names)) {
+        let url: MintUrl = format!("https://mint{number}.sim").parse().map_err(WorldError::new)?;
+        let mint = world.add_mint(region, url.clone(), terms.fee_ppk, (least, most));
+        mint.set_mood(usual_mood(scenario));
+        urls.push(url);
+    }
+    Ok(urls)
+}
+
+/// Where mint 0, mint 1, … stand, as places among the scenario's regions.
+fn mint_regions<'a>(scenario: &'a Scenario, names: &'a [(&str, f64)]) -> impl Iterator<Item = usize> + 'a {
+    let named = scenario.mints.regions.iter().filter_map(|mint| names.iter().position(|(name, _)| name == mint));
+    let mut dealt: Vec<usize> = named.collect();
+    if dealt.is_empty() {
+        dealt = (0..names.len()).collect();
+    }
+    dealt.into_iter().cycle()
 }
 
 fn usual_mood(scenario: &Scenario) -> Mood {

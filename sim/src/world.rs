@@ -4,7 +4,7 @@
 //! Host   key, wallet seeds, disk, contents, plan ── outlive ──▶ Node   guilder::parts::Node, from Parts
 //!                                                                 transport   the fabric, noise and yamux
 //!                                                                 store       on the host's disk
-//!                                                                 connectors  lines to the model mints
+//!                                                                 connectors  lines to the model mints, over the fabric
 //!                                                                 executors   a workshop
 //!                                                                 runtime     heavy work in place, at a modelled cost
 //! ```
@@ -46,7 +46,7 @@ use crate::{
     fabric::{Fabric, HostId, Topology},
     interpose::Rng,
     journal::Journal,
-    mint::{Lines, ModelMint},
+    mint::{Lines, ModelMint, line},
     trace::Trace,
 };
 
@@ -109,24 +109,26 @@ impl World {
         &self.mints
     }
 
-    /// Adds a mint. Every host added later trusts it, unless its settings say otherwise.
-    pub fn add_mint(&mut self, mint: ModelMint) {
-        self.mints.insert(mint.url(), mint);
+    /// Adds a mint on a host of its own, which isn't one of [`World::hosts`]. Nodes started later know it.
+    pub fn add_mint(&mut self, region: usize, url: MintUrl, fee_ppk: u64, answer: (Duration, Duration)) -> ModelMint {
+        let host = self.fabric.add_host_in(region);
+        let mint = ModelMint::new(self.seed, url.clone(), host, fee_ppk, answer);
+        tokio::spawn(line::open(mint.clone(), self.fabric.transport(host), self.trace.clone()));
+        self.mints.insert(url, mint.clone());
+        mint
     }
 
-    /// Every host.
+    /// Every host that is a node's.
     pub fn hosts(&self) -> impl Iterator<Item = HostId> {
         self.hosts.keys().copied()
     }
 
-    /// Adds a host without a node. Its keys are drawn from the world's seed; it trusts every mint that there is.
-    pub fn add_host(&mut self, region: usize, mut config: Config) -> HostId {
+    /// Adds a host without a node. Its keys are drawn from the world's seed; its node trusts every mint that there is
+    /// when it starts, unless its settings name some.
+    pub fn add_host(&mut self, region: usize, config: Config) -> HostId {
         let id = self.fabric.add_host_in(region);
         let mut rng = Rng::new(self.seed ^ (u64::from(id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let key = AgentKey::from_seed(&draw(&mut rng));
-        if config.wallet.mints.is_empty() {
-            config.wallet.mints = self.mints.keys().cloned().collect();
-        }
         let host = Host {
             key,
             wallet_seed: draw(&mut rng),
@@ -193,6 +195,9 @@ impl World {
         tokio::spawn(self.journal.clone().keep(id, self.trace.clone(), events.subscribe()));
         let trace = self.trace.clone();
         let mut config = host.config.clone();
+        if config.wallet.mints.is_empty() {
+            config.wallet.mints = self.mints.keys().cloned().collect();
+        }
         config.network = NetworkConfig {
             listen: vec![id.address()],
             external: vec![id.address()],
@@ -213,7 +218,7 @@ impl World {
             content,
             executors,
             mint: None,
-            connectors: Some(Arc::new(Lines::new(id, &self.mints, &self.trace))),
+            connectors: Some(Arc::new(Lines::new(id, &self.fabric, &self.mints, &self.trace))),
             events,
             tap: Some(Arc::new(move |event: &dyn fmt::Debug| trace.record(id, event))),
             failpoint: Failpoint::default(),

@@ -141,7 +141,7 @@ fn knock(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
         let state = fabric.lock();
         (state.listeners.get(&to).cloned(), state.by_ip.get(&to.0).copied())
     };
-    let Some(host) = host.filter(|host| !fabric.lock().is_cut(from, *host)) else { return };
+    let Some(host) = host.filter(|host| !fabric.lock().is_cut(from, *host)) else { return knock_again(fabric, dial) };
     let result = match listener {
         Some(listener) => {
             let (near, far) = FabricStream::pair(fabric, from, host);
@@ -157,6 +157,17 @@ fn knock(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
     };
     lock(&dial).result = Some(result);
     send_back(fabric, host, from, dial);
+}
+
+/// A SYN was lost: the next follows, as long as somebody waits for the answer.
+fn knock_again(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
+    let awaited = Arc::strong_count(&dial) > 1;
+    let wait = lock(&dial).next_try_us().filter(|_| awaited);
+    if let Some(wait) = wait {
+        let mut state = fabric.lock();
+        let at = state.now_us() + wait;
+        state.push(at, What::Knock(dial));
+    }
 }
 
 fn send_back(fabric: &Fabric, host: HostId, from: HostId, dial: Arc<Mutex<Dialing>>) {

@@ -137,6 +137,9 @@ impl Transport for FabricTransport {
     }
 }
 
+/// How often a SYN is sent again.
+const SYN_RETRIES: u32 = 6;
+
 /// A connection being made.
 pub(super) struct Dialing {
     pub(super) from: HostId,
@@ -145,9 +148,16 @@ pub(super) struct Dialing {
     pub(super) result: Option<io::Result<FabricStream>>,
     answered: bool,
     waker: Option<Waker>,
+    tries: u32,
 }
 
 impl Dialing {
+    /// How long until the next SYN, if there is one: after 1 s, then twice as long each time, as Linux does it.
+    pub(super) fn next_try_us(&mut self) -> Option<u64> {
+        self.tries += 1;
+        (self.tries <= SYN_RETRIES).then(|| 1_000_000 << (self.tries - 1))
+    }
+
     pub(super) fn answer(&mut self) {
         self.answered = true;
         if let Some(waker) = self.waker.take() {
@@ -165,7 +175,7 @@ pub struct Dial {
 
 impl Dial {
     pub(super) fn new(fabric: &Fabric, from: HostId, source_port: u16, to: (Ipv4Addr, u16)) -> Self {
-        let dialing = Dialing { from, to, source_port, result: None, answered: false, waker: None };
+        let dialing = Dialing { from, to, source_port, result: None, answered: false, waker: None, tries: 0 };
         Self { fabric: fabric.clone(), dialing: Arc::new(Mutex::new(dialing)), sent: false }
     }
 }

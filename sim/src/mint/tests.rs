@@ -13,7 +13,7 @@ fn on_a_paused_clock<F: Future>(work: impl FnOnce() -> F) -> F::Output {
 }
 
 fn mint(fee_ppk: u64) -> ModelMint {
-    ModelMint::new(1, "https://mint0.sim".parse().unwrap(), fee_ppk, (Duration::ZERO, Duration::ZERO))
+    ModelMint::new(1, "https://mint0.sim".parse().unwrap(), HostId(0), fee_ppk, Default::default())
 }
 
 fn call(mint: &ModelMint, path: &str, body: &impl Serialize) -> (u16, Value) {
@@ -159,7 +159,7 @@ fn a_mint_that_prints_money_is_seen_in_its_books() {
 fn keys_follow_from_seed_and_url() {
     on_a_paused_clock(|| async {
         assert_eq!(keys(&mint(0)).0, keys(&mint(0)).0);
-        let other = ModelMint::new(2, "https://mint0.sim".parse().unwrap(), 0, Default::default());
+        let other = ModelMint::new(2, "https://mint0.sim".parse().unwrap(), HostId(0), 0, Default::default());
         assert_ne!(keys(&mint(0)).0, keys(&other).0);
     });
 }

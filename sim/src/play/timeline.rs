@@ -69,6 +69,8 @@ pub(super) struct Stage<'a> {
     pub(super) usual: Mood,
     /// Where each host stands, as a region's name.
     pub(super) places: Vec<&'a str>,
+    /// Each mint's host, and where it stands.
+    pub(super) mints: Vec<(HostId, &'a str)>,
 }
 
 impl Stage<'_> {
@@ -119,7 +121,8 @@ impl Stage<'_> {
             }
             Fault::Partition { at_s, for_s, cut, one_way } => {
                 let at = at_s.draw(rng) as f64;
-                let hosts = self.victims(cut, rng);
+                let mut hosts = self.victims(cut, rng);
+                hosts.extend(self.mints_among(cut));
                 timeline.at_secs(at, Action::Cut { hosts, one_way: *one_way });
                 timeline.at_secs(at + *for_s as f64, Action::Heal);
                 at + *for_s as f64
@@ -136,6 +139,13 @@ impl Stage<'_> {
                 at
             }
         }
+    }
+
+    /// A region that is cut off is cut off with its mints; a number of nodes isn't one of mints.
+    fn mints_among(&self, cut: &Victims) -> Vec<HostId> {
+        let Victims::Regions(names) = cut else { return Vec::new() };
+        let there = self.mints.iter().filter(|(_, place)| names.iter().any(|name| name == place));
+        there.map(|(host, _)| *host).collect()
     }
 
     /// Never the first host, which the others find the network by.

@@ -98,6 +98,7 @@ impl Scenario {
             self.within(When::At(burst.at_s), burst.for_s, "workload.burst.at_s")?;
         }
         ensure((1..=64).contains(&mints.count), "mints.count", "is not between 1 and 64")?;
+        self.check_places(&mints.regions, "mints.regions")?;
         range(mints.answer_ms, "mints.answer_ms")?;
         share(mints.lose_replies, "mints.lose_replies")
     }
@@ -141,13 +142,17 @@ impl Scenario {
             Victims::Share(part) => share(*part, field),
             Victims::Regions(names) => {
                 ensure(!names.is_empty(), field, "names no region")?;
-                names.iter().try_for_each(|name| {
-                    let here = &self.topology.regions;
-                    let there = here.is_empty() || here.iter().any(|region| region.name == *name);
-                    ensure(known(name) && there, field, &format!("names `{name}`, where nobody is"))
-                })
+                self.check_places(names, field)
             }
         }
+    }
+
+    fn check_places(&self, names: &[String], field: &str) -> Checked {
+        names.iter().try_for_each(|name| {
+            let here = &self.topology.regions;
+            let there = here.is_empty() || here.iter().any(|region| region.name == *name);
+            ensure(known(name) && there, field, &format!("names `{name}`, where nobody is"))
+        })
     }
 
     /// Everything has to be over before the drain is, or nothing could be said about the recovery.

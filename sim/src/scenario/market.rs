@@ -93,7 +93,10 @@ pub struct Burst {
 pub struct Mints {
     /// How many there are.
     pub count: u32,
-    /// How long a mint takes to answer, in virtual milliseconds: from, to; drawn evenly.
+    /// Where they stand, dealt round; empty for all of the topology's regions.
+    pub regions: Vec<String>,
+    /// How long a mint itself takes to answer, in virtual milliseconds: from, to; drawn evenly. The way there and back,
+    /// and CPU when it is busy, come on top.
     pub answer_ms: [u64; 2],
     /// The share of requests that a mint carries out and whose answer is lost.
     pub lose_replies: f64,
@@ -103,7 +106,7 @@ pub struct Mints {
 
 impl Default for Mints {
     fn default() -> Self {
-        Self { count: 1, answer_ms: [20, 80], lose_replies: 0.0, fee_ppk: 0 }
+        Self { count: 1, regions: Vec::new(), answer_ms: [20, 80], lose_replies: 0.0, fee_ppk: 0 }
     }
 }
 

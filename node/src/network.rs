@@ -72,6 +72,7 @@ use self::{
 };
 pub use self::{
     config::{DhtMode, NetworkConfig},
+    discovery::service_key,
     error::{AnnounceError, ConnectError, DialCause, OpenError, SendError, StartError, Stopped},
     inbound::Frames,
     stream::Stream,
@@ -366,6 +367,11 @@ impl Network {
     /// A converged start, for simulations: fills the routing table, counts it as bootstrapped, and dials the first ten.
     pub async fn seed_routing(&self, peers: Vec<(AgentId, Vec<Multiaddr>)>) {
         self.tell(Command::SeedRouting(peers)).await;
+    }
+
+    /// The peers in the routing table: where searches begin.
+    pub async fn routing(&self) -> Vec<AgentId> {
+        self.ask(Command::Routing).await.unwrap_or_default()
     }
 
     /// Writes the address book, closes all connections and ends the swarm loop.

@@ -8,6 +8,7 @@
 //! cast        who takes part, and what those do who cheat
 //! workload    who wants what, when
 //! play        plays a scenario: lets all that happen, in order
+//! meter       what each host's bytes are for, and how deep its searches go
 //! journal     what the nodes say of themselves
 //! judge       what must hold, whatever happens
 //! trace       every event of every node, hashed: two runs of a seed are equal if their hashes are
@@ -28,6 +29,7 @@ pub mod fabric;
 pub mod interpose;
 pub mod journal;
 pub mod judge;
+pub mod meter;
 pub mod mint;
 pub mod play;
 pub mod report;

@@ -26,6 +26,7 @@ use guilder::{
     config::Config,
     content::Data,
     executor::{Definition, definition::Run},
+    network::service_key,
     parts::Node,
     trade::HireRequest,
 };
@@ -407,14 +408,16 @@ impl<'a> Play<'a> {
         let service = self.rng.below(self.services.len() as u64) as u32;
         let Some(node) = self.world.node(host).filter(|_| self.cast.is_honest(host)).cloned() else { return };
         let (name, notes, start) = (self.services[service as usize].clone(), self.notes.clone(), self.start);
-        let trace = self.world.trace().clone();
+        let (agent, meter) = (self.world.agent(host), Arc::clone(self.world.meter(host)));
         tokio::spawn(async move {
+            let followed = meter.follow(agent, service_key(&name).as_ref(), &node.network.routing().await);
             let mut found = node.network.find(&name, 3).await;
             let first = found.recv().await;
             let found_ms = first.map(|_| (start.elapsed().as_micros() as u64 - at_us) / 1_000);
-            // The swarm has just said how many it asked; one that knew already, from gossip, asked nobody.
-            let asked = first.map(|_| trace.asked(host));
-            let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, asked };
+            let (asked, named_at) = followed.so_far();
+            // What nobody named was on record here.
+            let (hops, asked) = first.map(|_| (named_at.unwrap_or(0), asked)).unzip();
+            let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, hops, asked };
             notes.lock().searches.push(row);
         });
     }

@@ -6,7 +6,10 @@ pub mod scaling;
 use std::fmt::Write as _;
 
 use self::plot::{Bars, Plot, Series, escape};
-use crate::results::{Results, TaskOutcome, TaskRow};
+use crate::{
+    meter::Protocol,
+    results::{Results, Sample, TaskOutcome, TaskRow},
+};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #222; --faint: #ddd; --paper: #fff; }
@@ -59,7 +62,7 @@ pub fn html_of_sizes(name: &str, rows: &[scaling::Row]) -> String {
     for (_, plot) in scaling::figures(rows) {
         page += &plot.svg();
     }
-    let _ = write!(page, "<pre>{}</pre>\n</body></html>\n", escape(&scaling::table(rows)));
+    let _ = write!(page, "<pre>{}</pre>\n</body></html>\n", escape(&scaling::tables(rows)));
     page
 }
 
@@ -114,7 +117,7 @@ fn tasks(results: &Results) -> String {
     if results.tasks.is_empty() {
         return String::new();
     }
-    let over_time = |value: fn(&crate::results::Sample) -> u64| -> Vec<(f64, f64)> {
+    let over_time = |value: fn(&Sample) -> u64| -> Vec<(f64, f64)> {
         results.samples.iter().map(|sample| (sample.at_ms as f64 / 1e3, value(sample) as f64)).collect()
     };
     Plot::new("virtual seconds", "tasks")
@@ -166,14 +169,16 @@ fn discovery(results: &Results) -> String {
         .logarithmic()
         .with(Series::shares("found", found.into_iter()))
         .svg();
+    let hops = counted(results.searches.iter().filter_map(|search| search.hops));
     let asked = counted(results.searches.iter().filter_map(|search| search.asked));
-    if !asked.is_empty() {
-        let bars = asked.into_iter().map(|(value, count)| (value.to_string(), count)).collect();
-        let _ = write!(
-            drawn,
-            "<p>Searches by peers asked until one named a provider:</p>\n{}",
-            Bars { unit: "searches", bars }.svg()
-        );
+    for (what, counts) in [
+        ("hops to the peer that named a provider (0: it was on record here)", hops),
+        ("requests sent until a peer named a provider", asked),
+    ] {
+        if !counts.is_empty() {
+            let bars = counts.into_iter().map(|(value, count)| (value.to_string(), count)).collect();
+            let _ = write!(drawn, "<p>Searches by {what}:</p>\n{}", Bars { unit: "searches", bars }.svg());
+        }
     }
     drawn
 }
@@ -190,8 +195,10 @@ fn bandwidth(results: &Results) -> String {
         let secs = (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3;
         (pair[1].at_ms as f64 / 1e3, (pair[1].bytes - pair[0].bytes) as f64 / secs / nodes / 1e3)
     });
-    let mut drawn =
-        Plot::new("virtual seconds", "kB a second and node").with(Series::new("sent", rates.collect())).svg();
+    let mut drawn = Plot::new("virtual seconds", "kB a second that a node sends")
+        .with(Series::new("in all", rates.collect()))
+        .svg();
+    drawn += &by_protocol(results);
     if !results.nodes.is_empty() {
         let sent = results.nodes.iter().map(|node| node.sent as f64 / 1e3);
         let received = results.nodes.iter().map(|node| node.received as f64 / 1e3);
@@ -202,6 +209,32 @@ fn bandwidth(results: &Results) -> String {
             .svg();
     }
     drawn
+}
+
+/// The same for each protocol; those that are never more than a hundredth of it all are left out.
+fn by_protocol(results: &Results) -> String {
+    let nodes = f64::from(results.summary.nodes.max(1));
+    let mut plot = Plot::new("virtual seconds", "kB a second that a node sends, by protocol");
+    for protocol in Protocol::ALL {
+        let sent = |sample: &Sample| sample.by_protocol.get(&protocol).copied().unwrap_or(0);
+        let matters = results.samples.last().is_some_and(|last| sent(last) * 100 >= last.bytes.max(1));
+        let rates = results.samples.windows(2).filter(|pair| matters && pair[1].at_ms > pair[0].at_ms).map(|pair| {
+            let secs = (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3;
+            // What is written waits sometimes to be sent, so that the overhead may seem to shrink.
+            let bytes = sent(&pair[1]).saturating_sub(sent(&pair[0])) as f64;
+            (pair[1].at_ms as f64 / 1e3, bytes / secs / nodes / 1e3)
+        });
+        plot = plot.with(Series::new(protocol.name(), rates.collect()));
+    }
+    let mut bars: Vec<(String, f64)> = Vec::new();
+    for protocol in Protocol::ALL {
+        let sent: u64 = results.traffic.iter().filter(|row| row.protocol == protocol).map(|row| row.sent).sum();
+        if sent > 0 {
+            bars.push((protocol.name().to_owned(), sent as f64 / nodes / 1e3));
+        }
+    }
+    bars.sort_by(|one, two| two.1.total_cmp(&one.1));
+    plot.svg() + &Bars { unit: "kB a node", bars }.svg()
 }
 
 fn money(results: &Results) -> String {

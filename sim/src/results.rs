@@ -1,16 +1,19 @@
 //! What came of a run: rows that a report draws and a notebook reads.
 //!
-//! As JSON lines, each row is an object with its `row` kind first: one `summary`, then tasks, searches, samples, nodes, flows
-//! and violations. Times are virtual milliseconds since the run began. All follows from the seed but for real time, speed and
+//! As JSON lines, each row is an object with its `row` kind first: one `summary`, then tasks, searches, samples, nodes, their
+//! traffic, flows and violations. Times are virtual milliseconds since the run began. All follows from the seed but for real time, speed and
 //! memory (`wall_secs`, `speed`, `resident`, `peak_resident`).
 
 mod verdict;
 
-use std::io::{self, BufRead, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, Write},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::Role;
+use crate::{meter::Protocol, scenario::Role};
 
 /// All that came of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Results {
     pub samples: Vec<Sample>,
     /// Every node, at the end.
     pub nodes: Vec<NodeRow>,
+    /// What each node's bytes were for, in the whole run.
+    pub traffic: Vec<TrafficRow>,
     /// Where each mint's money went.
     pub flows: Vec<Flow>,
     /// Rules that were broken; none, if all is well.
@@ -117,7 +122,11 @@ pub struct SearchRow {
     pub service: u32,
     /// How long until the first provider; none, if none was found.
     pub found_ms: Option<u64>,
-    /// Peers asked on the way until the first provider was named; three are asked at a time.
+    /// How far away the peer stood that named the first provider: 0 if it was on record here, 1 if a peer of our own
+    /// routing table named it, one more for each peer that had to name the next.
+    #[serde(default)]
+    pub hops: Option<u32>,
+    /// Requests that had been sent by then; three are under way at a time.
     pub asked: Option<u32>,
 }
 
@@ -130,6 +139,9 @@ pub struct Sample {
     pub up: u32,
     /// Bytes that crossed the network so far.
     pub bytes: u64,
+    /// What for, sent by all nodes together.
+    #[serde(default)]
+    pub by_protocol: BTreeMap<Protocol, u64>,
     /// Events of the fabric so far.
     pub fabric_events: u64,
     /// Resident memory of the process, in bytes.
@@ -175,6 +187,19 @@ pub struct NodeRow {
     pub lost_sat: u64,
 }
 
+/// What a node's bytes were for: a row for each protocol that it spoke.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficRow {
+    /// Its host number.
+    pub node: u32,
+    /// What they were for: `kad`, `gossip`, …; `overhead` is what noise, yamux, handshakes and raw peers add.
+    pub protocol: Protocol,
+    /// Bytes that it sent.
+    pub sent: u64,
+    /// Bytes that it was sent.
+    pub received: u64,
+}
+
 /// Where a mint's money went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
@@ -209,6 +234,7 @@ enum Row {
     Search(SearchRow),
     Sample(Sample),
     Node(NodeRow),
+    Traffic(TrafficRow),
     Flow(Flow),
     Violation(Violation),
 }
@@ -224,6 +250,7 @@ impl Results {
             .chain(self.searches.iter().cloned().map(Row::Search))
             .chain(self.samples.iter().cloned().map(Row::Sample))
             .chain(self.nodes.iter().cloned().map(Row::Node))
+            .chain(self.traffic.iter().cloned().map(Row::Traffic))
             .chain(self.flows.iter().cloned().map(Row::Flow))
             .chain(self.violations.iter().cloned().map(Row::Violation));
         for row in rows {
@@ -247,6 +274,7 @@ impl Results {
                 Row::Search(row) => results.searches.push(row),
                 Row::Sample(row) => results.samples.push(row),
                 Row::Node(row) => results.nodes.push(row),
+                Row::Traffic(row) => results.traffic.push(row),
                 Row::Flow(row) => results.flows.push(row),
                 Row::Violation(row) => results.violations.push(row),
             }

@@ -1,7 +1,6 @@
 //! The trace of a run: every event of every node, in order, with its virtual time; and the hash of it all.
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Write as _},
     fs::File,
     io::{self, BufWriter, Write as _},
@@ -24,8 +23,6 @@ struct Inner {
     events: u64,
     line: String,
     out: Option<Box<dyn io::Write + Send>>,
-    /// Per host, how many peers its latest successful search had asked by then.
-    asked: BTreeMap<HostId, u32>,
 }
 
 impl Trace {
@@ -40,14 +37,7 @@ impl Trace {
 
     /// An empty trace whose lines are written to `out` too, each in one call.
     pub fn to(out: Option<Box<dyn io::Write + Send>>) -> Self {
-        let inner = Inner {
-            start: Instant::now(),
-            hash: Sha256::new(),
-            events: 0,
-            line: String::new(),
-            out,
-            asked: BTreeMap::new(),
-        };
+        let inner = Inner { start: Instant::now(), hash: Sha256::new(), events: 0, line: String::new(), out };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -64,19 +54,11 @@ impl Trace {
         debug_assert!(formatted.is_ok(), "writing to a string fails only if Debug does");
         inner.hash.update(&line);
         inner.events += 1;
-        if let Some(asked) = asked(&line) {
-            inner.asked.insert(host, asked);
-        }
         if let Some(out) = &mut inner.out {
             #[allow(clippy::expect_used)] // see the panic section
             out.write_all(line.as_bytes()).expect("the trace can be written");
         }
         inner.line = line;
-    }
-
-    /// How many peers a host's latest successful search for a provider had asked when it succeeded; 0 without one.
-    pub fn asked(&self, host: HostId) -> u32 {
-        self.lock().asked.get(&host).copied().unwrap_or(0)
     }
 
     /// How many events there were, and the hash of their lines.
@@ -94,33 +76,5 @@ impl Trace {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads the peers asked out of a Kademlia event that names providers. The event is libp2p's and its text is all that
-/// the tap hears of it.
-fn asked(line: &str) -> Option<u32> {
-    const NAMED: &str = "GetProviders(Ok(FoundProviders";
-    let event = line.find("OutboundQueryProgressed").map(|at| &line[at..])?;
-    let named = event.contains(NAMED) && !event.contains("providers: {}");
-    let count = event.split("QueryStats { requests: ").nth(1).filter(|_| named)?;
-    count.split(',').next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_search_that_names_somebody_says_how_many_it_asked() {
-        let event = |providers| {
-            format!(
-                "7 1 Behaviour(BehaviourEvent: OutboundQueryProgressed {{ id: QueryId(3), result: GetProviders(Ok(FoundProviders \
-                 {{ key: Key(b\"x\"), providers: {{{providers}}} }})), stats: QueryStats {{ requests: 4, success: 2 }} }})"
-            )
-        };
-        assert_eq!(asked(&event("PeerId(\"12D3\")")), Some(4));
-        assert_eq!(asked(&event("")), None);
-        assert_eq!(asked("7 1 Dialing { peer_id: None }"), None);
     }
 }

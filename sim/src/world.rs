@@ -34,7 +34,7 @@ use guilder_protocol::{
     market::MintUrl,
 };
 use libp2p::{
-    core::{Transport as _, upgrade::Version},
+    core::{Transport as _, muxing::StreamMuxerBox, upgrade::Version},
     kad::KBucketKey,
     multiaddr::Protocol,
     noise,
@@ -46,6 +46,7 @@ use crate::{
     fabric::{Fabric, HostId, Topology},
     interpose::Rng,
     journal::Journal,
+    meter::{Meter, Metered},
     mint::{Lines, ModelMint, line},
     trace::Trace,
 };
@@ -74,6 +75,7 @@ struct Host {
     disk: CrashBackend,
     config: Config,
     workshop: Arc<Workshop>,
+    meter: Arc<Meter>,
     node: Option<Node>,
 }
 
@@ -136,6 +138,7 @@ impl World {
             disk: CrashBackend::new(),
             config,
             workshop: Arc::new(Workshop::new(rng.draw())),
+            meter: Arc::default(),
             node: None,
         };
         self.hosts.insert(id, host);
@@ -164,6 +167,14 @@ impl World {
     /// If there is no such host.
     pub fn workshop(&self, host: HostId) -> &Arc<Workshop> {
         &self.hosts[&host].workshop
+    }
+
+    /// What a host's bytes are for.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn meter(&self, host: HostId) -> &Arc<Meter> {
+        &self.hosts[&host].meter
     }
 
     /// The node on a host, if it is up.
@@ -213,7 +224,7 @@ impl World {
             lock_seed: Zeroizing::new(host.lock_seed),
             config,
             runtime,
-            transport: wires(&self.fabric, id, &host.key)?,
+            transport: wires(&self.fabric, id, &host.key, &host.meter)?,
             store,
             content,
             executors,
@@ -291,17 +302,30 @@ fn draw<const N: usize>(rng: &mut Rng) -> [u8; N] {
 
 /// Where an agent stands in Kademlia's key space: its peer ID's bytes, hashed.
 fn kademlia_key(agent: AgentId) -> KBucketKey<Vec<u8>> {
-    let mut bytes = vec![0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
-    bytes.extend_from_slice(agent.as_bytes());
-    KBucketKey::new(bytes)
+    KBucketKey::new(peer_bytes(agent))
+}
+
+/// An agent's peer ID as it travels: its key, as protobuf, under the identity multihash.
+pub(crate) fn peer_bytes(agent: AgentId) -> Vec<u8> {
+    [&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20], &agent.as_bytes()[..]].concat()
 }
 
 /// What a real node speaks over TCP, over the fabric: noise and yamux.
-fn wires(fabric: &Fabric, host: HostId, key: &AgentKey) -> Result<guilder::network::Transport, WorldError> {
+fn wires(
+    fabric: &Fabric,
+    host: HostId,
+    key: &AgentKey,
+    meter: &Arc<Meter>,
+) -> Result<guilder::network::Transport, WorldError> {
     let pair = transport::keypair(key).map_err(WorldError::new)?;
     let noise = noise::Config::new(&pair).map_err(WorldError::new)?;
     let wires = fabric.transport(host).upgrade(Version::V1Lazy).authenticate(noise);
-    Ok(wires.multiplex(transport::multiplexer()).timeout(HANDSHAKE).boxed())
+    let meter = Arc::clone(meter);
+    let wires = wires.multiplex(transport::multiplexer()).timeout(HANDSHAKE).map(move |(peer, muxer), _| {
+        let muxer = Metered::new(muxer, meter, peer);
+        (peer, StreamMuxerBox::new(muxer))
+    });
+    Ok(wires.boxed())
 }
 
 /// Where large inputs and outputs lie while the simulation runs; gone with it.

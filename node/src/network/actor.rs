@@ -62,6 +62,7 @@ pub(super) enum Command {
     Validate { message: GossipId, verdict: Verdict },
     Peers(Reply<Vec<PeerInfo>>),
     ListenAddrs(Reply<Vec<Multiaddr>>),
+    Routing(Reply<Vec<AgentId>>),
     Protect(AgentId),
     Unprotect(AgentId),
     Penalize { agent: AgentId, penalty: Penalty, reason: String },

@@ -26,8 +26,8 @@ pub(super) type Kad = kad::Behaviour<kad::store::MemoryStore>;
 /// A routing table with this many peers has settled: Kademlia's k.
 const SETTLED: usize = 20;
 
-/// The key under which a service's providers are recorded.
-pub(super) fn service_key(service: &ServiceName) -> RecordKey {
+/// The key under which a service's providers are recorded in Kademlia.
+pub fn service_key(service: &ServiceName) -> RecordKey {
     let hash = Sha256::new().chain_update("guilder/service/1/").chain_update(service.as_str()).finalize();
     RecordKey::new(&hash)
 }

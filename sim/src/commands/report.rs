@@ -18,7 +18,8 @@ use super::Verdict;
 /// The arguments of `report`.
 #[derive(Args)]
 pub(crate) struct Report {
-    /// A folder that `run --out` wrote into; or several, of one scenario in several sizes.
+    /// A folder that `run --out` wrote into; or several, of one scenario in several sizes;
+    /// runs of one size with several seeds count together.
     #[arg(required = true)]
     folders: Vec<PathBuf>,
     /// Where the page is written; into the first folder, if not given.
@@ -44,15 +45,14 @@ impl Report {
     }
 
     fn sizes(&self, read: &[Results], page: &Path) -> Result<(), Box<dyn Error>> {
-        let mut rows: Vec<scaling::Row> = read.iter().map(scaling::Row::of).collect();
-        rows.sort_by_key(|row| row.nodes);
+        let rows = scaling::Row::by_size(read);
         fs::write(page, report::html_of_sizes(&read[0].summary.scenario, &rows))?;
         let Some(folder) = &self.figures else { return Ok(()) };
         fs::create_dir_all(folder)?;
         for (name, plot) in scaling::figures(&rows) {
             fs::write(folder.join(name).with_extension("svg"), plot.standalone())?;
         }
-        println!("{}", scaling::table(&rows));
+        println!("{}", scaling::tables(&rows));
         Ok(())
     }
 }

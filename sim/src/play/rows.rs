@@ -16,7 +16,8 @@ use crate::{
     interpose,
     journal::Step,
     judge::{Seen, judge_trade},
-    results::{Flow, NodeRow, Results, Sample, Summary, TaskOutcome, TaskRow},
+    meter::Protocol,
+    results::{Flow, NodeRow, Results, Sample, Summary, TaskOutcome, TaskRow, TrafficRow},
     trace::Trace,
     world::{WorldError, workshop::honest_output},
 };
@@ -34,10 +35,15 @@ impl Play<'_> {
                 _ => {}
             }
         }
+        let mut by_protocol = BTreeMap::new();
+        for row in self.traffic_rows() {
+            *by_protocol.entry(row.protocol).or_default() += row.sent;
+        }
         self.samples.push(Sample {
             at_ms: self.now_us() / 1_000,
             up: nodes.len() as u32,
             bytes: traffic.bytes,
+            by_protocol,
             fabric_events: traffic.events,
             resident: crate::run::resident(),
             wall_secs: interpose::real_secs() - self.real_start,
@@ -70,7 +76,7 @@ impl Play<'_> {
             }
         }
         let nodes = self.node_rows(&tasks).await;
-        let flows = self.flows();
+        let (traffic_rows, flows) = (self.traffic_rows(), self.flows());
         let traffic = self.world.fabric().traffic();
         let (events, hash) = trace.finish().map_err(WorldError::new)?;
         let summary = Summary {
@@ -88,7 +94,7 @@ impl Play<'_> {
         };
         let searches = std::mem::take(&mut self.notes.lock().searches);
         let (samples, violations) = (self.samples, self.judge.verdict());
-        Ok(Results { summary, tasks, searches, samples, nodes, flows, violations })
+        Ok(Results { summary, tasks, searches, samples, nodes, traffic: traffic_rows, flows, violations })
     }
 
     fn view(&self, wish: &Wish) -> Option<TaskView> {
@@ -199,6 +205,21 @@ impl Play<'_> {
             });
         }
         rows
+    }
+
+    /// What every host's bytes were for so far.
+    fn traffic_rows(&self) -> Vec<TrafficRow> {
+        let of_host = |host: HostId| {
+            let bytes = self.world.meter(host).bytes(self.world.fabric().bytes(host));
+            let row = move |(protocol, (sent, received)): (Protocol, _)| TrafficRow {
+                node: host.0,
+                protocol,
+                sent,
+                received,
+            };
+            bytes.into_iter().map(row)
+        };
+        self.world.hosts().flat_map(of_host).collect()
     }
 
     /// What a buyer paid to cheats and got nothing, or nothing of use, for.

@@ -1,9 +1,13 @@
-//! Runs of one scenario in several sizes, drawn against each other: how what a node sees grows with the network.
+//! Runs of one scenario in several sizes, drawn against each other: how what a node sees grows with the network. Runs of
+//! one size with several seeds count together.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::plot::{Plot, Series};
-use crate::results::Results;
+use crate::{
+    meter::Protocol,
+    results::{Results, SearchRow, TaskOutcome},
+};
 
 /// A figure: its name as a file's, and its plot.
 pub type Figure = (&'static str, Plot);
@@ -13,43 +17,67 @@ pub type Figure = (&'static str, Plot);
 pub struct Row {
     /// How many nodes.
     pub nodes: u32,
+    /// How many runs.
+    pub runs: usize,
     /// Searches that found a provider, and all.
     pub found: (usize, usize),
     /// Half of the searches and 95 % of them took at most so many milliseconds.
     pub search_ms: (f64, f64),
+    /// Steps to the peer that named the first provider: mean and 95 %.
+    pub hops: (f64, f64),
     /// Peers asked until one named a provider: mean and 95 %.
     pub asked: (f64, f64),
     /// Bytes a second that a node sent on average, in the second half of the run.
     pub bytes_per_sec: f64,
+    /// The same, by what they were for.
+    pub by_protocol: BTreeMap<Protocol, f64>,
     /// Half of the buyers and 95 % of them had their first paid task done after so many milliseconds.
     pub first_paid_ms: (f64, f64),
     /// Tasks done, and all.
     pub done: (usize, usize),
     /// Peers that half of the nodes had more of at the end.
     pub peers: f64,
-    /// Resident memory per node, in bytes.
+    /// Resident memory per node, in bytes; the most of all runs.
     pub resident: f64,
 }
 
 impl Row {
-    /// What a run shows.
-    pub fn of(results: &Results) -> Self {
-        let summary = &results.summary;
-        let searches = || results.searches.iter();
-        let asked = || searches().filter_map(|search| search.asked).map(f64::from);
-        let first_paid = || results.nodes.iter().filter_map(|node| node.first_paid_ms).map(|ms| ms as f64);
-        let found = searches().filter(|search| search.found_ms.is_some()).count();
+    /// What runs of each size show, the smallest size first.
+    pub fn by_size(runs: &[Results]) -> Vec<Self> {
+        let mut sizes: BTreeMap<u32, Vec<&Results>> = BTreeMap::new();
+        for run in runs {
+            sizes.entry(run.summary.nodes).or_default().push(run);
+        }
+        sizes.into_iter().map(|(nodes, runs)| Self::of(nodes, &runs)).collect()
+    }
+
+    fn of(nodes: u32, runs: &[&Results]) -> Self {
+        let searches = || runs.iter().flat_map(|run| &run.searches);
+        let count = |of: fn(&SearchRow) -> Option<u32>| {
+            let values = || searches().filter_map(of).map(f64::from);
+            (values().sum::<f64>() / values().count().max(1) as f64, at(values(), 0.95))
+        };
+        let ends = || runs.iter().flat_map(|run| &run.nodes);
+        let first_paid = || ends().filter_map(|node| node.first_paid_ms).map(|ms| ms as f64);
         let took = || searches().filter_map(|search| search.found_ms).map(|ms| ms as f64);
+        let (bytes_per_sec, by_protocol) = rates(runs);
         Self {
-            nodes: summary.nodes,
-            found: (found, results.searches.len()),
+            nodes,
+            runs: runs.len(),
+            found: (took().count(), searches().count()),
             search_ms: (at(took(), 0.5), at(took(), 0.95)),
-            asked: (asked().sum::<f64>() / (asked().count().max(1) as f64), at(asked(), 0.95)),
-            bytes_per_sec: rate(results),
+            hops: count(|search| search.hops),
+            asked: count(|search| search.asked),
+            bytes_per_sec,
+            by_protocol,
             first_paid_ms: (at(first_paid(), 0.5), at(first_paid(), 0.95)),
-            done: (results.count(crate::results::TaskOutcome::Done), results.tasks.len()),
-            peers: at(results.nodes.iter().map(|node| f64::from(node.peers)), 0.5),
-            resident: summary.peak_resident as f64 / f64::from(summary.nodes.max(1)),
+            done: (
+                runs.iter().map(|run| run.count(TaskOutcome::Done)).sum(),
+                runs.iter().map(|run| run.tasks.len()).sum(),
+            ),
+            peers: at(ends().map(|node| f64::from(node.peers)), 0.5),
+            resident: runs.iter().map(|run| run.summary.peak_resident).max().unwrap_or(0) as f64
+                / f64::from(nodes.max(1)),
         }
     }
 }
@@ -60,12 +88,24 @@ pub fn figures(rows: &[Row]) -> Vec<Figure> {
         Series::new(name, rows.iter().map(|row| (f64::from(row.nodes), value(row))).collect()).marked()
     };
     let over_nodes = |y: &str| Plot::new("nodes", y).logarithmic();
+    let mut by_protocol = over_nodes("kB a second that a node sends, by protocol");
+    for protocol in spoken(rows) {
+        let rate = |row: &Row| row.by_protocol.get(&protocol).copied().unwrap_or(0.0) / 1e3;
+        by_protocol = by_protocol.with(line(protocol.name(), &rate));
+    }
     vec![
         (
             "search-time",
             over_nodes("milliseconds until the first provider")
                 .with(line("half of the searches", &|row| row.search_ms.0))
                 .with(line("95 %", &|row| row.search_ms.1)),
+        ),
+        (
+            "hops",
+            over_nodes("hops to the peer that named a provider")
+                .with(line("mean", &|row| row.hops.0))
+                .with(line("95 %", &|row| row.hops.1))
+                .with(line("log₂ N", &|row| f64::from(row.nodes).log2()).dashed()),
         ),
         (
             "peers-asked",
@@ -78,6 +118,7 @@ pub fn figures(rows: &[Row]) -> Vec<Figure> {
             "bytes-per-node",
             over_nodes("kB a second that a node sends").with(line("mean", &|row| row.bytes_per_sec / 1e3)),
         ),
+        ("bytes-by-protocol", by_protocol),
         (
             "first-paid-task",
             over_nodes("milliseconds from a buyer's first wish to its first paid task")
@@ -85,30 +126,41 @@ pub fn figures(rows: &[Row]) -> Vec<Figure> {
                 .with(line("95 %", &|row| row.first_paid_ms.1)),
         ),
         ("peers", over_nodes("peers that a node is connected to").with(line("median", &|row| row.peers))),
+        ("memory", over_nodes("MB of memory for each node").with(line("at most", &|row| row.resident / 1e6))),
     ]
 }
 
-/// The numbers behind the figures, as a table in Markdown.
-pub fn table(rows: &[Row]) -> String {
-    let mut table = String::from(
-        "| nodes | searches found | search, ms: half, 95 % | peers asked: mean, 95 % | log₂ N | kB/s per node | \
+/// The protocols that are at least a hundredth of some size's traffic.
+fn spoken(rows: &[Row]) -> Vec<Protocol> {
+    let matters = |protocol: &Protocol| {
+        rows.iter().any(|row| row.by_protocol.get(protocol).is_some_and(|rate| rate * 100.0 >= row.bytes_per_sec))
+    };
+    Protocol::ALL.into_iter().filter(matters).collect()
+}
+
+/// The numbers behind the figures, as tables in Markdown.
+pub fn tables(rows: &[Row]) -> String {
+    let mut found = String::from(
+        "| nodes | runs | searches found | search, ms: half, 95 % | hops: mean, 95 % | peers asked: mean, 95 % | log₂ N | \
          first paid task, ms: half, 95 % | tasks done | peers | MB per node |\n\
-         |------:|---------------:|-----------------------:|------------------------:|-------:|--------------:|\
+         |------:|-----:|---------------:|-----------------------:|-----------------:|------------------------:|-------:|\
          --------------------------------:|-----------:|------:|------------:|\n",
     );
     for row in rows {
         let _ = writeln!(
-            table,
-            "| {} | {} of {} | {:.0}, {:.0} | {:.1}, {:.0} | {:.1} | {:.2} | {:.0}, {:.0} | {} of {} | {:.0} | {:.1} |",
+            found,
+            "| {} | {} | {} of {} | {:.0}, {:.0} | {:.1}, {:.0} | {:.1}, {:.0} | {:.1} | {:.0}, {:.0} | {} of {} | {:.0} | {:.1} |",
             row.nodes,
+            row.runs,
             row.found.0,
             row.found.1,
             row.search_ms.0,
             row.search_ms.1,
+            row.hops.0,
+            row.hops.1,
             row.asked.0,
             row.asked.1,
             f64::from(row.nodes).log2(),
-            row.bytes_per_sec / 1e3,
             row.first_paid_ms.0,
             row.first_paid_ms.1,
             row.done.0,
@@ -117,7 +169,15 @@ pub fn table(rows: &[Row]) -> String {
             row.resident / 1e6,
         );
     }
-    table
+    let spoken = spoken(rows);
+    let names: String = spoken.iter().map(|protocol| format!(" {} |", protocol.name())).collect();
+    let mut sent = format!("| nodes | kB/s per node |{names}\n|---:|---:|{}\n", "---:|".repeat(spoken.len()));
+    for row in rows {
+        let rate = |protocol| row.by_protocol.get(protocol).copied().unwrap_or(0.0) / 1e3;
+        let rates: String = spoken.iter().map(|protocol| format!(" {:.2} |", rate(protocol))).collect();
+        let _ = writeln!(sent, "| {} | {:.2} |{rates}", row.nodes, row.bytes_per_sec / 1e3);
+    }
+    format!("{found}\n{sent}")
 }
 
 /// The value below which a part of the values lies; 0 of none.
@@ -128,33 +188,57 @@ fn at(values: impl Iterator<Item = f64>, part: f64) -> f64 {
     values.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
 }
 
-fn rate(results: &Results) -> f64 {
-    let half_ms = (results.summary.virtual_secs * 500.0) as u64;
-    let mut late = results.samples.iter().filter(|sample| sample.at_ms >= half_ms);
-    let (Some(first), Some(last)) = (late.next(), late.next_back()) else { return 0.0 };
-    let secs = (last.at_ms - first.at_ms) as f64 / 1e3;
-    (last.bytes - first.bytes) as f64 / secs / f64::from(results.summary.nodes.max(1))
+/// What a node sent a second in the second half of the runs, on average: in all, and by what for.
+fn rates(runs: &[&Results]) -> (f64, BTreeMap<Protocol, f64>) {
+    let (mut all, mut by_protocol) = (0.0, BTreeMap::new());
+    for run in runs {
+        let half_ms = (run.summary.virtual_secs * 500.0) as u64;
+        let mut late = run.samples.iter().filter(|sample| sample.at_ms >= half_ms);
+        let (Some(first), Some(last)) = (late.next(), late.next_back()) else { continue };
+        let node_secs = (last.at_ms - first.at_ms) as f64 / 1e3 * f64::from(run.summary.nodes.max(1));
+        let per_run = node_secs * runs.len() as f64;
+        all += (last.bytes - first.bytes) as f64 / per_run;
+        for (protocol, bytes) in &last.by_protocol {
+            let before = first.by_protocol.get(protocol).copied().unwrap_or(0);
+            *by_protocol.entry(*protocol).or_default() += bytes.saturating_sub(before) as f64 / per_run;
+        }
+    }
+    (all, by_protocol)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Sample, SearchRow, Summary};
+    use crate::results::{Sample, Summary};
 
     #[test]
-    fn a_size_is_reduced_to_its_row() {
-        let search = |found_ms, asked| SearchRow { found_ms, asked, ..SearchRow::default() };
-        let sample = |at_ms, bytes| Sample { at_ms, bytes, ..Sample::default() };
-        let results = Results {
-            summary: Summary { nodes: 64, virtual_secs: 20.0, peak_resident: 6_400, ..Summary::default() },
-            searches: vec![search(Some(30), Some(3)), search(Some(10), Some(0)), search(None, None)],
-            samples: vec![sample(0, 0), sample(10_000, 1_000), sample(20_000, 7_400)],
+    fn runs_are_reduced_to_a_row_for_each_size() {
+        let search = |found_ms, hops, asked| SearchRow { found_ms, hops, asked, ..SearchRow::default() };
+        let sample = |at_ms, bytes, kad| Sample {
+            at_ms,
+            bytes,
+            by_protocol: [(Protocol::Kad, kad), (Protocol::Overhead, bytes - kad)].into(),
+            ..Sample::default()
+        };
+        let run = |nodes| Results {
+            summary: Summary { nodes, virtual_secs: 20.0, peak_resident: 6_400, ..Summary::default() },
+            searches: vec![
+                search(Some(30), Some(2), Some(3)),
+                search(Some(10), Some(0), Some(0)),
+                search(None, None, None),
+            ],
+            samples: vec![sample(0, 0, 0), sample(10_000, 1_000, 500), sample(20_000, 7_400, 3_700)],
             ..Results::default()
         };
-        let row = Row::of(&results);
-        assert_eq!((row.found, row.asked, row.bytes_per_sec, row.resident), ((2, 3), (1.5, 3.0), 10.0, 100.0));
-        let figures = figures(&[row.clone(), Row { nodes: 128, ..row.clone() }]);
-        assert!(figures.iter().all(|(_, plot)| plot.standalone().contains("polyline")));
-        assert!(table(&[row]).contains("| 64 | 2 of 3 |"));
+        let rows = Row::by_size(&[run(128), run(64), run(64)]);
+        let [row, larger] = rows.as_slice() else { panic!("there are two sizes") };
+        assert_eq!((row.nodes, row.runs, larger.nodes, larger.runs), (64, 2, 128, 1));
+        assert_eq!((row.found, row.hops, row.asked), ((4, 6), (1.0, 2.0), (1.5, 3.0)));
+        assert_eq!((row.bytes_per_sec, row.by_protocol[&Protocol::Kad], row.resident), (10.0, 5.0, 100.0));
+        assert!(figures(&rows).iter().all(|(_, plot)| plot.standalone().contains("polyline")));
+        let tables = tables(&rows);
+        assert!(
+            tables.contains("| 64 | 2 | 4 of 6 |") && tables.contains("| nodes | kB/s per node | kad | overhead |")
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! A hand: an identity on a host of its own with the network room of a node and nothing behind it. It speaks the wire
 //! protocol as whoever holds it likes, through real connections, and hears the answers.
 
+use std::sync::Arc;
+
 use guilder::{
     events::Events,
     network::{DhtMode, Frames, Network, NetworkConfig, Setup},
@@ -54,8 +56,9 @@ impl Glove {
             dht: DhtMode::Client,
             ..NetworkConfig::default()
         };
-        let transport = wires(&fabric, host, &key)?;
-        let tap = std::sync::Arc::new(move |event: &dyn std::fmt::Debug| trace.record(host, event));
+        // Nobody asks what a hand's bytes are for.
+        let transport = wires(&fabric, host, &key, &Arc::default())?;
+        let tap = Arc::new(move |event: &dyn std::fmt::Debug| trace.record(host, event));
         let setup = Setup {
             key: key.clone(),
             transport,

@@ -4,7 +4,12 @@ use guilder_protocol::identity::AgentId;
 use libp2p::{Multiaddr, swarm::dial_opts::DialOpts};
 
 use super::{Actor, Command, Reply};
-use crate::network::{ConnectError, PeerInfo, addrs, gossip::Mill, ids::peer_of, limits::SEED_DIALS};
+use crate::network::{
+    ConnectError, PeerInfo, addrs,
+    gossip::Mill,
+    ids::{agent_of, peer_of},
+    limits::SEED_DIALS,
+};
 
 impl Actor {
     pub(super) fn handle_command(&mut self, command: Command) {
@@ -37,6 +42,12 @@ impl Actor {
             }
             Command::ListenAddrs(reply) => {
                 let _ = reply.send(self.listen_addrs());
+            }
+            Command::Routing(reply) => {
+                let peers = behaviour.kad.kbuckets().flat_map(|bucket| {
+                    bucket.iter().filter_map(|entry| agent_of(entry.node.key.preimage())).collect::<Vec<_>>()
+                });
+                let _ = reply.send(peers.collect());
             }
             Command::Protect(agent) => {
                 if !self.connections.protect(agent) {

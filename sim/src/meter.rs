@@ -7,7 +7,8 @@
 //! ```
 //!
 //! It listens and changes nothing: every call goes through as it came. What a host put on its wire beyond these counts is
-//! what noise, yamux and handshakes add (and what raw peers send, who speak no libp2p).
+//! what noise, yamux and handshakes add (and what raw peers send, who speak no libp2p). Connections to mints are counted as a
+//! whole.
 
 mod lookup;
 mod wires;
@@ -24,7 +25,7 @@ use guilder_protocol::identity::AgentId;
 use serde::{Deserialize, Serialize};
 
 use self::lookup::Lookup;
-pub(crate) use self::wires::Metered;
+pub(crate) use self::wires::{Metered, Substream};
 
 /// What bytes are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub enum Protocol {
     Trade,
     /// Large inputs and outputs.
     Content,
-    /// Mints that are reached through the network.
+    /// Calls to mints, whatever the way.
     Mint,
     /// Relays, hole punching, tests of reachability.
     Nat,

@@ -67,7 +67,7 @@ const START_GAP: Duration = Duration::from_millis(50);
 pub async fn play(scenario: &Scenario, seed: u64, trace: &Trace) -> Result<Results, WorldError> {
     let mut play = Play::prepare(scenario, seed, trace)?;
     play.open().await?;
-    play.run().await?;
+    play.pass_until(Duration::from_secs(scenario.duration_s)).await?;
     play.reckon().await?;
     play.results(seed, trace).await
 }
@@ -168,14 +168,15 @@ impl<'a> Play<'a> {
         let hosts: Vec<HostId> = self.world.hosts().collect();
         let warmup = Duration::from_secs(self.scenario.warmup_s);
         let gap = START_GAP.min(warmup / (4 * hosts.len() as u32));
+        self.plan_looks();
         for host in &hosts {
             self.world.start(*host, &hosts[..1]).await?;
-            sleep(gap).await;
+            self.pass_until(self.start.elapsed() + gap).await?;
         }
         if self.scenario.start == Start::Converged {
             self.world.converge().await;
         }
-        sleep(warmup / 10).await;
+        self.pass_until(self.start.elapsed() + warmup / 10).await?;
         let mut seller = 0;
         for host in &hosts {
             let part = self.cast.part(*host).clone();
@@ -188,8 +189,7 @@ impl<'a> Play<'a> {
             }
         }
         self.plan();
-        sleep_until(self.start + warmup).await;
-        Ok(())
+        self.pass_until(warmup).await
     }
 
     fn set_up_shop(&mut self, host: HostId, number: u32) {
@@ -287,14 +287,19 @@ impl<'a> Play<'a> {
             self.timeline.at_secs(at, Action::Search);
             at -= (1.0 - self.rng.unit()).ln() / searches;
         }
-        let every = |secs: u64| (1..=scenario.duration_s / secs).map(move |nth| (nth * secs) as f64);
+    }
+
+    /// The state of the whole is looked at from the start on.
+    fn plan_looks(&mut self) {
+        let scenario = self.scenario;
+        let every = |secs: u64| (0..=scenario.duration_s / secs).map(move |nth| (nth * secs) as f64);
         every(scenario.measure.sample_every_s).for_each(|at| self.timeline.at_secs(at, Action::Sample));
         every(JUDGE_EVERY_SECS).for_each(|at| self.timeline.at_secs(at, Action::Judge));
     }
 
-    /// Does what the timeline says until the run's time is over.
-    async fn run(&mut self) -> Result<(), WorldError> {
-        let end_us = self.scenario.duration_s * 1_000_000;
+    /// Lets time pass until a moment of the run, and does what the timeline says meanwhile.
+    async fn pass_until(&mut self, end: Duration) -> Result<(), WorldError> {
+        let end_us = end.as_micros() as u64;
         loop {
             let next = self.timeline.next_at().unwrap_or(end_us).min(end_us);
             tokio::select! {

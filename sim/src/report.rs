@@ -190,15 +190,7 @@ fn counted(values: impl Iterator<Item = u32>) -> std::collections::BTreeMap<u32,
 }
 
 fn bandwidth(results: &Results) -> String {
-    let nodes = f64::from(results.summary.nodes.max(1));
-    let rates = results.samples.windows(2).filter(|pair| pair[1].at_ms > pair[0].at_ms).map(|pair| {
-        let secs = (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3;
-        (pair[1].at_ms as f64 / 1e3, (pair[1].bytes - pair[0].bytes) as f64 / secs / nodes / 1e3)
-    });
-    let mut drawn = Plot::new("virtual seconds", "kB a second that a node sends")
-        .with(Series::new("in all", rates.collect()))
-        .svg();
-    drawn += &by_protocol(results);
+    let mut drawn = by_protocol(results);
     if !results.nodes.is_empty() {
         let sent = results.nodes.iter().map(|node| node.sent as f64 / 1e3);
         let received = results.nodes.iter().map(|node| node.received as f64 / 1e3);
@@ -211,20 +203,26 @@ fn bandwidth(results: &Results) -> String {
     drawn
 }
 
-/// The same for each protocol; those that are never more than a hundredth of it all are left out.
+/// What nodes send, in all and for each protocol that is at least a hundredth of it.
 fn by_protocol(results: &Results) -> String {
     let nodes = f64::from(results.summary.nodes.max(1));
-    let mut plot = Plot::new("virtual seconds", "kB a second that a node sends, by protocol");
-    for protocol in Protocol::ALL {
-        let sent = |sample: &Sample| sample.by_protocol.get(&protocol).copied().unwrap_or(0);
-        let matters = results.samples.last().is_some_and(|last| sent(last) * 100 >= last.bytes.max(1));
-        let rates = results.samples.windows(2).filter(|pair| matters && pair[1].at_ms > pair[0].at_ms).map(|pair| {
+    let rates = |sent: &dyn Fn(&Sample) -> u64| -> Vec<(f64, f64)> {
+        let pairs = results.samples.windows(2).filter(|pair| pair[1].at_ms > pair[0].at_ms);
+        let rate = |pair: &[Sample]| {
             let secs = (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3;
             // What is written waits sometimes to be sent, so that the overhead may seem to shrink.
-            let bytes = sent(&pair[1]).saturating_sub(sent(&pair[0])) as f64;
-            (pair[1].at_ms as f64 / 1e3, bytes / secs / nodes / 1e3)
-        });
-        plot = plot.with(Series::new(protocol.name(), rates.collect()));
+            (pair[1].at_ms as f64 / 1e3, sent(&pair[1]).saturating_sub(sent(&pair[0])) as f64 / secs / nodes / 1e3)
+        };
+        pairs.map(rate).collect()
+    };
+    let all = |sample: &Sample| sample.by_protocol.values().sum::<u64>();
+    let mut plot =
+        Plot::new("virtual seconds", "kB a second that a node sends").with(Series::new("in all", rates(&all)));
+    for protocol in Protocol::ALL {
+        let sent = |sample: &Sample| sample.by_protocol.get(&protocol).copied().unwrap_or(0);
+        if results.samples.last().is_some_and(|last| sent(last) > 0 && sent(last) * 100 >= all(last)) {
+            plot = plot.with(Series::new(protocol.name(), rates(&sent)));
+        }
     }
     let mut bars: Vec<(String, f64)> = Vec::new();
     for protocol in Protocol::ALL {

@@ -137,7 +137,7 @@ pub struct Sample {
     pub at_ms: u64,
     /// Nodes that are up.
     pub up: u32,
-    /// Bytes that crossed the network so far.
+    /// Bytes that crossed the network so far, what mints and raw peers sent among them.
     pub bytes: u64,
     /// What for, sent by all nodes together.
     #[serde(default)]

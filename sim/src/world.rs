@@ -229,7 +229,7 @@ impl World {
             content,
             executors,
             mint: None,
-            connectors: Some(Arc::new(Lines::new(id, &self.fabric, &self.mints, &self.trace))),
+            connectors: Some(Arc::new(Lines::new(id, &self.fabric, &host.meter, &self.mints, &self.trace))),
             events,
             tap: Some(Arc::new(move |event: &dyn fmt::Debug| trace.record(id, event))),
             failpoint: Failpoint::default(),

@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use guilder_sim::{
+    meter::Protocol,
     results::{Results, TaskOutcome},
     run::{Options, run},
     scenario::Scenario,
@@ -67,4 +68,27 @@ fn a_lock_that_is_shown_to_four_awards_pays_for_one() {
     let bought = sold.map_or(0, |flow| flow.sat);
     // What the cheats pay is no trade of their nodes; the sellers have it all the same, each lock once.
     assert!(earned > bought, "{earned} earned, {bought} bought");
+}
+
+#[test]
+fn every_byte_is_for_something_from_the_first_second_on() {
+    let results = play(1, "[measure]\nsearches_per_minute = 20\n");
+    let early: Vec<u64> = results.samples.iter().map(|sample| sample.at_ms / 1_000).take(4).collect();
+    assert_eq!(early, [0, 10, 20, 30]);
+    for sample in &results.samples {
+        assert!(sample.by_protocol.values().sum::<u64>() <= sample.bytes, "{sample:?}");
+    }
+    for node in &results.nodes {
+        let of_node = || results.traffic.iter().filter(|row| row.node == node.node);
+        let total = of_node().fold((0, 0), |sum, row| (sum.0 + row.sent, sum.1 + row.received));
+        assert_eq!(total, (node.sent, node.received));
+        assert!(of_node().all(|row| row.protocol != Protocol::Other));
+        for spoken in [Protocol::Kad, Protocol::Trade, Protocol::Mint] {
+            assert!(of_node().any(|row| row.protocol == spoken && row.sent > 0), "{spoken:?}");
+        }
+    }
+    assert!(results.searches.len() > 20);
+    for search in &results.searches {
+        assert!(search.hops.zip(search.asked).is_some_and(|(hops, asked)| (hops == 0) == (asked == 0)), "{search:?}");
+    }
 }

@@ -27,12 +27,13 @@ pub(crate) struct Metered<M> {
 /// Whose the connection is, and with whom.
 struct Line {
     meter: Arc<Meter>,
-    peer: PeerId,
+    /// Nobody libp2p knows, if it is a mint.
+    peer: Option<PeerId>,
 }
 
 impl<M> Metered<M> {
     pub(crate) fn new(inner: M, meter: Arc<Meter>, peer: PeerId) -> Self {
-        Self { inner, line: Arc::new(Line { meter, peer }) }
+        Self { inner, line: Arc::new(Line { meter, peer: Some(peer) }) }
     }
 
     fn substream<S>(&self, inner: S, ours: bool) -> Substream<S> {
@@ -91,6 +92,12 @@ struct Beginning {
 }
 
 impl<S> Substream<S> {
+    /// A whole connection of a host's that serves one purpose.
+    pub(crate) fn whole(inner: S, meter: Arc<Meter>, protocol: Protocol) -> Self {
+        let line = Arc::new(Line { meter, peer: None });
+        Self { inner, line, ours: true, purpose: Purpose::Known(protocol), ear: None }
+    }
+
     fn sent(&mut self, bytes: &[u8]) {
         match &mut self.purpose {
             Purpose::Known(protocol) => {
@@ -112,8 +119,8 @@ impl<S> Substream<S> {
         match &mut self.purpose {
             Purpose::Known(protocol) => {
                 self.line.meter.received(*protocol, bytes.len());
-                if let Some(ear) = &mut self.ear {
-                    ear.received(self.line.peer, bytes);
+                if let (Some(ear), Some(peer)) = (&mut self.ear, self.line.peer) {
+                    ear.received(peer, bytes);
                 }
             }
             Purpose::Unknown(beginning) => {

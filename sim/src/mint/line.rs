@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::ModelMint;
 use crate::{
     fabric::{Fabric, FabricStream, FabricTransport, HostId},
+    meter::{Meter, Protocol, Substream},
     trace::Trace,
 };
 
@@ -44,6 +45,7 @@ const HELLO: ([u8; 512], [u8; 3_072]) = ([1; 512], [2; 3_072]);
 pub struct Lines {
     host: HostId,
     fabric: Fabric,
+    meter: Arc<Meter>,
     mints: BTreeMap<MintUrl, HostId>,
     known: Mutex<BTreeMap<MintUrl, DynConnector>>,
     trace: Trace,
@@ -51,14 +53,22 @@ pub struct Lines {
 
 impl Lines {
     /// For the wallet on `host`.
-    pub fn new(host: HostId, fabric: &Fabric, mints: &BTreeMap<MintUrl, ModelMint>, trace: &Trace) -> Self {
+    pub fn new(
+        host: HostId,
+        fabric: &Fabric,
+        meter: &Arc<Meter>,
+        mints: &BTreeMap<MintUrl, ModelMint>,
+        trace: &Trace,
+    ) -> Self {
         let mints = mints.iter().map(|(url, mint)| (url.clone(), mint.host())).collect();
-        Self { host, fabric: fabric.clone(), mints, known: Mutex::default(), trace: trace.clone() }
+        let (fabric, meter, trace) = (fabric.clone(), Arc::clone(meter), trace.clone());
+        Self { host, fabric, meter, mints, known: Mutex::default(), trace }
     }
 
     fn to(&self, url: &MintUrl) -> Option<Line> {
         let (host, mint) = (self.host, *self.mints.get(url)?);
-        Some(Line { host, mint, fabric: self.fabric.clone(), idle: Mutex::default(), trace: self.trace.clone() })
+        let (fabric, meter, trace) = (self.fabric.clone(), Arc::clone(&self.meter), self.trace.clone());
+        Some(Line { host, mint, fabric, meter, idle: Mutex::default(), trace })
     }
 }
 
@@ -86,20 +96,25 @@ struct Line {
     host: HostId,
     mint: HostId,
     fabric: Fabric,
-    idle: Mutex<Vec<(FabricStream, Instant)>>,
+    meter: Arc<Meter>,
+    idle: Mutex<Vec<(Connection, Instant)>>,
     trace: Trace,
 }
 
+/// One of them, its bytes counted for the host.
+type Connection = Substream<FabricStream>;
+
 impl Line {
-    fn kept(&self) -> Option<FabricStream> {
+    fn kept(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
         idle.retain(|(_, since)| since.elapsed() < STREAM_IDLE);
         idle.pop().map(|(stream, _)| stream)
     }
 
-    async fn connect(&self) -> Result<FabricStream, ExchangeError> {
+    async fn connect(&self) -> Result<Connection, ExchangeError> {
         let connect = async {
-            let mut stream = self.fabric.dial(self.host, self.mint).await?;
+            let stream = self.fabric.dial(self.host, self.mint).await?;
+            let mut stream = Substream::whole(stream, Arc::clone(&self.meter), Protocol::Mint);
             stream.write_all(&HELLO.0).await?;
             stream.read_exact(&mut { HELLO.1 }).await?;
             Ok::<_, std::io::Error>(stream)
@@ -110,7 +125,7 @@ impl Line {
         }
     }
 
-    async fn call(&self, mut stream: FabricStream, request: &Request) -> Result<Reply, ExchangeError> {
+    async fn call(&self, mut stream: Connection, request: &Request) -> Result<Reply, ExchangeError> {
         let lost = |error: FrameError| ExchangeError::Lost(error.to_string());
         let call = async {
             write_request(&mut stream, request).await.map_err(lost)?;

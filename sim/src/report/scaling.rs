@@ -190,20 +190,19 @@ fn at(values: impl Iterator<Item = f64>, part: f64) -> f64 {
 
 /// What a node sent a second in the second half of the runs, on average: in all, and by what for.
 fn rates(runs: &[&Results]) -> (f64, BTreeMap<Protocol, f64>) {
-    let (mut all, mut by_protocol) = (0.0, BTreeMap::new());
+    let mut by_protocol = BTreeMap::new();
     for run in runs {
         let half_ms = (run.summary.virtual_secs * 500.0) as u64;
         let mut late = run.samples.iter().filter(|sample| sample.at_ms >= half_ms);
         let (Some(first), Some(last)) = (late.next(), late.next_back()) else { continue };
         let node_secs = (last.at_ms - first.at_ms) as f64 / 1e3 * f64::from(run.summary.nodes.max(1));
         let per_run = node_secs * runs.len() as f64;
-        all += (last.bytes - first.bytes) as f64 / per_run;
         for (protocol, bytes) in &last.by_protocol {
             let before = first.by_protocol.get(protocol).copied().unwrap_or(0);
             *by_protocol.entry(*protocol).or_default() += bytes.saturating_sub(before) as f64 / per_run;
         }
     }
-    (all, by_protocol)
+    (by_protocol.values().sum(), by_protocol)
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ async fn with_a_mint<F: Future>(work: impl FnOnce(Fabric, ModelMint, Line) -> F)
     let url: MintUrl = "https://mint0.sim".parse().unwrap();
     let mint = ModelMint::new(1, url.clone(), host, 0, Default::default());
     tokio::spawn(open(mint.clone(), fabric.transport(host), trace.clone()));
-    let line = Lines::new(wallet, &fabric, &BTreeMap::from([(url.clone(), mint.clone())]), &trace).to(&url).unwrap();
+    let line = Lines::new(wallet, &fabric, &Arc::default(), &BTreeMap::from([(url.clone(), mint.clone())]), &trace)
+        .to(&url)
+        .unwrap();
     tokio::task::yield_now().await;
     work(fabric, mint, line).await
 }

@@ -34,7 +34,8 @@ pub const MINT_CALL_PATIENCE: Duration = Duration::from_secs(120);
 pub const SWAP_FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause before a swap is posted again: a mint that is back is found within it.
 pub const SWAP_LAST_PAUSE: Duration = Duration::from_secs(60);
-/// Keysets kept of one mint, the active ones first. A mint that rotates monthly fills it in ten years.
+/// Keysets kept of one mint, the active ones first. A mint that rotates monthly fills it in ten years. Beyond it those
+/// stay that it no longer lists and of which there are coins in the wallet.
 pub const MAX_KEYSETS_PER_MINT: usize = 128;
 /// How often a mint is asked anew because somebody shows a keyset that we don't know: anybody can make one up.
 pub const UNKNOWN_KEYSET_PAUSE: Duration = Duration::from_secs(10);

@@ -135,6 +135,15 @@ impl HostedMint {
         Ok(totals.into_values().collect())
     }
 
+    /// Begins a new keyset, as a change of the fee does.
+    #[cfg(test)]
+    pub(crate) async fn rotate(&self, unit: &str, input_fee_ppk: u64) -> Result<(), MintError> {
+        let currency = CurrencyUnit::from_str(unit).map_err(|_| MintError::Unit(unit.into()))?;
+        let amounts = (0..limits::AMOUNTS).map(|power| 1 << power).collect();
+        self.mint.rotate_keyset(currency, amounts, input_fee_ppk, true, None).await?;
+        Ok(())
+    }
+
     async fn answer(&self, request: Request) -> Result<Reply, ExchangeError> {
         let method = match request.method {
             Method::Get => axum::http::Method::GET,

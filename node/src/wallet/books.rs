@@ -1,16 +1,22 @@
 //! Where the money is, and the proof that it is all there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
-use guilder_protocol::market::{MintUrl, Unit};
+use guilder_protocol::{
+    locks::KeysetId,
+    market::{MintUrl, Unit},
+};
 use serde::Serialize;
 
 use super::{
     Inner, WalletError,
     coin::sum,
     records::{
-        ACCOUNTS, AT_RISK, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS, OWED, PURSE, Pocket, Purpose,
-        SWAPS, SwapId, TAKEN, TakenLock, WAITING, Y, batch_id,
+        ACCOUNTS, AT_RISK, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS, FAILED, OWED, PURSE, Pocket,
+        Purpose, SWAPS, SwapId, TAKEN, TakenLock, WAITING, Y, batch_id,
     },
 };
 use crate::store::{KeyRange, Read, Reader, StoreError};
@@ -249,6 +255,34 @@ fn tally_coins(read: &Read, tally: &mut Tally, pockets: &[Pocket]) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// The keysets of all coins that the wallet has, or may yet have from swaps.
+pub(super) fn keysets_in_use(read: &Read) -> Result<BTreeSet<KeysetId>, StoreError> {
+    let mut ids = BTreeSet::new();
+    read.visit(COINS, KeyRange::all(), |_, coin| {
+        ids.insert(coin.id);
+        ControlFlow::Continue(())
+    })?;
+    read.visit(PURSE, KeyRange::all(), |_, proof| {
+        ids.insert(proof.id);
+        ControlFlow::Continue(())
+    })?;
+    for table in [AT_RISK, WAITING] {
+        for (_, lock) in read.range(table, KeyRange::all(), usize::MAX)? {
+            ids.extend(lock.proofs.iter().map(|proof| proof.id));
+        }
+    }
+    for (_, taken) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
+        ids.extend(taken.proofs.iter().map(|proof| proof.id));
+    }
+    let failed = read.range(FAILED, KeyRange::all(), usize::MAX)?.into_iter().map(|(_, failed)| failed.record);
+    let swaps = read.range(SWAPS, KeyRange::all(), usize::MAX)?.into_iter().map(|(_, record)| record);
+    for record in swaps.chain(failed) {
+        ids.extend(record.inputs.iter().map(|input| input.coin.id));
+        ids.extend(record.outputs.iter().map(|output| output.id));
+    }
+    Ok(ids)
 }
 
 fn batches(read: &Read) -> Result<BTreeMap<SwapId, BatchRecord>, StoreError> {

@@ -6,11 +6,15 @@
 //! [`keyset_refresh_secs`](super::WalletConfig::keyset_refresh_secs), and when somebody shows a keyset that we don't
 //! know, no more often than once in [`UNKNOWN_KEYSET_PAUSE`] per mint.
 //!
+//! A keyset once verified is kept when its mint no longer lists it: coins of ours may be of it, and the keys of an ID
+//! never change. No new coin is made with it and no lock of it accepted. One keyset that isn't what its ID says is
+//! passed over, and doesn't keep the others of its mint from being refreshed.
+//!
 //! A mint is whoever holds its keys: two URLs that share a keyset are one mint, with one identity, so that a proof can't
 //! pay once under each.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -26,7 +30,7 @@ use guilder_protocol::{
 use tokio::time::Instant;
 
 use super::{
-    WalletError,
+    WalletError, books,
     connector::{Connectors, DynConnector, MintTrouble},
     records::{KeysetRecord, MINTS, MintRecord},
 };
@@ -62,7 +66,10 @@ pub(super) struct Mints {
 pub(super) struct MintView {
     pub(super) url: MintUrl,
     pub(super) identity: ByteArray<8>,
+    /// Every keyset that it ever listed, for the coins that we have.
     pub(super) keysets: KeysetView,
+    /// Those that it lists today, for the coins that we are offered.
+    pub(super) listed: KeysetView,
     pub(super) name: Option<String>,
     active: BTreeMap<Unit, Vec<KeysetId>>,
     added: bool,
@@ -83,17 +90,21 @@ pub struct MintSummary {
 
 impl MintView {
     fn new(url: &MintUrl, record: MintRecord) -> Self {
-        let (mut keysets, mut active) = (KeysetView::new(), BTreeMap::<Unit, Vec<KeysetId>>::new());
-        for KeysetRecord { keyset: Json(keyset), active: is_active } in record.keysets {
+        let (mut keysets, mut listed) = (KeysetView::new(), KeysetView::new());
+        let mut active = BTreeMap::<Unit, Vec<KeysetId>>::new();
+        for KeysetRecord { keyset: Json(keyset), active: is_active, delisted } in record.keysets {
             // What no longer reads as it was written is left out, as if the mint had never shown it.
-            let Ok(keyset) = Keyset::from_mint(&keyset) else { continue };
+            let Ok(keyset) = Keyset::from_mint(&keyset).map(Arc::new) else { continue };
             if is_active {
                 active.entry(keyset.unit().clone()).or_default().push(keyset.id());
             }
-            keysets.insert(keyset.id(), Arc::new(keyset));
+            if !delisted {
+                listed.insert(keyset.id(), Arc::clone(&keyset));
+            }
+            keysets.insert(keyset.id(), keyset);
         }
         let MintRecord { identity, name, added, .. } = record;
-        Self { url: url.clone(), identity, keysets, name, active, added }
+        Self { url: url.clone(), identity, keysets, listed, name, active, added }
     }
 
     /// The keyset to make new coins with: of the active ones, one that outlasts any lock if there is one, and then
@@ -120,6 +131,11 @@ impl MintView {
     pub(super) fn fee(&self, ids: impl IntoIterator<Item = KeysetId>) -> Option<u64> {
         let ppks: Option<Vec<u64>> = ids.into_iter().map(|id| Some(self.keysets.get(&id)?.input_fee_ppk())).collect();
         super::amounts::input_fee(ppks?)
+    }
+
+    /// Whether the mint itself still tells of a keyset. One that it doesn't may be refused.
+    pub(super) fn is_listed(&self, id: KeysetId) -> bool {
+        self.listed.contains_key(&id)
     }
 
     /// For expanding the short keyset IDs of tokens.
@@ -197,11 +213,11 @@ impl Mints {
         Ok(self.look(url, view.added).await.unwrap_or(view))
     }
 
-    /// Looks at a mint that doesn't take the keyset that we think it signs with. Rate-limited.
+    /// Looks at a mint that doesn't take the keyset that we think it signs with, or seems to have none. Rate-limited.
     pub(super) async fn look_again(&self, url: &MintUrl) {
         let Some(view) = self.cached(url).filter(|_| self.may_look(url)) else { return };
         if let Err(error) = self.look(url, view.added).await {
-            tracing::debug!(mint = %url, %error, "mint not refreshed after it refused a keyset");
+            tracing::debug!(mint = %url, %error, "mint not refreshed for want of a keyset");
         }
     }
 
@@ -279,28 +295,63 @@ impl Mints {
         if !missing.is_empty() {
             return Err(WalletError::MintUnfit { mint: url.clone(), missing: missing.join(", ") });
         }
+        let cached = self.cached(url);
+        let keysets = self.keysets(url, &connector, cached.as_deref()).await?;
+        let identity = self.identity(url, &keysets);
+        let record = MintRecord { identity, keysets, name: info.name, fetched: self.runtime.now(), added };
+        self.remember(url, record).await
+    }
+
+    /// The keysets that a mint lists, each verified, and those that it has listed before.
+    async fn keysets(
+        &self,
+        url: &MintUrl,
+        connector: &DynConnector,
+        cached: Option<&MintView>,
+    ) -> Result<Vec<KeysetRecord>, WalletError> {
+        let trouble = |error: cdk::Error| WalletError::from(MintTrouble::from_error(url, &error));
         let mut listed = connector.get_mint_keysets().await.map_err(trouble)?.keysets;
         // The active ones first, in case there are more than we keep.
         listed.sort_by_key(|info| (!info.active, info.id));
-        let cached = self.cached(url);
-        let mut keysets = Vec::new();
+        let (mut records, mut lie) = (Vec::new(), None);
         for info in listed.into_iter().take(MAX_KEYSETS_PER_MINT) {
             if info.unit.to_string().parse::<Unit>().is_err() {
                 continue;
             }
             // The keys of an ID never change: the first that we saw are pinned.
-            let keys = match cached.as_ref().and_then(|view| view.keysets.get(&info.id.into())) {
+            let keys = match cached.and_then(|view| view.keysets.get(&info.id.into())) {
                 Some(keyset) => keyset.keys().clone(),
                 None => connector.get_mint_keyset(info.id).await.map_err(trouble)?.keys,
             };
             let KeySetInfo { id, unit, active, input_fee_ppk, final_expiry } = info;
             let keyset = KeySet { id, unit, active: Some(active), keys, input_fee_ppk, final_expiry };
-            Keyset::from_mint(&keyset).map_err(|cause| WalletError::Keyset { mint: url.clone(), cause })?;
-            keysets.push(KeysetRecord { keyset: Json(keyset), active });
+            match Keyset::from_mint(&keyset) {
+                Ok(_) => records.push(KeysetRecord { keyset: Json(keyset), active, delisted: false }),
+                Err(cause) => {
+                    tracing::warn!(mint = %url, %cause, "a keyset of this mint is not used");
+                    lie.get_or_insert(cause);
+                }
+            }
         }
-        let identity = self.identity(url, &keysets);
-        let record = MintRecord { identity, keysets, name: info.name, fetched: self.runtime.now(), added };
-        self.remember(url, record).await
+        if let Some(cause) = lie
+            && !records.iter().any(|record| record.active)
+        {
+            return Err(WalletError::Keyset { mint: url.clone(), cause });
+        }
+        self.keep_delisted(&mut records, cached)?;
+        Ok(records)
+    }
+
+    /// Adds what the mint listed before: all of it as a rule, and beyond the bound that of which we have coins.
+    fn keep_delisted(&self, records: &mut Vec<KeysetRecord>, cached: Option<&MintView>) -> Result<(), StoreError> {
+        let listed: BTreeSet<KeysetId> = records.iter().map(|record| record.keyset.0.id.into()).collect();
+        let gone = cached.into_iter().flat_map(|view| view.keysets.values());
+        let gone: Vec<_> = gone.filter(|keyset| !listed.contains(&keyset.id())).collect();
+        let crowded = records.len() + gone.len() > MAX_KEYSETS_PER_MINT;
+        let needed = if crowded { self.store.read(books::keysets_in_use)? } else { BTreeSet::new() };
+        let kept = gone.into_iter().filter(|keyset| !crowded || needed.contains(&keyset.id()));
+        records.extend(kept.map(|keyset| KeysetRecord::delisted(keyset)));
+        Ok(())
     }
 
     /// Whose keys these are: an identity that we know, if we know any of the keysets.

@@ -152,8 +152,10 @@ impl Inner {
         let mut coins = self.coins(pocket)?;
         coins.retain(|coin| view.keysets.contains_key(&coin.id));
         let available = sum(coins.iter().map(|coin| &coin.amount));
-        // Those of retired keysets first, to be rid of them; then the largest, for a small fee.
-        coins.sort_by_key(|coin| (view.is_active(coin.id), std::cmp::Reverse(coin.amount), coin.secret.clone()));
+        // Those of retired keysets first, to be rid of them; then the largest, for a small fee. Those of keysets that the
+        // mint no longer tells of last: it may refuse them, and with them the whole swap.
+        let rank = |coin: &Coin| (!view.is_listed(coin.id), view.is_active(coin.id));
+        coins.sort_by_key(|coin| (rank(coin), std::cmp::Reverse(coin.amount), coin.secret.clone()));
         let fee_of = |coins: &[Coin]| view.fee(coins.iter().map(|coin| coin.id)).unwrap_or(u64::MAX);
         for count in 1..=coins.len().min(MAX_SWAP_INPUTS) {
             let needed = amount.saturating_add(fee_of(&coins[..count]));
@@ -162,7 +164,8 @@ impl Inner {
                 let tidy = coins.len() > MANY_COINS && fee_of(&coins) == 0;
                 let tidy = if tidy { count.max(TIDY_INPUTS) } else { count };
                 let rest = coins.split_off(count);
-                coins.extend(rest.into_iter().rev().take(tidy - count));
+                let small = rest.into_iter().rev().filter(|coin| view.is_listed(coin.id));
+                coins.extend(small.take(tidy - count));
                 return Ok(coins);
             }
         }

@@ -19,7 +19,7 @@ use cid::Cid;
 use guilder_protocol::{
     bytes::ByteArray,
     identity::AgentId,
-    locks::{Dleq, KeysetId, LockedProof, PrepaidTerms},
+    locks::{Dleq, Keyset, KeysetId, LockedProof, PrepaidTerms},
     market::{MintUrl, Unit},
     time::Timestamp,
 };
@@ -108,6 +108,23 @@ pub(super) struct MintRecord {
 pub(super) struct KeysetRecord {
     pub keyset: Json<cdk::nuts::KeySet>,
     pub active: bool,
+    /// The mint lists it no longer.
+    #[serde(default)]
+    pub delisted: bool,
+}
+
+impl KeysetRecord {
+    pub(super) fn delisted(keyset: &Keyset) -> Self {
+        let keyset = cdk::nuts::KeySet {
+            id: keyset.id().to_cashu(),
+            unit: super::pockets::currency(keyset.unit()),
+            active: Some(false),
+            keys: keyset.keys().clone(),
+            input_fee_ppk: keyset.input_fee_ppk(),
+            final_expiry: keyset.final_expiry().map(Timestamp::as_secs),
+        };
+        Self { keyset: Json(keyset), active: false, delisted: true }
+    }
 }
 
 /// A coin as we keep it.

@@ -35,8 +35,14 @@ struct Secretive {
 
 pub(super) async fn blind(plan: Plan, inner: &Inner) -> Result<Blinded, WalletError> {
     let made = inner.runtime.now();
-    let view = inner.mints.view_with(&plan.pocket.mint, plan.inputs.iter().map(|input| input.coin.id)).await?;
-    let keyset = Arc::clone(view.active(&plan.pocket.unit, made)?);
+    let Pocket { mint, unit } = &plan.pocket;
+    let ids = plan.inputs.iter().map(|input| input.coin.id);
+    let mut view = inner.mints.view_with(mint, ids).await?;
+    if view.active(unit, made).is_err() {
+        inner.mints.look_again(mint).await;
+        view = inner.mints.view(mint).await?;
+    }
+    let keyset = Arc::clone(view.active(unit, made)?);
     let (amounts, fee) = balance(&plan, &view, &keyset)?;
     let secrets = secrets(amounts, &plan, &keyset, inner).await?;
     let count = secrets.len() as u32;

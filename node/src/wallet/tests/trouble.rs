@@ -206,3 +206,80 @@ async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
     let (_, outcome) = buyer.outcome().await;
     assert!(matches!(outcome, MoneyOutcome::Swept { refunded, .. } if refunded > 0), "{outcome:?}");
 }
+
+/// Lists only the keysets that are active.
+fn only_active(list: &mut serde_json::Value) {
+    list["keysets"].as_array_mut().unwrap().retain(|keyset| keyset["active"] == true);
+}
+
+/// The mint has begun a new keyset and no longer lists the old one: what is of the old one comes in all the same.
+#[tokio::test]
+async fn a_delisted_keyset_is_remembered() {
+    let bank = Bank::open(100).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+    award(&buyer, &seller, 20, 1).await;
+    award(&buyer, &seller, 20, 2).await;
+    let offered = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), Settlement::Reclaim).await.unwrap();
+    seller.void(trade(2)).await;
+
+    bank.mint.rotate("play", 200).await.unwrap();
+    bank.set(tampered("/v1/keysets", only_active));
+    for node in [&buyer, &seller] {
+        node.wallet.add_mint(&mint_url()).await.unwrap();
+    }
+    // What is offered of it is refused: the mint may have forgotten it.
+    let terms = (offered.locktime(), offered.ys());
+    let refused = seller.vet(buyer.id(), mint_url(), 20, &offered.lock(), terms).await.unwrap_err();
+    assert!(
+        matches!(refused, WalletError::Lock(guilder_protocol::locks::LockError::UnknownKeyset { .. })),
+        "{refused}"
+    );
+    // Across a restart, too.
+    let mut seller = seller.crash().await;
+    seller.redeemable(trade(1)).await;
+    assert!(matches!(seller.outcome().await, (_, MoneyOutcome::Redeemed { amount: 20 })));
+    let later = yesterday().saturating_add(6 * 3_600);
+    let mut buyer = buyer.restart(later).await;
+    let (_, outcome) = buyer.outcome().await;
+    assert!(matches!(outcome, MoneyOutcome::Swept { refunded, .. } if refunded > 0), "{outcome:?}");
+    buyer.quiet().await;
+    // The coins that were spendable still are, and new ones are of the new keyset.
+    assert_eq!(buyer.wallet.send(&mint_url(), &play(), 700).await.unwrap().amount, 700);
+    assert_eq!(bank.outstanding().await, buyer.total() + seller.total() + 700);
+}
+
+/// Coins that the mint may refuse are spent when there are no others.
+#[tokio::test]
+async fn coins_of_a_delisted_keyset_are_spent_last() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund_whole(96).await;
+    bank.mint.rotate("play", 0).await.unwrap();
+    bank.set(tampered("/v1/keysets", only_active));
+    one.wallet.add_mint(&mint_url()).await.unwrap();
+    let renewed = one.wallet.send(&mint_url(), &play(), 32).await.unwrap();
+    one.wallet.receive(&renewed.token).await.unwrap();
+    // Of the new coin alone: the old one is left.
+    one.wallet.send(&mint_url(), &play(), 31).await.unwrap();
+    assert!(one.wallet.send(&mint_url(), &play(), 64).await.is_ok());
+    assert_eq!(one.total(), 1);
+}
+
+#[tokio::test]
+async fn one_bad_keyset_does_not_spoil_the_others() {
+    let bank = Bank::open(0).await;
+    bank.mint.rotate("play", 100).await.unwrap();
+    bank.set(tampered("/v1/keysets", |list| {
+        for keyset in list["keysets"].as_array_mut().unwrap() {
+            if keyset["active"] == false {
+                keyset["input_fee_ppk"] = 7.into();
+            }
+        }
+    }));
+    let one = bank.wallet(1).await;
+    one.fund(100).await;
+    assert_eq!(one.total(), 100);
+}

@@ -236,6 +236,9 @@ pub(super) struct TakenLock {
     pub proofs: Vec<LockedProof>,
     /// How often the mint has refused to redeem it.
     pub tries: u32,
+    /// In a swap whose fate isn't known: it is neither due again nor can it be given up.
+    #[serde(default)]
+    pub redeeming: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -133,13 +133,26 @@ impl Inner {
         }
         book(write, pocket, |account| account.accepted += amount)?;
         let proofs = checked.proofs().iter().filter_map(|checked| LockedProof::from_cashu(&checked.proof)).collect();
-        let taken = TakenLock { buyer: *buyer, identity: *identity, pocket: pocket.clone(), terms, proofs, tries: 0 };
+        let taken = TakenLock {
+            buyer: *buyer,
+            identity: *identity,
+            pocket: pocket.clone(),
+            terms,
+            proofs,
+            tries: 0,
+            redeeming: false,
+        };
         Ok(write.put(TAKEN, Key::of(trade), &taken)?)
     }
 
-    /// The lock of `trade` is earned: redeem it with the next batch. Does nothing for a trade without one.
+    /// The lock of `trade` is earned: redeem it with the next batch. Does nothing for a trade without one, or if that is
+    /// known already.
     pub(super) fn redeemable(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
         let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
+        let key = Key::of(taken.terms.locktime).and(trade);
+        if taken.redeeming || write.contains(DUE, &key)? {
+            return Ok(());
+        }
         let due = Due {
             trade,
             locktime: taken.terms.locktime,
@@ -148,12 +161,12 @@ impl Inner {
             since: self.runtime.now(),
             tries: taken.tries,
         };
-        Ok(write.put(DUE, Key::of(taken.terms.locktime).and(trade), &due)?)
+        Ok(write.put(DUE, key, &due)?)
     }
 
-    /// Gives the lock of `trade` up. Does nothing for a trade without one.
+    /// Gives the lock of `trade` up. Does nothing for a trade without one, or whose redemption is under way.
     pub(super) fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
-        let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
+        let Some(taken) = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming) else { return Ok(()) };
         for y in taken.proofs.iter().filter_map(LockedProof::y) {
             write.delete(RESERVED, reserved_key(taken.terms.locktime, y))?;
         }

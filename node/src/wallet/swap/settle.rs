@@ -41,8 +41,10 @@ pub(super) fn claim(write: &mut Write<'_>, record: &SwapRecord) -> Result<(), Wa
         Purpose::Receive => {}
         Purpose::Redeem { trades } => {
             for trade in trades {
-                let taken = write.get(TAKEN, Key::of(trade))?.ok_or(WalletError::LockGone)?;
+                let taken = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming);
+                let taken = taken.ok_or(WalletError::LockGone)?;
                 write.delete(DUE, Key::of(taken.terms.locktime).and(trade))?;
+                write.put(TAKEN, Key::of(trade), &TakenLock { redeeming: true, ..taken })?;
             }
         }
         Purpose::Sweep { locks, .. } => {
@@ -260,7 +262,8 @@ fn release_taken(
         let lost = sum(gone.iter().map(|proof| &proof.amount));
         book(write, &record.pocket, |account| account.lost += lost)?;
         takings::owe_less(write, &taken, lost)?;
-        let kept = TakenLock { proofs: left, tries: taken.tries + u32::from(spent.is_empty()), ..taken };
+        let kept =
+            TakenLock { proofs: left, tries: taken.tries + u32::from(spent.is_empty()), redeeming: false, ..taken };
         if kept.proofs.is_empty() {
             takings::forget(write, trade, &kept)?;
             takings::tell(write, *trade, MoneyOutcome::RedeemFailed { why: why.into() })?;

@@ -181,6 +181,31 @@ async fn a_proof_pays_once() {
     assert_eq!(seller.reserve(vetted, trade(3)).await.unwrap_err(), WalletError::AlreadyReserved);
 }
 
+/// A trade that resumes says again what it has said before its crash, whatever has become of the lock meanwhile.
+#[tokio::test]
+async fn a_lock_that_is_being_redeemed_is_not_due_again() {
+    let bank = Bank::open(0).await;
+    let (buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    award(&buyer, &seller, 20, 1).await;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    bank.set(Line::Down);
+    seller.redeemable(trade(1)).await;
+    while seller.wallet.swaps_in_flight().unwrap() == 0 {
+        pass(Duration::from_secs(2)).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+    // Nor given up, or what the mint signs would be nobody's.
+    seller.redeemable(trade(1)).await;
+    seller.void(trade(1)).await;
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!((seller.wallet.swaps_in_flight().unwrap(), seller.balance().unredeemed), (1, 20));
+    bank.set(Line::Well);
+    assert_eq!(seller.outcome().await, (trade(1), MoneyOutcome::Redeemed { amount: 20 }));
+    seller.quiet().await;
+    assert_eq!((seller.balance().spendable, bank.outstanding().await), (20, 100));
+}
+
 #[tokio::test]
 async fn credit_is_capped() {
     let bank = Bank::open(0).await;

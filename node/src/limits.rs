@@ -45,6 +45,10 @@ pub const MINT_RETRY_PAUSE: Duration = Duration::from_secs(5);
 pub const MINT_QUOTE_POLL: Duration = Duration::from_millis(500);
 /// Mint quotes of one mint and unit that are waited for again after a start, the youngest first: each asks the mint.
 pub const MAX_OPEN_QUOTES: usize = 16;
+/// Secrets that a restore asks a mint about at once, as NUT-13 suggests.
+pub const RESTORE_BATCH: u32 = 100;
+/// Batches in a row that bring nothing before a restore ends, as NUT-13 suggests.
+pub const RESTORE_GAP: u32 = 3;
 /// Purses in memory. Beyond it the longest unused of the empty ones go.
 pub const MAX_PURSES: usize = 1024;
 /// The least time between two looks at locks that were debited or given back.

@@ -34,6 +34,7 @@ mod pockets;
 mod purse;
 mod reclaim;
 mod records;
+mod restore;
 mod swap;
 mod takings;
 

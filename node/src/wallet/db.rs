@@ -109,6 +109,15 @@ impl From<StoreError> for Error {
     }
 }
 
+/// Sees to it that the next secret derived under a keyset is at least number `used`.
+pub(super) fn raise_keyset_counter(w: &mut Write<'_>, keyset_id: &Id, used: u32) -> Result<(), StoreError> {
+    let key = Key::of(keyset_id.to_bytes());
+    if w.get(KEYSET_COUNTERS, &key)?.unwrap_or(0) < used {
+        w.put(KEYSET_COUNTERS, &key, &used)?;
+    }
+    Ok(())
+}
+
 fn value_prefix(primary: &str, secondary: &str) -> Key {
     Key::of(primary).and(secondary)
 }

@@ -1,8 +1,8 @@
 //! Spendable coins: choosing them, and the ways in and out that people use (fund, send, receive, restore).
 //!
-//! cdk's wallet makes mint quotes and mints them, and finds coins again from the recovery phrase; what it gets lands in
-//! its own tables, from which [`adopt`] moves it into ours at once, with nothing else spending in between. All further
-//! movement is by our own [swaps](super::swap), whose counters are cdk's, so that no derived secret is used twice.
+//! cdk's wallet makes mint quotes and mints them; what it gets lands in its own tables, from which [`Inner::adopt`] moves it
+//! into ours at once, with nothing else spending in between. All further movement is by our own [swaps](super::swap),
+//! whose counters are cdk's, so that no derived secret is used twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -111,6 +111,13 @@ pub(super) fn book(write: &mut Write<'_>, pocket: &Pocket, note: impl FnOnce(&mu
     let mut record = known.unwrap_or_else(|| AccountRecord { pocket: pocket.clone(), account: Account::default() });
     note(&mut record.account);
     Ok(write.put(ACCOUNTS, pocket.key(), &record)?)
+}
+
+impl Pockets {
+    /// While the guard lives, nobody else chooses coins to spend.
+    pub(super) async fn choosing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.choosing.lock().await
+    }
 }
 
 impl Inner {
@@ -358,14 +365,6 @@ impl Inner {
         }
     }
 
-    /// Looks for coins that the recovery phrase once made (NUT-13, NUT-09). Gives what was found.
-    pub(super) async fn restore(&self, pocket: &Pocket) -> Result<u64, WalletError> {
-        self.mints.view(&pocket.mint).await?;
-        let wallet = self.cdk_wallet(pocket).await?;
-        wallet.restore().await.map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
-        self.adopt(pocket, &wallet).await
-    }
-
     /// Finishes what cdk's wallets left unfinished, adopts what they got, and waits on for quotes that may have been paid
     /// while we were away. At start, in the background.
     pub(super) async fn recover_cdk(self: &Arc<Self>) {
@@ -398,41 +397,15 @@ impl Inner {
         }
     }
 
-    /// Moves what cdk's wallet holds into our table. Coins that we have or had in a swap are not counted again.
+    /// Moves what cdk's wallet holds into our table.
     async fn adopt(&self, pocket: &Pocket, wallet: &CdkWallet) -> Result<u64, WalletError> {
-        let _choosing = self.pockets.choosing.lock().await;
         let trouble = |error: cdk::Error| WalletError::Database(error.to_string());
         let proofs = wallet.get_unspent_proofs().await.map_err(trouble)?;
         if proofs.is_empty() {
             return Ok(0);
         }
         let ys = proofs.ys().map_err(|_| WalletError::Unsettled)?;
-        let coins: Vec<(Y, Coin)> =
-            ys.iter().map(|y| y.to_bytes().into()).zip(proofs.iter().map(Coin::from_proof)).collect();
-        let kept = pocket.clone();
-        let adopted = self
-            .store
-            .transact(move |write| {
-                let swapping: BTreeSet<Y> = write
-                    .range(SWAPS, KeyRange::all(), usize::MAX)?
-                    .iter()
-                    .flat_map(|(_, record)| record.inputs.iter().map(|input| input.y))
-                    .collect();
-                let mut adopted = 0;
-                for (y, coin) in coins {
-                    let key = coin_key(&kept, y);
-                    if swapping.contains(&y) || write.contains(COINS, &key)? || write.contains(FUNDED, y.0)? {
-                        continue;
-                    }
-                    write.put(COINS, key, &coin)?;
-                    write.put(FUNDED, y.0, &coin.amount)?;
-                    adopted += coin.amount;
-                }
-                book(write, &kept, |account| account.funded += adopted)?;
-                Ok::<_, WalletError>(adopted)
-            })
-            .await?;
-        self.count_funds(pocket)?;
+        let adopted = self.take_over(pocket, proofs.iter().map(Coin::from_proof).collect()).await?;
         let removed = self.database.update_proofs(Vec::new(), ys).await;
         removed.map_err(|error| WalletError::Database(error.to_string()))?;
         Ok(adopted)

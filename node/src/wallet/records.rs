@@ -59,7 +59,7 @@ pub(super) const OUTCOMES: Table<Outcome> = Table::new("wallet/outcomes");
 pub(super) const SENT: Table<SentToken> = Table::new("wallet/sent");
 /// What came in and went out, by mint and unit.
 pub(super) const ACCOUNTS: Table<AccountRecord> = Table::new("wallet/accounts");
-/// Coins once taken over from cdk's wallet, or given out as they were, by Y: a later restore must not count them again.
+/// Coins given out as they were, by Y: a restore finds them until somebody has taken them, and must not count them.
 pub(super) const FUNDED: Table<u64> = Table::new("wallet/funded");
 
 /// Names a swap, and the purse batch that it makes.

@@ -130,15 +130,9 @@ impl Stored {
         }
     }
 
-    /// The signatures that the mint has given for our outputs, in our order (NUT-09).
+    /// The signatures that the mint has given for our outputs, in our order.
     async fn restore(&self, connector: &DynConnector) -> Result<Vec<BlindSignature>, cdk::Error> {
-        let outputs: Vec<_> = self.record.outputs.iter().filter_map(Premint::message).collect();
-        let response = asked(connector.post_restore(RestoreRequest { outputs: outputs.clone() })).await?;
-        let found: Vec<_> = response.outputs.iter().zip(response.signatures).collect();
-        let signature_of = |blinded: PublicKey| {
-            found.iter().find(|(output, _)| output.blinded_secret == blinded).map(|(_, signature)| signature.clone())
-        };
-        Ok(outputs.iter().filter_map(|output| signature_of(output.blinded_secret)).collect())
+        Ok(signatures(connector, &self.record.outputs).await?.into_iter().flatten().collect())
     }
 
     /// The mint said no and has signed nothing: which inputs are still ours (NUT-07)?
@@ -218,6 +212,20 @@ impl Barred {
 /// Whether the mint has something against the keyset that we made the swap with.
 fn is_about_keysets(error: &cdk::Error) -> bool {
     matches!(error, cdk::Error::InactiveKeyset | cdk::Error::UnknownKeySet | cdk::Error::ExpiredKeyset)
+}
+
+/// The signatures that the mint has given for outputs, in their order (NUT-09).
+pub(super) async fn signatures(
+    connector: &DynConnector,
+    outputs: &[Premint],
+) -> Result<Vec<Option<BlindSignature>>, cdk::Error> {
+    let outputs: Vec<_> = outputs.iter().filter_map(Premint::message).collect();
+    let response = asked(connector.post_restore(RestoreRequest { outputs: outputs.clone() })).await?;
+    let found: Vec<_> = response.outputs.iter().zip(response.signatures).collect();
+    let signature_of = |blinded: PublicKey| {
+        found.iter().find(|(output, _)| output.blinded_secret == blinded).map(|(_, signature)| signature.clone())
+    };
+    Ok(outputs.iter().map(|output| signature_of(output.blinded_secret)).collect())
 }
 
 /// The states of proofs, in their order.

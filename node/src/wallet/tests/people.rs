@@ -82,6 +82,39 @@ async fn the_recovery_phrase_finds_the_coins_again() {
     assert_ne!(token.amount, 0);
 }
 
+/// A coin that a swap has made at the mint, and of which we haven't heard yet, isn't found beside that swap.
+#[tokio::test]
+async fn a_restore_beside_a_swap_counts_no_coin_twice() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund_whole(64).await;
+    bank.set(Line::Deaf);
+    one.wallet.send(&mint_url(), &play(), 33).await.unwrap_err();
+    // By now the swap is posted again every few seconds.
+    sleep(Duration::from_secs(3)).await;
+    bank.set(Line::Well);
+    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    one.quiet().await;
+    assert_eq!((one.total(), bank.outstanding().await), (31, 64));
+}
+
+/// Each restore would else leave a gap as long as all that went before, and the next would end before it.
+#[tokio::test]
+async fn a_restore_in_place_uses_up_no_secrets() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund(1_000).await;
+    let keyset = one.wallet.0.mints.cached(&mint_url()).unwrap().active(&play(), one.runtime.now()).unwrap().id();
+    let counter =
+        async |node: &Node| node.wallet.0.database.increment_keyset_counter(&keyset.to_cashu(), 0).await.unwrap();
+    let before = counter(&one).await;
+    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    assert_eq!(counter(&one).await, before);
+    let again = bank.wallet(1).await;
+    assert_eq!(again.wallet.restore(&mint_url(), &play()).await.unwrap(), 1_000);
+    assert_eq!(counter(&again).await, before);
+}
+
 #[tokio::test]
 async fn mints_are_the_operators_and_must_be_fit() {
     let bank = Bank::open(0).await;

@@ -8,7 +8,8 @@
 //!
 //! Every room gets a clone of one [`Runtime`] and asks it for the time, for random bytes and for tasks; nothing else in
 //! the node reads a clock, spawns or blocks (the rooms that own files and processes aside). The one part that the
-//! simulator replaces is [`Offload`]; wall time, monotonic time and entropy it replaces below the standard library.
+//! simulator replaces is [`Offload`]; wall time, monotonic time and entropy it replaces below the standard library, and
+//! [`Runtime::off_by`] gives one of its nodes a clock that is wrong.
 //!
 //! **Bounded**: heavy jobs run on as many threads as there are cores, disk jobs on a few of their own, so that a flood
 //! of signatures can't hold up a commit. What waits for a thread waits in its caller.
@@ -63,6 +64,7 @@ pub struct Runtime {
     offload: Arc<dyn Offload>,
     tasks: Arc<Tasks>,
     wall: Wall,
+    off_by_secs: i64,
 }
 
 /// Where the wall clock comes from.
@@ -84,7 +86,7 @@ impl Runtime {
 
     /// A runtime whose heavy work runs where `offload` says.
     pub fn with(offload: impl Offload) -> Self {
-        Self { offload: Arc::new(offload), tasks: Arc::default(), wall: Wall::System }
+        Self { offload: Arc::new(offload), tasks: Arc::default(), wall: Wall::System, off_by_secs: 0 }
     }
 
     /// For tests: heavy work runs in place, and the wall clock starts at `now` and follows tokio's, so that a test with
@@ -93,15 +95,23 @@ impl Runtime {
         Self { wall: Wall::Anchored { at: now, since: Instant::now() }, ..Self::with(Inline) }
     }
 
+    /// The same with a wall clock that is wrong by so many seconds: fast if above 0, slow if below. For the simulator.
+    #[must_use]
+    pub fn off_by(self, secs: i64) -> Self {
+        Self { off_by_secs: secs, ..self }
+    }
+
     /// The wall clock, in whole seconds UTC.
     pub fn now(&self) -> Timestamp {
-        match self.wall {
+        let now = match self.wall {
             Wall::System => {
                 let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_secs(elapsed.as_secs())
             }
             Wall::Anchored { at, since } => at.saturating_add(since.elapsed().as_secs()),
-        }
+        };
+        let off = self.off_by_secs.unsigned_abs();
+        if self.off_by_secs < 0 { now.saturating_sub(off) } else { now.saturating_add(off) }
     }
 
     /// The monotonic clock.

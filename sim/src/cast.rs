@@ -28,6 +28,8 @@ pub struct Part {
     pub per_second: f64,
     /// The place of its region among the scenario's.
     pub region: usize,
+    /// How far its clock is ahead of everybody's, in seconds; below 0, behind.
+    pub clock_off_s: i64,
 }
 
 /// The parts of all hosts.
@@ -70,20 +72,23 @@ impl Part {
 }
 
 impl Cast {
-    /// Deals the parts out: honest nodes first, by weight; then those who cheat. Regions by weight, drawn.
+    /// Deals the parts out: honest nodes first, by weight; then those who cheat. Regions by weight, drawn, and
+    /// clocks.
     pub fn new(scenario: &Scenario, rng: &mut Rng) -> Self {
         let cheats: u32 = scenario.adversaries.iter().map(|group| group.count).sum();
         let honest = scenario.population.nodes.saturating_sub(cheats);
         let roles = scenario.population.roles(honest).into_iter();
-        let mut parts: Vec<Part> = roles.map(|role| Part { role, cheat: None, per_second: 0.0, region: 0 }).collect();
+        let plain = Part { role: Role::Adversary, cheat: None, per_second: 0.0, region: 0, clock_off_s: 0 };
+        let mut parts: Vec<Part> = roles.map(|role| Part { role, ..plain.clone() }).collect();
         for group in &scenario.adversaries {
-            let part =
-                Part { role: Role::Adversary, cheat: Some(group.behaviour), per_second: group.per_second, region: 0 };
+            let part = Part { cheat: Some(group.behaviour), per_second: group.per_second, ..plain.clone() };
             parts.extend(std::iter::repeat_n(part, group.count as usize));
         }
         let weights: Vec<f64> = region_names(scenario).iter().map(|(_, weight)| *weight).collect();
+        let [slow, fast] = scenario.topology.clock_skew_s;
         for part in &mut parts {
             part.region = weighted(&weights, rng);
+            part.clock_off_s = slow + rng.below(fast.abs_diff(slow) + 1) as i64;
         }
         Self(parts.into_iter().enumerate().map(|(index, part)| (HostId(index as u32), part)).collect())
     }

@@ -138,7 +138,8 @@ impl<'a> Play<'a> {
         for (_, part) in cast.iter() {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
-            world.add_host(part.region, config);
+            let host = world.add_host(part.region, config);
+            world.set_clock(host, part.clock_off_s);
         }
         let mints = open_mints(scenario, &mut world)?;
         let wishes = (0..cast.len() as u64).map(|host| Wishes::new(seed ^ (host << 20) ^ 0x3158)).collect();

@@ -75,6 +75,7 @@ struct Host {
     disk: CrashBackend,
     config: Config,
     workshop: Arc<Workshop>,
+    clock_off_s: i64,
     meter: Arc<Meter>,
     node: Option<Node>,
 }
@@ -138,11 +139,19 @@ impl World {
             disk: CrashBackend::new(),
             config,
             workshop: Arc::new(Workshop::new(rng.draw())),
+            clock_off_s: 0,
             meter: Arc::default(),
             node: None,
         };
         self.hosts.insert(id, host);
         id
+    }
+
+    /// Sets a host's wall clock wrong, by so many seconds ahead of everybody's. Its node sees it when it starts.
+    pub fn set_clock(&mut self, id: HostId, off_s: i64) {
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.clock_off_s = off_s;
+        }
     }
 
     /// Who lives on a host.
@@ -199,7 +208,7 @@ impl World {
         let others = bootstrap.iter().filter(|other| **other != id);
         let bootstrap = others.map(|other| self.address(*other)).collect::<Result<Vec<_>, _>>()?;
         let Some(host) = self.hosts.get(&id) else { return Err(WorldError(format!("no host {}", id.0))) };
-        let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace));
+        let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace)).off_by(host.clock_off_s);
         let store = Store::with_backend(host.disk.backend(), &runtime).await.map_err(WorldError::new)?;
         let content = Content::open(self.folder.of(id), runtime.clone()).await.map_err(WorldError::new)?;
         let events = Events::new();

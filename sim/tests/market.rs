@@ -92,3 +92,15 @@ fn every_byte_is_for_something_from_the_first_second_on() {
         assert!(search.hops.zip(search.asked).is_some_and(|(hops, asked)| (hops == 0) == (asked == 0)), "{search:?}");
     }
 }
+
+#[test]
+fn clocks_that_are_hours_apart_are_turned_away_with_a_reason_and_cost_nothing() {
+    let results = play(1, "[topology]\nclock_skew_s = [-36000, 36000]\n");
+    let reasons: Vec<_> = results.tasks.iter().filter_map(|task| task.reason.as_deref()).collect();
+    assert!(reasons.len() > 10 && reasons.len() == results.tasks.len(), "{reasons:#?}");
+    let refused = |reason: &&&str| reason.contains("declined: expired, or dated in the future");
+    let unseen = |reason: &&str| *reason == "nobody was found who offers the service";
+    assert!(reasons.iter().all(|reason| refused(&reason) || unseen(reason)), "{reasons:#?}");
+    assert!(reasons.iter().filter(refused).count() > 0);
+    assert!(results.nodes.iter().all(|node| (node.paid_sat, node.lost_sat) == (0, 0)));
+}

@@ -124,3 +124,11 @@ fn random_bytes_differ() {
     let runtime = Runtime::with(Inline);
     assert_ne!(runtime.random::<32>(), runtime.random::<32>());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_can_be_wrong_and_goes_on_all_the_same() {
+    let right = Runtime::anchored(Timestamp::from_secs(1_000));
+    let (fast, slow) = (right.clone().off_by(70), right.clone().off_by(-70));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!([right, fast, slow].map(|runtime| runtime.now().as_secs()), [1_005, 1_075, 935]);
+}

@@ -24,6 +24,8 @@ type Checked = Result<(), ScenarioError>;
 const NODES: u32 = 100_000;
 /// A virtual week.
 const LONGEST_S: u64 = 604_800;
+/// A year.
+const CLOCK_OFF_S: i64 = 31_536_000;
 
 impl Scenario {
     /// Checks what the types can't say.
@@ -197,7 +199,11 @@ impl Topology {
         number(self.last_mile_ms, "topology.last_mile_ms")?;
         number(self.jitter_ms, "topology.jitter_ms")?;
         ensure((0.0..=0.5).contains(&self.loss), "topology.loss", "is not between 0 and 0.5")?;
-        number(self.uplink_mbps, "topology.uplink_mbps")
+        number(self.uplink_mbps, "topology.uplink_mbps")?;
+        let [slow, fast] = self.clock_skew_s;
+        ensure(slow <= fast, "topology.clock_skew_s", "ends before it begins")?;
+        let sane = -CLOCK_OFF_S..=CLOCK_OFF_S;
+        ensure(sane.contains(&slow) && sane.contains(&fast), "topology.clock_skew_s", "is more than a year")
     }
 }
 

@@ -94,11 +94,20 @@ pub struct Topology {
     pub loss: f64,
     /// Uplink of each host, in megabits a second; 0 for no limit.
     pub uplink_mbps: f64,
+    /// How far each node's clock is ahead of the right time, in seconds: from, to; drawn evenly. Below 0: behind.
+    pub clock_skew_s: [i64; 2],
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { regions: Vec::new(), last_mile_ms: 4.0, jitter_ms: 3.0, loss: 0.0, uplink_mbps: 0.0 }
+        Self {
+            regions: Vec::new(),
+            last_mile_ms: 4.0,
+            jitter_ms: 3.0,
+            loss: 0.0,
+            uplink_mbps: 0.0,
+            clock_skew_s: [0, 0],
+        }
     }
 }
 

@@ -30,6 +30,7 @@ fn an_error_names_the_field() {
     for (more, field) in [
         ("sellars = 1", "sellars"),
         ("[topology]\nloss = 0.9", "`topology.loss`"),
+        ("[topology]\nclock_skew_s = [5, -5]", "`topology.clock_skew_s`"),
         ("[topology]\nregions = [{ name = \"atlantis\" }]", "`topology.regions[0].name`"),
         ("[workload]\nper_buyer_minute = 1", "`workload.per_buyer_minute`"),
         ("[[faults]]\nkind = \"kill\"\nat_s = 500\nvictims = { count = 1 }", "`faults[0].at_s`"),

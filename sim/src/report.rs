@@ -2,14 +2,12 @@
 
 pub mod plot;
 pub mod scaling;
+mod traffic;
 
 use std::fmt::Write as _;
 
 use self::plot::{Bars, Plot, Series, escape};
-use crate::{
-    meter::Protocol,
-    results::{Results, Sample, TaskOutcome, TaskRow},
-};
+use crate::results::{Results, Sample, TaskOutcome, TaskRow};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #222; --faint: #ddd; --paper: #fff; }
@@ -18,7 +16,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   padding: 0 1rem; }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2.5rem }
 table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }
-th { font-weight: 600 } .bad { color: #c0392b } pre { overflow: auto; font-size: 12px; line-height: 1.35 }
+th { font-weight: 600 } .numbers { margin: 0 0 1.5rem; font-size: 13px } .numbers td, .numbers th { text-align: right }
+.numbers :first-child { text-align: left } .bad { color: #c0392b } pre { overflow: auto; font-size: 12px; line-height: 1.35 }
 svg { width: 100%; height: auto; display: block; margin: .6rem 0 1.2rem }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif } svg .grid { stroke: var(--faint) } svg .axis { stroke: var(--ink) }
 ";
@@ -39,7 +38,7 @@ pub fn html(results: &Results, scenario: &str) -> String {
         ("Latency by phase", latency(results)),
         ("Why tasks failed", failures(results)),
         ("Discovery", discovery(results)),
-        ("Bandwidth", bandwidth(results)),
+        ("Bandwidth", traffic::drawn(results)),
         ("Money", money(results)),
         ("Memory", memory(results)),
     ] {
@@ -62,8 +61,21 @@ pub fn html_of_sizes(name: &str, rows: &[scaling::Row]) -> String {
     for (_, plot) in scaling::figures(rows) {
         page += &plot.svg();
     }
-    let _ = write!(page, "<pre>{}</pre>\n</body></html>\n", escape(&scaling::tables(rows)));
-    page
+    for lines in scaling::tables(rows) {
+        page += &table(&lines);
+    }
+    page + "</body></html>\n"
+}
+
+/// A table whose first line are its heads.
+fn table(lines: &[Vec<String>]) -> String {
+    let mut table = String::from("<table class=\"numbers\">\n");
+    for (index, line) in lines.iter().enumerate() {
+        let kind = if index == 0 { "th" } else { "td" };
+        let cells: String = line.iter().map(|cell| format!("<{kind}>{}</{kind}>", escape(cell))).collect();
+        let _ = writeln!(table, "<tr>{cells}</tr>");
+    }
+    table + "</table>\n"
 }
 
 fn summary(results: &Results) -> String {
@@ -187,52 +199,6 @@ fn counted(values: impl Iterator<Item = u32>) -> std::collections::BTreeMap<u32,
     let mut counts = std::collections::BTreeMap::new();
     values.for_each(|value| *counts.entry(value).or_default() += 1.0);
     counts
-}
-
-fn bandwidth(results: &Results) -> String {
-    let mut drawn = by_protocol(results);
-    if !results.nodes.is_empty() {
-        let sent = results.nodes.iter().map(|node| node.sent as f64 / 1e3);
-        let received = results.nodes.iter().map(|node| node.received as f64 / 1e3);
-        drawn += &Plot::new("kB in the whole run", "share of nodes")
-            .logarithmic()
-            .with(Series::shares("sent", sent))
-            .with(Series::shares("received", received))
-            .svg();
-    }
-    drawn
-}
-
-/// What nodes send, in all and for each protocol that is at least a hundredth of it.
-fn by_protocol(results: &Results) -> String {
-    let nodes = f64::from(results.summary.nodes.max(1));
-    let rates = |sent: &dyn Fn(&Sample) -> u64| -> Vec<(f64, f64)> {
-        let pairs = results.samples.windows(2).filter(|pair| pair[1].at_ms > pair[0].at_ms);
-        let rate = |pair: &[Sample]| {
-            let secs = (pair[1].at_ms - pair[0].at_ms) as f64 / 1e3;
-            // What is written waits sometimes to be sent, so that the overhead may seem to shrink.
-            (pair[1].at_ms as f64 / 1e3, sent(&pair[1]).saturating_sub(sent(&pair[0])) as f64 / secs / nodes / 1e3)
-        };
-        pairs.map(rate).collect()
-    };
-    let all = |sample: &Sample| sample.by_protocol.values().sum::<u64>();
-    let mut plot =
-        Plot::new("virtual seconds", "kB a second that a node sends").with(Series::new("in all", rates(&all)));
-    for protocol in Protocol::ALL {
-        let sent = |sample: &Sample| sample.by_protocol.get(&protocol).copied().unwrap_or(0);
-        if results.samples.last().is_some_and(|last| sent(last) > 0 && sent(last) * 100 >= all(last)) {
-            plot = plot.with(Series::new(protocol.name(), rates(&sent)));
-        }
-    }
-    let mut bars: Vec<(String, f64)> = Vec::new();
-    for protocol in Protocol::ALL {
-        let sent: u64 = results.traffic.iter().filter(|row| row.protocol == protocol).map(|row| row.sent).sum();
-        if sent > 0 {
-            bars.push((protocol.name().to_owned(), sent as f64 / nodes / 1e3));
-        }
-    }
-    bars.sort_by(|one, two| two.1.total_cmp(&one.1));
-    plot.svg() + &Bars { unit: "kB a node", bars }.svg()
 }
 
 fn money(results: &Results) -> String {

@@ -57,6 +57,9 @@ pub struct Summary {
     pub bytes: u64,
     /// The most memory that the process held, in bytes.
     pub peak_resident: u64,
+    /// When the start was over and the workload began, in virtual seconds.
+    #[serde(default)]
+    pub warmup_s: f64,
     /// When the last fault was over, in virtual seconds.
     pub last_fault_s: f64,
     /// Events in the trace.
@@ -156,6 +159,18 @@ pub struct Sample {
     pub failed: u64,
     /// Trades open now, over all nodes.
     pub open: u64,
+}
+
+impl Sample {
+    /// Bytes that all nodes have sent so far.
+    pub fn sent(&self) -> u64 {
+        self.by_protocol.values().sum()
+    }
+
+    /// Those for one protocol.
+    pub fn sent_for(&self, protocol: Protocol) -> u64 {
+        self.by_protocol.get(&protocol).copied().unwrap_or(0)
+    }
 }
 
 /// A node, at the end.

@@ -52,7 +52,9 @@ impl Report {
         for (name, plot) in scaling::figures(&rows) {
             fs::write(folder.join(name).with_extension("svg"), plot.standalone())?;
         }
-        println!("{}", scaling::tables(&rows));
+        for table in scaling::tables(&rows) {
+            println!("{}", scaling::markdown(&table));
+        }
         Ok(())
     }
 }

@@ -87,6 +87,7 @@ impl Play<'_> {
             wall_secs: interpose::real_secs() - self.real_start,
             fabric_events: traffic.events,
             bytes: traffic.bytes,
+            warmup_s: self.scenario.warmup_s as f64,
             last_fault_s: self.last_fault_s,
             events,
             hash,

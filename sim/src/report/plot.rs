@@ -7,8 +7,11 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 30.0;
+const LINE: f64 = 16.0;
+/// How wide a letter is, about.
+const LETTER: f64 = 7.0;
 const BOTTOM: f64 = 44.0;
 /// More points than pixels show nothing more.
 const POINTS: usize = 1_000;
@@ -47,6 +50,19 @@ impl Series {
     pub fn marked(mut self) -> Self {
         self.marked = true;
         self
+    }
+
+    fn legend_width(&self) -> f64 {
+        LETTER * self.name.chars().count() as f64 + 36.0
+    }
+
+    /// How its line is broken: where colours repeat, otherwise than before.
+    fn dashes(&self, index: usize) -> &'static str {
+        match index / COLOURS.len() {
+            _ if self.dashed => " stroke-dasharray=\"6 4\"",
+            0 => "",
+            _ => " stroke-dasharray=\"2 3\"",
+        }
     }
 
     /// Dashed, for what is compared with.
@@ -101,18 +117,19 @@ impl Plot {
         if points().next().is_none() {
             return String::new();
         }
+        let top = TOP + self.legend_top();
         let least = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
         let x = Scale::new(least, points().map(|point| point.0).fold(0.0, f64::max), self.logarithmic);
         let y = Scale::new(0.0, points().map(|point| point.1).fold(0.0, f64::max), false);
         let right = |value: f64| LEFT + x.place(value) * (WIDTH - LEFT - RIGHT);
-        let up = |value: f64| HEIGHT - BOTTOM - y.place(value) * (HEIGHT - TOP - BOTTOM);
+        let up = |value: f64| HEIGHT - BOTTOM - y.place(value) * (HEIGHT - top - BOTTOM);
         let mut svg = open(HEIGHT, &format!("{} over {}", self.y, self.x));
-        self.grid(&mut svg, &x, &y, &right, &up);
+        self.grid(&mut svg, &x, &y, top, &right, &up);
         for (index, series) in self.series.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             let thin = thin(&series.points);
             let line: Vec<String> = thin.iter().map(|(x, y)| format!("{:.1},{:.1}", right(*x), up(*y))).collect();
-            let dashes = if series.dashed { " stroke-dasharray=\"6 4\"" } else { "" };
+            let dashes = series.dashes(index);
             let line = line.join(" ");
             let _ = writeln!(
                 svg,
@@ -133,7 +150,15 @@ impl Plot {
         svg + "</svg>\n"
     }
 
-    fn grid(&self, svg: &mut String, x: &Scale, y: &Scale, right: &dyn Fn(f64) -> f64, up: &dyn Fn(f64) -> f64) {
+    fn grid(
+        &self,
+        svg: &mut String,
+        x: &Scale,
+        y: &Scale,
+        top: f64,
+        right: &dyn Fn(f64) -> f64,
+        up: &dyn Fn(f64) -> f64,
+    ) {
         let (bottom, end) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
         for tick in y.ticks() {
             let at = up(tick);
@@ -145,7 +170,7 @@ impl Plot {
         for tick in x.ticks() {
             let at = right(tick);
             let label = short(tick);
-            let _ = writeln!(svg, "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>");
+            let _ = writeln!(svg, "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>");
             let _ =
                 writeln!(svg, "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", bottom + 16.0);
         }
@@ -156,13 +181,25 @@ impl Plot {
     }
 
     fn legend(&self, svg: &mut String) {
-        let mut at = WIDTH - RIGHT;
+        let (mut at, middle) = (WIDTH - RIGHT, self.legend_top() + 10.0);
         for (index, series) in self.series.iter().enumerate().rev() {
             let colour = COLOURS[index % COLOURS.len()];
-            at -= 7.0 * series.name.chars().count() as f64 + 26.0;
-            let _ = writeln!(svg, "<rect x=\"{at:.1}\" y=\"5\" width=\"12\" height=\"10\" fill=\"{colour}\"/>");
-            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"14\">{}</text>", at + 16.0, escape(&series.name));
+            at -= series.legend_width();
+            let (end, dashes) = (at + 20.0, series.dashes(index));
+            let _ = writeln!(
+                svg,
+                "<line x1=\"{at:.1}\" x2=\"{end:.1}\" y1=\"{middle}\" y2=\"{middle}\" stroke=\"{colour}\" \
+                 stroke-width=\"3\"{dashes}/>"
+            );
+            let name = escape(&series.name);
+            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{name}</text>", at + 24.0, middle + 4.0);
         }
+    }
+
+    /// The legend has a line of its own where there is no room for it beside the vertical axis's name.
+    fn legend_top(&self) -> f64 {
+        let legend: f64 = self.series.iter().map(Series::legend_width).sum();
+        if LEFT + LETTER * self.y.chars().count() as f64 + legend > WIDTH { LINE } else { 0.0 }
     }
 }
 
@@ -223,8 +260,10 @@ struct Scale {
 impl Scale {
     fn new(least: f64, most: f64, logarithmic: bool) -> Self {
         if logarithmic {
-            let (from, to) = (least.max(1.0).log10().floor(), most.max(1.0).log10().ceil());
-            return Self { from, to: to.max(from + 1.0), logarithmic };
+            let (least, most) = (least.max(1.0), most.max(1.0));
+            let under = round_numbers(least, most).rfind(|round| *round <= least).unwrap_or(least);
+            let over = round_numbers(least, most).find(|round| *round >= most && *round > under).unwrap_or(most);
+            return Self { from: under.log10(), to: over.log10(), logarithmic };
         }
         let most = if most > 0.0 { most } else { 1.0 };
         Self { from: 0.0, to: most * 1.02, logarithmic }
@@ -237,14 +276,24 @@ impl Scale {
 
     fn ticks(&self) -> Vec<f64> {
         if self.logarithmic {
-            return (self.from as i32..=self.to as i32).map(|power| 10_f64.powi(power)).collect();
+            let (from, to) = (10_f64.powf(self.from), 10_f64.powf(self.to));
+            let crowded = to > from * 10_000.0;
+            let shown = |round: &f64| *round >= from * 0.99 && *round <= to * 1.01;
+            let ticks = round_numbers(from, to).filter(shown);
+            return ticks.filter(|round| !crowded || round.log10().fract().abs() < 0.01).collect();
         }
-        let rough = self.to / 5.0;
+        let rough = self.to / 7.0;
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(rough);
         (0..=(self.to / step) as u32).map(|tick| f64::from(tick) * step).collect()
     }
+}
+
+/// 1, 2, 5, 10, 20, … from below `from` to above `to`.
+fn round_numbers(from: f64, to: f64) -> impl DoubleEndedIterator<Item = f64> {
+    let powers = from.log10().floor() as i32..=to.log10().floor() as i32 + 1;
+    powers.flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)))
 }
 
 /// A number as short as it can be read.

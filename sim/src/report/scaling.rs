@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use super::plot::{Plot, Series};
 use crate::{
     meter::Protocol,
-    results::{Results, SearchRow, TaskOutcome},
+    results::{Results, Sample, SearchRow, TaskOutcome},
 };
 
 /// A figure: its name as a file's, and its plot.
@@ -27,6 +27,8 @@ pub struct Row {
     pub hops: (f64, f64),
     /// Peers asked until one named a provider: mean and 95 %.
     pub asked: (f64, f64),
+    /// Bytes that a node sent on average until the start was over.
+    pub start_bytes: f64,
     /// Bytes a second that a node sent on average, in the second half of the run.
     pub bytes_per_sec: f64,
     /// The same, by what they were for.
@@ -68,6 +70,7 @@ impl Row {
             search_ms: (at(took(), 0.5), at(took(), 0.95)),
             hops: count(|search| search.hops),
             asked: count(|search| search.asked),
+            start_bytes: start_bytes(runs),
             bytes_per_sec,
             by_protocol,
             first_paid_ms: (at(first_paid(), 0.5), at(first_paid(), 0.95)),
@@ -138,46 +141,60 @@ fn spoken(rows: &[Row]) -> Vec<Protocol> {
     Protocol::ALL.into_iter().filter(matters).collect()
 }
 
-/// The numbers behind the figures, as tables in Markdown.
-pub fn tables(rows: &[Row]) -> String {
-    let mut found = String::from(
-        "| nodes | runs | searches found | search, ms: half, 95 % | hops: mean, 95 % | peers asked: mean, 95 % | log₂ N | \
-         first paid task, ms: half, 95 % | tasks done | peers | MB per node |\n\
-         |------:|-----:|---------------:|-----------------------:|-----------------:|------------------------:|-------:|\
-         --------------------------------:|-----------:|------:|------------:|\n",
-    );
-    for row in rows {
-        let _ = writeln!(
-            found,
-            "| {} | {} | {} of {} | {:.0}, {:.0} | {:.1}, {:.0} | {:.1}, {:.0} | {:.1} | {:.0}, {:.0} | {} of {} | {:.0} | {:.1} |",
-            row.nodes,
-            row.runs,
-            row.found.0,
-            row.found.1,
-            row.search_ms.0,
-            row.search_ms.1,
-            row.hops.0,
-            row.hops.1,
-            row.asked.0,
-            row.asked.1,
-            f64::from(row.nodes).log2(),
-            row.first_paid_ms.0,
-            row.first_paid_ms.1,
-            row.done.0,
-            row.done.1,
-            row.peers,
-            row.resident / 1e6,
-        );
-    }
+/// The numbers behind the figures: tables, whose first lines are their heads.
+pub fn tables(rows: &[Row]) -> [Vec<Vec<String>>; 2] {
+    let heads = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut found = vec![heads(&[
+        "nodes",
+        "runs",
+        "searches found",
+        "search, ms: half, 95 %",
+        "hops: mean, 95 %",
+        "peers asked: mean, 95 %",
+        "log₂ N",
+        "first paid task, ms: half, 95 %",
+        "tasks done",
+        "peers",
+        "MB per node",
+    ])];
+    found.extend(rows.iter().map(|row| {
+        vec![
+            row.nodes.to_string(),
+            row.runs.to_string(),
+            format!("{} of {}", row.found.0, row.found.1),
+            format!("{:.0}, {:.0}", row.search_ms.0, row.search_ms.1),
+            format!("{:.1}, {:.0}", row.hops.0, row.hops.1),
+            format!("{:.1}, {:.0}", row.asked.0, row.asked.1),
+            format!("{:.1}", f64::from(row.nodes).log2()),
+            format!("{:.0}, {:.0}", row.first_paid_ms.0, row.first_paid_ms.1),
+            format!("{} of {}", row.done.0, row.done.1),
+            format!("{:.0}", row.peers),
+            format!("{:.1}", row.resident / 1e6),
+        ]
+    }));
     let spoken = spoken(rows);
-    let names: String = spoken.iter().map(|protocol| format!(" {} |", protocol.name())).collect();
-    let mut sent = format!("| nodes | kB/s per node |{names}\n|---:|---:|{}\n", "---:|".repeat(spoken.len()));
-    for row in rows {
+    let mut sent = vec![heads(&["nodes", "kB to start, per node", "kB/s per node"])];
+    sent[0].extend(spoken.iter().map(|protocol| protocol.name().to_owned()));
+    sent.extend(rows.iter().map(|row| {
+        let mut line = vec![row.nodes.to_string(), format!("{:.0}", row.start_bytes / 1e3)];
+        line.push(format!("{:.2}", row.bytes_per_sec / 1e3));
         let rate = |protocol| row.by_protocol.get(protocol).copied().unwrap_or(0.0) / 1e3;
-        let rates: String = spoken.iter().map(|protocol| format!(" {:.2} |", rate(protocol))).collect();
-        let _ = writeln!(sent, "| {} | {:.2} |{rates}", row.nodes, row.bytes_per_sec / 1e3);
+        line.extend(spoken.iter().map(|protocol| format!("{:.2}", rate(protocol))));
+        line
+    }));
+    [found, sent]
+}
+
+/// A table as Markdown writes it.
+pub fn markdown(lines: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let _ = writeln!(text, "| {} |", line.join(" | "));
+        if index == 0 {
+            let _ = writeln!(text, "|{}", "---:|".repeat(line.len()));
+        }
     }
-    format!("{found}\n{sent}")
+    text
 }
 
 /// The value below which a part of the values lies; 0 of none.
@@ -186,6 +203,16 @@ fn at(values: impl Iterator<Item = f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
     values.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
+}
+
+/// What a node sent until the start was over, on average.
+fn start_bytes(runs: &[&Results]) -> f64 {
+    let of_run = |run: &&Results| {
+        let start_ms = (run.summary.warmup_s * 1e3) as u64;
+        let started = run.samples.iter().find(|sample| sample.at_ms >= start_ms);
+        started.map_or(0, Sample::sent) as f64 / f64::from(run.summary.nodes.max(1))
+    };
+    runs.iter().map(of_run).sum::<f64>() / runs.len().max(1) as f64
 }
 
 /// What a node sent a second in the second half of the runs, on average: in all, and by what for.
@@ -208,7 +235,7 @@ fn rates(runs: &[&Results]) -> (f64, BTreeMap<Protocol, f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Sample, Summary};
+    use crate::results::Summary;
 
     #[test]
     fn runs_are_reduced_to_a_row_for_each_size() {
@@ -220,7 +247,7 @@ mod tests {
             ..Sample::default()
         };
         let run = |nodes| Results {
-            summary: Summary { nodes, virtual_secs: 20.0, peak_resident: 6_400, ..Summary::default() },
+            summary: Summary { nodes, virtual_secs: 20.0, warmup_s: 9.0, peak_resident: 6_400, ..Summary::default() },
             searches: vec![
                 search(Some(30), Some(2), Some(3)),
                 search(Some(10), Some(0), Some(0)),
@@ -233,11 +260,11 @@ mod tests {
         let [row, larger] = rows.as_slice() else { panic!("there are two sizes") };
         assert_eq!((row.nodes, row.runs, larger.nodes, larger.runs), (64, 2, 128, 1));
         assert_eq!((row.found, row.hops, row.asked), ((4, 6), (1.0, 2.0), (1.5, 3.0)));
-        assert_eq!((row.bytes_per_sec, row.by_protocol[&Protocol::Kad], row.resident), (10.0, 5.0, 100.0));
+        assert_eq!((row.start_bytes, row.bytes_per_sec, row.resident), (15.625, 10.0, 100.0));
         assert!(figures(&rows).iter().all(|(_, plot)| plot.standalone().contains("polyline")));
-        let tables = tables(&rows);
+        let tables = tables(&rows).map(|table| markdown(&table)).concat();
         assert!(
-            tables.contains("| 64 | 2 | 4 of 6 |") && tables.contains("| nodes | kB/s per node | kad | overhead |")
+            tables.contains("| 64 | 2 | 4 of 6 |") && tables.contains("| kB/s per node | kad | overhead |\n|---:|")
         );
     }
 }

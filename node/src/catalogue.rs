@@ -4,7 +4,7 @@
 //!  operator ── add, remove ─▶ shelf ── signed advert ─▶ gossip topic of the service, Kademlia provider record
 //!  peer ── Query ──────────▶ shelf ── Advertised
 //!  gossip ─▶ intake (topic, signature, age, newest?) ─▶ cache ─▶ forwarded only if it was accepted
-//!  find ─▶ cache, then Kademlia providers ─▶ Query ─▶ Advertised ─▶ cache ─▶ stream of listings
+//!  find ─▶ cache, then Kademlia providers, then connected peers ─▶ Query ─▶ Advertised ─▶ cache ─▶ stream of listings
 //! ```
 //!
 //! An advert is believed for what it says of its issuer's service and for nothing else: prices bind only in an offer.

@@ -14,7 +14,7 @@ pub(crate) use self::{double::DoubleLock, mischief::Mischief};
 use crate::{
     fabric::HostId,
     interpose::Rng,
-    scenario::{Adversary, Role, Scenario, regions},
+    scenario::{Adversaries, Adversary, Role, Scenario, regions},
 };
 
 /// A host's part.
@@ -80,7 +80,10 @@ impl Cast {
         let roles = scenario.population.roles(honest).into_iter();
         let plain = Part { role: Role::Adversary, cheat: None, per_second: 0.0, region: 0, clock_off_s: 0 };
         let mut parts: Vec<Part> = roles.map(|role| Part { role, ..plain.clone() }).collect();
-        for group in &scenario.adversaries {
+        // Who besieges comes last: it needs a victim to be near to.
+        let besieges = |group: &&Adversaries| group.behaviour == Adversary::Eclipse;
+        let groups = scenario.adversaries.iter();
+        for group in groups.clone().filter(|group| !besieges(group)).chain(groups.filter(besieges)) {
             let part = Part { cheat: Some(group.behaviour), per_second: group.per_second, ..plain.clone() };
             parts.extend(std::iter::repeat_n(part, group.count as usize));
         }

@@ -13,9 +13,11 @@
 mod mischief;
 mod rows;
 mod sales;
+mod siege;
 mod timeline;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -126,21 +128,18 @@ impl Notes {
 
 impl<'a> Play<'a> {
     fn prepare(scenario: &'a Scenario, seed: u64, trace: &Trace) -> Result<Self, WorldError> {
-        // Better said than passed without having been tried.
-        let missing = |cheat: Adversary| matches!(cheat, Adversary::Eclipse);
-        if let Some(group) = scenario.adversaries.iter().find(|group| missing(group.behaviour)) {
-            return Err(WorldError::new(format!("{:?} is not simulated yet", group.behaviour)));
-        }
         let mut rng = Rng::new(seed ^ 0x9_1a7e);
         let cast = Cast::new(scenario, &mut rng);
         let mut world = World::new(seed, topology(scenario), trace.clone())?;
         let unit: Unit = "sat".parse().map_err(WorldError::new)?;
-        for (_, part) in cast.iter() {
+        let services = service_names(&scenario.services).map_err(WorldError::new)?;
+        for (_, part) in cast.iter().filter(|(_, part)| part.cheat != Some(Adversary::Eclipse)) {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
             let host = world.add_host(part.region, config);
             world.set_clock(host, part.clock_off_s);
         }
+        siege::lay(&cast, &services, &mut world, &mut rng);
         let mints = open_mints(scenario, &mut world)?;
         let wishes = (0..cast.len() as u64).map(|host| Wishes::new(seed ^ (host << 20) ^ 0x3158)).collect();
         Ok(Self {
@@ -149,7 +148,7 @@ impl<'a> Play<'a> {
             cast,
             mints,
             unit,
-            services: service_names(&scenario.services).map_err(WorldError::new)?,
+            services,
             timeline: Timeline::default(),
             wishes,
             notes: Notes::default(),
@@ -326,7 +325,7 @@ impl<'a> Play<'a> {
             Action::Search => self.search(),
             Action::Mischief(host) => self.mischief(host),
             Action::Kill { host, reset } => self.world.kill(host, reset).await,
-            Action::Restart(host) if self.world.node(host).is_none() => self.bring_back(host).await?,
+            Action::Restart(host) if !self.world.is_up(host) => self.bring_back(host).await?,
             Action::Restart(_) => {}
             Action::Cut { hosts, one_way } => {
                 let group = |host: HostId| u32::from(hosts.contains(&host));
@@ -407,7 +406,7 @@ impl<'a> Play<'a> {
         });
     }
 
-    /// Somebody looks for a service.
+    /// Somebody looks for a service, until an honest provider is found.
     fn search(&mut self) {
         let at_us = self.now_us();
         let host = HostId(self.rng.below(self.cast.len() as u64) as u32);
@@ -415,10 +414,15 @@ impl<'a> Play<'a> {
         let Some(node) = self.world.node(host).filter(|_| self.cast.is_honest(host)).cloned() else { return };
         let (name, notes, start) = (self.services[service as usize].clone(), self.notes.clone(), self.start);
         let (agent, meter) = (self.world.agent(host), Arc::clone(self.world.meter(host)));
+        let cheats = self.world.hosts().filter(|host| !self.cast.is_honest(*host));
+        let cheats: BTreeSet<_> = cheats.map(|host| self.world.agent(host)).collect();
         tokio::spawn(async move {
             let followed = meter.follow(agent, service_key(&name).as_ref(), &node.network.routing().await);
             let mut found = node.network.find(&name, 3).await;
-            let first = found.recv().await;
+            let mut first = found.recv().await;
+            while first.is_some_and(|found| cheats.contains(&found)) {
+                first = found.recv().await;
+            }
             let found_ms = first.map(|_| (start.elapsed().as_micros() as u64 - at_us) / 1_000);
             let (asked, named_at) = followed.so_far();
             // What nobody named was on record here.
@@ -434,7 +438,7 @@ impl<'a> Play<'a> {
         for number in 0..self.mints.len() {
             self.mint(number, |mint| mint.set_mood(Mood::default()));
         }
-        let dead: Vec<HostId> = self.world.hosts().filter(|host| self.world.node(*host).is_none()).collect();
+        let dead: Vec<HostId> = self.world.hosts().filter(|host| !self.world.is_up(*host)).collect();
         for host in dead {
             self.world.workshop(host).set_habit(Habit::Honest);
             self.bring_back(host).await?;

@@ -13,6 +13,7 @@
 //! a node does reaches the trace: its swarm's events, the bytes that it commits, its calls to mints, its own events.
 
 pub(crate) mod hand;
+pub(crate) mod imposter;
 mod machine;
 pub mod workshop;
 
@@ -31,7 +32,7 @@ use guilder::{
 };
 use guilder_protocol::{
     identity::{AgentId, AgentKey},
-    market::MintUrl,
+    market::{MintUrl, ServiceName},
 };
 use libp2p::{
     core::{Transport as _, muxing::StreamMuxerBox, upgrade::Version},
@@ -41,7 +42,11 @@ use libp2p::{
 };
 use zeroize::Zeroizing;
 
-use self::{machine::Machine, workshop::Workshop};
+use self::{
+    imposter::{Imposter, Siege},
+    machine::Machine,
+    workshop::Workshop,
+};
 use crate::{
     fabric::{Fabric, HostId, Topology},
     interpose::Rng,
@@ -64,6 +69,9 @@ pub struct World {
     journal: Journal,
     mints: BTreeMap<MintUrl, ModelMint>,
     hosts: BTreeMap<HostId, Host>,
+    /// What runs instead of a node on hosts that are imposters'; `None` while it is down.
+    imposters: BTreeMap<HostId, Option<Imposter>>,
+    siege: Option<Siege>,
     folder: Folder,
 }
 
@@ -88,8 +96,9 @@ impl World {
     pub fn new(seed: u64, topology: Topology, trace: Trace) -> Result<Self, WorldError> {
         let fabric = Fabric::new(seed, topology);
         tokio::spawn(fabric.driver());
-        let (mints, hosts) = Default::default();
-        Ok(Self { seed, fabric, trace, journal: Journal::new(), mints, hosts, folder: Folder::new()? })
+        let (mints, hosts, imposters) = Default::default();
+        let (journal, folder) = (Journal::new(), Folder::new()?);
+        Ok(Self { seed, fabric, trace, journal, mints, hosts, imposters, siege: None, folder })
     }
 
     /// The network.
@@ -154,6 +163,27 @@ impl World {
         }
     }
 
+    /// Adds a host for an imposter with this key; it can start once a [siege](Self::besiege) is laid.
+    pub(crate) fn add_imposter(&mut self, region: usize, key: AgentKey) -> HostId {
+        let id = self.add_host(region, Config::default());
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.key = key;
+        }
+        self.imposters.insert(id, None);
+        id
+    }
+
+    /// Tells all imposters what they are there for.
+    pub(crate) fn besiege(&mut self, victim: HostId, services: Vec<ServiceName>) {
+        let besiegers = self.imposters.keys().map(|host| (self.agent(*host), host.address())).collect();
+        self.siege = Some(Siege { victim: (self.agent(victim), victim.address()), besiegers, services });
+    }
+
+    /// Whether something runs on a host.
+    pub fn is_up(&self, host: HostId) -> bool {
+        self.node(host).is_some() || self.imposters.get(&host).is_some_and(Option::is_some)
+    }
+
     /// Who lives on a host.
     ///
     /// # Panics
@@ -208,6 +238,11 @@ impl World {
         let others = bootstrap.iter().filter(|other| **other != id);
         let bootstrap = others.map(|other| self.address(*other)).collect::<Result<Vec<_>, _>>()?;
         let Some(host) = self.hosts.get(&id) else { return Err(WorldError(format!("no host {}", id.0))) };
+        if let Some((imposter, siege)) = self.imposters.get_mut(&id).zip(self.siege.as_ref()) {
+            let wires = wires(&self.fabric, id, &host.key, &host.meter)?;
+            *imposter = Some(Imposter::start(id, &host.key, wires, siege, &self.trace)?);
+            return Ok(());
+        }
         let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace)).off_by(host.clock_off_s);
         let store = Store::with_backend(host.disk.backend(), &runtime).await.map_err(WorldError::new)?;
         let content = Content::open(self.folder.of(id), runtime.clone()).await.map_err(WorldError::new)?;
@@ -255,6 +290,9 @@ impl World {
     /// see resets if `reset`, silence if not.
     pub async fn kill(&mut self, id: HostId, reset: bool) {
         self.fabric.kill(id, reset);
+        if let Some(imposter) = self.imposters.get_mut(&id) {
+            *imposter = None;
+        }
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if let Some(node) = host.node.take() {
             self.trace.record(id, &format_args!("killed"));

@@ -33,6 +33,9 @@ pub(crate) const MAX_FOLLOWED: usize = 32;
 /// How long a provider has to show its advert.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connected peers that are asked when Kademlia leads to nobody: all that a node keeps when it is not crowded.
+pub(crate) const MAX_ASKED_AROUND: usize = 64;
+
 /// Queries under way at once, over all searches.
 pub(crate) const MAX_QUERIES: usize = 256;
 

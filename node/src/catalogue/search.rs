@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     Catalogue, Listing,
     intake::BadAnswer,
-    limits::{MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT, SEARCH_HOLDS},
+    limits::{MAX_ASKED_AROUND, MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT, SEARCH_HOLDS},
 };
 use crate::{network::SendError, sync::lock};
 
@@ -51,7 +51,7 @@ type Waiter = oneshot::Sender<Option<Listing>>;
 
 impl Catalogue {
     /// Searches for sellers of a service: each at most once, never this node, as they are found, at most `limit`. Known
-    /// ones come first; the rest as Kademlia finds them and they answer. The channel closes when the search is over, at
+    /// ones come first; the rest as Kademlia finds them and they answer; if none does, who is connected is asked. The channel closes when the search is over, at
     /// `deadline` at the latest; dropping it ends the search.
     pub fn find(&self, service: &ServiceName, limit: usize, deadline: Instant) -> mpsc::Receiver<Listing> {
         self.find_by(service, limit, deadline, Depth::Whole)
@@ -96,12 +96,13 @@ impl Catalogue {
         }
         let mut providers = self.0.network.find(service, limit.saturating_add(told.len())).await;
         let mut asked = FuturesUnordered::new();
-        let mut searching = true;
+        let (mut searching, mut heard) = (true, !told.is_empty());
         while searching || !asked.is_empty() {
             tokio::select! {
                 biased;
                 Some(answer) = asked.next(), if !asked.is_empty() => {
                     let Ok(listing) = answer else { continue };
+                    heard = true;
                     if found.send(listing).await.is_err() || told.len() >= limit && asked.is_empty() {
                         return;
                     }
@@ -116,6 +117,33 @@ impl Catalogue {
                         self.note_search(service);
                     }
                 }
+            }
+        }
+        if !heard {
+            self.ask_around(service, limit, &told, found).await;
+        }
+    }
+
+    /// Asks the peers that are connected, those first that have been for longest. For when nobody shows an advert whom
+    /// Kademlia named: whoever lies next to a service's key, and keys can be ground, can hide its providers there.
+    async fn ask_around(
+        &self,
+        service: &ServiceName,
+        limit: usize,
+        told: &BTreeSet<AgentId>,
+        found: &mpsc::Sender<Listing>,
+    ) {
+        let mut peers = self.0.network.peers().await;
+        peers.retain(|peer| !told.contains(&peer.agent));
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.connected_secs));
+        let around = peers.iter().take(MAX_ASKED_AROUND);
+        let mut asked: FuturesUnordered<_> = around.map(|peer| self.query(peer.agent, service)).collect();
+        let mut left = limit;
+        while let Some(answer) = asked.next().await {
+            let Ok(listing) = answer else { continue };
+            left -= 1;
+            if found.send(listing).await.is_err() || left == 0 {
+                return;
             }
         }
     }

@@ -147,7 +147,8 @@ pub enum Adversary {
     ForgesGossip,
     /// Many identities that advertise the same service and never answer.
     SybilAdverts,
-    /// Identities next to one buyer in Kademlia's key space that answer its look-ups with each other.
+    /// Identities next to one buyer in Kademlia's key space, and next to the most wanted service's key, that answer look-ups
+    /// with each other.
     Eclipse,
     /// A peer that sends bytes that are no frames.
     SendsGarbage,

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 17] = [
+pub const SHIPPED: [(&str, &str); 18] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -15,6 +15,7 @@ pub const SHIPPED: [(&str, &str); 17] = [
     ("cheating-traders", include_str!("../../scenarios/cheating-traders.toml")),
     ("double-locks", include_str!("../../scenarios/double-locks.toml")),
     ("sybil-adverts", include_str!("../../scenarios/sybil-adverts.toml")),
+    ("eclipse", include_str!("../../scenarios/eclipse.toml")),
     ("ask-flood", include_str!("../../scenarios/ask-flood.toml")),
     ("hostile-peers", include_str!("../../scenarios/hostile-peers.toml")),
     ("skewed-clocks", include_str!("../../scenarios/skewed-clocks.toml")),

@@ -1,0 +1,193 @@
+//! Identities that besiege one node's view of the network: libp2p's own Kademlia with a poisoned table, and no node behind it.
+//!
+//! ```text
+//! keys ground until they lie next to the victim, or next to a service's key     so that tables and look-ups lead to them
+//! "who is near …?"          ── the other besiegers, and nobody else
+//! "who provides …?"         ── the other besiegers, whatever the service
+//! "remember me as provider" ── yes; and forgotten
+//! a trade's frames          ── taken, and never answered
+//! ```
+//!
+//! They dial their victim again and again, so that it knows them and has them among its connections. They take no part in
+//! gossip. A node can't be built to do this: its network room answers truly by construction. So this is the same
+//! protocols on the same transport without the room.
+
+mod mute;
+
+use std::{fmt, num::NonZeroUsize, time::Duration};
+
+use futures::StreamExt as _;
+use guilder::network::{Transport, service_key, transport};
+use guilder_protocol::{
+    identity::{AgentId, AgentKey},
+    market::ServiceName,
+};
+use libp2p::{
+    Multiaddr, PeerId, Swarm, identify,
+    kad::{self, ProviderRecord, store::MemoryStore, store::RecordStore as _},
+    ping,
+    swarm::{self, NetworkBehaviour, dial_opts::DialOpts},
+};
+use tokio::time::interval;
+
+use self::mute::Mute;
+use super::{WorldError, draw, kademlia_key};
+use crate::{fabric::HostId, interpose::Rng, trace::Trace};
+
+/// Who besieges whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Siege {
+    /// Whose look-ups are to lead nowhere.
+    pub(crate) victim: (AgentId, Multiaddr),
+    /// All who take part.
+    pub(crate) besiegers: Vec<(AgentId, Multiaddr)>,
+    /// What they say that they provide.
+    pub(crate) services: Vec<ServiceName>,
+}
+
+/// What a key is to be near to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spot<'a> {
+    /// A node.
+    Node(AgentId),
+    /// Where a service's providers are recorded.
+    Service(&'a ServiceName),
+}
+
+/// A key whose place in Kademlia's key space shares so many first bits with a spot's; about 2^bits are tried.
+pub(crate) fn ground(spot: Spot<'_>, bits: u32, rng: &mut Rng) -> AgentKey {
+    let target = match spot {
+        Spot::Node(agent) => kademlia_key(agent),
+        Spot::Service(service) => kad::KBucketKey::new(service_key(service).to_vec()),
+    };
+    loop {
+        let key = AgentKey::from_seed(&draw(rng));
+        let distance = target.distance(&kademlia_key(key.id()));
+        if distance.ilog2().is_none_or(|log| log < 256 - bits) {
+            return key;
+        }
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    ping: ping::Behaviour,
+    identify: identify::Behaviour,
+    kad: kad::Behaviour<MemoryStore>,
+    mute: Mute,
+}
+
+/// A besieger that runs. Dropped, it is gone.
+pub(super) struct Imposter(tokio::task::JoinHandle<()>);
+
+impl Drop for Imposter {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Imposter {
+    /// Starts one on a host.
+    pub(super) fn start(
+        host: HostId,
+        key: &AgentKey,
+        wires: Transport,
+        siege: &Siege,
+        trace: &Trace,
+    ) -> Result<Self, WorldError> {
+        let pair = transport::keypair(key).map_err(WorldError::new)?;
+        let local = pair.public().to_peer_id();
+        let others = siege.besiegers.iter().filter(|(agent, _)| *agent != key.id());
+        let others: Vec<(PeerId, Multiaddr)> =
+            others.map(|(agent, at)| Ok((peer_of(*agent)?, at.clone()))).collect::<Result<_, WorldError>>()?;
+        let identify = identify::Config::new("/guilder/id/1".into(), pair.public())
+            .with_agent_version("guilder/0.1.0".into())
+            .with_cache_size(0);
+        let behaviour = Behaviour {
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
+            identify: identify::Behaviour::new(identify),
+            kad: poisoned(local, &others, &siege.services),
+            mute: Mute,
+        };
+        let config = swarm::Config::with_executor(|connection| drop(tokio::spawn(connection)))
+            .with_idle_connection_timeout(Duration::from_secs(600));
+        let mut swarm = Swarm::new(wires, behaviour, local, config);
+        swarm.listen_on(host.address()).map_err(WorldError::new)?;
+        swarm.add_external_address(host.address());
+        let victim = (peer_of(siege.victim.0)?, siege.victim.1.clone());
+        Ok(Self(tokio::spawn(besiege(swarm, host, victim, trace.clone()))))
+    }
+}
+
+/// A table of nobody but besiegers, which nobody else gets into; and they provide everything.
+fn poisoned(local: PeerId, others: &[(PeerId, Multiaddr)], services: &[ServiceName]) -> kad::Behaviour<MemoryStore> {
+    let mut config = kad::Config::new(libp2p::StreamProtocol::new("/guilder/kad/1"));
+    config
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_periodic_bootstrap_interval(None)
+        .set_replication_interval(None)
+        .set_publication_interval(None)
+        .set_provider_publication_interval(None);
+    config.set_replication_factor(NonZeroUsize::MIN.saturating_add(19));
+    let mut kad = kad::Behaviour::with_config(local, MemoryStore::new(local), config);
+    kad.set_mode(Some(kad::Mode::Server));
+    for (peer, address) in others {
+        kad.add_address(peer, address.clone());
+    }
+    for service in services {
+        let key = service_key(service);
+        // More than a key has room for: the store keeps the nearest.
+        for (provider, address) in others.iter().cloned() {
+            let record = ProviderRecord { key: key.clone(), provider, expires: None, addresses: vec![address] };
+            let _ = kad.store_mut().add_provider(record);
+        }
+    }
+    kad
+}
+
+/// Lets the swarm do what it does, and dials the victim whenever the connection is gone.
+async fn besiege(mut swarm: Swarm<Behaviour>, host: HostId, victim: (PeerId, Multiaddr), trace: Trace) {
+    let (victim, at) = victim;
+    let mut again = interval(DIAL_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            _ = again.tick() => if !swarm.is_connected(&victim) {
+                // It may be down, or have us banned.
+                let _ = swarm.dial(DialOpts::peer_id(victim).addresses(vec![at.clone()]).build());
+            },
+            event = swarm.select_next_some() => trace.record(host, &event),
+        }
+    }
+}
+
+/// How often a besieger sees to it that it is connected.
+const DIAL_EVERY: Duration = Duration::from_secs(20);
+
+fn peer_of(agent: AgentId) -> Result<PeerId, WorldError> {
+    agent.peer_id().parse().map_err(WorldError::new)
+}
+
+impl fmt::Debug for Imposter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imposter").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_ground_key_lies_next_to_its_spot() {
+        let (mut rng, victim) = (Rng::new(1), AgentKey::from_seed(&[1; 32]).id());
+        let service: ServiceName = "sim.service-0".parse().unwrap();
+        let near = ground(Spot::Node(victim), 6, &mut rng).id();
+        assert!(kademlia_key(victim).distance(&kademlia_key(near)).ilog2().unwrap() < 250);
+        let near = ground(Spot::Service(&service), 6, &mut rng).id();
+        let spot = kad::KBucketKey::new(service_key(&service).to_vec());
+        assert!(spot.distance(&kademlia_key(near)).ilog2().unwrap() < 250);
+    }
+}

@@ -41,9 +41,18 @@ pub const MAX_KEYSETS_PER_MINT: usize = 128;
 pub const UNKNOWN_KEYSET_PAUSE: Duration = Duration::from_secs(10);
 /// The pause before a mint of the config file that was never reached is tried again.
 pub const MINT_RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How often an unpaid mint quote is looked at.
+/// How often an unpaid mint quote is looked at while somebody waits for it.
 pub const MINT_QUOTE_POLL: Duration = Duration::from_millis(500);
-/// Mint quotes of one mint and unit that are waited for again after a start, the youngest first: each asks the mint.
+/// How often it is looked at when nobody does.
+pub const MINT_QUOTE_POLL_LATER: Duration = Duration::from_secs(30);
+/// For how long one start watches a quote for which nobody waits, whatever time its mint gives it.
+pub const MINT_QUOTE_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long after its time an unpaid quote is watched on, in seconds: a payment on its way may yet arrive.
+pub const QUOTE_GRACE_SECS: u64 = 600;
+/// First and longest pause before a mint in trouble is asked about a quote again, or about what a former run began.
+pub const FUNDING_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// Mint quotes of one mint and unit that are watched though nobody waits, after a start the youngest first: each asks
+/// the mint now and then.
 pub const MAX_OPEN_QUOTES: usize = 16;
 /// Secrets that a restore asks a mint about at once, as NUT-13 suggests.
 pub const RESTORE_BATCH: u32 = 100;

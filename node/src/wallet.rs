@@ -28,6 +28,7 @@ mod config;
 pub mod connector;
 pub mod db;
 mod error;
+mod funding;
 mod keys;
 mod mints;
 mod pockets;
@@ -61,14 +62,16 @@ pub use self::{
     books::{AuditFault, Balance, HeldCoin, Holding},
     config::{PurseConfig, TakingsConfig, WalletConfig},
     error::WalletError,
+    funding::FundQuote,
     mints::MintSummary,
-    pockets::{FundQuote, Received},
+    pockets::Received,
     purse::{LockRequest, PreparedLock, Settlement},
     records::{Account, MoneyOutcome, SentToken},
     takings::{LockContext, VettedLock},
 };
 use self::{
     connector::Connectors,
+    funding::Tills,
     keys::LockKeys,
     mints::Mints,
     pockets::Pockets,
@@ -120,6 +123,7 @@ struct Inner {
     failpoint: Failpoint,
     mints: Mints,
     pockets: Pockets,
+    tills: Tills,
     purse: Purse,
     posting: Semaphore,
     purse_work: Notify,
@@ -141,6 +145,7 @@ impl Wallet {
             keys: LockKeys::new(lock_seed),
             mints,
             pockets: Pockets::default(),
+            tills: Tills::default(),
             purse: Purse::default(),
             posting: Semaphore::new(SWAPS_AT_ONCE),
             purse_work: Notify::new(),
@@ -325,7 +330,7 @@ impl Wallet {
     }
 
     /// Waits until a quote is paid and gets its ecash; `None` if it isn't paid within `patience`. Can be repeated. Begins
-    /// at once, and goes on if the future is dropped.
+    /// at once, and goes on until the quote has run out, whatever is told and whether or not anybody still listens.
     ///
     /// # Errors
     /// If the quote is unknown or the mint doesn't keep it.
@@ -386,13 +391,9 @@ impl Inner {
     fn start(self: &Arc<Self>, tell: mpsc::Sender<(Cid, MoneyOutcome)>) {
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| self.runtime.spawn(name, task).detach();
         let inner = Arc::clone(self);
-        spawn(
-            "wallet mints",
-            Box::pin(async move {
-                inner.recover_cdk().await;
-                inner.mints.keep_fresh(Duration::from_secs(inner.config.keyset_refresh_secs.max(1))).await;
-            }),
-        );
+        let every = Duration::from_secs(self.config.keyset_refresh_secs.max(1));
+        spawn("wallet mints", Box::pin(async move { inner.mints.keep_fresh(every).await }));
+        spawn("wallet quotes", Box::pin(Arc::clone(self).keep_funding()));
         spawn("wallet redeemer", Box::pin(Arc::clone(self).keep_redeeming()));
         spawn("wallet sweeper", Box::pin(Arc::clone(self).keep_sweeping()));
         spawn("wallet purse", Box::pin(Arc::clone(self).keep_purse()));

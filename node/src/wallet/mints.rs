@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use super::{
     WalletError, books,
     connector::{Connectors, DynConnector, MintTrouble},
-    records::{KeysetRecord, MINTS, MintRecord},
+    records::{KeysetRecord, MINTS, MintRecord, Pocket},
 };
 use crate::{
     limits::{MAX_KEYSETS_PER_MINT, MINT_RETRY_PAUSE, UNKNOWN_KEYSET_PAUSE},
@@ -267,6 +267,17 @@ impl Mints {
     /// Every mint on the list, reached or not.
     pub(super) fn urls(&self) -> Vec<MintUrl> {
         self.list().into_iter().map(|mint| mint.url).collect()
+    }
+
+    /// What money there can be of the mints that we know.
+    pub(super) fn pockets(&self) -> Vec<Pocket> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let units = |view: &Arc<MintView>| view.keysets.values().map(|keyset| keyset.unit().clone()).collect();
+        let pockets = |(url, view): (&MintUrl, &Arc<MintView>)| {
+            let units: BTreeSet<Unit> = units(view);
+            units.into_iter().map(|unit| Pocket::new(url, &unit)).collect::<Vec<_>>()
+        };
+        known.iter().flat_map(pockets).collect()
     }
 
     /// Looks at every mint on the list now and again; soon again at those never reached.

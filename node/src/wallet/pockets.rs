@@ -1,28 +1,17 @@
-//! Spendable coins: choosing them, and the ways in and out that people use (fund, send, receive, restore).
+//! Spendable coins: choosing them, and giving them out and taking them in as tokens.
 //!
-//! cdk's wallet makes mint quotes and mints them; what it gets lands in its own tables, from which [`Inner::adopt`] moves it
-//! into ours at once, with nothing else spending in between. All further movement is by our own [swaps](super::swap),
-//! whose counters are cdk's, so that no derived secret is used twice.
+//! All movement is by our own [swaps](super::swap), whose counters of derived secrets are cdk's too, so that none is used
+//! twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     str::FromStr,
     sync::{Arc, PoisonError},
-    time::Duration,
 };
 
-use cdk::{
-    Amount,
-    amount::SplitTarget,
-    nuts::{CurrencyUnit, MintQuoteState, PaymentMethod, ProofsMethods, Token},
-    wallet::{Wallet as CdkWallet, WalletBuilder},
-};
-use guilder_protocol::{
-    market::{MintUrl, Unit},
-    time::Timestamp,
-};
+use cdk::nuts::{CurrencyUnit, ProofsMethods, Token};
+use guilder_protocol::market::{MintUrl, Unit};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::{
     Inner, WalletError, amounts,
@@ -36,39 +25,19 @@ use super::{
     swap::{self, Plan, Settled},
 };
 use crate::{
-    limits::{MAX_OPEN_QUOTES, MAX_SWAP_INPUTS, MINT_QUOTE_POLL},
+    limits::MAX_SWAP_INPUTS,
     store::{Key, KeyRange, Reader, Write},
 };
 
-/// The wallet's coins, and cdk's wallets.
+/// The wallet's coins.
 #[derive(Default)]
 pub(super) struct Pockets {
     /// Held while coins are chosen until they are taken: one chooser at a time.
     choosing: tokio::sync::Mutex<()>,
     /// Coins have come or gone.
     news: tokio::sync::Notify,
-    /// Held while a quote is looked at and minted: two that wait for one don't mint it at once.
-    minting: tokio::sync::Mutex<()>,
-    cdk: tokio::sync::Mutex<BTreeMap<Pocket, Arc<CdkWallet>>>,
     /// What is spendable, for those who ask on every trade.
     funds: std::sync::Mutex<BTreeMap<Pocket, u64>>,
-}
-
-/// What has to be paid, from outside, to fund a wallet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FundQuote {
-    /// The mint's name for it.
-    pub id: String,
-    /// What to pay: a Lightning invoice, as a rule.
-    pub request: String,
-    /// What the wallet will have more.
-    pub amount: u64,
-    /// Until when it can be paid.
-    pub expires: Timestamp,
-    /// The mint.
-    pub mint: MintUrl,
-    /// The unit.
-    pub unit: Unit,
 }
 
 /// What receiving a token brought.
@@ -299,136 +268,6 @@ impl Inner {
             Settled::Received { amount, fee } => Ok(Received { amount, fee, mint, unit }),
             _ => Err(WalletError::Unsettled),
         }
-    }
-
-    pub(super) async fn quote(&self, pocket: &Pocket, amount: u64) -> Result<FundQuote, WalletError> {
-        self.mints.view(&pocket.mint).await?.active(&pocket.unit, self.runtime.now())?;
-        let wallet = self.cdk_wallet(pocket).await?;
-        let quote = wallet.mint_quote(PaymentMethod::BOLT11, Some(Amount::from(amount)), None, None).await;
-        let quote = quote.map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
-        Ok(FundQuote {
-            id: quote.id,
-            request: quote.request,
-            amount,
-            expires: Timestamp::from_secs(quote.expiry),
-            mint: pocket.mint.clone(),
-            unit: pocket.unit.clone(),
-        })
-    }
-
-    /// Waits for a quote in a task of the node, so that its ecash comes in whoever hangs up meanwhile.
-    pub(super) fn watch_quote(
-        self: &Arc<Self>,
-        pocket: &Pocket,
-        id: &str,
-        patience: Duration,
-    ) -> oneshot::Receiver<Result<Option<u64>, WalletError>> {
-        let (tell, told) = oneshot::channel();
-        let (inner, pocket, id) = (Arc::clone(self), pocket.clone(), id.to_owned());
-        let watching = async move {
-            let came = inner.mint_quote(&pocket, &id, patience).await;
-            if let Err(Err(error)) = tell.send(came) {
-                tracing::warn!(mint = %pocket.mint, %error, "a quote that nobody waits for brought nothing yet");
-            }
-        };
-        self.runtime.spawn("wallet funding", watching).detach();
-        told
-    }
-
-    /// Waits until a quote is paid (polling), then mints it. Gives what it brought, `None` if it wasn't paid in time.
-    async fn mint_quote(&self, pocket: &Pocket, id: &str, patience: Duration) -> Result<Option<u64>, WalletError> {
-        let wallet = self.cdk_wallet(pocket).await?;
-        let trouble = |error: cdk::Error| WalletError::from(MintTrouble::from_error(&pocket.mint, &error));
-        let until = self.runtime.instant() + patience;
-        loop {
-            let minting = self.pockets.minting.lock().await;
-            let quote = match wallet.check_mint_quote_status(id).await {
-                Ok(quote) => quote,
-                Err(cdk::Error::UnknownQuote) => return Err(WalletError::UnknownQuote(id.into())),
-                Err(error) => return Err(trouble(error)),
-            };
-            match quote.state {
-                MintQuoteState::Paid => {
-                    wallet.mint(id, SplitTarget::default(), None).await.map_err(trouble)?;
-                    return self.adopt(pocket, &wallet).await.map(Some);
-                }
-                // Minted before, by another that waits or in a run that ended too soon to say so.
-                MintQuoteState::Issued => {
-                    let adopted = self.adopt(pocket, &wallet).await?;
-                    return Ok(Some(adopted.max(quote.amount_issued.into())));
-                }
-                MintQuoteState::Unpaid if self.runtime.instant() >= until => return Ok(None),
-                _ => {}
-            }
-            drop(minting);
-            tokio::time::sleep(MINT_QUOTE_POLL).await;
-        }
-    }
-
-    /// Finishes what cdk's wallets left unfinished, adopts what they got, and waits on for quotes that may have been paid
-    /// while we were away. At start, in the background.
-    pub(super) async fn recover_cdk(self: &Arc<Self>) {
-        for url in self.mints.urls() {
-            let Some(view) = self.mints.cached(&url) else { continue };
-            for unit in view.units() {
-                let pocket = Pocket::new(&url, unit);
-                let Ok(wallet) = self.cdk_wallet(&pocket).await else { continue };
-                if let Err(error) = wallet.recover_incomplete_sagas().await {
-                    tracing::warn!(mint = %url, %error, "mint operations not recovered yet");
-                }
-                if let Err(error) = self.adopt(&pocket, &wallet).await {
-                    tracing::warn!(mint = %url, %error, "coins not taken over");
-                }
-                self.watch_open_quotes(&pocket, &wallet).await;
-            }
-        }
-    }
-
-    async fn watch_open_quotes(self: &Arc<Self>, pocket: &Pocket, wallet: &CdkWallet) {
-        let mut quotes = match wallet.get_unissued_mint_quotes().await {
-            Ok(quotes) => quotes,
-            Err(error) => return tracing::warn!(mint = %pocket.mint, %error, "open quotes not read"),
-        };
-        quotes.sort_by_key(|quote| std::cmp::Reverse(quote.expiry));
-        for quote in quotes.into_iter().take(MAX_OPEN_QUOTES) {
-            let left_secs = Timestamp::from_secs(quote.expiry).since(self.runtime.now());
-            // Whatever it brings is in the balance.
-            drop(self.watch_quote(pocket, &quote.id, Duration::from_secs(left_secs)));
-        }
-    }
-
-    /// Moves what cdk's wallet holds into our table.
-    async fn adopt(&self, pocket: &Pocket, wallet: &CdkWallet) -> Result<u64, WalletError> {
-        let trouble = |error: cdk::Error| WalletError::Database(error.to_string());
-        let proofs = wallet.get_unspent_proofs().await.map_err(trouble)?;
-        if proofs.is_empty() {
-            return Ok(0);
-        }
-        let ys = proofs.ys().map_err(|_| WalletError::Unsettled)?;
-        let adopted = self.take_over(pocket, proofs.iter().map(Coin::from_proof).collect()).await?;
-        let removed = self.database.update_proofs(Vec::new(), ys).await;
-        removed.map_err(|error| WalletError::Database(error.to_string()))?;
-        Ok(adopted)
-    }
-
-    async fn cdk_wallet(&self, pocket: &Pocket) -> Result<Arc<CdkWallet>, WalletError> {
-        let mut wallets = self.pockets.cdk.lock().await;
-        if let Some(wallet) = wallets.get(pocket) {
-            return Ok(Arc::clone(wallet));
-        }
-        let wallet = WalletBuilder::new()
-            .mint_url(cdk_url(&pocket.mint)?)
-            .unit(currency(&pocket.unit))
-            .localstore(Arc::clone(&self.database))
-            .seed(*self.seed)
-            .shared_client(self.mints.connector(&pocket.mint)?)
-            .use_http_subscription()
-            .without_rate_limiting()
-            .build()
-            .map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
-        let wallet = Arc::new(wallet);
-        wallets.insert(pocket.clone(), Arc::clone(&wallet));
-        Ok(wallet)
     }
 }
 

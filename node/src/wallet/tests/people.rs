@@ -51,6 +51,45 @@ async fn a_paid_quote_that_nobody_waits_for_comes_in() {
     assert_eq!((again, one.total(), bank.outstanding().await), (Some(50), 150, 150));
 }
 
+/// The mint is down when the quote is looked at, and when the node starts again.
+#[tokio::test]
+async fn a_quote_paid_while_the_mint_was_down_comes_in() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    let came = async |one: &Node, amount| {
+        let coming = async {
+            while one.total() < amount {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), coming).await.unwrap();
+    };
+    let quote = one.wallet.fund(&mint_url(), &play(), 100).await.unwrap();
+    bank.set(Line::Down);
+    let told = one.wallet.await_funds(&mint_url(), &play(), &quote.id, Duration::from_secs(20)).await;
+    assert!(matches!(told, Err(WalletError::Mint(_))), "{told:?}");
+    bank.set(Line::Well);
+    came(&one, 100).await;
+
+    one.wallet.fund(&mint_url(), &play(), 50).await.unwrap();
+    bank.set(Line::Down);
+    let one = one.crash().await;
+    sleep(Duration::from_secs(1)).await;
+    bank.set(Line::Well);
+    came(&one, 150).await;
+
+    // Begun before the crash, signed by the mint, and the reply lost.
+    let quote = one.wallet.fund(&mint_url(), &play(), 25).await.unwrap();
+    bank.set(Line::Deaf);
+    drop(one.wallet.await_funds(&mint_url(), &play(), &quote.id, Duration::from_secs(20)));
+    sleep(Duration::from_secs(1)).await;
+    let one = one.crash().await;
+    sleep(Duration::from_secs(1)).await;
+    bank.set(Line::Well);
+    came(&one, 175).await;
+    assert_eq!(bank.outstanding().await, 175);
+}
+
 #[tokio::test]
 async fn coins_that_fit_are_sent_without_a_swap() {
     let bank = Bank::open(0).await;

@@ -68,8 +68,11 @@ pub const PURSE_RECONCILE: usize = 256;
 pub const MAX_DUE_READ: usize = 1024;
 /// Times that the mint may refuse a lock before its locktime ends the trying.
 pub const MAX_REDEEM_TRIES: u32 = 3;
-/// A refused lock is tried again after this many seconds, twice as many after the second time, and so on.
+/// A lock that was refused, or of which no swap could be made, is tried again after this many seconds, twice as many
+/// after the second time, and so on.
 pub const REDEEM_RETRY_SECS: u64 = 30;
+/// The longest such wait, in seconds: an hour is little beside a locktime.
+pub const REDEEM_LAST_RETRY_SECS: u64 = 60 * 60;
 /// Old reservations forgotten in one transaction.
 pub const RESERVED_SWEEP: usize = 1024;
 /// How often fallen-back money is looked for. Nobody waits for it.

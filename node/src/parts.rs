@@ -124,6 +124,7 @@ impl Node {
             database: Arc::new(WalletDb::new(store.clone(), runtime.clone())),
             connectors,
             runtime: runtime.clone(),
+            events: events.clone(),
             failpoint: parts.failpoint.clone(),
         })?;
         if let Some(mint) = &parts.mint {

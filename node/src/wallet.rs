@@ -38,6 +38,7 @@ mod records;
 mod restore;
 mod swap;
 mod takings;
+mod telling;
 
 #[cfg(test)]
 mod tests;
@@ -76,9 +77,10 @@ use self::{
     mints::Mints,
     pockets::Pockets,
     purse::Purse,
-    records::{OUTCOMES, Outcome, Pocket, SENT, SWAPS},
+    records::{OUTCOMES, Outcome, Pocket, SENT, SWAPS, SwapRecord},
 };
 use crate::{
+    events::Events,
     failpoint::Failpoint,
     limits::{MAX_OUTCOMES, PURSE_PAUSE, SWAPS_AT_ONCE},
     runtime::Runtime,
@@ -105,6 +107,8 @@ pub struct WalletParts {
     pub connectors: Arc<dyn Connectors>,
     /// Time, tasks, entropy, CPU.
     pub runtime: Runtime,
+    /// Told what money does.
+    pub events: Events,
     /// For crash tests; the default does nothing.
     pub failpoint: Failpoint,
 }
@@ -120,6 +124,7 @@ struct Inner {
     store: Store,
     database: DynDatabase,
     runtime: Runtime,
+    events: Events,
     failpoint: Failpoint,
     mints: Mints,
     pockets: Pockets,
@@ -139,8 +144,8 @@ impl Wallet {
     /// # Errors
     /// If the store can't be read.
     pub fn open(parts: WalletParts) -> Result<(Self, mpsc::Receiver<(Cid, MoneyOutcome)>), WalletError> {
-        let WalletParts { config, seed, lock_seed, store, database, connectors, runtime, failpoint } = parts;
-        let mints = Mints::open(config.mints.clone(), &store, &runtime, &connectors)?;
+        let WalletParts { config, seed, lock_seed, store, database, connectors, runtime, events, failpoint } = parts;
+        let mints = Mints::open(config.mints.clone(), &store, &runtime, &connectors, &events)?;
         let inner = Arc::new(Inner {
             keys: LockKeys::new(lock_seed),
             mints,
@@ -157,6 +162,7 @@ impl Wallet {
             store,
             database,
             runtime,
+            events,
             failpoint,
         });
         inner.load_purse()?;
@@ -438,9 +444,9 @@ impl Inner {
         }
     }
 
-    fn notice_swap(&self, result: &Result<swap::Settled, WalletError>) {
+    fn notice_swap(&self, record: &SwapRecord, result: &Result<swap::Settled, WalletError>) {
         match result {
-            Ok(settled) => tracing::debug!(?settled, "swap settled"),
+            Ok(_) => self.tell_swap(record),
             Err(error) => tracing::warn!(%error, "swap parked"),
         }
         self.outcome_work.notify_one();

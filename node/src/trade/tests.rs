@@ -214,6 +214,7 @@ impl Base {
             store: store.clone(),
             connectors: Arc::new(plan.bank.clone()),
             runtime: runtime.clone(),
+            events: events.clone(),
             failpoint: Failpoint::default(),
         })
         .unwrap();

@@ -35,6 +35,7 @@ use super::{
     records::{KeysetRecord, MINTS, MintRecord, Pocket},
 };
 use crate::{
+    events::{Event, Events},
     limits::{MAX_KEYSETS_PER_MINT, MINT_RETRY_PAUSE, UNKNOWN_KEYSET_PAUSE},
     runtime::Runtime,
     store::{Json, KeyRange, Reader, Store, StoreError},
@@ -57,6 +58,7 @@ pub(super) struct Mints {
     connectors: Arc<dyn Connectors>,
     runtime: Runtime,
     store: Store,
+    events: Events,
     known: RwLock<BTreeMap<MintUrl, Arc<MintView>>>,
     looked: Mutex<BTreeMap<MintUrl, Instant>>,
 }
@@ -157,6 +159,7 @@ impl Mints {
         store: &Store,
         runtime: &Runtime,
         connectors: &Arc<dyn Connectors>,
+        events: &Events,
     ) -> Result<Self, StoreError> {
         let records = store.read(|read| read.range(MINTS, KeyRange::all(), usize::MAX))?;
         let views = records.into_iter().filter_map(|(key, record)| {
@@ -171,6 +174,7 @@ impl Mints {
             connectors: Arc::clone(connectors),
             runtime: runtime.clone(),
             store: store.clone(),
+            events: events.clone(),
             looked: Mutex::default(),
         })
     }
@@ -339,7 +343,8 @@ impl Mints {
             match Keyset::from_mint(&keyset) {
                 Ok(_) => records.push(KeysetRecord { keyset: Json(keyset), active, delisted: false }),
                 Err(cause) => {
-                    tracing::warn!(mint = %url, %cause, "a keyset of this mint is not used");
+                    let reason = format!("it is not used: {cause}");
+                    self.events.emit(Event::MintTrouble { mint: url.to_string(), reason });
                     lie.get_or_insert(cause);
                 }
             }

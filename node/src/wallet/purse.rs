@@ -317,6 +317,7 @@ impl Inner {
             fee,
             debited: AtomicBool::new(false),
         };
+        self.tell_locked(&need.key.pocket, lock.amount(), ahead);
         Some(lock)
     }
 

@@ -25,7 +25,10 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Json, Key, Table};
+use crate::{
+    limits::{REDEEM_LAST_RETRY_SECS, REDEEM_RETRY_SECS},
+    store::{Json, Key, Table},
+};
 
 /// Mints on the list, by URL.
 pub(super) const MINTS: Table<MintRecord> = Table::new("wallet/trusted");
@@ -250,6 +253,22 @@ pub(super) struct Due {
     pub since: Timestamp,
     /// As in the lock. One that was refused is redeemed on its own.
     pub tries: u32,
+    /// How often no swap could even be made of it since it is due.
+    #[serde(default)]
+    pub put_off: u32,
+}
+
+impl Due {
+    /// How often its redemption came to nothing.
+    pub(super) fn setbacks(&self) -> u32 {
+        self.tries.saturating_add(self.put_off)
+    }
+
+    /// When to try again, if it came to nothing before.
+    pub(super) fn again_at(&self) -> Timestamp {
+        let pause_secs = REDEEM_RETRY_SECS.saturating_mul(self.setbacks().into());
+        self.since.saturating_add(pause_secs.min(REDEEM_LAST_RETRY_SECS))
+    }
 }
 
 /// [`MoneyOutcome`] with its trade.

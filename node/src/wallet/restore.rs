@@ -108,6 +108,9 @@ impl Inner {
             })
             .await?;
         self.count_funds(pocket)?;
+        if taken > 0 {
+            self.tell_funded(pocket, taken);
+        }
         Ok(taken)
     }
 

@@ -316,7 +316,8 @@ pub(super) fn resume(inner: &Arc<Inner>) -> Result<usize, WalletError> {
 }
 
 async fn run(inner: Arc<Inner>, mut stored: Stored, tell: watch::Sender<Progress>) {
-    let mut pause = SWAP_FIRST_PAUSE;
+    let (mut pause, mut told) = (SWAP_FIRST_PAUSE, None);
+    let record = Arc::clone(&stored.record);
     let result = loop {
         let permit = inner.posting.acquire().await;
         let posted = stored.post(&inner).await;
@@ -331,11 +332,15 @@ async fn run(inner: Arc<Inner>, mut stored: Stored, tell: watch::Sender<Progress
             Posted::Open(stored, trouble) => (stored, trouble),
         };
         tracing::debug!(mint = %stored.record.pocket.mint, %trouble, "swap not settled yet");
+        let kind = std::mem::discriminant(&trouble);
+        if told.replace(kind) != Some(kind) {
+            inner.tell_mint_trouble(&record.pocket.mint, trouble.to_string());
+        }
         tell.send_replace(Progress::Running(Some(trouble)));
         sleep(pause).await;
         pause = (pause * 2).min(SWAP_LAST_PAUSE);
     };
-    inner.notice_swap(&result);
+    inner.notice_swap(&record, &result);
     tell.send_replace(Progress::Over(result));
 }
 

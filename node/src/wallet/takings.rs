@@ -13,13 +13,16 @@
 //!
 //! A batch that the mint refuses falls apart: NUT-07 says which proofs are spent, the rest is due again, each trade on its
 //! own, so that none holds up another. One that stays refused until its locktime has passed is given up, with the mint's
-//! reason told to its trade.
+//! reason told to its trade. One of which no swap can be made (its mint was taken off the list, or issues nothing in its
+//! unit just now) is tried ever less often, which is told once, and waits; it is given up, after its locktime, only when
+//! it is worth no more than the fee.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use cid::Cid;
 use guilder_protocol::{
     bytes::{ByteArray, LockKey},
+    fault::{AtFault, Fault},
     identity::AgentId,
     locks::{CheckedLock, LockDemand, LockedProof, PrepaidLock, check},
     market::{MintUrl, Unit},
@@ -36,7 +39,7 @@ use super::{
     swap::{self, Plan},
 };
 use crate::{
-    limits::{MAX_DUE_READ, MAX_REDEEM_TRIES, REDEEM_RETRY_SECS, RESERVED_SWEEP},
+    limits::{MAX_DUE_READ, MAX_REDEEM_TRIES, RESERVED_SWEEP},
     runtime::Job,
     store::{Key, KeyRange, Reader, Write},
 };
@@ -160,6 +163,7 @@ impl Inner {
             proofs: taken.proofs.len(),
             since: self.runtime.now(),
             tries: taken.tries,
+            put_off: 0,
         };
         Ok(write.put(DUE, key, &due)?)
     }
@@ -200,13 +204,10 @@ impl Inner {
         let config = &self.config.takings;
         let interval = Duration::from_secs(config.interval_secs);
         let (now, instant) = (self.runtime.now(), self.runtime.instant());
-        let rows = self.store.read(|read| read.range(DUE, KeyRange::all(), MAX_DUE_READ))?;
+        let rows = self.due(now)?;
         let full = rows.len() == MAX_DUE_READ;
         let mut pockets = BTreeMap::<Pocket, Vec<Due>>::new();
-        for (_, due) in rows {
-            if due.tries > 0 && now < due.since.saturating_add(REDEEM_RETRY_SECS * u64::from(due.tries)) {
-                continue;
-            }
+        for due in rows {
             pockets.entry(due.pocket.clone()).or_default().push(due);
         }
         seen.retain(|pocket, _| pockets.contains_key(pocket));
@@ -216,7 +217,7 @@ impl Inner {
             let since = *seen.entry(pocket.clone()).or_insert(instant);
             let proofs: usize = rows.iter().map(|due| due.proofs).sum();
             let urgent = rows.iter().any(|due| due.locktime <= now.saturating_add(config.margin_secs));
-            let retried = rows.iter().any(|due| due.tries > 0);
+            let retried = rows.iter().any(|due| due.setbacks() > 0);
             let age = instant.duration_since(since);
             if proofs < config.batch && age < interval && !urgent && !retried {
                 next = next.min(interval - age);
@@ -225,23 +226,67 @@ impl Inner {
             seen.remove(&pocket);
             for batch in batches(rows, config.batch) {
                 // One that can't be redeemed now holds up no other, of this mint or another.
-                match self.redeem(&pocket, batch, now).await {
+                match self.redeem(&pocket, &batch, now).await {
                     Ok(()) => begun = true,
-                    Err(error) => {
-                        tracing::warn!(mint = %pocket.mint, %error, "redemption put off");
-                        next = next.min(interval.max(Duration::from_secs(1)));
-                    }
+                    Err(WalletError::Store(error)) => return Err(error.into()),
+                    Err(error) => self.put_off(&pocket, batch, now, &error).await?,
                 }
             }
         }
         Ok(if full && begun { Duration::ZERO } else { next })
     }
 
-    async fn redeem(self: &Arc<Self>, pocket: &Pocket, batch: Vec<Due>, now: Timestamp) -> Result<(), WalletError> {
+    /// What is to be redeemed now, those whose locktime is nearest first. What waits for another try keeps nothing else
+    /// from it.
+    fn due(&self, now: Timestamp) -> Result<Vec<Due>, WalletError> {
+        let mut rows = Vec::new();
+        self.store.read(|read| {
+            read.visit(DUE, KeyRange::all(), |_, due| {
+                if due.setbacks() == 0 || now >= due.again_at() {
+                    rows.push(due);
+                }
+                if rows.len() < MAX_DUE_READ { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+        })?;
+        Ok(rows)
+    }
+
+    /// No swap can be made of these: they are tried again later, each on its own.
+    async fn put_off(
+        &self,
+        pocket: &Pocket,
+        batch: Vec<Due>,
+        now: Timestamp,
+        error: &WalletError,
+    ) -> Result<(), WalletError> {
+        tracing::warn!(mint = %pocket.mint, %error, locks = batch.len(), "redemption put off");
+        if batch.iter().any(|due| due.put_off == 0) {
+            let reason = format!("{} earned locks can't be redeemed yet: {error}", batch.len());
+            self.tell_money_trouble(&pocket.mint, error.fault(), reason);
+        }
+        for due in batch {
+            let fallen = due.put_off >= MAX_REDEEM_TRIES && now > due.locktime.saturating_add(SKEW_SECS);
+            if fallen && matches!(error, WalletError::Insufficient { .. }) {
+                self.give_up(due.trade, "it is worth no more than the mint's fee".into()).await?;
+                continue;
+            }
+            let key = Key::of(due.locktime).and(due.trade);
+            let later = Due { put_off: due.put_off.saturating_add(1), since: now, ..due };
+            self.store
+                .write(move |write| {
+                    // Unless it was voided meanwhile.
+                    if write.contains(DUE, &key)? { write.put(DUE, &key, &later) } else { Ok(()) }
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn redeem(self: &Arc<Self>, pocket: &Pocket, batch: &[Due], now: Timestamp) -> Result<(), WalletError> {
         let (mut trades, mut signing) = (Vec::new(), Vec::new());
-        for Due { trade, locktime, tries, .. } in batch {
+        for &Due { trade, locktime, tries, .. } in batch {
             if tries >= MAX_REDEEM_TRIES && now > locktime.saturating_add(SKEW_SECS) {
-                self.give_up(trade).await?;
+                self.give_up(trade, "the mint refused it until its locktime had passed".into()).await?;
                 continue;
             }
             let Some(taken) = self.store.read(|read| read.get(TAKEN, Key::of(trade)))? else { continue };
@@ -267,19 +312,24 @@ impl Inner {
         Ok(())
     }
 
-    /// The mint won't have it, and by now the buyer can have it.
-    async fn give_up(&self, trade: Cid) -> Result<(), WalletError> {
-        self.store
+    /// It can't be redeemed, and by now the buyer can have it.
+    async fn give_up(&self, trade: Cid, why: String) -> Result<(), WalletError> {
+        let reason = why.clone();
+        let lost = self
+            .store
             .transact(move |write| {
-                let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
+                let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(None) };
                 let lost = taken.amount();
                 book(write, &taken.pocket, |account| account.lost += lost)?;
                 write.delete(DUE, Key::of(taken.terms.locktime).and(trade))?;
                 forget(write, &trade, &taken)?;
-                let why = "the mint refused it until its locktime had passed".to_owned();
-                tell(write, trade, MoneyOutcome::RedeemFailed { why })
+                tell(write, trade, MoneyOutcome::RedeemFailed { why })?;
+                Ok::<_, WalletError>(Some((taken.pocket, lost)))
             })
             .await?;
+        if let Some((Pocket { mint, unit }, lost)) = lost {
+            self.tell_money_trouble(&mint, Fault::Mint, format!("{lost} {unit} lost: {reason}"));
+        }
         self.outcome_work.notify_one();
         Ok(())
     }
@@ -311,7 +361,7 @@ impl Inner {
 fn batches(rows: Vec<Due>, size: usize) -> Vec<Vec<Due>> {
     let (mut done, mut open, mut proofs) = (Vec::new(), Vec::new(), 0);
     for row in rows {
-        if row.tries > 0 {
+        if row.setbacks() > 0 {
             done.push(vec![row]);
             continue;
         }

@@ -37,6 +37,7 @@ use super::{
     *,
 };
 use crate::{
+    events::{Event, Events, Heard, Subscription},
     failpoint::Failpoint,
     mint::{HostedMint, MintConfig, MintUnit},
     runtime::Runtime,
@@ -171,6 +172,8 @@ impl Bank {
 struct Node {
     wallet: Wallet,
     outcomes: mpsc::Receiver<(Cid, MoneyOutcome)>,
+    /// Everything told since the start.
+    news: Subscription,
     store: Store,
     runtime: Runtime,
     disk: CrashBackend,
@@ -185,7 +188,8 @@ impl Node {
             config.mints = vec![mint_url()];
         }
         config.mint_patience_secs = 2;
-        let runtime = Runtime::anchored(now);
+        let (runtime, events) = (Runtime::anchored(now), Events::new());
+        let news = events.subscribe();
         let store = Store::with_backend(disk.backend(), &runtime).await.unwrap();
         let parts = WalletParts {
             config: config.clone(),
@@ -195,10 +199,11 @@ impl Node {
             store: store.clone(),
             connectors: Arc::new(bank.clone()),
             runtime: runtime.clone(),
+            events: events.clone(),
             failpoint: Failpoint::default(),
         };
         let (wallet, outcomes) = Wallet::open(parts).unwrap();
-        Self { wallet, outcomes, store, runtime, disk, bank: bank.clone(), seed, config }
+        Self { wallet, outcomes, news, store, runtime, disk, bank: bank.clone(), seed, config }
     }
 
     /// Pulls the plug, and starts again from what had reached the disk.
@@ -210,7 +215,7 @@ impl Node {
 
     /// Starts again at another time.
     async fn restart(self, now: Timestamp) -> Self {
-        let Self { wallet, outcomes, store, runtime, disk, bank, seed, config } = self;
+        let Self { wallet, outcomes, store, runtime, disk, bank, seed, config, .. } = self;
         runtime.shutdown().await;
         drop((wallet, outcomes, store, runtime));
         disk.crash();
@@ -310,6 +315,19 @@ impl Node {
     async fn void(&self, trade: Cid) {
         let wallet = self.wallet.clone();
         self.store.transact(move |write| wallet.void(write, trade)).await.unwrap();
+    }
+
+    /// The next event that is wanted.
+    async fn hears(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        let hearing = async {
+            loop {
+                match self.news.next().await.unwrap() {
+                    Heard::Event(heard) if wanted(&heard.event) => return heard.event.clone(),
+                    Heard::Event(_) | Heard::Missed(_) => {}
+                }
+            }
+        };
+        timeout(Duration::from_secs(60), hearing).await.unwrap()
     }
 
     async fn outcome(&mut self) -> (Cid, MoneyOutcome) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cdk::nuts::Token;
 use cid::Cid;
-use guilder_protocol::{locks::LockedProof, time::Timestamp};
+use guilder_protocol::{fault::Fault, locks::LockedProof, time::Timestamp};
 
 use super::super::{
     Inner, WalletError,
@@ -213,27 +213,33 @@ pub(super) async fn release(
     why: &MintTrouble,
 ) -> Result<(), WalletError> {
     let (record, spent, why, at) = (record.clone(), spent.clone(), why.to_string(), inner.runtime.now());
-    let pocket = record.pocket.clone();
-    inner
+    let (pocket, reason) = (record.pocket.clone(), why.clone());
+    // Locked to us, it was the buyer's to take back after the locktime; else only whoever has our seed could.
+    let fault = if matches!(record.purpose, Purpose::Redeem { .. }) { Fault::Peer } else { Fault::Mint };
+    let lost = inner
         .store
         .transact(move |write| {
             if !write.contains(SWAPS, id.0)? {
-                return Ok(());
+                return Ok(0);
             }
             write.delete(SWAPS, id.0)?;
-            match &record.purpose {
+            let lost = match &record.purpose {
                 Purpose::Refill { .. } | Purpose::Send => release_coins(write, &record, &spent)?,
-                Purpose::Receive => {}
+                Purpose::Receive => 0,
                 Purpose::Redeem { trades } => release_taken(write, &record, trades, &spent, &why, at)?,
                 Purpose::Sweep { .. } => release_swept(write, &record, &spent)?,
-            }
-            Ok::<_, WalletError>(write.put(FAILED, id.0, &FailedSwap { record, why, at })?)
+            };
+            write.put(FAILED, id.0, &FailedSwap { record, why, at })?;
+            Ok::<_, WalletError>(lost)
         })
         .await?;
+    if lost > 0 {
+        inner.tell_money_trouble(&pocket.mint, fault, format!("{lost} {} lost: {reason}", pocket.unit));
+    }
     inner.count_funds(&pocket)
 }
 
-fn release_coins(write: &mut Write<'_>, record: &SwapRecord, spent: &BTreeSet<Y>) -> Result<(), WalletError> {
+fn release_coins(write: &mut Write<'_>, record: &SwapRecord, spent: &BTreeSet<Y>) -> Result<u64, WalletError> {
     let mut lost = 0;
     for input in &record.inputs {
         if spent.contains(&input.y) {
@@ -242,7 +248,8 @@ fn release_coins(write: &mut Write<'_>, record: &SwapRecord, spent: &BTreeSet<Y>
             write.put(COINS, coin_key(&record.pocket, input.y), &input.coin)?;
         }
     }
-    book(write, &record.pocket, |account| account.lost += lost)
+    book(write, &record.pocket, |account| account.lost += lost)?;
+    Ok(lost)
 }
 
 /// Each trade is due again with what is unspent of it, on its own this time, so that one that the mint won't have
@@ -254,12 +261,14 @@ fn release_taken(
     spent: &BTreeSet<Y>,
     why: &str,
     now: Timestamp,
-) -> Result<(), WalletError> {
+) -> Result<u64, WalletError> {
+    let mut all_lost = 0;
     for trade in trades {
         let taken = write.get(TAKEN, Key::of(trade))?.ok_or(WalletError::LockGone)?;
         let is_spent = |proof: &LockedProof| proof.y().is_none_or(|y| spent.contains(&y));
         let (gone, left): (Vec<_>, Vec<_>) = taken.proofs.iter().cloned().partition(is_spent);
         let lost = sum(gone.iter().map(|proof| &proof.amount));
+        all_lost += lost;
         book(write, &record.pocket, |account| account.lost += lost)?;
         takings::owe_less(write, &taken, lost)?;
         let kept =
@@ -271,28 +280,29 @@ fn release_taken(
         }
         let locktime = kept.terms.locktime;
         let (pocket, proofs) = (record.pocket.clone(), kept.proofs.len());
-        let due = Due { trade: *trade, locktime, pocket, proofs, since: now, tries: kept.tries };
+        let due = Due { trade: *trade, locktime, pocket, proofs, since: now, tries: kept.tries, put_off: 0 };
         write.put(DUE, Key::of(locktime).and(trade), &due)?;
         write.put(TAKEN, Key::of(trade), &kept)?;
     }
-    Ok(())
+    Ok(all_lost)
 }
 
 /// What is spent was taken by the seller meanwhile; the rest waits for the next sweep.
-fn release_swept(write: &mut Write<'_>, record: &SwapRecord, spent: &BTreeSet<Y>) -> Result<(), WalletError> {
-    let Purpose::Sweep { locks, batch } = &record.purpose else { return Ok(()) };
+fn release_swept(write: &mut Write<'_>, record: &SwapRecord, spent: &BTreeSet<Y>) -> Result<u64, WalletError> {
+    let Purpose::Sweep { locks, batch } = &record.purpose else { return Ok(0) };
     let mut counted = 0;
     for lock in locks {
         counted += lock.inputs;
         settle_taken(write, lock.trade, lock.locktime, spent)?;
     }
-    let Some(batch) = batch else { return Ok(()) };
+    let Some(batch) = batch else { return Ok(0) };
     let mut lost = 0;
     for input in record.inputs[counted..].iter().filter(|input| spent.contains(&input.y)) {
         write.delete(PURSE, Key::of(batch.0).and(input.y.0))?;
         lost += input.coin.amount;
     }
-    book(write, &record.pocket, |account| account.lost += lost)
+    book(write, &record.pocket, |account| account.lost += lost)?;
+    Ok(lost)
 }
 
 /// Strikes the proofs of a waiting lock that the seller has taken; if those are all, the trade's money is settled.

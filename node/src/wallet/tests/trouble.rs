@@ -1,5 +1,7 @@
 //! Mints that are down, deaf, lying or refusing.
 
+use guilder_protocol::fault::Fault;
+
 use super::*;
 use crate::wallet::connector::MintTrouble;
 
@@ -176,7 +178,24 @@ async fn one_mint_holds_up_no_other() {
     seller.config.mints.remove(0);
     let mut seller = seller.restart(yesterday()).await;
     assert_eq!(seller.outcome().await, (trade(2), MoneyOutcome::Redeemed { amount: 20 }));
-    assert_eq!(seller.wallet.balances().unwrap().iter().map(|balance| balance.unredeemed).sum::<u64>(), 20);
+    let waiting =
+        |seller: &Node| seller.wallet.balances().unwrap().iter().map(|balance| balance.unredeemed).sum::<u64>();
+    assert_eq!(waiting(&seller), 20);
+    // That is told, once, and tried ever less often; not given up, though the locktime is past.
+    seller.hears(|event| matches!(event, Event::MoneyTrouble { fault: Fault::Incompatible, .. })).await;
+    let mut seller = seller.restart(yesterday().saturating_add(6 * 3_600)).await;
+    for _ in 0..8 {
+        pass(Duration::from_secs(600)).await;
+        sleep(Duration::from_millis(200)).await;
+    }
+    let again = seller.hears(|event| matches!(event, Event::MoneyTrouble { .. }));
+    assert!(timeout(Duration::from_secs(1), again).await.is_err());
+    assert_eq!(waiting(&seller), 20);
+    // Its mint is back on the list.
+    seller.config.mints.insert(0, "https://gone.example".parse().unwrap());
+    let mut seller = seller.restart(yesterday().saturating_add(9 * 3_600)).await;
+    seller.hears(|event| matches!(event, Event::Redeemed { .. })).await;
+    assert_eq!(waiting(&seller), 0);
 }
 
 /// What can't be swept now, because its mint doesn't show its keyset, isn't written off as the mint's fee.

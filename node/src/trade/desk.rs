@@ -65,7 +65,7 @@ pub(super) struct Desk {
     pub(super) load: Load,
     pub(super) failpoint: Failpoint,
     pub(super) stopping: AtomicBool,
-    pub(super) trades: Mutex<BTreeMap<Cid, OpenTrade>>,
+    pub(super) trades: Mutex<Trades>,
     pub(super) hires: Mutex<BTreeMap<Cid, HireSlot>>,
     /// Units in which we could pay when we last had to.
     pub(super) solvent: Mutex<BTreeSet<Unit>>,
@@ -73,6 +73,14 @@ pub(super) struct Desk {
     pub(super) quiet: Mutex<BTreeSet<AgentId>>,
     /// Awards that are being checked.
     pub(super) intakes: Mutex<BTreeSet<Cid>>,
+}
+
+pub(super) type Trades = BTreeMap<Cid, OpenTrade>;
+
+/// A trade's state, as stored.
+enum State {
+    Buyer(Box<buyer::Buyer>),
+    Seller(Box<seller::Seller>),
 }
 
 /// An open trade, as others see it.
@@ -222,11 +230,7 @@ impl Desk {
         step: (buyer::Buyer, Vec<buyer::Effect>),
         waiter: Option<oneshot::Sender<buyer::Ended>>,
     ) {
-        let (trade, peer) = (deal.id(), deal.seller());
-        let (post, mail) = mpsc::channel(MAILBOX);
-        lock(&self.trades).insert(trade, OpenTrade { peer, accepted: false, mailbox: Mailbox::Buyer(post.clone()) });
-        let actor = BuyerActor::new(Arc::clone(self), deal, step.0, post, waiter);
-        self.runtime.spawn("trade/buyer", actor.run(step.1, mail)).detach();
+        self.open_buyer(&mut lock(&self.trades), deal, step, waiter);
     }
 
     /// Starts the actor of a seller's trade whose state is stored.
@@ -236,9 +240,37 @@ impl Desk {
         step: (seller::Seller, Vec<seller::Effect>),
         service: Option<(Service, Place)>,
     ) {
+        self.open_seller(&mut lock(&self.trades), deal, step, service);
+    }
+
+    fn open_buyer(
+        self: &Arc<Self>,
+        trades: &mut Trades,
+        deal: Arc<Deal>,
+        step: (buyer::Buyer, Vec<buyer::Effect>),
+        waiter: Option<oneshot::Sender<buyer::Ended>>,
+    ) {
+        let (trade, peer) = (deal.id(), deal.seller());
+        let (post, mail) = mpsc::channel(MAILBOX);
+        let open = OpenTrade { peer, accepted: false, mailbox: Mailbox::Buyer(post.clone()) };
+        let other = trades.insert(trade, open);
+        debug_assert!(other.is_none(), "a trade has one actor");
+        let actor = BuyerActor::new(Arc::clone(self), deal, step.0, post, waiter);
+        self.runtime.spawn("trade/buyer", actor.run(step.1, mail)).detach();
+    }
+
+    fn open_seller(
+        self: &Arc<Self>,
+        trades: &mut Trades,
+        deal: Arc<Deal>,
+        step: (seller::Seller, Vec<seller::Effect>),
+        service: Option<(Service, Place)>,
+    ) {
         let (trade, peer) = (deal.id(), deal.buyer());
         let (post, mail) = mpsc::channel(MAILBOX);
-        lock(&self.trades).insert(trade, OpenTrade { peer, accepted: false, mailbox: Mailbox::Seller(post.clone()) });
+        let open = OpenTrade { peer, accepted: false, mailbox: Mailbox::Seller(post.clone()) };
+        let other = trades.insert(trade, open);
+        debug_assert!(other.is_none(), "a trade has one actor");
         let actor = SellerActor::new(Arc::clone(self), deal, step.0, post, service);
         self.runtime.spawn("trade/seller", actor.run(step.1, mail)).detach();
     }
@@ -265,21 +297,18 @@ impl Desk {
     }
 
     fn post(self: &Arc<Self>, from: Option<AgentId>, trade: Cid, mail: Mail) -> Posted {
-        if !lock(&self.trades).contains_key(&trade) {
-            if lock(&self.intakes).contains(&trade) {
-                // Its award is being recorded: the actor that is to do the work comes with the end of that.
-                return Posted::Unknown;
-            }
-            match self.revive(trade, &mail) {
-                Ok(true) => {}
-                Ok(false) => return Posted::Unknown,
-                Err(error) => {
-                    tracing::error!(%trade, %error, "a trade's record could not be read");
-                    return Posted::Full;
-                }
-            }
+        let open = lock(&self.trades).contains_key(&trade);
+        if !open && (lock(&self.intakes).contains(&trade) || matches!(self.record(trade, &mail), Ok(None))) {
+            // No trade of ours, or one whose award is being recorded: its actor comes with the end of that. What
+            // strangers make up ends here, and holds up nobody.
+            return Posted::Unknown;
         }
-        let trades = lock(&self.trades);
+        let mut trades = lock(&self.trades);
+        if !trades.contains_key(&trade)
+            && let Err(verdict) = self.revive(&mut trades, from, trade, &mail)
+        {
+            return verdict;
+        }
         let Some(open) = trades.get(&trade) else { return Posted::Full };
         if from.is_some_and(|from| from != open.peer) {
             return Posted::Foreign;
@@ -292,23 +321,42 @@ impl Desk {
         if posted { Posted::Yes } else { Posted::Full }
     }
 
-    /// Gives a trade that has ended its actor back. Its record is verified again as it is read, as always. The room for open
-    /// trades doesn't bound this: such an actor lives for one piece of mail.
-    fn revive(self: &Arc<Self>, trade: Cid, mail: &Mail) -> Result<bool, StoreError> {
-        let key = key(trade);
-        match mail {
-            Mail::Buyer(_) => {
-                let found = self.store.read(|r| Ok(r.get(BUYERS, &key)?.zip(r.get(DEALS, &key)?)))?;
-                let Some((state, deal)) = found else { return Ok(false) };
-                self.start_buyer(Arc::new(deal), (state, vec![]), None);
-            }
-            Mail::Seller(_) => {
-                let found = self.store.read(|r| Ok(r.get(SELLERS, &key)?.zip(r.get(DEALS, &key)?)))?;
-                let Some((state, deal)) = found else { return Ok(false) };
-                self.start_seller(Arc::new(deal), (state, vec![]), None);
-            }
+    /// Gives a trade that has ended its actor back: its record is read and its actor opened under one lock, or two posts at
+    /// once would make two writers, of which one knows an older state. The room for open trades doesn't bound this: such
+    /// an actor lives for one piece of mail.
+    fn revive(
+        self: &Arc<Self>,
+        trades: &mut Trades,
+        from: Option<AgentId>,
+        trade: Cid,
+        mail: &Mail,
+    ) -> Result<(), Posted> {
+        let record = self.record(trade, mail).map_err(|error| {
+            tracing::error!(%trade, %error, "a trade's record could not be read");
+            Posted::Full
+        })?;
+        let (deal, side) = record.ok_or(Posted::Unknown)?;
+        let peer = if matches!(side, State::Buyer(_)) { deal.seller() } else { deal.buyer() };
+        if from.is_some_and(|from| from != peer) {
+            return Err(Posted::Foreign);
         }
-        Ok(true)
+        match side {
+            State::Buyer(state) => self.open_buyer(trades, Arc::new(deal), (*state, vec![]), None),
+            State::Seller(state) => self.open_seller(trades, Arc::new(deal), (*state, vec![]), None),
+        }
+        Ok(())
+    }
+
+    /// What is stored of a trade, on the side that the mail is for. It is verified again as it is read, as always.
+    fn record(&self, trade: Cid, mail: &Mail) -> Result<Option<(Deal, State)>, StoreError> {
+        let key = key(trade);
+        self.store.read(|r| {
+            let state = match mail {
+                Mail::Buyer(_) => r.get(BUYERS, &key)?.map(|state| State::Buyer(Box::new(state))),
+                Mail::Seller(_) => r.get(SELLERS, &key)?.map(|state| State::Seller(Box::new(state))),
+            };
+            Ok(r.get(DEALS, &key)?.zip(state))
+        })
     }
 
     /// Takes a trade off the desk if no mail waits for it. Mail is posted under the same lock, so none is lost.

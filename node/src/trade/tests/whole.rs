@@ -10,7 +10,7 @@ use guilder_protocol::{
     wire::Reason,
 };
 
-use super::*;
+use super::{desk::Posted, *};
 
 /// An executor that does as it is told.
 #[derive(Clone, Copy, Debug)]
@@ -376,5 +376,31 @@ async fn housekeeping_drops_what_is_settled_and_old() {
             // Nothing is left that would have to be decoded.
             assert!(node.store.read(|r| r.range(raw, KeyRange::all(), 1)).unwrap().is_empty(), "{table}");
         }
+    }
+}
+
+/// What comes for a trade that is over, from several sides at once, is handled by one actor: two would each write what
+/// they know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_ended_trade_has_one_actor_again() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let trade = hired.deal.id();
+    until(|| async { seller.trade.open_count() == 0 }).await;
+    for _ in 0..200 {
+        let together = Arc::new(tokio::sync::Barrier::new(4));
+        let posts = (0..4).map(|_| {
+            let (desk, together) = (Arc::clone(&seller.trade.0), Arc::clone(&together));
+            tokio::spawn(async move {
+                together.wait().await;
+                desk.post_own(trade, seller::Input::Asked.into())
+            })
+        });
+        for posted in futures::future::join_all(posts).await {
+            // Opening a second actor is a panic.
+            assert_eq!(posted.unwrap(), Posted::Yes);
+        }
+        until(|| async { seller.trade.open_count() == 0 }).await;
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use self::{double::DoubleLock, mischief::Mischief};
 use crate::{
-    fabric::HostId,
+    fabric::{HostId, NatKind},
     interpose::Rng,
     scenario::{Adversaries, Adversary, Role, Scenario, regions},
 };
@@ -30,6 +30,8 @@ pub struct Part {
     pub region: usize,
     /// How far its clock is ahead of everybody's, in seconds; below 0, behind.
     pub clock_off_s: i64,
+    /// The NAT that it stands behind, if it does.
+    pub nat: Option<NatKind>,
 }
 
 /// The parts of all hosts.
@@ -78,7 +80,7 @@ impl Cast {
         let cheats: u32 = scenario.adversaries.iter().map(|group| group.count).sum();
         let honest = scenario.population.nodes.saturating_sub(cheats);
         let roles = scenario.population.roles(honest).into_iter();
-        let plain = Part { role: Role::Adversary, cheat: None, per_second: 0.0, region: 0, clock_off_s: 0 };
+        let plain = Part { role: Role::Adversary, cheat: None, per_second: 0.0, region: 0, clock_off_s: 0, nat: None };
         let mut parts: Vec<Part> = roles.map(|role| Part { role, ..plain.clone() }).collect();
         // Who besieges comes last: it needs a victim to be near to.
         let besieges = |group: &&Adversaries| group.behaviour == Adversary::Eclipse;
@@ -92,6 +94,10 @@ impl Cast {
         for part in &mut parts {
             part.region = weighted(&weights, rng);
             part.clock_off_s = slow + rng.below(fast.abs_diff(slow) + 1) as i64;
+        }
+        if let Some(nat) = &scenario.topology.nat {
+            let roles: Vec<Role> = parts.iter().map(|part| part.role).collect();
+            parts.iter_mut().zip(nat.deal(&roles)).for_each(|(part, nat)| part.nat = nat);
         }
         Self(parts.into_iter().enumerate().map(|(index, part)| (HostId(index as u32), part)).collect())
     }

@@ -8,9 +8,14 @@
 //! window, delay. Loss shows as delay, too: a lost segment arrives a retransmission later. A crashed or partitioned
 //! host is silent; a connection through it stalls and is reset after a minute.
 //!
+//! A host may stand behind a [`nat`]: it listens on a private address that nobody else can dial, and is seen by the address of
+//! its box.
+//!
 //! Bounded: 512 KiB in flight per pipe; writes beyond wait, as on a full socket buffer.
 
 mod driver;
+mod knock;
+mod nat;
 mod pipe;
 mod topology;
 mod transport;
@@ -21,6 +26,7 @@ use std::{
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Waker,
+    time::Duration,
 };
 
 use libp2p::core::{Multiaddr, multiaddr::Protocol};
@@ -28,12 +34,14 @@ use tokio::time::Instant;
 
 pub use self::{
     driver::Driver,
+    nat::NatKind,
     pipe::FabricStream,
     topology::{Place, Topology},
     transport::{Dial, FabricTransport},
 };
 use self::{
     driver::Event,
+    nat::{Endpoint, Flow, Nat},
     pipe::Pipe,
     transport::{Dialing, Listener},
 };
@@ -54,7 +62,12 @@ impl HostId {
         Ipv4Addr::from(0x2000_0000 | spread)
     }
 
-    /// Where the host's node listens.
+    /// Its own address if it stands behind a NAT: in 10.0.0.0/8, where nobody else can dial it.
+    pub fn inside_ip(self) -> Ipv4Addr {
+        Ipv4Addr::from(0x0a00_0000 | (self.0 & 0x00ff_ffff))
+    }
+
+    /// Where the host's node listens, unless it stands behind a NAT.
     pub fn address(self) -> Multiaddr {
         Multiaddr::empty().with(Protocol::Ip4(self.ip())).with(Protocol::Tcp(PORT))
     }
@@ -91,7 +104,9 @@ struct State {
     start: Instant,
     hosts: Vec<Host>,
     by_ip: BTreeMap<Ipv4Addr, HostId>,
-    listeners: BTreeMap<(Ipv4Addr, u16), Arc<Mutex<Listener>>>,
+    listeners: BTreeMap<Endpoint, Arc<Mutex<Listener>>>,
+    /// Dials under way from behind a NAT: host, its port, and whom it dials.
+    opening: BTreeMap<(HostId, u16, Endpoint), Weak<Mutex<Dialing>>>,
     heap: BinaryHeap<Reverse<Event>>,
     sequence: u64,
     /// When the driver will wake by itself, and how to wake it sooner.
@@ -105,6 +120,7 @@ struct State {
 
 struct Host {
     place: Place,
+    nat: Option<Nat>,
     up: bool,
     group: u32,
     uplink_free_us: u64,
@@ -123,6 +139,7 @@ impl Fabric {
             hosts: Vec::new(),
             by_ip: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            opening: BTreeMap::new(),
             heap: BinaryHeap::new(),
             sequence: 0,
             armed_us: u64::MAX,
@@ -145,9 +162,20 @@ impl Fabric {
         let place = Place { x: state.rng.unit(), y: state.rng.unit(), region };
         let (uplink_free_us, sent, received) = (0, 0, 0);
         let next_port = FIRST_PORT;
-        state.hosts.push(Host { place, up: true, group: 0, uplink_free_us, next_port, sent, received });
+        state.hosts.push(Host { place, nat: None, up: true, group: 0, uplink_free_us, next_port, sent, received });
         state.by_ip.insert(id.ip(), id);
         id
+    }
+
+    /// Puts a host behind a NAT of its own, which forgets a connection after so long without traffic. Before its node
+    /// starts.
+    pub fn put_behind_nat(&self, host: HostId, kind: NatKind, mapping: Duration) {
+        self.lock().host(host).nat = Some(Nat::new(kind, mapping.as_micros() as u64));
+    }
+
+    /// Whether a host stands behind a NAT.
+    pub fn is_behind_nat(&self, host: HostId) -> bool {
+        self.lock().is_behind_nat(host)
     }
 
     /// The transport of a host's node.
@@ -288,6 +316,22 @@ impl State {
         let (from, to) = (&self.hosts[from.0 as usize], &self.hosts[to.0 as usize]);
         let split = if self.one_way { from.group < to.group } else { from.group != to.group };
         !from.up || !to.up || split
+    }
+
+    fn is_behind_nat(&self, host: HostId) -> bool {
+        self.hosts[host.0 as usize].nat.is_some()
+    }
+
+    /// The address of a host's own interface.
+    fn inside_ip(&self, host: HostId) -> Ipv4Addr {
+        if self.is_behind_nat(host) { host.inside_ip() } else { host.ip() }
+    }
+
+    /// Whether the boxes on a connection's way still know it.
+    fn pass(&mut self, flows: &[Option<Flow>; 2]) -> bool {
+        let now = self.now_us();
+        let mut known = |flow: &Flow| self.host(flow.host).nat.as_mut().is_none_or(|nat| nat.pass(flow, now));
+        flows.iter().flatten().all(&mut known)
     }
 
     /// Counts what a write put on the wire.

@@ -138,6 +138,9 @@ impl<'a> Play<'a> {
             config.wallet.unit = unit.clone();
             let host = world.add_host(part.region, config);
             world.set_clock(host, part.clock_off_s);
+            if let Some((kind, nat)) = part.nat.zip(scenario.topology.nat.as_ref()) {
+                world.fabric().put_behind_nat(host, kind, Duration::from_secs(nat.mapping_s));
+            }
         }
         siege::lay(&cast, &services, &mut world, &mut rng);
         let mints = open_mints(scenario, &mut world)?;

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{meter::Protocol, scenario::Role};
+use crate::{fabric::NatKind, meter::Protocol, scenario::Role};
 
 /// All that came of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -182,6 +182,9 @@ pub struct NodeRow {
     pub role: Role,
     /// Its region's name, if it had one.
     pub region: Option<String>,
+    /// The NAT that it stood behind, if it did.
+    #[serde(default)]
+    pub nat: Option<NatKind>,
     /// Whether it was up.
     pub up: bool,
     /// Bytes that it sent.

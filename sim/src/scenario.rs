@@ -26,7 +26,7 @@ pub use self::{
     check::ScenarioError,
     faults::{Fault, MintFailure, Victims, When},
     market::{Adversaries, Adversary, Arrivals, Burst, Mints, Services, Workload},
-    network::{Population, Region, Role, Start, Topology},
+    network::{Nats, Population, Region, Role, Start, Topology},
 };
 
 /// A run, but for its seed.

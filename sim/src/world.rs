@@ -17,7 +17,7 @@ pub(crate) mod imposter;
 mod machine;
 pub mod workshop;
 
-use std::{collections::BTreeMap, fmt, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use guilder::{
     config::Config,
@@ -35,6 +35,7 @@ use guilder_protocol::{
     market::{MintUrl, ServiceName},
 };
 use libp2p::{
+    Multiaddr,
     core::{Transport as _, muxing::StreamMuxerBox, upgrade::Version},
     kad::KBucketKey,
     multiaddr::Protocol,
@@ -48,7 +49,7 @@ use self::{
     workshop::Workshop,
 };
 use crate::{
-    fabric::{Fabric, HostId, Topology},
+    fabric::{Fabric, HostId, PORT, Topology},
     interpose::Rng,
     journal::Journal,
     meter::{Meter, Metered},
@@ -253,14 +254,7 @@ impl World {
         if config.wallet.mints.is_empty() {
             config.wallet.mints = self.mints.keys().cloned().collect();
         }
-        config.network = NetworkConfig {
-            listen: vec![id.address()],
-            external: vec![id.address()],
-            bootstrap,
-            mdns: false,
-            dht: DhtMode::Server,
-            ..config.network
-        };
+        config.network = NetworkConfig { bootstrap, mdns: false, ..self.listening(id, config.network) };
         let executors = Executors::standing_in(host.workshop.clone(), content.clone(), runtime.clone());
         let node = Node::start(Parts {
             key: host.key.clone(),
@@ -284,6 +278,16 @@ impl World {
             host.node = Some(node);
         }
         Ok(())
+    }
+
+    /// Where a host's node listens, and what it says of it.
+    fn listening(&self, id: HostId, config: NetworkConfig) -> NetworkConfig {
+        if self.fabric.is_behind_nat(id) {
+            // What an operator at home has: all interfaces, no address to tell; so nothing is kept for others.
+            let anywhere = Multiaddr::from(Ipv4Addr::UNSPECIFIED).with(Protocol::Tcp(PORT));
+            return NetworkConfig { listen: vec![anywhere], external: Vec::new(), dht: DhtMode::Auto, ..config };
+        }
+        NetworkConfig { listen: vec![id.address()], external: vec![id.address()], dht: DhtMode::Server, ..config }
     }
 
     /// Kills the node of a host: nothing it does is finished, and its disk forgets what wasn't committed. Its peers
@@ -317,13 +321,13 @@ impl World {
     }
 
     /// Fills every node's routing table with what it would have learned in a long-lived network: up to a bucket of
-    /// peers at each distance. About thirty times cheaper than letting them find each other.
+    /// peers at each distance, of those that can be dialled. About thirty times cheaper than letting them find each other.
     pub async fn converge(&self) {
         let keys: Vec<(HostId, AgentId, KBucketKey<Vec<u8>>)> =
             self.hosts.iter().map(|(id, host)| (*id, host.key.id(), kademlia_key(host.key.id()))).collect();
         for (id, _, own) in &keys {
             let mut buckets: BTreeMap<u32, Vec<HostId>> = BTreeMap::new();
-            for (other, _, key) in keys.iter().filter(|(other, ..)| other != id) {
+            for (other, _, key) in keys.iter().filter(|(other, ..)| other != id && !self.fabric.is_behind_nat(*other)) {
                 buckets.entry(own.distance(key).ilog2().unwrap_or(0)).or_default().push(*other);
             }
             let mut rng = Rng::new(self.seed ^ u64::from(id.0) << 24);
@@ -407,3 +411,6 @@ impl WorldError {
         Self(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

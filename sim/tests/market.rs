@@ -118,3 +118,13 @@ fn sellers_that_kademlia_hides_are_found_among_the_peers() {
     let done = results.tasks.iter().filter(|task| task.outcome == TaskOutcome::Done).count();
     assert!(done > 10 && done == results.tasks.len(), "{done} of {}", results.tasks.len());
 }
+
+#[test]
+fn nodes_behind_nats_buy_of_those_that_are_not() {
+    let results = play(1, "[topology]\nnat = { share = 0.5, mapping_s = 60 }\n");
+    let behind: Vec<_> = results.nodes.iter().filter(|node| node.nat.is_some()).collect();
+    assert_eq!((behind.len(), results.nodes[0].nat), (5, None));
+    assert!(behind.iter().all(|node| node.paid_sat > 0), "{behind:#?}");
+    let done = results.tasks.iter().filter(|task| task.outcome == TaskOutcome::Done);
+    assert!(done.count() * 2 > results.tasks.len(), "{:#?}", results.tasks);
+}

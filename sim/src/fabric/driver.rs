@@ -3,17 +3,15 @@
 use std::{
     cmp::Ordering,
     future::Future,
-    io,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
-use libp2p::core::{Multiaddr, multiaddr::Protocol};
 use tokio::time::Sleep;
 
-use super::{Dialing, Fabric, FabricStream, HostId, Pipe, lock};
+use super::{Dialing, Fabric, Pipe, knock::knock, lock};
 
 pub(super) struct Event {
     pub(super) at_us: u64,
@@ -116,7 +114,7 @@ fn deliver(fabric: &Fabric, at_us: u64, shared: Arc<Mutex<Pipe>>) {
             return;
         }
         let mut state = fabric.lock();
-        if state.is_cut(pipe.from, pipe.to) {
+        if state.is_cut(pipe.from, pipe.to) || !state.pass(&pipe.flows) {
             match pipe.stall(state.now_us()) {
                 Some(again) => state.push(again, What::Deliver(Arc::clone(&shared))),
                 None => state.traffic.resets += 1,
@@ -129,53 +127,4 @@ fn deliver(fabric: &Fabric, at_us: u64, shared: Arc<Mutex<Pipe>>) {
     if let Some(reader) = reader {
         reader.wake();
     }
-}
-
-/// A SYN arrives: at a listener, at a host where none is, or nowhere, and then nobody answers.
-fn knock(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
-    let (from, port, to) = {
-        let dial = lock(&dial);
-        (dial.from, dial.source_port, dial.to)
-    };
-    let (listener, host) = {
-        let state = fabric.lock();
-        (state.listeners.get(&to).cloned(), state.by_ip.get(&to.0).copied())
-    };
-    let Some(host) = host.filter(|host| !fabric.lock().is_cut(from, *host)) else { return knock_again(fabric, dial) };
-    let result = match listener {
-        Some(listener) => {
-            let (near, far) = FabricStream::pair(fabric, from, host);
-            let source = Multiaddr::empty().with(Protocol::Ip4(from.ip())).with(Protocol::Tcp(port));
-            lock(&listener).incoming(far, source);
-            fabric.lock().traffic.accepted += 1;
-            Ok(near)
-        }
-        None => {
-            fabric.lock().traffic.refused += 1;
-            Err(io::ErrorKind::ConnectionRefused.into())
-        }
-    };
-    lock(&dial).result = Some(result);
-    send_back(fabric, host, from, dial);
-}
-
-/// A SYN was lost: the next follows, as long as somebody waits for the answer.
-fn knock_again(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
-    let awaited = Arc::strong_count(&dial) > 1;
-    let wait = lock(&dial).next_try_us().filter(|_| awaited);
-    if let Some(wait) = wait {
-        let mut state = fabric.lock();
-        let at = state.now_us() + wait;
-        state.push(at, What::Knock(dial));
-    }
-}
-
-fn send_back(fabric: &Fabric, host: HostId, from: HostId, dial: Arc<Mutex<Dialing>>) {
-    let mut state = fabric.lock();
-    if state.is_cut(host, from) {
-        return;
-    }
-    let base = state.base_us(host, from);
-    let at = state.now_us() + state.delay_us(base);
-    state.push(at, What::Answer(dial));
 }

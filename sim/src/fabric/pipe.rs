@@ -10,7 +10,7 @@ use std::{
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use super::{Fabric, HostId, driver::What, lock};
+use super::{Fabric, HostId, driver::What, lock, nat::Flow};
 
 /// What may be under way or unread in one direction, in bytes.
 const WINDOW: usize = 512 * 1024;
@@ -18,6 +18,8 @@ const WINDOW: usize = 512 * 1024;
 pub(super) struct Pipe {
     pub(super) from: HostId,
     pub(super) to: HostId,
+    /// As the boxes on its way know the connection, where there are any.
+    pub(super) flows: [Option<Flow>; 2],
     base_us: u64,
     /// Written, with the moment of arrival; `None` is the end.
     under_way: VecDeque<(u64, Option<Vec<u8>>)>,
@@ -45,10 +47,11 @@ pub(super) struct Pipe {
 const GIVE_UP_US: u64 = 60_000_000;
 
 impl Pipe {
-    pub(super) fn new(from: HostId, to: HostId, base_us: u64) -> Arc<Mutex<Self>> {
+    fn new(from: HostId, to: HostId, flows: [Option<Flow>; 2], base_us: u64) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             from,
             to,
+            flows,
             base_us,
             under_way: VecDeque::new(),
             arrived: VecDeque::new(),
@@ -150,10 +153,10 @@ pub struct FabricStream {
 
 impl FabricStream {
     /// Both ends of a new connection.
-    pub(super) fn pair(fabric: &Fabric, from: HostId, to: HostId) -> (Self, Self) {
+    pub(super) fn pair(fabric: &Fabric, from: HostId, to: HostId, flows: [Option<Flow>; 2]) -> (Self, Self) {
         let mut state = fabric.lock();
-        let there = Pipe::new(from, to, state.base_us(from, to));
-        let back = Pipe::new(to, from, state.base_us(to, from));
+        let there = Pipe::new(from, to, flows, state.base_us(from, to));
+        let back = Pipe::new(to, from, flows, state.base_us(to, from));
         state.pipes.extend([&there, &back].map(Arc::downgrade));
         if state.pipes.len().is_power_of_two() {
             state.pipes.retain(|pipe: &Weak<_>| pipe.strong_count() > 0);

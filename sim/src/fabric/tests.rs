@@ -9,6 +9,8 @@ use libp2p::core::{
 
 use super::*;
 
+mod nat;
+
 const FIXED: Topology =
     Topology { nearest_us: 10_000, span_us: 0, jitter_us: 0, loss: 0.0, uplink_bps: 0, regions_us: Vec::new() };
 

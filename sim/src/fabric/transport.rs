@@ -16,7 +16,7 @@ use libp2p::core::{
     transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
 };
 
-use super::{Fabric, FabricStream, HostId, PORT, driver::What, lock};
+use super::{Fabric, FabricStream, HostId, PORT, knock::depart, lock};
 
 /// Reads `/ip4/…/tcp/…`, with or without a peer behind it.
 fn parse(address: &Multiaddr) -> Option<(Ipv4Addr, u16)> {
@@ -83,7 +83,11 @@ impl Transport for FabricTransport {
     type Output = FabricStream;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
-        let at = parse(&address).ok_or_else(|| TransportError::MultiaddrNotSupported(address.clone()))?;
+        let mut at = parse(&address).ok_or_else(|| TransportError::MultiaddrNotSupported(address.clone()))?;
+        if at.0.is_unspecified() {
+            at.0 = self.fabric.lock().inside_ip(self.host);
+        }
+        let address = Multiaddr::empty().with(Protocol::Ip4(at.0)).with(Protocol::Tcp(at.1));
         let listener = Listener { host: self.host, waiting: VecDeque::new(), waker: None, closed: false };
         let listener = Arc::new(Mutex::new(listener));
         self.fabric.lock().listeners.insert(at, Arc::clone(&listener));
@@ -145,6 +149,8 @@ pub(super) struct Dialing {
     pub(super) from: HostId,
     pub(super) to: (Ipv4Addr, u16),
     pub(super) source_port: u16,
+    /// The port that the other side sees.
+    pub(super) seen_port: u16,
     pub(super) result: Option<io::Result<FabricStream>>,
     answered: bool,
     waker: Option<Waker>,
@@ -156,6 +162,11 @@ impl Dialing {
     pub(super) fn next_try_us(&mut self) -> Option<u64> {
         self.tries += 1;
         (self.tries <= SYN_RETRIES).then(|| 1_000_000 << (self.tries - 1))
+    }
+
+    /// Whether it has come to something already.
+    pub(super) fn is_settled(&self) -> bool {
+        self.answered || self.result.is_some()
     }
 
     pub(super) fn answer(&mut self) {
@@ -175,8 +186,30 @@ pub struct Dial {
 
 impl Dial {
     pub(super) fn new(fabric: &Fabric, from: HostId, source_port: u16, to: (Ipv4Addr, u16)) -> Self {
-        let dialing = Dialing { from, to, source_port, result: None, answered: false, waker: None, tries: 0 };
+        let dialing = Dialing {
+            from,
+            to,
+            source_port,
+            seen_port: source_port,
+            result: None,
+            answered: false,
+            waker: None,
+            tries: 0,
+        };
         Self { fabric: fabric.clone(), dialing: Arc::new(Mutex::new(dialing)), sent: false }
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        let key = {
+            let dialing = lock(&self.dialing);
+            (dialing.from, dialing.source_port, dialing.to)
+        };
+        let mut state = self.fabric.lock();
+        if state.opening.get(&key).is_some_and(|opening| opening.as_ptr() == Arc::as_ptr(&self.dialing)) {
+            state.opening.remove(&key);
+        }
     }
 }
 
@@ -186,16 +219,9 @@ impl Future for Dial {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.sent {
             self.sent = true;
-            let (from, to) = {
-                let dialing = lock(&self.dialing);
-                (dialing.from, dialing.to)
-            };
             let mut state = self.fabric.lock();
             state.traffic.dials += 1;
-            let host = state.by_ip.get(&to.0).copied().unwrap_or(from);
-            let base = state.base_us(from, host);
-            let at = state.now_us() + state.delay_us(base);
-            state.push(at, What::Knock(Arc::clone(&self.dialing)));
+            depart(&mut state, &self.dialing);
         }
         let mut dialing = lock(&self.dialing);
         if dialing.answered {

@@ -191,6 +191,7 @@ impl Play<'_> {
                 node: host.0,
                 role: part.role,
                 region: names.get(part.region).map(|(name, _)| (*name).to_owned()),
+                nat: part.nat,
                 up: node.is_some(),
                 sent,
                 received,

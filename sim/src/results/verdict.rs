@@ -86,6 +86,7 @@ mod tests {
             node: 0,
             role,
             region: None,
+            nat: None,
             up: true,
             sent: 0,
             received: 0,

@@ -203,7 +203,11 @@ impl Topology {
         let [slow, fast] = self.clock_skew_s;
         ensure(slow <= fast, "topology.clock_skew_s", "ends before it begins")?;
         let sane = -CLOCK_OFF_S..=CLOCK_OFF_S;
-        ensure(sane.contains(&slow) && sane.contains(&fast), "topology.clock_skew_s", "is more than a year")
+        ensure(sane.contains(&slow) && sane.contains(&fast), "topology.clock_skew_s", "is more than a year")?;
+        let Some(nat) = &self.nat else { return Ok(()) };
+        share(nat.share, "topology.nat.share")?;
+        ensure(!nat.kinds.is_empty(), "topology.nat.kinds", "names no kind")?;
+        ensure((1..=LONGEST_S).contains(&nat.mapping_s), "topology.nat.mapping_s", "is not between a second and a week")
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fabric::NatKind;
+
 /// How the network comes to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -96,6 +98,8 @@ pub struct Topology {
     pub uplink_mbps: f64,
     /// How far each node's clock is ahead of the right time, in seconds: from, to; drawn evenly. Below 0: behind.
     pub clock_skew_s: [i64; 2],
+    /// Who stands behind a NAT.
+    pub nat: Option<Nats>,
 }
 
 impl Default for Topology {
@@ -107,7 +111,52 @@ impl Default for Topology {
             loss: 0.0,
             uplink_mbps: 0.0,
             clock_skew_s: [0, 0],
+            nat: None,
         }
+    }
+}
+
+/// Who stands behind a NAT, each behind one of its own. Never the first node, by which the others find the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// The share of nodes.
+    pub share: f64,
+    /// Of which roles; empty for all.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// What kinds there are, dealt round.
+    #[serde(default = "kinds")]
+    pub kinds: Vec<NatKind>,
+    /// After so many seconds without traffic a NAT forgets a connection.
+    #[serde(default = "mapping_s")]
+    pub mapping_s: u64,
+}
+
+fn kinds() -> Vec<NatKind> {
+    vec![NatKind::PortRestricted, NatKind::Symmetric]
+}
+
+fn mapping_s() -> u64 {
+    120
+}
+
+impl Nats {
+    /// The NAT of each of these nodes: every so many, spread evenly.
+    pub fn deal(&self, roles: &[Role]) -> Vec<Option<NatKind>> {
+        let (mut seen, mut dealt) = (0, 0);
+        let deal = |(index, role): (usize, &Role)| {
+            if index == 0 || !(self.roles.is_empty() || self.roles.contains(role)) {
+                return None;
+            }
+            seen += 1;
+            if f64::from(dealt) + 1.0 > self.share * f64::from(seen) + 1e-9 {
+                return None;
+            }
+            dealt += 1;
+            self.kinds.get((dealt as usize - 1) % self.kinds.len()).copied()
+        };
+        roles.iter().enumerate().map(deal).collect()
     }
 }
 

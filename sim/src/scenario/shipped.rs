@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 18] = [
+pub const SHIPPED: [(&str, &str); 19] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -19,6 +19,7 @@ pub const SHIPPED: [(&str, &str); 18] = [
     ("ask-flood", include_str!("../../scenarios/ask-flood.toml")),
     ("hostile-peers", include_str!("../../scenarios/hostile-peers.toml")),
     ("skewed-clocks", include_str!("../../scenarios/skewed-clocks.toml")),
+    ("behind-nats", include_str!("../../scenarios/behind-nats.toml")),
     ("cold-bootstrap", include_str!("../../scenarios/cold-bootstrap.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),
     ("discovery", include_str!("../../scenarios/discovery.toml")),

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::fabric::NatKind;
 
 mod schema;
 
@@ -54,4 +55,14 @@ fn other_sizes_keep_the_proportions() {
     let roles = scenario.population.roles(80);
     let traders = roles.iter().filter(|role| **role == Role::Trader).count();
     assert_eq!((roles.len(), traders), (80, 40));
+}
+
+#[test]
+fn nats_are_dealt_to_a_share_of_those_roles_and_never_to_the_first() {
+    let nat = "[topology]\nnat = { share = 0.5, roles = [\"buyer\"], kinds = [\"full-cone\", \"symmetric\"] }";
+    let nat = Scenario::parse(&format!("{LEAST}{nat}")).unwrap().topology.nat.unwrap();
+    assert_eq!(nat.mapping_s, 120);
+    let dealt = nat.deal(&[[Role::Buyer; 5].as_slice(), &[Role::Seller; 5]].concat());
+    assert_eq!(dealt[..5], [None, None, Some(NatKind::FullCone), None, Some(NatKind::Symmetric)]);
+    assert!(dealt[5..].iter().all(Option::is_none));
 }

@@ -52,6 +52,12 @@ fn everything() -> Value {
     scenario["faults"] = faults.into();
     scenario["adversaries"] = adversaries.collect();
     scenario["topology"]["regions"] = json!(regions);
+    scenario["topology"]["nat"] = json!({
+        "share": 0.5,
+        "roles": ["trader", "buyer", "seller", "bystander", "adversary"],
+        "kinds": ["full-cone", "address-restricted", "port-restricted", "symmetric"],
+        "mapping_s": 60,
+    });
     scenario["mints"]["regions"] = json!(NAMES);
     scenario
 }
@@ -119,13 +125,14 @@ fn defaults_are_the_same() {
 
 #[test]
 fn what_one_refuses_the_other_refuses() {
-    let refused: [fn(&mut Value); 10] = [
+    let refused: [fn(&mut Value); 11] = [
         |scenario| scenario["extra"] = json!(1),
         |scenario| scenario["population"]["nodes"] = json!(1),
         |scenario| scenario["topology"]["loss"] = json!(0.7),
         |scenario| scenario["topology"]["regions"][0]["name"] = json!("atlantis"),
         |scenario| scenario["services"]["fails"] = json!(1.1),
         |scenario| scenario["workload"]["arrivals"] = json!("sometimes"),
+        |scenario| scenario["topology"]["nat"]["kinds"] = json!([]),
         |scenario| scenario["mints"]["regions"][0] = json!("atlantis"),
         |scenario| scenario["faults"][0]["kind"] = json!("explode"),
         |scenario| scenario["faults"][0]["victims"] = json!({ "count": 0 }),

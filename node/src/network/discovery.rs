@@ -40,6 +40,10 @@ pub(super) struct Discovery {
     announce_at: Option<Instant>,
     finds: Vec<Find>,
     lookups: Vec<(QueryId, AgentId)>,
+    /// Whether somebody has answered the refresh of the routing table that is under way.
+    answered: bool,
+    /// Whether nobody answered the last one.
+    astray: bool,
     /// The records that peers left with us: until when, by key. The store itself forgets only what is asked for.
     kept: BTreeMap<AgentId, BTreeMap<[u8; 32], Instant>>,
     kept_count: usize,
@@ -84,6 +88,23 @@ impl Discovery {
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce_at = None;
             self.provided.iter().for_each(|service| announce(kad, service));
+        }
+    }
+
+    /// A part of a refresh of the routing table is over, with so many answers.
+    pub(super) fn refreshed(&mut self, answers: u32, last: bool) {
+        self.answered |= answers > 0;
+        if last {
+            self.astray = !std::mem::take(&mut self.answered);
+        }
+    }
+
+    /// A peer is there to be asked. If there was none at the last refresh, because the bootstrap peers were down or full, it
+    /// is done over: Kademlia itself would wait for the next, as it knew the peer already.
+    pub(super) fn met_somebody(&mut self, kad: &mut Kad) {
+        if std::mem::take(&mut self.astray) {
+            // Fails only if the routing table is empty, and there is the peer.
+            let _ = kad.bootstrap();
         }
     }
 

@@ -201,6 +201,30 @@ async fn a_bootstrap_peer_that_restarts_is_connected_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_that_found_its_bootstrap_peer_away_asks_it_later() {
+    let bootstrap = Node::start(1, |_| ()).await;
+    let (address, full) = (bootstrap.addr().await, bootstrap.full_addr().await);
+    let folder = bootstrap.stop().await;
+    let (ask, asked) = tokio::sync::watch::channel(false);
+    let tap: Tap = Arc::new(move |event| {
+        if format!("{event:?}").contains("Bootstrap(") {
+            ask.send_replace(true);
+        }
+    });
+    // A client, of whom nobody hears: it has to ask by itself.
+    let change = |config: &mut NetworkConfig| (config.bootstrap, config.dht) = (vec![full], DhtMode::Client);
+    let newcomer = Node::start_with(tempfile::tempdir().unwrap(), 2, change, Some(tap)).await;
+    in_time(asked.clone().wait_for(|asked| *asked)).await.unwrap();
+    let other = Node::start(3, |_| ()).await;
+    let known = other.full_addr().await;
+    let _again = Node::start_in(folder, 1, |config| {
+        (config.listen, config.bootstrap) = (vec![address], vec![known]);
+    })
+    .await;
+    until(|| async { newcomer.network.is_connected(other.id()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn known_peers_are_remembered_over_a_restart() {
     let peer = Node::start(1, |_| ()).await;
     let node = Node::start(2, |_| ()).await;

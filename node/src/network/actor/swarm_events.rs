@@ -164,6 +164,7 @@ impl Actor {
             for address in &addresses {
                 kad.add_address(&peer, address.clone());
             }
+            self.discovery.met_somebody(kad);
         }
         self.book.claims(agent, addresses, self.runtime.now());
         let printable = info.agent_version.chars().filter(|c| c.is_ascii_graphic()).take(SOFTWARE_CHARS);
@@ -213,14 +214,14 @@ impl Actor {
                 let met = agent_of(&record.provider).map_or(Scope::Global, |agent| self.met(agent));
                 self.discovery.keep(&mut self.swarm.behaviour_mut().kad, record, met, now);
             }
-            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
-                self.query_progressed(id, result, step.last);
+            kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
+                self.query_progressed(id, result, step.last, &stats);
             }
             _ => {}
         }
     }
 
-    fn query_progressed(&mut self, id: kad::QueryId, result: kad::QueryResult, last: bool) {
+    fn query_progressed(&mut self, id: kad::QueryId, result: kad::QueryResult, last: bool, stats: &kad::QueryStats) {
         let mut nearest = Vec::new();
         match result {
             kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })) => {
@@ -231,6 +232,7 @@ impl Actor {
                 nearest = peers;
             }
             kad::QueryResult::Bootstrap(_) if self.seeded == Some(id) => self.finish_seeding(),
+            kad::QueryResult::Bootstrap(_) => self.discovery.refreshed(stats.num_successes(), last),
             kad::QueryResult::StartProviding(Err(error)) | kad::QueryResult::RepublishProvider(Err(error)) => {
                 tracing::debug!(%error, "a service was not announced");
             }

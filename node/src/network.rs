@@ -353,6 +353,11 @@ impl Network {
         self.tell(Command::Penalize { agent, penalty, reason: reason.to_owned() }).await;
     }
 
+    /// How many peers are connected.
+    pub fn connected(&self) -> usize {
+        self.links.len()
+    }
+
     /// Whether a connection to the peer stands.
     pub fn is_connected(&self, agent: AgentId) -> bool {
         self.links.get(agent).is_some()

@@ -7,12 +7,16 @@ mod explore;
 mod replay;
 mod report;
 mod run;
+mod shorten;
 mod sweep;
 
 use std::error::Error;
 
-use clap::{Args, Subcommand};
-use guilder_sim::scenario::{Scenario, shipped};
+use clap::{Args, Subcommand, ValueEnum as _};
+use guilder_sim::{
+    play::Sabotage,
+    scenario::{Scenario, shipped},
+};
 
 /// Whether all is well.
 type Verdict = Result<bool, Box<dyn Error>>;
@@ -65,6 +69,9 @@ struct What {
     /// How many virtual seconds, instead of what the scenario says.
     #[arg(long, value_name = "SECONDS")]
     secs: Option<u64>,
+    /// Break this part on purpose, to see that it is found.
+    #[arg(long, value_name = "PART", hide = true)]
+    sabotage: Option<Sabotage>,
 }
 
 impl What {
@@ -83,6 +90,8 @@ impl What {
         let mut arguments = vec![self.scenario.clone()];
         arguments.extend(self.nodes.map(|nodes| format!("--nodes={nodes}")));
         arguments.extend(self.secs.map(|secs| format!("--secs={secs}")));
+        let sabotage = self.sabotage.and_then(|part| Some(part.to_possible_value()?.get_name().to_owned()));
+        arguments.extend(sabotage.map(|part| format!("--sabotage={part}")));
         arguments
     }
 }

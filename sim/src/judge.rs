@@ -57,8 +57,13 @@ impl Judge {
         self.violations
     }
 
-    /// What holds at every moment.
-    pub async fn look(&mut self, world: &World, cast: &Cast, at_ms: u64) {
+    /// Whether anything was broken so far.
+    pub fn has_found(&self) -> bool {
+        !self.violations.is_empty()
+    }
+
+    /// What holds at every moment. Reads and changes nothing, so that it may look as often as it likes.
+    pub fn look(&mut self, world: &World, cast: &Cast, at_ms: u64) {
         for mint in world.mints().values() {
             self.books(mint, at_ms);
         }
@@ -73,7 +78,7 @@ impl Judge {
             self.bound(host, "adverts", node.catalogue.known(), MAX_ADVERTS, at_ms);
             if cast.is_honest(host) {
                 let most = node.config.network.high_water as usize + CONNECTIONS_SLACK;
-                self.bound(host, "peers", node.network.peers().await.len(), most, at_ms);
+                self.bound(host, "peers", node.network.connected(), most, at_ms);
             }
         }
     }
@@ -91,13 +96,12 @@ impl Judge {
         }
     }
 
-    /// Whether all coins of an honest mint are in somebody's wallet. To be asked when every wallet is open and no call is
-    /// under way.
+    /// Whether all coins of an honest mint are in somebody's wallet, those of dead nodes too. At any moment: what a call under
+    /// way has done at the mint is in its wallet's records already, as what is due.
     pub fn coins(&mut self, world: &World, mint: &ModelMint, at_ms: u64) {
         let mut coins = Coins::default();
         for host in world.hosts() {
-            let Some(node) = world.node(host) else { continue };
-            match node.wallet.holdings() {
+            match world.holdings(host) {
                 Ok(holdings) => coins.add(&mint.url(), holdings),
                 Err(error) => self.accuse(at_ms, "store", format!("host {}: {error}", host.0), Vec::new()),
             }

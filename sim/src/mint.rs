@@ -65,6 +65,10 @@ pub enum Lie {
     WrongKey,
     /// Signs whatever is asked for, paid for or not.
     Prints,
+    /// Signs, and doesn't take what it was given for it.
+    ForgetsInputs,
+    /// Takes what it is given, calls it a fee, and signs nothing.
+    Robs,
 }
 
 /// A mint. Cheap to clone.

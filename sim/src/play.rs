@@ -12,9 +12,11 @@
 
 mod mischief;
 mod rows;
+mod sabotage;
 mod sales;
 mod siege;
 mod timeline;
+mod watch;
 
 use std::{
     collections::BTreeSet,
@@ -39,6 +41,10 @@ use tokio::{
 };
 
 use self::timeline::{Action, Stage, Timeline};
+pub use self::{
+    sabotage::Sabotage,
+    watch::{EVERY_S, Watch},
+};
 use crate::{
     cast::{Cast, region_names},
     fabric::{HostId, Topology},
@@ -55,8 +61,6 @@ use crate::{
     },
 };
 
-/// How often the rules are checked that hold at every moment, in seconds.
-const JUDGE_EVERY_SECS: u64 = 20;
 /// How long the last swaps may take to settle once everybody is back.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Nodes start one after the other, this far apart at the most.
@@ -66,10 +70,19 @@ const START_GAP: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// If a node doesn't start, or the trace can't be written.
-pub async fn play(scenario: &Scenario, seed: u64, trace: &Trace) -> Result<Results, WorldError> {
-    let mut play = Play::prepare(scenario, seed, trace)?;
+pub async fn play(
+    scenario: &Scenario,
+    seed: u64,
+    trace: &Trace,
+    watch: Watch,
+    sabotage: Option<Sabotage>,
+) -> Result<Results, WorldError> {
+    let mut play = Play { watch, sabotage, ..Play::prepare(scenario, seed, trace)? };
     play.open().await?;
     play.pass_until(Duration::from_secs(scenario.duration_s)).await?;
+    if play.over {
+        return play.cut_short(seed, trace);
+    }
     play.reckon().await?;
     play.results(seed, trace).await
 }
@@ -87,6 +100,10 @@ struct Play<'a> {
     wishes: Vec<Wishes>,
     notes: Notes,
     judge: Judge,
+    watch: Watch,
+    sabotage: Option<Sabotage>,
+    /// Whether it has ended early.
+    over: bool,
     rng: Rng,
     start: Instant,
     real_start: f64,
@@ -156,6 +173,9 @@ impl<'a> Play<'a> {
             wishes,
             notes: Notes::default(),
             judge: Judge::default(),
+            watch: Watch::default(),
+            sabotage: None,
+            over: false,
             rng,
             start: Instant::now(),
             real_start: interpose::real_secs(),
@@ -192,6 +212,7 @@ impl<'a> Play<'a> {
             }
         }
         self.plan();
+        self.plan_sabotage();
         self.pass_until(warmup).await
     }
 
@@ -297,13 +318,14 @@ impl<'a> Play<'a> {
         let scenario = self.scenario;
         let every = |secs: u64| (0..=scenario.duration_s / secs).map(move |nth| (nth * secs) as f64);
         every(scenario.measure.sample_every_s).for_each(|at| self.timeline.at_secs(at, Action::Sample));
-        every(JUDGE_EVERY_SECS).for_each(|at| self.timeline.at_secs(at, Action::Judge));
+        let looks = every(self.watch.every_s.max(1)).filter(|at| *at >= self.watch.from_s);
+        looks.for_each(|at| self.timeline.at_secs(at, Action::Judge));
     }
 
     /// Lets time pass until a moment of the run, and does what the timeline says meanwhile.
     async fn pass_until(&mut self, end: Duration) -> Result<(), WorldError> {
-        let end_us = end.as_micros() as u64;
-        loop {
+        let end_us = self.end_of(end).as_micros() as u64;
+        while !self.over {
             let next = self.timeline.next_at().unwrap_or(end_us).min(end_us);
             tokio::select! {
                 biased;
@@ -314,12 +336,14 @@ impl<'a> Play<'a> {
                 }
             }
             if self.timeline.next_at().is_none_or(|at| at >= end_us) {
-                return Ok(());
+                break;
             }
             if let Some(action) = self.timeline.pop() {
                 self.act(action).await?;
             }
         }
+        self.end_if_due();
+        Ok(())
     }
 
     async fn act(&mut self, action: Action) -> Result<(), WorldError> {
@@ -347,7 +371,8 @@ impl<'a> Play<'a> {
             }
             Action::MintRotates(number) => self.mint(number, ModelMint::rotate),
             Action::Sample => self.sample(),
-            Action::Judge => self.judge.look(&self.world, &self.cast, self.now_us() / 1_000).await,
+            Action::Judge => self.look(),
+            Action::Sabotage(sabotage, second) => self.commit_sabotage(sabotage, second).await?,
         }
         Ok(())
     }
@@ -450,7 +475,7 @@ impl<'a> Play<'a> {
         while Instant::now() < until && !self.is_quiet() {
             sleep(secs(1.0)).await;
         }
-        self.judge.look(&self.world, &self.cast, self.now_us() / 1_000).await;
+        self.judge.look(&self.world, &self.cast, self.now_us() / 1_000);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::verdict::ASKED_FOR;
 use crate::{fabric::NatKind, meter::Protocol, scenario::Role};
 
 /// All that came of a run.
@@ -34,6 +35,8 @@ pub struct Results {
     pub flows: Vec<Flow>,
     /// Rules that were broken; none, if all is well.
     pub violations: Vec<Violation>,
+    /// Whether the run was ended early; there is nothing but violations then.
+    pub cut_short: bool,
 }
 
 /// The run as a whole.

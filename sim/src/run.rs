@@ -13,21 +13,30 @@ use tokio::{sync::oneshot, time::Instant};
 
 pub use self::futures::Futures;
 
-use crate::{interpose, play::play, results::Results, scenario::Scenario, trace::Trace, world::WorldError};
+use crate::{
+    interpose,
+    play::{Sabotage, Watch, play},
+    results::Results,
+    scenario::Scenario,
+    trace::Trace,
+    world::WorldError,
+};
 
-/// What can be set about a run besides its scenario and its seed. None of it changes what happens.
+/// What can be set about a run besides its scenario and its seed. None of it changes what happens, but for what says so.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where the trace is written, if anywhere.
     pub trace: Option<TraceTo>,
     /// Only lines of the trace that contain this are written. The hash is of all lines anyway.
     pub filter: Option<String>,
-    /// Ends at this virtual second, without results.
-    pub until_s: Option<f64>,
+    /// When the judge looks, and whether that ends it.
+    pub watch: Watch,
     /// Whether to say on stderr how far it is.
     pub progress: bool,
     /// Whether it parts into many futures; it then has no results of its own. This does change what happens.
     pub futures: Option<Futures>,
+    /// What is broken on purpose, in tests of the judge. This does change what happens.
+    pub sabotage: Option<Sabotage>,
 }
 
 /// Where a trace is written.
@@ -39,7 +48,8 @@ pub enum TraceTo {
     Stdout,
 }
 
-/// Runs a scenario. `None`, if it was to end early and did, or parted into futures that all ended well.
+/// Runs a scenario. `None`, if it parted into futures that all ended well, or was to end before its nodes were started. One
+/// that ends early has violations and nothing else.
 ///
 /// # Errors
 /// If a node doesn't start, the trace can't be written, or a future ended otherwise than well.
@@ -89,14 +99,14 @@ fn simulate(scenario: &Scenario, seed: u64, options: &Options) -> Result<Option<
             Some(futures) => drop(tokio::spawn(futures::part(futures, told))),
             None => std::mem::forget(told), // the channel stays open and silent
         }
-        let end = options.until_s.map_or(Duration::MAX, Duration::from_secs_f64);
+        let end = options.watch.until_s.map_or(Duration::MAX, Duration::from_secs_f64);
         tokio::select! {
             biased;
             Ok(ended) = &mut parted => match ended?.badly {
                 0 => Ok(None),
                 badly => Err(WorldError::new(format!("{badly} futures didn't end well"))),
             },
-            results = play(scenario, seed, &trace) => results.map(Some),
+            results = play(scenario, seed, &trace, options.watch, options.sabotage) => results.map(Some),
             () = tokio::time::sleep(end.min(FOREVER)) => {
                 trace.finish().map_err(WorldError::new)?;
                 Ok(None)
@@ -119,8 +129,10 @@ fn finished(mut results: Results, scenario: &Scenario, real: f64) -> Results {
     summary.wall_secs = interpose::real_secs() - real;
     summary.speed = summary.virtual_secs / summary.wall_secs;
     summary.peak_resident = peak_resident();
-    let broken = results.verdict(scenario);
-    results.violations.extend(broken);
+    if !results.cut_short {
+        let broken = results.verdict(scenario);
+        results.violations.extend(broken);
+    }
     results
 }
 

@@ -29,6 +29,7 @@ use guilder::{
     parts::{Node, Parts},
     runtime::Runtime,
     store::{Store, testing::CrashBackend},
+    wallet::{Holding, WalletError},
 };
 use guilder_protocol::{
     identity::{AgentId, AgentKey},
@@ -87,6 +88,10 @@ struct Host {
     clock_off_s: i64,
     meter: Arc<Meter>,
     node: Option<Node>,
+    /// What its wallet had when its node was killed.
+    left: Vec<Holding>,
+    /// What its disk is to fall back to, in tests of the judge.
+    old_disk: Option<CrashBackend>,
 }
 
 impl World {
@@ -152,6 +157,8 @@ impl World {
             clock_off_s: 0,
             meter: Arc::default(),
             node: None,
+            left: Vec::new(),
+            old_disk: None,
         };
         self.hosts.insert(id, host);
         id
@@ -300,9 +307,36 @@ impl World {
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if let Some(node) = host.node.take() {
             self.trace.record(id, &format_args!("killed"));
+            // What is committed outlasts the crash; who can't read it has nothing.
+            host.left = node.wallet.holdings().unwrap_or_default();
             node.runtime.shutdown().await;
             drop(node);
             host.disk.crash();
+        }
+    }
+
+    /// Every coin that a host's wallet has, also while its node is dead.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn holdings(&self, host: HostId) -> Result<Vec<Holding>, WalletError> {
+        match self.node(host) {
+            Some(node) => node.wallet.holdings(),
+            None => Ok(self.hosts.get(&host).map(|host| host.left.clone()).unwrap_or_default()),
+        }
+    }
+
+    /// Keeps what is on every disk now, for [`Self::forget_since`].
+    pub(crate) fn remember_disks(&mut self) {
+        self.hosts.values_mut().for_each(|host| host.old_disk = Some(host.disk.copy()));
+    }
+
+    /// Puts back what was on a dead host's disk then: a disk that forgets what it said was written.
+    pub(crate) fn forget_since(&mut self, id: HostId) {
+        if let Some(host) = self.hosts.get_mut(&id)
+            && let Some(disk) = host.old_disk.take()
+        {
+            host.disk = disk;
         }
     }
 

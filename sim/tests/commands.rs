@@ -110,3 +110,32 @@ fn what_cannot_be_run_is_an_error_and_not_a_finding() {
     assert_eq!(code, Some(2));
     assert!(errors.contains("empty"), "{errors}");
 }
+
+#[test]
+fn looking_closely_changes_nothing() {
+    let folder = folder("looks");
+    let small = scenario(&folder, SMALL);
+    let hash = |more: &[&str]| {
+        let (_, said, errors) = sim(&[&["run", &small, "--json"], more].concat());
+        let summary: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{errors}"));
+        assert_eq!(summary["cut_short"], false);
+        summary["hash"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(hash(&[]), hash(&["--look-every=1"]));
+}
+
+#[test]
+fn a_violation_comes_with_the_shortest_prefix_that_shows_it() {
+    let folder = folder("shortest");
+    let small = scenario(&folder, SMALL);
+    let (code, said, errors) = sim(&["run", &small, "--sabotage", "coin-vanishes"]);
+    assert_eq!(code, Some(1), "{said}{errors}");
+    // Broken half-way between 20 s and 35 s; the usual look comes at 40 s.
+    let replay = said.lines().find_map(|line| line.split_once("guilder-sim ")).unwrap().1;
+    assert!(said.contains("VIOLATION of wallet at 40.000 s") && replay.ends_with("--until 28.000"), "{said}");
+    let (code, _, found) = sim(&[&replay.split(' ').collect::<Vec<_>>()[..], &["--trace", "killed"]].concat());
+    assert!(code == Some(1) && found.contains("VIOLATION of wallet at 28.000 s"), "{found}");
+
+    let (code, said, errors) = sim(&["sweep", &small, "--seeds", "1..1", "--sabotage", "coin-vanishes"]);
+    assert!(code == Some(1) && said.contains(replay), "{said}{errors}");
+}

@@ -197,6 +197,11 @@ impl Links {
         }
     }
 
+    /// How many peers there are links to.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// How much a connection has been used so far.
     pub(super) fn activity(&self, agent: AgentId, connection: ConnectionId) -> u64 {
         let peers = self.lock();

@@ -36,6 +36,7 @@ struct Platter {
 }
 
 /// What was where something was changed. Applying one yields the one that undoes it.
+#[derive(Clone)]
 enum Change {
     Bytes { at: usize, bytes: Vec<u8> },
     Length { len: usize, tail: Vec<u8> },
@@ -72,6 +73,16 @@ impl CrashBackend {
         platter.life += 1;
         platter.locked_by = None;
         platter.fuse = None;
+    }
+
+    /// Another disk with the same on it, as a crash would leave it.
+    pub fn copy(&self) -> Self {
+        let platter = self.lock();
+        let mut copy = Platter { bytes: platter.bytes.clone(), ..Platter::default() };
+        for change in platter.unsynced.iter().rev() {
+            copy.apply(change.clone());
+        }
+        Self(Arc::new(Mutex::new(copy)))
     }
 
     /// The power goes by itself after this many more changes and syncs; what comes later fails until [`Self::crash`].

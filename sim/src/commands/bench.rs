@@ -32,7 +32,7 @@ impl Bench {
         );
         let mut well = true;
         for nodes in &self.nodes {
-            let what = What { scenario: self.scenario.clone(), nodes: Some(*nodes), secs: self.secs };
+            let what = What { scenario: self.scenario.clone(), nodes: Some(*nodes), secs: self.secs, sabotage: None };
             what.load()?;
             let output = child::command(&what, self.seed)?.arg("--json").output()?;
             match child::ended(&output) {

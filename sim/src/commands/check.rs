@@ -36,10 +36,10 @@ pub(crate) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Verdict {
-        let named = self.scenario.map(|scenario| What { scenario, nodes: self.nodes, secs: self.secs });
+        let named = self.scenario.map(|scenario| What { scenario, nodes: self.nodes, secs: self.secs, sabotage: None });
         let usual = USUAL.map(|(scenario, nodes)| {
             let nodes = Some(self.nodes.unwrap_or(nodes));
-            What { scenario: scenario.into(), nodes, secs: self.secs }
+            What { scenario: scenario.into(), nodes, secs: self.secs, sabotage: None }
         });
         let checked = named.map_or_else(|| usual.to_vec(), |named| vec![named]);
         let mut well = true;

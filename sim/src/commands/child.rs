@@ -43,7 +43,7 @@ pub(super) fn number(summary: &serde_json::Value, pointer: &str) -> f64 {
     summary.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap_or(0.0)
 }
 
-/// How many rules a run broke, and the first of them.
+/// The rules that a run broke, in words.
 pub(super) fn violations(summary: &serde_json::Value) -> Vec<String> {
     let broken = summary.get("violations").and_then(serde_json::Value::as_array);
     let say = |violation: &serde_json::Value| {
@@ -51,4 +51,11 @@ pub(super) fn violations(summary: &serde_json::Value) -> Vec<String> {
         format!("{} at {:.3} s: {}", text("rule"), number(violation, "/at_ms") / 1e3, text("what"))
     };
     broken.map(|broken| broken.iter().map(say).collect()).unwrap_or_default()
+}
+
+/// The rules that a run broke, by name.
+pub(super) fn rules(summary: &serde_json::Value) -> Vec<String> {
+    let broken = summary.get("violations").and_then(serde_json::Value::as_array);
+    let name = |violation: &serde_json::Value| Some(violation.get("rule")?.as_str()?.to_owned());
+    broken.map(|broken| broken.iter().filter_map(name).collect()).unwrap_or_default()
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use guilder_sim::run::{self, Options, TraceTo};
+use guilder_sim::{
+    play::Watch,
+    run::{self, Options, TraceTo},
+};
 
 use super::{Verdict, What};
 
@@ -31,7 +34,9 @@ impl Replay {
             return Err("--until is not a moment".into());
         }
         let trace = self.out.map_or(TraceTo::Stdout, TraceTo::File);
-        let options = Options { trace: Some(trace), filter: self.trace, until_s: self.until, ..Options::default() };
+        let watch = Watch { until_s: self.until, ..Watch::default() };
+        let sabotage = self.what.sabotage;
+        let options = Options { trace: Some(trace), filter: self.trace, watch, sabotage, ..Options::default() };
         let results = run::run(self.what.load()?, self.seed, options)?;
         let Some(results) = results else { return Ok(true) };
         for violation in &results.violations {

@@ -8,12 +8,13 @@ use std::{
 
 use clap::Args;
 use guilder_sim::{
+    play::Watch,
     results::{Results, TaskOutcome},
     run::{self, Options, TraceTo},
     scenario::Scenario,
 };
 
-use super::{Verdict, What};
+use super::{Verdict, What, shorten};
 
 /// The arguments of `run`.
 #[derive(Args)]
@@ -32,6 +33,12 @@ pub(crate) struct Run {
     /// Write every event of every node to this file; `-` for standard output.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Look closely every so many seconds, and end with the first look that finds something.
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    look_every: Option<u64>,
+    /// Not before this second.
+    #[arg(long, value_name = "SECOND", default_value_t = 0.0, hide = true)]
+    look_from: f64,
 }
 
 impl Run {
@@ -40,7 +47,10 @@ impl Run {
         let to_stdout = self.trace.as_ref().is_some_and(|path| path.as_os_str() == "-");
         let trace = self.trace.map(|path| if to_stdout { TraceTo::Stdout } else { TraceTo::File(path) });
         let progress = std::io::stderr().is_terminal();
-        let options = Options { trace, progress, ..Options::default() };
+        let closely = |every_s| Watch { every_s, from_s: self.look_from, closely: true, until_s: None };
+        let watch = self.look_every.map_or_else(Watch::default, closely);
+        let sabotage = self.what.sabotage;
+        let options = Options { trace, progress, watch, sabotage, ..Options::default() };
         let results = run::run(scenario.clone(), self.seed, options)?.ok_or("the run ended before its end")?;
         if progress {
             eprint!("\r{:80}\r", "");
@@ -51,7 +61,11 @@ impl Run {
         if self.json || to_stdout {
             println!("{}", summary_json(&results)?);
         } else {
-            print(&results, &self.what);
+            print(&results);
+            if !results.violations.is_empty() {
+                println!();
+                shorten::tell(shorten::shortest(&self.what, self.seed, &results.broken())?, &self.what, self.seed);
+            }
         }
         Ok(results.violations.is_empty())
     }
@@ -76,6 +90,7 @@ fn summary_json(results: &Results) -> serde_json::Result<String> {
         let found = results.searches.iter().filter(|search| search.found_ms.is_some()).count();
         fields.insert("found".into(), found.into());
         fields.insert("violations".into(), serde_json::to_value(&results.violations)?);
+        fields.insert("cut_short".into(), results.cut_short.into());
         fields.insert("steady".into(), serde_json::to_value(steady(results))?);
     }
     serde_json::to_string(&summary)
@@ -106,7 +121,7 @@ fn steady(results: &Results) -> Option<Steady> {
     })
 }
 
-fn print(results: &Results, what: &What) {
+fn print(results: &Results) {
     let summary = &results.summary;
     println!("scenario   {}, seed {}, {} nodes", summary.scenario, summary.seed, summary.nodes);
     println!(
@@ -134,11 +149,6 @@ fn print(results: &Results, what: &What) {
         let at_s = violation.at_ms as f64 / 1e3;
         println!("\nVIOLATION of {} at {at_s:.3} s: {}", violation.rule, violation.what);
         violation.last_events.iter().for_each(|event| println!("    {event}"));
-        let arguments = what.arguments().join(" ");
-        println!(
-            "    seed {}; to see it: guilder-sim replay {} {arguments} --until {at_s:.3}",
-            summary.seed, summary.seed
-        );
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Verdict, What, child, child::Ended};
+use super::{Verdict, What, child, child::Ended, shorten};
 
 /// The arguments of `sweep`.
 #[derive(Args)]
@@ -66,10 +66,10 @@ impl Sweep {
             return Ok(true);
         }
         println!("\n{} of {} seeds with violations:", bad.len(), seeds.len());
-        for Bad { seed, what, until } in &bad {
+        for (nth, Bad { seed, what, broken }) in bad.iter().enumerate() {
             println!("\n  {what}");
-            let arguments = self.what.arguments().join(" ");
-            println!("  to see it: guilder-sim replay {seed} {arguments}{until}");
+            let broken = if nth < SHORTENED { broken.as_slice() } else { &[] };
+            shorten::tell(shorten::shortest(&self.what, *seed, broken)?, &self.what, *seed);
         }
         Ok(false)
     }
@@ -82,10 +82,14 @@ fn fresh() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish() % 1_000_000_000
 }
 
+/// Seeds whose shortest prefix is looked for; it takes up to two runs each.
+const SHORTENED: usize = 3;
+
 struct Bad {
     seed: u64,
     what: String,
-    until: String,
+    /// The rules; none if it crashed.
+    broken: Vec<String>,
 }
 
 /// Runs all, so many at once; prints each as it ends.
@@ -125,7 +129,7 @@ fn say(seed: u64, output: &Output) -> Option<Bad> {
         Ended::Ran(summary) => summary,
         Ended::Crashed(said) => {
             println!("{seed:>20} crashed");
-            return Some(Bad { seed, what: format!("seed {seed} crashed: {said}"), until: String::new() });
+            return Some(Bad { seed, what: format!("seed {seed} crashed: {said}"), broken: Vec::new() });
         }
     };
     let broken = child::violations(&summary);
@@ -143,7 +147,6 @@ fn say(seed: u64, output: &Output) -> Option<Bad> {
         if broken.is_empty() { "" } else { "  VIOLATION" }
     );
     let first = broken.first()?;
-    let until = format!(" --until {:.3}", number("/violations/0/at_ms") / 1e3);
     let more = if broken.len() > 1 { format!(" (and {} more)", broken.len() - 1) } else { String::new() };
-    Some(Bad { seed, what: format!("seed {seed}: {first}{more}"), until })
+    Some(Bad { seed, what: format!("seed {seed}: {first}{more}"), broken: child::rules(&summary) })
 }

@@ -193,7 +193,16 @@ impl Books {
         if came != goes + fee && lie != Some(Lie::Prints) {
             return Err(UNBALANCED);
         }
+        if lie == Some(Lie::Robs) {
+            self.spent.extend(ys);
+            self.totals.spent += came;
+            self.totals.fees += came;
+            return Err(SPENT);
+        }
         let signatures = self.sign(outputs, lie)?;
+        if lie == Some(Lie::ForgetsInputs) {
+            return Ok(signatures);
+        }
         self.spent.extend(ys);
         self.totals.spent += came;
         self.totals.fees += fee;

@@ -56,7 +56,7 @@ impl Play<'_> {
 
     /// The results, after the judge has seen everything.
     pub(super) async fn results(mut self, seed: u64, trace: &Trace) -> Result<Results, WorldError> {
-        let agents: BTreeMap<AgentId, HostId> = self.world.hosts().map(|host| (self.world.agent(host), host)).collect();
+        let agents = self.agents();
         let wishes = self.notes.lock().wishes.clone();
         let mut tasks = Vec::with_capacity(wishes.len());
         for wish in &wishes {
@@ -67,14 +67,7 @@ impl Play<'_> {
             }
         }
         self.judge_sales(&agents);
-        let at_ms = self.now_us() / 1_000;
-        for (number, url) in self.mints.iter().enumerate() {
-            if !self.liars.contains(&number)
-                && let Some(mint) = self.world.mints().get(url)
-            {
-                self.judge.coins(&self.world, mint, at_ms);
-            }
-        }
+        self.judge_coins();
         let nodes = self.node_rows(&tasks).await;
         let (traffic_rows, flows) = (self.traffic_rows(), self.flows());
         let traffic = self.world.fabric().traffic();
@@ -95,10 +88,29 @@ impl Play<'_> {
         };
         let searches = std::mem::take(&mut self.notes.lock().searches);
         let (samples, violations) = (self.samples, self.judge.verdict());
-        Ok(Results { summary, tasks, searches, samples, nodes, traffic: traffic_rows, flows, violations })
+        Ok(Results {
+            summary,
+            tasks,
+            searches,
+            samples,
+            nodes,
+            traffic: traffic_rows,
+            flows,
+            violations,
+            cut_short: false,
+        })
     }
 
-    fn view(&self, wish: &Wish) -> Option<TaskView> {
+    /// Whether all coins of the mints that have told the truth so far are in somebody's wallet.
+    pub(super) fn judge_coins(&mut self) {
+        let at_ms = self.now_us() / 1_000;
+        let honest = self.mints.iter().enumerate().filter(|(number, _)| !self.liars.contains(number));
+        for mint in honest.filter_map(|(_, url)| self.world.mints().get(url)) {
+            self.judge.coins(&self.world, mint, at_ms);
+        }
+    }
+
+    pub(super) fn view(&self, wish: &Wish) -> Option<TaskView> {
         self.world.node(wish.buyer)?.trade.show(wish.task?).ok()?
     }
 
@@ -136,7 +148,7 @@ impl Play<'_> {
         }
     }
 
-    fn judge_wish(&mut self, wish: &Wish, view: &TaskView, agents: &BTreeMap<AgentId, HostId>) {
+    pub(super) fn judge_wish(&mut self, wish: &Wish, view: &TaskView, agents: &BTreeMap<AgentId, HostId>) {
         let Some(node) = self.world.node(wish.buyer) else { return };
         let seller = view.peer.and_then(|peer| agents.get(&peer).copied());
         let output = match node.trade.output(view.task) {

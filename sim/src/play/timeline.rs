@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Sabotage;
 use crate::{
     fabric::HostId,
     interpose::Rng,
@@ -34,6 +35,8 @@ pub(super) enum Action {
     Sample,
     /// The rules are checked.
     Judge,
+    /// A part breaks that is said to be whole; whether this is the second step of it.
+    Sabotage(Sabotage, bool),
 }
 
 /// Actions by microsecond and order of entry.

@@ -3,7 +3,16 @@
 use super::{Results, TaskOutcome, TaskRow, Violation};
 use crate::scenario::{Must, Role, Scenario};
 
+/// The rules that a scenario may ask for, by the names of its fields.
+pub const ASKED_FOR: [&str; 6] =
+    ["done_share", "done_tasks", "found_share", "median_task_ms", "honest_loss_sat", "recovers_in_s"];
+
 impl Results {
+    /// The rules that were broken.
+    pub fn broken(&self) -> Vec<String> {
+        self.violations.iter().map(|violation| violation.rule.clone()).collect()
+    }
+
     /// What must hold and doesn't, each as a violation at the end of the run.
     pub fn verdict(&self, scenario: &Scenario) -> Vec<Violation> {
         let must = &scenario.must;

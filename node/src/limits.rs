@@ -79,6 +79,21 @@ pub const RESERVED_SWEEP: usize = 1024;
 pub const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// Failed trades' locks that are looked at together.
 pub const SWEEP_READ: usize = 256;
+/// A swap of a lot that was refused is tried again after the pause above, twice it after the second time, and so on up
+/// to this: each leaves a parked swap.
+pub const SWEEP_LAST_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// How often old records of the wallet are looked at.
+pub const TIDY_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// Of each kind, in one look: most of them ask a mint.
+pub const TIDY_BATCH: usize = 64;
+/// How long a parked swap is kept, in seconds: no copy of its request is on its way for thirty days.
+pub const FAILED_KEEP_SECS: u64 = 30 * 24 * 60 * 60;
+/// Parked swaps beyond which the oldest are looked at sooner; of some 2 KiB each.
+pub const MAX_FAILED: usize = 1024;
+/// How long a token that was given out is shown, and a quote and cdk's journal are kept, in seconds.
+pub const SENT_KEEP_SECS: u64 = 30 * 24 * 60 * 60;
+/// Tokens given out beyond which the oldest are looked at sooner; of some 1 KiB each.
+pub const MAX_SENT: usize = 4096;
 /// Outcomes of trades' money that wait for the trade room.
 pub const MAX_OUTCOMES: usize = 256;
 

@@ -39,11 +39,17 @@ mod restore;
 mod swap;
 mod takings;
 mod telling;
+mod tidying;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use cdk::{
     cdk_database::{self, WalletDatabase},
@@ -56,7 +62,10 @@ use guilder_protocol::{
     locks::{KeysetId, LockDemand, PrepaidLock},
     market::{MintUrl, Unit},
 };
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::Instant,
+};
 use zeroize::Zeroizing;
 
 pub use self::{
@@ -130,6 +139,8 @@ struct Inner {
     pockets: Pockets,
     tills: Tills,
     purse: Purse,
+    /// How long to wait before a lot is swept again, and until when.
+    sweeps: Mutex<BTreeMap<Vec<u8>, (Duration, Instant)>>,
     posting: Semaphore,
     purse_work: Notify,
     redeem_work: Notify,
@@ -152,6 +163,7 @@ impl Wallet {
             pockets: Pockets::default(),
             tills: Tills::default(),
             purse: Purse::default(),
+            sweeps: Mutex::default(),
             posting: Semaphore::new(SWAPS_AT_ONCE),
             purse_work: Notify::new(),
             redeem_work: Notify::new(),
@@ -400,6 +412,7 @@ impl Inner {
         let every = Duration::from_secs(self.config.keyset_refresh_secs.max(1));
         spawn("wallet mints", Box::pin(async move { inner.mints.keep_fresh(every).await }));
         spawn("wallet quotes", Box::pin(Arc::clone(self).keep_funding()));
+        spawn("wallet tidying", Box::pin(Arc::clone(self).keep_tidy()));
         spawn("wallet redeemer", Box::pin(Arc::clone(self).keep_redeeming()));
         spawn("wallet sweeper", Box::pin(Arc::clone(self).keep_sweeping()));
         spawn("wallet purse", Box::pin(Arc::clone(self).keep_purse()));

@@ -146,7 +146,7 @@ impl Inner {
     }
 
     /// How a quote stands. If it is paid, mints it.
-    async fn look_at_quote(&self, pocket: &Pocket, id: &str) -> Result<Looked, WalletError> {
+    pub(super) async fn look_at_quote(&self, pocket: &Pocket, id: &str) -> Result<Looked, WalletError> {
         let till = self.till(pocket).await?;
         let _busy = till.busy.lock().await;
         let trouble = |error: cdk::Error| match error {
@@ -253,7 +253,7 @@ impl Inner {
 }
 
 /// How a quote stands.
-enum Looked {
+pub(super) enum Looked {
     /// It brought this much.
     Issued(u64),
     Unpaid,

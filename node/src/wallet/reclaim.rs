@@ -26,9 +26,10 @@ use super::{
     takings::tell,
 };
 use crate::{
-    limits::{MAX_SWAP_INPUTS, SWEEP_PAUSE, SWEEP_READ},
+    limits::{MAX_SWAP_INPUTS, SWEEP_LAST_PAUSE, SWEEP_PAUSE, SWEEP_READ},
     runtime::Job,
     store::{Key, KeyRange, Reader},
+    sync::lock,
 };
 
 /// What one sweep takes back.
@@ -42,6 +43,14 @@ impl Lot {
         match self {
             Self::Lock(lock) => &lock.pocket,
             Self::Batch(_, batch, _) => &batch.pocket,
+        }
+    }
+
+    /// Names it while the node runs.
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Lock(lock) => lock.trade.to_bytes(),
+            Self::Batch(id, ..) => id.0.to_vec(),
         }
     }
 
@@ -78,13 +87,29 @@ impl Inner {
         let fallen = now.saturating_sub(SKEW_SECS + 1);
         let mut lots = self.fallen_locks(fallen)?;
         lots.extend(self.fallen_batches(fallen)?);
+        let instant = self.runtime.instant();
         for lot in lots {
-            let mint = lot.pocket().mint.clone();
-            if let Err(error) = self.sweep_lot(lot).await {
-                tracing::warn!(%mint, %error, "not swept yet");
+            let (mint, key) = (lot.pocket().mint.clone(), lot.key());
+            if lock(&self.sweeps).get(&key).is_some_and(|(_, again)| instant < *again) {
+                continue;
+            }
+            match self.sweep_lot(lot).await {
+                Ok(false) => {}
+                Ok(true) => self.note_sweep(key),
+                Err(error) => tracing::warn!(%mint, %error, "not swept yet"),
             }
         }
         Ok(())
+    }
+
+    /// A swap of a lot has begun. If the mint refuses it, the next waits longer each time.
+    fn note_sweep(&self, key: Vec<u8>) {
+        let mut sweeps = lock(&self.sweeps);
+        let now = self.runtime.instant();
+        // A lot that came through is in no table and is never looked for again.
+        sweeps.retain(|_, (_, again)| now < *again + SWEEP_LAST_PAUSE);
+        let pause = sweeps.get(&key).map_or(SWEEP_PAUSE, |(pause, _)| SWEEP_LAST_PAUSE.min(*pause * 2));
+        sweeps.insert(key, (pause, now + pause));
     }
 
     fn fallen_locks(&self, fallen: Timestamp) -> Result<Vec<Lot>, WalletError> {
@@ -123,7 +148,8 @@ impl Inner {
         Ok((trades, batches))
     }
 
-    async fn sweep_lot(self: &Arc<Self>, lot: Lot) -> Result<(), WalletError> {
+    /// Takes a lot back; says whether there was anything to swap.
+    async fn sweep_lot(self: &Arc<Self>, lot: Lot) -> Result<bool, WalletError> {
         let (pocket, proofs) = (lot.pocket().clone(), lot.proofs().to_vec());
         let ys: Vec<Y> = proofs.iter().filter_map(LockedProof::y).collect();
         let spent = self.spent(&pocket, &ys).await?;
@@ -137,7 +163,7 @@ impl Inner {
         let dust = worth <= fee;
         self.strike(&lot, spent, dust.then_some(worth)).await?;
         if dust || unspent.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let (seller, locktime) = match &lot {
             Lot::Lock(lock) => (lock.seller, lock.terms.locktime),
@@ -156,7 +182,7 @@ impl Inner {
         let inputs = inputs.ok_or(WalletError::Unsettled)?;
         let plan = Plan { pocket, inputs, outputs: Vec::new(), purpose };
         swap::start(self, plan.build(self).await?).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Which of these the mint says are spent (NUT-07).

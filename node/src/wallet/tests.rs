@@ -85,6 +85,9 @@ enum Line {
     Tampered(&'static str, Tamper),
 }
 
+/// Where a request is kept.
+type Held = Arc<Mutex<Option<Request>>>;
+
 type Tamper = Arc<dyn Fn(&mut serde_json::Value) + Send + Sync>;
 
 fn tampered(path: &'static str, change: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) -> Line {
@@ -97,6 +100,8 @@ struct Bank {
     mint: HostedMint,
     line: Arc<Mutex<Line>>,
     calls: Arc<Mutex<Vec<String>>>,
+    /// While there is a place for it, a swap is refused, and its request kept there.
+    held: Arc<Mutex<Option<Held>>>,
     _folder: Arc<TempDir>,
 }
 
@@ -114,6 +119,10 @@ impl Exchange for Bank {
         self.calls.lock().unwrap().push(path.clone());
         if matches!(line, Line::Down) {
             return Err(ExchangeError::Unreachable("the line is down".into()));
+        }
+        if let Some(place) = self.held.lock().unwrap().as_ref().filter(|_| path == "/v1/swap") {
+            *place.lock().unwrap() = Some(request);
+            return Ok(Reply::error(400, "refused for now"));
         }
         let mut reply = self.mint.exchange(request).await?;
         match line {
@@ -141,7 +150,7 @@ impl Bank {
         let folder = tempfile::tempdir().unwrap();
         let mint = Self::mint(folder.path(), input_fee_ppk).await;
         let line = Arc::new(Mutex::new(Line::Well));
-        Self { mint, line, calls: Arc::default(), _folder: Arc::new(folder) }
+        Self { mint, line, calls: Arc::default(), held: Arc::default(), _folder: Arc::new(folder) }
     }
 
     async fn mint(folder: &Path, input_fee_ppk: u64) -> HostedMint {

@@ -186,3 +186,63 @@ async fn a_mint_that_lies_about_its_keys_is_not_used() {
     let lie = one.wallet.fund(&mint_url(), &play(), 1).await.unwrap_err();
     assert!(matches!(lie, WalletError::Keyset { .. }), "{lie}");
 }
+
+/// A month later what is worth nothing is forgotten, and nothing else.
+#[tokio::test]
+async fn old_records_are_forgotten_unless_they_are_worth_something() {
+    let bank = Bank::open(0).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(2).await);
+    one.fund(100).await;
+    let taken = one.wallet.send(&mint_url(), &play(), 33).await.unwrap();
+    let waiting = one.wallet.send(&mint_url(), &play(), 20).await.unwrap();
+    other.wallet.receive(&taken.token).await.unwrap();
+    other.wallet.receive(&taken.token).await.unwrap_err();
+    let quotes = one.wallet.0.database.get_mint_quotes().await.unwrap().len();
+    assert_eq!(quotes, 1);
+    let parked = |node: &Node| node.store.read(|read| read.range(records::FAILED, KeyRange::all(), 10)).unwrap().len();
+    let given = |node: &Node| node.wallet.sent().unwrap().into_iter().map(|token| token.token).collect::<Vec<_>>();
+    assert_eq!(parked(&other), 1);
+    for node in [&one, &other] {
+        node.wallet.0.tidy().await;
+    }
+    assert_eq!((given(&one).len(), parked(&other)), (2, 1));
+
+    let month = yesterday().saturating_add(33 * 86_400);
+    let (one, other) = (one.restart(month).await, other.restart(month).await);
+    bank.set(Line::Down);
+    for node in [&one, &other] {
+        node.wallet.0.tidy().await;
+    }
+    assert_eq!((given(&one).len(), parked(&other)), (2, 1));
+    bank.set(Line::Well);
+    for node in [&one, &other] {
+        node.wallet.0.tidy().await;
+    }
+    assert_eq!((given(&one), parked(&other)), (vec![waiting.token.clone()], 0));
+    assert!(one.wallet.0.database.get_mint_quotes().await.unwrap().is_empty());
+    assert!(one.wallet.0.database.list_transactions(None, None, None).await.unwrap().is_empty());
+    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    other.wallet.receive(&waiting.token).await.unwrap();
+    assert_eq!((one.total(), other.total(), bank.outstanding().await), (47, 53, 100));
+}
+
+/// The mint had said no, and then a late copy of the request came through.
+#[tokio::test]
+async fn a_parked_swap_that_came_to_be_brings_its_coins() {
+    let bank = Bank::open(0).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(2).await);
+    one.fund(64).await;
+    let token = one.wallet.send(&mint_url(), &play(), 64).await.unwrap();
+    let late = Arc::new(Mutex::new(None));
+    *bank.held.lock().unwrap() = Some(Arc::clone(&late));
+    other.wallet.receive(&token.token).await.unwrap_err();
+    *bank.held.lock().unwrap() = None;
+    let request = late.lock().unwrap().take().unwrap();
+    assert_eq!(
+        (bank.mint.exchange(request).await.unwrap().status, other.wallet.audit().unwrap().unwrap().len()),
+        (200, 0)
+    );
+    let other = other.restart(yesterday().saturating_add(31 * 86_400)).await;
+    other.wallet.0.tidy().await;
+    assert_eq!((other.total(), bank.outstanding().await), (64, 64));
+}

@@ -176,7 +176,7 @@ impl Actor {
             bootstraps: Bootstraps::new(&config.bootstrap, key.id(), now),
             discovery: Discovery::default(),
             mill,
-            standing: Standing::default(),
+            standing: Standing::read(&store, runtime.now(), now),
             book: Book::read(&store),
             software: BTreeMap::new(),
             starting: Some(ready),
@@ -225,6 +225,9 @@ impl Actor {
 
     /// Makes known whom we know.
     fn begin(&mut self) {
+        for agent in self.standing.banned() {
+            self.swarm.behaviour_mut().bans.block_peer(super::ids::peer_of(agent));
+        }
         for (agent, address) in self.bootstraps.known() {
             self.swarm.behaviour_mut().kad.add_address(&super::ids::peer_of(agent), address.clone());
         }

@@ -1,16 +1,34 @@
 //! Who broke the rules how often, and who is banned for it.
 //!
-//! Points halve every ten minutes; at a hundred a peer is banned for an hour.
+//! Points halve every ten minutes; at a hundred a peer is banned for an hour. A ban is written down with its end, so that a
+//! restart is no amnesty; points are not worth it.
 
 use std::collections::BTreeMap;
 
-use guilder_protocol::identity::AgentId;
+use guilder_protocol::{identity::AgentId, time::Timestamp};
 use tokio::time::Instant;
 
 use super::{
     Penalty,
     limits::{BAN_POINTS, BAN_TIME, POINTS_HALF_LIFE, STANDING_PEERS},
 };
+use crate::store::{KeyRange, Reader, Store, StoreError, Table};
+
+/// When each ban ends.
+const BANS: Table<Timestamp> = Table::new("network/bans");
+
+/// Writes down bans that have begun, and strikes those that are over.
+pub(super) async fn write_bans(
+    store: Store,
+    begun: Option<(AgentId, Timestamp)>,
+    over: Vec<AgentId>,
+) -> Result<(), StoreError> {
+    let job = move |write: &mut crate::store::Write<'_>| {
+        over.iter().try_for_each(|agent| write.delete(BANS, agent.as_bytes()))?;
+        begun.iter().try_for_each(|(agent, until)| write.put(BANS, agent.as_bytes(), until))
+    };
+    store.write(job).await
+}
 
 /// What became of a penalty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +69,25 @@ impl Points {
 }
 
 impl Standing {
+    /// Takes up the bans that haven't ended yet. What can't be read is not worth stopping for.
+    pub(super) fn read(store: &Store, wall: Timestamp, now: Instant) -> Self {
+        let rows = store.read(|read| read.range(BANS, KeyRange::all(), STANDING_PEERS)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the bans can't be read; all are lifted");
+            Vec::new()
+        });
+        let bans = rows.into_iter().filter_map(|(key, until)| {
+            let agent = AgentId::from_bytes(key.try_into().ok()?);
+            // A clock that was set makes none longer. One that is over goes with the next upkeep.
+            Some((agent, now + BAN_TIME.min(std::time::Duration::from_secs(until.since(wall)))))
+        });
+        Self { bans: bans.collect(), points: BTreeMap::new() }
+    }
+
+    /// Everybody who is banned.
+    pub(super) fn banned(&self) -> impl Iterator<Item = AgentId> {
+        self.bans.keys().copied()
+    }
+
     /// Takes standing from a peer.
     pub(super) fn penalize(&mut self, agent: AgentId, penalty: Penalty, now: Instant) -> Sentence {
         let before = self.points.get(&agent).map_or(0, |points| points.left(now));

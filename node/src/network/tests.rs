@@ -294,6 +294,20 @@ async fn a_banned_peer_is_cut_off_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_is_no_amnesty() {
+    let node = Node::start(1, |_| ()).await;
+    let peer = Node::start(2, |_| ()).await;
+    peer.connect(&node).await;
+    node.network.penalize(peer.id(), Penalty::Fatal, "fraud").await;
+    until(|| async { !node.network.is_connected(peer.id()) }).await;
+    let node = Node::start_in(node.stop().await, 1, |_| ()).await;
+    let refused = in_time(node.network.send(peer.id(), Bytes::new())).await.unwrap_err();
+    assert!(matches!(refused, SendError::Connect(ConnectError::Banned(_))), "{refused}");
+    let _ = in_time(peer.network.dial(node.full_addr().await)).await;
+    until(|| async { !peer.network.is_connected(node.id()) && !node.network.is_connected(peer.id()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_are_described() {
     let node = Node::start(1, |_| ()).await;
     let peer = Node::start(2, |config| config.listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()]).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use guilder_protocol::identity::AgentId;
+use guilder_protocol::{identity::AgentId, time::Timestamp};
 use libp2p::{
     Multiaddr,
     swarm::{
@@ -22,9 +22,11 @@ use crate::{
         connections::Marks,
         error::DialCause,
         ids::{agent_of, peer_of},
-        limits::{BOOK_DIALS, CONNECTIONS_SLACK},
-        standing::Sentence,
+        limits::{BAN_TIME, BOOK_DIALS, CONNECTIONS_SLACK},
+        standing::{self, Sentence},
     },
+    runtime::Runtime,
+    store::Store,
 };
 
 impl Actor {
@@ -156,6 +158,8 @@ impl Actor {
         let behaviour = self.swarm.behaviour_mut();
         behaviour.gossip.set_application_score(&peer, -f64::from(self.standing.points(agent, now)));
         if let Sentence::Banned { pardoned } = sentence {
+            let until = self.runtime.now().saturating_add(BAN_TIME.as_secs());
+            write_bans(&self.runtime, &self.store, Some((agent, until)), pardoned.into_iter().collect());
             behaviour.bans.block_peer(peer);
             behaviour.kad.remove_peer(&peer);
             if let Some(pardoned) = pardoned {
@@ -167,8 +171,12 @@ impl Actor {
 
     /// Looks after bans and connections, and forgets what was known of peers that are gone.
     pub(super) fn upkeep(&mut self, now: Instant) {
-        for agent in self.standing.expire(now) {
-            self.swarm.behaviour_mut().bans.unblock_peer(peer_of(agent));
+        let over = self.standing.expire(now);
+        for agent in &over {
+            self.swarm.behaviour_mut().bans.unblock_peer(peer_of(*agent));
+        }
+        if !over.is_empty() {
+            write_bans(&self.runtime, &self.store, None, over);
         }
         let links = &self.links;
         self.mill.tidy(|agent| links.get(agent).is_some());
@@ -191,6 +199,17 @@ impl Actor {
             self.swarm.close_connection(connection);
         }
     }
+}
+
+/// In a task of its own: the loop doesn't wait for the disk, and a ban holds without it.
+fn write_bans(runtime: &Runtime, store: &Store, begun: Option<(AgentId, Timestamp)>, over: Vec<AgentId>) {
+    let writing = standing::write_bans(store.clone(), begun, over);
+    let write = async move {
+        if let Err(error) = writing.await {
+            tracing::warn!(%error, "a ban was not written down");
+        }
+    };
+    runtime.spawn("bans", write).detach();
 }
 
 /// What lies at the bottom of an error: transports wrap the one thing worth knowing in layers that repeat it.

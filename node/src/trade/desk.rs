@@ -20,7 +20,10 @@ use guilder_protocol::{
     trade::{Deal, buyer, seller},
     wire,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     TradeConfig,
@@ -69,8 +72,8 @@ pub(super) struct Desk {
     pub(super) hires: Mutex<BTreeMap<Cid, HireSlot>>,
     /// Units in which we could pay when we last had to.
     pub(super) solvent: Mutex<BTreeSet<Unit>>,
-    /// Sellers that didn't answer when they were last asked.
-    pub(super) quiet: Mutex<BTreeSet<AgentId>>,
+    /// Sellers that didn't answer when they were last asked, and when that was.
+    pub(super) quiet: Mutex<BTreeMap<AgentId, Instant>>,
     /// Awards that are being checked.
     pub(super) intakes: Mutex<BTreeSet<Cid>>,
 }

@@ -52,4 +52,5 @@ pub(crate) const PRUNE_BATCH: usize = 128;
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// Sellers remembered for not having answered an ask, so that a hire doesn't wait for them again.
+/// Beyond it the one asked longest ago is forgotten.
 pub(crate) const MAX_QUIET_SELLERS: usize = 1_024;

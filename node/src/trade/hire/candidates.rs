@@ -123,7 +123,7 @@ impl<'a> Candidates<'a> {
     /// is an offer.
     fn awaits_somebody(&self) -> bool {
         let quiet = lock(&self.desk().quiet);
-        self.silent.iter().any(|seller| self.offers.is_empty() || !quiet.contains(seller))
+        self.silent.iter().any(|seller| self.offers.is_empty() || !quiet.contains_key(seller))
     }
 
     fn knows(&self, seller: AgentId) -> bool {
@@ -133,10 +133,14 @@ impl<'a> Candidates<'a> {
     }
 
     fn note_quiet(&self) {
+        let now = self.desk().runtime.instant();
         let mut quiet = lock(&self.desk().quiet);
         for seller in &self.silent {
-            if quiet.len() < MAX_QUIET_SELLERS {
-                quiet.insert(*seller);
+            quiet.insert(*seller, now);
+            if quiet.len() > MAX_QUIET_SELLERS {
+                // The one asked longest ago goes: it may be back by now.
+                let oldest = quiet.iter().min_by_key(|(_, at)| **at).map(|(seller, _)| *seller);
+                oldest.and_then(|oldest| quiet.remove(&oldest));
             }
         }
     }

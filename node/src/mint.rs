@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use cdk::{
     mint::{Mint, MintBuilder, MintMeltLimits, UnitConfig},
-    nuts::{CurrencyUnit, PaymentMethod},
+    nuts::{CurrencyUnit, PaymentMethod, nut17},
     types::QuoteTTL,
 };
 use cdk_common::{database::KVStore, nut00::KnownMethod, payment::DynMintPayment};
@@ -92,6 +92,9 @@ impl HostedMint {
         }
         let mint = Arc::new(builder.build_with_seed(database, seed).await?);
         mint.set_quote_ttl(QuoteTTL::new(config.quote_ttl_secs, config.quote_ttl_secs)).await?;
+        let mut info = mint.mint_info().await?;
+        info.nuts.nut17 = nut17::SupportedSettings::default();
+        mint.set_mint_info(info).await?;
         mint.start().await?;
 
         let router = dependable::router(Arc::clone(&mint), key, runtime.clone()).await?;

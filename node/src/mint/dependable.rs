@@ -14,6 +14,9 @@
 //!   file can't leave proofs pending.
 //! - Only so many requests are at work at once, only so many wait, and none is longer than a frame.
 //!
+//! Notifications over WebSocket (NUT-17) are switched off: cdk bounds neither the connections nor what they ask to be
+//! told, which every change of the books would have to be compared with. Wallets poll instead.
+//!
 //! cdk-axum's reply cache is switched off: it would answer for a minute what this layer answers for ever.
 
 use std::{sync::Arc, time::Duration};
@@ -67,6 +70,9 @@ pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> R
     Ok(paths.layer(from_fn_with_state(desk, take)))
 }
 
+/// Where cdk's router takes WebSockets.
+const WEBSOCKET: &str = "/v1/ws";
+
 struct Desk {
     mint: Arc<Mint>,
     key: PlayKey,
@@ -79,6 +85,9 @@ struct Desk {
 /// Takes a request in whole, then hands it to a task that nobody but the node can stop.
 async fn take(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
+    if parts.uri.path() == WEBSOCKET {
+        return refusal(StatusCode::NOT_FOUND, "this mint has no notifications");
+    }
     let Ok(body) = to_bytes(body, MAX_FRAME).await else {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long");
     };

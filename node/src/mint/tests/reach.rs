@@ -206,6 +206,11 @@ async fn requests_out_of_place_are_answered_with_a_refusal() {
         let reply = mint.exchange(get(path)).await.unwrap();
         assert!((400..500).contains(&reply.status), "{path}: {reply:?}");
     }
+    // Nobody is told over a WebSocket, and nobody is promised it.
+    let info = mint.exchange(get("/v1/info")).await.unwrap();
+    let info: cdk::nuts::MintInfo = serde_json::from_slice(&info.body).unwrap();
+    assert!(info.nuts.nut17.supported.is_empty() && info.nuts.nut07.supported);
+    assert_eq!(mint.exchange(get("/v1/ws")).await.unwrap().status, 404);
     let post = Request { method: Method::Post, path: "/v1/swap".into(), body: b"{\"inputs\":[".to_vec() };
     assert!((400..500).contains(&mint.exchange(post).await.unwrap().status));
 }

@@ -117,6 +117,11 @@ pub fn go_another_way(number: u64) {
     ENTROPY.set(ENTROPY.get().map(|word| splitmix(&mut (word ^ way))));
 }
 
+/// Which way of many it is; 0 for the one that the seed says.
+pub fn way() -> u64 {
+    WAY.get()
+}
+
 /// Which side of a fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fork {

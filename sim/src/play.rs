@@ -11,10 +11,12 @@
 //! of its own and writes down what came of it.
 
 mod mischief;
+mod plan;
 mod rows;
 mod sabotage;
 mod sales;
 mod siege;
+mod stage;
 mod timeline;
 mod watch;
 
@@ -40,10 +42,13 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::timeline::{Action, Stage, Timeline};
 pub use self::{
     sabotage::Sabotage,
     watch::{EVERY_S, Watch},
+};
+use self::{
+    stage::Episode,
+    timeline::{Action, Timeline},
 };
 use crate::{
     cast::{Cast, region_names},
@@ -96,6 +101,12 @@ struct Play<'a> {
     unit: Unit,
     services: Vec<ServiceName>,
     timeline: Timeline,
+    /// What goes wrong, and what went.
+    episodes: Vec<Episode>,
+    /// Whether the timeline has been written.
+    planned: bool,
+    /// Which way of many this is.
+    way: u64,
     /// By host.
     wishes: Vec<Wishes>,
     notes: Notes,
@@ -170,6 +181,9 @@ impl<'a> Play<'a> {
             unit,
             services,
             timeline: Timeline::default(),
+            episodes: Vec::new(),
+            planned: false,
+            way: interpose::way(),
             wishes,
             notes: Notes::default(),
             judge: Judge::default(),
@@ -284,44 +298,6 @@ impl<'a> Play<'a> {
         });
     }
 
-    /// Writes everything that the scenario asks for on the timeline.
-    fn plan(&mut self) {
-        let scenario = self.scenario;
-        let names = region_names(scenario);
-        let places = self.cast.iter().map(|(_, part)| names[part.region].0).collect();
-        let at = |mint: &ModelMint| (mint.host(), names[self.world.fabric().region(mint.host())].0);
-        let mints = self.world.mints().values().map(at).collect();
-        let stage = Stage { scenario, usual: usual_mood(scenario), places, mints };
-        self.last_fault_s = stage.plan(&mut self.timeline, &mut self.rng);
-        let (from, to) = (scenario.warmup_s as f64, scenario.workload_ends_s() as f64);
-        for (host, part) in self.cast.iter() {
-            if part.buys()
-                && let Some(at) = self.wishes[host.0 as usize].next(&scenario.workload, from)
-                && at < to
-            {
-                self.timeline.at_secs(at, Action::Wish(host));
-            }
-            if part.acts() && part.per_second > 0.0 {
-                self.timeline.at_secs(from + self.rng.unit() / part.per_second, Action::Mischief(host));
-            }
-        }
-        let searches = scenario.measure.searches_per_minute / 60.0;
-        let mut at = from;
-        while searches > 0.0 && at < to {
-            self.timeline.at_secs(at, Action::Search);
-            at -= (1.0 - self.rng.unit()).ln() / searches;
-        }
-    }
-
-    /// The state of the whole is looked at from the start on.
-    fn plan_looks(&mut self) {
-        let scenario = self.scenario;
-        let every = |secs: u64| (0..=scenario.duration_s / secs).map(move |nth| (nth * secs) as f64);
-        every(scenario.measure.sample_every_s).for_each(|at| self.timeline.at_secs(at, Action::Sample));
-        let looks = every(self.watch.every_s.max(1)).filter(|at| *at >= self.watch.from_s);
-        looks.for_each(|at| self.timeline.at_secs(at, Action::Judge));
-    }
-
     /// Lets time pass until a moment of the run, and does what the timeline says meanwhile.
     async fn pass_until(&mut self, end: Duration) -> Result<(), WorldError> {
         let end_us = self.end_of(end).as_micros() as u64;
@@ -334,6 +310,10 @@ impl<'a> Play<'a> {
                     self.world.kill(host, false).await;
                     continue;
                 }
+            }
+            if self.way != interpose::way() {
+                self.plan_anew();
+                continue;
             }
             if self.timeline.next_at().is_none_or(|at| at >= end_us) {
                 break;

@@ -6,7 +6,7 @@ use guilder_protocol::market::{NameError, ServiceName};
 
 use crate::{
     cast::weighted,
-    interpose::Rng,
+    interpose::{Rng, splitmix},
     scenario::{Arrivals, Services, Workload},
 };
 
@@ -103,11 +103,11 @@ impl Wishes {
 }
 
 impl Want {
-    /// The input itself.
+    /// The input itself: the same in every future, for the judge asks again.
     pub fn input(&self) -> Vec<u8> {
-        let mut rng = Rng::new(self.input_seed);
+        let mut state = self.input_seed;
         let words = self.input_bytes.div_ceil(8);
-        let mut bytes: Vec<u8> = (0..words).flat_map(|_| rng.draw().to_le_bytes()).collect();
+        let mut bytes: Vec<u8> = (0..words).flat_map(|_| splitmix(&mut state).to_le_bytes()).collect();
         bytes.truncate(self.input_bytes as usize);
         bytes
     }

@@ -435,9 +435,9 @@ impl Drop for Folder {
     }
 }
 
-/// A world that can't be built.
+/// A world that can't be built, or a run that came to nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("the simulated node does not start: {0}")]
+#[error("the simulation cannot go on: {0}")]
 pub struct WorldError(String);
 
 impl WorldError {

@@ -139,3 +139,19 @@ fn a_violation_comes_with_the_shortest_prefix_that_shows_it() {
     let (code, said, errors) = sim(&["sweep", &small, "--seeds", "1..1", "--sabotage", "coin-vanishes"]);
     assert!(code == Some(1) && said.contains(replay), "{said}{errors}");
 }
+
+#[test]
+fn futures_part_in_the_middle_of_trade_and_each_can_be_had_again() {
+    let folder = folder("futures");
+    let small = scenario(&folder, SMALL);
+    let explore = |more: &[&str]| {
+        let (code, said, errors) = sim(&[&["explore", &small, "--at", "28"], more].concat());
+        assert_eq!(code, Some(0), "{said}{errors}");
+        let numbered =
+            |line: &&str| line.trim_start().starts_with(|c: char| c.is_ascii_digit()) && line.contains(" s ");
+        said.lines().filter(numbered).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = explore(&["--futures", "2", "--jobs", "1"]);
+    assert!(all.len() == 2 && all[0].split_whitespace().last() != all[1].split_whitespace().last(), "{all:?}");
+    assert_eq!(explore(&["--futures", "1", "--first", "1"]), all[1..]);
+}

@@ -41,7 +41,7 @@ impl Explore {
             return Err("--at is not within the run".into());
         }
         println!("{}, seed {}; futures part at {at_s} s", self.what.arguments().join(" "), self.seed);
-        println!("{:>6} {:>6} {:>6} {:>6}  trace", "future", "tasks", "done", "failed");
+        println!("{:>6} {:>6} {:>6} {:>6} {:>10}  trace", "future", "tasks", "done", "failed", "last fault");
         let futures = Futures { at_s, first: self.first, count: self.futures, jobs: self.jobs, tell };
         let options = Options { futures: Some(futures), ..Options::default() };
         match run::run(scenario, self.seed, options) {
@@ -50,7 +50,7 @@ impl Explore {
                 Ok(true)
             }
             Err(error) => {
-                println!("{error}; one alone: the same command with --futures 1 --first NUMBER --at {at_s}");
+                println!("{error}\none alone: the same command with --futures 1 --first NUMBER --at {at_s}");
                 Ok(false)
             }
         }
@@ -71,7 +71,8 @@ fn tell(number: u32, results: Result<&Results, &WorldError>) -> bool {
 fn line(number: u32, results: &Results) -> String {
     let (tasks, hash) = (results.tasks.len(), &results.summary.hash);
     let (done, failed) = (results.count(TaskOutcome::Done), results.count(TaskOutcome::Failed));
-    let mut text = format!("{number:>6} {tasks:>6} {done:>6} {failed:>6}  {}\n", hash.get(..12).unwrap_or(hash));
+    let (last, hash) = (results.summary.last_fault_s, hash.get(..12).unwrap_or(hash));
+    let mut text = format!("{number:>6} {tasks:>6} {done:>6} {failed:>6} {last:>8.0} s  {hash}\n");
     for violation in &results.violations {
         let at_s = violation.at_ms as f64 / 1e3;
         text += &format!("       VIOLATION of {} at {at_s:.3} s: {}\n", violation.rule, violation.what);

@@ -2,13 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Sabotage;
-use crate::{
-    fabric::HostId,
-    interpose::Rng,
-    mint::{Lie, Mood},
-    scenario::{Fault, MintFailure, Scenario, Victims, regions},
-};
+use super::{Sabotage, stage::Episode};
+use crate::{fabric::HostId, mint::Mood};
 
 /// Something to be done at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,18 +37,46 @@ pub(super) enum Action {
 /// Actions by microsecond and order of entry.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline {
-    entries: BTreeMap<(u64, u64), Action>,
+    entries: BTreeMap<(u64, u64), Entry>,
     sequence: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    action: Action,
+    /// When the fault begins that it is a part of.
+    fault_us: Option<u64>,
 }
 
 impl Timeline {
     pub(super) fn at(&mut self, micros: u64, action: Action) {
+        self.enter(micros, Entry { action, fault_us: None });
+    }
+
+    fn enter(&mut self, micros: u64, entry: Entry) {
         self.sequence += 1;
-        self.entries.insert((micros, self.sequence), action);
+        self.entries.insert((micros, self.sequence), entry);
     }
 
     pub(super) fn at_secs(&mut self, secs: f64, action: Action) {
-        self.at((secs.max(0.0) * 1e6) as u64, action);
+        self.at(micros(secs), action);
+    }
+
+    /// Everything that belongs to a fault.
+    pub(super) fn play(&mut self, episode: Episode) {
+        let fault_us = Some(micros(episode.from_s));
+        for (at, action) in episode.actions {
+            self.enter(micros(at), Entry { action, fault_us });
+        }
+    }
+
+    /// Forgets faults that haven't begun at a moment; those that have go on to their end.
+    pub(super) fn forget_faults_after(&mut self, now_us: u64) {
+        self.entries.retain(|_, entry| entry.fault_us.is_none_or(|from| from <= now_us));
+    }
+
+    pub(super) fn forget(&mut self, which: impl Fn(&Action) -> bool) {
+        self.entries.retain(|_, entry| !which(&entry.action));
     }
 
     /// When the next is due, in microseconds.
@@ -62,124 +85,10 @@ impl Timeline {
     }
 
     pub(super) fn pop(&mut self) -> Option<Action> {
-        self.entries.pop_first().map(|(_, action)| action)
+        self.entries.pop_first().map(|(_, entry)| entry.action)
     }
 }
 
-/// What faults need to know of the world.
-pub(super) struct Stage<'a> {
-    pub(super) scenario: &'a Scenario,
-    pub(super) usual: Mood,
-    /// Where each host stands, as a region's name.
-    pub(super) places: Vec<&'a str>,
-    /// Each mint's host, and where it stands.
-    pub(super) mints: Vec<(HostId, &'a str)>,
-}
-
-impl Stage<'_> {
-    /// Draws every fault's moment and victims. Returns when the last is over, in seconds.
-    pub(super) fn plan(&self, timeline: &mut Timeline, rng: &mut Rng) -> f64 {
-        let faults = self.scenario.faults.iter();
-        faults.map(|fault| self.plan_one(fault, timeline, rng)).fold(0.0, f64::max)
-    }
-
-    fn plan_one(&self, fault: &Fault, timeline: &mut Timeline, rng: &mut Rng) -> f64 {
-        match fault {
-            Fault::Kill { at_s, victims, reset, down_s } => {
-                let at = at_s.draw(rng) as f64;
-                let mut last = at;
-                for host in self.victims(victims, rng) {
-                    timeline.at_secs(at, Action::Kill { host, reset: *reset });
-                    if let Some(down) = down_s {
-                        let back = at + down.draw(rng) as f64;
-                        timeline.at_secs(back, Action::Restart(host));
-                        last = last.max(back);
-                    }
-                }
-                last
-            }
-            Fault::Churn { from_s, to_s, per_hour, down_s } => {
-                let per_sec = per_hour * f64::from(self.scenario.population.nodes - 1) / 3_600.0;
-                let (mut at, mut last) = (*from_s as f64, *from_s as f64);
-                let mut back_at = BTreeMap::<HostId, f64>::new();
-                if per_sec <= 0.0 {
-                    return last;
-                }
-                loop {
-                    at -= (1.0 - rng.unit()).ln() / per_sec;
-                    if at >= *to_s as f64 {
-                        break;
-                    }
-                    let host = HostId(1 + rng.below(self.places.len() as u64 - 1) as u32);
-                    if back_at.get(&host).is_some_and(|back| *back >= at) {
-                        continue;
-                    }
-                    let back = at + down_s.draw(rng).max(1) as f64;
-                    timeline.at_secs(at, Action::Kill { host, reset: rng.below(2) == 0 });
-                    timeline.at_secs(back, Action::Restart(host));
-                    back_at.insert(host, back);
-                    last = last.max(back);
-                }
-                last
-            }
-            Fault::Partition { at_s, for_s, cut, one_way } => {
-                let at = at_s.draw(rng) as f64;
-                let mut hosts = self.victims(cut, rng);
-                hosts.extend(self.mints_among(cut));
-                timeline.at_secs(at, Action::Cut { hosts, one_way: *one_way });
-                timeline.at_secs(at + *for_s as f64, Action::Heal);
-                at + *for_s as f64
-            }
-            Fault::MintFails { at_s, for_s, mint, how } => {
-                let at = at_s.draw(rng) as f64;
-                timeline.at_secs(at, Action::MintMood(*mint as usize, failing(*how, self.usual)));
-                timeline.at_secs(at + *for_s as f64, Action::MintMood(*mint as usize, self.usual));
-                at + *for_s as f64
-            }
-            Fault::MintRotates { at_s, mint } => {
-                let at = at_s.draw(rng) as f64;
-                timeline.at_secs(at, Action::MintRotates(*mint as usize));
-                at
-            }
-        }
-    }
-
-    /// A region that is cut off is cut off with its mints; a number of nodes isn't one of mints.
-    fn mints_among(&self, cut: &Victims) -> Vec<HostId> {
-        let Victims::Regions(names) = cut else { return Vec::new() };
-        let there = self.mints.iter().filter(|(_, place)| names.iter().any(|name| name == place));
-        there.map(|(host, _)| *host).collect()
-    }
-
-    /// Never the first host, which the others find the network by.
-    fn victims(&self, victims: &Victims, rng: &mut Rng) -> Vec<HostId> {
-        let hosts = self.places.len();
-        let mut drawn: Vec<u32> = (1..hosts as u32).collect();
-        let count = match victims {
-            Victims::Count(count) => *count as usize,
-            Victims::Share(share) => (share * hosts as f64).round() as usize,
-            Victims::Regions(names) => {
-                debug_assert!(names.iter().all(|name| regions::index(name).is_some()), "checked when it was read");
-                let there = |host: &u32| names.iter().any(|name| self.places[*host as usize] == name);
-                return drawn.into_iter().filter(there).map(HostId).collect();
-            }
-        };
-        // The first `count` of a shuffle.
-        let count = count.min(drawn.len());
-        for index in 0..count {
-            let other = index + rng.below((drawn.len() - index) as u64) as usize;
-            drawn.swap(index, other);
-        }
-        drawn.truncate(count);
-        drawn.into_iter().map(HostId).collect()
-    }
-}
-
-fn failing(how: MintFailure, usual: Mood) -> Mood {
-    match how {
-        MintFailure::Silent => Mood { deaf: true, ..usual },
-        MintFailure::Errors => Mood { down: true, ..usual },
-        MintFailure::LosesReplies => Mood { lost_replies: 1.0, ..usual },
-        MintFailure::Lies => Mood { lie: Some(Lie::Denies), ..usual },
-    }
+fn micros(secs: f64) -> u64 {
+    (secs.max(0.0) * 1e6) as u64
 }

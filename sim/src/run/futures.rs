@@ -6,8 +6,8 @@
 //!                                           └── the parent waits, and has no results of its own
 //! ```
 //!
-//! What is drawn before the moment stays, the moments of faults too; wishes, jitter, loss and every node's entropy are
-//! drawn anew. The simulation is one thread and the program's other one only waits for it, so a fork is the whole of it.
+//! What has begun at the moment goes on as it was drawn; what lies ahead is drawn anew in each future: the moments and victims of
+//! faults (a fixed moment stays), wishes, searches, jitter, loss and every node's entropy. The simulation is one thread and the program's other one only waits for it, so a fork is the whole of it.
 
 use std::{cell::Cell, time::Duration};
 

@@ -96,6 +96,16 @@ impl When {
         }
     }
 
+    /// What of it lies after a moment, if anything.
+    pub fn after(self, secs: f64) -> Option<Self> {
+        let (from, to) = self.range();
+        match self {
+            _ if secs < from as f64 => Some(self),
+            Self::Between(_) if secs < to as f64 => Some(Self::Between([secs.ceil() as u64, to])),
+            _ => None,
+        }
+    }
+
     /// The moment that the generator draws.
     pub fn draw(self, rng: &mut crate::interpose::Rng) -> u64 {
         let (from, to) = self.range();

@@ -282,7 +282,7 @@ impl Scale {
             let ticks = round_numbers(from, to).filter(shown);
             return ticks.filter(|round| !crowded || round.log10().fract().abs() < 0.01).collect();
         }
-        let rough = self.to / 7.0;
+        let rough = self.to / 8.0;
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(rough);

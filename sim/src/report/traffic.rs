@@ -44,7 +44,11 @@ fn rates(results: &Results, samples: &[&Sample], title: &str) -> String {
     let mut plot = Plot::new("virtual seconds", title).with(line("in all", &Sample::sent));
     for protocol in Protocol::ALL {
         let sent = |sample: &Sample| sample.sent_for(protocol);
-        if samples.last().is_some_and(|last| sent(last) > 0 && sent(last) * 100 >= last.sent()) {
+        let meanwhile = |sent: &dyn Fn(&Sample) -> u64| match samples {
+            [first, .., last] => sent(last).saturating_sub(sent(first)),
+            _ => 0,
+        };
+        if meanwhile(&sent) > 0 && meanwhile(&sent) * 100 >= meanwhile(&Sample::sent) {
             plot = plot.with(line(protocol.name(), &sent));
         }
     }

@@ -3,9 +3,12 @@
 //! A value has exactly one encoding here: what isn't canonical (key order, repeated keys, longer than minimal heads,
 //! indefinite lengths, trailing bytes, tags other than a CID) doesn't decode. Nesting is bounded by the decoder.
 
+use std::fmt;
+
 use cid::Cid;
 use multihash::Multihash;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_ipld_dagcbor::DecodeError;
 use sha2::{Digest, Sha256};
 
 use crate::fault::{AtFault, Fault};
@@ -29,7 +32,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// # Errors
 /// If the bytes aren't the canonical DAG-CBOR of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
-    let value = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(printable(&error.to_string())))?;
+    let value = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(words(&error)))?;
     if links_are_exact(bytes).unwrap_or(false) {
         Ok(value)
     } else {
@@ -75,6 +78,27 @@ pub fn cid_of(bytes: &[u8]) -> Cid {
 /// The SHA-256 digest of `bytes`.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
+}
+
+/// A decoder's error in words: its own text is for whoever debugs it.
+pub(crate) fn words<E: fmt::Debug>(error: &DecodeError<E>) -> String {
+    match error {
+        DecodeError::Msg(text) => printable(text),
+        DecodeError::Read(_) | DecodeError::Eof { .. } => "it ends too soon".into(),
+        DecodeError::Mismatch { name, found } => format!("the byte 0x{found:02x} stands where {name} belongs"),
+        DecodeError::Unsupported { name, found } => format!("the byte 0x{found:02x} is no {name} of DAG-CBOR"),
+        DecodeError::RequireUtf8 { .. } => "a text is not UTF-8".into(),
+        DecodeError::DepthOverflow { .. } => "it is nested too deeply".into(),
+        DecodeError::LengthMismatch { expect, value, .. } => format!("{value} items stand where {expect} belong"),
+        DecodeError::TrailingData => "more bytes follow".into(),
+        DecodeError::IndefiniteSize => "a length is left open".into(),
+        DecodeError::NonMinimal { .. } => "a number or a length is not in its shortest form".into(),
+        DecodeError::UnorderedKey => "keys are out of order".into(),
+        DecodeError::RequireLength { .. } | DecodeError::LengthOverflow { .. } => "a length is not true".into(),
+        DecodeError::RequireBorrowed { .. }
+        | DecodeError::CastOverflow { .. }
+        | DecodeError::ArithmeticOverflow { .. } => "a number is out of range".into(),
+    }
 }
 
 /// `text` without what a terminal would act on or hide: control characters and invisible ones, such as those that turn
@@ -172,6 +196,21 @@ mod tests {
         let sent = encode(&std::collections::BTreeMap::from([("\u{1b}[2J\u{202e}", 1)]));
         let error = decode::<Pair>(&sent).unwrap_err().to_string();
         assert!(error.contains(r"\u{1b}[2J\u{202e}") && error.chars().all(is_printable), "{error}");
+    }
+
+    #[test]
+    fn an_error_is_said_in_words() {
+        for (bytes, words) in [
+            (&b""[..], "it ends too soon"),
+            (b"hello", "the byte 0x68 stands where"),
+            (&[0xa2, 0x62, b'b', b'b', 0xf6, 0x61, b'a', 1], "keys are out of order"),
+            (&[0xa1, 0x61, b'a', 1, 0], "more bytes follow"),
+            (&[0xa1, 0x61, b'a', 0x18, 1], "a number or a length is not in its shortest form"),
+            (&[0xa1, 0x61, b'a'], "it ends too soon"),
+        ] {
+            let error = decode::<Pair>(bytes).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains('{'), "{error}");
+        }
     }
 
     #[test]

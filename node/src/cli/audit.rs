@@ -35,11 +35,13 @@ enum AuditCommand {
     /// Print what the signed statements of a task say.
     Show {
         /// The task's ID, or its last letters.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Write a task's audit bundle (a CAR file).
     Export {
         /// The task's ID, or its last letters.
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         id: String,
         /// Where to [default: standard output].
         #[arg(long, value_name = "FILE")]

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 
 use super::{CliError, Context, Exit, Show, fields, hire, table, wait_for};
@@ -39,11 +39,13 @@ enum TaskCommand {
     /// Print all about one task.
     Show {
         /// The task's ID.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Print what a task has delivered, again or for the first time.
     Output {
         /// The task's ID.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         /// Where it goes [default: standard output].
         #[arg(long, value_name = "FILE")]
@@ -52,6 +54,7 @@ enum TaskCommand {
     /// Call a task off. What a seller has begun may have to be paid.
     Cancel {
         /// The task's ID.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }

@@ -165,13 +165,12 @@ async fn mints(command: Option<&MintsCommand>, context: &Context) -> Result<(), 
     context.printer.show(&Mints(client.get("/v1/mints").await?))
 }
 
-/// A table of balances.
+/// A table of balances for each mint, under its URL: beside a long one they would be wider than a terminal.
 pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::Result {
     let row = |balance: &Balance| {
         let amount = |amount: u64| if amount == 0 { "-".to_owned() } else { format!("{amount} {}", balance.unit) };
         vec![
-            balance.mint.to_string(),
-            format!("{} {}", balance.available, balance.unit),
+            format!("  {} {}", balance.available, balance.unit),
             amount(balance.purse),
             amount(balance.at_risk),
             amount(balance.waiting),
@@ -179,14 +178,18 @@ pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::R
             amount(balance.pending),
         ]
     };
-    let rows: Vec<_> = balances.iter().map(row).collect();
-    let header = ["MINT", "AVAILABLE", "IN PURSE", "AT RISK", "FALLING BACK", "EARNED", "UNDER WAY"];
-    table(
-        out,
-        &header,
-        &rows,
-        "No money yet. To get some: `guilder wallet mints add URL`, if none is accepted yet, then `guilder wallet fund N`.",
-    )
+    if balances.is_empty() {
+        return writeln!(
+            out,
+            "No money yet. To get some: `guilder wallet mints add URL`, if none is accepted yet, then `guilder wallet fund N`."
+        );
+    }
+    let header = ["  AVAILABLE", "IN PURSE", "AT RISK", "FALLING BACK", "EARNED", "UNDER WAY"];
+    for of_mint in balances.chunk_by(|one, next| one.mint == next.mint) {
+        writeln!(out, "{}", of_mint[0].mint)?;
+        table(out, &header, &of_mint.iter().map(row).collect::<Vec<_>>(), "")?;
+    }
+    Ok(())
 }
 
 impl Show for Balances {
@@ -244,5 +247,34 @@ impl Show for Mints {
             &rows,
             "No mint is accepted yet. Add one: guilder wallet mints add URL",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_balance_fits_a_terminal() {
+        let mint = MintUrl::of_peer(guilder_protocol::identity::AgentKey::from_seed(&[1; 32]).id());
+        let unit: Unit = "play".parse().unwrap();
+        let amount = 1_000_000_000;
+        let balance = Balance {
+            mint: mint.clone(),
+            unit,
+            available: amount,
+            purse: amount,
+            at_risk: amount,
+            waiting: amount,
+            earned: 0,
+            pending: amount,
+            account: crate::wallet::Account::default(),
+        };
+        let mut text = String::new();
+        Balances(vec![balance.clone(), balance]).human(&mut text).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.starts_with(&format!("{mint}\n  AVAILABLE")), "{text}");
     }
 }

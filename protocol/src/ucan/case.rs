@@ -13,7 +13,7 @@ use super::{
     chain::{self, NoRevocations},
 };
 use crate::{
-    cbor::printable,
+    cbor::{printable, words as words_of},
     envelope::{Signed, Unverified},
     limits::MAX_CASE,
     time::Timestamp,
@@ -111,7 +111,7 @@ fn parse(bytes: &[u8]) -> Result<Parts, String> {
         }
         [ENVELOPE, ..] => return Ok(Parts { invocation: bytes.to_vec(), proofs: Vec::new(), time: None }),
         _ => serde_ipld_dagcbor::from_slice(bytes).map_err(|error| {
-            printable(&format!("neither JSON nor canonical DAG-CBOR of a case or an envelope: {error}"))
+            format!("neither JSON nor canonical DAG-CBOR of a case or an envelope: {}", words_of(&error))
         })?,
     };
     let proofs = case.proofs.into_iter().map(|proof| proof.0).collect();

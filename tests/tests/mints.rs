@@ -106,6 +106,9 @@ fn a_trade_is_paid_at_a_mint_that_nobody_here_wrote() {
 
     let orphan = trader(&swarm, "orphan", &nutshell.url(), "sat");
     swarm::fund(&orphan, 10);
+    // It tells of every coin again, with its proof; all are here already.
+    let restored = orphan.json(["wallet", "restore"]);
+    assert_eq!((&restored["amount"], Money::of(&orphan).funded), (&Value::from(0), 10), "{restored}");
     nutshell.kill();
     let failed = orphan.run(["wallet", "fund", "10"]).failed().says("mint", &["http://127.0.0.1:"]);
     assert_eq!(failed.exit, 5, "{failed:?}");

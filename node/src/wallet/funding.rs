@@ -38,6 +38,7 @@ use super::{
     connector::MintTrouble,
     pockets::{cdk_url, currency},
     records::{Coin, Pocket},
+    swap,
 };
 use crate::limits::{
     FUNDING_RETRY, MAX_OPEN_QUOTES, MINT_QUOTE_POLL, MINT_QUOTE_POLL_LATER, MINT_QUOTE_WATCH, QUOTE_GRACE_SECS,
@@ -51,7 +52,7 @@ pub(super) struct Tills(Mutex<BTreeMap<Pocket, Arc<Till>>>);
 struct Till {
     wallet: CdkWallet,
     /// Held while its quotes and what it has begun are worked on.
-    busy: Mutex<()>,
+    busy: Arc<Mutex<()>>,
     /// One for each watcher for which nobody waits any more.
     watchers: Arc<Semaphore>,
 }
@@ -156,8 +157,14 @@ impl Inner {
         let quote = till.wallet.check_mint_quote_status(id).await.map_err(trouble)?;
         match quote.state {
             MintQuoteState::Paid => {
-                till.wallet.mint(id, SplitTarget::default(), None).await.map_err(trouble)?;
-                Ok(Looked::Issued(self.adopt(pocket, &till.wallet).await?))
+                let mut minting = Arc::clone(&till);
+                let mut minted = minting.wallet.mint(id, SplitTarget::default(), None).await;
+                if minted.as_ref().is_err_and(swap::is_about_keysets) {
+                    minting = self.renew_till(pocket, &till).await?;
+                    minted = minting.wallet.mint(id, SplitTarget::default(), None).await;
+                }
+                minted.map_err(trouble)?;
+                Ok(Looked::Issued(self.adopt(pocket, &minting.wallet).await?))
             }
             // Minted before, by another that waits or in a run that ended too soon to say so.
             MintQuoteState::Issued => {
@@ -235,6 +242,26 @@ impl Inner {
         if let Some(till) = tills.get(pocket) {
             return Ok(Arc::clone(till));
         }
+        let watchers = Arc::new(Semaphore::new(MAX_OPEN_QUOTES));
+        let till = Arc::new(Till { wallet: self.cdk_wallet(pocket)?, busy: Arc::default(), watchers });
+        tills.insert(pocket.clone(), Arc::clone(&till));
+        Ok(till)
+    }
+
+    /// Has cdk's wallet learn anew which keysets are active. It goes on believing that one is which its mint, having retired
+    /// it, no longer lists.
+    async fn renew_till(&self, pocket: &Pocket, old: &Till) -> Result<Arc<Till>, WalletError> {
+        self.mints.look_again(&pocket.mint).await;
+        let infos = self.mints.view(&pocket.mint).await?.infos();
+        let noted = self.database.add_mint_keysets(cdk_url(&pocket.mint)?, infos).await;
+        noted.map_err(|error| WalletError::Database(error.to_string()))?;
+        let (wallet, busy, watchers) = (self.cdk_wallet(pocket)?, Arc::clone(&old.busy), Arc::clone(&old.watchers));
+        let till = Arc::new(Till { wallet, busy, watchers });
+        self.tills.0.lock().await.insert(pocket.clone(), Arc::clone(&till));
+        Ok(till)
+    }
+
+    fn cdk_wallet(&self, pocket: &Pocket) -> Result<CdkWallet, WalletError> {
         let wallet = WalletBuilder::new()
             .mint_url(cdk_url(&pocket.mint)?)
             .unit(currency(&pocket.unit))
@@ -245,10 +272,7 @@ impl Inner {
             .without_rate_limiting()
             .build()
             .map_err(|error| MintTrouble::from_error(&pocket.mint, &error))?;
-        let watchers = Arc::new(Semaphore::new(MAX_OPEN_QUOTES));
-        let till = Arc::new(Till { wallet, busy: Mutex::default(), watchers });
-        tills.insert(pocket.clone(), Arc::clone(&till));
-        Ok(till)
+        Ok(wallet)
     }
 }
 

@@ -210,7 +210,7 @@ impl Barred {
 }
 
 /// Whether the mint has something against the keyset that we made the swap with.
-fn is_about_keysets(error: &cdk::Error) -> bool {
+pub(super) fn is_about_keysets(error: &cdk::Error) -> bool {
     matches!(error, cdk::Error::InactiveKeyset | cdk::Error::UnknownKeySet | cdk::Error::ExpiredKeyset)
 }
 

@@ -298,7 +298,44 @@ async fn one_bad_keyset_does_not_spoil_the_others() {
             }
         }
     }));
-    let one = bank.wallet(1).await;
+    let mut one = bank.wallet(1).await;
     one.fund(100).await;
     assert_eq!(one.total(), 100);
+    one.hears(|event| matches!(event, Event::MintTrouble { reason, .. } if reason.contains("is not used"))).await;
+}
+
+/// Beyond the bound it is those that are of use which are remembered.
+#[tokio::test]
+async fn of_many_delisted_keysets_those_in_use_are_kept() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund_whole(64).await;
+    let known = || one.wallet.0.mints.cached(&mint_url()).unwrap().keysets.keys().copied().collect::<Vec<_>>();
+    let first = known()[0];
+    bank.set(tampered("/v1/keysets", only_active));
+    for _ in 0..crate::limits::MAX_KEYSETS_PER_MINT + 1 {
+        bank.mint.rotate("play", 0).await.unwrap();
+        one.wallet.add_mint(&mint_url()).await.unwrap();
+        assert!(known().len() <= crate::limits::MAX_KEYSETS_PER_MINT);
+    }
+    assert!(known().len() < 5 && known().contains(&first), "{:?}", known());
+    assert_eq!(one.wallet.send(&mint_url(), &play(), 33).await.unwrap().amount, 33);
+}
+
+/// cdk's wallet believes the first keyset that it sees to be active until it hears otherwise; of one that is delisted it
+/// never does.
+#[tokio::test]
+async fn money_comes_in_after_a_keyset_was_delisted() {
+    let bank = Bank::open(0).await;
+    let one = bank.wallet(1).await;
+    one.fund(10).await;
+    bank.mint.rotate("play", 0).await.unwrap();
+    one.fund(10).await;
+    bank.set(tampered("/v1/keysets", only_active));
+    for _ in 0..5 {
+        bank.mint.rotate("play", 0).await.unwrap();
+        one.wallet.add_mint(&mint_url()).await.unwrap();
+        one.fund(10).await;
+    }
+    assert_eq!(one.total(), 70);
 }

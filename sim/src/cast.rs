@@ -7,10 +7,11 @@
 
 mod double;
 mod mischief;
+mod replay;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::{double::DoubleLock, mischief::Mischief};
+pub(crate) use self::{double::DoubleLock, mischief::Mischief, replay::replay_receipts};
 use crate::{
     fabric::{HostId, NatKind},
     interpose::Rng,

@@ -51,7 +51,7 @@ use self::{
     timeline::{Action, Timeline},
 };
 use crate::{
-    cast::{Cast, region_names},
+    cast::{Cast, region_names, replay_receipts},
     fabric::{HostId, Topology},
     interpose::{self, Rng},
     judge::Judge,
@@ -253,8 +253,14 @@ impl<'a> Play<'a> {
             _ => {}
         }
         let Some(node) = self.world.node(host).cloned() else { return };
+        if cheat == Some(Adversary::SellerReplays) {
+            tokio::spawn(replay_receipts(node.clone()));
+        }
         let mut definitions = Vec::new();
-        for service in sold_by(sold, number) {
+        let everything = cheat == Some(Adversary::SybilAdverts);
+        for service in
+            (0..sold.count).filter(|service| everything || sold_by(sold, number).any(|sold| sold == *service))
+        {
             // A cheat undercuts everybody.
             let price = if cheat.is_some() { sold.price_sat[0] } else { between(sold.price_sat, &mut self.rng) };
             let name = self.services[service as usize].clone();

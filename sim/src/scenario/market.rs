@@ -135,7 +135,7 @@ pub enum Adversary {
     SellerVanishes,
     /// A seller that delivers what was not asked for.
     SellerDeliversGarbage,
-    /// A seller that delivers another task's output and receipt again.
+    /// A seller that delivers another task's output again: with that task's receipt, which is turned down, then with a new one.
     SellerReplays,
     /// A seller that delivers after the deadline.
     SellerIsLate,
@@ -145,7 +145,7 @@ pub enum Adversary {
     BuyerFloodsAsks,
     /// A peer that gossips adverts with forged signatures.
     ForgesGossip,
-    /// Many identities that advertise the same service and never answer.
+    /// Many identities that advertise every service at the lowest price and turn everyone away.
     SybilAdverts,
     /// Identities next to one buyer in Kademlia's key space, and next to the most wanted service's key, that answer look-ups
     /// with each other.

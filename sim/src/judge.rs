@@ -9,7 +9,7 @@
 //!              loss     who plays by the rules loses to a cheat the price of that call, to a mint that lies what it gives
 //!                       credit for, and to nobody else anything
 //!              audit    every finished task's bundle verifies
-//!              rest     nothing is open any more: no trade, no swap
+//!              rest     nothing is open any more: no trade, no swap but at a mint that has lied
 //! ```
 //!
 //! Each rule is a function of what is seen, tested against what it is to catch.
@@ -21,7 +21,7 @@ mod trades;
 use std::collections::BTreeSet;
 
 pub use self::{
-    money::{Coins, coins_of},
+    money::{Coins, accounted_for, coins_of},
     sales::{Credit, Sale, judge_sales},
     trades::{Seen, judge_trade},
 };
@@ -96,24 +96,41 @@ impl Judge {
         }
     }
 
-    /// Whether all coins of an honest mint are in somebody's wallet, those of dead nodes too. At any moment: what a call under
-    /// way has done at the mint is in its wallet's records already, as what is due.
-    pub fn coins(&mut self, world: &World, mint: &ModelMint, at_ms: u64) {
-        let mut coins = Coins::default();
+    /// Whether all coins of a mint are in somebody's wallet, those of dead nodes too. At any moment: what a call under way has
+    /// done at the mint is in its wallet's records already, as what is due. Of a mint that has lied, as
+    /// much is missing as wallets say that they have lost to it.
+    pub fn coins(&mut self, world: &World, mint: &ModelMint, has_lied: bool, at_ms: u64) {
+        let (mut coins, mut lost) = (Coins::default(), 0);
         for host in world.hosts() {
             match world.holdings(host) {
                 Ok(holdings) => coins.add(&mint.url(), holdings),
                 Err(error) => self.accuse(at_ms, "store", format!("host {}: {error}", host.0), Vec::new()),
             }
+            let balances = world.node(host).and_then(|node| node.wallet.balances().ok()).unwrap_or_default();
+            lost += balances
+                .iter()
+                .filter(|had| has_lied && had.mint == mint.url())
+                .map(|had| had.account.lost)
+                .sum::<u64>();
         }
         let (held, totals) = (mint.look(|books| coins_of(&coins, books)), mint.totals());
-        if i128::from(held) != totals.outstanding() {
-            let what = format!(
-                "{}: {held} in all wallets, {} issued and not taken back ({totals:?})",
-                mint.url(),
-                totals.outstanding()
-            );
+        if !accounted_for(held, totals.outstanding(), lost) {
+            let (url, issued) = (mint.url(), totals.outstanding());
+            let what =
+                format!("{url}: {held} in all wallets, {issued} issued and not taken back, {lost} lost ({totals:?})");
             self.accuse(at_ms, "coins", what, Vec::new());
+        }
+    }
+
+    /// Whether nothing is under way any more: no trade, and no swap at a mint that has told the truth.
+    pub fn rest(&mut self, world: &World, cast: &Cast, liars: bool, at_ms: u64) {
+        for host in world.hosts().filter(|host| cast.is_honest(*host)) {
+            let Some(node) = world.node(host) else { continue };
+            let (trades, swaps) = (node.trade.open_count(), node.wallet.swaps_in_flight().unwrap_or(1));
+            if trades > 0 || (swaps > 0 && !liars) {
+                let what = format!("host {}: {trades} trades and {swaps} swaps are still open", host.0);
+                self.accuse(at_ms, "rest", what, Vec::new());
+            }
         }
     }
 }

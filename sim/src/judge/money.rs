@@ -30,6 +30,11 @@ pub fn coins_of(coins: &Coins, books: &Books) -> u64 {
     coins.0.iter().filter(|(coin, _)| exists(coin)).map(|(_, amount)| amount).sum()
 }
 
+/// Whether wallets hold what is outstanding, but for what they say that they have lost to the mint: to the last coin.
+pub fn accounted_for(held: u64, outstanding: i128, lost: u64) -> bool {
+    outstanding - i128::from(held) == i128::from(lost)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -37,6 +42,12 @@ mod tests {
 
     fn holding(coin: HeldCoin, amount: u64) -> Holding {
         Holding { mint: "https://mint0.sim".parse().unwrap(), amount, coin }
+    }
+
+    #[test]
+    fn what_is_missing_is_what_is_said_to_be_lost() {
+        assert!(accounted_for(10, 10, 0) && accounted_for(7, 10, 3));
+        assert!(!accounted_for(11, 10, 0) && !accounted_for(6, 10, 3) && !accounted_for(8, 10, 3));
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl Play<'_> {
         }
         self.judge_sales(&agents);
         self.judge_coins();
+        self.judge.rest(&self.world, &self.cast, !self.liars.is_empty(), self.now_us() / 1_000);
         let nodes = self.node_rows(&tasks).await;
         let (traffic_rows, flows) = (self.traffic_rows(), self.flows());
         let traffic = self.world.fabric().traffic();
@@ -101,12 +102,13 @@ impl Play<'_> {
         })
     }
 
-    /// Whether all coins of the mints that have told the truth so far are in somebody's wallet.
+    /// Whether all coins are in somebody's wallet, or said to be lost where a mint has lied.
     pub(super) fn judge_coins(&mut self) {
         let at_ms = self.now_us() / 1_000;
-        let honest = self.mints.iter().enumerate().filter(|(number, _)| !self.liars.contains(number));
-        for mint in honest.filter_map(|(_, url)| self.world.mints().get(url)) {
-            self.judge.coins(&self.world, mint, at_ms);
+        for (number, url) in self.mints.iter().enumerate() {
+            if let Some(mint) = self.world.mints().get(url) {
+                self.judge.coins(&self.world, mint, self.liars.contains(&number), at_ms);
+            }
         }
     }
 

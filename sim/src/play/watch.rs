@@ -51,7 +51,8 @@ impl Play<'_> {
         let at_ms = self.now_us() / 1_000;
         self.judge.look(&self.world, &self.cast, at_ms);
         // What a quote is being turned into is in no record before it is there.
-        if self.notes.lock().funding == 0 {
+        // What a mint that lies has done to a swap shows when it is over.
+        if self.notes.lock().funding == 0 && self.liars.is_empty() {
             self.judge_coins();
         }
         self.judge_trades();

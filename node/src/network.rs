@@ -72,7 +72,7 @@ use self::{
 };
 pub use self::{
     config::{DhtMode, NetworkConfig},
-    discovery::service_key,
+    discovery::{Walk, service_key},
     error::{AnnounceError, ConnectError, DialCause, OpenError, SendError, StartError, Stopped},
     inbound::Frames,
     stream::Stream,
@@ -286,10 +286,10 @@ impl Network {
 
     /// Searches for providers of a service: each at most once, never this node, as they are found, at most `limit`.
     /// Each is dialled as soon as it is found. The channel closes when the search is over; dropping it ends the search.
-    pub async fn find(&self, service: &ServiceName, limit: usize) -> mpsc::Receiver<AgentId> {
+    pub async fn find(&self, service: &ServiceName, limit: usize, walk: Walk) -> mpsc::Receiver<AgentId> {
         let limit = limit.min(limits::FIND_LIMIT);
         let (found, receiver) = mpsc::channel(limit.max(1));
-        self.tell(Command::Find { service: service.clone(), limit, found }).await;
+        self.tell(Command::Find { service: service.clone(), limit, walk, found }).await;
         receiver
     }
 

@@ -42,5 +42,6 @@ pub(crate) const MAX_QUERIES: usize = 256;
 /// Sellers that one search returns at most.
 pub(crate) const MAX_FOUND: usize = 64;
 
-/// How long a search in Kademlia counts as recent. Who begins to sell meanwhile is heard by gossip.
-pub(crate) const SEARCH_HOLDS: Duration = Duration::from_secs(120);
+/// How long a search in Kademlia counts as recent: half of an advert's renewal. Who begins to sell meanwhile is heard by
+/// gossip, and where none of those known makes an offer Kademlia is searched all the same.
+pub(crate) const SEARCH_HOLDS: Duration = Duration::from_secs(10 * 60);

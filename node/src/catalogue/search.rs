@@ -23,12 +23,15 @@ use super::{
     intake::BadAnswer,
     limits::{MAX_ASKED_AROUND, MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT, SEARCH_HOLDS},
 };
-use crate::{network::SendError, sync::lock};
+use crate::{
+    network::{SendError, Walk},
+    sync::lock,
+};
 
 /// How far a search goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// What is known, if Kademlia was searched a short while ago; else all.
+    /// What is known, if Kademlia was searched a short while ago; else what it finds quickly.
     Recent,
     /// What is known and what Kademlia finds.
     Whole,
@@ -94,7 +97,8 @@ impl Catalogue {
         if told.len() >= limit || depth == Depth::Recent && !told.is_empty() && self.searched_lately(service) {
             return;
         }
-        let mut providers = self.0.network.find(service, limit.saturating_add(told.len())).await;
+        let walk = if depth == Depth::Recent { Walk::Quick } else { Walk::Whole };
+        let mut providers = self.0.network.find(service, limit.saturating_add(told.len()), walk).await;
         let mut asked = FuturesUnordered::new();
         let (mut searching, mut heard) = (true, !told.is_empty());
         while searching || !asked.is_empty() {

@@ -30,7 +30,7 @@ use tokio::{
 
 use super::{
     AnnounceError, ConnectError, GossipId, Inbound, Network, NetworkConfig, PeerChange, PeerInfo, Penalty, Setup,
-    StartError, Stopped, Tap, Verdict,
+    StartError, Stopped, Tap, Verdict, Walk,
     behaviour::Behaviour,
     book::Book,
     connecting::{Bootstraps, Waiting},
@@ -55,7 +55,7 @@ pub(super) enum Command {
     Dial { address: Multiaddr, reply: Reply<Result<AgentId, ConnectError>> },
     Provide { service: ServiceName, reply: Reply<Result<(), AnnounceError>> },
     Unprovide(ServiceName),
-    Find { service: ServiceName, limit: usize, found: mpsc::Sender<AgentId> },
+    Find { service: ServiceName, limit: usize, walk: Walk, found: mpsc::Sender<AgentId> },
     Publish { topic: ServiceName, data: Bytes, reply: Reply<Result<(), AnnounceError>> },
     Subscribe { topic: ServiceName, reply: Reply<Result<(), AnnounceError>> },
     Unsubscribe(ServiceName),

@@ -18,7 +18,7 @@ use super::{
     AnnounceError,
     addrs::{Scope, worth_keeping},
     ids::{agent_of, peer_of},
-    limits::{ANNOUNCE_DELAY, FINDS, KEYS_PER_PROVIDER, PROVIDED_KEYS, PROVIDER_TTL, RECORDS},
+    limits::{AGREEING, ANNOUNCE_DELAY, FINDS, KEYS_PER_PROVIDER, PROVIDED_KEYS, PROVIDER_TTL, RECORDS},
 };
 
 pub(super) type Kad = kad::Behaviour<kad::store::MemoryStore>;
@@ -52,9 +52,27 @@ pub(super) struct Discovery {
 #[derive(Debug)]
 struct Find {
     query: QueryId,
-    seen: BTreeSet<AgentId>,
-    limit: usize,
+    heard: Heard,
     found: mpsc::Sender<AgentId>,
+}
+
+/// Whom a search has heard of.
+#[derive(Debug)]
+struct Heard {
+    walk: Walk,
+    limit: usize,
+    providers: BTreeSet<AgentId>,
+    /// Answers in a row that named providers, and none that is new.
+    repeats: u32,
+}
+
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// Until a few of those who keep the records agree. Enough for a buyer that searches again if nobody suits it.
+    Quick,
+    /// To everyone who may have a record.
+    Whole,
 }
 
 impl Discovery {
@@ -109,7 +127,14 @@ impl Discovery {
     }
 
     /// Begins a search; one too many ends at once, with nothing found.
-    pub(super) fn find(&mut self, kad: &mut Kad, service: &ServiceName, limit: usize, found: mpsc::Sender<AgentId>) {
+    pub(super) fn find(
+        &mut self,
+        kad: &mut Kad,
+        service: &ServiceName,
+        limit: usize,
+        walk: Walk,
+        found: mpsc::Sender<AgentId>,
+    ) {
         self.finds.retain(|find| {
             let wanted = !find.found.is_closed();
             if !wanted && let Some(mut query) = kad.query_mut(&find.query) {
@@ -119,7 +144,7 @@ impl Discovery {
         });
         if self.finds.len() < FINDS {
             let query = kad.get_providers(service_key(service));
-            self.finds.push(Find { query, seen: BTreeSet::new(), limit, found });
+            self.finds.push(Find { query, heard: Heard::new(walk, limit), found });
         } else {
             tracing::warn!(%service, "search not begun: too many are under way");
         }
@@ -135,16 +160,13 @@ impl Discovery {
     ) -> (Vec<AgentId>, bool) {
         let Some(find) = self.finds.iter_mut().find(|find| find.query == query) else { return (Vec::new(), false) };
         // From a hash set into an order of our own.
-        let agents: BTreeSet<_> = providers.into_iter().filter_map(|peer| agent_of(&peer)).collect();
-        let mut new = Vec::new();
-        for agent in agents {
-            // The channel has room for `limit`; it fails only if the searcher is gone.
-            if find.seen.len() < find.limit && usable(agent) && find.seen.insert(agent) {
-                let _ = find.found.try_send(agent);
-                new.push(agent);
-            }
+        let named: BTreeSet<_> = providers.into_iter().filter_map(|peer| agent_of(&peer)).collect();
+        let new = find.heard.note(named.into_iter().filter(|agent| usable(*agent)));
+        for agent in &new {
+            // The channel has room for the limit; it fails only if the searcher is gone.
+            let _ = find.found.try_send(*agent);
         }
-        (new, find.seen.len() >= find.limit || find.found.is_closed())
+        (new, find.heard.is_enough() || find.found.is_closed())
     }
 
     /// Begins to look up a peer's addresses; what it dials on the way may be the peer itself.
@@ -204,8 +226,76 @@ impl Discovery {
     }
 }
 
+impl Heard {
+    fn new(walk: Walk, limit: usize) -> Self {
+        Self { walk, limit, providers: BTreeSet::new(), repeats: 0 }
+    }
+
+    /// An answer named these. Returns the new ones that are wanted.
+    fn note(&mut self, named: impl Iterator<Item = AgentId>) -> Vec<AgentId> {
+        let (mut new, mut named_any) = (Vec::new(), false);
+        for agent in named {
+            named_any = true;
+            if self.providers.len() < self.limit && self.providers.insert(agent) {
+                new.push(agent);
+            }
+        }
+        match (named_any, new.is_empty()) {
+            (_, false) => self.repeats = 0,
+            (true, true) => self.repeats += 1,
+            (false, true) => {}
+        }
+        new
+    }
+
+    fn is_enough(&self) -> bool {
+        self.providers.len() >= self.limit || self.walk == Walk::Quick && self.repeats >= AGREEING
+    }
+}
+
 fn announce(kad: &mut Kad, service: &ServiceName) {
     if let Err(error) = kad.start_providing(service_key(service)) {
         tracing::warn!(%service, ?error, "can't announce a service");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(number: u8) -> AgentId {
+        AgentId::from_bytes([number; 32])
+    }
+
+    fn hear(heard: &mut Heard, numbers: &[u8]) -> usize {
+        heard.note(numbers.iter().map(|number| agent(*number))).len()
+    }
+
+    #[test]
+    fn a_quick_search_ends_when_a_few_in_a_row_name_nobody_new() {
+        let mut heard = Heard::new(Walk::Quick, 10);
+        assert_eq!(hear(&mut heard, &[1, 2]), 2);
+        for _ in 0..AGREEING - 1 {
+            assert_eq!(hear(&mut heard, &[2, 1]), 0);
+        }
+        assert_eq!(hear(&mut heard, &[2, 3]), 1, "somebody new: it goes on");
+        for _ in 0..AGREEING {
+            assert!(!heard.is_enough());
+            assert_eq!(hear(&mut heard, &[]), 0, "who keeps no record says nothing about who sells");
+            assert_eq!(hear(&mut heard, &[3]), 0);
+        }
+        assert!(heard.is_enough());
+    }
+
+    #[test]
+    fn a_whole_search_ends_only_at_its_limit() {
+        let mut heard = Heard::new(Walk::Whole, 2);
+        assert_eq!(hear(&mut heard, &[1]), 1);
+        for _ in 0..10 {
+            assert_eq!(hear(&mut heard, &[1]), 0);
+        }
+        assert!(!heard.is_enough());
+        assert_eq!(hear(&mut heard, &[2, 3]), 1);
+        assert!(heard.is_enough());
     }
 }

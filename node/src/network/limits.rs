@@ -91,6 +91,9 @@ pub(super) const ADDR_BYTES: usize = 160;
 pub(super) const FINDS: usize = 64;
 /// Providers that one search yields at most.
 pub(super) const FIND_LIMIT: usize = 64;
+/// Peers in a row that name only providers known already, after which a quick search is over: each of the twenty that
+/// keep a record has all its providers, so three liars among the first asked are what it takes to hide the others.
+pub(super) const AGREEING: u32 = 3;
 /// How long a search runs.
 pub(super) const FIND_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a provider record lives at others.
@@ -99,8 +102,9 @@ pub(super) const PROVIDER_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 pub(super) const PROVIDER_RENEWAL: Duration = Duration::from_secs(50 * 60);
 /// How long to let the routing table settle before services are announced to new neighbours.
 pub(super) const ANNOUNCE_DELAY: Duration = Duration::from_millis(300);
-/// How often the routing table is refreshed.
-pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// How often the routing table is refreshed: a look-up for each distance, the most of what an idle node sends. Every search
+/// refreshes it in passing.
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Peers dialled at a converged start.
 pub(super) const SEED_DIALS: usize = 10;
 

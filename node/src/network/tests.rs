@@ -122,7 +122,7 @@ async fn providers_are_found_through_one_bootstrap_peer() {
     let search = async {
         loop {
             let mut found = std::collections::BTreeSet::new();
-            let mut search = seeker.find(&text, 10).await;
+            let mut search = seeker.find(&text, 10, Walk::Whole).await;
             while let Some(agent) = search.recv().await {
                 assert!(found.insert(agent), "each at most once");
             }
@@ -143,9 +143,9 @@ async fn providers_are_found_through_one_bootstrap_peer() {
 #[tokio::test]
 async fn a_search_finds_nobody_where_nobody_is() {
     let node = Node::start(1, |_| ()).await;
-    assert_eq!(in_time(node.network.find(&service("no.such"), 5).await.recv()).await, None);
+    assert_eq!(in_time(node.network.find(&service("no.such"), 5, Walk::Whole).await.recv()).await, None);
     node.network.provide(&service("our.own")).await.unwrap();
-    assert_eq!(in_time(node.network.find(&service("our.own"), 5).await.recv()).await, None);
+    assert_eq!(in_time(node.network.find(&service("our.own"), 5, Walk::Whole).await.recv()).await, None);
 }
 
 #[tokio::test]
@@ -334,7 +334,7 @@ async fn a_converged_start_knows_its_peers_without_a_bootstrap() {
     }
     node.network.seed_routing(known).await;
     until(|| async { node.network.peers().await.len() == 3 }).await;
-    let mut search = node.network.find(&service("text.summarize"), 1).await;
+    let mut search = node.network.find(&service("text.summarize"), 1, Walk::Whole).await;
     assert_eq!(in_time(search.recv()).await, Some(others[2].id()));
     assert_eq!(in_time(search.recv()).await, None);
 }

@@ -22,8 +22,8 @@ impl Actor {
                 let _ = reply.send(self.discovery.provide(&mut behaviour.kad, service));
             }
             Command::Unprovide(service) => self.discovery.unprovide(&mut behaviour.kad, &service),
-            Command::Find { service, limit, found } => {
-                self.discovery.find(&mut behaviour.kad, &service, limit, found);
+            Command::Find { service, limit, walk, found } => {
+                self.discovery.find(&mut behaviour.kad, &service, limit, walk, found);
             }
             Command::Publish { topic, data, reply } => {
                 let _ = reply.send(Mill::publish(&mut behaviour.gossip, &topic, &data));

@@ -32,6 +32,7 @@ use guilder::{
     config::Config,
     content::Data,
     executor::{Definition, definition::Run},
+    network::Walk,
     network::service_key,
     parts::Node,
     trade::HireRequest,
@@ -164,6 +165,9 @@ impl<'a> Play<'a> {
         for (_, part) in cast.iter().filter(|(_, part)| part.cheat != Some(Adversary::Eclipse)) {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
+            if let Some([low, high]) = scenario.population.connections {
+                (config.network.low_water, config.network.high_water) = (low, high);
+            }
             let host = world.add_host(part.region, config);
             world.set_clock(host, part.clock_off_s);
             if let Some((kind, nat)) = part.nat.zip(scenario.topology.nat.as_ref()) {
@@ -206,11 +210,14 @@ impl<'a> Play<'a> {
         let warmup = Duration::from_secs(self.scenario.warmup_s);
         let gap = START_GAP.min(warmup / (4 * hosts.len() as u32));
         self.plan_looks();
+        let converged = self.scenario.start == Start::Converged;
+        // Whoever is told of one peer asks its way from there, which is what a converged start is to spare.
+        let bootstrap = if converged { &[] } else { &hosts[..1] };
         for host in &hosts {
-            self.world.start(*host, &hosts[..1]).await?;
+            self.world.start(*host, bootstrap).await?;
             self.pass_until(self.start.elapsed() + gap).await?;
         }
-        if self.scenario.start == Start::Converged {
+        if converged {
             self.world.converge().await;
         }
         self.pass_until(self.start.elapsed() + warmup / 10).await?;
@@ -432,7 +439,7 @@ impl<'a> Play<'a> {
         let cheats: BTreeSet<_> = cheats.map(|host| self.world.agent(host)).collect();
         tokio::spawn(async move {
             let followed = meter.follow(agent, service_key(&name).as_ref(), &node.network.routing().await);
-            let mut found = node.network.find(&name, 3).await;
+            let mut found = node.network.find(&name, 3, Walk::Whole).await;
             let mut first = found.recv().await;
             while first.is_some_and(|found| cheats.contains(&found)) {
                 first = found.recv().await;

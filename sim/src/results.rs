@@ -2,7 +2,7 @@
 //!
 //! As JSON lines, each row is an object with its `row` kind first: one `summary`, then tasks, searches, samples, nodes, their
 //! traffic, flows and violations. Times are virtual milliseconds since the run began. All follows from the seed but for real time, speed and
-//! memory (`wall_secs`, `speed`, `resident`, `peak_resident`).
+//! memory (`wall_secs`, `cpu_secs`, `speed`, `resident`, `peak_resident`).
 
 mod verdict;
 
@@ -52,6 +52,8 @@ pub struct Summary {
     pub virtual_secs: f64,
     /// Real seconds.
     pub wall_secs: f64,
+    /// Of these, seconds that the run kept a processor busy: one thread, so at most all of them.
+    pub cpu_secs: f64,
     /// Virtual seconds per real second.
     pub speed: f64,
     /// Events of the fabric: deliveries, dials, answers.
@@ -154,6 +156,8 @@ pub struct Sample {
     pub resident: u64,
     /// Real seconds since the run began.
     pub wall_secs: f64,
+    /// Of these, seconds that the run kept a processor busy.
+    pub cpu_secs: f64,
     /// Tasks begun so far.
     pub begun: u64,
     /// Tasks done so far.

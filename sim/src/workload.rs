@@ -37,6 +37,8 @@ pub struct Wishes {
     offset: f64,
     drawn: u64,
     owed: f64,
+    /// The services that it has wanted, each once.
+    wanted: Vec<u32>,
 }
 
 /// What is wished for.
@@ -55,7 +57,7 @@ impl Wishes {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let offset = rng.unit();
-        Self { rng, offset, drawn: 0, owed: 0.0 }
+        Self { rng, offset, drawn: 0, owed: 0.0, wanted: Vec::new() }
     }
 
     /// When the next comes after `now`, in seconds of the run; `None` if never.
@@ -96,9 +98,23 @@ impl Wishes {
     pub fn want(&mut self, workload: &Workload, services: u32, now: f64) -> Want {
         let one = workload.burst.as_ref().is_some_and(|burst| burst.one_service && in_burst(burst, now));
         let weights: Vec<f64> = (0..services).map(|number| f64::from(number + 1).powf(-workload.popularity)).collect();
-        let service = if one { 0 } else { weighted(&weights, &mut self.rng) as u32 };
+        let service = if one { 0 } else { self.service(&weights, workload.kinds_per_buyer as usize) };
         let input_bytes = between(workload.input_bytes, &mut self.rng).max(8);
         Want { service, input_seed: self.rng.draw(), input_bytes }
+    }
+}
+
+impl Wishes {
+    /// One of those that this buyer wants: drawn anew until it has as many kinds as it ever wants.
+    fn service(&mut self, weights: &[f64], kinds: usize) -> u32 {
+        if kinds > 0 && self.wanted.len() >= kinds.min(weights.len()) {
+            return self.wanted[self.rng.below(self.wanted.len() as u64) as usize];
+        }
+        let service = weighted(weights, &mut self.rng) as u32;
+        if !self.wanted.contains(&service) {
+            self.wanted.push(service);
+        }
+        service
     }
 }
 
@@ -167,6 +183,18 @@ mod tests {
         assert!(times(0) > 2 * times(3) && times(3) > 50, "{} {}", times(0), times(3));
         let want = wishes.want(&workload, 4, 0.0);
         assert_eq!((want.input(), want.input().len() as u64), (want.input(), want.input_bytes));
+    }
+
+    #[test]
+    fn a_buyer_of_few_kinds_wants_only_those() {
+        let workload = Workload { kinds_per_buyer: 2, popularity: 0.0, ..Workload::default() };
+        let kinds = |buyer: u64| {
+            let mut wishes = Wishes::new(buyer);
+            let wanted = (0..200).map(|_| wishes.want(&workload, 9, 0.0).service);
+            wanted.collect::<std::collections::BTreeSet<u32>>()
+        };
+        assert_eq!(kinds(1).len(), 2);
+        assert!((2..20).any(|buyer| kinds(buyer) != kinds(1)), "not everybody wants the same");
     }
 
     #[test]

@@ -372,6 +372,10 @@ impl World {
                 }
                 known.extend(bucket.into_iter().map(|other| (self.agent(other), vec![other.address()])));
             }
+            // The first few are dialled: near and far alike, or the network would be in as many parts as there are prefixes.
+            for index in 1..known.len() {
+                known.swap(index, rng.below(index as u64 + 1) as usize);
+            }
             if let Some(node) = self.node(*id) {
                 node.network.seed_routing(known).await;
             }

@@ -25,10 +25,10 @@ impl Bench {
     pub(super) fn run(self) -> Verdict {
         println!("{}, seed {}; speed and events from the end of the warm-up on", self.scenario, self.seed);
         println!(
-            "| nodes | tasks done | virtual s per wall s | memory per node | memory | events per wall s | wall s |"
+            "| nodes | tasks done | virtual s per wall s | per CPU s | memory per node | memory | events per CPU s | wall s | CPU s |"
         );
         println!(
-            "|------:|-----------:|---------------------:|----------------:|-------:|------------------:|-------:|"
+            "|------:|-----------:|---------------------:|----------:|----------------:|-------:|-----------------:|-------:|------:|"
         );
         let mut well = true;
         for nodes in &self.nodes {
@@ -54,12 +54,14 @@ fn print(nodes: u32, summary: &serde_json::Value) {
     let number = |name: &str| child::number(summary, name);
     let memory = number("/peak_resident");
     println!(
-        "| {nodes:>5} | {:>10} | {:>20.1} | {:>12.2} MB | {:>3.1} GB | {:>17.0} | {:>6.0} |",
+        "| {nodes:>5} | {:>10} | {:>20.1} | {:>9.1} | {:>12.2} MB | {:>3.1} GB | {:>16.0} | {:>6.0} | {:>5.0} |",
         number("/done"),
         number("/steady/speed"),
+        number("/steady/speed_cpu"),
         memory / f64::from(nodes) / 1e6,
         memory / 1e9,
-        number("/steady/events_per_wall_sec"),
+        number("/steady/events_per_cpu_sec"),
         number("/wall_secs"),
+        number("/cpu_secs"),
     );
 }

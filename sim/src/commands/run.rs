@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use guilder_sim::{
     play::Watch,
-    results::{Results, TaskOutcome},
+    results::{Results, Sample, TaskOutcome},
     run::{self, Options, TraceTo},
     scenario::Scenario,
 };
@@ -59,7 +59,7 @@ impl Run {
             write(&results, &scenario, folder)?;
         }
         if self.json || to_stdout {
-            println!("{}", summary_json(&results)?);
+            println!("{}", summary_json(&results, &scenario)?);
         } else {
             print(&results);
             if !results.violations.is_empty() {
@@ -79,7 +79,7 @@ fn write(results: &Results, scenario: &Scenario, folder: &PathBuf) -> Result<(),
 }
 
 /// The summary with counts and violations, on one line: what `sweep`, `check` and `bench` read of their children.
-fn summary_json(results: &Results) -> serde_json::Result<String> {
+fn summary_json(results: &Results, scenario: &Scenario) -> serde_json::Result<String> {
     let mut summary = serde_json::to_value(&results.summary)?;
     if let Some(fields) = summary.as_object_mut() {
         for (name, outcome) in OUTCOMES {
@@ -91,7 +91,7 @@ fn summary_json(results: &Results) -> serde_json::Result<String> {
         fields.insert("found".into(), found.into());
         fields.insert("violations".into(), serde_json::to_value(&results.violations)?);
         fields.insert("cut_short".into(), results.cut_short.into());
-        fields.insert("steady".into(), serde_json::to_value(steady(results))?);
+        fields.insert("steady".into(), serde_json::to_value(steady(results, scenario))?);
     }
     serde_json::to_string(&summary)
 }
@@ -103,20 +103,26 @@ const OUTCOMES: [(&str, TaskOutcome); 4] = [
     ("open", TaskOutcome::Open),
 ];
 
-/// Speed and events a second from the first sample to the last, so that starting the nodes doesn't count.
+/// What starting the nodes doesn't count in: from the warm-up's end to the last sample.
 #[derive(serde::Serialize)]
 struct Steady {
+    /// Virtual seconds per real second.
     speed: f64,
-    events_per_wall_sec: f64,
+    /// Virtual seconds per second of processor time.
+    speed_cpu: f64,
+    events_per_cpu_sec: f64,
     resident: u64,
 }
 
-fn steady(results: &Results) -> Option<Steady> {
-    let (first, last) = (results.samples.first()?, results.samples.last()?);
-    let wall = last.wall_secs - first.wall_secs;
+fn steady(results: &Results, scenario: &Scenario) -> Option<Steady> {
+    let warm = |sample: &&Sample| sample.at_ms >= scenario.warmup_s * 1_000;
+    let (first, last) = (results.samples.iter().find(warm)?, results.samples.last()?);
+    let passed = (last.at_ms - first.at_ms) as f64 / 1e3;
+    let cpu = last.cpu_secs - first.cpu_secs;
     Some(Steady {
-        speed: (last.at_ms - first.at_ms) as f64 / 1e3 / wall,
-        events_per_wall_sec: (last.fabric_events - first.fabric_events) as f64 / wall,
+        speed: passed / (last.wall_secs - first.wall_secs),
+        speed_cpu: passed / cpu,
+        events_per_cpu_sec: (last.fabric_events - first.fabric_events) as f64 / cpu,
         resident: last.resident,
     })
 }

@@ -58,6 +58,9 @@ impl Scenario {
             (who.sellers, "population.sellers"),
             (who.bystanders, "population.bystanders"),
         ];
+        if let Some([low, high]) = who.connections {
+            ensure(low > 0 && low <= high, "population.connections", "is not a low and a high mark")?;
+        }
         for (weight, field) in weights {
             number(weight, field)?;
         }

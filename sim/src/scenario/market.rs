@@ -34,6 +34,8 @@ pub struct Workload {
     pub per_buyer_minute: f64,
     /// How much more wanted the first services are: the exponent of Zipf's law; 0 for all alike.
     pub popularity: f64,
+    /// How many kinds of service a buyer ever wants; 0 for all. Which, is drawn by `popularity` for each.
+    pub kinds_per_buyer: u32,
     /// The most a buyer pays, in sat.
     pub budget_sat: u64,
     /// How long after the wish the output is still of use, in virtual seconds.
@@ -52,6 +54,7 @@ impl Default for Workload {
             arrivals: Arrivals::Poisson,
             per_buyer_minute: 0.0,
             popularity: 1.0,
+            kinds_per_buyer: 0,
             budget_sat: 50,
             deadline_s: 30,
             input_bytes: [32, 512],

@@ -49,6 +49,10 @@ pub struct Population {
     /// Weight of those who route and forward only.
     #[serde(default)]
     pub bystanders: f64,
+    /// How many connections a node goes down to and how many it has at the most before that (its low and its high water
+    /// mark); what nodes do if nobody sets it, if it isn't given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<[u32; 2]>,
 }
 
 impl Population {

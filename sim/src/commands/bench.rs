@@ -7,9 +7,9 @@ use super::{Verdict, What, child, child::Ended};
 /// The arguments of `bench`.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// What is run: a scenario's file or shipped name.
-    #[arg(long, default_value = "discovery")]
-    scenario: String,
+    /// What is run: scenarios' files or shipped names.
+    #[arg(long, value_delimiter = ',', default_values = ["scaling", "idle"])]
+    scenario: Vec<String>,
     /// The sizes, in nodes.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 300, 1_000])]
     nodes: Vec<u32>,
@@ -23,30 +23,38 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(super) fn run(self) -> Verdict {
-        println!("{}, seed {}; speed and events from the end of the warm-up on", self.scenario, self.seed);
-        println!(
-            "| nodes | tasks done | virtual s per wall s | per CPU s | memory per node | memory | events per CPU s | wall s | CPU s |"
-        );
-        println!(
-            "|------:|-----------:|---------------------:|----------:|----------------:|-------:|-----------------:|-------:|------:|"
-        );
         let mut well = true;
-        for nodes in &self.nodes {
-            let what = What { scenario: self.scenario.clone(), nodes: Some(*nodes), secs: self.secs, sabotage: None };
-            what.load()?;
-            let output = child::command(&what, self.seed)?.arg("--json").output()?;
-            match child::ended(&output) {
-                Ended::Ran(summary) => {
-                    print(*nodes, &summary);
-                    well &= child::violations(&summary).is_empty();
-                }
-                Ended::Crashed(said) => {
-                    println!("| {nodes} | crashed: {said}");
-                    well = false;
-                }
+        for scenario in &self.scenario {
+            println!("\n{scenario}, seed {}; speed and events from the end of the warm-up on", self.seed);
+            println!(
+                "| nodes | tasks done | virtual s per wall s | per CPU s | MB per node | GB | events per CPU s | wall s | CPU s |"
+            );
+            println!(
+                "|------:|-----------:|---------------------:|----------:|------------:|---:|-----------------:|-------:|------:|"
+            );
+            for nodes in &self.nodes {
+                well &= self.measure(scenario, *nodes)?;
             }
         }
         Ok(well)
+    }
+
+    fn measure(&self, scenario: &str, nodes: u32) -> Verdict {
+        let what = What { scenario: scenario.to_owned(), nodes: Some(nodes), secs: self.secs, sabotage: None };
+        what.load()?;
+        let output = child::command(&what, self.seed)?.arg("--json").output()?;
+        match child::ended(&output) {
+            Ended::Ran(summary) => {
+                print(nodes, &summary);
+                let broken = child::violations(&summary);
+                broken.iter().for_each(|violation| println!("violation: {violation}"));
+                Ok(broken.is_empty())
+            }
+            Ended::Crashed(said) => {
+                println!("| {nodes} | crashed: {said}");
+                Ok(false)
+            }
+        }
     }
 }
 
@@ -54,7 +62,7 @@ fn print(nodes: u32, summary: &serde_json::Value) {
     let number = |name: &str| child::number(summary, name);
     let memory = number("/peak_resident");
     println!(
-        "| {nodes:>5} | {:>10} | {:>20.1} | {:>9.1} | {:>12.2} MB | {:>3.1} GB | {:>16.0} | {:>6.0} | {:>5.0} |",
+        "| {nodes:>5} | {:>10} | {:>20.1} | {:>9.1} | {:>11.2} | {:>2.1} | {:>16.0} | {:>6.0} | {:>5.0} |",
         number("/done"),
         number("/steady/speed"),
         number("/steady/speed_cpu"),

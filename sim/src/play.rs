@@ -221,8 +221,11 @@ impl<'a> Play<'a> {
             self.world.converge().await;
         }
         self.pass_until(self.start.elapsed() + warmup / 10).await?;
+        // One after the other, as markets do: all at once would be a storm of announcements.
+        let gap = warmup * 2 / (5 * hosts.len() as u32);
         let mut seller = 0;
         for host in &hosts {
+            self.pass_until(self.start.elapsed() + gap).await?;
             let part = self.cast.part(*host).clone();
             if part.sells() {
                 self.set_up_shop(*host, seller);

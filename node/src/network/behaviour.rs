@@ -94,6 +94,8 @@ fn kademlia(local: PeerId, mode: DhtMode) -> kad::Behaviour<MemoryStore> {
         .set_provider_record_ttl(Some(PROVIDER_TTL))
         .set_provider_publication_interval(Some(PROVIDER_RENEWAL))
         .set_periodic_bootstrap_interval(Some(REFRESH_INTERVAL))
+        // Who is taken into the routing table, `discovery` says.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
         // We decide on every record that others leave with us; values we don't use at all.
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_replication_interval(None)

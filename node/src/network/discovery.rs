@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use guilder_protocol::{identity::AgentId, market::ServiceName};
 use libp2p::{
-    PeerId,
-    kad::{self, QueryId, RecordKey, store::RecordStore},
+    Multiaddr, PeerId,
+    kad::{self, K_VALUE, QueryId, RecordKey, store::RecordStore},
 };
 use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::Instant};
@@ -18,7 +18,9 @@ use super::{
     AnnounceError,
     addrs::{Scope, worth_keeping},
     ids::{agent_of, peer_of},
-    limits::{AGREEING, ANNOUNCE_DELAY, FINDS, KEYS_PER_PROVIDER, PROVIDED_KEYS, PROVIDER_TTL, RECORDS},
+    limits::{
+        AGREEING, ANNOUNCE_DELAY, DOUBT_INTERVAL, FINDS, KEYS_PER_PROVIDER, PROVIDED_KEYS, PROVIDER_TTL, RECORDS,
+    },
 };
 
 pub(super) type Kad = kad::Behaviour<kad::store::MemoryStore>;
@@ -44,6 +46,8 @@ pub(super) struct Discovery {
     answered: bool,
     /// Whether nobody answered the last one.
     astray: bool,
+    /// When a peer of a full bucket was last dialled to see whether it still is.
+    doubted_at: Option<Instant>,
     /// The records that peers left with us: until when, by key. The store itself forgets only what is asked for.
     kept: BTreeMap<AgentId, BTreeMap<[u8; 32], Instant>>,
     kept_count: usize,
@@ -114,6 +118,25 @@ impl Discovery {
         self.answered |= answers > 0;
         if last {
             self.astray = !std::mem::take(&mut self.answered);
+        }
+    }
+
+    /// Takes a peer into the routing table, if there is room where it belongs. Where there is none, Kademlia would dial the
+    /// peer there that wasn't seen for longest, to see whether it still is. That one then learns of us and, being as full,
+    /// dials another: in a network of more than a few buckets' size each connection would beget the next, without end. So
+    /// such a peer is doubted only every so often.
+    pub(super) fn learn(&mut self, kad: &mut Kad, peer: &PeerId, addresses: &[Multiaddr], now: Instant) {
+        let has_room = kad.kbucket(*peer).is_some_and(|bucket| {
+            bucket.num_entries() < K_VALUE.get() || bucket.iter().any(|entry| entry.node.key.preimage() == peer)
+        });
+        if !has_room {
+            if self.doubted_at.is_some_and(|at| now < at + DOUBT_INTERVAL) {
+                return;
+            }
+            self.doubted_at = Some(now);
+        }
+        for address in addresses {
+            kad.add_address(peer, address.clone());
         }
     }
 
@@ -261,6 +284,9 @@ fn announce(kad: &mut Kad, service: &ServiceName) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use libp2p::swarm::{NetworkBehaviour as _, ToSwarm};
+
     use super::*;
 
     fn agent(number: u8) -> AgentId {
@@ -285,6 +311,37 @@ mod tests {
             assert_eq!(hear(&mut heard, &[3]), 0);
         }
         assert!(heard.is_enough());
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_room_only_one_peer_is_doubted_at_a_time() {
+        let peer = |number: u64| {
+            let mut bytes = [1; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            peer_of(guilder_protocol::identity::AgentKey::from_seed(&bytes).id())
+        };
+        let local = peer(0);
+        let mut config = kad::Config::new(libp2p::StreamProtocol::new("/test/kad"));
+        config.set_kbucket_inserts(kad::BucketInserts::Manual).set_periodic_bootstrap_interval(None);
+        let mut kad = Kad::with_config(local, kad::store::MemoryStore::new(local), config);
+        let mut discovery = Discovery::default();
+        let address: Multiaddr = "/ip4/192.0.2.1/tcp/4001".parse().unwrap();
+        let start = Instant::now();
+        let mut meet = |numbers: std::ops::Range<u64>, at| {
+            numbers.for_each(|n| discovery.learn(&mut kad, &peer(n), std::slice::from_ref(&address), at));
+            let mut dialled = 0;
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            while let std::task::Poll::Ready(event) = kad.poll(&mut context) {
+                dialled += u32::from(matches!(event, ToSwarm::Dial { .. }));
+            }
+            dialled
+        };
+        // Half of all peers belong into one bucket of twenty.
+        assert_eq!(meet(1..200, start), 1);
+        assert_eq!(meet(200..220, start + DOUBT_INTERVAL / 2), 0);
+        // The first one may still answer; another is doubted as soon as the interval is over.
+        meet(220..240, start + DOUBT_INTERVAL);
+        assert_eq!(discovery.doubted_at, Some(start + DOUBT_INTERVAL));
     }
 
     #[test]

@@ -102,10 +102,12 @@ pub(super) const PROVIDER_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 pub(super) const PROVIDER_RENEWAL: Duration = Duration::from_secs(50 * 60);
 /// How long to let the routing table settle before services are announced to new neighbours.
 pub(super) const ANNOUNCE_DELAY: Duration = Duration::from_millis(300);
+/// How often a peer of a full bucket is dialled to see whether it still is, because a new one would take its place.
+pub(super) const DOUBT_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the routing table is refreshed: a look-up for each distance, the most of what an idle node sends. Every search
 /// refreshes it in passing.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// Peers dialled at a converged start.
+/// Peers dialled at a converged start, at the most.
 pub(super) const SEED_DIALS: usize = 10;
 
 // Bootstrap peers.

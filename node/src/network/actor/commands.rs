@@ -127,7 +127,9 @@ impl Actor {
         // A refresh that is ended at once counts as done, so that none is due for a while.
         self.seeded = kad.bootstrap().ok();
         self.finish_seeding();
-        for (agent, _) in peers.into_iter().take(SEED_DIALS) {
+        // Others dial as many to us.
+        let dials = SEED_DIALS.min(self.config.low_water as usize / 2);
+        for (agent, _) in peers.into_iter().take(dials) {
             self.dial_in_passing(agent);
         }
     }

@@ -160,10 +160,8 @@ impl Actor {
         let met = self.met(agent);
         let addresses = worth_keeping(info.listen_addrs, met);
         if info.protocols.contains(&KAD_PROTOCOL) {
-            let kad = &mut self.swarm.behaviour_mut().kad;
-            for address in &addresses {
-                kad.add_address(&peer, address.clone());
-            }
+            let (kad, now) = (&mut self.swarm.behaviour_mut().kad, self.runtime.instant());
+            self.discovery.learn(kad, &peer, &addresses, now);
             self.discovery.met_somebody(kad);
         }
         self.book.claims(agent, addresses, self.runtime.now());

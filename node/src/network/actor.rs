@@ -41,7 +41,7 @@ use super::{
     inbound::Delivery,
     limits::{BOOK_INTERVAL, CHANGES, COMMANDS, STREAMS_NEGOTIATING, UPKEEP_INTERVAL},
     links::Links,
-    standing::Standing,
+    standing::{Standing, write_bans},
     streams, transport,
 };
 use crate::{events::Events, runtime::Runtime, store::Store};
@@ -239,6 +239,11 @@ impl Actor {
     async fn end(&mut self) {
         if let Err(error) = self.book.take_changes().write(&self.store).await {
             tracing::warn!(%error, "the address book was not written");
+        }
+        // The task that was to write the latest may not have begun.
+        let bans = self.standing.bans(self.runtime.now(), self.runtime.instant());
+        if let Err(error) = write_bans(self.store.clone(), bans, Vec::new()).await {
+            tracing::warn!(%error, "the bans were not written");
         }
         let peers = self.connections.by_peer().into_keys().collect::<Vec<_>>();
         for agent in peers {

@@ -20,7 +20,7 @@ const BANS: Table<Timestamp> = Table::new("network/bans");
 /// Writes down bans that have begun, and strikes those that are over.
 pub(super) async fn write_bans(
     store: Store,
-    begun: Option<(AgentId, Timestamp)>,
+    begun: Vec<(AgentId, Timestamp)>,
     over: Vec<AgentId>,
 ) -> Result<(), StoreError> {
     let job = move |write: &mut crate::store::Write<'_>| {
@@ -81,6 +81,12 @@ impl Standing {
             Some((agent, now + BAN_TIME.min(std::time::Duration::from_secs(until.since(wall)))))
         });
         Self { bans: bans.collect(), points: BTreeMap::new() }
+    }
+
+    /// When each ban ends.
+    pub(super) fn bans(&self, wall: Timestamp, now: Instant) -> Vec<(AgentId, Timestamp)> {
+        let ends = |until: &Instant| wall.saturating_add(until.saturating_duration_since(now).as_secs());
+        self.bans.iter().map(|(agent, until)| (*agent, ends(until))).collect()
     }
 
     /// Everybody who is banned.

@@ -159,7 +159,7 @@ impl Actor {
         behaviour.gossip.set_application_score(&peer, -f64::from(self.standing.points(agent, now)));
         if let Sentence::Banned { pardoned } = sentence {
             let until = self.runtime.now().saturating_add(BAN_TIME.as_secs());
-            write_bans(&self.runtime, &self.store, Some((agent, until)), pardoned.into_iter().collect());
+            write_bans(&self.runtime, &self.store, vec![(agent, until)], pardoned.into_iter().collect());
             behaviour.bans.block_peer(peer);
             behaviour.kad.remove_peer(&peer);
             if let Some(pardoned) = pardoned {
@@ -176,7 +176,7 @@ impl Actor {
             self.swarm.behaviour_mut().bans.unblock_peer(peer_of(*agent));
         }
         if !over.is_empty() {
-            write_bans(&self.runtime, &self.store, None, over);
+            write_bans(&self.runtime, &self.store, Vec::new(), over);
         }
         let links = &self.links;
         self.mill.tidy(|agent| links.get(agent).is_some());
@@ -202,7 +202,7 @@ impl Actor {
 }
 
 /// In a task of its own: the loop doesn't wait for the disk, and a ban holds without it.
-fn write_bans(runtime: &Runtime, store: &Store, begun: Option<(AgentId, Timestamp)>, over: Vec<AgentId>) {
+fn write_bans(runtime: &Runtime, store: &Store, begun: Vec<(AgentId, Timestamp)>, over: Vec<AgentId>) {
     let writing = standing::write_bans(store.clone(), begun, over);
     let write = async move {
         if let Err(error) = writing.await {

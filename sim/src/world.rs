@@ -224,6 +224,14 @@ impl World {
         &self.hosts[&host].meter
     }
 
+    /// A fingerprint of all that a host's disk has seen.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    pub fn written(&self, host: HostId) -> u64 {
+        self.hosts[&host].disk.digest()
+    }
+
     /// The node on a host, if it is up.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         self.hosts.get(&host)?.node.as_ref()

@@ -146,6 +146,8 @@ fn gossipsub(key: &Keypair) -> Result<Gossipsub, StartError> {
         // Many agents on one machine or behind one address is what we are for.
         ip_colocation_factor_weight: 0.0,
         retain_score: Duration::from_secs(10 * 60),
+        // What decays is none of what we count, and a walk over all peers a second is too dear for it.
+        decay_interval: Duration::from_secs(10),
         ..Default::default()
     };
     behaviour.with_peer_score(score, gossipsub::PeerScoreThresholds::default()).map_err(cause)?;

@@ -71,6 +71,8 @@ impl CrashBackend {
             platter.keep_some(change, &mut keep);
         }
         platter.life += 1;
+        let life = platter.life;
+        platter.note(life, &[]);
         platter.locked_by = None;
         platter.fuse = None;
     }
@@ -100,7 +102,8 @@ impl CrashBackend {
         self.lock().syncs
     }
 
-    /// A fingerprint of everything that was ever written, in its order: equal on two disks only if they were used alike.
+    /// A fingerprint of everything that was ever written, in its order, and of crashes: equal on two disks only if they were
+    /// used alike.
     pub fn digest(&self) -> u64 {
         self.lock().digest
     }

@@ -30,6 +30,7 @@ fn a_short_scenario_has_defaults() {
 fn an_error_names_the_field() {
     for (more, field) in [
         ("sellars = 1", "sellars"),
+        ("connections = [20, 10]", "`population.connections`"),
         ("[topology]\nloss = 0.9", "`topology.loss`"),
         ("[topology]\nclock_skew_s = [5, -5]", "`topology.clock_skew_s`"),
         ("[topology]\nregions = [{ name = \"atlantis\" }]", "`topology.regions[0].name`"),

@@ -59,6 +59,7 @@ fn everything() -> Value {
         "mapping_s": 60,
     });
     scenario["mints"]["regions"] = json!(NAMES);
+    scenario["population"]["connections"] = json!([10, 20]);
     scenario
 }
 

@@ -123,6 +123,9 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(120);
 pub(super) const BOOK_PEERS: usize = 1_024;
 /// How often changes of the book are written down: addresses are worth no disk wait of their own.
 pub(super) const BOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// A node with fewer connections than this dials peers of the book again: others may close what it has, and after an
+/// outage nobody else knows that it is back.
+pub(super) const LONELY: usize = 2;
 /// Peers of the book that are dialled at start, besides the bootstrap peers.
 pub(super) const BOOK_DIALS: usize = 8;
 

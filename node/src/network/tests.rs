@@ -308,6 +308,19 @@ async fn a_restart_is_no_amnesty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_left_alone_dials_whom_it_knew() {
+    let node = Node::start(1, |_| ()).await;
+    let peer = Node::start(2, |_| ()).await;
+    let address = peer.addr().await;
+    node.connect(&peer).await;
+    drop(peer.stop().await);
+    until(|| async { node.network.peers().await.is_empty() }).await;
+    // It comes back with an empty home folder, so it knows nobody whom it could dial.
+    let peer = Node::start(2, |config| config.listen = vec![address]).await;
+    until(|| async { node.network.is_connected(peer.id()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_are_described() {
     let node = Node::start(1, |_| ()).await;
     let peer = Node::start(2, |config| config.listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()]).await;

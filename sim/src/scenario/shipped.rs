@@ -25,6 +25,7 @@ pub const SHIPPED: [(&str, &str); 19] = [
     ("discovery", include_str!("../../scenarios/discovery.toml")),
     ("scaling", include_str!("../../scenarios/scaling.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),
+    ("crowd", include_str!("../../scenarios/crowd.toml")),
 ];
 
 /// The scenario of a shipped name, or of a file.

@@ -22,7 +22,7 @@ use crate::{
         connections::Marks,
         error::DialCause,
         ids::{agent_of, peer_of},
-        limits::{BAN_TIME, BOOK_DIALS, CONNECTIONS_SLACK},
+        limits::{BAN_TIME, BOOK_DIALS, CONNECTIONS_SLACK, LONELY},
         standing::{self, Sentence},
     },
     runtime::Runtime,
@@ -183,6 +183,9 @@ impl Actor {
         self.software.retain(|agent, _| links.get(*agent).is_some());
         self.connections.observe(|agent, connection| links.activity(agent, connection), now);
         self.trim(now);
+        if self.connections.len() < LONELY {
+            self.dial_from_book();
+        }
     }
 
     /// Closes what is too many.

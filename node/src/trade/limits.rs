@@ -24,7 +24,7 @@ pub(crate) const MAX_WAITING_FRAMES_PER_PEER: usize = 32;
 /// How long a frame may wait. Whatever it said is repeated by then.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sellers that one hire asks at most.
+/// Sellers that one hire asks at most; and as many again, if none of those makes an offer.
 pub(crate) const MAX_CANDIDATES: usize = 16;
 
 /// Answers that wait for one hire: each candidate answers once.

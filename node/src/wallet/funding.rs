@@ -20,7 +20,7 @@ use std::{
 use cdk::{
     Amount,
     amount::SplitTarget,
-    nuts::{MintQuoteState, PaymentMethod, ProofsMethods},
+    nuts::{KeySetInfo, MintQuoteState, PaymentMethod, ProofsMethods},
     wallet::{Wallet as CdkWallet, WalletBuilder},
 };
 use guilder_protocol::{
@@ -252,9 +252,16 @@ impl Inner {
     /// it, no longer lists.
     async fn renew_till(&self, pocket: &Pocket, old: &Till) -> Result<Arc<Till>, WalletError> {
         self.mints.look_again(&pocket.mint).await;
-        let infos = self.mints.view(&pocket.mint).await?.infos();
-        let noted = self.database.add_mint_keysets(cdk_url(&pocket.mint)?, infos).await;
-        noted.map_err(|error| WalletError::Database(error.to_string()))?;
+        let mut infos = self.mints.view(&pocket.mint).await?.infos();
+        let (url, trouble) =
+            (cdk_url(&pocket.mint)?, |error: cdk::cdk_database::Error| WalletError::Database(error.to_string()));
+        // cdk's wallet may have seen keysets come and go that we never looked at.
+        for known in self.database.get_mint_keysets(url.clone()).await.map_err(trouble)?.unwrap_or_default() {
+            if infos.iter().all(|info| info.id != known.id) {
+                infos.push(KeySetInfo { active: false, ..known });
+            }
+        }
+        self.database.add_mint_keysets(url, infos).await.map_err(trouble)?;
         let (wallet, busy, watchers) = (self.cdk_wallet(pocket)?, Arc::clone(&old.busy), Arc::clone(&old.watchers));
         let till = Arc::new(Till { wallet, busy, watchers });
         self.tills.0.lock().await.insert(pocket.clone(), Arc::clone(&till));

@@ -94,7 +94,9 @@ impl<'a> Candidates<'a> {
 
     async fn gather_many(&mut self, mut until: Instant, depth: Depth) -> Result<(), HireError> {
         let service = self.hiring.request.service.clone();
-        let mut found = self.desk().catalogue.find_by(&service, self.most, until, depth);
+        // Those who were tried and made no offer come first again: as many more are wanted.
+        let limit = self.most + self.silent.len() + self.without.len();
+        let mut found = self.desk().catalogue.find_by(&service, limit, until, depth);
         let mut searching = true;
         while searching || self.awaits_somebody() {
             let had_offer = !self.offers.is_empty();

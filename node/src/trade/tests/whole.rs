@@ -116,6 +116,12 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
     assert_eq!(hired.deal.award.args().price, 20);
     assert_eq!(hired.deal.seller(), sellers[1].id());
     assert_eq!(output(&hired), "hello");
+
+    // Who turns everybody away doesn't stand in the way of those known besides.
+    sellers.sort_by_key(Node::id);
+    sellers[..2].iter().for_each(|seller| seller.trade.stop_taking());
+    let hired = buyer.hire(HireRequest { candidates: Some(2), ..buyer.wish(b"again") }).await.unwrap();
+    assert_eq!((hired.deal.seller(), output(&hired)), (sellers[2].id(), "again".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

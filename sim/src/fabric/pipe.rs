@@ -10,7 +10,7 @@ use std::{
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use super::{Fabric, HostId, driver::What, lock, nat::Flow};
+use super::{Fabric, HostId, State, driver::What, lock, nat::Flow};
 
 /// What may be under way or unread in one direction, in bytes.
 const WINDOW: usize = 512 * 1024;
@@ -43,6 +43,8 @@ pub(super) struct Pipe {
     retry_us: u64,
 }
 
+/// Bytes in one segment: what Ethernet's MTU leaves of 1,500 after the headers of IP and TCP and a timestamp.
+const SEGMENT: usize = 1_448;
 /// After this long without getting through, a connection is reset, as by keep-alives.
 const GIVE_UP_US: u64 = 60_000_000;
 
@@ -120,27 +122,32 @@ impl Pipe {
     }
 }
 
-/// Puts bytes, or the end, on their way.
+/// Puts bytes, or the end, on their way: in segments, each with its own jitter and its own chance to be lost.
 fn write(fabric: &Fabric, shared: &Arc<Mutex<Pipe>>, pipe: &mut Pipe, bytes: Option<&[u8]>) {
     let mut state = fabric.lock();
     let now = state.now_us();
     state.traffic.writes += 1;
-    if let Some(bytes) = bytes {
-        state.count(pipe.from, pipe.to, bytes.len() as u64);
-        pipe.held += bytes.len();
-        if pipe.last_write_us == Some(now)
-            && let Some((_, Some(last))) = pipe.under_way.back_mut()
-        {
-            last.extend_from_slice(bytes);
-            return;
-        }
+    let Some(mut bytes) = bytes else { return send(&mut state, shared, pipe, None) };
+    state.count(pipe.from, pipe.to, bytes.len() as u64);
+    pipe.held += bytes.len();
+    // Writes of one moment fill the segment that is still in the socket's buffer.
+    if pipe.last_write_us == Some(now)
+        && let Some((_, Some(last))) = pipe.under_way.back_mut()
+    {
+        let (fits, rest) = bytes.split_at(bytes.len().min(SEGMENT.saturating_sub(last.len())));
+        last.extend_from_slice(fits);
+        bytes = rest;
     }
-    let length = bytes.map_or(0, <[u8]>::len) as u64;
-    let delay = state.delay_us(pipe.base_us) + state.uplink_us(pipe.from, length);
-    let at = (now + delay).max(pipe.last_arrival_us);
-    pipe.last_arrival_us = at;
     pipe.last_write_us = Some(now);
-    pipe.under_way.push_back((at, bytes.map(<[u8]>::to_vec)));
+    bytes.chunks(SEGMENT).for_each(|segment| send(&mut state, shared, pipe, Some(segment)));
+}
+
+fn send(state: &mut State, shared: &Arc<Mutex<Pipe>>, pipe: &mut Pipe, segment: Option<&[u8]>) {
+    let length = segment.map_or(0, <[u8]>::len) as u64;
+    let delay = state.delay_us(pipe.base_us) + state.uplink_us(pipe.from, length);
+    let at = (state.now_us() + delay).max(pipe.last_arrival_us);
+    pipe.last_arrival_us = at;
+    pipe.under_way.push_back((at, segment.map(<[u8]>::to_vec)));
     state.push(at, What::Deliver(Arc::clone(shared)));
 }
 
@@ -178,19 +185,26 @@ impl AsyncRead for FabricStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut pipe = lock(&self.into);
         let pipe = &mut *pipe;
-        if let Some(first) = pipe.arrived.front() {
-            let count = (first.len() - pipe.read).min(buffer.len());
-            buffer[..count].copy_from_slice(&first[pipe.read..pipe.read + count]);
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut filled = 0;
+        while let Some(first) = pipe.arrived.front().filter(|_| filled < buffer.len()) {
+            let count = (first.len() - pipe.read).min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&first[pipe.read..pipe.read + count]);
+            filled += count;
             pipe.read += count;
             pipe.held -= count;
             if pipe.read == first.len() {
                 pipe.arrived.pop_front();
                 pipe.read = 0;
             }
+        }
+        if filled > 0 {
             if let Some(writer) = pipe.writer.take() {
                 writer.wake();
             }
-            return Poll::Ready(Ok(count));
+            return Poll::Ready(Ok(filled));
         }
         if pipe.dead {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));

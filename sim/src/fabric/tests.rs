@@ -154,6 +154,20 @@ fn a_narrow_uplink_and_loss_slow_things_down() {
 }
 
 #[test]
+fn a_large_write_travels_in_segments_that_are_lost_one_by_one() {
+    simulate(|| async {
+        let (fabric, mut near, mut far) = connected(Topology { loss: 0.05, ..FIXED }).await;
+        let sent: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        near.write_all(&sent).await.unwrap();
+        let mut came = vec![0; sent.len()];
+        far.read_exact(&mut came).await.unwrap();
+        assert!(came == sent);
+        // Seventy segments, of which one in twenty is lost.
+        assert!((2..15).contains(&fabric.traffic().lost), "{}", fabric.traffic().lost);
+    });
+}
+
+#[test]
 fn a_reader_that_leaves_while_bytes_are_under_way_upsets_nothing() {
     simulate(|| async {
         let (_fabric, mut near, far) = connected(FIXED).await;

@@ -12,12 +12,13 @@
 //! ```
 //!
 //! **Call order.** A machine is created with its first step; every later event goes through `handle(input, now)`, which
-//! consumes the state and returns a [`Step`]: the next state and the effects, in order. The driver commits state and
-//! effects in one transaction if the step is [`Step::durable`], and only then performs the effects. After a restart
-//! it feeds [`buyer::Input::Resume`] or [`seller::Input::Resume`], which yields the effects that are still due. Every input may
+//! consumes the state and returns a [`Step`]: the next state, what is to be written, and the effects, in order. The driver
+//! commits all writes in one transaction, and only then performs the effects. What a transaction consists of is a type of
+//! its own ([`buyer::Write`], [`seller::Write`]); no effect is ever part of one. After a restart the driver feeds
+//! [`buyer::Input::Resume`] or [`seller::Input::Resume`], which yields the effects that are still due. Every input may
 //! be repeated; one that no longer applies changes nothing.
 //!
-//! **Money.** A buyer's machine says what becomes of its lock ([`buyer::Money`]), a seller's whether it redeems. Under
+//! **Money.** A buyer's machine says what becomes of its lock ([`buyer::Settlement`]), a seller's whether it redeems. Under
 //! *prepaid* the seller holds the money from the award on: it redeems what it delivers (and what is cancelled under its
 //! hands), and lets what it fails fall back to the buyer at the locktime.
 
@@ -95,24 +96,21 @@ impl Deal {
 
 /// What a machine made of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step<S, E> {
+#[must_use]
+pub struct Step<S, W, E> {
     /// The state from here on.
     pub state: S,
-    /// What is to be done now, in this order.
+    /// What is written first, in this order and in one transaction. Empty if nothing changed that a restart couldn't find
+    /// out again.
+    pub writes: Vec<W>,
+    /// What is done once the writes are on disk, in this order.
     pub effects: Vec<E>,
-    /// Whether the state has to be on disk before anything is done.
-    pub durable: bool,
 }
 
-impl<S, E> Step<S, E> {
-    /// Nothing changed that a restart couldn't find out again.
+impl<S, W, E> Step<S, W, E> {
+    /// A step with nothing to write.
     fn passing(state: S, effects: Vec<E>) -> Self {
-        Self { state, effects, durable: false }
-    }
-
-    /// Persist, then act.
-    fn durable(state: S, effects: Vec<E>) -> Self {
-        Self { state, effects, durable: true }
+        Self { state, writes: Vec::new(), effects }
     }
 }
 

@@ -27,10 +27,11 @@ use super::{
     limits::MAX_INTAKES,
     load::Place,
     penalty::Misdeed,
-    records::{self, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
+    records::{BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
+    selling,
 };
 use crate::{
-    content::{self, Data},
+    content::Data,
     events::{Event, Money, Side},
     executor::{ExecError, Service},
     failpoint::Step,
@@ -129,9 +130,9 @@ impl Desk {
         let lock = self.check_lock(&deal).await?;
         let deal = Arc::new(deal);
         let step = Seller::begin(&deal, now);
-        let (state, recorded) = (step.state.clone(), Arc::clone(&deal));
+        let (first, recorded) = ((step.state.clone(), step.writes), Arc::clone(&deal));
         let wallet = self.wallet.clone();
-        self.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &state, &lock, now)).await?;
+        self.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
         self.start_seller(deal, (step.state, step.effects), Some((service, place)));
@@ -216,13 +217,13 @@ fn record(
     w: &mut crate::store::Write<'_>,
     wallet: &crate::wallet::Wallet,
     deal: &Deal,
-    state: &Seller,
+    (state, writes): &(Seller, Vec<seller::Write>),
     lock: &VettedLock,
     now: Timestamp,
 ) -> Result<(), Stop> {
     let (trade, until) = (deal.id(), deal.offer.exp.unwrap_or_default());
     let (key, offer) = (key(trade), Key::of(until).and(deal.offer.cid()));
-    if w.contains(SELLERS, &key)? {
+    if w.contains(SELLERS, key)? {
         return Err(Stop::Known);
     }
     if let Some(refusal) = w.get(REFUSALS, refusal_key(deal))? {
@@ -231,18 +232,15 @@ fn record(
     if w.contains(OFFERS, &offer)? {
         return Err(Reason::OfferTaken.into());
     }
-    wallet.reserve(w, lock, trade).map_err(|error| match error {
+    let stop = |error| match error {
         WalletError::Store(error) => Stop::Failed(error),
         other => Stop::Refuse(reason_of(&other)),
-    })?;
+    };
+    wallet.reserve(w, lock, trade).map_err(stop)?;
+    selling::write(w, wallet, deal, state, writes).map_err(stop)?;
     w.put(OFFERS, offer, &Taken { award: trade, until })?;
-    records::open(w, deal, StoredSide::Seller)?;
-    w.put(SELLERS, &key, state)?;
     w.put(LOG, log_key(now, trade), &StoredSide::Seller)?;
     w.put(BY_TASK, Key::of(deal.award.args().task).and(trade), &now)?;
-    if let Payload::Content(id) = &deal.input {
-        content::refer(w, *id, trade)?;
-    }
     Ok(())
 }
 

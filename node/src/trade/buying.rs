@@ -9,7 +9,7 @@ use guilder_protocol::{
     receipt::{Commitment, FailureCode, Salt},
     trade::{
         Deal, Stored,
-        buyer::{self, Buyer, BuyerOutcome, Effect, Ended, Input, Money},
+        buyer::{self, Buyer, BuyerOutcome, Conduct, Effect, Ended, Input},
     },
 };
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,7 @@ use super::{
     desk::{BuyerMail, Desk},
     limits::FETCH_RETRY,
     penalty::Misdeed,
-    records::{BUYERS, OPEN, STANDING, Standing, StoredSide, key},
+    records::{self, BUYERS, DEALS, OPEN, STANDING, Standing, StoredSide, key},
 };
 use crate::{
     content::{self, ContentError, Data, Pin},
@@ -95,38 +95,26 @@ impl BuyerActor {
 
     async fn step(&mut self, input: Input) {
         let before = Phase::of(&self.state);
-        let is_outcome = matches!(input, Input::Swept { .. });
         let step = self.state.clone().handle(&self.deal, input, self.desk.runtime.now());
-        if step.durable || is_outcome {
-            self.store(&step.state, &step.effects, is_outcome).await;
+        if !step.writes.is_empty() {
+            self.store(&step.state, step.writes).await;
         }
         self.state = step.state;
         self.tell(before).await;
         self.perform(step.effects);
     }
 
-    async fn store(&self, state: &Buyer, effects: &[Effect], is_outcome: bool) {
+    async fn store(&self, state: &Buyer, writes: Vec<buyer::Write>) {
         let (deal, state, wallet) = (Arc::clone(&self.deal), state.clone(), self.desk.wallet.clone());
-        let settle = effects.iter().find_map(|effect| match effect {
-            Effect::Settle(money) => Some(*money),
-            _ => None,
-        });
-        let finish = effects.contains(&Effect::Finish);
         let step = match &state {
-            _ if is_outcome => Step::StoreSwept,
+            _ if writes.contains(&buyer::Write::Acknowledge) => Step::StoreSwept,
             Buyer::Ended(_) => Step::StoreBought,
             Buyer::Fetching(_) => Step::StoreFetching,
             Buyer::Awarded(_) | Buyer::Working(_) => Step::Other,
         };
-        self.desk
-            .persist(step, move |w| {
-                if is_outcome {
-                    wallet.acknowledge(w, deal.id())?;
-                }
-                write(w, &wallet, &deal, &state, settle, finish)
-            })
-            .await;
-        if settle.is_some() {
+        let settles = writes.iter().any(|write| matches!(write, buyer::Write::Settle(_)));
+        self.desk.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await;
+        if settles {
             self.desk.wallet.nudge();
         }
     }
@@ -137,8 +125,6 @@ impl BuyerActor {
                 Effect::Send(message) => self.desk.outbox.send(self.deal.seller(), &message),
                 Effect::WakeAt(at) => self.desk.timers.set(self.trade(), at),
                 Effect::Fetch { content, salt } => self.fetch(content, salt),
-                // Was part of the transaction.
-                Effect::Settle(_) => {}
                 Effect::Finish => self.finish(),
             }
         }
@@ -265,50 +251,46 @@ pub(super) fn stored_size(stored: &Stored) -> u64 {
     }
 }
 
-/// One durable step of a buyer's trade.
-fn write(
+/// Writes a step of a buyer's trade.
+pub(super) fn write(
     w: &mut Write<'_>,
     wallet: &Wallet,
     deal: &Deal,
     state: &Buyer,
-    settle: Option<Money>,
-    finish: bool,
+    writes: &[buyer::Write],
 ) -> Result<(), WalletError> {
     let (trade, key) = (deal.id(), key(deal.id()));
-    w.put(BUYERS, &key, state)?;
-    if matches!(state, Buyer::Fetching(_)) {
-        // A delivery after the end opens the trade again.
-        w.put(OPEN, &key, &StoredSide::Buyer)?;
-    }
-    if let Buyer::Ended(Ended { output: Some((_, Stored::Content(id))), .. }) = state {
-        content::refer(w, *id, trade)?;
-    }
-    let settlement = match settle {
-        Some(Money::Paid) => Some(Settlement::Paid),
-        Some(Money::Returned) => Some(Settlement::Returned),
-        Some(Money::Waiting) => Some(Settlement::Reclaim),
-        Some(Money::Settled { .. }) | None => None,
-    };
-    if let Some(settlement) = settlement {
-        wallet.settle(w, trade, settlement)?;
-    }
-    if finish {
-        w.delete(OPEN, &key)?;
-        if let Buyer::Ended(ended) = state {
-            note_standing(w, deal, &ended.outcome)?;
+    for write in writes {
+        match write {
+            buyer::Write::Deal => w.put(DEALS, &key, deal)?,
+            buyer::Write::State => w.put(BUYERS, &key, state)?,
+            buyer::Write::Open => w.put(OPEN, &key, &StoredSide::Buyer)?,
+            buyer::Write::Close => w.delete(OPEN, &key)?,
+            buyer::Write::Keep(id) => content::refer(w, *id, trade)?,
+            buyer::Write::Share(id) => records::share(w, *id, deal.seller(), trade)?,
+            buyer::Write::Settle(settlement) => wallet.settle(w, trade, told(*settlement))?,
+            buyer::Write::Acknowledge => wallet.acknowledge(w, trade)?,
+            buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct)?,
         }
     }
     Ok(())
 }
 
+fn told(settlement: buyer::Settlement) -> Settlement {
+    match settlement {
+        buyer::Settlement::Paid => Settlement::Paid,
+        buyer::Settlement::Returned => Settlement::Returned,
+        buyer::Settlement::Reclaim => Settlement::Reclaim,
+    }
+}
+
 /// Remembers how the seller did, for choosing among offers.
-fn note_standing(w: &mut Write<'_>, deal: &Deal, outcome: &BuyerOutcome) -> Result<(), StoreError> {
+fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct) -> Result<(), StoreError> {
     let key = Key::of(deal.seller());
     let mut standing: Standing = w.get(STANDING, &key)?.unwrap_or_default();
-    match (outcome, outcome.fault()) {
-        (BuyerOutcome::Delivered { .. }, _) => standing.delivered += 1,
-        (_, Some(Fault::Peer)) => standing.failed += 1,
-        _ => return Ok(()),
+    match conduct {
+        Conduct::Delivered => standing.delivered += 1,
+        Conduct::Failed => standing.failed += 1,
     }
     w.put(STANDING, &key, &standing)
 }

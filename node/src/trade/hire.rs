@@ -43,10 +43,10 @@ use tokio::{
 use self::candidates::Candidates;
 pub use self::error::HireError;
 use super::{
-    buying::outcome,
+    buying::{self, outcome},
     desk::{Answer, Desk, HireSlot},
     limits::{ANSWERS, MAX_HIRES},
-    records::{self, BUYERS, Failure, LOG, STANDING, Standing, StoredSide, TASKS, TaskRecord, key, log_key},
+    records::{Failure, LOG, STANDING, Standing, StoredSide, TASKS, TaskRecord, key, log_key},
 };
 use crate::{
     content::Data,
@@ -306,7 +306,7 @@ impl Hiring {
         let step = Buyer::begin(&deal, now);
         let trade = deal.id();
         self.record.awards.push(trade);
-        self.store_award(Arc::clone(&deal), step.state.clone(), prepared).await?;
+        self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, prepared).await?;
         let args = deal.award.args();
         let price = Money { amount: args.price, unit: args.unit.to_string() };
         let (task, peer) = (self.task(), deal.seller());
@@ -392,20 +392,21 @@ impl Hiring {
     }
 
     /// The transaction after which the money is at risk and the award may go out.
-    async fn store_award(&self, deal: Arc<Deal>, state: Buyer, prepared: PreparedLock) -> Result<(), HireError> {
-        let record = self.record.clone();
+    async fn store_award(
+        &self,
+        deal: Arc<Deal>,
+        state: Buyer,
+        writes: Vec<buyer::Write>,
+        prepared: PreparedLock,
+    ) -> Result<(), HireError> {
+        let (record, wallet) = (self.record.clone(), self.desk.wallet.clone());
         let task = self.task();
         let first = record.awards.len() == 1;
         let stored: Result<(), WalletError> = self
             .desk
             .commit(Step::StoreAward, move |w| {
-                let trade = deal.id();
-                prepared.debit(w, trade)?;
-                records::open(w, &deal, StoredSide::Buyer)?;
-                w.put(BUYERS, key(trade), &state)?;
-                if let Payload::Content(id) = &deal.input {
-                    records::share(w, *id, deal.seller(), trade)?;
-                }
+                prepared.debit(w, deal.id())?;
+                buying::write(w, &wallet, &deal, &state, &writes)?;
                 Ok(store_task(w, task, &record, first)?)
             })
             .await;

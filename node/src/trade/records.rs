@@ -137,13 +137,6 @@ pub(super) fn log_key(created: Timestamp, id: Cid) -> Key {
     Key::of(created).and(id)
 }
 
-/// A new trade's rows, apart from its side's state.
-pub(super) fn open(w: &mut Write<'_>, deal: &Deal, side: StoredSide) -> Result<(), StoreError> {
-    let key = key(deal.id());
-    w.put(DEALS, &key, deal)?;
-    w.put(OPEN, &key, &side)
-}
-
 /// Lets the other side of a trade have a content, and keeps it as long as the trade's record.
 pub(super) fn share(w: &mut Write<'_>, id: ContentId, with: AgentId, trade: Cid) -> Result<(), StoreError> {
     content::refer(w, id, trade)?;

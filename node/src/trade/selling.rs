@@ -11,7 +11,7 @@ use guilder_protocol::{
     receipt::{Commitment, FailureCode, Outcome as ReceiptOutcome, Receipt, Salt, TaskError},
     trade::{
         Deal, Stored,
-        seller::{self, Effect, Input, Money, Seller},
+        seller::{self, Effect, Input, Seller},
     },
     wire::Payload,
 };
@@ -23,10 +23,10 @@ use super::{
     desk::{Desk, SellerMail},
     limits::FETCH_RETRY,
     load::Place,
-    records::{self, OPEN, SELLERS, key},
+    records::{self, DEALS, OPEN, SELLERS, StoredSide, key},
 };
 use crate::{
-    content::{ContentError, Data, Pin},
+    content::{self, ContentError, Data, Pin},
     events::{Event, Outcome, Side},
     executor::Service,
     failpoint::Step,
@@ -96,10 +96,9 @@ impl SellerActor {
 
     async fn step(&mut self, input: Input) {
         let was_ended = self.state.is_ended();
-        let is_outcome = matches!(input, Input::Redeemed { .. } | Input::RedeemFailed(_));
         let step = self.state.clone().handle(&self.deal, input, self.desk.runtime.now());
-        if step.durable || is_outcome {
-            self.store(&step.state, &step.effects, is_outcome).await;
+        if !step.writes.is_empty() {
+            self.store(&step.state, step.writes).await;
         }
         self.state = step.state;
         if !was_ended {
@@ -108,23 +107,16 @@ impl SellerActor {
         self.perform(step.effects).await;
     }
 
-    async fn store(&self, state: &Seller, effects: &[Effect], is_outcome: bool) {
+    async fn store(&self, state: &Seller, writes: Vec<seller::Write>) {
         let (deal, state, wallet) = (Arc::clone(&self.deal), state.clone(), self.desk.wallet.clone());
         let step = match &state {
-            _ if is_outcome => Step::StoreRedeemed,
+            _ if writes.contains(&seller::Write::Acknowledge) => Step::StoreRedeemed,
             Seller::Ended(_) => Step::StoreSold,
             Seller::Accepted(_) => Step::Other,
         };
-        let (redeem, void) = (effects.contains(&Effect::Redeem), effects.contains(&Effect::Void));
-        self.desk
-            .persist(step, move |w| {
-                if is_outcome {
-                    wallet.acknowledge(w, deal.id())?;
-                }
-                write(w, &wallet, &deal, &state, redeem, void)
-            })
-            .await;
-        if redeem {
+        let redeems = writes.contains(&seller::Write::Redeem);
+        self.desk.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await;
+        if redeems {
             self.desk.wallet.nudge();
         }
     }
@@ -142,8 +134,6 @@ impl SellerActor {
                     // Its one step leads to the end, which aborts nothing: this recurses once.
                     Box::pin(self.conclude(Work(Err(error)))).await;
                 }
-                // Were part of the transaction.
-                Effect::Redeem | Effect::Void => {}
                 Effect::Finish => {
                     self.desk.timers.clear(self.trade());
                     (self.working, self.place, self.pin) = (None, None, None);
@@ -244,29 +234,27 @@ pub(super) fn outcome(ended: &seller::Ended) -> Outcome {
     }
 }
 
-/// One durable step of a seller's trade.
-fn write(
+/// Writes a step of a seller's trade.
+pub(super) fn write(
     w: &mut Write<'_>,
     wallet: &Wallet,
     deal: &Deal,
     state: &Seller,
-    redeem: bool,
-    void: bool,
+    writes: &[seller::Write],
 ) -> Result<(), WalletError> {
     let (trade, key) = (deal.id(), key(deal.id()));
-    w.put(SELLERS, &key, state)?;
-    let Seller::Ended(ended) = state else { return Ok(()) };
-    if ended.money == Money::Due || void {
-        w.delete(OPEN, &key)?;
-        if let Some((_, Stored::Content(id))) = &ended.output {
-            records::share(w, *id, deal.buyer(), trade)?;
+    for write in writes {
+        match write {
+            seller::Write::Deal => w.put(DEALS, &key, deal)?,
+            seller::Write::State => w.put(SELLERS, &key, state)?,
+            seller::Write::Open => w.put(OPEN, &key, &StoredSide::Seller)?,
+            seller::Write::Close => w.delete(OPEN, &key)?,
+            seller::Write::Keep(id) => content::refer(w, *id, trade)?,
+            seller::Write::Share(id) => records::share(w, *id, deal.buyer(), trade)?,
+            seller::Write::Redeem => wallet.redeemable(w, trade)?,
+            seller::Write::Void => wallet.void(w, trade)?,
+            seller::Write::Acknowledge => wallet.acknowledge(w, trade)?,
         }
-    }
-    if redeem {
-        wallet.redeemable(w, trade)?;
-    }
-    if void {
-        wallet.void(w, trade)?;
     }
     Ok(())
 }

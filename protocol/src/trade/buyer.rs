@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deal, Step, Stored};
+use super::{Deal, Stored};
 use crate::{
     bytes::Digest,
     content::ContentId,
@@ -90,7 +90,25 @@ pub enum BuyerOutcome {
     Mismatch,
 }
 
+impl From<Settlement> for Money {
+    fn from(settlement: Settlement) -> Self {
+        match settlement {
+            Settlement::Paid => Self::Paid,
+            Settlement::Returned => Self::Returned,
+            Settlement::Reclaim => Self::Waiting,
+        }
+    }
+}
+
 impl BuyerOutcome {
+    /// What it says of the seller; `None` if the seller isn't to be judged by it.
+    fn conduct(&self) -> Option<Conduct> {
+        match self {
+            Self::Delivered { .. } => Some(Conduct::Delivered),
+            other => (other.fault() == Some(Fault::Peer)).then_some(Conduct::Failed),
+        }
+    }
+
     /// Whose fault it is that there is no output; `None` if there is one.
     pub fn fault(&self) -> Option<Fault> {
         match self {
@@ -105,7 +123,7 @@ impl BuyerOutcome {
     }
 }
 
-/// What became of the buyer's lock.
+/// What becomes of the buyer's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Money {
@@ -124,6 +142,26 @@ pub enum Money {
         /// Kept by the mint for the sweep.
         fee: u64,
     },
+}
+
+/// What the wallet is told of the buyer's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The seller has earned it.
+    Paid,
+    /// The seller never took it: free for another task of the same seller.
+    Returned,
+    /// To be swept back after the locktime.
+    Reclaim,
+}
+
+/// How a seller served its buyer, for choosing among later offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    /// It delivered.
+    Delivered,
+    /// It is at fault that nothing came of the trade.
+    Failed,
 }
 
 /// What can happen to a buyer's trade.
@@ -172,11 +210,35 @@ pub enum Effect {
         /// The salt that its commitment begins with.
         salt: Salt,
     },
-    /// Tell the wallet what becomes of the lock, in the same transaction.
-    Settle(Money),
     /// Tell whoever waits that the trade is over.
     Finish,
 }
+
+/// What a step writes. All of it goes into one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The deal. It never changes.
+    Deal,
+    /// The step's state.
+    State,
+    /// That the trade is open: it is resumed after a restart.
+    Open,
+    /// That it no longer is.
+    Close,
+    /// A content is kept as long as the trade's record.
+    Keep(ContentId),
+    /// The same, and the seller may fetch it.
+    Share(ContentId),
+    /// What becomes of the lock.
+    Settle(Settlement),
+    /// The wallet's word on what became of the lock has been taken note of.
+    Acknowledge,
+    /// How the seller did.
+    Conduct(Conduct),
+}
+
+/// A step of a buyer's trade.
+pub type Step = super::Step<Buyer, Write, Effect>;
 
 /// A delivery that belongs to the deal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,18 +249,29 @@ pub struct Delivery {
 
 impl Buyer {
     /// Begins a trade: to be persisted together with the deal and the debit of the lock.
-    pub fn begin(deal: &Deal, now: Timestamp) -> Step<Self, Effect> {
-        Step::durable(Self::Awarded(Waiting::default()), vec![Effect::Send(deal.message()), retry(deal, 0, now)])
+    pub fn begin(deal: &Deal, now: Timestamp) -> Step {
+        let mut writes = vec![Write::Deal, Write::State, Write::Open];
+        if let Payload::Content(input) = &deal.input {
+            writes.push(Write::Share(*input));
+        }
+        let effects = vec![Effect::Send(deal.message()), retry(deal, 0, now)];
+        Step { state: Self::Awarded(Waiting::default()), writes, effects }
     }
 
     /// Takes the next input.
-    pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Self, Effect> {
-        match self {
+    pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+        let is_swept = matches!(input, Input::Swept { .. });
+        let mut step = match self {
             Self::Awarded(waiting) => waiting.in_awarded(deal, input, now),
             Self::Working(waiting) => waiting.in_working(deal, input, now),
             Self::Fetching(fetching) => fetching.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input, now),
+        };
+        if is_swept {
+            // Also where it comes again or changes nothing: the wallet repeats it until it is acknowledged.
+            step.writes.push(Write::Acknowledge);
         }
+        step
     }
 
     /// Whether anything is still expected of the seller or of this machine.
@@ -208,19 +281,21 @@ impl Buyer {
 }
 
 impl Waiting {
-    fn in_awarded(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+    fn in_awarded(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Accepted => {
                 let waiting = Self { tries: 0, ..self };
                 Step::passing(Buyer::Working(waiting), vec![wake_in(MAX_RETRY_SECS, deal, now)])
             }
-            Input::Refused(reason) => end(BuyerOutcome::Refused(reason), Said::Now(Money::Returned), None, None, now),
+            Input::Refused(reason) => {
+                end(BuyerOutcome::Refused(reason), Said::Now(Settlement::Returned), None, None, now)
+            }
             Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Awarded),
             other => self.in_either(deal, other, now, Buyer::Awarded),
         }
     }
 
-    fn in_working(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+    fn in_working(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Resume | Input::Tick => self.again(deal, input, now, Buyer::Working),
             // A seller that forgot what it accepted has lost its store; it may still take the award again.
@@ -229,29 +304,33 @@ impl Waiting {
         }
     }
 
-    fn in_either(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
+    fn in_either(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
         match input {
             // Nobody called it off: the receipt is kept as what its seller signed, and the money isn't given up for it.
             Input::Delivered(Delivery { receipt, .. }) if !self.cancelled && is_cancelled(&receipt) => {
-                end(BuyerOutcome::Mismatch, Said::Now(Money::Waiting), Some(receipt), None, now)
+                end(BuyerOutcome::Mismatch, Said::Now(Settlement::Reclaim), Some(receipt), None, now)
             }
             Input::Delivered(delivery) => delivered(deal, delivery, None, now),
             Input::Cancel if !self.cancelled => {
                 let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
-                Step::durable(stay(Self { cancelled: true, ..self }), vec![cancel])
+                Step {
+                    state: stay(Self { cancelled: true, ..self }),
+                    writes: vec![Write::State],
+                    effects: vec![cancel],
+                }
             }
             _ => Step::passing(stay(self), vec![]),
         }
     }
 
     /// Asks again, or gives up once the deadline has passed.
-    fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step<Buyer, Effect> {
+    fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
         if now > deal.award.args().deadline {
-            return end(BuyerOutcome::Overdue, Said::Now(Money::Waiting), None, None, now);
+            return end(BuyerOutcome::Overdue, Said::Now(Settlement::Reclaim), None, None, now);
         }
         if self.cancelled && input == Input::Unknown {
             // It never got the award, as far as it says; whether that stays true, only the locktime shows.
-            return end(BuyerOutcome::Refused(Reason::Cancelled), Said::Now(Money::Waiting), None, None, now);
+            return end(BuyerOutcome::Refused(Reason::Cancelled), Said::Now(Settlement::Reclaim), None, None, now);
         }
         let tries = if input == Input::Resume { self.tries } else { self.tries.saturating_add(1) };
         let state = stay(Self { tries, ..self });
@@ -270,7 +349,7 @@ impl Waiting {
 }
 
 impl Fetching {
-    fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+    fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Resume | Input::Tick => {
                 if now > deal.award.args().locktime {
@@ -282,7 +361,7 @@ impl Fetching {
             }
             Input::Fetched(commitment) if Outcome::Ok(commitment) == self.receipt.body.out => {
                 let late = self.overdue.is_some();
-                let said = self.overdue.map_or(Said::Now(Money::Paid), Said::Before);
+                let said = self.overdue.map_or(Said::Now(Settlement::Paid), Said::Before);
                 let output = Some((self.salt, Stored::Content(self.content)));
                 end(BuyerOutcome::Delivered { late }, said, Some(self.receipt), output, now)
             }
@@ -291,7 +370,7 @@ impl Fetching {
             }
             Input::Swept { refunded, taken, fee } if self.overdue == Some(Money::Waiting) => {
                 let overdue = Some(Money::Settled { refunded, taken, fee });
-                Step::durable(Buyer::Fetching(Self { overdue, ..self }), vec![])
+                noted(Buyer::Fetching(Self { overdue, ..self }))
             }
             _ => Step::passing(Buyer::Fetching(self), vec![]),
         }
@@ -312,14 +391,14 @@ impl Ended {
             && self.money != Money::Returned
     }
 
-    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step<Buyer, Effect> {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
             // finds at the mint what the seller has taken.
             Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
             Input::Swept { refunded, taken, fee } if self.money == Money::Waiting => {
                 self.money = Money::Settled { refunded, taken, fee };
-                Step::durable(Buyer::Ended(self), vec![])
+                noted(Buyer::Ended(self))
             }
             _ => Step::passing(Buyer::Ended(self), vec![]),
         }
@@ -327,7 +406,7 @@ impl Ended {
 }
 
 /// `overdue` is what was said of the money if the trade was given up before.
-fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Timestamp) -> Step<Buyer, Effect> {
+fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Timestamp) -> Step {
     let Delivery { receipt, output } = delivery;
     let waiting = Said::waiting(overdue);
     match (&receipt.body.out, output) {
@@ -336,18 +415,19 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
                 return end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now);
             }
             let late = overdue.is_some() || now > deal.award.args().deadline;
-            let said = overdue.map_or(Said::Now(Money::Paid), Said::Before);
+            let said = overdue.map_or(Said::Now(Settlement::Paid), Said::Before);
             let output = Some((salt, Stored::Inline(bytes)));
             end(BuyerOutcome::Delivered { late }, said, Some(receipt), output, now)
         }
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Content(content) })) => {
             let fetching = Fetching { receipt, salt, content, overdue };
             let effects = fetching.start(deal);
-            Step::durable(Buyer::Fetching(fetching), effects)
+            // A delivery after the end opens the trade again.
+            Step { state: Buyer::Fetching(fetching), writes: vec![Write::State, Write::Open], effects }
         }
         (Outcome::Error(error), _) => {
             let paid = error.code.keeps_price() && overdue.is_none();
-            let said = if paid { Said::Now(Money::Paid) } else { waiting };
+            let said = if paid { Said::Now(Settlement::Paid) } else { waiting };
             let error = error.clone();
             end(BuyerOutcome::Failed(error), said, Some(receipt), None, now)
         }
@@ -363,13 +443,13 @@ fn is_cancelled(receipt: &Receipt) -> bool {
 /// What becomes of the money at an end, and whether the wallet knows it already.
 #[derive(Clone, Copy)]
 enum Said {
-    Now(Money),
+    Now(Settlement),
     Before(Money),
 }
 
 impl Said {
     fn waiting(before: Option<Money>) -> Self {
-        before.map_or(Self::Now(Money::Waiting), Self::Before)
+        before.map_or(Self::Now(Settlement::Reclaim), Self::Before)
     }
 }
 
@@ -379,13 +459,27 @@ fn end(
     receipt: Option<Signed<Receipt>>,
     output: Option<(Salt, Stored)>,
     at: Timestamp,
-) -> Step<Buyer, Effect> {
-    let (money, mut effects) = match said {
-        Said::Now(money) => (money, vec![Effect::Settle(money)]),
-        Said::Before(money) => (money, vec![]),
+) -> Step {
+    let mut writes = vec![Write::State];
+    if let Some((_, Stored::Content(id))) = &output {
+        writes.push(Write::Keep(*id));
+    }
+    let money = match said {
+        Said::Now(settlement) => {
+            writes.push(Write::Settle(settlement));
+            settlement.into()
+        }
+        Said::Before(money) => money,
     };
-    effects.push(Effect::Finish);
-    Step::durable(Buyer::Ended(Ended { outcome, money, receipt, output, at }), effects)
+    writes.push(Write::Close);
+    writes.extend(outcome.conduct().map(Write::Conduct));
+    let state = Buyer::Ended(Ended { outcome, money, receipt, output, at });
+    Step { state, writes, effects: vec![Effect::Finish] }
+}
+
+/// A step that changes nothing but the state on disk.
+fn noted(state: Buyer) -> Step {
+    Step { state, writes: vec![Write::State], effects: vec![] }
 }
 
 /// The next moment to ask again: backing off, but not past the deadline.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deal, Step, Stored};
+use super::{Deal, Stored};
 use crate::{
     bytes::Digest,
     content::ContentId,
@@ -108,29 +108,61 @@ pub enum Effect {
     Run,
     /// Stop fetching and running, and conclude with this error.
     Abort(FailureCode, &'static str),
-    /// Let the wallet redeem the lock, in the same transaction.
-    Redeem,
-    /// Give the lock up, in the same transaction.
-    Void,
-    /// Tell whoever waits that the trade is over.
+    /// The work is over: let go of what it held.
     Finish,
 }
 
+/// What a step writes. All of it goes into one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The deal. It never changes.
+    Deal,
+    /// The step's state.
+    State,
+    /// That the trade is open: it is resumed after a restart.
+    Open,
+    /// That it no longer is.
+    Close,
+    /// A content is kept as long as the trade's record.
+    Keep(ContentId),
+    /// The same, and the buyer may fetch it.
+    Share(ContentId),
+    /// The lock is earned: the wallet redeems it.
+    Redeem,
+    /// The lock is given up.
+    Void,
+    /// The wallet's word on what became of the lock has been taken note of.
+    Acknowledge,
+}
+
+/// A step of a seller's trade.
+pub type Step = super::Step<Seller, Write, Effect>;
+
 impl Seller {
     /// Takes an award: to be persisted together with the deal and the reservations.
-    pub fn begin(deal: &Deal, now: Timestamp) -> Step<Self, Effect> {
+    pub fn begin(deal: &Deal, now: Timestamp) -> Step {
         let work = AtWork { began: now, cancelled: false };
+        let mut writes = vec![Write::Deal, Write::State, Write::Open];
+        if let Payload::Content(input) = &deal.input {
+            writes.push(Write::Keep(*input));
+        }
         let mut effects = vec![accepted(deal)];
         effects.extend(work.start(deal));
-        Step::durable(Self::Accepted(work), effects)
+        Step { state: Self::Accepted(work), writes, effects }
     }
 
     /// Takes the next input.
-    pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step<Self, Effect> {
-        match self {
+    pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+        let is_outcome = matches!(input, Input::Redeemed { .. } | Input::RedeemFailed(_));
+        let mut step = match self {
             Self::Accepted(work) => work.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input),
+        };
+        if is_outcome {
+            // Also where it comes again or changes nothing: the wallet repeats it until it is acknowledged.
+            step.writes.push(Write::Acknowledge);
         }
+        step
     }
 
     /// Whether the work is over.
@@ -140,7 +172,7 @@ impl Seller {
 }
 
 impl AtWork {
-    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step<Seller, Effect> {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Resume if now > deal.award.args().deadline => self.abort(FailureCode::TimedOut, TOO_LATE),
             Input::Resume if self.cancelled => self.abort(FailureCode::Cancelled, BY_BUYER),
@@ -154,14 +186,14 @@ impl AtWork {
             Input::Cancel if !self.cancelled => {
                 self.cancelled = true;
                 let abort = Effect::Abort(FailureCode::Cancelled, BY_BUYER);
-                Step::durable(Seller::Accepted(self), vec![abort])
+                Step { state: Seller::Accepted(self), writes: vec![Write::State], effects: vec![abort] }
             }
             Input::Concluded { receipt, output } => conclude(deal, receipt, output, now),
             _ => Step::passing(Seller::Accepted(self), vec![]),
         }
     }
 
-    fn abort(self, code: FailureCode, why: &'static str) -> Step<Seller, Effect> {
+    fn abort(self, code: FailureCode, why: &'static str) -> Step {
         Step::passing(Seller::Accepted(self), vec![Effect::Abort(code, why)])
     }
 
@@ -178,7 +210,7 @@ const TOO_LATE: &str = "the deadline passed before the work was done";
 const BY_BUYER: &str = "cancelled by the buyer";
 
 impl Ended {
-    fn handle(mut self, deal: &Deal, input: Input) -> Step<Seller, Effect> {
+    fn handle(mut self, deal: &Deal, input: Input) -> Step {
         match input {
             Input::Asked | Input::Cancel => {
                 let delivery = self.delivery(deal);
@@ -186,11 +218,11 @@ impl Ended {
             }
             Input::Redeemed { amount } if self.money == Money::Due => {
                 self.money = Money::Redeemed { amount };
-                Step::durable(Seller::Ended(self), vec![])
+                noted(Seller::Ended(self))
             }
             Input::RedeemFailed(why) if self.money == Money::Due => {
                 self.money = Money::Lost(why);
-                Step::durable(Seller::Ended(self), vec![])
+                noted(Seller::Ended(self))
             }
             _ => Step::passing(Seller::Ended(self), vec![]),
         }
@@ -203,20 +235,25 @@ impl Ended {
     }
 }
 
-fn conclude(
-    deal: &Deal,
-    receipt: Signed<Receipt>,
-    output: Option<(Salt, Stored)>,
-    now: Timestamp,
-) -> Step<Seller, Effect> {
+fn conclude(deal: &Deal, receipt: Signed<Receipt>, output: Option<(Salt, Stored)>, now: Timestamp) -> Step {
     let earned = match &receipt.body.out {
         Outcome::Ok(_) => true,
         Outcome::Error(error) => error.code.keeps_price(),
     };
-    let (money, effect) = if earned { (Money::Due, Effect::Redeem) } else { (Money::Voided, Effect::Void) };
+    let (money, write) = if earned { (Money::Due, Write::Redeem) } else { (Money::Voided, Write::Void) };
+    let mut writes = vec![Write::State, Write::Close];
+    if let Some((_, Stored::Content(id))) = &output {
+        writes.push(Write::Share(*id));
+    }
+    writes.push(write);
     let ended = Ended { receipt, output, money, at: now };
     let delivery = ended.delivery(deal);
-    Step::durable(Seller::Ended(ended), vec![effect, delivery, Effect::Finish])
+    Step { state: Seller::Ended(ended), writes, effects: vec![delivery, Effect::Finish] }
+}
+
+/// A step that changes nothing but the state on disk.
+fn noted(state: Seller) -> Step {
+    Step { state, writes: vec![Write::State], effects: vec![] }
 }
 
 fn accepted(deal: &Deal) -> Effect {

@@ -76,9 +76,11 @@ struct World {
     now: Timestamp,
     buyer: Buyer,
     buyer_disk: Buyer,
+    buyer_open: bool,
     buyer_alarm: Option<Timestamp>,
     seller: Option<Seller>,
     seller_disk: Option<Seller>,
+    seller_open: bool,
     seller_alarm: Option<Timestamp>,
     working: bool,
     fetching: bool,
@@ -101,10 +103,12 @@ impl World {
         let mut world = Self {
             now: NOW,
             buyer: step.state.clone(),
-            buyer_disk: step.state,
+            buyer_disk: step.state.clone(),
+            buyer_open: false,
             buyer_alarm: None,
             seller: None,
             seller_disk: None,
+            seller_open: false,
             seller_alarm: None,
             working: false,
             fetching: false,
@@ -117,6 +121,7 @@ impl World {
             refuses,
             deal,
         };
+        world.write_buyer(&step.state, &step.writes);
         world.perform_buyer(step.effects);
         world
     }
@@ -219,14 +224,27 @@ impl World {
     fn feed_buyer(&mut self, input: buyer::Input) {
         let before = self.buyer.clone();
         let step = before.clone().handle(&self.deal, input, self.now);
-        if step.durable {
-            self.buyer_disk = step.state.clone();
-        } else {
-            assert!(!step.effects.iter().any(|e| matches!(e, buyer::Effect::Settle(_) | buyer::Effect::Finish)));
+        self.write_buyer(&step.state, &step.writes);
+        if !step.writes.contains(&buyer::Write::State) {
+            assert!(!step.effects.contains(&buyer::Effect::Finish));
             assert_eq!(before.is_ended(), step.state.is_ended());
         }
         self.buyer = step.state;
         self.perform_buyer(step.effects);
+    }
+
+    fn write_buyer(&mut self, state: &Buyer, writes: &[buyer::Write]) {
+        for write in writes {
+            match write {
+                buyer::Write::State => self.buyer_disk = state.clone(),
+                buyer::Write::Settle(settlement) => self.settled.push((*settlement).into()),
+                buyer::Write::Open => self.buyer_open = true,
+                buyer::Write::Close => self.buyer_open = false,
+                buyer::Write::Deal | buyer::Write::Keep(_) | buyer::Write::Share(_) => {}
+                buyer::Write::Acknowledge | buyer::Write::Conduct(_) => {}
+            }
+        }
+        assert_eq!(self.buyer_open, !self.buyer_disk.is_ended(), "what isn't over is resumed");
     }
 
     fn perform_buyer(&mut self, effects: Vec<buyer::Effect>) {
@@ -235,7 +253,6 @@ impl World {
                 buyer::Effect::Send(message) => self.to_seller.push_back(message),
                 buyer::Effect::WakeAt(at) => self.buyer_alarm = Some(at),
                 buyer::Effect::Fetch { .. } => self.fetching = true,
-                buyer::Effect::Settle(money) => self.settled.push(money),
                 buyer::Effect::Finish => (self.fetching, self.buyer_alarm) = (false, None),
             }
         }
@@ -247,12 +264,20 @@ impl World {
         self.take_seller(step);
     }
 
-    fn take_seller(&mut self, step: Step<Seller, seller::Effect>) {
-        if step.durable {
-            self.seller_disk = Some(step.state.clone());
-        } else {
-            assert!(!step.effects.iter().any(|e| matches!(e, seller::Effect::Redeem | seller::Effect::Void)));
+    fn take_seller(&mut self, step: seller::Step) {
+        for write in &step.writes {
+            match write {
+                seller::Write::State => self.seller_disk = Some(step.state.clone()),
+                seller::Write::Redeem => self.redeemed += 1,
+                seller::Write::Void => self.voided += 1,
+                seller::Write::Open => self.seller_open = true,
+                seller::Write::Close => self.seller_open = false,
+                seller::Write::Deal | seller::Write::Keep(_) | seller::Write::Share(_) => {}
+                seller::Write::Acknowledge => {}
+            }
         }
+        let is_open = self.seller_disk.as_ref().is_some_and(|disk| !disk.is_ended());
+        assert_eq!(self.seller_open, is_open, "what isn't over is resumed");
         self.seller = Some(step.state);
         for effect in step.effects {
             match effect {
@@ -261,8 +286,6 @@ impl World {
                 seller::Effect::Fetch(_) => panic!("the input is inline"),
                 seller::Effect::Run => self.working = true,
                 seller::Effect::Abort(code, why) => self.conclude(Err(TaskError { code, text: why.into() })),
-                seller::Effect::Redeem => self.redeemed += 1,
-                seller::Effect::Void => self.voided += 1,
                 seller::Effect::Finish => (self.working, self.seller_alarm) = (false, None),
             }
         }

@@ -52,7 +52,8 @@ const EXAMPLES: &str = "\
 
 \x1b[1;4mExit codes:\x1b[0m
   0 done    1 the answer is no (invalid, failed)    2 wrong use    3 a peer's fault    4 can't trade
-  5 the mint's fault    6 the machine or the network    7 no daemon runs";
+  5 the mint's fault    6 the machine or the network    7 no daemon runs
+  8 a bug in guilder";
 
 /// Buys and sells work between software agents, peer to peer, for ecash.
 #[derive(Debug, Parser)]

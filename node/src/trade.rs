@@ -3,62 +3,85 @@
 //! ```text
 //!  hire ──▶ candidates ──▶ Ask … Offer ──▶ award ─┐                       ┌─▶ asks: Offer | Decline
 //!                                                 ▼                       │
-//!   frames ──▶ desk: open trades ──▶ one actor per trade          frames ─┴─▶ awards: check, one transaction
-//!   timers ──▶      by award            handle(input) ─▶ commit ─▶ effects          │
-//!   wallet ──▶                                                                      ▼
-//!   network changes ──▶                                          actor ─▶ service ─▶ receipt ─▶ commit ─▶ deliver
+//!   frames ──▶ router ─▶ open trades ─▶ one actor per trade      frames ──┴─▶ awards: check, one transaction
+//!   timers ──▶            by award        handle(input) ─▶ writes ─▶ effects          │
+//!   wallet ──▶                                                                        ▼
+//!   network changes ──▶                                          actor ─▶ work ─▶ receipt ─▶ commit ─▶ deliver
 //! ```
 //!
-//! **One writer per trade**: its actor. What concerns a trade is posted to its mailbox ([`desk`]); the actor feeds its
-//! machine, commits state and money in one transaction if the step is durable, and only then acts. After a start every
-//! open trade resumes from its record; when a peer connects again, the trades that we buy from it ask where they stand.
+//! **One writer per trade**: its actor ([`actors`], [`buying`], [`selling`]). What concerns a trade is posted to its
+//! [`mailbox`]; the actor feeds its machine, commits what the step writes in one transaction of the [`journal`], and only
+//! then acts. After a start every open trade resumes from its record; when a peer connects again, the trades that we buy
+//! from it ask where they stand. A step that can never be written ends its trade in
+//! [`Fault::Internal`]; only a failing disk is waited for.
 //!
-//! **Nothing waits for a peer**: frames go out through the [`outbox`], which drops what doesn't get through; every
-//! message of a trade is repeated by whoever needs its answer.
+//! **Nothing waits for a peer or for a trade**: frames go out through the [`outbox`], which drops what doesn't get through;
+//! every message of a trade is repeated by whoever needs its answer. What this node has to say to a trade replaces what it
+//! said before, and takes no room.
 //!
 //! **Bounded**: open trades, hires, intakes, mailboxes, waiting frames, metered peers, pages of listings; each with its
 //! reason in `trade/limits.rs`, or a setting in [`TradeConfig`].
 //!
 //! **Cancel-safe**: every method of [`Trade`].
 
+mod actors;
 mod asks;
 mod awards;
 mod buckets;
 mod buying;
 mod config;
-mod desk;
 mod frames;
 mod hire;
+mod hires;
 mod housekeeping;
+mod journal;
 mod limits;
-mod load;
+mod mailbox;
+mod open;
 mod outbox;
-mod penalty;
+mod permits;
 mod records;
 mod selling;
 mod timers;
+mod transfers;
 mod views;
+mod violation;
+mod work;
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
 use cid::Cid;
 use guilder_protocol::{
+    audit::Evidence,
     fault::{AtFault, Fault},
     identity::AgentKey,
-    trade::{buyer, seller},
+    trade::buyer,
 };
 use tokio::sync::mpsc;
 
 use self::{
+    actors::Actors,
+    asks::Asks,
+    awards::Awards,
     buckets::Buckets,
-    desk::Desk,
-    load::Load,
+    buying::Buying,
+    frames::Router,
+    hire::{Funds, Hirer, QuietSellers},
+    hires::{CalledOff, Hires},
+    housekeeping::Housekeeper,
+    journal::Journal,
+    mailbox::Cause,
+    open::OpenTrades,
     outbox::Outbox,
-    records::{BUYERS, DEALS, OPEN, SELLERS, StoredSide},
-    timers::Timers,
+    permits::Permits,
+    selling::Selling,
+    transfers::Transfers,
+    views::Tasks,
+    violation::Penalties,
+    work::Workshop,
 };
 pub use self::{
     buckets::Rate,
@@ -68,13 +91,12 @@ pub use self::{
 };
 use crate::{
     catalogue::Catalogue,
-    content::Content,
+    content::{Content, Data},
     events::Events,
     failpoint::Failpoint,
     network::{Frames, InboundStream, Network},
     runtime::Runtime,
-    store::{KeyRange, Reader, Store, StoreError},
-    sync::lock,
+    store::{Store, StoreError},
     wallet::{MoneyOutcome, Wallet},
 };
 
@@ -109,9 +131,30 @@ pub struct TradeParts {
     pub failpoint: Failpoint,
 }
 
+/// Whether this node takes no more work. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The handle of the trade room. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Trade(Arc<Desk>);
+pub struct Trade {
+    stopping: Stopping,
+    tasks: Tasks,
+    hires: Hires,
+    hirer: Hirer,
+    open: OpenTrades,
+    actors: Actors,
+}
 
 impl Trade {
     /// Opens the room and takes up every trade that isn't over.
@@ -119,38 +162,121 @@ impl Trade {
     /// # Errors
     /// If the store can't be read.
     pub fn start(parts: TradeParts) -> Result<Self, StoreError> {
-        let (changes, runtime) = (parts.network.changes(), parts.runtime.clone());
-        let desk = Arc::new(Desk {
-            outbox: Outbox::new(parts.network.clone(), runtime.clone(), parts.failpoint.clone()),
-            timers: Timers::default(),
-            buckets: Buckets::new(parts.config.asks, parts.config.others),
-            load: Load::default(),
-            stopping: AtomicBool::new(false),
-            trades: Mutex::default(),
-            hires: Mutex::default(),
-            solvent: Mutex::default(),
-            quiet: Mutex::default(),
-            intakes: Mutex::default(),
-            key: parts.key,
-            config: parts.config,
-            runtime: parts.runtime,
-            store: parts.store,
-            network: parts.network,
-            wallet: parts.wallet,
-            catalogue: parts.catalogue,
-            content: parts.content,
-            events: parts.events,
-            failpoint: parts.failpoint,
+        let TradeParts { key, config, runtime, store, network, wallet, catalogue, content, events, failpoint, .. } =
+            parts;
+        let (stopping, open, hires) = (Stopping::default(), OpenTrades::default(), Hires::default());
+        let journal = Journal::new(store.clone(), failpoint.clone());
+        let outbox = Outbox::new(network.clone(), runtime.clone(), failpoint);
+        let penalties = Penalties::new(network.clone());
+        let permits = Permits::new(config.queue);
+        let buckets = Buckets::new(config.asks, config.others);
+        let transfers = Transfers::new(runtime.clone(), network.clone(), content.clone(), journal.clone());
+        let buying = Buying {
+            runtime: runtime.clone(),
+            journal: journal.clone(),
+            wallet: wallet.clone(),
+            open: open.clone(),
+            outbox: outbox.clone(),
+            transfers: transfers.clone(),
+            events: events.clone(),
+            penalties: penalties.clone(),
+            max_output_bytes: config.max_output_bytes,
+        };
+        let selling = Selling {
+            key: key.clone(),
+            runtime: runtime.clone(),
+            journal: journal.clone(),
+            wallet: wallet.clone(),
+            open: open.clone(),
+            outbox: outbox.clone(),
+            catalogue: catalogue.clone(),
+            workshop: Workshop::new(runtime.clone(), transfers.clone()),
+            events: events.clone(),
+        };
+        let actors = Actors::new(open.clone(), buying, selling);
+        actors.resume(&permits)?;
+        let asks = Asks {
+            key: key.clone(),
+            config: config.clone(),
+            runtime: runtime.clone(),
+            stopping: stopping.clone(),
+            catalogue: catalogue.clone(),
+            wallet: wallet.clone(),
+            permits: permits.clone(),
+            open: open.clone(),
+            buckets: buckets.clone(),
+            penalties: penalties.clone(),
+            outbox: outbox.clone(),
+            events: events.clone(),
+        };
+        let awards = Awards::new(awards::Parts {
+            me: key.id(),
+            runtime: runtime.clone(),
+            stopping: stopping.clone(),
+            journal: journal.clone(),
+            catalogue: catalogue.clone(),
+            wallet: wallet.clone(),
+            permits,
+            open: open.clone(),
+            actors: actors.clone(),
+            buckets: buckets.clone(),
+            penalties: penalties.clone(),
+            outbox: outbox.clone(),
+            events: events.clone(),
         });
-        resume(&desk)?;
+        let keep_days = config.keep_days;
+        let hirer = Hirer::new(hire::Parts {
+            key,
+            config,
+            runtime: runtime.clone(),
+            stopping: stopping.clone(),
+            journal: journal.clone(),
+            funds: Funds::new(wallet.clone()),
+            catalogue: catalogue.clone(),
+            content: content.clone(),
+            hires: hires.clone(),
+            actors: actors.clone(),
+            penalties: penalties.clone(),
+            outbox: outbox.clone(),
+            events,
+            quiet: QuietSellers::default(),
+        });
+        let router = Arc::new(Router {
+            runtime: runtime.clone(),
+            journal: journal.clone(),
+            wallet,
+            catalogue,
+            asks,
+            awards,
+            hires: hires.clone(),
+            open: open.clone(),
+            actors: actors.clone(),
+            buckets,
+            penalties,
+            outbox,
+        });
+        let housekeeper = Housekeeper {
+            runtime: runtime.clone(),
+            journal: journal.clone(),
+            store,
+            content: content.clone(),
+            keep_days,
+        };
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| runtime.spawn(name, task).detach();
-        spawn("trade/frames", Box::pin(Arc::clone(&desk).take_frames(parts.frames)));
-        spawn("trade/changes", Box::pin(Arc::clone(&desk).take_changes(changes)));
-        spawn("trade/timers", Box::pin(Arc::clone(&desk).ring()));
-        spawn("trade/money", Box::pin(Arc::clone(&desk).take_outcomes(parts.outcomes)));
-        spawn("trade/contents", Box::pin(Arc::clone(&desk).serve_contents(parts.streams)));
-        spawn("trade/housekeeping", Box::pin(Arc::clone(&desk).keep_house()));
-        Ok(Self(desk))
+        spawn("trade/frames", Box::pin(Arc::clone(&router).take_frames(parts.frames)));
+        spawn("trade/changes", Box::pin(Arc::clone(&router).take_changes(network.changes())));
+        spawn("trade/timers", Box::pin(Arc::clone(&router).ring()));
+        spawn("trade/money", Box::pin(router.take_outcomes(parts.outcomes)));
+        spawn("trade/contents", transfers.serve(parts.streams));
+        spawn("trade/housekeeping", Box::pin(housekeeper.run()));
+        Ok(Self {
+            tasks: Tasks { journal, content, open: open.clone(), hires: hires.clone() },
+            stopping,
+            hires,
+            hirer,
+            open,
+            actors,
+        })
     }
 
     /// Has a task done by whoever does it best within the terms. Returns as soon as it has a name.
@@ -158,7 +284,7 @@ impl Trade {
     /// # Errors
     /// If it can't even begin.
     pub async fn hire(&self, request: HireRequest) -> Result<TaskHandle, HireError> {
-        self.0.hire(request).await
+        self.hirer.hire(request).await
     }
 
     /// Calls off a task that we buy, by its name or its award's. Before the award nothing is lost; once the seller works
@@ -167,60 +293,62 @@ impl Trade {
     /// # Errors
     /// If there is no such task, or it is over.
     pub async fn cancel(&self, id: Cid) -> Result<(), CancelError> {
-        let trade = {
-            let hires = lock(&self.0.hires);
-            hires.get(&id).map(|slot| {
-                slot.cancel.send_replace(true);
-                slot.trade
-            })
+        let trade = match self.hires.call_off(id) {
+            CalledOff::Before => return Ok(()),
+            CalledOff::Awarded(trade) => trade,
+            CalledOff::Unknown => self.tasks.trade_of(id)?.ok_or(CancelError::Unknown(id))?,
         };
-        let trade = match trade {
-            Some(None) => return Ok(()),
-            Some(Some(trade)) => trade,
-            None => self.0.trade_of(id)?.ok_or(CancelError::Unknown(id))?,
-        };
-        if !lock(&self.0.trades).contains_key(&trade) {
+        if !self.open.is_open(trade) {
             return Err(CancelError::Over(id));
         }
-        if self.0.feed(trade, || buyer::Input::Cancel.into()).await { Ok(()) } else { Err(CancelError::Unknown(id)) }
+        if self.actors.post(trade, Cause::Cancel, buyer::Input::Cancel.into()) {
+            Ok(())
+        } else {
+            Err(CancelError::Unknown(id))
+        }
+    }
+
+    /// A page of all tasks, the newest first.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn tasks(&self, page: Page) -> Result<Vec<TaskView>, StoreError> {
+        self.tasks.page(page)
+    }
+
+    /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn show(&self, id: Cid) -> Result<Option<TaskView>, StoreError> {
+        self.tasks.show(id)
+    }
+
+    /// The output of a task, if it is here.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn output(&self, id: Cid) -> Result<Option<Data>, StoreError> {
+        self.tasks.output(id)
+    }
+
+    /// All that was signed about a task, for an audit bundle; `None` if no award was given.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn evidence(&self, id: Cid) -> Result<Option<Evidence>, StoreError> {
+        self.tasks.evidence(id)
     }
 
     /// Trades that aren't over, bought and sold, and hires under way.
     pub fn open_count(&self) -> usize {
-        let searching = lock(&self.0.hires).values().filter(|slot| slot.trade.is_none()).count();
-        lock(&self.0.trades).len() + searching
+        self.open.len() + self.hires.searching_len()
     }
 
     /// Takes no more asks, awards and hires; open trades go on. For a clean stop.
     pub fn stop_taking(&self) {
-        self.0.stopping.store(true, Ordering::Relaxed);
+        self.stopping.set();
     }
-}
-
-/// Gives every trade that isn't over its actor back.
-fn resume(desk: &Arc<Desk>) -> Result<(), StoreError> {
-    let open = desk.store.read(|r| r.range(OPEN, KeyRange::all(), usize::MAX))?;
-    for (key, side) in open {
-        let Some(deal) = desk.store.read(|r| r.get(DEALS, &key))? else { continue };
-        let (deal, trade) = (Arc::new(deal.clone()), deal.id());
-        match side {
-            StoredSide::Buyer => {
-                let Some(state) = desk.store.read(|r| r.get(BUYERS, &key))? else { continue };
-                desk.start_buyer(deal, (state, vec![]), None);
-                desk.post_own(trade, buyer::Input::Resume.into());
-            }
-            StoredSide::Seller => {
-                let Some(state) = desk.store.read(|r| r.get(SELLERS, &key))? else { continue };
-                let place = desk.catalogue.service(&deal.award.args().service).and_then(|service| {
-                    let place = desk.load.take(&service.definition().name, usize::MAX)?;
-                    Some((service, place))
-                });
-                desk.start_seller(deal, (state, vec![]), place);
-                desk.post_own(trade, seller::Input::Resume.into());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Why a task can't be called off.

@@ -13,11 +13,14 @@ pub enum Fault {
     Mint,
     /// The machine or the network: a full disk, a lost connection, time that ran out.
     Environment,
+    /// This program: something that can't be by its own rules. A bug, to be reported.
+    Internal,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ours, Self::Peer, Self::Incompatible, Self::Mint, Self::Environment];
+    pub const ALL: [Self; 6] =
+        [Self::Ours, Self::Peer, Self::Incompatible, Self::Mint, Self::Environment, Self::Internal];
 
     /// The party in one word, for machines.
     pub fn code(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Fault {
             Self::Incompatible => "incompatible",
             Self::Mint => "mint",
             Self::Environment => "environment",
+            Self::Internal => "internal",
         }
     }
 
@@ -43,6 +47,7 @@ impl Fault {
             Self::Incompatible => "nobody: the two sides can't trade",
             Self::Mint => "the mint",
             Self::Environment => "the machine or the network",
+            Self::Internal => "this program: a bug",
         }
     }
 }

@@ -154,6 +154,7 @@ impl IntoResponse for Failure {
             Fault::Incompatible => StatusCode::CONFLICT,
             Fault::Peer | Fault::Mint => StatusCode::BAD_GATEWAY,
             Fault::Environment => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self.0)).into_response()
     }

@@ -26,6 +26,8 @@ pub enum Exit {
     Environment = 6,
     /// There is no daemon to talk to.
     NoDaemon = 7,
+    /// This program: a bug.
+    Internal = 8,
 }
 
 impl From<Exit> for ExitCode {
@@ -42,6 +44,7 @@ impl From<Fault> for Exit {
             Fault::Incompatible => Self::Incompatible,
             Fault::Mint => Self::Mint,
             Fault::Environment => Self::Environment,
+            Fault::Internal => Self::Internal,
         }
     }
 }

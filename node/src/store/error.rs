@@ -90,6 +90,11 @@ impl StoreError {
     pub(super) fn is_disk(&self) -> bool {
         matches!(self, Self::DiskFull | Self::Disk { .. } | Self::Uncertain { .. } | Self::Damaged { .. })
     }
+
+    /// Whether the same transaction may succeed another time: it was the disk, or the node is going down.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_disk() || matches!(self, Self::Closed)
+    }
 }
 
 impl From<io::Error> for StoreError {

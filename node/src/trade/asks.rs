@@ -5,7 +5,7 @@ use guilder_protocol::{
     bytes::ByteArray,
     cbor::cid_of,
     envelope::Signed,
-    identity::AgentId,
+    identity::{AgentId, AgentKey},
     limits::MAX_PROOFS,
     market::{Ask, MintUrl, Offer, OfferBody, Terms, choice::MODES},
     time::Timestamp,
@@ -13,21 +13,50 @@ use guilder_protocol::{
 };
 use serde_bytes::ByteBuf;
 
-use super::{buckets::Meter, desk::Desk, limits::MAX_OPEN_TRADES, penalty::Misdeed};
+use super::{
+    Stopping, TradeConfig,
+    buckets::{Buckets, Meter},
+    limits::MAX_OPEN_TRADES,
+    open::OpenTrades,
+    outbox::Outbox,
+    permits::Permits,
+    violation::{Penalties, Violation},
+};
 use crate::{
-    events::{Event, Money, Side},
+    catalogue::Catalogue,
+    events::{Event, Events, Money, Side},
     executor::Service,
+    runtime::Runtime,
+    wallet::Wallet,
 };
 
-impl Desk {
+/// Answers asks.
+#[derive(Debug)]
+pub(super) struct Asks {
+    /// Signs offers.
+    pub(super) key: AgentKey,
+    pub(super) config: TradeConfig,
+    pub(super) runtime: Runtime,
+    pub(super) stopping: Stopping,
+    pub(super) catalogue: Catalogue,
+    pub(super) wallet: Wallet,
+    pub(super) permits: Permits,
+    pub(super) open: OpenTrades,
+    pub(super) buckets: Buckets,
+    pub(super) penalties: Penalties,
+    pub(super) outbox: Outbox,
+    pub(super) events: Events,
+}
+
+impl Asks {
     /// Answers an ask: one signature checked, one made.
-    pub(super) async fn answer_ask(&self, from: AgentId, message: &Asked) {
+    pub(super) async fn answer(&self, from: AgentId, message: &Asked) {
         let id = cid_of(&message.ask);
         let answer = match self.consider(from, message) {
             Ok(offer) => Message::from(Offered { offer: ByteBuf::from(offer.bytes()) }),
-            Err((reason, misdeed)) => {
-                if let Some(misdeed) = misdeed {
-                    self.punish(from, misdeed).await;
+            Err((reason, violation)) => {
+                if let Some(violation) = violation {
+                    self.penalties.punish(from, violation).await;
                 }
                 let reason_text = reason.to_string();
                 self.events.emit(Event::Declined { task: id, side: Side::Seller, peer: from, reason: reason_text });
@@ -37,18 +66,18 @@ impl Desk {
         self.outbox.send(from, &answer);
     }
 
-    fn consider(&self, from: AgentId, message: &Asked) -> Result<Signed<Offer>, (Reason, Option<Misdeed>)> {
+    fn consider(&self, from: AgentId, message: &Asked) -> Result<Signed<Offer>, (Reason, Option<Violation>)> {
         if !self.buckets.take(from, Meter::Asks, self.runtime.instant()) {
-            return Err((Reason::RateLimited, Some(Misdeed::TooManyAsks)));
+            return Err((Reason::RateLimited, Some(Violation::TooManyAsks)));
         }
         let ask = Signed::<Ask>::decode(&message.ask)
-            .map_err(|error| (Reason::Malformed, Some(Misdeed::Statement(error))))?;
+            .map_err(|error| (Reason::Malformed, Some(Violation::Statement(error))))?;
         if ask.issuer() != from {
-            return Err((Reason::Malformed, Some(Misdeed::NotItsOwn("ask"))));
+            return Err((Reason::Malformed, Some(Violation::NotItsOwn("ask"))));
         }
         let (task, service) = (ask.cid(), ask.body.service.to_string());
         self.events.emit(Event::Asked { task, side: Side::Seller, peer: from, service });
-        let refused = |reason| (reason, Some(Misdeed::Refused(reason)));
+        let refused = |reason| (reason, Some(Violation::Refused(reason)));
         let (service, mints) = self.suits(from, &ask).map_err(refused)?;
         let offer = self.offer(&ask, &service, mints).map_err(refused)?;
         let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
@@ -60,7 +89,7 @@ impl Desk {
     fn suits(&self, from: AgentId, ask: &Signed<Ask>) -> Result<(Service, Vec<MintUrl>), Reason> {
         let (now, wanted) = (self.runtime.now(), &ask.body);
         ask.timely(now).map_err(|_| Reason::Untimely)?;
-        if self.is_stopping() {
+        if self.stopping.is_set() {
             return Err(Reason::ShuttingDown);
         }
         let service = self.catalogue.service(&wanted.service).ok_or(Reason::UnknownService)?;
@@ -86,8 +115,7 @@ impl Desk {
         if wanted.deadline <= now {
             return Err(Reason::TooSoon);
         }
-        let room = self.load.has_room(&ours.name, self.most_at_once(&service));
-        if !room || self.open_count(Side::Seller) >= MAX_OPEN_TRADES / 2 {
+        if !self.permits.has_room(&service) || self.open.sold_len() >= MAX_OPEN_TRADES / 2 {
             return Err(Reason::Busy);
         }
         Ok((service, mints))
@@ -123,10 +151,5 @@ impl Desk {
         let working = definition.time_limit_secs.saturating_mul(rounds);
         let reserve = self.config.offer_secs.saturating_add(self.config.delivery_margin_secs);
         wanted.min(now.saturating_add(working).saturating_add(reserve))
-    }
-
-    /// Trades of a service that are at work or wait for a place.
-    pub(super) fn most_at_once(&self, service: &Service) -> usize {
-        service.definition().concurrency.saturating_add(self.config.queue)
     }
 }

@@ -22,23 +22,49 @@ use guilder_protocol::{
 };
 
 use super::{
-    buckets::Meter,
-    desk::{Desk, Posted},
-    limits::MAX_INTAKES,
-    load::Place,
-    penalty::Misdeed,
+    Stopping,
+    actors::Actors,
+    buckets::{Buckets, Meter},
+    journal::Journal,
+    open::{OpenTrades, Posted},
+    outbox::Outbox,
+    permits::{Permit, Permits},
     records::{BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
     selling,
+    violation::{Penalties, Violation},
 };
 use crate::{
+    catalogue::Catalogue,
     content::Data,
-    events::{Event, Money, Side},
+    events::{Event, Events, Money, Side},
     executor::{ExecError, Service},
     failpoint::Step,
+    runtime::Runtime,
     store::{Key, Reader, StoreError},
-    sync::lock,
-    wallet::{LockContext, VettedLock, WalletError},
+    wallet::{LockContext, VettedLock, Wallet, WalletError},
 };
+
+/// Takes in awards. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Awards(Arc<Parts>);
+
+/// What an intake works with.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) me: AgentId,
+    pub(super) runtime: Runtime,
+    pub(super) stopping: Stopping,
+    pub(super) journal: Journal,
+    pub(super) catalogue: Catalogue,
+    pub(super) wallet: Wallet,
+    pub(super) permits: Permits,
+    pub(super) open: OpenTrades,
+    pub(super) actors: Actors,
+    pub(super) buckets: Buckets,
+    pub(super) penalties: Penalties,
+    pub(super) outbox: Outbox,
+    pub(super) events: Events,
+}
 
 /// How an intake ended, short of a trade.
 #[derive(Debug)]
@@ -65,77 +91,85 @@ impl From<Reason> for Stop {
     }
 }
 
-impl Desk {
-    /// Takes in an award in a task of its own: the checks take milliseconds and a thread of the pool.
-    pub(super) async fn take_award(self: &Arc<Self>, from: AgentId, message: Awarded) {
-        if !self.buckets.take(from, Meter::Others, self.runtime.instant()) {
-            return self.punish(from, Misdeed::TooManyAsks).await;
-        }
-        let trade = cid_of(&message.award);
-        match self.post_from(from, trade, seller::Input::Asked.into()) {
-            Posted::Yes | Posted::Full => return,
-            Posted::Foreign => return self.punish(from, Misdeed::NotItsTrade).await,
-            Posted::Unknown => {}
-        }
-        {
-            let mut intakes = lock(&self.intakes);
-            // The same one is being checked, or too many are: the buyer repeats itself.
-            if intakes.len() >= MAX_INTAKES || !intakes.insert(trade) {
-                return;
-            }
-        }
-        let desk = Arc::clone(self);
-        let intake = async move {
-            desk.intake(from, trade, &message).await;
-            lock(&desk.intakes).remove(&trade);
-        };
-        self.runtime.spawn("trade/intake", intake).detach();
+impl Awards {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
-    async fn intake(self: &Arc<Self>, from: AgentId, trade: Cid, message: &Awarded) {
-        let reason = match self.try_intake(from, message).await {
-            Ok(()) => return,
-            Err(Stop::Known) => {
-                self.post_from(from, trade, seller::Input::Asked.into());
-                return;
+    /// Takes in an award in a task of its own: the checks take milliseconds and a thread of the pool.
+    pub(super) async fn take(&self, from: AgentId, message: Awarded) {
+        let parts = &self.0;
+        if !parts.buckets.take(from, Meter::Others, parts.runtime.instant()) {
+            return parts.penalties.punish(from, Violation::TooManyAsks).await;
+        }
+        let trade = cid_of(&message.award);
+        match parts.actors.post_from(from, trade, seller::Input::Asked.into()) {
+            Posted::Yes | Posted::Full => return,
+            Posted::Foreign => return parts.penalties.punish(from, Violation::NotItsTrade).await,
+            Posted::Unknown => {}
+        }
+        // The same one is being checked, or too many are: the buyer repeats itself.
+        let Some(intake) = parts.open.begin_intake(trade) else { return };
+        let parts = Arc::clone(parts);
+        let taking = async move {
+            let known = parts.intake(from, trade, &message).await;
+            drop(intake);
+            if known {
+                parts.actors.post_from(from, trade, seller::Input::Asked.into());
             }
+        };
+        self.0.runtime.spawn("trade/intake", taking).detach();
+    }
+}
+
+impl Parts {
+    /// Takes or refuses; true if it was taken before.
+    async fn intake(&self, from: AgentId, trade: Cid, message: &Awarded) -> bool {
+        let reason = match self.try_intake(from, message).await {
+            Ok(()) => return false,
+            Err(Stop::Known) => return true,
             Err(Stop::Failed(error)) => {
-                return tracing::error!(%trade, %error, "an award could not be recorded");
+                tracing::error!(%trade, %error, "an award could not be recorded");
+                return false;
             }
             Err(Stop::Again(reason)) => reason,
             Err(Stop::Refuse(reason)) => match self.refuse(trade, message, reason).await {
                 Ok(true) => reason,
                 // It has been taken after all.
-                Ok(false) => return,
-                Err(error) => return tracing::error!(%trade, %error, "a refusal could not be recorded"),
+                Ok(false) => return false,
+                Err(error) => {
+                    tracing::error!(%trade, %error, "a refusal could not be recorded");
+                    return false;
+                }
             },
         };
-        self.punish(from, Misdeed::Refused(reason)).await;
+        self.penalties.punish(from, Violation::Refused(reason)).await;
         self.outbox.send(from, &Message::from(Refused { award: trade, reason }));
+        false
     }
 
-    async fn try_intake(self: &Arc<Self>, from: AgentId, message: &Awarded) -> Result<(), Stop> {
+    async fn try_intake(&self, from: AgentId, message: &Awarded) -> Result<(), Stop> {
         let now = self.runtime.now();
-        let deal = intake::read(message, from, self.me(), now, &NoRevocations)?;
+        let deal = intake::read(message, from, self.me, now, &NoRevocations)?;
         self.tell_awarded(&deal);
-        if let Some(refusal) = self.store.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {
+        if let Some(refusal) = self.journal.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {
             return Err(Stop::Again(refusal.reason));
         }
-        if self.is_stopping() {
+        if self.stopping.is_set() {
             return Err(Reason::ShuttingDown.into());
         }
         let service = self.catalogue.service(&deal.award.args().service).ok_or(Reason::UnknownService)?;
-        let place = self.place(&service).ok_or(Reason::Busy)?;
+        let permit = self.permit(&service).ok_or(Reason::Busy)?;
         self.check_input(&service, &deal).await?;
         let lock = self.check_lock(&deal).await?;
         let deal = Arc::new(deal);
         let step = Seller::begin(&deal, now);
         let (first, recorded) = ((step.state.clone(), step.writes), Arc::clone(&deal));
         let wallet = self.wallet.clone();
-        self.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
+        self.journal.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
-        self.start_seller(deal, (step.state, step.effects), Some((service, place)));
+        self.actors.start_seller(deal, (step.state, step.effects), Some((service, permit)));
         Ok(())
     }
 
@@ -146,9 +180,8 @@ impl Desk {
         self.events.emit(Event::Awarded { task, trade, side: Side::Seller, peer, price });
     }
 
-    fn place(&self, service: &Service) -> Option<Place> {
-        let name = &service.definition().name;
-        self.has_room().then(|| self.load.take(name, self.most_at_once(service))).flatten()
+    fn permit(&self, service: &Service) -> Option<Permit> {
+        self.open.has_room().then(|| self.permits.take(service)).flatten()
     }
 
     async fn check_input(&self, service: &Service, deal: &Deal) -> Result<(), Reason> {
@@ -182,16 +215,16 @@ impl Desk {
     /// Records that an award is refused, unless that goes without saying. False if it was taken before.
     async fn refuse(&self, trade: Cid, message: &Awarded, reason: Reason) -> Result<bool, StoreError> {
         let offer = Signed::<Offer>::decode(&message.offer).ok();
-        let ours = offer.filter(|offer| offer.issuer() == self.me() && can_turn(reason));
+        let ours = offer.filter(|offer| offer.issuer() == self.me && can_turn(reason));
         let Some(until) = ours.and_then(|offer| offer.exp) else { return Ok(true) };
-        self.commit(Step::Other, move |w| {
+        let refusing = move |w: &mut crate::store::Write<'_>| {
             if w.contains(SELLERS, key(trade))? {
                 return Ok(false);
             }
             w.put(REFUSALS, Key::of(until).and(trade), &Refusal { reason, until })?;
             Ok(true)
-        })
-        .await
+        };
+        self.journal.commit(Step::Other, refusing).await
     }
 }
 

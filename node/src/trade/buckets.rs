@@ -3,7 +3,10 @@
 //! Two rates are metered: questions that leave nothing behind (queries, asks), and everything about an award, which may
 //! cost a look into the store. The network meters frames as such. The peers heard longest ago are forgotten first.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use guilder_protocol::identity::AgentId;
 use serde::{Deserialize, Serialize};
@@ -31,12 +34,12 @@ pub(crate) enum Meter {
     Others,
 }
 
-/// The buckets of all peers.
-#[derive(Debug)]
+/// The buckets of all peers. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(crate) struct Buckets {
     others: Rate,
     asks: Rate,
-    peers: Mutex<BTreeMap<AgentId, Peer>>,
+    peers: Arc<Mutex<BTreeMap<AgentId, Peer>>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ struct Peer {
 impl Buckets {
     /// Full buckets for everybody.
     pub(crate) fn new(asks: Rate, others: Rate) -> Self {
-        Self { asks, others, peers: Mutex::default() }
+        Self { asks, others, peers: Arc::default() }
     }
 
     /// Takes one token from the peer's bucket, if there is one.

@@ -12,31 +12,49 @@ use guilder_protocol::{
         buyer::{self, Buyer, BuyerOutcome, Conduct, Effect, Ended, Input},
     },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    desk::{BuyerMail, Desk},
+    journal::{self, Journal, Unwritable},
     limits::FETCH_RETRY,
-    penalty::Misdeed,
-    records::{self, BUYERS, DEALS, OPEN, STANDING, Standing, StoredSide, key},
+    mailbox::{BuyerMail, Cause, Inbox, Mailbox},
+    open::OpenTrades,
+    outbox::Outbox,
+    records::{self, BUYERS, DEALS, OPEN, SELLER_HISTORY, SellerHistory, StoredSide, key},
+    transfers::Transfers,
+    violation::{Penalties, Violation},
 };
 use crate::{
     content::{self, ContentError, Data, Pin},
-    events::{Event, Outcome, Side},
+    events::{Event, Events, Outcome, Side},
     failpoint::Step,
-    network::StreamProtocol,
-    runtime::Task,
+    runtime::{Runtime, Task},
     store::{Key, Reader, StoreError, Write},
     wallet::{Settlement, Wallet, WalletError},
 };
 
+/// What a buyer's actor works with.
+#[derive(Clone, Debug)]
+pub(super) struct Buying {
+    pub(super) runtime: Runtime,
+    pub(super) journal: Journal,
+    pub(super) wallet: Wallet,
+    pub(super) open: OpenTrades,
+    pub(super) outbox: Outbox,
+    pub(super) transfers: Transfers,
+    pub(super) events: Events,
+    pub(super) penalties: Penalties,
+    /// The largest output taken.
+    pub(super) max_output_bytes: u64,
+}
+
 /// See the module.
 pub(super) struct BuyerActor {
-    desk: Arc<Desk>,
+    with: Arc<Buying>,
     deal: Arc<Deal>,
     state: Buyer,
     /// Our own mailbox, for the fetch to post to.
-    post: mpsc::Sender<BuyerMail>,
+    post: Mailbox<BuyerMail>,
     waiter: Option<oneshot::Sender<Ended>>,
     fetching: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
@@ -45,23 +63,20 @@ pub(super) struct BuyerActor {
 
 impl BuyerActor {
     pub(super) fn new(
-        desk: Arc<Desk>,
+        with: Arc<Buying>,
         deal: Arc<Deal>,
         state: Buyer,
-        post: mpsc::Sender<BuyerMail>,
+        post: Mailbox<BuyerMail>,
         waiter: Option<oneshot::Sender<Ended>>,
     ) -> Self {
-        Self { desk, deal, state, post, waiter, fetching: None, pin: None }
+        Self { with, deal, state, post, waiter, fetching: None, pin: None }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
-    pub(super) async fn run(mut self, effects: Vec<Effect>, mut mail: mpsc::Receiver<BuyerMail>) {
+    pub(super) async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox<BuyerMail>) {
         self.perform(effects);
-        loop {
-            if self.state.is_ended() && self.desk.close(self.deal.id(), &mail) {
-                return;
-            }
-            let Some(next) = mail.recv().await else { return };
+        while !self.state.is_ended() || !self.with.open.close(self.deal.id(), &inbox) {
+            let next = inbox.next().await;
             if let Some(input) = self.read(next).await {
                 self.step(input).await;
             }
@@ -77,17 +92,17 @@ impl BuyerActor {
         match mail {
             BuyerMail::Input(input) => Some(input),
             BuyerMail::Delivered(message) => {
-                match buyer::check_delivery(&self.deal, &message, self.desk.config.max_output_bytes) {
+                match buyer::check_delivery(&self.deal, &message, self.with.max_output_bytes) {
                     Ok(delivery) => Some(Input::Delivered(delivery)),
                     Err(error) => {
-                        self.desk.punish(self.deal.seller(), error).await;
+                        self.with.penalties.punish(self.deal.seller(), error).await;
                         None
                     }
                 }
             }
             BuyerMail::Progress(progress) => {
                 let (task, trade) = (self.deal.award.args().task, self.trade());
-                self.desk.events.emit(Event::Progress { task, trade, side: Side::Buyer, note: progress.note });
+                self.with.events.emit(Event::Progress { task, trade, side: Side::Buyer, note: progress.note });
                 None
             }
         }
@@ -95,17 +110,32 @@ impl BuyerActor {
 
     async fn step(&mut self, input: Input) {
         let before = Phase::of(&self.state);
-        let step = self.state.clone().handle(&self.deal, input, self.desk.runtime.now());
-        if !step.writes.is_empty() {
-            self.store(&step.state, step.writes).await;
-        }
+        let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
+        let step = self.stored(step).await;
         self.state = step.state;
         self.tell(before).await;
         self.perform(step.effects);
     }
 
-    async fn store(&self, state: &Buyer, writes: Vec<buyer::Write>) {
-        let (deal, state, wallet) = (Arc::clone(&self.deal), state.clone(), self.desk.wallet.clone());
+    /// Stores what a step writes. If that can never be done, the trade ends for it, and the step that ends it is stored
+    /// and given instead.
+    async fn stored(&self, step: buyer::Step) -> buyer::Step {
+        let Err(error) = self.store(&step.state, &step.writes).await else { return step };
+        tracing::error!(trade = %self.trade(), %error, "the trade can't go on");
+        let end = self.state.clone().handle(&self.deal, Input::Broken(error.to_string()), self.with.runtime.now());
+        if self.store(&end.state, &end.writes).await.is_err() {
+            // It is the money that contradicts the books: they keep it where it is, and somebody must look.
+            let least = [buyer::Write::State, buyer::Write::Close];
+            let stored = self.store(&end.state, &least).await;
+            journal::tell_stuck_money(&self.with.events, &self.deal, &error, stored);
+        }
+        end
+    }
+
+    async fn store(&self, state: &Buyer, writes: &[buyer::Write]) -> Result<(), Unwritable> {
+        if writes.is_empty() {
+            return Ok(());
+        }
         let step = match &state {
             _ if writes.contains(&buyer::Write::Acknowledge) => Step::StoreSwept,
             Buyer::Ended(_) => Step::StoreBought,
@@ -113,17 +143,20 @@ impl BuyerActor {
             Buyer::Awarded(_) | Buyer::Working(_) => Step::Other,
         };
         let settles = writes.iter().any(|write| matches!(write, buyer::Write::Settle(_)));
-        self.desk.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await;
+        let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
+        let (state, writes) = (state.clone(), writes.to_vec());
+        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await?;
         if settles {
-            self.desk.wallet.nudge();
+            self.with.wallet.nudge();
         }
+        Ok(())
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Send(message) => self.desk.outbox.send(self.deal.seller(), &message),
-                Effect::WakeAt(at) => self.desk.timers.set(self.trade(), at),
+                Effect::Send(message) => self.with.outbox.send(self.deal.seller(), &message),
+                Effect::WakeAt(at) => self.with.open.set_alarm(self.trade(), at),
                 Effect::Fetch { content, salt } => self.fetch(content, salt),
                 Effect::Finish => self.finish(),
             }
@@ -131,7 +164,7 @@ impl BuyerActor {
     }
 
     fn finish(&mut self) {
-        self.desk.timers.clear(self.trade());
+        self.with.open.clear_alarm(self.trade());
         (self.fetching, self.pin) = (None, None);
         if let (Some(waiter), Buyer::Ended(ended)) = (self.waiter.take(), &self.state) {
             // Whoever hired may have gone.
@@ -144,14 +177,13 @@ impl BuyerActor {
         if self.fetching.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        self.pin = Some(self.desk.content.pin(content));
-        let (desk, deal, post) = (Arc::clone(&self.desk), Arc::clone(&self.deal), self.post.clone());
+        self.pin = Some(self.with.transfers.pin(content));
+        let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
         let fetching = async move {
-            let input = fetch_output(&desk, &deal, content, salt).await;
-            // Fails only if the node is going down.
-            let _ = post.send(BuyerMail::Input(input)).await;
+            let input = fetch_output(&with, &deal, content, salt).await;
+            post.post_own(Cause::Work, BuyerMail::Input(input));
         };
-        self.fetching = Some(self.desk.runtime.spawn("trade/fetch", fetching));
+        self.fetching = Some(self.with.runtime.spawn("trade/fetch", fetching));
     }
 
     /// Tells the world what this step changed.
@@ -164,24 +196,24 @@ impl BuyerActor {
         match &self.state {
             Buyer::Awarded(_) => {}
             Buyer::Working(_) => {
-                self.desk.note_accepted(trade);
-                self.desk.events.emit(Event::Accepted { task, trade, side, peer });
+                self.with.open.note_accepted(trade);
+                self.with.events.emit(Event::Accepted { task, trade, side, peer });
             }
             Buyer::Fetching(_) => {}
             Buyer::Ended(ended) => {
                 if ended.outcome == BuyerOutcome::Mismatch {
-                    self.desk.punish(peer, Misdeed::Mismatch).await;
+                    self.with.penalties.punish(peer, Violation::Mismatch).await;
                 }
                 if let (Some(receipt), Some((_, stored))) = (&ended.receipt, &ended.output) {
                     let (receipt, output_bytes) = (receipt.cid(), stored_size(stored));
-                    self.desk.events.emit(Event::Delivered { task, trade, side, peer, receipt, output_bytes });
+                    self.with.events.emit(Event::Delivered { task, trade, side, peer, receipt, output_bytes });
                 }
                 if let BuyerOutcome::Refused(reason) = &ended.outcome {
                     let reason = reason.to_string();
-                    self.desk.events.emit(Event::Refused { task, trade, side, peer, reason });
+                    self.with.events.emit(Event::Refused { task, trade, side, peer, reason });
                 } else {
                     let outcome = outcome(ended);
-                    self.desk.events.emit(Event::Ended { task, trade: Some(trade), side, outcome });
+                    self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome });
                 }
             }
         }
@@ -225,6 +257,7 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
         BuyerOutcome::Refused(reason) => format!("the seller did not take the award: {reason}"),
         BuyerOutcome::Overdue => "the deadline passed without a delivery".into(),
         BuyerOutcome::Mismatch => "the seller's receipt is not true of what it delivered or of what was asked".into(),
+        BuyerOutcome::Broken(why) => why.clone(),
     }
 }
 
@@ -241,6 +274,7 @@ pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
         BuyerOutcome::Mismatch => {
             Some("the money falls back after its locktime; its receipt is proof against the seller")
         }
+        BuyerOutcome::Broken(_) => Some("the money falls back after its locktime; please report the bug"),
     }
 }
 
@@ -287,19 +321,19 @@ fn told(settlement: buyer::Settlement) -> Settlement {
 /// Remembers how the seller did, for choosing among offers.
 fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct) -> Result<(), StoreError> {
     let key = Key::of(deal.seller());
-    let mut standing: Standing = w.get(STANDING, &key)?.unwrap_or_default();
+    let mut history: SellerHistory = w.get(SELLER_HISTORY, &key)?.unwrap_or_default();
     match conduct {
-        Conduct::Delivered => standing.delivered += 1,
-        Conduct::Failed => standing.failed += 1,
+        Conduct::Delivered => history.delivered += 1,
+        Conduct::Failed => history.failed += 1,
     }
-    w.put(STANDING, &key, &standing)
+    w.put(SELLER_HISTORY, &key, &history)
 }
 
 /// Fetches the output until it is here or can't be had, and recomputes what its receipt commits to.
-async fn fetch_output(desk: &Desk, deal: &Deal, id: ContentId, salt: Salt) -> Input {
+async fn fetch_output(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Input {
     let (mut wait, longest) = FETCH_RETRY;
     loop {
-        match try_fetch(desk, deal, id, salt).await {
+        match try_fetch(with, deal, id, salt).await {
             Ok(input) => return input,
             // It holds something else, or won't give what it delivered: that is what the receipt was signed for.
             Err(error @ (ContentError::Wrong(_) | ContentError::TooLarge { .. })) => {
@@ -313,27 +347,12 @@ async fn fetch_output(desk: &Desk, deal: &Deal, id: ContentId, salt: Salt) -> In
     }
 }
 
-async fn try_fetch(desk: &Desk, deal: &Deal, id: ContentId, salt: Salt) -> Result<Input, ContentError> {
-    let pin = fetch(desk, deal.seller(), id, desk.config.max_output_bytes).await?;
+async fn try_fetch(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Result<Input, ContentError> {
+    let pin = with.transfers.fetch(deal.seller(), id, with.max_output_bytes).await?;
     let mut commitment = Commitment::new(&salt);
-    let mut pieces = Data::Stored(pin).pieces(&desk.content).await?;
+    let mut pieces = with.transfers.pieces(&Data::Stored(pin)).await?;
     while let Some(piece) = pieces.next().await? {
         commitment.update(&piece);
     }
     Ok(Input::Fetched(commitment.finish()))
-}
-
-/// Fetches a content from a peer; goes on where an earlier attempt ended.
-pub(super) async fn fetch(
-    desk: &Desk,
-    from: guilder_protocol::identity::AgentId,
-    id: ContentId,
-    max_bytes: u64,
-) -> Result<Pin, ContentError> {
-    if desk.content.contains(id).await? {
-        return Ok(desk.content.pin(id));
-    }
-    let stream = desk.network.open(from, StreamProtocol::Content).await;
-    let stream = stream.map_err(|error| ContentError::Broken(std::io::Error::other(error)))?;
-    desk.content.fetch(stream, id, max_bytes).await
 }

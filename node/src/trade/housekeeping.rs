@@ -1,8 +1,6 @@
 //! Drops what is past its time, little by little: reservations of offers that have run out, records that were kept long
 //! enough, contents that nobody needs.
 
-use std::sync::Arc;
-
 use guilder_protocol::{
     time::Timestamp,
     trade::{Stored, buyer, buyer::Buyer, seller, seller::Seller},
@@ -10,23 +8,35 @@ use guilder_protocol::{
 };
 
 use super::{
-    desk::Desk,
+    journal::Journal,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
         BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, REFUSALS, SELLERS, StoredSide, TASKS, content_key, key, log_parts,
     },
 };
 use crate::{
-    content,
+    content::{self, Content},
     failpoint::Step,
-    store::{Key, KeyRange, Reader, StoreError, Table, Write},
+    runtime::Runtime,
+    store::{Key, KeyRange, Reader, Store, StoreError, Table, Write},
 };
 
 const DAY_SECS: u64 = 24 * 60 * 60;
 
-impl Desk {
+/// Drops old records.
+#[derive(Clone, Debug)]
+pub(super) struct Housekeeper {
+    pub(super) runtime: Runtime,
+    pub(super) journal: Journal,
+    pub(super) store: Store,
+    pub(super) content: Content,
+    /// Days that the records of ended trades are kept.
+    pub(super) keep_days: u64,
+}
+
+impl Housekeeper {
     /// Keeps house until the node is gone.
-    pub(super) async fn keep_house(self: Arc<Self>) {
+    pub(super) async fn run(self) {
         loop {
             tokio::time::sleep(PRUNE_EVERY).await;
             if let Err(error) = self.tidy().await {
@@ -45,15 +55,14 @@ impl Desk {
         let now = self.runtime.now();
         // An offer holds for the skew longer than it says; so must the memory of who took it.
         let over = now.saturating_sub(2 * guilder_protocol::time::SKEW_SECS);
-        while self
-            .commit(Step::Other, move |w| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?))
-            .await?
-        {}
-        let kept_since = now.saturating_sub(self.config.keep_days.saturating_mul(DAY_SECS));
+        let expire_batch =
+            move |w: &mut Write<'_>| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?);
+        while self.journal.commit(Step::Other, expire_batch).await? {}
+        let kept_since = now.saturating_sub(self.keep_days.saturating_mul(DAY_SECS));
         let mut from = None;
         loop {
             let after = from.take();
-            match self.commit(Step::Other, move |w| forget(w, kept_since, after)).await? {
+            match self.journal.commit(Step::Other, move |w| forget(w, kept_since, after)).await? {
                 Some(last) => from = Some(last),
                 None => return Ok(()),
             }
@@ -123,6 +132,7 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid) -> Result<bool, StoreError> {
 fn forget_sold(w: &mut Write<'_>, award: cid::Cid) -> Result<bool, StoreError> {
     let output = match w.get(SELLERS, key(award))? {
         Some(Seller::Ended(ended)) if ended.money != seller::Money::Due => ended.output.map(|(_, stored)| stored),
+        Some(Seller::Broken(_)) => None,
         Some(_) => return Ok(false),
         None => None,
     };

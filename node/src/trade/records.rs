@@ -11,7 +11,7 @@
 //! | `trade/offers` | expiry, our offer | the award that took it |
 //! | `trade/refusals` | expiry of the offer, award | the reason, so that an award once refused is never taken |
 //! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
-//! | `trade/standing` | seller | how often it served us and failed us |
+//! | `trade/seller-history` | seller | how often it served us and failed us |
 
 use cid::Cid;
 use guilder_protocol::{
@@ -42,7 +42,7 @@ pub(super) const BY_TASK: Table<Timestamp> = Table::new("trade/by-task");
 pub(super) const CONTENT: Table<()> = Table::new("trade/content");
 pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
 pub(super) const REFUSALS: Table<Refusal> = Table::new("trade/refusals");
-pub(super) const STANDING: Table<Standing> = Table::new("trade/standing");
+pub(super) const SELLER_HISTORY: Table<SellerHistory> = Table::new("trade/seller-history");
 
 /// Which side of a trade we are on, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,13 +116,13 @@ pub(super) struct Refusal {
 /// [`Experience`] as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Standing {
+pub(super) struct SellerHistory {
     pub(super) delivered: u64,
     pub(super) failed: u64,
 }
 
-impl From<Standing> for Experience {
-    fn from(Standing { delivered, failed }: Standing) -> Self {
+impl From<SellerHistory> for Experience {
+    fn from(SellerHistory { delivered, failed }: SellerHistory) -> Self {
         Self { delivered, failed }
     }
 }

@@ -7,83 +7,86 @@ use guilder_protocol::{
     bytes::{ByteArray, Digest},
     content::ContentId,
     envelope::{EnvelopeError, Signed},
-    limits::MAX_ERROR_TEXT,
-    receipt::{Commitment, FailureCode, Outcome as ReceiptOutcome, Receipt, Salt, TaskError},
+    fault::Fault,
+    identity::AgentKey,
+    receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, TaskError},
     trade::{
         Deal, Stored,
         seller::{self, Effect, Input, Seller},
     },
-    wire::Payload,
 };
 use serde_bytes::ByteBuf;
-use tokio::sync::mpsc;
 
 use super::{
-    buying::{fetch, stored_size},
-    desk::{Desk, SellerMail},
-    limits::FETCH_RETRY,
-    load::Place,
+    buying::stored_size,
+    journal::{self, Journal, Unwritable},
+    mailbox::{Cause, Inbox, Mailbox, SellerMail},
+    open::OpenTrades,
+    outbox::Outbox,
+    permits::Permit,
     records::{self, DEALS, OPEN, SELLERS, StoredSide, key},
+    work::{Done, Worked, Workshop},
 };
 use crate::{
-    content::{self, ContentError, Data, Pin},
-    events::{Event, Outcome, Side},
+    catalogue::Catalogue,
+    content::{self, Data, Pin},
+    events::{Event, Events, Outcome, Side},
     executor::Service,
     failpoint::Step,
-    runtime::Task,
+    runtime::{Runtime, Task},
     store::Write,
     wallet::{Wallet, WalletError},
 };
 
+/// What a seller's actor works with.
+#[derive(Clone, Debug)]
+pub(super) struct Selling {
+    /// Signs receipts.
+    pub(super) key: AgentKey,
+    pub(super) runtime: Runtime,
+    pub(super) journal: Journal,
+    pub(super) wallet: Wallet,
+    pub(super) open: OpenTrades,
+    pub(super) outbox: Outbox,
+    pub(super) catalogue: Catalogue,
+    pub(super) workshop: Workshop,
+    pub(super) events: Events,
+}
+
 /// See the module.
 pub(super) struct SellerActor {
-    desk: Arc<Desk>,
+    with: Arc<Selling>,
     deal: Arc<Deal>,
     state: Seller,
     /// Our own mailbox, for fetch and work to post to.
-    post: mpsc::Sender<SellerMail>,
+    post: Mailbox<SellerMail>,
     /// What we took the award for; looked up again after a restart.
     service: Option<Service>,
     /// Our place among the service's trades, until the work is over.
-    place: Option<Place>,
+    permit: Option<Permit>,
     /// Fetching the input, or working. Dropping it stops it.
     working: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
     pin: Option<Pin>,
 }
 
-/// What came of the work, or of the fetch before it.
-#[derive(Debug)]
-pub(super) struct Work(Result<Done, TaskError>);
-
-#[derive(Debug)]
-struct Done {
-    salt: Salt,
-    commitment: Digest,
-    output: Data,
-}
-
 impl SellerActor {
     pub(super) fn new(
-        desk: Arc<Desk>,
+        with: Arc<Selling>,
         deal: Arc<Deal>,
         state: Seller,
-        post: mpsc::Sender<SellerMail>,
-        service: Option<(Service, Place)>,
+        post: Mailbox<SellerMail>,
+        service: Option<(Service, Permit)>,
     ) -> Self {
-        let (service, place) = service.unzip();
-        Self { desk, deal, state, post, service, place, working: None, pin: None }
+        let (service, permit) = service.unzip();
+        Self { with, deal, state, post, service, permit, working: None, pin: None }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
-    pub(super) async fn run(mut self, effects: Vec<Effect>, mut mail: mpsc::Receiver<SellerMail>) {
+    pub(super) async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox<SellerMail>) {
         self.perform(effects).await;
-        loop {
-            if self.state.is_ended() && self.desk.close(self.deal.id(), &mail) {
-                return;
-            }
-            let Some(next) = mail.recv().await else { return };
-            match next {
+        while !self.state.is_ended() || !self.with.open.close(self.deal.id(), &inbox) {
+            match inbox.next().await {
                 SellerMail::Input(input) => self.step(input).await,
                 SellerMail::Worked(work) => self.conclude(work).await,
             }
@@ -96,10 +99,8 @@ impl SellerActor {
 
     async fn step(&mut self, input: Input) {
         let was_ended = self.state.is_ended();
-        let step = self.state.clone().handle(&self.deal, input, self.desk.runtime.now());
-        if !step.writes.is_empty() {
-            self.store(&step.state, step.writes).await;
-        }
+        let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
+        let step = self.stored(step).await;
         self.state = step.state;
         if !was_ended {
             self.tell_end();
@@ -107,43 +108,68 @@ impl SellerActor {
         self.perform(step.effects).await;
     }
 
-    async fn store(&self, state: &Seller, writes: Vec<seller::Write>) {
-        let (deal, state, wallet) = (Arc::clone(&self.deal), state.clone(), self.desk.wallet.clone());
+    /// Stores what a step writes. If that can never be done, the trade ends for it, and the step that ends it is stored
+    /// and given instead.
+    async fn stored(&self, step: seller::Step) -> seller::Step {
+        let Err(error) = self.store(&step.state, &step.writes).await else { return step };
+        tracing::error!(trade = %self.trade(), %error, "the trade can't go on");
+        self.broken(&error).await
+    }
+
+    /// The step that ends a trade which can't go on.
+    async fn broken(&self, error: &Unwritable) -> seller::Step {
+        let end = self.state.clone().handle(&self.deal, Input::Broken(error.to_string()), self.with.runtime.now());
+        if self.store(&end.state, &end.writes).await.is_err() {
+            // It is the money that contradicts the books: they keep it where it is, and somebody must look.
+            let least = [seller::Write::State, seller::Write::Close];
+            let stored = self.store(&end.state, &least).await;
+            journal::tell_stuck_money(&self.with.events, &self.deal, error, stored);
+        }
+        end
+    }
+
+    async fn store(&self, state: &Seller, writes: &[seller::Write]) -> Result<(), Unwritable> {
+        if writes.is_empty() {
+            return Ok(());
+        }
         let step = match &state {
             _ if writes.contains(&seller::Write::Acknowledge) => Step::StoreRedeemed,
-            Seller::Ended(_) => Step::StoreSold,
+            Seller::Ended(_) | Seller::Broken(_) => Step::StoreSold,
             Seller::Accepted(_) => Step::Other,
         };
         let redeems = writes.contains(&seller::Write::Redeem);
-        self.desk.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await;
+        let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
+        let (state, writes) = (state.clone(), writes.to_vec());
+        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await?;
         if redeems {
-            self.desk.wallet.nudge();
+            self.with.wallet.nudge();
         }
+        Ok(())
     }
 
     async fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Send(message) => self.desk.outbox.send(self.deal.buyer(), &message),
-                Effect::WakeAt(at) => self.desk.timers.set(self.trade(), at),
+                Effect::Send(message) => self.with.outbox.send(self.deal.buyer(), &message),
+                Effect::WakeAt(at) => self.with.open.set_alarm(self.trade(), at),
                 Effect::Fetch(id) => self.fetch_input(id),
                 Effect::Run => self.work(),
                 Effect::Abort(code, why) => {
                     self.working = None;
                     let error = TaskError { code, text: why.into() };
                     // Its one step leads to the end, which aborts nothing: this recurses once.
-                    Box::pin(self.conclude(Work(Err(error)))).await;
+                    Box::pin(self.conclude(Worked(Err(error)))).await;
                 }
                 Effect::Finish => {
-                    self.desk.timers.clear(self.trade());
-                    (self.working, self.place, self.pin) = (None, None, None);
+                    self.with.open.clear_alarm(self.trade());
+                    (self.working, self.permit, self.pin) = (None, None, None);
                 }
             }
         }
     }
 
     /// Signs the receipt and ends the work. What comes after the end changes nothing.
-    async fn conclude(&mut self, Work(work): Work) {
+    async fn conclude(&mut self, Worked(work): Worked) {
         let Seller::Accepted(at_work) = &self.state else { return };
         let began = at_work.began;
         let (out, output) = match work {
@@ -157,7 +183,10 @@ impl SellerActor {
                 self.step(Input::Concluded { receipt, output }).await;
             }
             // Only a bug can bring this about; the buyer gets its money back at the locktime.
-            Err(error) => tracing::error!(trade = %self.trade(), %error, "a receipt could not be signed"),
+            Err(error) => {
+                tracing::error!(trade = %self.trade(), %error, "a receipt could not be signed");
+                self.step(Input::Broken(format!("a receipt could not be signed: {error}"))).await;
+            }
         }
     }
 
@@ -166,9 +195,9 @@ impl SellerActor {
         out: Result<Digest, TaskError>,
         began: guilder_protocol::time::Timestamp,
     ) -> Result<Signed<Receipt>, EnvelopeError> {
-        let now = self.desk.runtime.now();
+        let now = self.with.runtime.now();
         let body = seller::receipt_body(&self.deal, out, began, now);
-        Signed::claim(body, now, None, ByteArray(self.desk.runtime.random()), &self.desk.key)
+        Signed::claim(body, now, None, ByteArray(self.with.runtime.random()), &self.with.key)
     }
 
     fn keep(&mut self, output: Data) -> Stored {
@@ -183,41 +212,46 @@ impl SellerActor {
     }
 
     fn fetch_input(&mut self, id: ContentId) {
-        let (desk, deal, post) = (Arc::clone(&self.desk), Arc::clone(&self.deal), self.post.clone());
+        let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
         let fetching = async move {
-            let mail = match fetch_input(&desk, &deal, id).await {
+            let mail = match with.workshop.fetch_input(&deal, id).await {
                 // The reference that the award's transaction made keeps it.
                 Ok(_pin) => SellerMail::Input(Input::InputReady),
-                Err(error) => SellerMail::Worked(Work(Err(error))),
+                Err(error) => SellerMail::Worked(Worked(Err(error))),
             };
-            // Fails only if the node is going down.
-            let _ = post.send(mail).await;
+            post.post_own(Cause::Work, mail);
         };
-        self.working = Some(self.desk.runtime.spawn("trade/fetch", fetching));
+        self.working = Some(self.with.runtime.spawn("trade/fetch", fetching));
     }
 
     fn work(&mut self) {
         if self.service.is_none() {
-            self.service = self.desk.catalogue.service(&self.deal.award.args().service);
+            self.service = self.with.catalogue.service(&self.deal.award.args().service);
         }
-        let (desk, deal, post) = (Arc::clone(&self.desk), Arc::clone(&self.deal), self.post.clone());
+        let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
         let service = self.service.clone();
         let working = async move {
-            let work = Work(work(&desk, &deal, service).await);
-            // Fails only if the node is going down.
-            let _ = post.send(SellerMail::Worked(work)).await;
+            let worked = Worked(with.workshop.run(&deal, service).await);
+            post.post_own(Cause::Work, SellerMail::Worked(worked));
         };
-        self.working = Some(self.desk.runtime.spawn("trade/work", working));
+        self.working = Some(self.with.runtime.spawn("trade/work", working));
     }
 
     fn tell_end(&self) {
-        let Seller::Ended(ended) = &self.state else { return };
         let (task, trade, side) = (self.deal.award.args().task, self.trade(), Side::Seller);
+        let ended = match &self.state {
+            Seller::Ended(ended) => ended,
+            Seller::Broken(broken) => {
+                let outcome = Outcome::Failed { fault: Fault::Internal, reason: broken.why.clone() };
+                return self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome });
+            }
+            Seller::Accepted(_) => return,
+        };
         if let Some((_, stored)) = &ended.output {
             let (peer, receipt, output_bytes) = (self.deal.buyer(), ended.receipt.cid(), stored_size(stored));
-            self.desk.events.emit(Event::Delivered { task, trade, side, peer, receipt, output_bytes });
+            self.with.events.emit(Event::Delivered { task, trade, side, peer, receipt, output_bytes });
         }
-        self.desk.events.emit(Event::Ended { task, trade: Some(trade), side, outcome: outcome(ended) });
+        self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome: outcome(ended) });
     }
 }
 
@@ -227,7 +261,6 @@ pub(super) fn outcome(ended: &seller::Ended) -> Outcome {
         ReceiptOutcome::Ok(_) => Outcome::Done,
         ReceiptOutcome::Error(error) if error.code == FailureCode::Cancelled => Outcome::Cancelled,
         ReceiptOutcome::Error(error) => {
-            use guilder_protocol::fault::Fault;
             let fault = if error.code.by_buyer() { Fault::Peer } else { Fault::Ours };
             Outcome::Failed { fault, reason: error.text.clone() }
         }
@@ -257,59 +290,4 @@ pub(super) fn write(
         }
     }
     Ok(())
-}
-
-/// Fetches the input until it is here, can't be had, or the actor gives up at the deadline.
-async fn fetch_input(desk: &Desk, deal: &Deal, id: ContentId) -> Result<Pin, TaskError> {
-    let (mut wait, longest) = FETCH_RETRY;
-    loop {
-        match fetch(desk, deal.buyer(), id, id.size).await {
-            Ok(pin) => return Ok(pin),
-            Err(error @ (ContentError::Wrong(_) | ContentError::TooLarge { .. })) => {
-                return Err(TaskError { code: FailureCode::InputMissing, text: error.to_string() });
-            }
-            Err(error) => tracing::debug!(trade = %deal.id(), %error, "input not fetched; trying again"),
-        }
-        tokio::time::sleep(wait).await;
-        wait = longest.min(wait * 2);
-    }
-}
-
-async fn work(desk: &Desk, deal: &Deal, service: Option<Service>) -> Result<Done, TaskError> {
-    let Some(service) = service else {
-        return Err(TaskError { code: FailureCode::Internal, text: "the service is no longer offered".into() });
-    };
-    let input = match &deal.input {
-        Payload::Inline(bytes) => Data::Inline(bytes.to_vec().into()),
-        Payload::Content(id) => Data::Stored(desk.content.pin(*id)),
-    };
-    let slot = service.reserve().await;
-    let output = service.run(slot, service.work(deal.id(), deal.buyer(), input)).await.map_err(|error| {
-        tracing::info!(trade = %deal.id(), %error, "the work failed");
-        TaskError { code: error.code(), text: clipped(error.public_text()) }
-    })?;
-    let salt = ByteArray(desk.runtime.random());
-    let commitment = commit(desk, &salt, &output).await.map_err(|error| {
-        tracing::error!(trade = %deal.id(), %error, "an output could not be read back");
-        TaskError { code: FailureCode::Internal, text: "the seller's node could not handle the output".into() }
-    })?;
-    Ok(Done { salt, commitment, output })
-}
-
-async fn commit(desk: &Desk, salt: &Salt, output: &Data) -> Result<Digest, ContentError> {
-    let mut commitment = Commitment::new(salt);
-    let mut pieces = output.pieces(&desk.content).await?;
-    while let Some(piece) = pieces.next().await? {
-        commitment.update(&piece);
-    }
-    Ok(commitment.finish())
-}
-
-fn clipped(mut text: String) -> String {
-    let mut end = text.len().min(MAX_ERROR_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }

@@ -25,7 +25,11 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::*;
+use super::{
+    mailbox::BuyerMail,
+    open::{OpenTrade, Posted, SideMailbox},
+    *,
+};
 use crate::{
     catalogue::CatalogueParts,
     content::Data,
@@ -33,7 +37,7 @@ use crate::{
     failpoint::Failpoint,
     mint::{HostedMint, MintConfig, MintUnit},
     network::{Inbound, Multiaddr, NetworkConfig, Setup, transport},
-    store::testing::CrashBackend,
+    store::{KeyRange, Reader, testing::CrashBackend},
     wallet::{
         WalletConfig, WalletParts,
         connector::{
@@ -324,6 +328,21 @@ impl Node {
 
     async fn hire(&self, request: HireRequest) -> Result<Hired, HireError> {
         in_time(self.trade.hire(request).await?.done()).await
+    }
+
+    fn transfers(&self) -> Transfers {
+        let journal = Journal::new(self.store.clone(), Failpoint::default());
+        Transfers::new(self.runtime.clone(), self.network.clone(), self.content.clone(), journal)
+    }
+
+    fn housekeeper(&self) -> Housekeeper {
+        Housekeeper {
+            runtime: self.runtime.clone(),
+            journal: Journal::new(self.store.clone(), Failpoint::default()),
+            store: self.store.clone(),
+            content: self.content.clone(),
+            keep_days: self.plan.config.keep_days,
+        }
     }
 
     async fn balance(&self) -> u64 {

@@ -18,17 +18,17 @@ use guilder_protocol::{
 };
 
 use super::{
-    Trade,
     buying::{hint_of, reason_of, stored_size},
-    desk::Desk,
+    hires::Hires,
+    journal::Journal,
     limits::MAX_PAGE,
+    open::OpenTrades,
     records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
 };
 use crate::{
-    content::Data,
+    content::{Content, Data},
     events::Side,
     store::{Key, KeyRange, Read, Reader, StoreError},
-    sync::lock,
 };
 
 /// Where to begin a page of a listing, newest first.
@@ -142,20 +142,26 @@ impl TaskView {
     }
 }
 
-impl Trade {
+/// What is known of tasks, from the records and from the hires and trades under way. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Tasks {
+    pub(super) journal: Journal,
+    pub(super) content: Content,
+    pub(super) open: OpenTrades,
+    pub(super) hires: Hires,
+}
+
+impl Tasks {
     /// A page of all tasks, the newest first.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub fn tasks(&self, page: Page) -> Result<Vec<TaskView>, StoreError> {
+    pub(super) fn page(&self, page: Page) -> Result<Vec<TaskView>, StoreError> {
         let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
         let range = KeyRange::all().backwards();
         let range = match page.after {
             Some((created, id)) => range.after(&log_key(created, id)),
             None => range,
         };
-        let mut views = self.0.searching_views(page.after);
-        let stored = self.0.store.read(|r| {
+        let mut views = self.searching_views(page.after);
+        let stored = self.journal.read(|r| {
             let rows = r.range(LOG, range, limit)?;
             let rows = rows.iter().filter_map(|(key, side)| log_parts(key).map(|(at, id)| (at, id, *side)));
             let views = rows.map(|(at, id, side)| match side {
@@ -165,35 +171,29 @@ impl Trade {
             views.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         })?;
         views.extend(stored);
-        views.iter_mut().for_each(|view| self.0.bring_up_to_date(view));
+        views.iter_mut().for_each(|view| self.bring_up_to_date(view));
         views.sort_by_key(|view| std::cmp::Reverse(view.cursor()));
         views.truncate(limit);
         Ok(views)
     }
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub fn show(&self, id: Cid) -> Result<Option<TaskView>, StoreError> {
-        if let Some(view) = self.0.searching_views(None).into_iter().find(|view| view.task == id) {
+    pub(super) fn show(&self, id: Cid) -> Result<Option<TaskView>, StoreError> {
+        if let Some(view) = self.searching_views(None).into_iter().find(|view| view.task == id) {
             return Ok(Some(view));
         }
-        let mut view = self.0.store.read(|r| match find(r, id)? {
+        let mut view = self.journal.read(|r| match find(r, id)? {
             Some(Found::Bought(task)) => bought(r, task),
             Some(Found::Sold(award, at)) => sold(r, award, at),
             None => Ok(None),
         })?;
-        view.iter_mut().for_each(|view| self.0.bring_up_to_date(view));
+        view.iter_mut().for_each(|view| self.bring_up_to_date(view));
         Ok(view)
     }
 
     /// The output of a task, if it is here.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub fn output(&self, id: Cid) -> Result<Option<Data>, StoreError> {
-        let stored = self.0.store.read(|r| {
+    pub(super) fn output(&self, id: Cid) -> Result<Option<Data>, StoreError> {
+        let stored = self.journal.read(|r| {
             Ok(match find(r, id)? {
                 Some(Found::Bought(task)) => match last_award(r, task)? {
                     Some((_, _, Buyer::Ended(ended))) => ended.output,
@@ -208,16 +208,13 @@ impl Trade {
         })?;
         Ok(stored.map(|(_, stored)| match stored {
             Stored::Inline(bytes) => Data::Inline(Bytes::from(bytes.into_vec())),
-            Stored::Content(id) => Data::Stored(self.0.content.pin(id)),
+            Stored::Content(id) => Data::Stored(self.content.pin(id)),
         }))
     }
 
     /// All that was signed about a task, for an audit bundle; `None` if no award was given.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub fn evidence(&self, id: Cid) -> Result<Option<Evidence>, StoreError> {
-        self.0.store.read(|r| {
+    pub(super) fn evidence(&self, id: Cid) -> Result<Option<Evidence>, StoreError> {
+        self.journal.read(|r| {
             let awards = match find(r, id)? {
                 Some(Found::Bought(task)) => r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default(),
                 Some(Found::Sold(award, _)) => vec![award],
@@ -236,6 +233,32 @@ impl Trade {
             }
             Ok((!evidence.awards.is_empty()).then_some(evidence))
         })
+    }
+
+    /// The trade that an ID of ours as a buyer stands for.
+    pub(super) fn trade_of(&self, id: Cid) -> Result<Option<Cid>, StoreError> {
+        self.journal.read(|r| {
+            if r.contains(BUYERS, key(id))? {
+                return Ok(Some(id));
+            }
+            Ok(r.get(TASKS, key(id))?.and_then(|record| record.awards.last().copied()))
+        })
+    }
+
+    /// Adds to a stored view what isn't stored.
+    fn bring_up_to_date(&self, view: &mut TaskView) {
+        if view.state == TaskState::Awarded && view.trade.is_some_and(|trade| self.open.is_accepted(trade)) {
+            view.state = TaskState::Working;
+        }
+    }
+
+    /// Hires without an award yet, which are on no disk; they are newer than any page but the first.
+    fn searching_views(&self, after: Option<(Timestamp, Cid)>) -> Vec<TaskView> {
+        if after.is_some() {
+            return Vec::new();
+        }
+        let searching = self.hires.searching();
+        searching.iter().map(|ask| asked(ask, ask.iat, TaskState::Searching)).collect()
     }
 }
 
@@ -370,7 +393,17 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
     let mut view = asked(&ask, created, TaskState::Working);
     (view.side, view.task) = (Side::Seller, deal.award.args().task);
     agreed(&mut view, award, &deal, deal.buyer());
-    if let Seller::Ended(ended) = state {
+    let ended = match state {
+        Seller::Accepted(_) => None,
+        Seller::Ended(ended) => Some(ended),
+        Seller::Broken(broken) => {
+            (view.state, view.updated) = (TaskState::Failed, broken.at);
+            view.failure = Some((Fault::Internal, broken.why));
+            view.money = Some(MoneyView::Sold(seller::Money::Voided));
+            None
+        }
+    };
+    if let Some(ended) = ended {
         (view.state, view.failure) = match &ended.receipt.body.out {
             ReceiptOutcome::Ok(_) => (TaskState::Delivered, None),
             ReceiptOutcome::Error(error) => {
@@ -385,33 +418,4 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
         view.output_bytes = ended.output.as_ref().map(|(_, stored)| stored_size(stored));
     }
     Ok(Some(view))
-}
-
-impl Desk {
-    /// The trade that an ID of ours as a buyer stands for.
-    pub(super) fn trade_of(&self, id: Cid) -> Result<Option<Cid>, StoreError> {
-        self.store.read(|r| {
-            if r.contains(BUYERS, key(id))? {
-                return Ok(Some(id));
-            }
-            Ok(r.get(TASKS, key(id))?.and_then(|record| record.awards.last().copied()))
-        })
-    }
-
-    /// Adds to a stored view what isn't stored.
-    fn bring_up_to_date(&self, view: &mut TaskView) {
-        if view.state == TaskState::Awarded && view.trade.is_some_and(|trade| self.is_accepted(trade)) {
-            view.state = TaskState::Working;
-        }
-    }
-
-    /// Hires without an award yet, which are on no disk; they are newer than any page but the first.
-    fn searching_views(&self, after: Option<(Timestamp, Cid)>) -> Vec<TaskView> {
-        if after.is_some() {
-            return Vec::new();
-        }
-        let hires = lock(&self.hires);
-        let searching = hires.values().filter(|slot| slot.trade.is_none());
-        searching.map(|slot| asked(&slot.ask, slot.ask.iat, TaskState::Searching)).collect()
-    }
 }

@@ -88,6 +88,8 @@ pub enum BuyerOutcome {
     Overdue,
     /// What was delivered isn't what the receipt commits to, or the receipt says that we called it off and we didn't.
     Mismatch,
+    /// This node couldn't go on with it: in words.
+    Broken(String),
 }
 
 impl From<Settlement> for Money {
@@ -115,6 +117,7 @@ impl BuyerOutcome {
             Self::Delivered { .. } => None,
             Self::Failed(error) if error.code.by_buyer() => Some(Fault::Ours),
             Self::Failed(_) | Self::Overdue | Self::Mismatch => Some(Fault::Peer),
+            Self::Broken(_) => Some(Fault::Internal),
             Self::Refused(reason) => Some(match reason.fault() {
                 Fault::Peer => Fault::Ours,
                 other => other,
@@ -185,6 +188,8 @@ pub enum Input {
     FetchFailed,
     /// The user cancels.
     Cancel,
+    /// The driver can't do what the last step said, and never will: in words.
+    Broken(String),
     /// The wallet has swept what was left of the lock.
     Swept {
         /// Came back, after fees.
@@ -311,6 +316,7 @@ impl Waiting {
                 end(BuyerOutcome::Mismatch, Said::Now(Settlement::Reclaim), Some(receipt), None, now)
             }
             Input::Delivered(delivery) => delivered(deal, delivery, None, now),
+            Input::Broken(why) => end(BuyerOutcome::Broken(why), Said::Now(Settlement::Reclaim), None, None, now),
             Input::Cancel if !self.cancelled => {
                 let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
                 Step {
@@ -367,6 +373,9 @@ impl Fetching {
             }
             Input::Fetched(_) | Input::FetchFailed => {
                 end(BuyerOutcome::Mismatch, Said::waiting(self.overdue), Some(self.receipt), None, now)
+            }
+            Input::Broken(why) => {
+                end(BuyerOutcome::Broken(why), Said::waiting(self.overdue), Some(self.receipt), None, now)
             }
             Input::Swept { refunded, taken, fee } if self.overdue == Some(Money::Waiting) => {
                 let overdue = Some(Money::Settled { refunded, taken, fee });

@@ -23,6 +23,8 @@ pub enum Seller {
     Accepted(AtWork),
     /// Over: the receipt is signed.
     Ended(Ended),
+    /// Over without a receipt: this node couldn't go on with it.
+    Broken(Broken),
 }
 
 /// Fetching the input, or working.
@@ -45,6 +47,16 @@ pub struct Ended {
     pub output: Option<(Salt, Stored)>,
     /// What becomes of the money.
     pub money: Money,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// Over without a receipt; the lock is given up. Only a bug brings this about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broken {
+    /// Why, in words.
+    pub why: String,
     /// When it ended.
     pub at: Timestamp,
 }
@@ -93,6 +105,8 @@ pub enum Input {
     },
     /// The mint won't redeem it.
     RedeemFailed(String),
+    /// The driver can't do what the last step said, and never will: in words.
+    Broken(String),
 }
 
 /// What the driver is to do.
@@ -157,6 +171,8 @@ impl Seller {
         let mut step = match self {
             Self::Accepted(work) => work.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input),
+            // Nothing is left to say; the buyer's money comes back to it after the locktime.
+            Self::Broken(broken) => Step::passing(Self::Broken(broken), vec![]),
         };
         if is_outcome {
             // Also where it comes again or changes nothing: the wallet repeats it until it is acknowledged.
@@ -167,7 +183,7 @@ impl Seller {
 
     /// Whether the work is over.
     pub fn is_ended(&self) -> bool {
-        matches!(self, Self::Ended(_))
+        matches!(self, Self::Ended(_) | Self::Broken(_))
     }
 }
 
@@ -189,6 +205,11 @@ impl AtWork {
                 Step { state: Seller::Accepted(self), writes: vec![Write::State], effects: vec![abort] }
             }
             Input::Concluded { receipt, output } => conclude(deal, receipt, output, now),
+            Input::Broken(why) => Step {
+                state: Seller::Broken(Broken { why, at: now }),
+                writes: vec![Write::State, Write::Close, Write::Void],
+                effects: vec![Effect::Finish],
+            },
             _ => Step::passing(Seller::Accepted(self), vec![]),
         }
     }

@@ -624,3 +624,24 @@ fn states_read_back_from_disk() {
     assert_eq!(crate::cbor::decode::<Seller>(&crate::cbor::encode(seller)).unwrap(), *seller);
     assert_eq!(crate::cbor::decode::<Deal>(&crate::cbor::encode(&world.deal)).unwrap(), world.deal);
 }
+
+#[test]
+fn a_trade_that_its_node_cannot_go_on_with_ends_at_nobody_elses_expense() {
+    let deal = testing::deal();
+    let step = Buyer::begin(&deal, NOW).state.handle(&deal, buyer::Input::Broken("a bug".into()), NOW);
+    let Buyer::Ended(ended) = &step.state else { panic!("{step:?}") };
+    assert_eq!(ended.outcome.fault(), Some(crate::fault::Fault::Internal));
+    assert_eq!(ended.money, buyer::Money::Waiting);
+    assert!(step.writes.contains(&buyer::Write::Settle(buyer::Settlement::Reclaim)));
+    assert!(step.writes.contains(&buyer::Write::Close));
+    assert!(
+        !step.writes.iter().any(|write| matches!(write, buyer::Write::Conduct(_))),
+        "the seller isn't judged by it"
+    );
+
+    let step = Seller::begin(&deal, NOW).state.handle(&deal, seller::Input::Broken("a bug".into()), NOW);
+    assert!(step.state.is_ended());
+    assert_eq!(step.writes, [seller::Write::State, seller::Write::Close, seller::Write::Void]);
+    let after = step.state.clone().handle(&deal, seller::Input::Asked, NOW);
+    assert_eq!((after.state, after.writes, after.effects), (step.state, vec![], vec![]));
+}

@@ -1,34 +1,65 @@
 //! The first half of a hire: from a service's name to acceptable offers.
 
+use std::time::Duration;
+
+use cid::Cid;
 use guilder_protocol::{
     envelope::Signed,
     identity::AgentId,
-    market::{Offer, choice},
+    market::{Ask, Offer, choice},
     wire::{Asked, Message, Reason},
 };
 use serde_bytes::ByteBuf;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
-use super::{HireError, Hiring, error::NoOffer, search_time};
+use super::{
+    HireRequest,
+    error::{HireError, NoOffer},
+    quiet::QuietSellers,
+};
 use crate::{
-    catalogue::{Depth, InputError, Listing, SearchError},
-    events::{Event, Money, Side},
-    sync::lock,
+    catalogue::{Catalogue, Depth, InputError, Listing, SearchError},
+    content::Content,
+    events::{Event, Events, Money, Side},
+    runtime::Runtime,
     trade::{
-        desk::{Answer, Desk},
-        limits::{MAX_CANDIDATES, MAX_QUIET_SELLERS},
-        penalty::Misdeed,
+        TradeConfig,
+        hires::{Answer, HireSlot},
+        limits::MAX_CANDIDATES,
+        outbox::Outbox,
+        violation::{Penalties, Violation},
     },
 };
 
+/// What is looked for, and with what.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    pub(super) me: AgentId,
+    pub(super) runtime: &'a Runtime,
+    pub(super) config: &'a TradeConfig,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) content: &'a Content,
+    pub(super) penalties: &'a Penalties,
+    pub(super) outbox: &'a Outbox,
+    pub(super) events: &'a Events,
+    pub(super) quiet: &'a QuietSellers,
+    pub(super) request: &'a HireRequest,
+    pub(super) ask: &'a Signed<Ask>,
+    pub(super) slot: &'a HireSlot,
+}
+
+impl Search<'_> {
+    /// How long to go on looking when nothing is found, in the settings' terms.
+    fn patience(&self) -> Duration {
+        let left = self.request.deadline.since(self.runtime.now());
+        Duration::from_secs(left.min(self.config.search_secs))
+    }
+}
+
 /// Sellers found, asked and heard so far.
 pub(super) struct Candidates<'a> {
-    hiring: &'a mut Hiring,
+    search: Search<'a>,
     inbox: mpsc::Receiver<Answer>,
-    cancel: watch::Receiver<bool>,
     /// Asked and not yet heard.
     silent: Vec<AgentId>,
     offers: Vec<Signed<Offer>>,
@@ -37,24 +68,19 @@ pub(super) struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(hiring: &'a mut Hiring, inbox: mpsc::Receiver<Answer>) -> Self {
-        let most = hiring.request.candidates.unwrap_or(hiring.desk.config.candidates).clamp(1, MAX_CANDIDATES);
-        let cancel = hiring.cancel.clone();
-        Self { hiring, inbox, cancel, silent: Vec::new(), offers: Vec::new(), without: Vec::new(), most }
-    }
-
-    fn desk(&self) -> &Desk {
-        &self.hiring.desk
+    pub(super) fn new(search: Search<'a>, inbox: mpsc::Receiver<Answer>) -> Self {
+        let most = search.request.candidates.unwrap_or(search.config.candidates).clamp(1, MAX_CANDIDATES);
+        Self { search, inbox, silent: Vec::new(), offers: Vec::new(), without: Vec::new(), most }
     }
 
     /// Asks sellers as they are found. Over when all have answered, or a short while after the first offer.
     pub(super) async fn gather(mut self) -> Result<Vec<Signed<Offer>>, HireError> {
-        let until = self.desk().runtime.instant() + search_time(self.desk(), self.hiring.request.deadline);
-        match self.hiring.request.seller {
+        let until = self.search.runtime.instant() + self.search.patience();
+        match self.search.request.seller {
             Some(seller) => self.gather_one(seller, until).await?,
             None => {
                 self.gather_many(until, Depth::Recent).await?;
-                if self.offers.is_empty() && self.desk().runtime.instant() < until {
+                if self.offers.is_empty() && self.search.runtime.instant() < until {
                     self.gather_many(until, Depth::Whole).await?;
                 }
             }
@@ -69,11 +95,11 @@ impl<'a> Candidates<'a> {
     }
 
     async fn gather_one(&mut self, seller: AgentId, until: Instant) -> Result<(), HireError> {
-        let catalogue = self.desk().catalogue.clone();
-        let service = self.hiring.request.service.clone();
+        let catalogue = self.search.catalogue.clone();
+        let (service, slot) = (self.search.request.service.clone(), self.search.slot);
         let advert = tokio::select! {
             biased;
-            () = called_off(&mut self.cancel) => return Err(HireError::Cancelled),
+            () = slot.called_off() => return Err(HireError::Cancelled),
             advert = tokio::time::timeout_at(until, catalogue.advert_of(seller, &service)) => advert,
         };
         self.approach(advert.unwrap_or(Err(SearchError::Silent(seller)))?).await?;
@@ -84,7 +110,7 @@ impl<'a> Candidates<'a> {
         while !self.silent.is_empty() {
             tokio::select! {
                 biased;
-                () = called_off(&mut self.cancel) => return Err(HireError::Cancelled),
+                () = self.search.slot.called_off() => return Err(HireError::Cancelled),
                 Some(answer) = self.inbox.recv() => self.take(answer).await,
                 () = tokio::time::sleep_until(until) => return Ok(()),
             }
@@ -93,16 +119,16 @@ impl<'a> Candidates<'a> {
     }
 
     async fn gather_many(&mut self, mut until: Instant, depth: Depth) -> Result<(), HireError> {
-        let service = self.hiring.request.service.clone();
+        let service = self.search.request.service.clone();
         // Those who were tried and made no offer come first again: as many more are wanted.
         let limit = self.most + self.silent.len() + self.without.len();
-        let mut found = self.desk().catalogue.find_by(&service, limit, until, depth);
+        let mut found = self.search.catalogue.find_by(&service, limit, until, depth);
         let mut searching = true;
         while searching || self.awaits_somebody() {
             let had_offer = !self.offers.is_empty();
             tokio::select! {
                 biased;
-                () = called_off(&mut self.cancel) => return Err(HireError::Cancelled),
+                () = self.search.slot.called_off() => return Err(HireError::Cancelled),
                 Some(answer) = self.inbox.recv() => self.take(answer).await,
                 listing = found.recv(), if searching => match listing {
                     Some(listing) if self.knows(listing.seller()) => {}
@@ -115,7 +141,7 @@ impl<'a> Candidates<'a> {
                 () = tokio::time::sleep_until(until) => return Ok(()),
             }
             if !had_offer && !self.offers.is_empty() {
-                until = until.min(self.desk().runtime.instant() + self.desk().config.offer_window());
+                until = until.min(self.search.runtime.instant() + self.search.config.offer_window());
             }
         }
         Ok(())
@@ -124,8 +150,7 @@ impl<'a> Candidates<'a> {
     /// Whether somebody was asked who is likely to answer yet. Who kept quiet the last time isn't waited for, once there
     /// is an offer.
     fn awaits_somebody(&self) -> bool {
-        let quiet = lock(&self.desk().quiet);
-        self.silent.iter().any(|seller| self.offers.is_empty() || !quiet.contains_key(seller))
+        self.silent.iter().any(|seller| self.offers.is_empty() || !self.search.quiet.contains(*seller))
     }
 
     fn knows(&self, seller: AgentId) -> bool {
@@ -135,40 +160,34 @@ impl<'a> Candidates<'a> {
     }
 
     fn note_quiet(&self) {
-        let now = self.desk().runtime.instant();
-        let mut quiet = lock(&self.desk().quiet);
-        for seller in &self.silent {
-            quiet.insert(*seller, now);
-            if quiet.len() > MAX_QUIET_SELLERS {
-                // The one asked longest ago goes: it may be back by now.
-                let oldest = quiet.iter().min_by_key(|(_, at)| **at).map(|(seller, _)| *seller);
-                oldest.and_then(|oldest| quiet.remove(&oldest));
-            }
-        }
+        let now = self.search.runtime.instant();
+        self.silent.iter().for_each(|seller| self.search.quiet.note(*seller, now));
+    }
+
+    fn task(&self) -> Cid {
+        self.search.ask.cid()
     }
 
     /// Asks a seller, if its advert fits.
     async fn approach(&mut self, listing: Listing) -> Result<(), HireError> {
-        let (task, seller) = (self.hiring.task(), listing.seller());
-        self.desk().events.emit(Event::SellerFound { task, seller });
+        let (task, seller) = (self.task(), listing.seller());
+        self.search.events.emit(Event::SellerFound { task, seller });
         if let Err(why) = self.fits(&listing).await? {
             self.without.push((seller, why));
             return Ok(());
         }
-        if let Some(slot) = lock(&self.desk().hires).get_mut(&task) {
-            slot.asked.insert(seller);
-        }
+        self.search.slot.expect(seller);
         self.silent.push(seller);
-        let message = Message::from(Asked { ask: ByteBuf::from(self.hiring.ask.bytes()) });
-        self.desk().outbox.send(seller, &message);
-        let service = self.hiring.request.service.to_string();
-        self.desk().events.emit(Event::Asked { task, side: Side::Buyer, peer: seller, service });
+        let message = Message::from(Asked { ask: ByteBuf::from(self.search.ask.bytes()) });
+        self.search.outbox.send(seller, &message);
+        let service = self.search.request.service.to_string();
+        self.search.events.emit(Event::Asked { task, side: Side::Buyer, peer: seller, service });
         Ok(())
     }
 
     async fn fits(&self, listing: &Listing) -> Result<Result<(), NoOffer>, HireError> {
-        let (theirs, ours) = (&listing.advert.body, &self.hiring.ask.body);
-        if listing.seller() == self.desk().me() {
+        let (theirs, ours) = (&listing.advert.body, &self.search.ask.body);
+        if listing.seller() == self.search.me {
             return Ok(Err(NoOffer::Unfit("this node itself")));
         }
         if theirs.unit != ours.unit {
@@ -183,24 +202,24 @@ impl<'a> Candidates<'a> {
         if !theirs.modes.iter().any(|mode| ours.modes.contains(mode)) {
             return Ok(Err(NoOffer::Unfit("it wants to be paid in a way that we can't")));
         }
-        let checked = listing.check_input(&self.hiring.request.input, &self.desk().content, &self.desk().runtime);
+        let checked = listing.check_input(&self.search.request.input, self.search.content, self.search.runtime);
         Ok(checked.await?.map_err(|error: InputError| NoOffer::Input(error)))
     }
 
     /// Takes a seller's answer. Only those come here that were asked, each once.
     async fn take(&mut self, Answer { from, what }: Answer) {
         self.silent.retain(|seller| *seller != from);
-        lock(&self.desk().quiet).remove(&from);
-        let (task, side) = (self.hiring.task(), Side::Buyer);
+        self.search.quiet.forget(from);
+        let (task, side) = (self.task(), Side::Buyer);
         match what {
-            Ok(offer) => match choice::acceptable(&self.hiring.ask, &offer, self.desk().runtime.now()) {
+            Ok(offer) => match choice::acceptable(self.search.ask, &offer, self.search.runtime.now()) {
                 Ok(()) => {
                     let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
-                    self.desk().events.emit(Event::Offered { task, side, peer: from, price });
+                    self.search.events.emit(Event::Offered { task, side, peer: from, price });
                     self.offers.push(offer);
                 }
                 Err(error) => {
-                    self.desk().punish(from, Misdeed::Offer(error)).await;
+                    self.search.penalties.punish(from, Violation::Offer(error)).await;
                     self.without.push((from, NoOffer::Offer(error)));
                 }
             },
@@ -209,13 +228,8 @@ impl<'a> Candidates<'a> {
     }
 
     fn declined(&mut self, from: AgentId, why: Reason) {
-        let (task, side, reason) = (self.hiring.task(), Side::Buyer, why.to_string());
-        self.desk().events.emit(Event::Declined { task, side, peer: from, reason });
+        let (task, side, reason) = (self.task(), Side::Buyer, why.to_string());
+        self.search.events.emit(Event::Declined { task, side, peer: from, reason });
         self.without.push((from, NoOffer::Declined(why)));
     }
-}
-
-/// Waits until the task is called off. Its slot at the desk holds the other end for as long as the hire lasts.
-async fn called_off(cancel: &mut watch::Receiver<bool>) {
-    let _ = cancel.wait_for(|cancelled| *cancelled).await;
 }

@@ -10,7 +10,7 @@ use guilder_protocol::{
     wire::Reason,
 };
 
-use super::{desk::Posted, *};
+use super::*;
 
 /// An executor that does as it is told.
 #[derive(Clone, Copy, Debug)]
@@ -136,8 +136,8 @@ async fn large_inputs_and_outputs_go_as_content() {
     assert_eq!(output.read(&buyer.content, 1 << 20).await.unwrap(), input);
     // It is served to the two of them and to nobody else, and kept as long as the trade.
     let Data::Stored(pin) = output else { panic!() };
-    assert!(seller.trade.0.may_have(buyer.id(), pin.id()));
-    assert!(!seller.trade.0.may_have(hired.deal.award.args().seller, pin.id()));
+    assert!(seller.transfers().may_have(buyer.id(), pin.id()));
+    assert!(!seller.transfers().may_have(hired.deal.award.args().seller, pin.id()));
     drop(pin);
     buyer.content.collect(&buyer.store).await.unwrap();
     assert!(buyer.content.contains(guilder_protocol::content::ContentId::of(&input)).await.unwrap());
@@ -366,7 +366,7 @@ async fn housekeeping_drops_what_is_settled_and_old() {
     until(|| async { seller.spendable().await == 7 }).await;
     until(|| async { buyer.trade.open_count() + seller.trade.open_count() == 0 }).await;
     for node in [buyer, seller] {
-        node.trade.0.tidy().await.unwrap();
+        node.housekeeper().tidy().await.unwrap();
         assert!(node.trade.show(hired.deal.id()).unwrap().is_some());
         let mut plan = node.plan.clone();
         node.runtime.shutdown().await;
@@ -374,7 +374,7 @@ async fn housekeeping_drops_what_is_settled_and_old() {
         plan.disk.crash();
         plan.now = yesterday().saturating_add(366 * 86_400);
         let node = plan.start().await;
-        node.trade.0.tidy().await.unwrap();
+        node.housekeeper().tidy().await.unwrap();
         assert!(node.trade.show(hired.deal.id()).unwrap().is_none());
         assert!(node.trade.tasks(Page::default()).unwrap().is_empty());
         for table in [records::OFFERS.name(), records::BY_TASK.name(), records::DEALS.name()] {
@@ -397,10 +397,10 @@ async fn an_ended_trade_has_one_actor_again() {
     for _ in 0..200 {
         let together = Arc::new(tokio::sync::Barrier::new(4));
         let posts = (0..4).map(|_| {
-            let (desk, together) = (Arc::clone(&seller.trade.0), Arc::clone(&together));
+            let (actors, together, from) = (seller.trade.actors.clone(), Arc::clone(&together), buyer.id());
             tokio::spawn(async move {
                 together.wait().await;
-                desk.post_own(trade, seller::Input::Asked.into())
+                actors.post_from(from, trade, seller::Input::Asked.into())
             })
         });
         for posted in futures::future::join_all(posts).await {
@@ -408,5 +408,56 @@ async fn an_ended_trade_has_one_actor_again() {
             assert_eq!(posted.unwrap(), Posted::Yes);
         }
         until(|| async { seller.trade.open_count() == 0 }).await;
+    }
+}
+
+/// A trade whose actor never comes back, its queue full and its alarm due, stands beside one that needs alarms to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_trade_delays_no_other() {
+    let (_bank, buyer, seller) = pair().await;
+    let stuck = guilder_protocol::cbor::cid_of(b"stuck");
+    let (mailbox, _inbox) = mailbox::mailbox();
+    while mailbox.post_peer(BuyerMail::Input(buyer::Input::Accepted)) {}
+    buyer.trade.open.open(stuck, || OpenTrade::new(seller.id(), SideMailbox::Buyer(mailbox)));
+    buyer.trade.open.set_alarm(stuck, Timestamp::default());
+    assert!(buyer.trade.actors.post(stuck, Cause::Resume, buyer::Input::Resume.into()));
+
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(20))))).await;
+    let deadline = buyer.runtime.now().saturating_add(3);
+    let wish = HireRequest { seller: Some(seller.id()), deadline, ..buyer.wish(b"hello") };
+    let handle = buyer.trade.hire(wish).await.unwrap();
+    until(|| async { seller.trade.open_count() == 1 }).await;
+    seller.runtime.shutdown().await;
+    let hired = in_time(handle.done()).await.unwrap();
+    assert_eq!(hired.ended.outcome, BuyerOutcome::Overdue);
+}
+
+/// The books contradict what the trade has to write: it ends, at once, as this program's fault, and the money is told of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_can_never_be_written_ends_its_trade() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(1))))).await;
+    let mut events = buyer.events.subscribe();
+    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    until(|| async { seller.trade.open_count() == 1 }).await;
+    let damage = |w: &mut crate::store::Write<'_>| {
+        let at_risk = crate::store::Table::<String>::new("wallet/at-risk");
+        let rows: Vec<_> =
+            w.range(crate::store::Table::<serde::de::IgnoredAny>::new("wallet/at-risk"), KeyRange::all(), 9)?;
+        rows.iter().try_for_each(|(key, _)| w.put(at_risk, key, &"not a record".to_owned()))
+    };
+    buyer.store.write(damage).await.unwrap();
+    let hired = in_time(handle.done()).await.unwrap();
+    assert!(matches!(hired.ended.outcome, BuyerOutcome::Broken(_)), "{:?}", hired.ended.outcome);
+    assert_eq!(hired.ended.outcome.fault(), Some(Fault::Internal));
+    until(|| async { buyer.trade.open_count() == 0 }).await;
+    let shown = buyer.trade.show(hired.deal.id()).unwrap().unwrap();
+    assert_eq!((shown.state, shown.failure.unwrap().0), (TaskState::Failed, Fault::Internal));
+    loop {
+        let Some(Heard::Event(heard)) = in_time(events.next()).await else { panic!("no word of the money") };
+        if let Event::MoneyTrouble { fault, .. } = &heard.event {
+            assert_eq!(*fault, Fault::Internal);
+            break;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a peer's misdeed costs it: the one table from this room's errors to the network's penalties.
+//! What a violation of the rules costs a peer: the one table from this room's errors to the network's penalties.
 
 use guilder_protocol::{
     envelope::EnvelopeError,
@@ -16,7 +16,7 @@ use crate::{
 
 /// What a peer did.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Misdeed {
+pub(super) enum Violation {
     /// Sent a frame that isn't one.
     #[error("bad frame: {0}")]
     Frame(#[from] WireError),
@@ -49,7 +49,7 @@ pub(crate) enum Misdeed {
     Mismatch,
 }
 
-impl Misdeed {
+impl Violation {
     /// What it costs; nothing where an honest peer may do the same.
     fn penalty(&self) -> Option<Penalty> {
         match self {
@@ -68,11 +68,22 @@ impl Misdeed {
             Self::Mismatch => Some(Penalty::Fatal),
         }
     }
+}
+
+/// Charges peers for what they did. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Penalties(Network);
+
+impl Penalties {
+    pub(super) fn new(network: Network) -> Self {
+        Self(network)
+    }
 
     /// Takes the standing that it costs.
-    pub(crate) async fn punish(&self, network: &Network, peer: AgentId) {
-        if let Some(penalty) = self.penalty() {
-            network.penalize(peer, penalty, &self.to_string()).await;
+    pub(super) async fn punish(&self, peer: AgentId, violation: impl Into<Violation>) {
+        let violation = violation.into();
+        if let Some(penalty) = violation.penalty() {
+            self.0.penalize(peer, penalty, &violation.to_string()).await;
         }
     }
 }
@@ -119,9 +130,9 @@ mod tests {
     #[test]
     fn what_an_honest_peer_may_do_costs_nothing() {
         for reason in [Reason::Busy, Reason::PriceTooLow, Reason::CreditLimit, Reason::Internal] {
-            assert!(Misdeed::Refused(reason).penalty().is_none(), "{reason}");
+            assert!(Violation::Refused(reason).penalty().is_none(), "{reason}");
         }
-        assert!(Misdeed::Frame(WireError::UnknownKind(99)).penalty().is_none());
+        assert!(Violation::Frame(WireError::UnknownKind(99)).penalty().is_none());
     }
 
     #[test]
@@ -131,6 +142,6 @@ mod tests {
                 assert!(of_reason(*reason).is_none(), "{reason}");
             }
         }
-        assert_eq!(Misdeed::Mismatch.penalty(), Some(Penalty::Fatal));
+        assert_eq!(Violation::Mismatch.penalty(), Some(Penalty::Fatal));
     }
 }

@@ -1,0 +1,98 @@
+//! A seller's work on one trade: its input fetched, the service run, the output committed to.
+
+use guilder_protocol::{
+    bytes::{ByteArray, Digest},
+    content::ContentId,
+    limits::MAX_ERROR_TEXT,
+    receipt::{Commitment, FailureCode, Salt, TaskError},
+    trade::Deal,
+    wire::Payload,
+};
+
+use super::{limits::FETCH_RETRY, transfers::Transfers};
+use crate::{
+    content::{ContentError, Data, Pin},
+    executor::Service,
+    runtime::Runtime,
+};
+
+/// What came of the work, or of the fetch before it.
+#[derive(Debug)]
+pub(super) struct Worked(pub(super) Result<Done, TaskError>);
+
+/// An output, and what its receipt says of it.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) salt: Salt,
+    pub(super) commitment: Digest,
+    pub(super) output: Data,
+}
+
+/// Where work is done. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Workshop {
+    runtime: Runtime,
+    transfers: Transfers,
+}
+
+impl Workshop {
+    pub(super) fn new(runtime: Runtime, transfers: Transfers) -> Self {
+        Self { runtime, transfers }
+    }
+
+    /// Fetches the input until it is here, can't be had, or the actor gives up at the deadline.
+    pub(super) async fn fetch_input(&self, deal: &Deal, id: ContentId) -> Result<Pin, TaskError> {
+        let (mut wait, longest) = FETCH_RETRY;
+        loop {
+            match self.transfers.fetch(deal.buyer(), id, id.size).await {
+                Ok(pin) => return Ok(pin),
+                Err(error @ (ContentError::Wrong(_) | ContentError::TooLarge { .. })) => {
+                    return Err(TaskError { code: FailureCode::InputMissing, text: error.to_string() });
+                }
+                Err(error) => tracing::debug!(trade = %deal.id(), %error, "input not fetched; trying again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = longest.min(wait * 2);
+        }
+    }
+
+    /// Runs the service once it has a place.
+    pub(super) async fn run(&self, deal: &Deal, service: Option<Service>) -> Result<Done, TaskError> {
+        let Some(service) = service else {
+            return Err(TaskError { code: FailureCode::Internal, text: "the service is no longer offered".into() });
+        };
+        let input = match &deal.input {
+            Payload::Inline(bytes) => Data::Inline(bytes.to_vec().into()),
+            Payload::Content(id) => Data::Stored(self.transfers.pin(*id)),
+        };
+        let slot = service.reserve().await;
+        let output = service.run(slot, service.work(deal.id(), deal.buyer(), input)).await.map_err(|error| {
+            tracing::info!(trade = %deal.id(), %error, "the work failed");
+            TaskError { code: error.code(), text: clipped(error.public_text()) }
+        })?;
+        let salt = ByteArray(self.runtime.random());
+        let commitment = self.commit(&salt, &output).await.map_err(|error| {
+            tracing::error!(trade = %deal.id(), %error, "an output could not be read back");
+            TaskError { code: FailureCode::Internal, text: "the seller's node could not handle the output".into() }
+        })?;
+        Ok(Done { salt, commitment, output })
+    }
+
+    async fn commit(&self, salt: &Salt, output: &Data) -> Result<Digest, ContentError> {
+        let mut commitment = Commitment::new(salt);
+        let mut pieces = self.transfers.pieces(output).await?;
+        while let Some(piece) = pieces.next().await? {
+            commitment.update(&piece);
+        }
+        Ok(commitment.finish())
+    }
+}
+
+fn clipped(mut text: String) -> String {
+    let mut end = text.len().min(MAX_ERROR_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}

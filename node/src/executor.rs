@@ -6,6 +6,8 @@
 //!              input against its schema ─▶ Executor::run ─▶ output against its schema ─▶ Output
 //! ```
 //!
+//! While it works, it may say how far it is and what it has written so far: [`Work::reported`], [`progress`].
+//!
 //! [`Executor`] is the seam: the simulator puts functions in its place. A [`Service`] is a [`Definition`] (a file that an
 //! operator writes) with its schemas compiled and its executor built.
 //!
@@ -34,6 +36,7 @@ pub mod definition;
 mod echo;
 mod http;
 pub mod process;
+pub mod progress;
 pub mod schema;
 mod service;
 
@@ -41,6 +44,7 @@ pub use definition::Definition;
 pub use echo::Echo;
 pub use http::Http;
 pub use process::Process;
+pub use progress::{ProgressReport, Reporter, Reports};
 pub use service::{Executors, Service, Slot, check_data};
 
 use crate::content::{ContentError, Data};
@@ -68,6 +72,16 @@ pub struct Work {
     pub input: Data,
     /// How much it may take.
     pub limits: Limits,
+    /// Where the executor says how the work goes.
+    pub reporter: Reporter,
+}
+
+impl Work {
+    /// The same work, and what will be said of it while it is done.
+    pub fn reported(self) -> (Self, Reports) {
+        let (reporter, reports) = progress::channel();
+        (Self { reporter, ..self }, reports)
+    }
 }
 
 /// How much one piece of work may take.
@@ -153,6 +167,14 @@ pub enum ExecError {
         /// The beginning of the answer's body.
         body: String,
     },
+    /// The local HTTP service said in its stream of events that there will be no output.
+    #[error("{url} reported an error{}", said(.why))]
+    Reported {
+        /// Where.
+        url: String,
+        /// The beginning of what it said.
+        why: String,
+    },
     /// The input or output couldn't be read or stored.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -181,7 +203,7 @@ impl ExecError {
             Self::TimedOut { .. } => FailureCode::TimedOut,
             Self::OutOfMemory { .. } | Self::TooManyProcesses { .. } => FailureCode::OutOfMemory,
             Self::OutputTooLarge { .. } => FailureCode::OutputTooLarge,
-            Self::Failed { .. } | Self::BadStatus { .. } => FailureCode::Crashed,
+            Self::Failed { .. } | Self::BadStatus { .. } | Self::Reported { .. } => FailureCode::Crashed,
             Self::NotStarted { .. } | Self::NoAnswer { .. } | Self::Content(_) | Self::Io { .. } => {
                 FailureCode::Internal
             }
@@ -200,6 +222,7 @@ impl ExecError {
             Self::TooManyProcesses { .. } => self.to_string(),
             Self::Failed { how, .. } => format!("the program ended with {how}"),
             Self::BadStatus { status, .. } => format!("the service answered with status {status}"),
+            Self::Reported { .. } => "the service reported an error".into(),
             Self::NotStarted { .. } => "the program could not be started".into(),
             Self::NoAnswer { .. } => "the service did not answer".into(),
             Self::Content(_) | Self::Io { .. } => "the seller's node could not handle the input or output".into(),

@@ -1,5 +1,5 @@
 //! Programs as services, run under the real guard: what they may do, and what becomes of those that misbehave.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::{
     path::Path,
@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use guilder::{
     content::{Content, Data},
-    executor::{Definition, ExecError, Executors, Service, Work},
+    executor::{Definition, ExecError, Executors, Reports, Service, Work},
     runtime::{self, Runtime},
 };
 use guilder_protocol::{
@@ -130,6 +130,7 @@ async fn the_environment_is_clean_and_says_what_the_work_is() {
             "GUILDER_BUYER",
             "GUILDER_INPUT_BYTES",
             "GUILDER_MAX_OUTPUT_BYTES",
+            "GUILDER_PROGRESS_FD",
             "GUILDER_SERVICE",
             "GUILDER_TIME_LIMIT_SECS",
             "HOME",
@@ -190,6 +191,100 @@ async fn a_failure_has_its_cause_and_last_words() {
     assert_eq!(error.to_string(), "the program ended with signal 11");
     let error = home.fails("i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1", "").await;
     assert!(error.to_string().ends_with("line 19999") && error.to_string().len() < 2200, "{error}");
+}
+
+/// What a run said until its end: the last share, the notes, the words joined.
+async fn heard(reports: &mut Reports) -> (Option<u16>, Vec<String>, String) {
+    let (mut permille, mut notes, mut words) = (None, Vec::new(), String::new());
+    while let Some(report) = reports.next().await {
+        permille = report.permille.or(permille);
+        notes.extend(report.note);
+        words += &report.partial;
+    }
+    (permille, notes, words)
+}
+
+#[tokio::test]
+async fn progress_is_heard_while_the_program_works() {
+    let home = Home::new().await;
+    let go_on = home.dir.path().join("go-on");
+    let script = format!(
+        "echo '40% page 2' >&$GUILDER_PROGRESS_FD; echo '{{\"partial\": \"so far\"}}' >&$GUILDER_PROGRESS_FD
+         while [ ! -e {go_on:?} ]; do sleep 0.02; done; echo whole"
+    );
+    let service = home.shell(&script, "").await;
+    let (work, mut reports) = home.work(&service, Data::Inline(Bytes::new())).reported();
+    let watch = async {
+        let (mut permille, mut note, mut words) = (None, None, String::new());
+        while permille.is_none() || note.is_none() || words.is_empty() {
+            let report = reports.next().await.unwrap();
+            (permille, note) = (report.permille.or(permille), report.note.or(note));
+            words += &report.partial;
+        }
+        assert_eq!((permille, note.as_deref(), words.as_str()), (Some(400), Some("page 2"), "so far"));
+        std::fs::write(&go_on, "").unwrap();
+    };
+    let (output, ()) = tokio::join!(service.run(service.try_reserve().unwrap(), work), watch);
+    assert_eq!(output.unwrap(), Data::Inline(Bytes::from_static(b"whole\n")));
+    home.assert_tidy().await;
+}
+
+#[tokio::test]
+async fn bad_progress_disturbs_no_work() {
+    let home = Home::new().await;
+    for script in [
+        "head -c 10M /dev/zero >&$GUILDER_PROGRESS_FD",
+        "yes 'one line after another' | head -c 10M >&$GUILDER_PROGRESS_FD",
+        "printf '\\377\\376\\n{\\n{}\\n' >&$GUILDER_PROGRESS_FD",
+        "eval \"exec $GUILDER_PROGRESS_FD>&-\"",
+        "eval \"exec $GUILDER_PROGRESS_FD<&0\"",
+    ] {
+        let service = home.shell(&format!("{script}; echo done"), "").await;
+        let (work, mut reports) = home.work(&service, Data::Inline(Bytes::new())).reported();
+        let (output, _) = tokio::join!(service.run(service.try_reserve().unwrap(), work), heard(&mut reports));
+        assert_eq!(output.unwrap(), Data::Inline(Bytes::from_static(b"done\n")), "{script}");
+    }
+    // nobody listens
+    let service = home.shell("head -c 1M /dev/zero >&$GUILDER_PROGRESS_FD; echo done", "").await;
+    assert_eq!(home.run(&service, b"").await.unwrap(), "done\n");
+    home.assert_tidy().await;
+}
+
+#[tokio::test]
+async fn the_documented_examples_report_their_progress() {
+    let home = Home::new().await;
+    let page = include_str!("../../docs/services.md");
+    let example = |language: &str| {
+        let (_, from) = page.split_once(&format!("```{language}\n")).unwrap();
+        from.split_once("```").unwrap().0.to_owned()
+    };
+    for (program, language, output, words) in [("sh", "sh", "3\n", ""), ("python3", "python", "a yb c\n", "a yb c ")] {
+        if std::process::Command::new(program).arg("-c").arg("").status().is_err() {
+            eprintln!("skipped: there is no {program} here");
+            continue;
+        }
+        let code = serde_json::to_string(&example(language)).unwrap();
+        let service = home.service(&format!("command = [\"{program}\", \"-c\", {code}]"), "").await;
+        let (work, mut reports) = home.work(&service, Data::Inline(Bytes::from_static(b"a by c"))).reported();
+        let run = service.run(service.try_reserve().unwrap(), work);
+        let (ended, (permille, _, said)) = tokio::join!(run, heard(&mut reports));
+        assert_eq!(ended.unwrap(), Data::Inline(Bytes::from_static(output.as_bytes())), "{program}");
+        assert!(permille.is_some_and(|permille| permille >= 900), "{program}: {permille:?}");
+        assert_eq!(said, words, "{program}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_stderr_is_there_after_every_run() {
+    let home = Home::new().await;
+    for (script, more) in
+        [("echo warned >&2", ""), ("echo warned >&2; exit 1", ""), ("echo warned >&2; sleep 60", "time_limit_secs = 1")]
+    {
+        let service = home.shell(script, more).await;
+        let (work, reports) = home.work(&service, Data::Inline(Bytes::new())).reported();
+        let _ = service.run(service.try_reserve().unwrap(), work).await;
+        assert_eq!(reports.log(), "warned\n", "{script}");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Work done by a local HTTP service.
 //!
 //! ```text
-//! POST <url>                                  200-299: the body is the output
+//! POST <url>                                  200-299: the body is the output, or text/event-stream: see [`events`]
 //! content-length: <size of the input>         anything else: the work failed, the beginning of the body says why
+//! accept: text/event-stream, */*
 //! idempotency-key, guilder-award: <award's CID>
 //! guilder-service: <name>     guilder-buyer: <did:key:…>
 //! <the configured headers>
@@ -26,13 +27,14 @@ use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request, Response, Uri,
     body::{Body, Frame, Incoming, SizeHint},
-    header::{self, HeaderName, HeaderValue},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::mpsc};
 
+use self::events::{EventReader, Item};
 use super::{
-    ExecError, Executor, Output, Work, collecting,
+    ExecError, Executor, Output, Reporter, Work, collecting,
     definition::{DefinitionError, HttpSettings},
     within,
 };
@@ -137,7 +139,7 @@ impl Http {
         let request = request(&target, &work, body).map_err(|error| self.no_answer(error))?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| self.no_answer(describe(&error)))?;
-            self.receive(response, limit_bytes).await
+            self.receive(response, limit_bytes, &work.reporter).await
         };
         // The connection and the feed are driven here and die with this future: nothing outlives a dropped run.
         let drive = async {
@@ -156,12 +158,21 @@ impl Http {
         }
     }
 
-    async fn receive(&self, response: Response<Incoming>, limit_bytes: u64) -> Result<Output, ExecError> {
+    async fn receive(
+        &self,
+        response: Response<Incoming>,
+        limit_bytes: u64,
+        reporter: &Reporter,
+    ) -> Result<Output, ExecError> {
         let status = response.status();
+        let tells_events = is_event_stream(response.headers());
         let mut body = response.into_body();
         if !status.is_success() {
             let body = beginning(body).await;
             return Err(ExecError::BadStatus { url: self.settings.url.clone(), status: status.as_u16(), body });
+        }
+        if tells_events {
+            return self.receive_events(body, limit_bytes, reporter).await;
         }
         if body.size_hint().lower() > limit_bytes {
             return Err(ExecError::OutputTooLarge { limit_bytes });
@@ -175,6 +186,38 @@ impl Http {
         }
         output.finish().await.map_err(collecting)
     }
+
+    async fn receive_events(
+        &self,
+        mut body: Incoming,
+        limit_bytes: u64,
+        reporter: &Reporter,
+    ) -> Result<Output, ExecError> {
+        let mut output = Collector::new(self.content.clone(), limit_bytes);
+        let mut events = EventReader::default();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.no_answer(describe(&error)))?;
+            let mut bytes = frame.data_ref().map_or(&[][..], |data| &data[..]);
+            while let Some(item) = events.next(&mut bytes) {
+                match item {
+                    Item::Output(bytes) => output.push(bytes).await.map_err(collecting)?,
+                    Item::End => return output.finish().await.map_err(collecting),
+                    Item::Progress(line) => reporter.line(&line),
+                    Item::Partial(words) => reporter.partial(str::from_utf8(&words).unwrap_or_default()),
+                    Item::Error(why) => {
+                        let why = String::from_utf8_lossy(&why[..why.len().min(MAX_COMPLAINT)]).into_owned();
+                        return Err(ExecError::Reported { url: self.settings.url.clone(), why });
+                    }
+                }
+            }
+        }
+        Err(self.no_answer("the stream of events ended before the output did"))
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
 
 #[async_trait]
@@ -191,6 +234,7 @@ fn request(target: &Target, work: &Work, body: Input) -> Result<Request<Input>, 
         .uri(&target.path)
         .header(header::HOST, &target.authority)
         .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::ACCEPT, "text/event-stream, */*")
         .header("idempotency-key", &award)
         .header("guilder-award", &award)
         .header("guilder-service", work.service.as_str())
@@ -263,5 +307,6 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+mod events;
 #[cfg(test)]
 mod tests;

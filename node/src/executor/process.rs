@@ -3,6 +3,7 @@
 //! ```text
 //!  node ── spawn ─▶ guilder exec-guard … ── spawn ─▶ the program ──▶ what it starts
 //!    │  stdin, stdout, stderr ────────────────────────────▶ │
+//!    │◀─ progress (a named pipe that the guard opens) ───── │
 //!    └─ lifeline (a pipe) ─▶ │
 //! ```
 //!
@@ -23,6 +24,7 @@
 //! | `GUILDER_INPUT_BYTES` | the size of what comes on stdin |
 //! | `GUILDER_MAX_OUTPUT_BYTES` | how much may go to stdout |
 //! | `GUILDER_TIME_LIMIT_SECS` | how long it may take |
+//! | `GUILDER_PROGRESS_FD` | the descriptor for lines about its progress ([`super::progress`]); not set where there is none |
 //!
 //! It need not read its input to the end. What it writes to stderr is kept in part, for the operator. It runs as the
 //! node's user, with that user's rights: the limits guard against accidents, not against a program that means harm.
@@ -45,7 +47,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::unix::pipe,
+};
 
 pub mod guard;
 mod run;
@@ -54,10 +59,13 @@ mod verdict;
 
 pub(super) use self::run::remove_folder;
 use self::{run::Run, verdict::Verdict};
-use super::{ExecError, Executor, Executors, Output, Work, collecting, definition::ProcessSettings, within};
+use super::{
+    ExecError, Executor, Executors, Output, Reporter, Work, collecting, definition::ProcessSettings, progress::Lines,
+    within,
+};
 use crate::{
     content::{Collector, Content, Pieces},
-    limits::MAX_STDERR_TAIL,
+    limits::{MAX_PROGRESS_LINE, MAX_STDERR_TAIL},
     runtime::Runtime,
 };
 
@@ -117,11 +125,20 @@ impl Process {
         let input = work.input.pieces(&self.content).await?;
         let output = Collector::new(self.content.clone(), work.limits.output_bytes);
         let pipes = run.take_pipes();
-        let ((), output, last_words, ()) = tokio::try_join!(
+        let reporter = work.reporter;
+        let (lines, writer) = pipes.progress.map(|pipe| (pipe.reader, pipe.writer)).unzip();
+        let ended = async {
+            run.ended().await?;
+            // Was held so that the pipe has no end before the program opens it.
+            drop(writer);
+            Ok(())
+        };
+        let ((), output, last_words, (), ()) = tokio::try_join!(
             feed(pipes.stdin, input),
             collect(pipes.stdout, output),
-            tail(pipes.stderr),
-            run.ended(),
+            tail(pipes.stderr, &reporter),
+            ended,
+            report(lines, &reporter),
         )?;
         match run.verdict().await {
             Some(Verdict::Exited(0)) => output.finish().await.map_err(collecting),
@@ -180,9 +197,9 @@ async fn collect(mut stdout: impl AsyncRead + Unpin, mut output: Collector) -> R
 }
 
 /// Reads all of the program's stderr and keeps the end.
-async fn tail(mut stderr: impl AsyncRead + Unpin) -> Result<String, ExecError> {
+async fn tail(mut stderr: impl AsyncRead + Unpin, reporter: &Reporter) -> Result<String, ExecError> {
     let mut kept = Vec::new();
-    let mut buffer = vec![0; MAX_STDERR_TAIL];
+    let mut buffer = vec![0; PIPE_BYTES];
     loop {
         let read = stderr.read(&mut buffer).await.map_err(|error| ExecError::io("read from the program", error))?;
         if read == 0 {
@@ -190,5 +207,20 @@ async fn tail(mut stderr: impl AsyncRead + Unpin) -> Result<String, ExecError> {
         }
         kept.extend_from_slice(&buffer[..read]);
         kept.drain(..kept.len().saturating_sub(MAX_STDERR_TAIL));
+        // As it comes: a run that goes past its time is dropped.
+        reporter.log(&String::from_utf8_lossy(&kept));
     }
+}
+
+/// Reads the program's lines about its progress as fast as they come, so that it never waits. Trouble with them is none
+/// of the work's.
+async fn report(lines: Option<pipe::Receiver>, reporter: &Reporter) -> Result<(), ExecError> {
+    let Some(mut pipe) = lines else { return Ok(()) };
+    let mut lines = Lines::default();
+    let mut buffer = vec![0; MAX_PROGRESS_LINE];
+    while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
+        lines.push(&buffer[..read], reporter);
+    }
+    lines.end(reporter);
+    Ok(())
 }

@@ -10,7 +10,7 @@ use guilder_protocol::{identity::AgentId, limits::MAX_CONTENT};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Definition, Echo, ExecError, Executor, Http, Output, Process, Work,
+    Definition, Echo, ExecError, Executor, Http, Output, Process, Reporter, Work,
     definition::{DefinitionError, Run},
     process::remove_folder,
     schema::{Schema, SchemaError},
@@ -116,9 +116,10 @@ impl Service {
         &self.definition
     }
 
-    /// A piece of work for this service, with its limits.
+    /// A piece of work for this service, with its limits. Nobody hears of its progress, see [`Work::reported`].
     pub fn work(&self, award: Cid, buyer: AgentId, input: Data) -> Work {
-        Work { award, service: self.definition.name.clone(), buyer, input, limits: self.definition.limits() }
+        let (service, limits) = (self.definition.name.clone(), self.definition.limits());
+        Work { award, service, buyer, input, limits, reporter: Reporter::default() }
     }
 
     /// Takes one of the service's places; `None` if all are taken. An offer promises one, an award takes it.

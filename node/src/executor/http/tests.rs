@@ -16,7 +16,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    executor::{Definition, Limits, definition::Run},
+    executor::{Definition, Limits, Reporter, definition::Run},
     runtime::{self, Runtime},
 };
 
@@ -34,6 +34,17 @@ impl Bench {
     }
 
     async fn ask(&self, url: &str, input: Data, output_bytes: u64, time: Duration) -> Result<Output, ExecError> {
+        self.ask_reported(url, input, output_bytes, time, Reporter::default()).await
+    }
+
+    async fn ask_reported(
+        &self,
+        url: &str,
+        input: Data,
+        output_bytes: u64,
+        time: Duration,
+        reporter: Reporter,
+    ) -> Result<Output, ExecError> {
         let text = format!(
             "name = \"test.it\"\nprice = 1\nunit = \"sat\"\n[run.http]\nurl = \"{url}\"\n\
              headers = {{ authorization = \"Bearer hush\" }}"
@@ -42,7 +53,7 @@ impl Bench {
         let Run::Http(settings) = definition.run else { unreachable!() };
         let limits = Limits { time, output_bytes, memory_bytes: 0 };
         let (award, buyer) = (cbor::cid_of(b"award"), AgentId::from_bytes([5; 32]));
-        let work = Work { award, service: definition.name, buyer, input, limits };
+        let work = Work { award, service: definition.name, buyer, input, limits, reporter };
         Http::new(settings, self.content.clone()).run(work).await
     }
 }
@@ -225,4 +236,63 @@ async fn an_early_answer_is_taken() {
     .await;
     let error = bench.ask(&url, Data::Stored(input), 100, LONG).await.unwrap_err();
     assert!(error.to_string().ends_with("status 413: big!"), "{error}");
+}
+
+/// An answer with these events.
+fn stream_of(events: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream; charset=utf-8\r\n\r\n{events}").into_bytes()
+}
+
+#[tokio::test]
+async fn a_stream_of_events_reports_progress_before_its_output() {
+    let bench = Bench::new().await;
+    let (go_on, told_to) = tokio::sync::oneshot::channel();
+    let (url, served) = server(|mut stream| async move {
+        let (head, _) = read_request(&mut stream).await;
+        assert!(head.contains("accept: text/event-stream, */*\r\n"), "{head}");
+        let begun = stream_of("event: progress\ndata: 40% page 2\n\nevent: partial\ndata: The first\n\n");
+        stream.write_all(&begun).await.unwrap();
+        told_to.await.unwrap();
+        stream.write_all(b"event: output\ndata: The first words.\n\n").await.unwrap();
+        // it need not close
+        let _ = stream.read(&mut [0]).await;
+    })
+    .await;
+    let (reporter, mut reports) = crate::executor::progress::channel();
+    let watch = async {
+        let (mut permille, mut words) = (None, String::new());
+        while permille != Some(400) || words != "The first" {
+            let report = reports.next().await.unwrap();
+            permille = report.permille.or(permille);
+            words += &report.partial;
+        }
+        go_on.send(()).unwrap();
+    };
+    let (output, ()) = tokio::join!(bench.ask_reported(&url, small("x"), 100, LONG, reporter), watch);
+    assert_eq!(output.unwrap(), small("The first words."));
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_of_events_without_an_output_is_a_failure() {
+    let bench = Bench::new().await;
+    for events in ["", "event: partial\ndata: x\n\n", "event: output\ndata: cut o", "data: {}\n\n"] {
+        let error = bench.ask(&canned(stream_of(events)).await, small("x"), 100, LONG).await.unwrap_err();
+        assert!(matches!(&error, ExecError::NoAnswer { why, .. } if why.contains("ended before")), "{events}: {error}");
+    }
+    let events = "event: error\ndata: no model\n\n";
+    let error = bench.ask(&canned(stream_of(events)).await, small("x"), 100, LONG).await.unwrap_err();
+    assert!(error.to_string().ends_with("reported an error: no model"), "{error}");
+    assert!(!error.public_text().contains("model") && !error.public_text().contains("127."));
+}
+
+#[tokio::test]
+async fn an_output_in_a_stream_of_events_has_the_same_limit() {
+    let bench = Bench::new().await;
+    let events = format!("event: output\ndata: {}\n\n", "y".repeat(3 << 20));
+    let url = canned(stream_of(&events)).await;
+    let error = bench.ask(&url, small("x"), 1 << 20, LONG).await.unwrap_err();
+    assert!(matches!(error, ExecError::OutputTooLarge { limit_bytes } if limit_bytes == 1 << 20), "{error}");
+    let output = bench.ask(&canned(stream_of(&events)).await, small("x"), MAX_CONTENT, LONG).await.unwrap();
+    assert_eq!(output.size(), 3 << 20);
 }

@@ -16,15 +16,22 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::Read as _,
-    os::unix::process::CommandExt as _,
-    path::PathBuf,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     thread,
     time::Instant,
 };
 
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, setrlimit, setsid,
+use rustix::{
+    fs::{self, Mode, OFlags},
+    process::{
+        Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, setrlimit,
+        setsid,
+    },
 };
 
 use super::{Verdict, table};
@@ -32,6 +39,8 @@ use crate::limits::{MAX_GUARD_INTERVAL, MAX_PROCESSES_PER_RUN, MAX_PROGRAM_FILE,
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "exec-guard";
+/// The program's variable with the number of the descriptor for its progress.
+const PROGRESS_FD: &str = "GUILDER_PROGRESS_FD";
 /// The meter sleeps this many times as long as a look took: at most 5 % of a core.
 const REST_FACTOR: u32 = 20;
 
@@ -42,6 +51,8 @@ pub(super) struct Arguments {
     pub(super) lifeline: i32,
     /// Where the last word goes.
     pub(super) verdict: PathBuf,
+    /// The named pipe for the program's progress, if there is one.
+    pub(super) progress: Option<PathBuf>,
     /// The program's limit.
     pub(super) memory_bytes: u64,
     /// The program and its arguments.
@@ -51,16 +62,18 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn to_args(&self) -> Vec<OsString> {
         let (lifeline, memory) = (self.lifeline.to_string().into(), self.memory_bytes.to_string().into());
-        let own = [SUBCOMMAND.into(), lifeline, self.verdict.clone().into_os_string(), memory];
+        let progress = self.progress.clone().unwrap_or_default();
+        let own = [SUBCOMMAND.into(), lifeline, self.verdict.clone().into(), progress.into(), memory];
         own.into_iter().chain(self.command.iter().cloned()).collect()
     }
 
     fn from_args(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
         let lifeline = args.next()?.to_str()?.parse().ok()?;
         let verdict = args.next()?.into();
+        let progress = args.next().filter(|path| !path.is_empty()).map(Into::into);
         let memory_bytes = args.next()?.to_str()?.parse().ok()?;
         let command: Vec<_> = args.collect();
-        (!command.is_empty()).then_some(Self { lifeline, verdict, memory_bytes, command })
+        (!command.is_empty()).then_some(Self { lifeline, verdict, progress, memory_bytes, command })
     }
 }
 
@@ -76,13 +89,21 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 fn guard(arguments: &Arguments) -> ExitCode {
     set_limits();
+    // First, so that it gets the lowest number that is free: 3, unless the node itself was started with more.
+    let progress = arguments.progress.as_deref().and_then(|path| open_progress(path).ok());
     // Opened anew through its number: the inherited descriptor itself can't be taken over without `unsafe`.
     let lifeline = File::open(format!("/dev/fd/{}", arguments.lifeline));
     let (program, rest) = arguments.command.split_at(1);
     let spawned = lifeline.and_then(|lifeline| {
-        let child = Command::new(&program[0]).args(rest).process_group(0).spawn()?;
+        let mut command = Command::new(&program[0]);
+        if let Some(progress) = &progress {
+            command.env(PROGRESS_FD, progress.as_raw_fd().to_string());
+        }
+        let child = command.args(rest).process_group(0).spawn()?;
         Ok((lifeline, child))
     });
+    // The program has its own; the pipe ends with the last of them.
+    drop(progress);
     let (lifeline, child) = match spawned {
         Ok(spawned) => spawned,
         Err(error) => {
@@ -102,6 +123,14 @@ fn guard(arguments: &Arguments) -> ExitCode {
         table::kill_descendants(getpid());
     }
     ExitCode::SUCCESS
+}
+
+/// Opens the pipe for the program to inherit. The node has its end open: without it this fails and waits for nobody.
+fn open_progress(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let pipe = fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty())?;
+    // A program expects its writes to wait for room.
+    fs::fcntl_setfl(&pipe, OFlags::empty())?;
+    Ok(pipe)
 }
 
 /// What can fail here makes the guard weaker, not useless: it goes on.
@@ -199,13 +228,16 @@ mod tests {
         let arguments = Arguments {
             lifeline: 7,
             verdict: "/tmp/a b/verdict".into(),
+            progress: Some("/tmp/a b/progress".into()),
             memory_bytes: 1 << 40,
             command: ["--", "-x", ""].map(OsString::from).to_vec(),
         };
         let args = arguments.to_args();
         assert_eq!(args[0], SUBCOMMAND);
-        assert_eq!(Arguments::from_args(args[1..].iter().cloned()), Some(arguments));
-        assert_eq!(Arguments::from_args(args[1..4].iter().cloned()), None);
+        assert_eq!(Arguments::from_args(args[1..].iter().cloned()), Some(arguments.clone()));
+        assert_eq!(Arguments::from_args(args[1..5].iter().cloned()), None);
+        let without = Arguments { progress: None, ..arguments };
+        assert_eq!(Arguments::from_args(without.to_args()[1..].iter().cloned()), Some(without));
     }
 
     #[test]

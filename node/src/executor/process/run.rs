@@ -8,7 +8,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::{
+    net::unix::pipe,
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+};
 
 use super::{ExecError, Process, Verdict, Work, guard, table};
 use crate::{
@@ -20,6 +23,8 @@ use crate::{
 pub(super) const HOME: &str = "home";
 /// The guard's last word, in the run's folder.
 const VERDICT: &str = "verdict";
+/// The named pipe for the program's progress, in the run's folder.
+const PROGRESS: &str = "progress";
 
 /// A running program and its folder. Dropped, the program is killed with everything it started, and the folder is
 /// removed.
@@ -50,6 +55,23 @@ pub(super) struct Pipes {
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
+    /// None where no named pipe can be made; the program then works without.
+    pub(super) progress: Option<ProgressPipe>,
+}
+
+/// The named pipe to which the program writes of its progress. Its other end isn't inherited through the node, whose other
+/// children would get it too: the guard opens it by name.
+pub(super) struct ProgressPipe {
+    pub(super) reader: pipe::Receiver,
+    /// Ours: until the guard has opened it, and after that until everything under it has ended, the pipe has a writer.
+    pub(super) writer: pipe::Sender,
+}
+
+impl ProgressPipe {
+    fn open(path: &Path) -> io::Result<Self> {
+        let reader = pipe::OpenOptions::new().open_receiver(path)?;
+        Ok(Self { reader, writer: pipe::OpenOptions::new().open_sender(path)? })
+    }
 }
 
 impl Run {
@@ -57,14 +79,20 @@ impl Run {
     pub(super) async fn start(process: &Process, work: &Work, folder: PathBuf) -> Result<Self, ExecError> {
         let (runtime, home) = (process.runtime.clone(), folder.join(HOME));
         let mut run = Self { runtime, pipes: None, remains: Some(Remains { folder: folder.clone(), alive: None }) };
-        let made = run.runtime.offload(Job::Disk, move || make_folder(&home)).await;
-        made.map_err(|error| ExecError::io("make a folder for the program", error))?;
-        let spawned = spawn(process, work, &folder);
+        let fifo = folder.join(PROGRESS);
+        let made = run.runtime.offload(Job::Disk, move || make_folder(&home).map(|()| make_pipe(&fifo))).await;
+        let pipe = made.map_err(|error| ExecError::io("make a folder for the program", error))?;
+        let progress = pipe.and_then(|()| ProgressPipe::open(&folder.join(PROGRESS)));
+        if let Err(error) = &progress {
+            tracing::debug!("a program has no way to tell its progress: {error}");
+        }
+        let progress = progress.ok();
+        let spawned = spawn(process, work, &folder, progress.is_some());
         let mut alive = spawned.map_err(|error| ExecError::io("start the guard of the program", error))?;
         if let (Some(stdin), Some(stdout), Some(stderr)) =
             (alive.child.stdin.take(), alive.child.stdout.take(), alive.child.stderr.take())
         {
-            run.pipes = Some(Pipes { stdin, stdout, stderr });
+            run.pipes = Some(Pipes { stdin, stdout, stderr, progress });
         }
         run.remains = Some(Remains { folder, alive: Some(alive) });
         Ok(run)
@@ -108,7 +136,7 @@ impl Drop for Run {
     }
 }
 
-fn spawn(process: &Process, work: &Work, folder: &Path) -> io::Result<Alive> {
+fn spawn(process: &Process, work: &Work, folder: &Path, tells_progress: bool) -> io::Result<Alive> {
     let home = folder.join(HOME);
     let (lifeline_end, lifeline) = io::pipe()?;
     // Inherited by whatever is spawned meanwhile, which does no harm: nothing is ever written to it, and it closes with
@@ -117,6 +145,7 @@ fn spawn(process: &Process, work: &Work, folder: &Path) -> io::Result<Alive> {
     let arguments = guard::Arguments {
         lifeline: lifeline_end.as_raw_fd(),
         verdict: folder.join(VERDICT),
+        progress: tells_progress.then(|| folder.join(PROGRESS)),
         memory_bytes: work.limits.memory_bytes,
         command: process.settings.command.iter().map(Into::into).collect(),
     };
@@ -136,6 +165,17 @@ fn spawn(process: &Process, work: &Work, folder: &Path) -> io::Result<Alive> {
 fn make_folder(home: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn make_pipe(path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    Ok(mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)?)
+}
+
+#[cfg(target_vendor = "apple")]
+fn make_pipe(_: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 async fn clean_up(remains: Remains, runtime: Runtime) {

@@ -21,7 +21,7 @@
 //! **Cancel-safe**: dropping the future of a run stops the work (a process is killed with everything it started, a
 //! request's connection is closed) and removes what it left.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cid::Cid;
@@ -34,18 +34,21 @@ use guilder_protocol::{
 
 pub mod definition;
 mod echo;
+mod executors;
 mod http;
 pub mod process;
 pub mod progress;
 pub mod schema;
 mod service;
+mod settings;
 
 pub use definition::Definition;
 pub use echo::Echo;
+pub use executors::Executors;
 pub use http::Http;
 pub use process::Process;
 pub use progress::{ProgressReport, Reporter, Reports};
-pub use service::{Executors, Service, Slot, check_data};
+pub use service::{Service, Slot, check_data};
 
 use crate::content::{ContentError, Data};
 
@@ -266,6 +269,14 @@ async fn within<R>(time: Duration, work: impl Future<Output = Result<R, ExecErro
         Ok(done) => done,
         Err(_) => Err(ExecError::TimedOut { secs: time.as_secs() }),
     }
+}
+
+/// At most the first `max_bytes` of a text file.
+fn bounded_read(path: &Path, max_bytes: u64) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(max_bytes).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An output that goes over its limit is the work's failure, not the disk's.

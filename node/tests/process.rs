@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use guilder::{
     content::{Content, Data},
-    executor::{Definition, ExecError, Executors, Reports, Service, Work},
+    executor::{Definition, ExecError, Executors, Reports, Service, Work, process::orphans},
     runtime::{self, Runtime},
 };
 use guilder_protocol::{
@@ -388,6 +388,18 @@ async fn a_program_that_kills_its_guard_gains_nothing() {
     let error = home.fails("sleep 7750.1 & kill -9 $PPID; sleep 7750.2", "").await;
     assert!(matches!(&error, ExecError::Failed { how, .. } if how == "its guard killed"), "{error}");
     assert!(soon(|| processes_with("7750.").is_empty()).await);
+}
+
+#[tokio::test]
+async fn what_left_the_session_of_a_killed_guard_is_killed_too() {
+    let home = Home::new().await;
+    // as the daemon does
+    orphans::adopt();
+    let script = "(setsid sleep 7755.1 &); (setsid sh -c 'sleep 7755.2; true' &); (env -i setsid sleep 7755.3 &)
+                  sleep 0.2; kill -9 $PPID; sleep 7755.4";
+    let error = home.fails(script, "").await;
+    assert!(matches!(&error, ExecError::Failed { how, .. } if how == "its guard killed"), "{error}");
+    assert!(soon(|| processes_with("7755.").is_empty()).await, "{:?}", processes_with("7755."));
 }
 
 /// This process' peak of resident memory, in bytes.

@@ -1,7 +1,7 @@
 //! `guilder up`
 
 use super::{CliError, Context, Exit};
-use crate::{config::Config, daemon, keys::SecretFile};
+use crate::{config::Config, daemon, executor::process::orphans, keys::SecretFile};
 
 /// Run the node, in the foreground, until it is stopped.
 ///
@@ -16,6 +16,7 @@ pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
     let config = Config::load(home.config())?;
     let seeds = context.passphrase.open(&SecretFile::load(&home.secret())?, &context.printer)?.seeds();
     daemon::log::start(&config.log);
+    orphans::adopt();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| CliError::io("can't start", &cause))?;
     runtime.block_on(daemon::run(&home, config, seeds))?;

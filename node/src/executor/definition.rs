@@ -31,7 +31,7 @@
 //!
 //! Unknown fields are refused. With a schema the data must be JSON that satisfies it; without one it is any bytes.
 
-use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
@@ -40,7 +40,8 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Serialize, de};
 
-use super::{Limits, schema::SchemaError};
+pub use super::settings::{HttpSettings, ProcessSettings, Run, WrongField, program::ProgramError};
+use super::{Limits, bounded_read, schema::SchemaError, settings::program};
 use crate::limits::MAX_DOCUMENT;
 
 /// What an operator offers, as it stands in the store. [`Definition::from_toml`] reads it from a file.
@@ -73,67 +74,6 @@ pub struct Definition {
     pub max_output_bytes: u64,
     /// What does the work.
     pub run: Run,
-}
-
-/// What does the work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Run {
-    /// Gives back its input.
-    Echo,
-    /// A program.
-    Process(ProcessSettings),
-    /// A local HTTP service.
-    Http(HttpSettings),
-}
-
-/// A program that does the work: input on stdin, output on stdout, exit code 0.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessSettings {
-    /// The program (its path, or a name looked up on the node's PATH) and its arguments. No shell reads it.
-    pub command: Vec<String>,
-    /// Variables of its environment, beside those that it gets in any case.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Names of variables taken over from the node's own environment, where they are set.
-    #[serde(default)]
-    pub pass_env: Vec<String>,
-}
-
-/// A local HTTP service that does the work: a POST of the input, answered with the output.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpSettings {
-    /// `http://127.0.0.1:8080/path`.
-    pub url: String,
-    /// Headers sent along.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Whether the URL may be on another machine. It goes there in clear.
-    #[serde(default)]
-    pub allow_remote: bool,
-}
-
-/// A variable's or header's value can be a secret: names only.
-impl fmt::Debug for ProcessSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessSettings")
-            .field("command", &self.command.first())
-            .field("env", &self.env.keys())
-            .field("pass_env", &self.pass_env)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for HttpSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpSettings")
-            .field("url", &self.url)
-            .field("headers", &self.headers.keys())
-            .field("allow_remote", &self.allow_remote)
-            .finish()
-    }
 }
 
 /// The file as it is written.
@@ -224,23 +164,21 @@ impl Definition {
             run: written.run,
         };
         if let Run::Process(process) = &mut definition.run {
-            process.take_from(folder);
+            program::take_from(folder, &mut process.command);
         }
         definition.check()?;
         Ok(definition)
     }
 
-    /// Looks whether the program is there, now and with the node's PATH. Reads the disk: call it through
+    /// Looks whether the program could be started, now and with the node's PATH. Reads the disk: call it through
     /// [`Job::Disk`](crate::runtime::Job::Disk).
     ///
     /// # Errors
-    /// If it isn't.
+    /// What each hire would fail by.
     pub fn find_program(&self) -> Result<(), DefinitionError> {
         match &self.run {
-            Run::Process(process) if !process.is_there() => {
-                Err(DefinitionError::Program(process.command.first().cloned().unwrap_or_default()))
-            }
-            _ => Ok(()),
+            Run::Process(process) => Ok(program::check(&process.command)?),
+            Run::Http(_) | Run::Echo => Ok(()),
         }
     }
 
@@ -249,7 +187,7 @@ impl Definition {
     /// # Errors
     /// The first rule that it breaks.
     pub fn check(&self) -> Result<(), DefinitionError> {
-        let wrong = |field, rule| Err(DefinitionError::Field { field, rule });
+        let wrong = |field, rule| Err(WrongField { field, rule }.into());
         if self.description.len() > MAX_DESCRIPTION {
             return wrong("description", "at most 1024 bytes");
         }
@@ -283,11 +221,7 @@ impl Definition {
         if self.output.is_some() && self.max_output_bytes > MAX_DOCUMENT {
             return wrong("max_output_bytes", "at most 8388608 (8 MiB) where the output has a schema");
         }
-        match &self.run {
-            Run::Echo => Ok(()),
-            Run::Process(process) => process.check(),
-            Run::Http(http) => http.check(),
-        }
+        Ok(self.run.check()?)
     }
 
     /// How much one work may take.
@@ -297,56 +231,6 @@ impl Definition {
             output_bytes: self.max_output_bytes,
             memory_bytes: self.memory_mb * 1024 * 1024,
         }
-    }
-}
-
-impl ProcessSettings {
-    /// A program named by a relative path lies beside the definition, as its schemas do. (A name without a slash is
-    /// looked up on PATH.)
-    fn take_from(&mut self, folder: &Path) {
-        let Some(program) = self.command.first_mut() else { return };
-        if program.contains('/')
-            && let Ok(path) = std::path::absolute(folder.join(&*program))
-            && let Ok(path) = path.into_os_string().into_string()
-        {
-            *program = path;
-        }
-    }
-
-    fn is_there(&self) -> bool {
-        use std::os::unix::fs::PermissionsExt as _;
-        let runs =
-            |path: &Path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
-        match self.command.first() {
-            Some(program) if program.contains('/') => runs(Path::new(program)),
-            Some(program) => std::env::var_os("PATH")
-                .is_some_and(|path| std::env::split_paths(&path).any(|folder| runs(&folder.join(program)))),
-            None => false,
-        }
-    }
-
-    fn check(&self) -> Result<(), DefinitionError> {
-        let wrong = |field, rule| Err(DefinitionError::Field { field, rule });
-        if self.command.first().is_none_or(String::is_empty) {
-            return wrong("run.process.command", "a list that begins with the program, e.g. [\"/usr/bin/wc\", \"-w\"]");
-        }
-        if self.command.iter().chain(self.env.values()).any(|text| text.contains('\0')) {
-            return wrong("run.process", "no zero bytes in arguments and variables");
-        }
-        let names = self.env.keys().chain(&self.pass_env);
-        if names.clone().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            return wrong("run.process.env", "names of variables are not empty and have no `=`");
-        }
-        if names.clone().any(|name| name.starts_with("GUILDER_")) {
-            return wrong("run.process.env", "names that begin with GUILDER_ are set by the node");
-        }
-        Ok(())
-    }
-}
-
-impl HttpSettings {
-    fn check(&self) -> Result<(), DefinitionError> {
-        super::http::Target::parse(self).map(|_| ())
     }
 }
 
@@ -365,14 +249,6 @@ impl WrittenSchema {
     }
 }
 
-/// At most the first `max_bytes` of a text file.
-pub(super) fn bounded_read(path: &Path, max_bytes: u64) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(max_bytes).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 /// What is wrong with a service's file.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
@@ -380,13 +256,8 @@ pub enum DefinitionError {
     #[error("not a service definition:\n{0}")]
     Syntax(String),
     /// A field's value is out of bounds.
-    #[error("`{field}` must be {rule}")]
-    Field {
-        /// The field.
-        field: &'static str,
-        /// What it must be.
-        rule: &'static str,
-    },
+    #[error(transparent)]
+    Field(#[from] WrongField),
     /// A schema's file can't be read.
     #[error("the schema of the {field} can't be read from {path:?}: {source}")]
     SchemaFile {
@@ -397,9 +268,9 @@ pub enum DefinitionError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The program isn't there, or can't be executed.
-    #[error("there is no program {0:?} that can be executed")]
-    Program(String),
+    /// The program can't be started.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// A schema isn't taken.
     #[error(transparent)]
     Schema(SchemaError),
@@ -413,9 +284,7 @@ impl AtFault for DefinitionError {
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::SchemaFile { .. } => "paths are taken from the definition's own folder; JSON text begins with {",
-            Self::Program(_) => {
-                "a path is taken from the definition's own folder, a bare name from the daemon's PATH; chmod +x it"
-            }
+            Self::Program(error) => error.hint(),
             Self::Schema(_) => "test the schema with a few inputs; it may refer only to its own #/$defs",
             _ => "`guilder service add --help` describes every field",
         })

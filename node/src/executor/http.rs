@@ -16,7 +16,7 @@
 //! the connection is closed; a service that wants to stop early must watch for that.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -25,9 +25,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
-    Method, Request, Response, Uri,
+    Method, Request, Response,
     body::{Body, Frame, Incoming, SizeHint},
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderMap},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::mpsc};
@@ -35,7 +35,7 @@ use tokio::{net::TcpStream, sync::mpsc};
 use self::events::{EventReader, Item};
 use super::{
     ExecError, Executor, Output, Reporter, Work, collecting,
-    definition::{DefinitionError, HttpSettings},
+    settings::{HttpSettings, Target},
     within,
 };
 use crate::{
@@ -43,79 +43,11 @@ use crate::{
     limits::MAX_COMPLAINT,
 };
 
-/// Headers that belong to the connection or to us.
-const RESERVED: [&str; 9] = [
-    "connection",
-    "content-length",
-    "guilder-award",
-    "guilder-buyer",
-    "guilder-service",
-    "host",
-    "idempotency-key",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Work done by a local HTTP service.
 #[derive(Clone, Debug)]
 pub struct Http {
     settings: HttpSettings,
     content: Content,
-}
-
-/// Where a service is, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    host: String,
-    port: u16,
-    path: String,
-    authority: String,
-    headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl Target {
-    /// Reads and checks the settings.
-    pub(super) fn parse(settings: &HttpSettings) -> Result<Self, DefinitionError> {
-        let wrong = |field, rule| DefinitionError::Field { field, rule };
-        let url =
-            || wrong("run.http.url", "an http:// URL, e.g. http://127.0.0.1:8080/run (for https, run a local proxy)");
-        let uri: Uri = settings.url.parse().map_err(|_| url())?;
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(url)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(url());
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let ours = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !ours && !settings.allow_remote {
-            return Err(wrong(
-                "run.http.url",
-                "on this machine (127.0.0.1, [::1] or localhost), unless `allow_remote = true`",
-            ));
-        }
-        let mut headers = Vec::new();
-        for (name, value) in &settings.headers {
-            let name = HeaderName::try_from(name).map_err(|_| wrong("run.http.headers", "valid header names"))?;
-            let value = HeaderValue::try_from(value).map_err(|_| wrong("run.http.headers", "valid header values"))?;
-            if RESERVED.contains(&name.as_str()) {
-                return Err(wrong("run.http.headers", "none of those that the node sets itself"));
-            }
-            headers.push((name, value));
-        }
-        Ok(Self {
-            host,
-            port: authority.port_u16().unwrap_or(80),
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-            authority: authority.as_str().to_owned(),
-            headers,
-        })
-    }
-
-    /// Connects. A name is resolved here: `localhost` may lead nowhere else.
-    async fn connect(&self, allow_remote: bool) -> std::io::Result<TcpStream> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
-        let addresses: Vec<SocketAddr> = found.filter(|address| allow_remote || address.ip().is_loopback()).collect();
-        TcpStream::connect(&addresses[..]).await
-    }
 }
 
 impl Http {
@@ -130,7 +62,7 @@ impl Http {
 
     async fn ask(&self, work: Work) -> Result<Output, ExecError> {
         let target = Target::parse(&self.settings).map_err(|error| self.no_answer(error))?;
-        let connected = target.connect(self.settings.allow_remote).await;
+        let connected = connect(&target, self.settings.allow_remote).await;
         let stream = connected.map_err(|error| self.no_answer(error))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.no_answer(error))?;
@@ -245,6 +177,13 @@ fn request(target: &Target, work: &Work, body: Input) -> Result<Request<Input>, 
         }
     }
     request.body(body)
+}
+
+/// Connects. A name is resolved here: `localhost` may lead nowhere else.
+async fn connect(target: &Target, allow_remote: bool) -> std::io::Result<TcpStream> {
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await?;
+    let addresses: Vec<SocketAddr> = found.filter(|address| allow_remote || address.ip().is_loopback()).collect();
+    TcpStream::connect(&addresses[..]).await
 }
 
 /// The input as a request's body, fed chunk by chunk.

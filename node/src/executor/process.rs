@@ -13,6 +13,8 @@
 //! run was dropped, went past its time or its output, or because the node died in whatever way. The guard tells how it
 //! ended in a file beside the program's folder.
 //!
+//! A program that kills its guard gains nothing: what it started comes to the node ([`orphans`]), which kills it.
+//!
 //! **What the program gets**: its own empty temporary folder as working folder, `HOME` and `TMPDIR`, removed afterwards;
 //! the node's `PATH`; the variables of its definition; and
 //!
@@ -53,54 +55,66 @@ use tokio::{
 };
 
 pub mod guard;
+pub mod orphans;
 mod run;
 mod table;
 mod verdict;
 
-pub(super) use self::run::remove_folder;
-use self::{run::Run, verdict::Verdict};
+use self::{
+    run::{Run, remove_folder},
+    verdict::Verdict,
+};
 use super::{
-    ExecError, Executor, Executors, Output, Reporter, Work, collecting, definition::ProcessSettings, progress::Lines,
-    within,
+    ExecError, Executor, Output, Reporter, Work, collecting, definition::ProcessSettings, progress::Lines, within,
 };
 use crate::{
     content::{Collector, Content, Pieces},
     limits::{MAX_PROGRESS_LINE, MAX_STDERR_TAIL},
-    runtime::Runtime,
+    runtime::{Job, Runtime},
 };
 
 /// Bytes read from a program at once: what a pipe holds.
 const PIPE_BYTES: usize = 64 * 1024;
 
+/// Where programs work, and who guards them.
+#[derive(Clone, Debug)]
+pub struct Workplace {
+    guard: PathBuf,
+    folder: PathBuf,
+    /// Makes the names of the runs' folders distinct.
+    count: Arc<AtomicU64>,
+}
+
+impl Workplace {
+    /// `guard` is the `guilder` binary; in `folder` each run gets its own temporary folder. What a crash left there is
+    /// removed: the folder must be this node's alone.
+    ///
+    /// # Errors
+    /// If the folder can't be made or cleared.
+    pub async fn open(guard: PathBuf, folder: PathBuf, runtime: &Runtime) -> io::Result<Self> {
+        let cleared = folder.clone();
+        runtime.offload(Job::Disk, move || clear(&cleared)).await?;
+        Ok(Self { guard, folder, count: Arc::default() })
+    }
+
+    fn next_folder(&self) -> PathBuf {
+        self.folder.join(format!("{}-{}", std::process::id(), self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
 /// Work done by a program.
 #[derive(Clone, Debug)]
 pub struct Process {
     settings: Arc<ProcessSettings>,
+    workplace: Workplace,
     content: Content,
     runtime: Runtime,
-    guard: PathBuf,
-    work_dir: PathBuf,
-    /// Makes the names of folders distinct.
-    count: Arc<AtomicU64>,
 }
 
 impl Process {
     /// For a definition that has been checked.
-    pub fn new(settings: ProcessSettings, executors: &Executors) -> Self {
-        Self {
-            settings: Arc::new(settings),
-            content: executors.content.clone(),
-            runtime: executors.runtime.clone(),
-            guard: executors.guard.clone(),
-            work_dir: executors.work_dir.clone(),
-            count: Arc::clone(&executors.count),
-        }
-    }
-
-    async fn start(&self, work: &Work) -> Result<Run, ExecError> {
-        let name = format!("{}-{}", std::process::id(), self.count.fetch_add(1, Ordering::Relaxed));
-        let folder = self.work_dir.join(name);
-        Run::start(self, work, folder).await
+    pub fn new(settings: ProcessSettings, workplace: Workplace, content: Content, runtime: Runtime) -> Self {
+        Self { settings: Arc::new(settings), workplace, content, runtime }
     }
 
     fn environment(&self, work: &Work, home: &Path) -> Vec<(OsString, OsString)> {
@@ -158,7 +172,7 @@ impl Process {
 impl Executor for Process {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
         let time = work.limits.time;
-        let mut run = self.start(&work).await?;
+        let mut run = Run::start(self, &work, self.workplace.next_folder()).await?;
         let done = within(time, self.work(&mut run, work)).await;
         run.end().await;
         done
@@ -222,5 +236,13 @@ async fn report(lines: Option<pipe::Receiver>, reporter: &Reporter) -> Result<()
         lines.push(&buffer[..read], reporter);
     }
     lines.end(reporter);
+    Ok(())
+}
+
+fn clear(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        remove_folder(&entry?.path())?;
+    }
     Ok(())
 }

@@ -1,69 +1,20 @@
 //! A service ready to work: its definition, compiled schemas, executor and places.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::Arc;
 
 use cid::Cid;
 use guilder_protocol::{identity::AgentId, limits::MAX_CONTENT};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Definition, Echo, ExecError, Executor, Http, Output, Process, Reporter, Work,
-    definition::{DefinitionError, Run},
-    process::remove_folder,
+    Definition, ExecError, Executor, Executors, Output, Reporter, Work,
+    definition::DefinitionError,
     schema::{Schema, SchemaError},
 };
 use crate::{
     content::{Content, Data},
     runtime::{Job, Runtime},
 };
-
-/// What executors are built from.
-#[derive(Clone, Debug)]
-pub struct Executors {
-    pub(super) content: Content,
-    pub(super) runtime: Runtime,
-    pub(super) guard: PathBuf,
-    pub(super) work_dir: PathBuf,
-    /// Makes the names of work folders distinct.
-    pub(super) count: Arc<AtomicU64>,
-    /// Does the work of every service in place of what its definition says.
-    stand_in: Option<Arc<dyn Executor>>,
-}
-
-impl Executors {
-    /// `guard` is the `guilder` binary, which guards every program ([`super::process`]); in `work_dir` each run gets
-    /// its own temporary folder. What a crash left there is removed: the folder must be this node's alone.
-    ///
-    /// # Errors
-    /// If the folder can't be made or cleared.
-    pub async fn open(guard: PathBuf, work_dir: PathBuf, content: Content, runtime: Runtime) -> std::io::Result<Self> {
-        let cleared = work_dir.clone();
-        runtime.offload(Job::Disk, move || clear(&cleared)).await?;
-        Ok(Self { content, runtime, guard, work_dir, count: Arc::default(), stand_in: None })
-    }
-
-    /// One executor for every service, whatever its definition says. The simulator's way in: no folder, no process.
-    pub fn standing_in(executor: Arc<dyn Executor>, content: Content, runtime: Runtime) -> Self {
-        let nowhere = PathBuf::new();
-        let (guard, work_dir) = (nowhere.clone(), nowhere);
-        Self { content, runtime, guard, work_dir, count: Arc::default(), stand_in: Some(executor) }
-    }
-
-    /// Builds the executor that a definition asks for.
-    pub fn build(&self, run: &Run) -> Arc<dyn Executor> {
-        if let Some(stand_in) = &self.stand_in {
-            return Arc::clone(stand_in);
-        }
-        match run {
-            Run::Echo => Arc::new(Echo),
-            Run::Http(settings) => Arc::new(Http::new(settings.clone(), self.content.clone())),
-            Run::Process(settings) => Arc::new(Process::new(settings.clone(), self)),
-        }
-    }
-}
 
 /// A service ready to work. Clones share its places.
 #[derive(Clone, Debug)]
@@ -198,12 +149,4 @@ pub async fn check_data(
 
 fn compile(schema: Option<&str>) -> Result<Option<Arc<Schema>>, SchemaError> {
     schema.map(|text| Schema::compile(text).map(Arc::new)).transpose()
-}
-
-fn clear(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for entry in std::fs::read_dir(folder)? {
-        remove_folder(&entry?.path())?;
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
 };
 
-use super::{ExecError, Process, Verdict, Work, guard, table};
+use super::{ExecError, Process, Verdict, Work, guard, orphans, table};
 use crate::{
     limits::GUARD_GRACE,
     runtime::{Job, Runtime},
@@ -149,16 +149,16 @@ fn spawn(process: &Process, work: &Work, folder: &Path, tells_progress: bool) ->
         memory_bytes: work.limits.memory_bytes,
         command: process.settings.command.iter().map(Into::into).collect(),
     };
-    let child = Command::new(&process.guard)
+    let mut command = Command::new(&process.workplace.guard);
+    command
         .args(arguments.to_args())
         .env_clear()
         .envs(process.environment(work, &home))
         .current_dir(&home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let session = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        .stderr(Stdio::piped());
+    let (child, session) = orphans::start_guard(&mut command)?;
     Ok(Alive { child, session, lifeline })
 }
 
@@ -188,6 +188,8 @@ async fn clean_up(remains: Remains, runtime: Runtime) {
             Some(guard) if !in_time => {
                 let _ = kill_process(guard, Signal::KILL);
                 table::kill_session(guard);
+                orphans::forget_guard(session);
+                orphans::kill();
             }
             _ => kill_unguarded(session, &verdict),
         };
@@ -198,17 +200,19 @@ async fn clean_up(remains: Remains, runtime: Runtime) {
     }
 }
 
-/// Kills what is left of a session whose guard was killed before it could: one that left no verdict.
+/// Kills what is left under a guard that was killed before it could: one that left no verdict.
 fn kill_unguarded(session: Option<Pid>, verdict: &Path) {
+    orphans::forget_guard(session);
     if let Some(session) = session
         && !verdict.exists()
     {
         table::kill_session(session);
+        orphans::kill();
     }
 }
 
 /// Removes a run's folder. The program may have made folders in it that it can't be walked through as they are.
-pub(in crate::executor) fn remove_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn remove_folder(folder: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(folder)?;

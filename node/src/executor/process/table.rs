@@ -18,6 +18,18 @@ struct Entry {
     session: i32,
 }
 
+/// The living children of a process.
+pub(super) fn children(parent: Pid) -> Vec<Pid> {
+    let children = read().into_iter().filter(|(_, entry)| entry.parent == parent.as_raw_pid());
+    children.filter_map(|(pid, _)| Pid::from_raw(pid)).collect()
+}
+
+/// Whether a process was started with an environment in which a variable begins so.
+pub(super) fn has_variable(process: Pid, beginning: &[u8]) -> bool {
+    let environment = fs::read(format!("/proc/{}/environ", process.as_raw_pid())).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(beginning))
+}
+
 /// All living processes under `ancestor`, itself not among them.
 pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
@@ -47,7 +59,8 @@ pub(super) fn kill_session(session: Pid) {
     });
 }
 
-fn kill_until_none(find: impl Fn() -> Vec<Pid>) {
+/// Kills what is found until nothing is.
+pub(super) fn kill_until_none(mut find: impl FnMut() -> Vec<Pid>) {
     for _ in 0..ROUNDS {
         let found = find();
         if found.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, path::Path};
 
-use super::super::definition::bounded_read;
+use super::super::bounded_read;
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use super::*;
 fn said(line: &str) -> ProgressReport {
     let (reporter, reports) = channel();
     reporter.line(line.as_bytes());
-    let pending = lock(&reports.shared.said).pending.clone();
-    pending
+    lock(&reports.shared.said).pending.clone()
 }
 
 fn step(permille: Option<u16>, note: Option<&str>) -> ProgressReport {

@@ -1,0 +1,53 @@
+//! From what a service's file says to what does its work.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{Echo, Executor, Http, Process, process::Workplace, settings::Run};
+use crate::{content::Content, runtime::Runtime};
+
+/// What executors are built from.
+#[derive(Clone, Debug)]
+pub struct Executors {
+    pub(super) content: Content,
+    pub(super) runtime: Runtime,
+    make: Make,
+}
+
+#[derive(Clone, Debug)]
+enum Make {
+    /// What the definition says; programs work here.
+    AsDefined(Workplace),
+    /// This one does the work of every service.
+    StandIn(Arc<dyn Executor>),
+}
+
+impl Executors {
+    /// `guard` is the `guilder` binary, which guards every program ([`super::process`]); in `work_dir` each run gets
+    /// its own temporary folder. What a crash left there is removed: the folder must be this node's alone.
+    ///
+    /// # Errors
+    /// If the folder can't be made or cleared.
+    pub async fn open(guard: PathBuf, work_dir: PathBuf, content: Content, runtime: Runtime) -> std::io::Result<Self> {
+        let workplace = Workplace::open(guard, work_dir, &runtime).await?;
+        Ok(Self { content, runtime, make: Make::AsDefined(workplace) })
+    }
+
+    /// One executor for every service, whatever its definition says. The simulator's way in: no folder, no process.
+    pub fn standing_in(executor: Arc<dyn Executor>, content: Content, runtime: Runtime) -> Self {
+        Self { content, runtime, make: Make::StandIn(executor) }
+    }
+
+    /// Builds the executor that a definition asks for.
+    pub fn build(&self, run: &Run) -> Arc<dyn Executor> {
+        let workplace = match &self.make {
+            Make::StandIn(executor) => return Arc::clone(executor),
+            Make::AsDefined(workplace) => workplace,
+        };
+        let (content, runtime) = (self.content.clone(), self.runtime.clone());
+        match run {
+            Run::Echo => Arc::new(Echo),
+            Run::Http(settings) => Arc::new(Http::new(settings.clone(), content)),
+            Run::Process(settings) => Arc::new(Process::new(settings.clone(), workplace.clone(), content, runtime)),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What a service's file says of who does the work, and which of it can't be right.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use hyper::{
+    Uri,
+    header::{HeaderName, HeaderValue},
+};
+use serde::{Deserialize, Serialize};
+
+pub(super) mod program;
+
+/// What does the work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Run {
+    /// Gives back its input.
+    Echo,
+    /// A program.
+    Process(ProcessSettings),
+    /// A local HTTP service.
+    Http(HttpSettings),
+}
+
+/// A program that does the work: input on stdin, output on stdout, exit code 0.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessSettings {
+    /// The program (its path, or a name looked up on the node's PATH) and its arguments. No shell reads it.
+    pub command: Vec<String>,
+    /// Variables of its environment, beside those that it gets in any case.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Names of variables taken over from the node's own environment, where they are set.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+}
+
+/// A local HTTP service that does the work: a POST of the input, answered with the output.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSettings {
+    /// `http://127.0.0.1:8080/path`.
+    pub url: String,
+    /// Headers sent along.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Whether the URL may be on another machine. It goes there in clear.
+    #[serde(default)]
+    pub allow_remote: bool,
+}
+
+/// A variable's or header's value can be a secret: names only.
+impl fmt::Debug for ProcessSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessSettings")
+            .field("command", &self.command.first())
+            .field("env", &self.env.keys())
+            .field("pass_env", &self.pass_env)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSettings")
+            .field("url", &self.url)
+            .field("headers", &self.headers.keys())
+            .field("allow_remote", &self.allow_remote)
+            .finish()
+    }
+}
+
+/// A field of a service's file that breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` must be {rule}")]
+pub struct WrongField {
+    /// The field.
+    pub field: &'static str,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+impl Run {
+    pub(super) fn check(&self) -> Result<(), WrongField> {
+        match self {
+            Self::Echo => Ok(()),
+            Self::Process(process) => process.check(),
+            Self::Http(http) => Target::parse(http).map(|_| ()),
+        }
+    }
+}
+
+impl ProcessSettings {
+    fn check(&self) -> Result<(), WrongField> {
+        let wrong = |field, rule| Err(WrongField { field, rule });
+        if self.command.first().is_none_or(String::is_empty) {
+            return wrong("run.process.command", "a list that begins with the program, e.g. [\"/usr/bin/wc\", \"-w\"]");
+        }
+        if self.command.iter().chain(self.env.values()).any(|text| text.contains('\0')) {
+            return wrong("run.process", "no zero bytes in arguments and variables");
+        }
+        let names = self.env.keys().chain(&self.pass_env);
+        if names.clone().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            return wrong("run.process.env", "names of variables are not empty and have no `=`");
+        }
+        if names.clone().any(|name| name.starts_with("GUILDER_")) {
+            return wrong("run.process.env", "names that begin with GUILDER_ are set by the node");
+        }
+        Ok(())
+    }
+}
+
+/// Where a service is, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) path: String,
+    pub(super) authority: String,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Target {
+    /// Reads and checks the settings.
+    pub(super) fn parse(settings: &HttpSettings) -> Result<Self, WrongField> {
+        let wrong = |field, rule| WrongField { field, rule };
+        let url =
+            || wrong("run.http.url", "an http:// URL, e.g. http://127.0.0.1:8080/run (for https, run a local proxy)");
+        let uri: Uri = settings.url.parse().map_err(|_| url())?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(url)?;
+        if uri.scheme_str() != Some("http") {
+            return Err(url());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let ours = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !ours && !settings.allow_remote {
+            return Err(wrong(
+                "run.http.url",
+                "on this machine (127.0.0.1, [::1] or localhost), unless `allow_remote = true`",
+            ));
+        }
+        let mut headers = Vec::new();
+        for (name, value) in &settings.headers {
+            let name = HeaderName::try_from(name).map_err(|_| wrong("run.http.headers", "valid header names"))?;
+            let value = HeaderValue::try_from(value).map_err(|_| wrong("run.http.headers", "valid header values"))?;
+            if RESERVED.contains(&name.as_str()) {
+                return Err(wrong("run.http.headers", "none of those that the node sets itself"));
+            }
+            headers.push((name, value));
+        }
+        Ok(Self {
+            host,
+            port: authority.port_u16().unwrap_or(80),
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            authority: authority.as_str().to_owned(),
+            headers,
+        })
+    }
+}
+
+/// Headers that belong to the connection or to us.
+const RESERVED: [&str; 9] = [
+    "connection",
+    "content-length",
+    "guilder-award",
+    "guilder-buyer",
+    "guilder-service",
+    "host",
+    "idempotency-key",
+    "transfer-encoding",
+    "upgrade",
+];

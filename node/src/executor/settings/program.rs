@@ -1,0 +1,240 @@
+//! Whether a command could be started: what would make every hire fail is told when the service is added.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, access};
+
+/// What the system reads of a script's first line at the most (`BINPRM_BUF_SIZE` on Linux).
+const FIRST_LINE: usize = 256;
+
+/// Programs whose first argument that is no option is a script to be run.
+const INTERPRETERS: [&str; 14] =
+    ["bash", "bun", "dash", "deno", "ksh", "lua", "node", "perl", "php", "python", "python3", "ruby", "sh", "zsh"];
+
+/// Why a command can't be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramError {
+    /// Nothing there.
+    #[error("there is no program {0:?}")]
+    Missing(String),
+    /// A file without the right to run it, or a folder.
+    #[error("{0:?} can't be executed by this user")]
+    NotExecutable(String),
+    /// Text that doesn't say what is to run it, or nothing.
+    #[error("{0:?} is neither a program nor a script that begins with #!")]
+    NoProgram(String),
+    /// A script with line ends that the system doesn't take for such.
+    #[error("the first line of {0:?} ends with a carriage return: the system looks for an interpreter of that name")]
+    CarriageReturn(String),
+    /// A script for an interpreter that isn't there.
+    #[error("{script:?} is a script for {interpreter:?}, which can't be executed here")]
+    NoInterpreter {
+        /// The script.
+        script: String,
+        /// What it asks for.
+        interpreter: String,
+    },
+    /// An interpreter is to run a script that isn't there.
+    #[error("{interpreter:?} is to run {script:?}, which can't be read")]
+    NoScript {
+        /// The program.
+        interpreter: String,
+        /// Its argument.
+        script: String,
+    },
+}
+
+impl ProgramError {
+    pub(in crate::executor) fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "a path is taken from the definition's own folder, a bare name from the daemon's PATH",
+            Self::NotExecutable(_) => "chmod +x it",
+            Self::NoProgram(_) => "begin the script with e.g. #!/bin/sh, or name the interpreter first in `command`",
+            Self::CarriageReturn(_) => "save it with Unix line ends, e.g. with `sed -i 's/\\r$//' FILE`",
+            Self::NoInterpreter { .. } => "install it, or correct the script's first line",
+            Self::NoScript { .. } => "the script's path is taken from the definition's own folder",
+        }
+    }
+}
+
+/// Takes relative paths of the program and of the script that it is to run from the folder of the definition, as those of
+/// schemas are. A name without a slash is looked up on PATH.
+pub(in crate::executor) fn take_from(folder: &Path, command: &mut [String]) {
+    if let Some(program) = command.first_mut()
+        && program.contains('/')
+    {
+        make_absolute(folder, program);
+    }
+    if let Some(script) = script_of(command) {
+        make_absolute(folder, &mut command[script]);
+    }
+}
+
+fn make_absolute(folder: &Path, path: &mut String) {
+    if let Ok(absolute) = std::path::absolute(folder.join(&*path))
+        && let Ok(absolute) = absolute.into_os_string().into_string()
+    {
+        *path = absolute;
+    }
+}
+
+/// Looks whether the command could be started, with this process's PATH.
+///
+/// # Errors
+/// The first thing that is missing.
+pub(in crate::executor) fn check(command: &[String]) -> Result<(), ProgramError> {
+    let Some(program) = command.first() else { return Err(ProgramError::Missing(String::new())) };
+    let path = find(program)?;
+    check_first_line(program, &path)?;
+    if let Some(script) = script_of(command)
+        && File::open(&command[script]).and_then(|file| file.metadata()).map_or(true, |file| file.is_dir())
+    {
+        return Err(ProgramError::NoScript { interpreter: program.clone(), script: command[script].clone() });
+    }
+    Ok(())
+}
+
+fn find(program: &str) -> Result<PathBuf, ProgramError> {
+    if program.contains('/') {
+        let path = PathBuf::from(program);
+        return match path.exists() {
+            false => Err(ProgramError::Missing(program.into())),
+            true if !runs(&path) => Err(ProgramError::NotExecutable(program.into())),
+            true => Ok(path),
+        };
+    }
+    on_path(program).ok_or_else(|| ProgramError::Missing(program.into()))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| runs(path))
+}
+
+fn runs(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    // for root, `access` lets pass what has no right to run at all on some systems
+    let may = |file: std::fs::Metadata| file.is_file() && file.permissions().mode() & 0o111 != 0;
+    path.metadata().is_ok_and(may) && access(path, Access::EXEC_OK).is_ok()
+}
+
+/// What can be told from the beginning of a file. One that can be run and not be read is left to the system.
+fn check_first_line(program: &str, path: &Path) -> Result<(), ProgramError> {
+    let mut start = Vec::new();
+    let Ok(_) = File::open(path).and_then(|file| file.take(FIRST_LINE as u64).read_to_end(&mut start)) else {
+        return Ok(());
+    };
+    let Some(rest) = start.strip_prefix(b"#!") else {
+        // cut off within a character, perhaps
+        let is_text = str::from_utf8(&start).map_or_else(|error| error.error_len().is_none(), |_| true);
+        return if is_text && !start.contains(&0) { Err(ProgramError::NoProgram(program.into())) } else { Ok(()) };
+    };
+    let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.ends_with(b"\r") {
+        return Err(ProgramError::CarriageReturn(program.into()));
+    }
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    let interpreter = words.next().unwrap_or_default();
+    let missing = |name: &str| ProgramError::NoInterpreter { script: program.into(), interpreter: name.into() };
+    if !runs(Path::new(interpreter)) {
+        return Err(missing(interpreter));
+    }
+    if interpreter.ends_with("/env")
+        && let Some(name) = words.find(|word| !word.starts_with('-') && !word.contains('='))
+        && !name.contains('/')
+        && on_path(name).is_none()
+    {
+        return Err(missing(name));
+    }
+    Ok(())
+}
+
+/// Where in a command an interpreter's script stands: its first argument, if that is neither an option nor code.
+fn script_of(command: &[String]) -> Option<usize> {
+    let name = Path::new(command.first()?).file_name()?.to_str()?;
+    let is_interpreter = INTERPRETERS.contains(&name) || name.strip_prefix("python3.").is_some();
+    // `deno run x.ts` has a subcommand; what follows options may be their value
+    let first = command.get(1).filter(|first| !first.starts_with('-') && !first.is_empty())?;
+    let is_path = first.contains('/') || Path::new(first).extension().is_some();
+    (is_interpreter && is_path).then_some(1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// What is said of a script with this text and these rights.
+    fn script(text: &[u8], mode: u32) -> Result<(), ProgramError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("work");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        check(&["./work".to_owned()].map(|mut program| {
+            make_absolute(folder.path(), &mut program);
+            program
+        }))
+    }
+
+    #[test]
+    fn a_script_that_can_be_started_is_taken() {
+        script(b"#!/bin/sh\necho\n", 0o755).unwrap();
+        script(b"#! /usr/bin/env sh\necho\n", 0o700).unwrap();
+        script(b"#!/usr/bin/env -S LC_ALL=C sh -e\necho\n", 0o700).unwrap();
+        script(b"#!/bin/sh", 0o755).unwrap();
+        // carriage returns further on are the interpreter's business
+        script(b"#!/bin/sh\necho\r\n", 0o755).unwrap();
+        script(b"\x7fELF\x02\x01\x01\0\0", 0o755).unwrap();
+    }
+
+    #[test]
+    fn what_would_fail_at_each_hire_is_told_at_once() {
+        assert!(matches!(script(b"#!/bin/sh\r\necho\r\n", 0o755), Err(ProgramError::CarriageReturn(_))));
+        assert!(matches!(script(b"#!/usr/bin/env sh\r\n", 0o755), Err(ProgramError::CarriageReturn(_))));
+        assert!(matches!(script(b"#!/bin/sh\n", 0o644), Err(ProgramError::NotExecutable(_))));
+        assert!(matches!(script(b"echo hello\n", 0o755), Err(ProgramError::NoProgram(_))));
+        assert!(matches!(script(b"", 0o755), Err(ProgramError::NoProgram(_))));
+        for (text, wanted) in [
+            (&b"#!/no/such/interpreter -x\n"[..], "/no/such/interpreter"),
+            (b"#!/usr/bin/env no-such-interpreter\n", "no-such-interpreter"),
+            (b"#!\n", ""),
+            (b"#!sh\n", "sh"),
+        ] {
+            let Err(ProgramError::NoInterpreter { interpreter, .. }) = script(text, 0o755) else { panic!("{wanted}") };
+            assert_eq!(interpreter, wanted);
+        }
+        assert!(matches!(check(&["/no/such/program".into()]), Err(ProgramError::Missing(_))));
+        assert!(matches!(check(&["no-such-program".into()]), Err(ProgramError::Missing(_))));
+        assert!(matches!(check(&["/".into()]), Err(ProgramError::NotExecutable(_))));
+    }
+
+    #[test]
+    fn an_interpreters_script_is_looked_for_beside_the_definition() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("work.sh"), "echo\n").unwrap();
+        for script in ["work.sh", "./work.sh"] {
+            let mut command = ["sh".to_owned(), script.to_owned(), "x.y".to_owned()];
+            take_from(folder.path(), &mut command);
+            assert_eq!(command[1], folder.path().join("work.sh").to_str().unwrap());
+            assert_eq!(command[2], "x.y");
+            check(&command).unwrap();
+        }
+        let mut command = ["sh".to_owned(), "missing.sh".to_owned()];
+        take_from(folder.path(), &mut command);
+        assert!(matches!(check(&command), Err(ProgramError::NoScript { .. })));
+        for command in [&["sh", "-c", "exit 0"][..], &["sh"], &["cat", "/no/such/file"], &["sh", "-e", "no.sh"]] {
+            let command: Vec<_> = command.iter().map(ToString::to_string).collect();
+            let mut taken = command.clone();
+            take_from(folder.path(), &mut taken);
+            assert_eq!(taken, command);
+            check(&command).unwrap();
+        }
+    }
+}

@@ -133,12 +133,25 @@ pub const MIN_GUARD_INTERVAL: Duration = Duration::from_millis(25);
 
 // schemas
 
+/// Threads that compile schemas and check documents: one, so that strangers' schemas never take those that signatures wait
+/// for.
+pub const SCHEMA_THREADS: usize = 1;
+
 /// Levels of nesting in a schema, references followed.
 pub const MAX_SCHEMA_DEPTH: usize = 48;
 /// Places in a schema once every reference in it is written out. References that double at each step reach it soon.
 pub const MAX_SCHEMA_PLACES: u64 = 20_000;
 /// One pattern, compiled, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 256 * 1024;
+/// Different patterns of one schema. Five fields of a form have a pattern, rarely ten.
+pub const MAX_PATTERNS: usize = 32;
+/// Their texts together, in bytes: one is parsed before it can be told how large it is compiled.
+pub const MAX_PATTERNS_TEXT: usize = 4 * 1024;
+/// Unicode classes and case-insensitive groups in them together (`\p{L}`, `\w`, `(?i)`): each is a table of hundreds of ranges
+/// before it is compiled.
+pub const MAX_PATTERN_CLASSES: usize = 64;
+/// All patterns of one schema, compiled, in bytes: they take some 10 ms.
+pub const MAX_PATTERNS_BYTES: usize = 512 * 1024;
 /// A pattern that counts as one, compiled, in bytes: some 250 states, of which each can take part in each step.
 pub const SMALL_PATTERN_BYTES: usize = 8 * 1024;
 /// The largest document that is checked against a schema, in bytes.

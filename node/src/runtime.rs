@@ -11,8 +11,8 @@
 //! simulator replaces is [`Offload`]; wall time, monotonic time and entropy it replaces below the standard library, and
 //! [`Runtime::off_by`] gives one of its nodes a clock that is wrong.
 //!
-//! **Bounded**: heavy jobs run on as many threads as there are cores, disk jobs on a few of their own, so that a flood
-//! of signatures can't hold up a commit. What waits for a thread waits in its caller.
+//! **Bounded**: heavy jobs run on as many threads as there are cores, disk jobs on a few of their own, strangers' schemas on
+//! one, so that a flood of signatures can't hold up a commit, nor a schema a signature. What waits for a thread waits in its caller.
 //!
 //! **Cancel-safe**: dropping the future of [`Runtime::offload`] forgets the result; work that has begun runs to its end.
 

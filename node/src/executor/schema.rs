@@ -8,8 +8,9 @@
 //! - it doesn't refer back to itself, and written out without references it has at most [`MAX_SCHEMA_PLACES`] places, so
 //!   that a check takes at most places × values steps (a schema that refers to itself twice takes 2ⁿ of them on n nested
 //!   arrays). Keywords whose cost can't be told that way (`unevaluatedProperties`, `$dynamicRef`, …) are refused;
-//! - patterns run on the linear-time engine (`regex`, no look-around, no back-references), each at most
-//!   [`MAX_PATTERN_BYTES`] compiled;
+//! - patterns run on the linear-time engine (`regex`, no look-around, no back-references). Before any is compiled, there
+//!   are at most [`MAX_PATTERNS`] of them with [`MAX_PATTERNS_TEXT`] bytes and [`MAX_PATTERN_CLASSES`] classes together;
+//!   compiled, one has at most [`MAX_PATTERN_BYTES`] and all of a schema [`MAX_PATTERNS_BYTES`];
 //! - a document is at most [`MAX_DOCUMENT`] bytes and [`MAX_DOCUMENT_VALUES`] values, counted before it is parsed, and
 //!   places × values and patterns × bytes have their limits ([`MAX_SCHEMA_STEPS`], [`MAX_PATTERN_STEPS`]).
 //!
@@ -27,8 +28,9 @@ use serde_json::Value;
 mod cost;
 
 use crate::limits::{
-    MAX_COMPLAINT, MAX_DOCUMENT, MAX_DOCUMENT_VALUES, MAX_PATTERN_BYTES, MAX_PATTERN_STEPS, MAX_SCHEMA_DEPTH,
-    MAX_SCHEMA_PLACES, MAX_SCHEMA_STEPS, SMALL_PATTERN_BYTES,
+    MAX_COMPLAINT, MAX_DOCUMENT, MAX_DOCUMENT_VALUES, MAX_PATTERN_BYTES, MAX_PATTERN_CLASSES, MAX_PATTERN_STEPS,
+    MAX_PATTERNS, MAX_PATTERNS_BYTES, MAX_PATTERNS_TEXT, MAX_SCHEMA_DEPTH, MAX_SCHEMA_PLACES, MAX_SCHEMA_STEPS,
+    SMALL_PATTERN_BYTES,
 };
 
 /// A compiled schema. Compiling and checking take time: both belong in [`Runtime::offload`] as [`Job::Schema`].
@@ -181,6 +183,12 @@ pub enum SchemaError {
     /// More than [`MAX_SCHEMA_PLACES`], references written out.
     #[error("the schema has more than {MAX_SCHEMA_PLACES} places once its references are written out")]
     TooManyPlaces,
+    /// More than [`MAX_PATTERNS`], [`MAX_PATTERNS_TEXT`], [`MAX_PATTERN_CLASSES`] or [`MAX_PATTERNS_BYTES`].
+    #[error(
+        "the schema's patterns are too many or too large: at most {MAX_PATTERNS}, with {MAX_PATTERNS_TEXT} bytes and \
+         {MAX_PATTERN_CLASSES} Unicode classes together, and few repeats of those"
+    )]
+    Patterns,
     /// A reference to somewhere else, or to a part that isn't there.
     #[error("the schema refers to {0:?}: only its own parts can be referred to, as #/$defs/…")]
     Reference(String),

@@ -6,7 +6,7 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{Job, Offload};
-use crate::limits::{DISK_THREADS, INLINE_HASH_BYTES, INLINE_SIGNATURES};
+use crate::limits::{DISK_THREADS, INLINE_HASH_BYTES, INLINE_SIGNATURES, SCHEMA_THREADS};
 
 /// How many threads heavy work may take.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,7 @@ impl Default for Limits {
 pub struct Pool {
     cpu: Arc<Semaphore>,
     disk: Arc<Semaphore>,
+    schema: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -37,6 +38,7 @@ impl Pool {
         Self {
             cpu: Arc::new(Semaphore::new(limits.cpu_threads.max(1))),
             disk: Arc::new(Semaphore::new(limits.disk_threads.max(1))),
+            schema: Arc::new(Semaphore::new(SCHEMA_THREADS)),
         }
     }
 }
@@ -48,7 +50,8 @@ impl Offload for Pool {
                 return async { work() }.boxed();
             }
             Job::Disk => self.disk.clone(),
-            Job::Signatures(_) | Job::Dleq(_) | Job::Schema | Job::Hash(_) => self.cpu.clone(),
+            Job::Schema => self.schema.clone(),
+            Job::Signatures(_) | Job::Dleq(_) | Job::Hash(_) => self.cpu.clone(),
         };
         async move {
             // The semaphore is never closed, and the work catches its own panic; a runtime that is going down is the

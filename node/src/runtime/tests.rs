@@ -91,15 +91,27 @@ async fn no_more_heavy_jobs_at_once_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_disk_job_does_not_wait_for_a_flood_of_heavy_ones() {
+async fn jobs_of_one_kind_do_not_wait_for_a_flood_of_another() {
     let runtime = Runtime::production(Limits { cpu_threads: 1, disk_threads: 1 });
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let (busy, waits) = (runtime.clone(), runtime.clone());
-    let flood = runtime.spawn("flood", async move { busy.offload(Job::Schema, move || held.recv().unwrap()).await });
-    tokio::task::yield_now().await;
-    assert_eq!(waits.offload(Job::Disk, || 7).await, 7);
-    release.send(()).unwrap();
-    flood.join().await;
+    for (flooding, waiting) in [
+        (Job::Signatures(9), Job::Disk),
+        (Job::Schema, Job::Disk),
+        (Job::Schema, Job::Dleq(1)),
+        (Job::Disk, Job::Schema),
+    ] {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let busy = runtime.clone();
+        let job = move || {
+            begin.send(()).unwrap();
+            held.recv().unwrap();
+        };
+        let flood = runtime.spawn("flood", async move { busy.offload(flooding, job).await });
+        begun.await.unwrap();
+        assert_eq!(runtime.offload(waiting, || 7).await, 7);
+        release.send(()).unwrap();
+        flood.join().await;
+    }
 }
 
 #[tokio::test]

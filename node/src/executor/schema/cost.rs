@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_PLACES, SchemaError};
+use super::{
+    MAX_PATTERN_CLASSES, MAX_PATTERNS, MAX_PATTERNS_BYTES, MAX_PATTERNS_TEXT, MAX_SCHEMA_DEPTH, MAX_SCHEMA_PLACES,
+    SMALL_PATTERN_BYTES, SchemaError,
+};
 
 /// The cost of a schema, all its references written out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,12 +52,17 @@ pub(super) fn of(schema: &Value, weigh: fn(&str) -> u64) -> Result<Cost, SchemaE
             return Err(SchemaError::Draft(draft.chars().take(80).collect()));
         }
     }
-    Walk { root: schema, weigh, weights: BTreeMap::new(), known: BTreeMap::new() }.visit(schema, 0)
+    let mut walk = Walk { root: schema, weights: BTreeMap::new(), known: BTreeMap::new() };
+    // Places, levels and references first: all that costs nothing to tell.
+    walk.visit(schema, 0)?;
+    walk.weigh_patterns(weigh)?;
+    walk.known.clear();
+    walk.visit(schema, 0)
 }
 
 struct Walk<'a> {
     root: &'a Value,
-    weigh: fn(&str) -> u64,
+    /// Every pattern that was met, and how large it is; 0 until they are weighed.
     weights: BTreeMap<&'a str, u64>,
     /// The cost of what each reference leads to; `None` while that is being added up.
     known: BTreeMap<&'a str, Option<Cost>>,
@@ -100,7 +108,22 @@ impl<'a> Walk<'a> {
     }
 
     fn weight(&mut self, pattern: &'a str) -> u64 {
-        *self.weights.entry(pattern).or_insert_with(|| (self.weigh)(pattern))
+        *self.weights.entry(pattern).or_default()
+    }
+
+    /// Weighs the patterns, if there are few enough, until there is too much of them.
+    fn weigh_patterns(&mut self, weigh: fn(&str) -> u64) -> Result<(), SchemaError> {
+        let text: usize = self.weights.keys().map(|pattern| pattern.len()).sum();
+        let classes: usize = self.weights.keys().map(|pattern| classes(pattern)).sum();
+        if self.weights.len() > MAX_PATTERNS || text > MAX_PATTERNS_TEXT || classes > MAX_PATTERN_CLASSES {
+            return Err(SchemaError::Patterns);
+        }
+        let mut left = (MAX_PATTERNS_BYTES / SMALL_PATTERN_BYTES) as u64;
+        for (pattern, weight) in &mut self.weights {
+            *weight = weigh(pattern);
+            left = left.checked_sub(*weight).ok_or(SchemaError::Patterns)?;
+        }
+        Ok(())
     }
 
     fn follow(&mut self, reference: &'a str, depth: usize) -> Result<Cost, SchemaError> {
@@ -118,6 +141,13 @@ impl<'a> Walk<'a> {
         self.known.insert(reference, Some(cost));
         Ok(cost)
     }
+}
+
+/// At least as many as a pattern has Unicode classes and flags that make every letter one.
+fn classes(pattern: &str) -> usize {
+    let named =
+        pattern.as_bytes().windows(2).filter(|pair| matches!(pair, [b'\\', letter] if letter.is_ascii_alphabetic()));
+    named.count() + pattern.matches("(?").count() + pattern.matches("[^").count() + pattern.matches("[:").count()
 }
 
 /// Whether a member that is named like a refused keyword is one, and not a property of that name (whose value is a

@@ -173,12 +173,38 @@ fn the_worst_patterns_are_bounded() {
         }
     }
     assert_eq!(checked, 4);
-    let many: Vec<_> = (0..20).map(|i| json!({"pattern": format!("^{i}[01]*1[01]{{300}}$")})).collect();
+    let many: Vec<_> = (0..8).map(|i| json!({"pattern": format!("^{i}[01]*1[01]{{300}}$")})).collect();
     let schema = compile(&json!({"anyOf": many})).unwrap();
     assert_eq!(schema.check(text(4 << 20).as_bytes()), Err(SchemaError::TooCostly));
-    let keys: serde_json::Map<_, _> = (0..200).map(|i| (format!("^{i}"), json!({}))).collect();
+    let keys: serde_json::Map<_, _> = (0..30).map(|i| (format!("^{i}"), json!({}))).collect();
     let schema = compile(&json!({"patternProperties": keys})).unwrap();
     assert_eq!(schema.check_size(1 << 20), Err(SchemaError::TooCostly));
+}
+
+/// As many patterns as fit, each within the bound of one: half a second and 230 MB each, once.
+#[test]
+fn a_schema_of_many_large_patterns_is_refused_before_they_are_compiled() {
+    for repeated in [1, 5, 60] {
+        for pattern in ["\\pL", "\\w", ".", "(?i)\\w", "[^a]"] {
+            let keys = |count| (0..count).map(|i| (format!("{pattern}{{{repeated}}}{i:x}"), json!(true)));
+            let members: serde_json::Map<_, _> = keys(600).collect();
+            assert_eq!(refused(&json!({"patternProperties": members})), SchemaError::Patterns, "{pattern} {repeated}");
+            // few enough of them, and too large together
+            let members: serde_json::Map<_, _> = keys(32).collect();
+            let compiled = compile(&json!({"patternProperties": members}));
+            let weight = weigh_pattern(&format!("{pattern}{{{repeated}}}0"));
+            let fits = weight * 32 * SMALL_PATTERN_BYTES as u64 <= MAX_PATTERNS_BYTES as u64;
+            assert_eq!(compiled.is_ok(), fits, "{pattern} {repeated} {weight}");
+        }
+    }
+    let one = "\\pL".repeat(MAX_PATTERN_CLASSES + 1);
+    assert_eq!(refused(&json!({"pattern": one})), SchemaError::Patterns);
+    let one = "a".repeat(MAX_PATTERNS_TEXT + 1);
+    assert_eq!(refused(&json!({"items": {"pattern": one}})), SchemaError::Patterns);
+    // behind references, too
+    let hidden: serde_json::Map<_, _> =
+        (0..40).map(|i| (format!("d{i}"), json!({"pattern": format!("{i}")}))).collect();
+    assert_eq!(refused(&json!({"$defs": hidden})), SchemaError::Patterns);
 }
 
 /// Patterns as people write them cost little.

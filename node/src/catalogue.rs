@@ -41,6 +41,7 @@ use self::{
     shelf::Shelf,
 };
 pub use self::{
+    limits::MAX_ADVERTS,
     listing::{InputError, Listing},
     search::{Depth, SearchError},
 };

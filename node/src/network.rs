@@ -75,6 +75,7 @@ pub use self::{
     discovery::{Walk, service_key},
     error::{AnnounceError, ConnectError, DialCause, OpenError, SendError, StartError, Stopped},
     inbound::Frames,
+    limits::CONNECTIONS_SLACK,
     stream::Stream,
 };
 

@@ -87,6 +87,7 @@ pub use self::{
     buckets::Rate,
     config::TradeConfig,
     hire::{HireError, HireRequest, Hired, TaskHandle},
+    limits::MAX_OPEN_TRADES,
     views::{MoneyView, Page, TaskState, TaskView},
 };
 use crate::{

@@ -1,17 +1,17 @@
 //! Who takes part: the role of each host, and what those who cheat do instead of what they should.
 //!
-//! A cheat is a real node with one behaviour replaced. Sellers cheat in their [workshop](crate::world::workshop) or by not
-//! answering; those who flood and forge do it [every so often](mischief) through their own node's network, signed with
+//! A cheat is a real node with one behaviour replaced. Sellers cheat in their [executor](crate::world::executor) or by not
+//! answering; those who flood and forge do it [every so often](misbehaviour) through their own node's network, signed with
 //! its own key, so that nobody but the receiver's rules stands in the way; who [pays twice](double) does so from its node's
 //! wallet, through connections of a new identity each time.
 
 mod double;
-mod mischief;
+mod misbehaviour;
 mod replay;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::{double::DoubleLock, mischief::Mischief, replay::replay_receipts};
+pub(crate) use self::{double::DoubleLock, misbehaviour::Misbehaviour, replay::replay_receipts};
 use crate::{
     fabric::{HostId, NatKind},
     interpose::Rng,
@@ -83,10 +83,10 @@ impl Cast {
         let roles = scenario.population.roles(honest).into_iter();
         let plain = Part { role: Role::Adversary, cheat: None, per_second: 0.0, region: 0, clock_off_s: 0, nat: None };
         let mut parts: Vec<Part> = roles.map(|role| Part { role, ..plain.clone() }).collect();
-        // Who besieges comes last: it needs a victim to be near to.
-        let besieges = |group: &&Adversaries| group.behaviour == Adversary::Eclipse;
+        // Who eclipses comes last: it needs a victim to be near to.
+        let eclipses = |group: &&Adversaries| group.behaviour == Adversary::Eclipse;
         let groups = scenario.adversaries.iter();
-        for group in groups.clone().filter(|group| !besieges(group)).chain(groups.filter(besieges)) {
+        for group in groups.clone().filter(|group| !eclipses(group)).chain(groups.filter(eclipses)) {
             let part = Part { cheat: Some(group.behaviour), per_second: group.per_second, ..plain.clone() };
             parts.extend(std::iter::repeat_n(part, group.count as usize));
         }

@@ -14,9 +14,9 @@
 //! Bounded: 512 KiB in flight per pipe; writes beyond wait, as on a full socket buffer.
 
 mod driver;
-mod knock;
 mod nat;
 mod pipe;
+mod syn;
 mod topology;
 mod transport;
 

@@ -20,6 +20,8 @@ mod trades;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use guilder::{catalogue::MAX_ADVERTS, network::CONNECTIONS_SLACK, trade::MAX_OPEN_TRADES};
+
 pub use self::{
     money::{Coins, accounted_for, coins_of},
     sales::{Credit, Sale, judge_sales},
@@ -29,12 +31,6 @@ use crate::{cast::Cast, fabric::HostId, mint::ModelMint, results::Violation, wor
 
 /// Violations that are kept; what goes wrong a thousand times is one finding.
 const KEPT: usize = 50;
-/// Trades open at once that a node allows itself (`node/src/trade/limits.rs`).
-const MAX_OPEN_TRADES: usize = 2_048;
-/// Adverts of others that a node keeps (`node/src/catalogue/limits.rs`).
-const MAX_ADVERTS: usize = 4_096;
-/// Connections beyond the high-water mark that a node lets be for a while (`node/src/network/limits.rs`).
-const CONNECTIONS_SLACK: usize = 64;
 
 /// Collects what was broken.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +82,7 @@ impl Judge {
             self.bound(host, "open trades", node.trade.open_count(), MAX_OPEN_TRADES, at_ms);
             self.bound(host, "adverts", node.catalogue.known(), MAX_ADVERTS, at_ms);
             if cast.is_honest(host) {
-                let most = node.config.network.high_water as usize + CONNECTIONS_SLACK;
+                let most = (node.config.network.high_water + CONNECTIONS_SLACK) as usize;
                 self.bound(host, "peers", node.network.connected(), most, at_ms);
             }
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! interpose   the process's clock and entropy: virtual and seeded while a simulation runs
 //! fabric      the network: a libp2p transport over one event heap, with latency, loss, bandwidth, partitions, crashes
-//! world       hosts, their machines and workshops, and the whole nodes on them; the converged start
+//! world       hosts, their machines and executors, and the whole nodes on them; the converged start
 //! mint        mints in memory with real blind signatures, that fail and lie as they are told
 //! cast        who takes part, and what those do who cheat
 //! workload    who wants what, when

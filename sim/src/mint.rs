@@ -3,7 +3,7 @@
 //! ```text
 //! wallet ─ cdk's client, JSON of the NUTs (real) ─ Line ── connection over the fabric ── counter ─ paths ─ Books
 //!                                                                                        act, whole or not at all
-//!            Mood: down, deaf, slow, replies lost after it acted, lying
+//!            Condition: down, deaf, slow, replies lost after it acted, lying
 //! ```
 //!
 //! A wallet reaches it through [`Connectors`](guilder::wallet::connector::Connectors), as it reaches a real mint, so
@@ -43,7 +43,7 @@ const CALL_US: u64 = 200;
 
 /// How a mint behaves just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Mood {
+pub struct Condition {
     /// Every call is answered with an error.
     pub down: bool,
     /// Calls are never answered, and never taken.
@@ -79,7 +79,7 @@ struct Inner {
     url: MintUrl,
     host: HostId,
     books: Books,
-    mood: Mood,
+    condition: Condition,
     rng: Rng,
     /// When its CPU is done with what it has taken.
     free_at: Instant,
@@ -98,8 +98,17 @@ impl ModelMint {
         let mut key_seed = [0; 32];
         key_seed.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.draw().to_le_bytes()));
         let books = Books::new(&key_seed, fee_ppk);
-        let mood = Mood::default();
-        Self(Arc::new(Mutex::new(Inner { url, host, books, mood, rng, free_at: Instant::now(), answer, calls: 0 })))
+        let condition = Condition::default();
+        Self(Arc::new(Mutex::new(Inner {
+            url,
+            host,
+            books,
+            condition,
+            rng,
+            free_at: Instant::now(),
+            answer,
+            calls: 0,
+        })))
     }
 
     /// Its URL.
@@ -113,13 +122,13 @@ impl ModelMint {
     }
 
     /// How it behaves from now on.
-    pub fn set_mood(&self, mood: Mood) {
-        self.lock().mood = mood;
+    pub fn set_condition(&self, condition: Condition) {
+        self.lock().condition = condition;
     }
 
     /// How it behaves.
-    pub fn mood(&self) -> Mood {
-        self.lock().mood
+    pub fn condition(&self) -> Condition {
+        self.lock().condition
     }
 
     /// Retires its keys: it still takes coins of them and signs with new ones.
@@ -150,18 +159,18 @@ impl ModelMint {
     /// between.
     fn act(&self, request: &Request) -> (Instant, Reply) {
         let mut inner = self.lock();
-        let Inner { books, mood, rng, free_at, answer: (least, most), calls, .. } = &mut *inner;
+        let Inner { books, condition, rng, free_at, answer: (least, most), calls, .. } = &mut *inner;
         *calls += 1;
-        let (reply, points) = paths::answer(books, mood.lie, request);
+        let (reply, points) = paths::answer(books, condition.lie, request);
         let work = Duration::from_micros(CALL_US + POINT_US * points);
         *free_at = (*free_at).max(Instant::now()) + work;
         let spread = most.saturating_sub(*least).as_micros() as u64;
-        (*free_at + *least + Duration::from_micros(rng.below(spread + 1)) + mood.stall, reply)
+        (*free_at + *least + Duration::from_micros(rng.below(spread + 1)) + condition.stall, reply)
     }
 
     /// Whether the reply to a call that it has just carried out is lost.
     fn loses_reply(&self) -> bool {
         let mut inner = self.lock();
-        inner.mood.down || (inner.mood.lost_replies > 0.0 && inner.rng.unit() < inner.mood.lost_replies)
+        inner.condition.down || (inner.condition.lost_replies > 0.0 && inner.rng.unit() < inner.condition.lost_replies)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open    mints, hosts, nodes; services on sale, buyers' money          until warmup_s
-//! run     wishes, searches, faults and mischief, as the timeline has them
+//! run     wishes, searches, faults and misbehaviour, as the timeline has them
 //! drain   no more wishes; what is open ends                              until duration_s
 //! reckon  everybody back, everything healed; the judge counts
 //! ```
@@ -10,13 +10,13 @@
 //! One task owns the world and does what the timeline says, in its order. What takes time (a hire, a search) runs in a task
 //! of its own and writes down what came of it.
 
-mod mischief;
+mod eclipse;
+mod faults;
+mod misbehaviour;
 mod plan;
 mod rows;
 mod sabotage;
 mod sales;
-mod siege;
-mod stage;
 mod timeline;
 mod watch;
 
@@ -43,27 +43,27 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use self::{
+    faults::Episode,
+    timeline::{Action, Timeline},
+};
 pub use self::{
     sabotage::Sabotage,
     watch::{EVERY_S, Watch},
-};
-use self::{
-    stage::Episode,
-    timeline::{Action, Timeline},
 };
 use crate::{
     cast::{Cast, region_names, replay_receipts},
     fabric::{HostId, Topology},
     interpose::{self, Rng},
     judge::Judge,
-    mint::{ModelMint, Mood},
+    mint::{Condition, ModelMint},
     results::{Results, Sample, SearchRow},
     scenario::{Adversary, Scenario, Start, regions},
     trace::Trace,
     workload::{Want, Wishes, between, secs, service_names, sold_by},
     world::{
         World, WorldError,
-        workshop::{Habit, Pace},
+        executor::{Conduct, Pace},
     },
 };
 
@@ -174,7 +174,7 @@ impl<'a> Play<'a> {
                 world.fabric().put_behind_nat(host, kind, Duration::from_secs(nat.mapping_s));
             }
         }
-        siege::lay(&cast, &services, &mut world, &mut rng);
+        eclipse::lay(&cast, &services, &mut world, &mut rng);
         let mints = open_mints(scenario, &mut world)?;
         let wishes = (0..cast.len() as u64).map(|host| Wishes::new(seed ^ (host << 20) ^ 0x3158)).collect();
         Ok(Self {
@@ -244,21 +244,21 @@ impl<'a> Play<'a> {
         let sold = &self.scenario.services;
         let [least, most] = sold.work_ms.map(Duration::from_millis);
         let mut pace = Pace { least, spread: most.saturating_sub(least) };
-        let workshop = Arc::clone(self.world.workshop(host));
-        workshop.set_fails(sold.fails);
+        let executor = Arc::clone(self.world.executor(host));
+        executor.set_fails(sold.fails);
         let cheat = self.cast.part(host).cheat;
         match cheat {
             Some(Adversary::SellerVanishes) => {
-                workshop.set_habit(Habit::Vanishes);
-                let (tell, workshop) = (self.vanish.0.clone(), Arc::clone(&workshop));
+                executor.set_habit(Conduct::Vanishes);
+                let (tell, executor) = (self.vanish.0.clone(), Arc::clone(&executor));
                 tokio::spawn(async move {
-                    workshop.vanish.notified().await;
+                    executor.vanish.notified().await;
                     // The run is over if nobody listens.
                     let _ = tell.send(host).await;
                 });
             }
-            Some(Adversary::SellerDeliversGarbage) => workshop.set_habit(Habit::Garbage),
-            Some(Adversary::SellerReplays) => workshop.set_habit(Habit::Replays),
+            Some(Adversary::SellerDeliversGarbage) => executor.set_habit(Conduct::Garbage),
+            Some(Adversary::SellerReplays) => executor.set_habit(Conduct::Replays),
             Some(Adversary::SellerIsLate) => pace.least += Duration::from_secs(self.scenario.workload.deadline_s + 5),
             _ => {}
         }
@@ -274,7 +274,7 @@ impl<'a> Play<'a> {
             // A cheat undercuts everybody.
             let price = if cheat.is_some() { sold.price_sat[0] } else { between(sold.price_sat, &mut self.rng) };
             let name = self.services[service as usize].clone();
-            workshop.set_pace(name.clone(), pace);
+            executor.set_pace(name.clone(), pace);
             definitions.push(definition(name, price, self.unit.clone()));
         }
         tokio::spawn(async move {
@@ -346,7 +346,7 @@ impl<'a> Play<'a> {
         match action {
             Action::Wish(host) => self.wish(host),
             Action::Search => self.search(),
-            Action::Mischief(host) => self.mischief(host),
+            Action::Misbehaviour(host) => self.misbehave(host),
             Action::Kill { host, reset } => self.world.kill(host, reset).await,
             Action::Restart(host) if !self.world.is_up(host) => self.bring_back(host).await?,
             Action::Restart(_) => {}
@@ -359,11 +359,11 @@ impl<'a> Play<'a> {
                 }
             }
             Action::Heal => self.world.fabric().partition(|_| 0),
-            Action::MintMood(number, mood) => {
-                if mood.lie.is_some() {
+            Action::MintCondition(number, condition) => {
+                if condition.lie.is_some() {
                     self.liars.push(number);
                 }
-                self.mint(number, |mint| mint.set_mood(mood));
+                self.mint(number, |mint| mint.set_condition(condition));
             }
             Action::MintRotates(number) => self.mint(number, ModelMint::rotate),
             Action::Sample => self.sample(),
@@ -460,11 +460,11 @@ impl<'a> Play<'a> {
     async fn reckon(&mut self) -> Result<(), WorldError> {
         self.world.fabric().partition(|_| 0);
         for number in 0..self.mints.len() {
-            self.mint(number, |mint| mint.set_mood(Mood::default()));
+            self.mint(number, |mint| mint.set_condition(Condition::default()));
         }
         let dead: Vec<HostId> = self.world.hosts().filter(|host| !self.world.is_up(*host)).collect();
         for host in dead {
-            self.world.workshop(host).set_habit(Habit::Honest);
+            self.world.executor(host).set_habit(Conduct::Honest);
             self.bring_back(host).await?;
         }
         let until = Instant::now() + SETTLE;
@@ -515,7 +515,7 @@ fn open_mints(scenario: &Scenario, world: &mut World) -> Result<Vec<MintUrl>, Wo
     for (number, region) in (0..terms.count).zip(mint_regions(scenario, &names)) {
         let url: MintUrl = format!("https://mint{number}.sim").parse().map_err(WorldError::new)?;
         let mint = world.add_mint(region, url.clone(), terms.fee_ppk, (least, most));
-        mint.set_mood(usual_mood(scenario));
+        mint.set_condition(usual_condition(scenario));
         urls.push(url);
     }
     Ok(urls)
@@ -531,8 +531,8 @@ fn mint_regions<'a>(scenario: &'a Scenario, names: &'a [(&str, f64)]) -> impl It
     dealt.into_iter().cycle()
 }
 
-fn usual_mood(scenario: &Scenario) -> Mood {
-    Mood { lost_replies: scenario.mints.lose_replies, ..Mood::default() }
+fn usual_condition(scenario: &Scenario) -> Condition {
+    Condition { lost_replies: scenario.mints.lose_replies, ..Condition::default() }
 }
 
 fn topology(scenario: &Scenario) -> Topology {

@@ -5,17 +5,17 @@
 //!                                                                 transport   the fabric, noise and yamux
 //!                                                                 store       on the host's disk
 //!                                                                 connectors  lines to the model mints, over the fabric
-//!                                                                 executors   a workshop
+//!                                                                 executors   a executor
 //!                                                                 runtime     heavy work in place, at a modelled cost
 //! ```
 //!
 //! A killed node comes back as it would after a crash: its disk has what was committed and nothing else. Everything that
 //! a node does reaches the trace: its swarm's events, the bytes that it commits, its calls to mints, its own events.
 
-pub(crate) mod hand;
-pub(crate) mod imposter;
+pub(crate) mod eclipse;
+pub mod executor;
 mod machine;
-pub mod workshop;
+pub(crate) mod raw_peer;
 
 use std::{collections::BTreeMap, fmt, fs, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -45,9 +45,9 @@ use libp2p::{
 use zeroize::Zeroizing;
 
 use self::{
-    imposter::{Imposter, Siege},
+    eclipse::{Attacker, Eclipse},
+    executor::SimExecutor,
     machine::Machine,
-    workshop::Workshop,
 };
 use crate::{
     fabric::{Fabric, HostId, PORT, Topology},
@@ -71,9 +71,9 @@ pub struct World {
     journal: Journal,
     mints: BTreeMap<MintUrl, ModelMint>,
     hosts: BTreeMap<HostId, Host>,
-    /// What runs instead of a node on hosts that are imposters'; `None` while it is down.
-    imposters: BTreeMap<HostId, Option<Imposter>>,
-    siege: Option<Siege>,
+    /// What runs instead of a node on hosts that are attackers'; `None` while it is down.
+    attackers: BTreeMap<HostId, Option<Attacker>>,
+    eclipse: Option<Eclipse>,
     folder: Folder,
 }
 
@@ -84,7 +84,7 @@ struct Host {
     lock_seed: [u8; 32],
     disk: CrashBackend,
     config: Config,
-    workshop: Arc<Workshop>,
+    executor: Arc<SimExecutor>,
     clock_off_s: i64,
     meter: Arc<Meter>,
     node: Option<Node>,
@@ -102,9 +102,9 @@ impl World {
     pub fn new(seed: u64, topology: Topology, trace: Trace) -> Result<Self, WorldError> {
         let fabric = Fabric::new(seed, topology);
         tokio::spawn(fabric.driver());
-        let (mints, hosts, imposters) = Default::default();
+        let (mints, hosts, attackers) = Default::default();
         let (journal, folder) = (Journal::new(), Folder::new()?);
-        Ok(Self { seed, fabric, trace, journal, mints, hosts, imposters, siege: None, folder })
+        Ok(Self { seed, fabric, trace, journal, mints, hosts, attackers, eclipse: None, folder })
     }
 
     /// The network.
@@ -153,7 +153,7 @@ impl World {
             lock_seed: draw(&mut rng),
             disk: CrashBackend::new(),
             config,
-            workshop: Arc::new(Workshop::new(rng.draw())),
+            executor: Arc::new(SimExecutor::new(rng.draw())),
             clock_off_s: 0,
             meter: Arc::default(),
             node: None,
@@ -171,25 +171,25 @@ impl World {
         }
     }
 
-    /// Adds a host for an imposter with this key; it can start once a [siege](Self::besiege) is laid.
-    pub(crate) fn add_imposter(&mut self, region: usize, key: AgentKey) -> HostId {
+    /// Adds a host for an attacker with this key; it can start once a [eclipse](Self::eclipse) is laid.
+    pub(crate) fn add_attacker(&mut self, region: usize, key: AgentKey) -> HostId {
         let id = self.add_host(region, Config::default());
         if let Some(host) = self.hosts.get_mut(&id) {
             host.key = key;
         }
-        self.imposters.insert(id, None);
+        self.attackers.insert(id, None);
         id
     }
 
-    /// Tells all imposters what they are there for.
-    pub(crate) fn besiege(&mut self, victim: HostId, services: Vec<ServiceName>) {
-        let besiegers = self.imposters.keys().map(|host| (self.agent(*host), host.address())).collect();
-        self.siege = Some(Siege { victim: (self.agent(victim), victim.address()), besiegers, services });
+    /// Tells all attackers what they are there for.
+    pub(crate) fn eclipse(&mut self, victim: HostId, services: Vec<ServiceName>) {
+        let attackers = self.attackers.keys().map(|host| (self.agent(*host), host.address())).collect();
+        self.eclipse = Some(Eclipse { victim: (self.agent(victim), victim.address()), attackers, services });
     }
 
     /// Whether something runs on a host.
     pub fn is_up(&self, host: HostId) -> bool {
-        self.node(host).is_some() || self.imposters.get(&host).is_some_and(Option::is_some)
+        self.node(host).is_some() || self.attackers.get(&host).is_some_and(Option::is_some)
     }
 
     /// Who lives on a host.
@@ -212,8 +212,8 @@ impl World {
     ///
     /// # Panics
     /// If there is no such host.
-    pub fn workshop(&self, host: HostId) -> &Arc<Workshop> {
-        &self.hosts[&host].workshop
+    pub fn executor(&self, host: HostId) -> &Arc<SimExecutor> {
+        &self.hosts[&host].executor
     }
 
     /// What a host's bytes are for.
@@ -254,9 +254,9 @@ impl World {
         let others = bootstrap.iter().filter(|other| **other != id);
         let bootstrap = others.map(|other| self.address(*other)).collect::<Result<Vec<_>, _>>()?;
         let Some(host) = self.hosts.get(&id) else { return Err(WorldError(format!("no host {}", id.0))) };
-        if let Some((imposter, siege)) = self.imposters.get_mut(&id).zip(self.siege.as_ref()) {
+        if let Some((attacker, eclipse)) = self.attackers.get_mut(&id).zip(self.eclipse.as_ref()) {
             let wires = wires(&self.fabric, id, &host.key, &host.meter)?;
-            *imposter = Some(Imposter::start(id, &host.key, wires, siege, &self.trace)?);
+            *attacker = Some(Attacker::start(id, &host.key, wires, eclipse, &self.trace)?);
             return Ok(());
         }
         let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace)).off_by(host.clock_off_s);
@@ -270,7 +270,7 @@ impl World {
             config.wallet.mints = self.mints.keys().cloned().collect();
         }
         config.network = NetworkConfig { bootstrap, mdns: false, ..self.listening(id, config.network) };
-        let executors = Executors::standing_in(host.workshop.clone(), content.clone(), runtime.clone());
+        let executors = Executors::standing_in(host.executor.clone(), content.clone(), runtime.clone());
         let node = Node::start(Parts {
             key: host.key.clone(),
             wallet_seed: Zeroizing::new(host.wallet_seed),
@@ -309,8 +309,8 @@ impl World {
     /// see resets if `reset`, silence if not.
     pub async fn kill(&mut self, id: HostId, reset: bool) {
         self.fabric.kill(id, reset);
-        if let Some(imposter) = self.imposters.get_mut(&id) {
-            *imposter = None;
+        if let Some(attacker) = self.attackers.get_mut(&id) {
+            *attacker = None;
         }
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if let Some(node) = host.node.take() {

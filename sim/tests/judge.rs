@@ -1,20 +1,12 @@
 //! The judge finds what is broken: in each small market a part of somebody honest is broken on purpose, and a rule says so.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+#[path = "support/own_process.rs"]
+mod own_process;
 
-use guilder_sim::{
-    play::{Sabotage, Watch},
-    results::Results,
-    run::{Options, run},
-    scenario::Scenario,
-};
+use std::collections::BTreeSet;
 
-/// A simulation owns its process: libp2p counts in process-wide counters.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+use guilder_sim::results::Results;
 
 const MARKET: &str = r#"
 name = "broken"
@@ -31,15 +23,12 @@ count = 1
 per_buyer_minute = 3.0
 "#;
 
-fn play(sabotage: Option<Sabotage>, watch: Watch) -> Results {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let options = Options { sabotage, watch, ..Options::default() };
-    run(Scenario::parse(MARKET).unwrap(), 1, options).unwrap().unwrap()
+fn play(more: &[&str]) -> Results {
+    own_process::run(MARKET, 1, more)
 }
 
-fn broken(sabotage: Sabotage) -> BTreeSet<String> {
-    let results = play(Some(sabotage), Watch::default());
-    results.violations.into_iter().map(|violation| violation.rule).collect()
+fn broken(part: &str) -> BTreeSet<String> {
+    play(&["--sabotage", part]).violations.into_iter().map(|violation| violation.rule).collect()
 }
 
 fn rules(rules: &[&str]) -> BTreeSet<String> {
@@ -48,43 +37,43 @@ fn rules(rules: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn a_market_in_which_nothing_is_broken_breaks_no_rule_however_often_it_is_looked_at() {
-    let usual = play(None, Watch::default());
+    let usual = play(&[]);
     assert!(usual.violations.is_empty(), "{:#?}", usual.violations);
     assert!(usual.tasks.len() > 20);
-    let closely = play(None, Watch { every_s: 1, closely: true, ..Watch::default() });
+    let closely = play(&["--look-every=1"]);
     assert!(closely.violations.is_empty() && !closely.cut_short, "{:#?}", closely.violations);
 }
 
 #[test]
 fn disks_that_forget_lose_coins_and_awards() {
-    let broken = broken(Sabotage::DisksForget);
+    let broken = broken("disks-forget");
     assert!(broken.is_superset(&rules(&["coins", "payment"])), "{broken:?}");
 }
 
 #[test]
 fn a_wallet_that_loses_a_coin_is_found() {
-    assert_eq!(broken(Sabotage::CoinVanishes), rules(&["coins", "wallet"]));
+    assert_eq!(broken("coin-vanishes"), rules(&["coins", "wallet"]));
 }
 
 #[test]
 fn an_output_that_nobody_asked_for_is_found() {
-    assert_eq!(broken(Sabotage::SellerErrs), rules(&["output"]));
+    assert_eq!(broken("seller-errs"), rules(&["output"]));
 }
 
 #[test]
 fn a_mint_that_signs_for_nothing_is_found() {
-    assert_eq!(broken(Sabotage::MintForgetsInputs), rules(&["coins", "mint"]));
+    assert_eq!(broken("mint-forgets-inputs"), rules(&["coins", "mint"]));
 }
 
 #[test]
 fn a_mint_that_robs_sellers_is_found_though_its_books_balance() {
-    let broken = broken(Sabotage::MintRobs);
+    let broken = broken("mint-robs");
     assert!(broken.contains("loss") && !broken.contains("mint"), "{broken:?}");
 }
 
 #[test]
 fn a_close_look_ends_the_run_where_it_broke() {
-    let results = play(Some(Sabotage::CoinVanishes), Watch { every_s: 1, closely: true, ..Watch::default() });
+    let results = play(&["--sabotage", "coin-vanishes", "--look-every=1"]);
     // It broke half-way between 30 s and 100 s, just after the look of that second.
     assert_eq!(results.violations.first().map(|violation| violation.at_ms), Some(66_000));
     assert!(results.cut_short);

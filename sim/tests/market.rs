@@ -2,29 +2,24 @@
 //! node is pinned here.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Mutex, PoisonError};
+#[path = "support/own_process.rs"]
+mod own_process;
 
 use guilder_sim::{
     meter::Protocol,
     results::{Results, TaskOutcome},
-    run::{Options, run},
-    scenario::Scenario,
 };
-
-/// A simulation owns its process: libp2p counts in process-wide counters.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn play(seed: u64, wrong: &str) -> Results {
     play_with(12, seed, wrong)
 }
 
 fn play_with(nodes: u32, seed: u64, wrong: &str) -> Results {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let text = format!(
         "name = \"pinned\"\nabout = \"pinned\"\nduration_s = 200\nwarmup_s = 30\ndrain_s = 60\n\
          [population]\nnodes = {nodes}\ntraders = 1\n[workload]\nper_buyer_minute = 2.0\n{wrong}"
     );
-    let results = run(Scenario::parse(&text).unwrap(), seed, Options::default()).unwrap().unwrap();
+    let results = own_process::run(&text, seed, &[]);
     assert!(results.violations.is_empty(), "{:#?}", results.violations);
     results
 }
@@ -111,9 +106,9 @@ fn clocks_that_are_hours_apart_are_turned_away_with_a_reason_and_cost_nothing() 
 
 #[test]
 fn sellers_that_kademlia_hides_are_found_among_the_peers() {
-    let siege = "[[adversaries]]\nbehaviour = \"eclipse\"\ncount = 42\n[services]\ncount = 1\n\
+    let eclipse = "[[adversaries]]\nbehaviour = \"eclipse\"\ncount = 42\n[services]\ncount = 1\n\
                  [measure]\nsearches_per_minute = 6\n";
-    let results = play_with(52, 1, siege);
+    let results = play_with(52, 1, eclipse);
     assert!(!results.searches.is_empty() && results.searches.iter().all(|search| search.found_ms.is_none()));
     let done = results.tasks.iter().filter(|task| task.outcome == TaskOutcome::Done).count();
     assert!(done > 10 && done == results.tasks.len(), "{done} of {}", results.tasks.len());

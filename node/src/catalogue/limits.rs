@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const MAX_SERVICES: usize = 64;
 
 /// Adverts of others that are kept.
-pub(crate) const MAX_ADVERTS: usize = 4_096;
+pub const MAX_ADVERTS: usize = 4_096;
 
 /// Adverts of one service that are kept: far more than anybody asks, few enough that one service can't crowd out the
 /// rest.

@@ -65,7 +65,7 @@ pub(super) const CONNECTIONS_PER_PEER: u32 = 4;
 pub(super) const CONNECTIONS_PENDING: u32 = 128;
 /// How far the number of connections may go over the high-water mark, for what is still in its grace period. Half of it
 /// is for our own dials alone.
-pub(super) const CONNECTIONS_SLACK: u32 = 64;
+pub const CONNECTIONS_SLACK: u32 = 64;
 /// How long a stranger's connection is left alone even where room is short: to ask for peers takes a few round trips.
 pub(super) const NEWCOMER_GRACE: Duration = Duration::from_secs(5);
 /// Peers that may be protected from trimming.

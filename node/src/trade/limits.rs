@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Trades of both sides that are open at once. Each holds a task and at most two inline payloads: at 64 KiB of input
 /// that is 128 MiB in the worst case and a few MiB in the usual one.
-pub(crate) const MAX_OPEN_TRADES: usize = 2_048;
+pub const MAX_OPEN_TRADES: usize = 2_048;
 
 /// Hires that look for, ask or await a seller at once.
 pub(crate) const MAX_HIRES: usize = 512;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! its wallet (its node's) ── one lock, to seller A
-//! its hand (a new identity each time) ── ask ─▶ A, A, B      three offers
+//! its peer (a new identity each time) ── ask ─▶ A, A, B      three offers
 //!                                     ── award 1 ─▶ A        honest: the lock pays for it
 //!                                     ── award 2 ─▶ A        another offer, the same proofs
 //!                                     ── award 3 ─▶ A        the first offer again, signed anew
@@ -34,13 +34,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     interpose::Rng,
-    world::hand::{Glove, Hand},
+    world::raw_peer::{RawPeer, UnstartedPeer},
 };
 
 /// What it takes to lock twice once.
 pub(crate) struct DoubleLock {
     pub(crate) wallet: Wallet,
-    pub(crate) glove: Glove,
+    pub(crate) raw_peer: UnstartedPeer,
     /// Who is paid, and who is shown the same money; both honest, both selling the service. They may be the same.
     pub(crate) sellers: [(AgentId, Multiaddr); 2],
     pub(crate) service: ServiceName,
@@ -63,17 +63,17 @@ type Offered = (Signed<Ask>, Signed<Offer>);
 impl DoubleLock {
     /// Does it once. What comes of it is the sellers' business, and the judge's.
     pub(crate) async fn commit(self) {
-        let Self { wallet, glove, sellers, service, mint, unit, mut rng } = self;
-        let Ok(hand) = glove.stretch().await else { return };
-        let mut cheat = Cheat { hand, service, mint, unit };
+        let Self { wallet, raw_peer, sellers, service, mint, unit, mut rng } = self;
+        let Ok(peer) = raw_peer.start().await else { return };
+        let mut cheat = Cheat { peer, service, mint, unit };
         let when = [When::AtOnce, When::Delivered, When::Redeemed][rng.below(3) as usize];
         let _ = cheat.cheat(&wallet, &sellers, when).await;
-        cheat.hand.withdraw().await;
+        cheat.peer.stop().await;
     }
 }
 
 struct Cheat {
-    hand: Hand,
+    peer: RawPeer,
     service: ServiceName,
     mint: MintUrl,
     unit: Unit,
@@ -83,11 +83,11 @@ impl Cheat {
     /// `None` as soon as something doesn't work out.
     async fn cheat(&mut self, wallet: &Wallet, sellers: &[(AgentId, Multiaddr); 2], when: When) -> Option<()> {
         let [(first, first_at), (second, second_at)] = sellers;
-        self.hand.network.dial(first_at.clone()).await.ok()?;
+        self.peer.network.dial(first_at.clone()).await.ok()?;
         let true_one = self.offer(*first).await?;
         let other = self.offer(*first).await?;
         let elsewhere =
-            if self.hand.network.dial(second_at.clone()).await.is_ok() { self.offer(*second).await } else { None };
+            if self.peer.network.dial(second_at.clone()).await.is_ok() { self.offer(*second).await } else { None };
         let lock = self.lock(wallet, &true_one.1).await?;
         self.award(&true_one, &lock).await?;
         match when {
@@ -108,13 +108,13 @@ impl Cheat {
 
     async fn send(&self, to: AgentId, message: impl Into<Message>) -> Option<()> {
         let frame = message.into().encode().ok()?;
-        self.hand.network.send(to, frame.into()).await.ok()
+        self.peer.network.send(to, frame.into()).await.ok()
     }
 
     async fn hear<T>(&mut self, wanted: impl Fn(Message) -> Option<T>) -> Option<T> {
         let hearing = async {
             loop {
-                let frame = self.hand.frames.recv().await?;
+                let frame = self.peer.frames.recv().await?;
                 if let Some(found) = Message::decode(&frame.bytes).ok().and_then(&wanted) {
                     return Some(found);
                 }
@@ -124,7 +124,7 @@ impl Cheat {
     }
 
     async fn offer(&mut self, seller: AgentId) -> Option<Offered> {
-        let now = self.hand.runtime.now();
+        let now = self.peer.runtime.now();
         let body = AskBody {
             service: self.service.clone(),
             max_price: 1_000,
@@ -134,8 +134,8 @@ impl Cheat {
             input_size: INPUT.len() as u64,
             deadline: now.saturating_add(60),
         };
-        let nonce = ByteArray(self.hand.runtime.random());
-        let ask = Signed::claim(body, now, Some(now.saturating_add(60)), nonce, &self.hand.key).ok()?;
+        let nonce = ByteArray(self.peer.runtime.random());
+        let ask = Signed::claim(body, now, Some(now.saturating_add(60)), nonce, &self.peer.key).ok()?;
         self.send(seller, Asked { ask: ByteBuf::from(ask.bytes()) }).await?;
         let answer = |message| match message {
             Message::Offered(offered) => Some(Signed::<Offer>::decode(&offered.offer).ok()),
@@ -179,7 +179,7 @@ impl Cheat {
             deadline: terms.deadline,
             depth: 0,
         };
-        let (key, runtime) = (&self.hand.key, &self.hand.runtime);
+        let (key, runtime) = (&self.peer.key, &self.peer.runtime);
         let nonce = ByteArray(runtime.random());
         let award = Award::sign(&args, key.id(), Vec::new(), runtime.now(), nonce, key).ok()?;
         let deal = Deal {

@@ -1,6 +1,6 @@
 //! A seller that passes an old receipt off as a new one.
 //!
-//! Its workshop gives its first output back for whatever it is asked, under a true receipt for that: what a receipt commits to
+//! Its executor gives its first output back for whatever it is asked, under a true receipt for that: what a receipt commits to
 //! is true, and worth nothing. Before that, here, it sends the buyer an earlier trade's receipt with that output as the delivery
 //! of this one, by its own node's connections.
 

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Sleep;
 
-use super::{Dialing, Fabric, Pipe, knock::knock, lock};
+use super::{Dialing, Fabric, Pipe, lock, syn::syn};
 
 pub(super) struct Event {
     pub(super) at_us: u64,
@@ -23,7 +23,7 @@ pub(super) enum What {
     /// Bytes or the end have arrived.
     Deliver(Arc<Mutex<Pipe>>),
     /// A dial has reached its destination.
-    Knock(Arc<Mutex<Dialing>>),
+    Syn(Arc<Mutex<Dialing>>),
     /// Its answer has come back.
     Answer(Arc<Mutex<Dialing>>),
 }
@@ -102,7 +102,7 @@ impl Future for Driver {
 fn fire(fabric: &Fabric, at_us: u64, what: What) {
     match what {
         What::Deliver(shared) => deliver(fabric, at_us, shared),
-        What::Knock(dial) => knock(fabric, dial),
+        What::Syn(dial) => syn(fabric, dial),
         What::Answer(dial) => lock(&dial).answer(),
     }
 }

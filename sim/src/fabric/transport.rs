@@ -16,7 +16,7 @@ use libp2p::core::{
     transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
 };
 
-use super::{Fabric, FabricStream, HostId, PORT, knock::depart, lock};
+use super::{Fabric, FabricStream, HostId, PORT, lock, syn::depart};
 
 /// Reads `/ip4/…/tcp/…`, with or without a peer behind it.
 fn parse(address: &Multiaddr) -> Option<(Ipv4Addr, u16)> {

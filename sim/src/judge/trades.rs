@@ -18,7 +18,7 @@ pub struct Seen {
     pub awarded_late: bool,
     /// Whether the output is what the input asks for, if there is an output.
     pub right_output: Option<bool>,
-    /// Whether the seller's workshop did the work.
+    /// Whether the seller's executor did the work.
     pub worked: bool,
     /// Whether the buyer has a receipt.
     pub receipt: bool,

@@ -194,12 +194,12 @@ async fn counter(mint: ModelMint, mut stream: FabricStream, trace: Trace) -> Res
     while let Ok(begun) = timeout(STREAM_IDLE * 2, await_request(&mut stream)).await {
         let Some(begun) = begun? else { break };
         let request = read_request(&mut stream, begun).await?;
-        if mint.mood().deaf {
+        if mint.condition().deaf {
             trace.record(host, &format_args!("mint deaf {request:?}"));
             sleep(MELT_TIMEOUT).await;
             break;
         }
-        if mint.mood().down {
+        if mint.condition().down {
             trace.record(host, &format_args!("mint down {request:?}"));
             write_reply(&mut stream, &Reply::error(503, "down")).await?;
             continue;

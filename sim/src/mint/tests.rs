@@ -118,12 +118,12 @@ fn a_mint_that_denies_has_acted() {
     on_a_paused_clock(|| async {
         let mint = mint(0);
         let proofs = funded(&mint, 64);
-        mint.set_mood(Mood { lie: Some(Lie::Denies), ..Mood::default() });
+        mint.set_condition(Condition { lie: Some(Lie::Denies), ..Condition::default() });
         let premints = outputs(&mint, 64);
         assert_eq!(swap(&mint, &proofs, &premints).1["code"].as_u64(), Some(11_001));
         let restore = serde_json::json!({ "outputs": premints.blinded_messages() });
         assert_eq!(call(&mint, "/v1/restore", &restore).1["outputs"], serde_json::json!([]));
-        mint.set_mood(Mood::default());
+        mint.set_condition(Condition::default());
         assert_eq!(call(&mint, "/v1/restore", &restore).1["outputs"].as_array().unwrap().len(), premints.len());
     });
 }
@@ -133,7 +133,7 @@ fn a_signature_by_another_key_fails_its_proof() {
     on_a_paused_clock(|| async {
         let mint = mint(0);
         let proofs = funded(&mint, 64);
-        mint.set_mood(Mood { lie: Some(Lie::WrongKey), ..Mood::default() });
+        mint.set_condition(Condition { lie: Some(Lie::WrongKey), ..Condition::default() });
         let premints = outputs(&mint, 64);
         let (status, body) = swap(&mint, &proofs, &premints);
         assert_eq!(status, 200);
@@ -149,7 +149,7 @@ fn a_mint_that_prints_money_is_seen_in_its_books() {
     on_a_paused_clock(|| async {
         let mint = mint(0);
         let proofs = funded(&mint, 64);
-        mint.set_mood(Mood { lie: Some(Lie::Prints), ..Mood::default() });
+        mint.set_condition(Condition { lie: Some(Lie::Prints), ..Condition::default() });
         assert_eq!(swap(&mint, &proofs, &outputs(&mint, 1_000)).0, 200);
         assert!(!mint.totals().balances());
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Play, stage::Stage, timeline::Action, usual_mood};
+use super::{Play, faults::Faults, timeline::Action, usual_condition};
 use crate::{cast::region_names, interpose, mint::ModelMint, scenario::Arrivals};
 
 impl Play<'_> {
@@ -14,7 +14,7 @@ impl Play<'_> {
         self.plan_faults(0.0);
         for (host, part) in self.cast.iter() {
             if part.acts() && part.per_second > 0.0 {
-                self.timeline.at_secs(from + self.rng.unit() / part.per_second, Action::Mischief(host));
+                self.timeline.at_secs(from + self.rng.unit() / part.per_second, Action::Misbehaviour(host));
             }
         }
         self.plan_wishes(from);
@@ -28,9 +28,9 @@ impl Play<'_> {
         let places = self.cast.iter().map(|(_, part)| names[part.region].0).collect();
         let at = |mint: &ModelMint| (mint.host(), names[self.world.fabric().region(mint.host())].0);
         let mints = self.world.mints().values().map(at).collect();
-        let stage = Stage { scenario, usual: usual_mood(scenario), places, mints };
+        let faults = Faults { scenario, usual: usual_condition(scenario), places, mints };
         let begun: BTreeSet<usize> = self.episodes.iter().map(|episode| episode.fault).collect();
-        let drawn = stage.draw(after_s, &begun, &mut self.rng);
+        let drawn = faults.draw(after_s, &begun, &mut self.rng);
         drawn.iter().for_each(|episode| self.timeline.play(episode.clone()));
         self.episodes.extend(drawn);
         self.last_fault_s = self.episodes.iter().map(super::Episode::to_s).fold(0.0, f64::max);

@@ -19,7 +19,7 @@ use crate::{
     meter::Protocol,
     results::{Flow, NodeRow, Results, Sample, Summary, TaskOutcome, TaskRow, TrafficRow},
     trace::Trace,
-    world::{WorldError, workshop::honest_output},
+    world::{WorldError, executor::honest_output},
 };
 
 impl Play<'_> {
@@ -179,7 +179,7 @@ impl Play<'_> {
             past_deadline_secs: now - view.deadline.as_secs() as i64,
             awarded_late: awarded_us.is_some_and(|at| at > deadline_us),
             right_output,
-            worked: seller.zip(view.trade).is_some_and(|(host, trade)| self.world.workshop(host).has_done(&trade)),
+            worked: seller.zip(view.trade).is_some_and(|(host, trade)| self.world.executor(host).has_done(&trade)),
             receipt: view.receipt.is_some(),
             audit,
         };

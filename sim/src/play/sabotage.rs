@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 use super::{Action, Play};
 use crate::{
     fabric::HostId,
-    mint::{Lie, Mood},
-    world::{WorldError, workshop::Habit},
+    mint::{Condition, Lie},
+    world::{WorldError, executor::Conduct},
 };
 
 /// What is broken, of those who are said to be honest.
@@ -48,7 +48,7 @@ impl Play<'_> {
             (Sabotage::CoinVanishes, false) => self.lose_a_coin().await?,
             (Sabotage::SellerErrs, false) => {
                 for host in self.sellers() {
-                    self.world.workshop(host).set_habit(Habit::Garbage);
+                    self.world.executor(host).set_habit(Conduct::Garbage);
                 }
             }
             (Sabotage::MintForgetsInputs, false) => self.make_mints_lie(Lie::ForgetsInputs),
@@ -65,7 +65,7 @@ impl Play<'_> {
     /// The judge isn't told.
     fn make_mints_lie(&self, lie: Lie) {
         for number in 0..self.mints.len() {
-            self.mint(number, |mint| mint.set_mood(Mood { lie: Some(lie), ..Mood::default() }));
+            self.mint(number, |mint| mint.set_condition(Condition { lie: Some(lie), ..Condition::default() }));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Sabotage, stage::Episode};
-use crate::{fabric::HostId, mint::Mood};
+use super::{Sabotage, faults::Episode};
+use crate::{fabric::HostId, mint::Condition};
 
 /// Something to be done at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub(super) enum Action {
     /// Somebody looks for a service.
     Search,
     /// A cheat floods or forges.
-    Mischief(HostId),
+    Misbehaviour(HostId),
     /// A node dies.
     Kill { host: HostId, reset: bool },
     /// A dead node returns.
@@ -23,7 +23,7 @@ pub(super) enum Action {
     /// All reach all again.
     Heal,
     /// A mint, by its number, behaves otherwise.
-    MintMood(usize, Mood),
+    MintCondition(usize, Condition),
     /// A mint, by its number, changes its keys.
     MintRotates(usize),
     /// The state of the whole is written down.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use guilder::wallet::connector::frames::Method;
 
 use super::*;
-use crate::{fabric::Topology, mint::Mood};
+use crate::{fabric::Topology, mint::Condition};
 
 const MILLIS: Duration = Duration::from_millis(1);
 const FIXED: Topology =
@@ -102,10 +102,10 @@ fn a_reply_that_can_not_come_back_is_lost() {
         assert!(matches!(reply, Err(ExchangeError::Unreachable(_))), "{reply:?}");
         assert_eq!(mint.calls(), 2);
         heal(&fabric);
-        mint.set_mood(Mood { lost_replies: 1.0, ..Mood::default() });
+        mint.set_condition(Condition { lost_replies: 1.0, ..Condition::default() });
         assert!(matches!(timed(&line).await.0, Err(ExchangeError::Lost(_))));
         assert_eq!(mint.calls(), 3);
-        mint.set_mood(Mood { down: true, ..Mood::default() });
+        mint.set_condition(Condition { down: true, ..Condition::default() });
         assert_eq!(timed(&line).await.0, Ok(503));
     });
 }

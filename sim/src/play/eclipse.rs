@@ -1,4 +1,4 @@
-//! Who is besieged, and with what keys.
+//! Who is eclipsed, and with what keys.
 
 use guilder_protocol::market::ServiceName;
 
@@ -9,24 +9,24 @@ use crate::{
     scenario::Adversary,
     world::{
         World,
-        imposter::{Spot, ground},
+        eclipse::{Spot, ground},
     },
 };
 
-/// Adds the hosts of those who besiege, if any do: the first honest buyer is their victim. Every other one lies next to the
+/// Adds the hosts of those who eclipse, if any do: the first honest buyer is their victim. Every other one lies next to the
 /// victim, the rest where the providers of the most wanted service are recorded, nearer than any honest node.
 pub(super) fn lay(cast: &Cast, services: &[ServiceName], world: &mut World, rng: &mut Rng) {
-    let besiegers: Vec<_> = cast.iter().filter(|(_, part)| part.cheat == Some(Adversary::Eclipse)).collect();
-    if besiegers.is_empty() {
+    let attackers: Vec<_> = cast.iter().filter(|(_, part)| part.cheat == Some(Adversary::Eclipse)).collect();
+    if attackers.is_empty() {
         return;
     }
     let victim = victim(cast);
     let bits = cast.len().ilog2() + NEARER_BITS;
     let spots = [Spot::Node(world.agent(victim)), Spot::Service(&services[0])];
-    for ((_, part), spot) in besiegers.into_iter().zip(spots.into_iter().cycle()) {
-        world.add_imposter(part.region, ground(spot, bits, rng));
+    for ((_, part), spot) in attackers.into_iter().zip(spots.into_iter().cycle()) {
+        world.add_attacker(part.region, ground(spot, bits, rng));
     }
-    world.besiege(victim, services.to_vec());
+    world.eclipse(victim, services.to_vec());
 }
 
 /// The first honest buyer; if nobody buys, whoever comes second.

@@ -6,7 +6,7 @@ use super::timeline::Action;
 use crate::{
     fabric::HostId,
     interpose::Rng,
-    mint::{Lie, Mood},
+    mint::{Condition, Lie},
     scenario::{Fault, MintFailure, Scenario, Victims, When, regions},
 };
 
@@ -29,16 +29,16 @@ impl Episode {
 }
 
 /// What faults need to know of the world.
-pub(super) struct Stage<'a> {
+pub(super) struct Faults<'a> {
     pub(super) scenario: &'a Scenario,
-    pub(super) usual: Mood,
+    pub(super) usual: Condition,
     /// Where each host stands, as a region's name.
     pub(super) places: Vec<&'a str>,
     /// Each mint's host, and where it stands.
     pub(super) mints: Vec<(HostId, &'a str)>,
 }
 
-impl Stage<'_> {
+impl Faults<'_> {
     /// Draws the moment and the victims of every fault that is to begin after a second, but for those of `begun`, by their
     /// number among the scenario's.
     pub(super) fn draw(&self, after_s: f64, begun: &BTreeSet<usize>, rng: &mut Rng) -> Vec<Episode> {
@@ -85,8 +85,8 @@ impl Stage<'_> {
             }
             Fault::MintFails { for_s, mint, how, .. } => {
                 let mint = *mint as usize;
-                actions.push((from_s, Action::MintMood(mint, failing(*how, self.usual))));
-                actions.push((from_s + *for_s as f64, Action::MintMood(mint, self.usual)));
+                actions.push((from_s, Action::MintCondition(mint, failing(*how, self.usual))));
+                actions.push((from_s + *for_s as f64, Action::MintCondition(mint, self.usual)));
             }
             Fault::MintRotates { mint, .. } => actions.push((from_s, Action::MintRotates(*mint as usize))),
         }
@@ -156,12 +156,12 @@ impl Stage<'_> {
     }
 }
 
-fn failing(how: MintFailure, usual: Mood) -> Mood {
+fn failing(how: MintFailure, usual: Condition) -> Condition {
     match how {
-        MintFailure::Silent => Mood { deaf: true, ..usual },
-        MintFailure::Errors => Mood { down: true, ..usual },
-        MintFailure::LosesReplies => Mood { lost_replies: 1.0, ..usual },
-        MintFailure::Lies => Mood { lie: Some(Lie::Denies), ..usual },
+        MintFailure::Silent => Condition { deaf: true, ..usual },
+        MintFailure::Errors => Condition { down: true, ..usual },
+        MintFailure::LosesReplies => Condition { lost_replies: 1.0, ..usual },
+        MintFailure::Lies => Condition { lie: Some(Lie::Denies), ..usual },
     }
 }
 
@@ -198,9 +198,10 @@ down_s = [5, 10]
     #[test]
     fn what_lies_after_a_moment_is_drawn_anew() {
         let scenario = Scenario::parse(FAULTS).unwrap();
-        let stage = Stage { scenario: &scenario, usual: Mood::default(), places: vec!["tokyo"; 10], mints: Vec::new() };
+        let faults =
+            Faults { scenario: &scenario, usual: Condition::default(), places: vec!["tokyo"; 10], mints: Vec::new() };
         let draw = |after_s: f64, begun: &[usize], seed| {
-            stage.draw(after_s, &begun.iter().copied().collect(), &mut Rng::new(seed))
+            faults.draw(after_s, &begun.iter().copied().collect(), &mut Rng::new(seed))
         };
         let all = draw(0.0, &[], 1);
         let of = |episodes: &[Episode], fault| episodes.iter().filter(|episode| episode.fault == fault).count();

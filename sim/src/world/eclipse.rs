@@ -1,9 +1,9 @@
-//! Identities that besiege one node's view of the network: libp2p's own Kademlia with a poisoned table, and no node behind it.
+//! Identities that eclipse one node's view of the network: libp2p's own Kademlia with a poisoned table, and no node behind it.
 //!
 //! ```text
 //! keys ground until they lie next to the victim, or next to a service's key     so that tables and look-ups lead to them
-//! "who is near …?"          ── the other besiegers, and nobody else
-//! "who provides …?"         ── the other besiegers, whatever the service
+//! "who is near …?"          ── the other attackers, and nobody else
+//! "who provides …?"         ── the other attackers, whatever the service
 //! "remember me as provider" ── yes; and forgotten
 //! a trade's frames          ── taken, and never answered
 //! ```
@@ -34,13 +34,13 @@ use self::mute::Mute;
 use super::{WorldError, draw, kademlia_key};
 use crate::{fabric::HostId, interpose::Rng, trace::Trace};
 
-/// Who besieges whom.
+/// Who eclipses whom.
 #[derive(Clone, Debug)]
-pub(crate) struct Siege {
+pub(crate) struct Eclipse {
     /// Whose look-ups are to lead nowhere.
     pub(crate) victim: (AgentId, Multiaddr),
     /// All who take part.
-    pub(crate) besiegers: Vec<(AgentId, Multiaddr)>,
+    pub(crate) attackers: Vec<(AgentId, Multiaddr)>,
     /// What they say that they provide.
     pub(crate) services: Vec<ServiceName>,
 }
@@ -77,27 +77,27 @@ struct Behaviour {
     mute: Mute,
 }
 
-/// A besieger that runs. Dropped, it is gone.
-pub(super) struct Imposter(tokio::task::JoinHandle<()>);
+/// A attacker that runs. Dropped, it is gone.
+pub(super) struct Attacker(tokio::task::JoinHandle<()>);
 
-impl Drop for Imposter {
+impl Drop for Attacker {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Imposter {
+impl Attacker {
     /// Starts one on a host.
     pub(super) fn start(
         host: HostId,
         key: &AgentKey,
         wires: Transport,
-        siege: &Siege,
+        eclipse: &Eclipse,
         trace: &Trace,
     ) -> Result<Self, WorldError> {
         let pair = transport::keypair(key).map_err(WorldError::new)?;
         let local = pair.public().to_peer_id();
-        let others = siege.besiegers.iter().filter(|(agent, _)| *agent != key.id());
+        let others = eclipse.attackers.iter().filter(|(agent, _)| *agent != key.id());
         let others: Vec<(PeerId, Multiaddr)> =
             others.map(|(agent, at)| Ok((peer_of(*agent)?, at.clone()))).collect::<Result<_, WorldError>>()?;
         let identify = identify::Config::new("/guilder/id/1".into(), pair.public())
@@ -106,7 +106,7 @@ impl Imposter {
         let behaviour = Behaviour {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
             identify: identify::Behaviour::new(identify),
-            kad: poisoned(local, &others, &siege.services),
+            kad: poisoned(local, &others, &eclipse.services),
             mute: Mute,
         };
         let config = swarm::Config::with_executor(|connection| drop(tokio::spawn(connection)))
@@ -114,12 +114,12 @@ impl Imposter {
         let mut swarm = Swarm::new(wires, behaviour, local, config);
         swarm.listen_on(host.address()).map_err(WorldError::new)?;
         swarm.add_external_address(host.address());
-        let victim = (peer_of(siege.victim.0)?, siege.victim.1.clone());
-        Ok(Self(tokio::spawn(besiege(swarm, host, victim, trace.clone()))))
+        let victim = (peer_of(eclipse.victim.0)?, eclipse.victim.1.clone());
+        Ok(Self(tokio::spawn(answer(swarm, host, victim, trace.clone()))))
     }
 }
 
-/// A table of nobody but besiegers, which nobody else gets into; and they provide everything.
+/// A table of nobody but attackers, which nobody else gets into; and they provide everything.
 fn poisoned(local: PeerId, others: &[(PeerId, Multiaddr)], services: &[ServiceName]) -> kad::Behaviour<MemoryStore> {
     let mut config = kad::Config::new(libp2p::StreamProtocol::new("/guilder/kad/1"));
     config
@@ -147,7 +147,7 @@ fn poisoned(local: PeerId, others: &[(PeerId, Multiaddr)], services: &[ServiceNa
 }
 
 /// Lets the swarm do what it does, and dials the victim whenever the connection is gone.
-async fn besiege(mut swarm: Swarm<Behaviour>, host: HostId, victim: (PeerId, Multiaddr), trace: Trace) {
+async fn answer(mut swarm: Swarm<Behaviour>, host: HostId, victim: (PeerId, Multiaddr), trace: Trace) {
     let (victim, at) = victim;
     let mut again = interval(DIAL_EVERY);
     loop {
@@ -162,16 +162,16 @@ async fn besiege(mut swarm: Swarm<Behaviour>, host: HostId, victim: (PeerId, Mul
     }
 }
 
-/// How often a besieger sees to it that it is connected.
+/// How often a attacker sees to it that it is connected.
 const DIAL_EVERY: Duration = Duration::from_secs(20);
 
 fn peer_of(agent: AgentId) -> Result<PeerId, WorldError> {
     agent.peer_id().parse().map_err(WorldError::new)
 }
 
-impl fmt::Debug for Imposter {
+impl fmt::Debug for Attacker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Imposter").finish_non_exhaustive()
+        f.debug_struct("Attacker").finish_non_exhaustive()
     }
 }
 

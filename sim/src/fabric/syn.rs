@@ -32,11 +32,11 @@ pub(super) fn depart(state: &mut State, dial: &Arc<Mutex<Dialing>>) {
     let host = state.by_ip.get(&to.0).copied().unwrap_or(from);
     let base = state.base_us(from, host);
     let at = now + state.delay_us(base);
-    state.push(at, What::Knock(Arc::clone(dial)));
+    state.push(at, What::Syn(Arc::clone(dial)));
 }
 
 /// A SYN arrives: at a listener, at a host where none is, or nowhere, and then nobody answers.
-pub(super) fn knock(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
+pub(super) fn syn(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
     let (from, source, own, to) = {
         let dial = lock(&dial);
         if dial.is_settled() {
@@ -44,7 +44,7 @@ pub(super) fn knock(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
         }
         (dial.from, (dial.from.ip(), dial.seen_port), dial.source_port, dial.to)
     };
-    let Some((host, at)) = arrival(fabric, from, source, to) else { return knock_again(fabric, dial) };
+    let Some((host, at)) = arrival(fabric, from, source, to) else { return send_again(fabric, dial) };
     let flows = {
         let state = fabric.lock();
         let flow = |host: HostId, inside, remote| state.is_behind_nat(host).then_some(Flow { host, inside, remote });
@@ -93,13 +93,13 @@ fn arrival(fabric: &Fabric, from: HostId, source: Endpoint, to: Endpoint) -> Opt
 }
 
 /// A SYN was lost: the next follows, as long as somebody waits for the answer.
-fn knock_again(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
+fn send_again(fabric: &Fabric, dial: Arc<Mutex<Dialing>>) {
     let awaited = Arc::strong_count(&dial) > 1;
     let wait = lock(&dial).next_try_us().filter(|_| awaited);
     if let Some(wait) = wait {
         let mut state = fabric.lock();
         let at = state.now_us() + wait;
-        state.push(at, What::Knock(dial));
+        state.push(at, What::Syn(dial));
     }
 }
 

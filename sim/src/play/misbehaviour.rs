@@ -2,7 +2,7 @@
 
 use super::Play;
 use crate::{
-    cast::{DoubleLock, Mischief},
+    cast::{DoubleLock, Misbehaviour},
     fabric::HostId,
     interpose::Rng,
     scenario::Adversary,
@@ -11,13 +11,13 @@ use crate::{
 
 impl Play<'_> {
     /// A cheat acts; and the next time is put down.
-    pub(super) fn mischief(&mut self, host: HostId) {
+    pub(super) fn misbehave(&mut self, host: HostId) {
         use super::Action;
         let part = self.cast.part(host);
         let Some(cheat) = part.cheat else { return };
         let again = self.now_us() as f64 / 1e6 + 1.0 / part.per_second;
         if again < self.scenario.workload_ends_s() as f64 {
-            self.timeline.at_secs(again, Action::Mischief(host));
+            self.timeline.at_secs(again, Action::Misbehaviour(host));
         }
         if cheat == Adversary::BuyerDoubleLocks {
             return self.lock_twice(host);
@@ -25,7 +25,7 @@ impl Play<'_> {
         let Some(node) = self.world.node(host).cloned() else { return };
         let victim = HostId(self.rng.below(self.cast.len() as u64) as u32);
         let service = self.rng.below(self.services.len() as u64) as usize;
-        let mischief = Mischief {
+        let misbehaviour = Misbehaviour {
             cheat,
             node,
             key: self.world.key(host).clone(),
@@ -37,7 +37,7 @@ impl Play<'_> {
             unit: self.unit.clone(),
             rng: Rng::new(self.rng.draw()),
         };
-        tokio::spawn(mischief.commit());
+        tokio::spawn(misbehaviour.commit());
     }
 
     /// Two honest sellers of a service, or the only one twice, are shown the same money.
@@ -59,7 +59,7 @@ impl Play<'_> {
         let [first_at, second_at] = addresses;
         let double = DoubleLock {
             wallet: node.wallet.clone(),
-            glove: self.world.glove(self.cast.part(host).region, &mut self.rng),
+            raw_peer: self.world.raw_peer(self.cast.part(host).region, &mut self.rng),
             sellers: [(self.world.agent(first), first_at), (self.world.agent(second), second_at)],
             service: self.services[service as usize].clone(),
             mint: self.mint_of(host),

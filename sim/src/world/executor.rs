@@ -1,6 +1,6 @@
 //! Where the work of a host's services is done: a function of the input, after a modelled time.
 //!
-//! The output of honest work is known to the judge: [`honest_output`]. What a workshop does instead, a [`Habit`] says.
+//! The output of honest work is known to the judge: [`honest_output`]. What a executor does instead, a [`Conduct`] says.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,9 +22,9 @@ use tokio::sync::Notify;
 
 use crate::interpose::Rng;
 
-/// How a workshop works.
+/// How a executor works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Habit {
+pub enum Conduct {
     /// As promised.
     #[default]
     Honest,
@@ -48,7 +48,7 @@ pub struct Pace {
 }
 
 /// A host's executor.
-pub struct Workshop {
+pub struct SimExecutor {
     seed: u64,
     plan: Mutex<Plan>,
     /// Told when the node's plug is to be pulled.
@@ -57,7 +57,7 @@ pub struct Workshop {
 
 #[derive(Default)]
 struct Plan {
-    habit: Habit,
+    conduct: Conduct,
     fails: f64,
     paces: BTreeMap<ServiceName, Pace>,
     /// The awards whose work came to an output.
@@ -65,14 +65,14 @@ struct Plan {
     first_output: Option<Vec<u8>>,
 }
 
-impl Workshop {
+impl SimExecutor {
     pub(super) fn new(seed: u64) -> Self {
         Self { seed, plan: Mutex::default(), vanish: Notify::new() }
     }
 
     /// How it works from now on.
-    pub fn set_habit(&self, habit: Habit) {
-        self.lock().habit = habit;
+    pub fn set_habit(&self, conduct: Conduct) {
+        self.lock().conduct = conduct;
     }
 
     /// The share of works that fail, through no bad will.
@@ -95,9 +95,9 @@ impl Workshop {
     }
 }
 
-impl fmt::Debug for Workshop {
+impl fmt::Debug for SimExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Workshop").finish_non_exhaustive()
+        f.debug_struct("SimExecutor").finish_non_exhaustive()
     }
 }
 
@@ -110,11 +110,11 @@ pub fn honest_output(service: &ServiceName, input: &[u8]) -> Vec<u8> {
 }
 
 #[async_trait]
-impl Executor for Workshop {
+impl Executor for SimExecutor {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
-        let (habit, fails, pace) = {
+        let (conduct, fails, pace) = {
             let plan = self.lock();
-            (plan.habit, plan.fails, plan.paces.get(&work.service).copied().unwrap_or_default())
+            (plan.conduct, plan.fails, plan.paces.get(&work.service).copied().unwrap_or_default())
         };
         // By the award, so that a work repeated after a crash takes as long again.
         let digest = work.award.hash().digest();
@@ -128,12 +128,12 @@ impl Executor for Workshop {
             Data::Inline(input) => honest_output(&work.service, input),
             Data::Stored(_) => honest_output(&work.service, &work.input.id().hash.0),
         };
-        let output = match habit {
-            Habit::Honest => honest,
-            Habit::Garbage => vec![0; OUTPUT_BYTES],
-            Habit::Replays => self.lock().first_output.get_or_insert(honest).clone(),
-            Habit::Idle => std::future::pending().await,
-            Habit::Vanishes => {
+        let output = match conduct {
+            Conduct::Honest => honest,
+            Conduct::Garbage => vec![0; OUTPUT_BYTES],
+            Conduct::Replays => self.lock().first_output.get_or_insert(honest).clone(),
+            Conduct::Idle => std::future::pending().await,
+            Conduct::Vanishes => {
                 self.vanish.notify_one();
                 std::future::pending().await
             }

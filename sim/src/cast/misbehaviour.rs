@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::{fabric::Dial, interpose::Rng, scenario::Adversary};
 
 /// What it takes to misbehave once.
-pub(crate) struct Mischief {
+pub(crate) struct Misbehaviour {
     pub(crate) cheat: Adversary,
     pub(crate) node: Node,
     pub(crate) key: AgentKey,
@@ -31,7 +31,7 @@ pub(crate) struct Mischief {
     pub(crate) rng: Rng,
 }
 
-impl Mischief {
+impl Misbehaviour {
     /// Misbehaves once. What comes of it is the victims' business.
     pub(crate) async fn commit(mut self) {
         match self.cheat {

@@ -1,4 +1,4 @@
-//! A hand: an identity on a host of its own with the network room of a node and nothing behind it. It speaks the wire
+//! A raw peer: an identity on a host of its own with the network room of a node and nothing behind it. It speaks the wire
 //! protocol as whoever holds it likes, through real connections, and hears the answers.
 
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::{
     trace::Trace,
 };
 
-/// A hand that isn't stretched out yet.
-pub(crate) struct Glove {
+/// A raw peer whose network is not started yet.
+pub(crate) struct UnstartedPeer {
     host: HostId,
     key: AgentKey,
     fabric: Fabric,
     trace: Trace,
 }
 
-/// A hand, connected to nobody.
-pub(crate) struct Hand {
+/// A raw peer, connected to nobody at first.
+pub(crate) struct RawPeer {
     pub(crate) key: AgentKey,
     pub(crate) network: Network,
     pub(crate) frames: Frames,
@@ -36,15 +36,20 @@ pub(crate) struct Hand {
 
 impl World {
     /// A new identity on a new host of a region.
-    pub(crate) fn glove(&self, region: usize, rng: &mut Rng) -> Glove {
+    pub(crate) fn raw_peer(&self, region: usize, rng: &mut Rng) -> UnstartedPeer {
         let key = AgentKey::from_seed(&draw(rng));
-        Glove { host: self.fabric.add_host_in(region), key, fabric: self.fabric.clone(), trace: self.trace.clone() }
+        UnstartedPeer {
+            host: self.fabric.add_host_in(region),
+            key,
+            fabric: self.fabric.clone(),
+            trace: self.trace.clone(),
+        }
     }
 }
 
-impl Glove {
+impl UnstartedPeer {
     /// Starts its network.
-    pub(crate) async fn stretch(self) -> Result<Hand, WorldError> {
+    pub(crate) async fn start(self) -> Result<RawPeer, WorldError> {
         let Self { host, key, fabric, trace } = self;
         let disk = CrashBackend::new();
         let runtime = Runtime::with(Machine::new(host, &disk, &trace));
@@ -56,7 +61,7 @@ impl Glove {
             dht: DhtMode::Client,
             ..NetworkConfig::default()
         };
-        // Nobody asks what a hand's bytes are for.
+        // Nobody asks what a raw peer's bytes are for.
         let transport = wires(&fabric, host, &key, &Arc::default())?;
         let tap = Arc::new(move |event: &dyn std::fmt::Debug| trace.record(host, event));
         let setup = Setup {
@@ -69,13 +74,13 @@ impl Glove {
             tap: Some(tap),
         };
         let (network, inbound) = Network::start(setup).await.map_err(WorldError::new)?;
-        Ok(Hand { key, network, frames: inbound.frames, runtime })
+        Ok(RawPeer { key, network, frames: inbound.frames, runtime })
     }
 }
 
-impl Hand {
-    /// Takes it back.
-    pub(crate) async fn withdraw(self) {
+impl RawPeer {
+    /// Stops its network.
+    pub(crate) async fn stop(self) {
         self.network.shutdown().await;
         self.runtime.shutdown().await;
     }

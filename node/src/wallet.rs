@@ -57,10 +57,11 @@ use cdk::{
 };
 use cid::Cid;
 use guilder_protocol::{
-    bytes::LockKey,
     identity::AgentId,
-    locks::{KeysetId, LockDemand, PrepaidLock},
+    locks::KeysetId,
     market::{MintUrl, Unit},
+    settlement::{Lock, LockDemand, Mode, Terms, prepaid},
+    time::Timestamp,
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
@@ -216,14 +217,16 @@ impl Wallet {
 
     // Seller
 
-    /// Our key for what `buyer` locks to us; always the same.
-    pub fn lock_key(&self, buyer: AgentId) -> LockKey {
-        self.0.lock_key(buyer)
-    }
-
-    /// How long before its locktime a lock must be redeemed: what an offer's earliest locktime adds to its deadline.
-    pub fn redeem_margin_secs(&self) -> u64 {
-        self.0.config.takings.margin_secs
+    /// The terms of an offer to `buyer` that is delivered by `deadline`; `None` in a mode that we don't know. Our key in
+    /// prepaid ones is always the same for a buyer; their locktime leaves us the margin to redeem.
+    pub fn terms(&self, mode: &Mode, buyer: AgentId, deadline: Timestamp) -> Option<Terms> {
+        match mode {
+            Mode::Prepaid => {
+                let locktime = deadline.saturating_add(self.0.config.takings.margin_secs);
+                Some(Terms::Prepaid(prepaid::Terms { payee: self.0.lock_key(buyer), locktime }))
+            }
+            Mode::Other(_) => None,
+        }
     }
 
     /// Holds a buyer's lock against what was agreed. Asks no mint, unless it shows a keyset that we don't know.
@@ -233,8 +236,8 @@ impl Wallet {
     pub async fn check_lock(
         &self,
         context: &LockContext,
-        demand: &LockDemand<'_>,
-        lock: &PrepaidLock,
+        demand: &LockDemand,
+        lock: &Lock,
     ) -> Result<VettedLock, WalletError> {
         self.0.check_lock(context, demand, lock).await
     }

@@ -18,8 +18,9 @@ use cashu::{
 use guilder_protocol::{
     bytes::ByteArray,
     cbor::sha256,
-    locks::{Keyset, KeysetView, LockDemand, LockedProof, PrepaidLock, PrepaidTerms, check, ys_commitment},
+    locks::{Keyset, KeysetView, LockedProof, SpendingConditions, ys_commitment},
     market::Unit,
+    settlement::{AwardPart, Lock, LockDemand, Terms, prepaid},
     time::Timestamp,
 };
 
@@ -45,11 +46,9 @@ fn main() {
 
 struct Case {
     bare: Vec<(Proof, PublicKey)>,
-    lock: PrepaidLock,
+    lock: Lock,
     keysets: KeysetView,
-    terms: PrepaidTerms,
-    unit: Unit,
-    ys: ByteArray<32>,
+    demand: LockDemand,
 }
 
 impl Case {
@@ -61,12 +60,12 @@ impl Case {
         let keyset = Keyset::verify(id.into(), unit.clone(), keys.clone(), 0, None).unwrap();
         let lock_key = |label: &[u8]| ByteArray(secret_key(label).public_key().to_bytes());
         let locktime = Timestamp::from_secs(1_800_000_000);
-        let terms = PrepaidTerms { locktime, payee: lock_key(b"payee"), refund: lock_key(b"refund") };
+        let conditions = prepaid::Conditions { locktime, payee: lock_key(b"payee"), refund: lock_key(b"refund") };
         let bare: Vec<_> = signers
             .iter()
             .take(proofs)
             .map(|(amount, key)| {
-                let secret = terms.secret(&sha256(&amount.to_be_bytes()));
+                let secret = conditions.secret(&sha256(&amount.to_be_bytes()));
                 let (blinded, r) = blind_message(secret.as_bytes(), Some(secret_key(secret.as_bytes()))).unwrap();
                 let c = sign_message(key, &blinded).unwrap();
                 let signature = BlindSignature::new(Amount::from(*amount), c, id, &blinded, key).unwrap();
@@ -76,8 +75,15 @@ impl Case {
             .collect();
         let proofs: Vec<_> = bare.iter().map(|(proof, _)| LockedProof::from_cashu(proof).unwrap()).collect();
         let ys = ys_commitment(&proofs.iter().map(|proof| proof.y().unwrap()).collect::<Vec<_>>());
-        let lock = PrepaidLock { proofs, refund: terms.refund };
-        Self { bare, lock, keysets: [(keyset.id(), Arc::new(keyset))].into(), terms, unit, ys }
+        let demand = LockDemand {
+            terms: Terms::Prepaid(prepaid::Terms { payee: conditions.payee, locktime }),
+            part: AwardPart::Prepaid(prepaid::AwardPart { locktime, ys }),
+            unit,
+            price: 1,
+            max_proofs: 64,
+        };
+        let lock = Lock::Prepaid(prepaid::Lock { proofs, refund: conditions.refund });
+        Self { bare, lock, keysets: [(keyset.id(), Arc::new(keyset))].into(), demand }
     }
 
     fn bare(&self) {
@@ -87,16 +93,7 @@ impl Case {
     }
 
     fn whole(&self) {
-        let demand = LockDemand {
-            payee: self.terms.payee,
-            unit: &self.unit,
-            price: 1,
-            max_proofs: 64,
-            locktime_floor: self.terms.locktime,
-            locktime: self.terms.locktime,
-            ys: self.ys,
-        };
-        black_box(check(&demand, black_box(&self.lock), &self.keysets)).expect("made to hold");
+        black_box(self.demand.check(black_box(&self.lock), &self.keysets)).expect("made to hold");
     }
 }
 

@@ -118,7 +118,7 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Evidence, AuditError> {
             Some(Kind::Receipt) => evidence.receipts.push(decode(*cid, bytes)?),
             Some(Kind::Delegation) => evidence.delegations.push(decode(*cid, bytes)?),
             Some(Kind::Award) => {
-                evidence.awards.push(Award::decode(bytes).map_err(|error| AuditError::Award(*cid, error))?);
+                evidence.awards.push(Award::decode(bytes).map_err(|error| AuditError::Award(*cid, Box::new(error)))?);
             }
             None => return Err(AuditError::Stray(*cid)),
         }
@@ -161,8 +161,8 @@ fn check_hire(award: &Award, evidence: &Evidence, used: &mut BTreeSet<Cid>) -> R
     let (cid, args) = (award.cid(), award.args());
     let offer = find(&evidence.offers, args.offer).ok_or(AuditError::Missing { award: cid, what: "offer" })?;
     let ask = find(&evidence.asks, args.ask).ok_or(AuditError::Missing { award: cid, what: "ask" })?;
-    let awarded = award.invocation().iat.ok_or(AuditError::Undated(cid))?;
-    award.matches(offer).map_err(|error| AuditError::Award(cid, error))?;
+    let awarded = award.made();
+    award.matches(offer).map_err(|error| AuditError::Award(cid, error.into()))?;
     choice::acceptable(ask, offer, awarded).map_err(|_| AuditError::Offer(offer.cid()))?;
     let chain = award
         .invocation()
@@ -192,10 +192,9 @@ fn receipt_of<'a>(
     if receipts.next().is_some() {
         return Err(AuditError::TwoReceipts(cid));
     }
-    let (body, locked) = (&receipt.body, &receipt.body.locked);
+    let body = &receipt.body;
     let about_it = receipt.issuer() == args.seller && body.offer == args.offer;
-    let same_money = locked.mint == args.mint && locked.unit == args.unit && locked.ys == args.ys;
-    if !about_it || !same_money || locked.amount < args.price {
+    if !about_it || !body.money.is_of(award) {
         return Err(AuditError::Receipt(receipt.cid()));
     }
     for sub in &body.sub {
@@ -224,13 +223,10 @@ pub enum AuditError {
     Envelope(Cid, EnvelopeError),
     /// An award in it doesn't hold or departs from its offer.
     #[error("the award {0} does not hold: {1}")]
-    Award(Cid, AwardError),
+    Award(Cid, Box<AwardError>),
     /// An award's chain didn't authorise it.
     #[error("the delegations behind the award {0} do not authorise it: {1}")]
     Chain(Cid, Box<ChainError>),
-    /// An award that doesn't say when it was made.
-    #[error("the award {0} does not say when it was made, so its chain can't be checked")]
-    Undated(Cid),
     /// An offer that doesn't answer its ask.
     #[error("the offer {0} does not answer its ask, or did not hold when it was awarded")]
     Offer(Cid),
@@ -264,10 +260,16 @@ pub enum AuditError {
 
 impl AtFault for AuditError {
     fn fault(&self) -> Fault {
-        Fault::Peer
+        match self {
+            Self::Award(_, error) => error.fault(),
+            _ => Fault::Peer,
+        }
     }
 
     fn hint(&self) -> Option<&'static str> {
+        if self.fault() == Fault::Incompatible {
+            return Some("the file may be sound; read it with a newer version of guilder");
+        }
         Some("the file was changed or made wrongly; ask whoever gave it to you to export it again")
     }
 }

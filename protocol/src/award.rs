@@ -13,7 +13,8 @@ use crate::{
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
     limits::MAX_CHAIN,
-    market::{MintUrl, Mode, Offer, ServiceName, Unit},
+    market::{MintUrl, Offer, ServiceName, Unit},
+    settlement::{AwardPart, ModeName},
     time::Timestamp,
     ucan::{Args, Command, Invocation},
 };
@@ -21,9 +22,9 @@ use crate::{
 /// The command that awards a task.
 pub const COMMAND: &str = "/task/award";
 
-/// The arguments of an award.
+/// The arguments of an award that don't depend on how it is paid. Those that do are its [`AwardPart`]; on the wire they
+/// stand in one map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AwardArgs {
     /// The root ask, copied unchanged into every award beneath it: names the whole task.
     pub task: Cid,
@@ -35,9 +36,7 @@ pub struct AwardArgs {
     pub offer: Cid,
     /// The hash of the input, see [`crate::content`].
     pub input: Digest,
-    /// How it is paid.
-    pub mode: Mode,
-    /// The mint of the locked money.
+    /// The mint of the money.
     pub mint: MintUrl,
     /// Net price.
     pub price: u64,
@@ -45,10 +44,6 @@ pub struct AwardArgs {
     pub unit: Unit,
     /// All that was awarded under the leaf delegation, this award included; equal to `price` without a chain.
     pub spent: u64,
-    /// The locktime of every proof in the lock.
-    pub locktime: Timestamp,
-    /// SHA-256 over the sorted compressed Ys of the locked proofs.
-    pub ys: Digest,
     /// The seller; the same as the invocation's audience.
     pub seller: AgentId,
     /// When the delivery must have arrived.
@@ -62,31 +57,35 @@ pub struct AwardArgs {
 pub struct Award {
     signed: Signed<Invocation>,
     args: AwardArgs,
+    part: AwardPart,
+    made: Timestamp,
 }
 
 impl Award {
-    /// Signs an award: `key` is the buyer's, `principal` the root of `prf`, or the buyer itself.
+    /// Signs an award that is paid as `part` says: `key` is the buyer's, `principal` the root of `prf`, or the buyer itself.
     ///
     /// # Errors
     /// If the arguments contradict themselves or the invocation is too large.
     pub fn sign(
         args: &AwardArgs,
+        part: &AwardPart,
         principal: AgentId,
         prf: Vec<Cid>,
         now: Timestamp,
         nonce: Nonce,
         key: &AgentKey,
     ) -> Result<Self, AwardError> {
+        let common = Args::from_value(args).map_err(|_| AwardError::Arguments)?;
         let invocation = Invocation {
             iss: key.id(),
             aud: Some(args.seller),
             sub: principal,
             cmd: COMMAND.parse::<Command>().map_err(|_| AwardError::Command)?,
-            args: Args::from_value(args).map_err(|_| AwardError::Arguments)?,
+            args: part.write(common).ok_or(AwardError::Arguments)?,
             prf,
             meta: None,
             nonce: serde_bytes::ByteBuf::from(nonce.as_bytes()),
-            exp: Some(args.locktime),
+            exp: Some(part.until()),
             iat: Some(now),
             cause: None,
         };
@@ -106,6 +105,8 @@ impl Award {
         if signed.cmd.as_str() != COMMAND {
             return Err(AwardError::Command);
         }
+        // First of all, for a later mode may have other arguments throughout.
+        let part = AwardPart::read(&signed.args)?;
         let args: AwardArgs = signed.args.to_value().map_err(|_| AwardError::Arguments)?;
         if signed.aud != Some(args.seller) || args.seller == signed.iss {
             return Err(AwardError::Audience);
@@ -121,15 +122,23 @@ impl Award {
         if args.price == 0 || args.spent < args.price || (for_itself && args.spent != args.price) {
             return Err(AwardError::Spent);
         }
-        if args.locktime <= args.deadline {
-            return Err(AwardError::Locktime);
+        part.check(args.deadline)?;
+        // Who reads it later has no other clock, and nothing in the award outlives its money.
+        let made = signed.iat.ok_or(AwardError::Dates)?;
+        if signed.exp != Some(part.until()) {
+            return Err(AwardError::Dates);
         }
-        Ok(Self { signed, args })
+        Ok(Self { signed, args, part, made })
     }
 
     /// The arguments.
     pub fn args(&self) -> &AwardArgs {
         &self.args
+    }
+
+    /// How it is paid.
+    pub fn part(&self) -> &AwardPart {
+        &self.part
     }
 
     /// The invocation.
@@ -140,6 +149,11 @@ impl Award {
     /// The award's content ID: the name of the trade.
     pub fn cid(&self) -> Cid {
         self.signed.cid()
+    }
+
+    /// When it was made, by the buyer's clock.
+    pub fn made(&self) -> Timestamp {
+        self.made
     }
 
     /// Who awards.
@@ -158,7 +172,6 @@ impl Award {
     /// [`AwardError::Offer`] if it departs from it in anything.
     pub fn matches(&self, offer: &Signed<Offer>) -> Result<(), AwardError> {
         let (args, terms) = (&self.args, &offer.body);
-        let crate::market::Terms::Prepaid { locktime, .. } = &terms.terms;
         let same = args.offer == offer.cid()
             && args.seller == offer.issuer()
             && self.buyer() == terms.aud
@@ -168,9 +181,8 @@ impl Award {
             && args.price == terms.price
             && args.unit == terms.unit
             && terms.mints.contains(&args.mint)
-            && args.mode == terms.terms.mode()
             && args.deadline == terms.deadline
-            && args.locktime >= *locktime;
+            && self.part.takes(&terms.terms);
         if same { Ok(()) } else { Err(AwardError::Offer) }
     }
 }
@@ -197,7 +209,10 @@ pub enum AwardError {
     /// Another command.
     #[error("an award invokes {COMMAND}")]
     Command,
-    /// Arguments missing, unknown or of the wrong type.
+    /// To be paid in a way that this version doesn't know.
+    #[error("the award is to be paid by `{0}`, which this version doesn't know")]
+    NotUnderstood(ModeName),
+    /// Arguments missing or of the wrong type.
     #[error("the award's arguments are not those of {COMMAND}")]
     Arguments,
     /// Not addressed to its seller, or to the buyer itself.
@@ -217,6 +232,9 @@ pub enum AwardError {
     /// Locktime not after the deadline.
     #[error("the award's locktime is not after its deadline")]
     Locktime,
+    /// Undated, or with another expiry than its money's.
+    #[error("an award says when it was made, and expires when its money falls back")]
+    Dates,
     /// Departs from the offer.
     #[error("the award departs from the offer")]
     Offer,
@@ -226,7 +244,11 @@ impl AtFault for AwardError {
     fn fault(&self) -> Fault {
         match self {
             Self::Envelope(error) => error.fault(),
+            Self::NotUnderstood(_) => Fault::Incompatible,
             _ => Fault::Peer,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

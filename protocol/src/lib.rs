@@ -5,8 +5,8 @@
 //! give the same bytes and the same effects everywhere.
 //!
 //! Read in this order: [`identity`] (who), [`envelope`] (the one way anything is signed), [`ucan`] (on whose
-//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`locks`] (what the
-//! money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
+//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`settlement`]
+//! and [`locks`] (what the money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
 //! checks it afterwards).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -24,6 +24,7 @@ pub mod limits;
 pub mod locks;
 pub mod market;
 pub mod receipt;
+pub mod settlement;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;

@@ -1,31 +1,19 @@
-//! What a prepaid trade's money is bound to, and how its seller checks that without asking a mint.
-//!
-//! ```text
-//!  buyer                                              seller
-//!    | terms {payee, refund, locktime}                  | payee: its key towards this buyer, named in the offer
-//!    | secret(nonce), one per proof, signed by the mint |
-//!    |-- award: locktime, ys | PrepaidLock ------------>| check(): rebuild every secret, compare bytes, DLEQ
-//!    |                                                  | work; redeem in batches before the locktime
-//!    | or sweep with the refund key after the locktime  |
-//! ```
+//! Locked ecash, and how its receiver checks it without asking a mint. What it is locked to is the settlement mode's
+//! ([`crate::settlement`]); that it is so, and worth what it should be, is checked here for every mode alike.
 //!
 //! **Locks are compared, never interpreted.** Parsers of NUT-10 secrets disagree about repeated tags, hidden keys and
-//! integers, so none is asked: [`PrepaidTerms::secret`] writes the one text that the terms and a nonce allow, and
-//! [`check`] compares it with what came, byte for byte. The text is an ordinary NUT-11 secret (tags are lists of
-//! strings) that cdk's and Nutshell's mints enforce: payee before the locktime, payee or refund key after it.
+//! integers, so none is asked: [`SpendingConditions::secret`] writes the one text that the agreed conditions and a nonce
+//! allow, and [`check`] compares it with what came, byte for byte.
 //!
 //! What is bounded: a secret is at most [`MAX_LOCK_SECRET`](crate::limits::MAX_LOCK_SECRET) bytes, a lock at most
 //! [`MAX_PROOFS`](crate::limits::MAX_PROOFS) proofs; both are enforced while decoding. Points and scalars are
 //! parsed by [`check`], which belongs on a CPU pool: one DLEQ verification is four point multiplications.
 
 mod check;
+mod conditions;
 mod error;
 mod keyset;
 mod keyset_id;
-mod terms;
-
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 
@@ -38,33 +26,21 @@ use cashu::{
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use self::{
-    check::{CheckedLock, CheckedProof, LockDemand, check, ys_commitment},
+    check::{Agreed, CheckedLock, CheckedProof, check, ys_commitment},
+    conditions::{Nonce, SpendingConditions},
     error::LockError,
     keyset::{Keyset, KeysetError, KeysetView},
     keyset_id::KeysetId,
-    terms::{Nonce, PrepaidTerms},
 };
 use crate::{
-    bytes::{ByteArray, LockKey},
+    bytes::ByteArray,
     limits::{MAX_LOCK_SECRET, MAX_PROOFS},
 };
 
-/// The money of a prepaid award: what travels beside it. Its locktime stands in the award, which is signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PrepaidLock {
-    /// Locked proofs, at most [`MAX_PROOFS`].
-    #[serde(deserialize_with = "bounded_proofs")]
-    pub proofs: Vec<LockedProof>,
-    /// The buyer's key for all of them after the locktime.
-    pub refund: LockKey,
-}
-
-/// One proof (NUT-00) locked under the terms, with what its DLEQ check needs (NUT-12, "Carol").
+/// One proof (NUT-00) of a lock, with what its DLEQ check needs (NUT-12, "Carol").
 ///
 /// Read from the wire as it is: nothing in it has been checked but its sizes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LockedProof {
     /// In the mint's unit.
     pub amount: u64,
@@ -81,7 +57,6 @@ pub struct LockedProof {
 
 /// A DLEQ proof and the blinding factor (NUT-12).
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Dleq {
     /// Challenge.
     pub e: ByteArray<32>,
@@ -104,7 +79,8 @@ impl fmt::Debug for Dleq {
     }
 }
 
-fn bounded_proofs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LockedProof>, D::Error> {
+/// At most [`MAX_PROOFS`] proofs, counted while they are read.
+pub(crate) fn bounded_proofs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LockedProof>, D::Error> {
     struct Proofs;
     impl<'de> de::Visitor<'de> for Proofs {
         type Value = Vec<LockedProof>;
@@ -130,7 +106,7 @@ fn bounded_proofs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Lock
 fn bounded_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let secret = String::deserialize(deserializer)?;
     if secret.len() > MAX_LOCK_SECRET {
-        return Err(de::Error::invalid_length(secret.len(), &"a secret of a prepaid lock"));
+        return Err(de::Error::invalid_length(secret.len(), &"a secret of a lock"));
     }
     Ok(secret)
 }

@@ -16,20 +16,14 @@ use serde::{Deserialize, Serialize};
 
 pub use self::names::{MintUrl, NameError, ServiceName, Unit};
 use crate::{
-    bytes::LockKey,
     claim::{Body, Claim},
     identity::AgentId,
-    limits::{MAX_ADVERT_SECS, MAX_ASK_SECS, MAX_DESCRIPTION, MAX_MINTS, MAX_OFFER_SECS, MAX_PROOFS, MAX_SCHEMA},
+    limits::{
+        MAX_ADVERT_SECS, MAX_ASK_SECS, MAX_DESCRIPTION, MAX_MINTS, MAX_MODES, MAX_OFFER_SECS, MAX_PROOFS, MAX_SCHEMA,
+    },
+    settlement::{Mode, Terms},
     time::Timestamp,
 };
-
-/// How a task is paid for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The price travels with the award, locked to the seller.
-    Prepaid,
-}
 
 /// A seller's public statement of a service.
 pub type Advert = Claim<AdvertBody>;
@@ -54,7 +48,7 @@ pub struct AdvertBody {
     pub unit: Unit,
     /// The mints whose ecash is taken, in order of preference; 1 to [`MAX_MINTS`].
     pub mints: Vec<MintUrl>,
-    /// The ways to pay, in order of preference.
+    /// The ways to pay, in order of preference; 1 to [`MAX_MODES`].
     pub modes: Vec<Mode>,
     /// JSON Schema of the input, as JSON text; null if any bytes are taken.
     pub input: Option<String>,
@@ -82,9 +76,7 @@ impl Body for AdvertBody {
         if self.price == 0 {
             return Err("a price is at least 1");
         }
-        if self.modes.is_empty() || !distinct(&self.modes) {
-            return Err("an advert names each way to pay once, and at least one");
-        }
+        check_modes(&self.modes)?;
         check_mints(&self.mints)
     }
 }
@@ -120,7 +112,7 @@ pub struct AskBody {
     pub unit: Unit,
     /// Mints at which the buyer holds or can get ecash; 1 to [`MAX_MINTS`].
     pub mints: Vec<MintUrl>,
-    /// Ways the buyer is willing to pay.
+    /// Ways the buyer is willing to pay; 1 to [`MAX_MODES`].
     pub modes: Vec<Mode>,
     /// Size of the input, in bytes.
     pub input_size: u64,
@@ -133,9 +125,7 @@ impl Body for AskBody {
     const TAG: &'static str = "guilder/ask@1.0.0";
 
     fn check(&self) -> Result<(), &'static str> {
-        if self.modes.is_empty() || !distinct(&self.modes) {
-            return Err("an ask names each way to pay once, and at least one");
-        }
+        check_modes(&self.modes)?;
         check_mints(&self.mints)
     }
 }
@@ -164,28 +154,6 @@ pub struct OfferBody {
     pub deadline: Timestamp,
 }
 
-/// What a way to pay needs from the seller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Terms {
-    /// P2PK to `payee`, back to the buyer after a locktime not before `locktime`.
-    Prepaid {
-        /// The seller's key that the ecash is locked to.
-        payee: LockKey,
-        /// The earliest locktime that leaves the seller time to redeem.
-        locktime: Timestamp,
-    },
-}
-
-impl Terms {
-    /// The mode that these are terms of.
-    pub fn mode(&self) -> Mode {
-        match self {
-            Self::Prepaid { .. } => Mode::Prepaid,
-        }
-    }
-}
-
 impl Body for OfferBody {
     const MAX_LIFETIME: Option<u64> = Some(MAX_OFFER_SECS);
     const TAG: &'static str = "guilder/offer@1.0.0";
@@ -197,11 +165,18 @@ impl Body for OfferBody {
         if !(1..=MAX_PROOFS as u64).contains(&self.max_proofs) {
             return Err("an offer's max_proofs is out of bounds");
         }
-        let Terms::Prepaid { locktime, .. } = &self.terms;
-        if *locktime <= self.deadline {
-            return Err("an offer's locktime comes after its deadline");
-        }
+        self.terms.check(self.deadline)?;
         check_mints(&self.mints)
+    }
+}
+
+fn check_modes(modes: &[Mode]) -> Result<(), &'static str> {
+    if modes.is_empty() || modes.len() > MAX_MODES {
+        Err("between 1 and 16 ways to pay are named")
+    } else if !distinct(modes) {
+        Err("a way to pay is named twice")
+    } else {
+        Ok(())
     }
 }
 

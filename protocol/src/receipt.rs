@@ -11,7 +11,7 @@ use crate::{
     bytes::{ByteArray, Digest},
     claim::{Body, Claim},
     limits::{MAX_ERROR_TEXT, MAX_SUB_RECEIPTS},
-    market::{MintUrl, Unit},
+    settlement::ReceiptPart,
     time::Timestamp,
 };
 
@@ -30,34 +30,14 @@ pub struct ReceiptBody {
     pub offer: Cid,
     /// What came of it.
     pub out: Outcome,
-    /// SHA-256 of the ciphertext that was delivered; null where the output goes in clear.
-    pub sealed: Option<Digest>,
-    /// SHA-256 of the key that opens it; null where the output goes in clear.
-    pub key_hash: Option<Digest>,
-    /// How it is sealed; null where the output goes in clear.
-    pub aead: Option<String>,
-    /// The money that was locked when work began.
-    pub locked: Locked,
+    /// What money was locked when work began, and what the mode has to say of the delivery.
+    pub money: ReceiptPart,
     /// When work began.
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
     /// Receipts of the tasks that this one was passed on to.
     pub sub: Vec<Cid>,
-}
-
-/// The money that stood locked to the seller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Locked {
-    /// The mint that issued it.
-    pub mint: MintUrl,
-    /// Its unit.
-    pub unit: Unit,
-    /// The sum of the proofs, input fees included.
-    pub amount: u64,
-    /// SHA-256 over the sorted compressed Ys of the proofs, as in the award.
-    pub ys: Digest,
 }
 
 /// What came of a task.
@@ -126,12 +106,6 @@ impl Body for ReceiptBody {
         }
         if self.sub.len() > MAX_SUB_RECEIPTS {
             return Err("a receipt names too many others");
-        }
-        if self.sealed.is_some() != self.key_hash.is_some() || self.sealed.is_some() != self.aead.is_some() {
-            return Err("a receipt is sealed by ciphertext hash, key hash and cipher together");
-        }
-        if self.aead.as_ref().is_some_and(|name| name.len() > 64) {
-            return Err("a receipt's cipher name is too long");
         }
         match &self.out {
             Outcome::Error(error) if error.text.len() > MAX_ERROR_TEXT => Err("a receipt's error text is too long"),

@@ -9,11 +9,12 @@ use crate::{
     content::ContentId,
     envelope::Signed,
     identity::AgentKey,
-    locks::PrepaidLock,
-    market::{Ask, AskBody, Mode, Offer, OfferBody, Terms},
+    market::{Ask, AskBody, Offer, OfferBody},
     receipt::{self, Receipt, Salt, TaskError},
+    settlement::{AwardPart, Lock, Mode, Terms, prepaid},
     time::Timestamp,
     trade::{Deal, seller},
+    ucan::{Delegation, grant::SubGrant},
     wire::Payload,
 };
 
@@ -59,7 +60,7 @@ pub(crate) fn offer(ask: &Signed<Ask>) -> Signed<Offer> {
         price: 7,
         unit: ask.body.unit.clone(),
         mints: ask.body.mints.clone(),
-        terms: Terms::Prepaid { payee: lock_keys()[0], locktime: NOW.saturating_add(1_000) },
+        terms: Terms::Prepaid(prepaid::Terms { payee: lock_keys()[0], locktime: NOW.saturating_add(1_000) }),
         max_proofs: 8,
         deadline: NOW.saturating_add(50),
     };
@@ -73,21 +74,46 @@ pub(crate) fn args(offer: &Signed<Offer>) -> AwardArgs {
         ask: offer.body.ask,
         offer: offer.cid(),
         input: ContentId::of(INPUT).hash,
-        mode: Mode::Prepaid,
         mint: offer.body.mints[0].clone(),
         price: offer.body.price,
         unit: offer.body.unit.clone(),
         spent: offer.body.price,
-        locktime: NOW.saturating_add(1_000),
-        ys: ByteArray([5; 32]),
         seller: offer.issuer(),
         deadline: offer.body.deadline,
         depth: 0,
     }
 }
 
+pub(crate) fn part() -> AwardPart {
+    AwardPart::Prepaid(prepaid::AwardPart { locktime: NOW.saturating_add(1_000), ys: ByteArray([5; 32]) })
+}
+
 pub(crate) fn award(args: &AwardArgs) -> Award {
-    Award::sign(args, buyer().id(), vec![], NOW, ByteArray([6; 16]), &buyer()).unwrap()
+    Award::sign(args, &part(), buyer().id(), vec![], NOW, ByteArray([6; 16]), &buyer()).unwrap()
+}
+
+/// The tests' award in the name of another, who lets the buyer spend up to `most`.
+pub(crate) fn delegated_award(most: u64) -> (Award, Signed<Delegation>) {
+    let (principal, offer) = (AgentKey::from_seed(&[77; 32]), offer(&ask()));
+    let grant = SubGrant {
+        buyer: principal.id(),
+        seller: buyer().id(),
+        principal: principal.id(),
+        task: offer.body.ask,
+        service: None,
+        unit: "sat".into(),
+        mint: offer.body.mints[0].to_string(),
+        max_price: most,
+        max_spent: most,
+        deadline: NOW.saturating_add(60),
+        max_depth: 1,
+        expires: NOW.saturating_add(2_000),
+        nonce: vec![1],
+    };
+    let link = Signed::sign(grant.delegation().unwrap(), &principal).unwrap();
+    let args = AwardArgs { depth: 1, ..args(&offer) };
+    let prf = vec![link.cid()];
+    (Award::sign(&args, &part(), principal.id(), prf, NOW, ByteArray([6; 16]), &buyer()).unwrap(), link)
 }
 
 /// An agreed trade. Its lock is empty: the machines and the audit never look at the proofs themselves.
@@ -99,7 +125,7 @@ pub(crate) fn deal() -> Deal {
         offer,
         ask: ByteBuf::from(ask.bytes()),
         chain: vec![],
-        lock: PrepaidLock { proofs: vec![], refund: lock_keys()[1] },
+        lock: Lock::Prepaid(prepaid::Lock { proofs: vec![], refund: lock_keys()[1] }),
         input: Payload::Inline(ByteBuf::from(INPUT)),
     }
 }

@@ -34,8 +34,8 @@ use crate::{
     content::ContentId,
     envelope::Signed,
     identity::AgentId,
-    locks::PrepaidLock,
     market::Offer,
+    settlement::Lock,
     ucan::Delegation,
     wire::{self, Payload},
 };
@@ -53,7 +53,7 @@ pub struct Deal {
     /// The delegations from the principal to the buyer, in the order of the award's `prf`.
     pub chain: Vec<Signed<Delegation>>,
     /// The money.
-    pub lock: PrepaidLock,
+    pub lock: Lock,
     /// The input, or where it comes from.
     pub input: Payload,
 }
@@ -76,7 +76,7 @@ impl Deal {
 
     /// The sum of the locked proofs, the mint's fees included.
     pub fn locked(&self) -> u64 {
-        self.lock.proofs.iter().fold(0, |sum: u64, proof| sum.saturating_add(proof.amount))
+        self.lock.amount()
     }
 
     /// The message that awards it, as often as it is needed.

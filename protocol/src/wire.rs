@@ -42,9 +42,9 @@ use crate::{
     content::ContentId,
     fault::{AtFault, Fault},
     limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE},
-    locks::PrepaidLock,
     market::ServiceName,
     receipt::Salt,
+    settlement::Lock,
 };
 
 /// The protocol's name and version, as negotiated by multistream-select.
@@ -113,7 +113,7 @@ pub struct Awarded {
     /// Envelopes of the delegations in the award's `prf`, in that order.
     pub proofs: Vec<ByteBuf>,
     /// The money.
-    pub lock: PrepaidLock,
+    pub lock: Lock,
     /// The input, or where it comes from.
     pub input: Payload,
 }

@@ -151,7 +151,8 @@ mod tests {
     use guilder_protocol::{
         bytes::ByteArray,
         identity::AgentKey,
-        market::{AdvertBody, Mode, WithdrawalBody},
+        market::{AdvertBody, WithdrawalBody},
+        settlement::Mode,
     };
 
     use super::*;

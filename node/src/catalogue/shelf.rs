@@ -6,7 +6,8 @@ use guilder_protocol::{
     bytes::ByteArray,
     envelope::{EnvelopeError, Signed},
     limits::MAX_MINTS,
-    market::{Advert, AdvertBody, MintUrl, ServiceName, Withdrawal, WithdrawalBody, choice::MODES},
+    market::{Advert, AdvertBody, MintUrl, ServiceName, Withdrawal, WithdrawalBody},
+    settlement::Mode,
 };
 use tokio::time::Instant;
 
@@ -210,7 +211,7 @@ impl Catalogue {
             price: definition.price,
             unit: definition.unit.clone(),
             mints,
-            modes: MODES.to_vec(),
+            modes: Mode::ALL.to_vec(),
             input: definition.input.clone(),
             output: definition.output.clone(),
             max_input: definition.max_input_bytes,

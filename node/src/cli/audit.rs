@@ -133,7 +133,8 @@ struct ToldHire {
     locked: Option<u64>,
     output_commitment: Option<String>,
     failure: Option<String>,
-    /// Who answers: `delivered`, `seller-failed`, `buyer-failed`, `open`.
+    /// What the statements show: `delivered`, `seller-failed`, `seller-says` (that it is the buyer's doing; nothing shows it),
+    /// `open`.
     answer: &'static str,
 }
 
@@ -165,7 +166,7 @@ impl From<audit::Hire> for ToldHire {
             mint: hire.args.mint.to_string(),
             input: hire.args.input.to_string(),
             deadline: hire.args.deadline,
-            locked: hire.receipt.as_ref().map(|receipt| receipt.locked.amount),
+            locked: hire.receipt.as_ref().and_then(|receipt| receipt.money.locked()),
             output_commitment: match out {
                 Some(Outcome::Ok(commitment)) => Some(commitment.to_string()),
                 _ => None,
@@ -177,7 +178,7 @@ impl From<audit::Hire> for ToldHire {
             answer: match hire.answer {
                 Answer::Delivered(_) => "delivered",
                 Answer::SellerFailed(_) => "seller-failed",
-                Answer::BuyerFailed(_) => "buyer-failed",
+                Answer::SellerSays(..) => "seller-says",
                 Answer::Open => "open",
             },
         }

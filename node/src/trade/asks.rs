@@ -7,7 +7,8 @@ use guilder_protocol::{
     envelope::Signed,
     identity::{AgentId, AgentKey},
     limits::MAX_PROOFS,
-    market::{Ask, MintUrl, Offer, OfferBody, Terms, choice::MODES},
+    market::{Ask, MintUrl, Offer, OfferBody},
+    settlement::Mode,
     time::Timestamp,
     wire::{Asked, Declined, Message, Offered, Reason},
 };
@@ -78,15 +79,15 @@ impl Asks {
         let (task, service) = (ask.cid(), ask.body.service.to_string());
         self.events.emit(Event::Asked { task, side: Side::Seller, peer: from, service });
         let refused = |reason| (reason, Some(Violation::Refused(reason)));
-        let (service, mints) = self.suits(from, &ask).map_err(refused)?;
-        let offer = self.offer(&ask, &service, mints).map_err(refused)?;
+        let (service, mints, mode) = self.suits(from, &ask).map_err(refused)?;
+        let offer = self.offer(&ask, &service, mints, mode).map_err(refused)?;
         let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
         self.events.emit(Event::Offered { task, side: Side::Seller, peer: from, price });
         Ok(offer)
     }
 
-    /// Whether we can do it on the buyer's terms, and where we would be paid.
-    fn suits(&self, from: AgentId, ask: &Signed<Ask>) -> Result<(Service, Vec<MintUrl>), Reason> {
+    /// Whether we can do it on the buyer's terms, and where and how we would be paid.
+    fn suits(&self, from: AgentId, ask: &Signed<Ask>) -> Result<(Service, Vec<MintUrl>, &'static Mode), Reason> {
         let (now, wanted) = (self.runtime.now(), &ask.body);
         ask.timely(now).map_err(|_| Reason::Untimely)?;
         if self.stopping.is_set() {
@@ -103,9 +104,7 @@ impl Asks {
         if wanted.max_price < ours.price {
             return Err(Reason::PriceTooLow);
         }
-        if !wanted.modes.iter().any(|mode| MODES.contains(mode)) {
-            return Err(Reason::NoCommonMode);
-        }
+        let mode = Mode::ALL.iter().find(|mode| wanted.modes.contains(mode)).ok_or(Reason::NoCommonMode)?;
         // Never one that the buyer runs: its money is the buyer's word.
         let common = |mint: &MintUrl| wanted.mints.contains(mint) && mint.peer() != Some(from);
         let mints: Vec<_> = self.catalogue.mints_for(&service).into_iter().filter(common).collect();
@@ -118,13 +117,18 @@ impl Asks {
         if !self.permits.has_room(&service) || self.open.sold_len() >= MAX_OPEN_TRADES / 2 {
             return Err(Reason::Busy);
         }
-        Ok((service, mints))
+        Ok((service, mints, mode))
     }
 
-    fn offer(&self, ask: &Signed<Ask>, service: &Service, mints: Vec<MintUrl>) -> Result<Signed<Offer>, Reason> {
+    fn offer(
+        &self,
+        ask: &Signed<Ask>,
+        service: &Service,
+        mints: Vec<MintUrl>,
+        mode: &Mode,
+    ) -> Result<Signed<Offer>, Reason> {
         let (now, ours) = (self.runtime.now(), service.definition());
         let deadline = self.promise(ask.body.deadline, service, now);
-        let locktime = deadline.saturating_add(self.wallet.redeem_margin_secs());
         let body = OfferBody {
             aud: ask.issuer(),
             ask: ask.cid(),
@@ -132,7 +136,7 @@ impl Asks {
             price: ours.price,
             unit: ours.unit.clone(),
             mints,
-            terms: Terms::Prepaid { payee: self.wallet.lock_key(ask.issuer()), locktime },
+            terms: self.wallet.terms(mode, ask.issuer(), deadline).ok_or(Reason::NoCommonMode)?,
             max_proofs: self.config.max_proofs.min(MAX_PROOFS) as u64,
             deadline,
         };

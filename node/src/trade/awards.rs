@@ -205,8 +205,7 @@ impl Parts {
             buyer: deal.buyer(),
             principal: deal.award.principal(),
         };
-        let demand = intake::lock_demand(deal).map_err(|_| Reason::BadLock)?;
-        self.wallet.check_lock(&context, &demand, &deal.lock).await.map_err(|error| {
+        self.wallet.check_lock(&context, &intake::lock_demand(deal), &deal.lock).await.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "a lock doesn't hold");
             reason_of(&error)
         })
@@ -238,6 +237,7 @@ fn can_turn(reason: Reason) -> bool {
             | Reason::InputMismatch
             | Reason::Untimely
             | Reason::TooSoon
+            | Reason::NotUnderstood
     )
 }
 
@@ -290,6 +290,7 @@ fn reason_of(error: &WalletError) -> Reason {
         WalletError::UnknownMint(_) | WalletError::PartyMint { .. } | WalletError::MintUnfit { .. } => {
             Reason::NoCommonMint
         }
+        WalletError::Lock(LockError::NotUnderstood) => Reason::NotUnderstood,
         WalletError::Lock(_) => Reason::BadLock,
         other if other.fault() == Fault::Mint => Reason::MintUnavailable,
         _ => Reason::Internal,

@@ -25,11 +25,8 @@ use guilder_protocol::{
     fault::AtFault,
     identity::{AgentId, AgentKey},
     limits::{MAX_ASK_SECS, MAX_INLINE},
-    locks::PrepaidLock,
-    market::{
-        Ask, AskBody, MintUrl, Offer,
-        choice::{self, MODES},
-    },
+    market::{Ask, AskBody, MintUrl, Offer, choice},
+    settlement::Mode,
     time::Timestamp,
     trade::{
         Deal,
@@ -183,7 +180,7 @@ impl Parts {
             max_price: request.max_price,
             unit: request.unit.clone(),
             mints,
-            modes: MODES.to_vec(),
+            modes: Mode::ALL.to_vec(),
             input_size,
             deadline: request.deadline,
         };
@@ -332,22 +329,18 @@ impl Hiring {
             ask: self.task(),
             offer: offer.cid(),
             input: self.digest,
-            mode: terms.terms.mode(),
             mint,
             price: terms.price,
             unit: terms.unit.clone(),
             spent: terms.price,
-            locktime: prepared.locktime(),
-            ys: prepared.ys(),
             seller: offer.issuer(),
             deadline: terms.deadline,
             depth: 0,
         };
         let nonce = ByteArray(self.with.runtime.random());
-        let award = Award::sign(&args, me, vec![], now, nonce, &self.with.key)?;
-        let lock: PrepaidLock = prepared.lock();
+        let award = Award::sign(&args, &prepared.part(), me, vec![], now, nonce, &self.with.key)?;
         let ask = ByteBuf::from(self.ask.bytes());
-        Ok(Deal { award, offer: offer.clone(), ask, chain: vec![], lock, input: self.input.clone() })
+        Ok(Deal { award, offer: offer.clone(), ask, chain: vec![], lock: prepared.lock(), input: self.input.clone() })
     }
 
     /// The transaction after which the money is at risk and the award may go out.

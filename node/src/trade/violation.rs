@@ -62,6 +62,7 @@ impl Violation {
             Self::Advert(BadAnswer::Envelope(_) | BadAnswer::NotItsOwn) => Some(Penalty::Major),
             // Late answers and wrong clocks happen.
             Self::Advert(BadAnswer::Unasked | BadAnswer::Untimely) => Some(Penalty::Minor),
+            Self::Offer(error) if error.fault() == Fault::Incompatible => None,
             Self::Offer(OfferError::Untimely(_)) => Some(Penalty::Minor),
             Self::Offer(_) | Self::Delivery(_) => Some(Penalty::Major),
             Self::Refused(reason) => of_reason(*reason),
@@ -103,6 +104,7 @@ fn of_reason(reason: Reason) -> Option<Penalty> {
         | Reason::MintUnavailable
         | Reason::Internal
         | Reason::Cancelled
+        | Reason::NotUnderstood
         | Reason::Other(_) => None,
         // A careless or confused buyer: wrong clock, stale advert, revocation that it hasn't heard of.
         Reason::UnknownService
@@ -133,6 +135,8 @@ mod tests {
             assert!(Violation::Refused(reason).penalty().is_none(), "{reason}");
         }
         assert!(Violation::Frame(WireError::UnknownKind(99)).penalty().is_none());
+        assert!(Violation::Offer(OfferError::NotUnderstood).penalty().is_none());
+        assert!(Violation::Refused(Reason::NotUnderstood).penalty().is_none());
     }
 
     #[test]

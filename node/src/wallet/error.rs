@@ -5,6 +5,7 @@ use guilder_protocol::{
     identity::AgentId,
     locks::{KeysetError, LockError},
     market::{MintUrl, Unit},
+    settlement::Mode,
 };
 
 use super::connector::{ConnectorError, MintTrouble};
@@ -74,6 +75,9 @@ pub enum WalletError {
         /// The bound.
         max: usize,
     },
+    /// An offer in a mode that this wallet can't pay by.
+    #[error("this version can't pay by `{0}`")]
+    OtherMode(Mode),
     /// The offer's locktime is further off than this wallet lets its money be locked.
     #[error("the seller asks for money to be locked for longer than two days")]
     LockTooLong,
@@ -134,7 +138,9 @@ impl AtFault for WalletError {
             Self::UnknownMint(_) | Self::MintUnfit { .. } | Self::NoKeyset { .. } | Self::Amount { .. } => {
                 Fault::Incompatible
             }
-            Self::LockTooLong | Self::MintCap { .. } | Self::BuyerCap { .. } => Fault::Incompatible,
+            Self::OtherMode(_) | Self::LockTooLong | Self::MintCap { .. } | Self::BuyerCap { .. } => {
+                Fault::Incompatible
+            }
             Self::Keyset { .. } | Self::Unsettled => Fault::Mint,
             Self::Database(_) => Fault::Environment,
             Self::PartyMint { .. } | Self::AlreadyReserved => Fault::Peer,

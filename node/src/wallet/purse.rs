@@ -29,11 +29,11 @@ use std::{
 
 use cid::Cid;
 use guilder_protocol::{
-    bytes::{Digest, LockKey},
     identity::AgentId,
     limits::{MAX_LOCK_SECS, MAX_PROOFS},
-    locks::{Keyset, LockedProof, PrepaidLock, PrepaidTerms, ys_commitment},
+    locks::{Keyset, LockedProof, ys_commitment},
     market::{MintUrl, Unit},
+    settlement::{AwardPart, Lock, Terms, prepaid},
     time::Timestamp,
 };
 
@@ -57,16 +57,14 @@ use crate::store::{Key, KeyRange, Reader, Write};
 pub struct LockRequest {
     /// Who is to be paid.
     pub seller: AgentId,
-    /// The seller's key, from its offer.
-    pub payee: LockKey,
+    /// On which terms, from its offer.
+    pub terms: Terms,
     /// The mint.
     pub mint: MintUrl,
     /// The unit.
     pub unit: Unit,
     /// What the seller is to be left with after the mint's fee.
     pub price: u64,
-    /// The earliest locktime that the seller takes.
-    pub until: Timestamp,
     /// Most proofs that it takes.
     pub max_proofs: usize,
 }
@@ -94,18 +92,19 @@ pub struct PreparedLock {
 
 impl PreparedLock {
     /// What travels beside the award.
-    pub fn lock(&self) -> PrepaidLock {
-        PrepaidLock { proofs: self.proofs().cloned().collect(), refund: self.picked.terms.refund }
+    pub fn lock(&self) -> Lock {
+        Lock::Prepaid(prepaid::Lock { proofs: self.proofs().cloned().collect(), refund: self.picked.terms.refund })
+    }
+
+    /// What the award says of it.
+    pub fn part(&self) -> AwardPart {
+        let ys = ys_commitment(&self.picked.proofs.keys().copied().collect::<Vec<_>>());
+        AwardPart::Prepaid(prepaid::AwardPart { locktime: self.locktime(), ys })
     }
 
     /// The proofs.
     pub fn proofs(&self) -> impl Iterator<Item = &LockedProof> {
         self.picked.proofs.values()
-    }
-
-    /// Our key after the locktime.
-    pub fn refund(&self) -> LockKey {
-        self.picked.terms.refund
     }
 
     /// When the proofs fall back to us.
@@ -121,11 +120,6 @@ impl PreparedLock {
     /// What the mint will keep when the seller redeems them.
     pub fn fee(&self) -> u64 {
         self.fee
-    }
-
-    /// The award's commitment to the proofs.
-    pub fn ys(&self) -> Digest {
-        ys_commitment(&self.picked.proofs.keys().copied().collect::<Vec<_>>())
     }
 
     /// Moves the proofs out of the purse, to be at risk in `trade`. For the transaction that records the trade.
@@ -263,13 +257,14 @@ impl Inner {
     }
 
     pub(super) async fn lock(self: &Arc<Self>, request: &LockRequest) -> Result<PreparedLock, WalletError> {
+        let Terms::Prepaid(terms) = &request.terms else { return Err(WalletError::OtherMode(request.terms.mode())) };
         let view = self.mints.view(&request.mint).await?;
         let now = self.runtime.now();
-        if request.until > now.saturating_add(MAX_LOCK_SECS) {
+        if terms.locktime > now.saturating_add(MAX_LOCK_SECS) {
             return Err(WalletError::LockTooLong);
         }
         let keyset = Arc::clone(view.active(&request.unit, now)?);
-        let need = Need::new(request, &keyset);
+        let need = Need::new(request, terms, &keyset);
         if let Some(lock) = self.pick(&need, true) {
             return Ok(lock);
         }
@@ -285,7 +280,7 @@ impl Inner {
             Err(error) => {
                 // The mint changed its keys while we weren't looking; with those of today it works.
                 let keyset = self.newer_keyset(request, &keyset).ok_or(error)?;
-                let need = Need::new(request, &keyset);
+                let need = Need::new(request, terms, &keyset);
                 self.refill(&need, &keyset).await?.wait(self.patience()).await?;
                 need
             }
@@ -352,7 +347,7 @@ impl Inner {
         let copies = self.copies(need, &parts)?;
         let PurseKey { seller, payee, pocket } = &need.key;
         let refund = keys::public(&self.keys.refund(*seller, locktime));
-        let terms = PrepaidTerms { locktime, payee: *payee, refund };
+        let terms = prepaid::Conditions { locktime, payee: *payee, refund };
         let locked: Vec<_> = parts.iter().map(|amount| (*amount, Destination::Purse)).collect();
         let purpose = Purpose::Refill { seller: *seller, terms };
         let several = self.spend(pocket, locked.repeat(copies), purpose.clone()).await;

@@ -19,8 +19,9 @@ use cid::Cid;
 use guilder_protocol::{
     bytes::ByteArray,
     identity::AgentId,
-    locks::{Dleq, Keyset, KeysetId, LockedProof, PrepaidTerms},
+    locks::{Dleq, Keyset, KeysetId, LockedProof},
     market::{MintUrl, Unit},
+    settlement::prepaid,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -184,7 +185,7 @@ pub(super) enum Destination {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Purpose {
     /// Inputs from COINS, outputs to the purse (and change).
-    Refill { seller: AgentId, terms: PrepaidTerms },
+    Refill { seller: AgentId, terms: prepaid::Conditions },
     /// Inputs from COINS, outputs to a token (and change).
     Send,
     /// Inputs from a token that somebody gave us.
@@ -215,7 +216,7 @@ pub(super) struct FailedSwap {
 pub(super) struct BatchRecord {
     pub seller: AgentId,
     pub pocket: Pocket,
-    pub terms: PrepaidTerms,
+    pub terms: prepaid::Conditions,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -224,7 +225,7 @@ pub(super) struct AtRisk {
     pub batch: SwapId,
     pub seller: AgentId,
     pub pocket: Pocket,
-    pub terms: PrepaidTerms,
+    pub terms: prepaid::Conditions,
     pub proofs: Vec<LockedProof>,
     /// What the seller has been seen to have taken of it; no longer in `proofs`.
     pub taken: u64,
@@ -235,7 +236,7 @@ pub(super) struct TakenLock {
     pub buyer: AgentId,
     pub identity: ByteArray<8>,
     pub pocket: Pocket,
-    pub terms: PrepaidTerms,
+    pub locktime: Timestamp,
     pub proofs: Vec<LockedProof>,
     /// How often the mint has refused to redeem it.
     pub tries: u32,

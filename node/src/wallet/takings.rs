@@ -24,8 +24,9 @@ use guilder_protocol::{
     bytes::{ByteArray, LockKey},
     fault::{AtFault, Fault},
     identity::AgentId,
-    locks::{CheckedLock, LockDemand, LockedProof, PrepaidLock, check},
+    locks::{CheckedLock, LockedProof},
     market::{MintUrl, Unit},
+    settlement::{Lock, LockDemand},
     time::{SKEW_SECS, Timestamp},
 };
 use tokio::time::Instant;
@@ -91,24 +92,19 @@ impl Inner {
     pub(super) async fn check_lock(
         &self,
         context: &LockContext,
-        demand: &LockDemand<'_>,
-        lock: &PrepaidLock,
+        demand: &LockDemand,
+        lock: &Lock,
     ) -> Result<VettedLock, WalletError> {
         let LockContext { mint, buyer, principal } = context;
         if let Some(host) = mint.peer().filter(|host| [buyer, principal].contains(&host)) {
             return Err(WalletError::PartyMint { mint: mint.clone(), host });
         }
-        let view = self.mints.view_with(mint, lock.proofs.iter().map(|proof| proof.id)).await?;
-        let (unit, lock, count) = (demand.unit.clone(), lock.clone(), lock.proofs.len() as u32);
-        let LockDemand { payee, price, max_proofs, locktime_floor, locktime, ys, .. } = *demand;
+        let view = self.mints.view_with(mint, lock.proofs().iter().map(|proof| proof.id)).await?;
+        let (demand, lock, count) = (demand.clone(), lock.clone(), lock.proofs().len() as u32);
         let identity = view.identity;
-        let pocket = Pocket::new(mint, &unit);
-        let checking = move || {
-            let unit = &unit;
-            let demand = LockDemand { payee, unit, price, max_proofs, locktime_floor, locktime, ys };
-            // Of a keyset that the mint no longer lists, nobody knows whether it still redeems it.
-            check(&demand, &lock, &view.listed)
-        };
+        let pocket = Pocket::new(mint, &demand.unit);
+        // Of a keyset that the mint no longer lists, nobody knows whether it still redeems it.
+        let checking = move || demand.check(&lock, &view.listed);
         let checked = Arc::new(self.runtime.offload(Job::Dleq(count), checking).await?);
         Ok(VettedLock { checked, pocket, identity, buyer: *buyer })
     }
@@ -119,9 +115,9 @@ impl Inner {
             return Ok(());
         }
         let VettedLock { checked, pocket, identity, buyer } = lock;
-        let terms = *checked.terms();
+        let locktime = checked.locktime();
         for proof in checked.proofs() {
-            let key = reserved_key(terms.locktime, proof.y);
+            let key = reserved_key(locktime, proof.y);
             if write.get(RESERVED, &key)?.is_some_and(|holder| holder != trade) {
                 return Err(WalletError::AlreadyReserved);
             }
@@ -140,7 +136,7 @@ impl Inner {
             buyer: *buyer,
             identity: *identity,
             pocket: pocket.clone(),
-            terms,
+            locktime,
             proofs,
             tries: 0,
             redeeming: false,
@@ -152,13 +148,13 @@ impl Inner {
     /// known already.
     pub(super) fn redeemable(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
         let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
-        let key = Key::of(taken.terms.locktime).and(trade);
+        let key = Key::of(taken.locktime).and(trade);
         if taken.redeeming || write.contains(DUE, &key)? {
             return Ok(());
         }
         let due = Due {
             trade,
-            locktime: taken.terms.locktime,
+            locktime: taken.locktime,
             pocket: taken.pocket.clone(),
             proofs: taken.proofs.len(),
             since: self.runtime.now(),
@@ -172,11 +168,11 @@ impl Inner {
     pub(super) fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
         let Some(taken) = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming) else { return Ok(()) };
         for y in taken.proofs.iter().filter_map(LockedProof::y) {
-            write.delete(RESERVED, reserved_key(taken.terms.locktime, y))?;
+            write.delete(RESERVED, reserved_key(taken.locktime, y))?;
         }
         let amount = taken.amount();
         book(write, &taken.pocket, |account| account.voided += amount)?;
-        write.delete(DUE, Key::of(taken.terms.locktime).and(trade))?;
+        write.delete(DUE, Key::of(taken.locktime).and(trade))?;
         forget(write, &trade, &taken)
     }
 
@@ -321,7 +317,7 @@ impl Inner {
                 let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(None) };
                 let lost = taken.amount();
                 book(write, &taken.pocket, |account| account.lost += lost)?;
-                write.delete(DUE, Key::of(taken.terms.locktime).and(trade))?;
+                write.delete(DUE, Key::of(taken.locktime).and(trade))?;
                 forget(write, &trade, &taken)?;
                 tell(write, trade, MoneyOutcome::RedeemFailed { why })?;
                 Ok::<_, WalletError>(Some((taken.pocket, lost)))

@@ -16,8 +16,8 @@ use cid::Cid;
 use guilder_protocol::{
     cbor,
     identity::{AgentId, AgentKey},
-    locks::{LockDemand, PrepaidLock},
     market::{MintUrl, Unit},
+    settlement::{AwardPart, prepaid},
     time::Timestamp,
 };
 use tempfile::TempDir;
@@ -271,13 +271,18 @@ impl Node {
     fn request(&self, seller: &Self, price: u64) -> LockRequest {
         LockRequest {
             seller: seller.id(),
-            payee: seller.wallet.lock_key(self.id()),
+            terms: seller.terms(self.id(), 3_600),
             mint: mint_url(),
             unit: play(),
             price,
-            until: self.runtime.now().saturating_add(3_600),
             max_proofs: 32,
         }
+    }
+
+    /// Our terms towards a buyer: its money falls back in `secs` at the earliest.
+    fn terms(&self, buyer: AgentId, secs: u64) -> Terms {
+        let Some(Terms::Prepaid(ours)) = self.wallet.terms(&Mode::Prepaid, buyer, self.runtime.now()) else { panic!() };
+        Terms::Prepaid(prepaid::Terms { locktime: self.runtime.now().saturating_add(secs), ..ours })
     }
 
     /// Writes a trade's money down on the buyer's side.
@@ -290,19 +295,11 @@ impl Node {
         buyer: AgentId,
         mint: MintUrl,
         price: u64,
-        lock: &PrepaidLock,
-        terms: (Timestamp, guilder_protocol::bytes::Digest),
+        lock: &Lock,
+        part: AwardPart,
     ) -> Result<VettedLock, WalletError> {
         let context = LockContext { mint, buyer, principal: buyer };
-        let demand = LockDemand {
-            payee: self.wallet.lock_key(buyer),
-            unit: &play(),
-            price,
-            max_proofs: 32,
-            locktime_floor: self.runtime.now().saturating_add(1_800),
-            locktime: terms.0,
-            ys: terms.1,
-        };
+        let demand = LockDemand { terms: self.terms(buyer, 1_800), part, unit: play(), price, max_proofs: 32 };
         self.wallet.check_lock(&context, &demand, lock).await
     }
 
@@ -347,9 +344,9 @@ impl Node {
 /// Both sides write the award down: the lock is the seller's to redeem.
 async fn award(buyer: &Node, seller: &Node, price: u64, number: u32) {
     let lock = buyer.wallet.lock(&buyer.request(seller, price)).await.unwrap();
-    let (travels, terms) = (lock.lock(), (lock.locktime(), lock.ys()));
+    let (travels, part) = (lock.lock(), lock.part());
     buyer.debit(lock, trade(number)).await.unwrap();
-    let vetted = seller.vet(buyer.id(), mint_url(), price, &travels, terms).await.unwrap();
+    let vetted = seller.vet(buyer.id(), mint_url(), price, &travels, part).await.unwrap();
     seller.reserve(vetted, trade(number)).await.unwrap();
 }
 

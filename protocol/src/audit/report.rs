@@ -8,7 +8,8 @@ use crate::{
     award::{Award, AwardArgs},
     envelope::Signed,
     identity::AgentId,
-    receipt::{Outcome, Receipt, ReceiptBody},
+    receipt::{FailureCode, Outcome, Receipt, ReceiptBody},
+    settlement::AwardPart,
     time::Timestamp,
 };
 
@@ -34,22 +35,25 @@ pub struct Hire {
     pub principal: AgentId,
     /// The terms.
     pub args: AwardArgs,
+    /// How it was to be paid.
+    pub part: AwardPart,
     /// What the seller signed, if it did.
     pub receipt: Option<ReceiptBody>,
     /// Who answers for it.
     pub answer: Answer,
 }
 
-/// Who answers for a hire, as far as the statements show.
+/// Who answers for a hire, as far as the statements show. A party answers only for what its own signature stands under; what
+/// one says of the other is that one's word and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The seller answers for the output that it signed for.
     Delivered(AgentId),
-    /// The seller answers for not having delivered in time.
+    /// The seller answers: it signed that it failed, or that it ended after the deadline.
     SellerFailed(AgentId),
-    /// The buyer answers: its input was at fault, or it cancelled.
-    BuyerFailed(AgentId),
-    /// There is no receipt: nothing here shows whether the seller took the award.
+    /// The seller signed that it did not deliver through the buyer's doing. Nothing that the buyer signed shows it.
+    SellerSays(AgentId, FailureCode),
+    /// There is no receipt. Whoever made the file may have left it out.
     Open,
 }
 
@@ -63,6 +67,7 @@ impl Hire {
             buyer: award.buyer(),
             principal: award.principal(),
             args: award.args().clone(),
+            part: award.part().clone(),
             receipt,
             answer,
         }
@@ -71,14 +76,21 @@ impl Hire {
 
 fn answer(award: &Award, receipt: Option<&ReceiptBody>) -> Answer {
     let seller = award.args().seller;
-    match receipt.map(|receipt| (&receipt.out, receipt.ended)) {
-        None => Answer::Open,
-        Some((Outcome::Error(error), _)) if error.code.by_buyer() => Answer::BuyerFailed(award.buyer()),
-        Some((Outcome::Error(_), _)) => Answer::SellerFailed(seller),
-        Some((Outcome::Ok(_), ended)) if ended.as_secs() > award.args().deadline.as_secs() => {
-            Answer::SellerFailed(seller)
-        }
-        Some((Outcome::Ok(_), _)) => Answer::Delivered(seller),
+    let Some(receipt) = receipt else { return Answer::Open };
+    match &receipt.out {
+        Outcome::Ok(_) if receipt.ended > award.args().deadline => Answer::SellerFailed(seller),
+        Outcome::Ok(_) => Answer::Delivered(seller),
+        Outcome::Error(error) => match error.code {
+            FailureCode::InputMissing | FailureCode::InputInvalid | FailureCode::Cancelled => {
+                Answer::SellerSays(seller, error.code)
+            }
+            FailureCode::Crashed
+            | FailureCode::TimedOut
+            | FailureCode::OutOfMemory
+            | FailureCode::OutputTooLarge
+            | FailureCode::OutputInvalid
+            | FailureCode::Internal => Answer::SellerFailed(seller),
+        },
     }
 }
 
@@ -100,17 +112,25 @@ impl fmt::Display for Hire {
             writeln!(f, "  authority   of {}, through {} delegation(s)", self.principal.peer_id(), args.depth)?;
         }
         writeln!(f, "  service     {}", args.service)?;
-        writeln!(f, "  price       {} {} net, prepaid", args.price, args.unit)?;
-        writeln!(f, "  money       locked at {} until {}, commitment {}", args.mint, args.locktime, args.ys)?;
+        writeln!(f, "  price       {} {} net, {}", args.price, args.unit, self.part.mode())?;
+        writeln!(f, "  money       {}", self.part.words(args))?;
         writeln!(f, "  input       {}", args.input)?;
-        writeln!(f, "  awarded     {}, due {}", self.awarded, args.deadline)?;
+        writeln!(f, "  awarded     {} by the buyer's clock, due {}", self.awarded, args.deadline)?;
         if let Some(receipt) = &self.receipt {
-            writeln!(f, "  worked      {} to {}", receipt.began, receipt.ended)?;
+            writeln!(f, "  worked      {} to {} by the seller's clock", receipt.began, receipt.ended)?;
             match &receipt.out {
                 Outcome::Ok(commitment) => writeln!(f, "  output      salted hash {commitment}")?,
-                Outcome::Error(error) => writeln!(f, "  failed      {:?}: {:?}", error.code, error.text)?,
+                Outcome::Error(error) => {
+                    writeln!(f, "  failed      {:?}, in the seller's words: {:?}", error.code, error.text)?
+                }
             }
-            writeln!(f, "  locked      {} {} in all, the mint's fees included", receipt.locked.amount, args.unit)?;
+            if let Some(locked) = receipt.money.locked() {
+                writeln!(
+                    f,
+                    "  locked      {locked} {} in all by the seller's count, the mint's fees included",
+                    args.unit
+                )?;
+            }
         }
         writeln!(f, "  award       {}", self.award)?;
         writeln!(f, "  => {}", self.answer)
@@ -123,9 +143,17 @@ impl fmt::Display for Answer {
             Self::Delivered(seller) => {
                 write!(f, "delivered: {} signed for the output and answers for it", seller.peer_id())
             }
-            Self::SellerFailed(seller) => write!(f, "failed: {} answers for it", seller.peer_id()),
-            Self::BuyerFailed(buyer) => {
-                write!(f, "not done through the buyer's own doing: {} answers", buyer.peer_id())
+            Self::SellerFailed(seller) => {
+                write!(f, "failed: {} signed that it did not deliver in time and answers for it", seller.peer_id())
+            }
+            Self::SellerSays(seller, code) => {
+                let what = match code {
+                    FailureCode::InputMissing => "the input never arrived",
+                    FailureCode::InputInvalid => "the input was not valid",
+                    FailureCode::Cancelled => "the buyer cancelled",
+                    _ => "it is not to blame",
+                };
+                write!(f, "not done: {} says that {what}; nothing that the buyer signed shows it", seller.peer_id())
             }
             Self::Open => f.write_str("no receipt: nothing here shows whether the seller took the award"),
         }

@@ -3,12 +3,14 @@ use super::*;
 use crate::{
     bytes::ByteArray,
     receipt::{FailureCode, TaskError},
+    settlement::ReceiptPart,
     testing,
 };
 
 /// The tests' deal locks nothing, so its receipt must say at least the price for the audit.
 fn paid(mut body: crate::receipt::ReceiptBody) -> Signed<Receipt> {
-    body.locked.amount = 8;
+    let ReceiptPart::Prepaid(money) = &mut body.money else { panic!() };
+    money.amount = 8;
     Signed::claim(body.clone(), body.ended, None, ByteArray([8; 16]), &testing::seller()).unwrap()
 }
 
@@ -32,23 +34,91 @@ fn failed(code: FailureCode) -> Signed<Receipt> {
     paid(testing::receipt(&testing::deal(), Err(error), testing::NOW).body.clone())
 }
 
-#[test]
-fn a_bundle_says_who_answers() {
-    let (buyer, seller) = (testing::buyer().id(), testing::seller().id());
-    for (receipts, answer) in [
-        (vec![done()], Answer::Delivered(seller)),
-        (vec![failed(FailureCode::Crashed)], Answer::SellerFailed(seller)),
-        (vec![failed(FailureCode::InputInvalid)], Answer::BuyerFailed(buyer)),
-        (vec![], Answer::Open),
-    ] {
-        let report = verify(&bundle(&evidence(receipts))).unwrap();
-        assert_eq!(report.hires.len(), 1);
-        assert_eq!(report.hires[0].answer, answer);
-        let words = report.to_string();
-        for word in [buyer.peer_id(), seller.peer_id(), "text.echo".into(), "the buyer's own".into()] {
-            assert!(words.contains(&word), "{word} is not in:\n{words}");
+/// A receipt of work that went on after the deadline, and says that it succeeded all the same.
+fn late() -> Signed<Receipt> {
+    let body = done().body.clone();
+    paid(crate::receipt::ReceiptBody {
+        ended: testing::args(&testing::deal().offer).deadline.saturating_add(1),
+        ..body
+    })
+}
+
+/// Names each failure once; a new one doesn't compile until its verdict stands here.
+fn verdict(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::Crashed
+        | FailureCode::TimedOut
+        | FailureCode::OutOfMemory
+        | FailureCode::OutputTooLarge
+        | FailureCode::OutputInvalid
+        | FailureCode::Internal => "failed: {seller} signed that it did not deliver in time and answers for it",
+        FailureCode::InputMissing => {
+            "not done: {seller} says that the input never arrived; nothing that the buyer signed shows it"
+        }
+        FailureCode::InputInvalid => {
+            "not done: {seller} says that the input was not valid; nothing that the buyer signed shows it"
+        }
+        FailureCode::Cancelled => {
+            "not done: {seller} says that the buyer cancelled; nothing that the buyer signed shows it"
         }
     }
+}
+
+const FAILURES: [FailureCode; 9] = [
+    FailureCode::Crashed,
+    FailureCode::TimedOut,
+    FailureCode::OutOfMemory,
+    FailureCode::OutputTooLarge,
+    FailureCode::OutputInvalid,
+    FailureCode::InputMissing,
+    FailureCode::InputInvalid,
+    FailureCode::Cancelled,
+    FailureCode::Internal,
+];
+
+/// What a receipt can say, or that there is none, with the verdict's last line.
+fn outcomes() -> Vec<(Option<Signed<Receipt>>, &'static str)> {
+    let mut outcomes = vec![
+        (None, "no receipt: nothing here shows whether the seller took the award"),
+        (Some(done()), "delivered: {seller} signed for the output and answers for it"),
+        (Some(late()), verdict(FailureCode::TimedOut)),
+    ];
+    outcomes.extend(FAILURES.map(|code| (Some(failed(code)), verdict(code))));
+    outcomes
+}
+
+/// Under each award that the parties can have signed before: the buyer's own, and one by another's authority.
+#[test]
+fn each_receipt_under_each_award_gives_its_verdict_and_blames_nobody_who_did_not_sign() {
+    let (buyer, seller) = (testing::buyer().id(), testing::seller().id());
+    let own: (fn(Vec<Signed<Receipt>>) -> Evidence, _) = (evidence, "the buyer's own");
+    let delegated: (fn(Vec<Signed<Receipt>>) -> Evidence, _) = (by_delegation, "through 1 delegation(s)");
+    for (evidence, authority) in [own, delegated] {
+        for (receipt, verdict) in outcomes() {
+            let evidence = evidence(vec![]);
+            let receipt = receipt.map(|receipt| under(&evidence.awards[0], &receipt));
+            let evidence = Evidence { receipts: receipt.into_iter().collect(), ..evidence };
+            let report = verify(&bundle(&evidence)).unwrap();
+            let (words, verdict) = (report.to_string(), verdict.replace("{seller}", &seller.peer_id()));
+            assert_eq!(words.lines().last().unwrap(), format!("  => {verdict}"));
+            assert!(!verdict.contains(&buyer.peer_id()), "nothing that the buyer signs before can show its fault");
+            for word in [buyer.peer_id(), seller.peer_id(), "text.echo".into(), authority.into()] {
+                assert!(words.contains(&word), "{word} is not in:\n{words}");
+            }
+        }
+    }
+}
+
+/// The same receipt about another award.
+fn under(award: &Award, receipt: &Signed<Receipt>) -> Signed<Receipt> {
+    let body = crate::receipt::ReceiptBody { award: award.cid(), ..receipt.body.clone() };
+    Signed::claim(body, receipt.iat, None, ByteArray([8; 16]), &testing::seller()).unwrap()
+}
+
+/// The tests' trade, awarded in the name of somebody else.
+fn by_delegation(receipts: Vec<Signed<Receipt>>) -> Evidence {
+    let (award, link) = testing::delegated_award(7);
+    Evidence { awards: vec![award], delegations: vec![link], ..evidence(receipts) }
 }
 
 #[test]
@@ -100,7 +170,8 @@ fn a_receipt_by_another_or_for_other_money_is_no_receipt() {
     assert!(matches!(verify(&bundle(&evidence(vec![foreign]))), Err(AuditError::Receipt(_))));
 
     let mut other = body;
-    other.locked.ys = ByteArray([1; 32]);
+    let ReceiptPart::Prepaid(money) = &mut other.money else { panic!() };
+    money.ys = ByteArray([1; 32]);
     let other = Signed::claim(other.clone(), other.ended, None, ByteArray([8; 16]), &testing::seller()).unwrap();
     assert!(matches!(verify(&bundle(&evidence(vec![other]))), Err(AuditError::Receipt(_))));
 }
@@ -111,5 +182,6 @@ fn an_award_that_departs_from_its_offer_is_found() {
     let mut args = testing::args(&departing.offers[0]);
     args.deadline = args.deadline.saturating_add(1);
     departing.awards = vec![testing::award(&args)];
-    assert!(matches!(verify(&bundle(&departing)), Err(AuditError::Award(_, AwardError::Offer))));
+    let cid = departing.awards[0].cid();
+    assert_eq!(verify(&bundle(&departing)), Err(AuditError::Award(cid, AwardError::Offer.into())));
 }

@@ -9,29 +9,26 @@ use cashu::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{Keyset, KeysetView, LockError, LockedProof, PrepaidLock, PrepaidTerms};
+use super::{Keyset, KeysetView, LockError, LockedProof, SpendingConditions};
 use crate::{
-    bytes::{ByteArray, Digest, LockKey},
-    limits::MAX_LOCK_SECS,
+    bytes::{ByteArray, Digest},
     market::Unit,
     time::Timestamp,
 };
 
-/// What the offer and the award say about the money; the check holds the lock against it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockDemand<'a> {
-    /// The seller's key towards this buyer, from the offer.
-    pub payee: LockKey,
+/// What was agreed of locked ecash: the check holds the proofs against it.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed<'a, C> {
+    /// What every proof is locked to.
+    pub conditions: &'a C,
+    /// From when on the payer can take it back.
+    pub locktime: Timestamp,
     /// The unit.
     pub unit: &'a Unit,
-    /// What the seller must be left with after the mint's fee.
+    /// What the payee must be left with after the mint's fee.
     pub price: u64,
-    /// How many proofs it takes, from the offer.
+    /// How many proofs it takes.
     pub max_proofs: usize,
-    /// The earliest locktime it takes, from the offer.
-    pub locktime_floor: Timestamp,
-    /// The lock's locktime, from the award.
-    pub locktime: Timestamp,
     /// The award's commitment to the proofs.
     pub ys: Digest,
 }
@@ -40,7 +37,7 @@ pub struct LockDemand<'a> {
 #[derive(Clone, Debug)]
 pub struct CheckedLock {
     proofs: Vec<CheckedProof>,
-    terms: PrepaidTerms,
+    locktime: Timestamp,
     amount: u64,
     fee: u64,
     ys: Digest,
@@ -61,9 +58,9 @@ impl CheckedLock {
         &self.proofs
     }
 
-    /// What they are locked to.
-    pub fn terms(&self) -> &PrepaidTerms {
-        &self.terms
+    /// From when on the payer can take them back.
+    pub fn locktime(&self) -> Timestamp {
+        self.locktime
     }
 
     /// What they are worth before the mint's fee.
@@ -82,30 +79,38 @@ impl CheckedLock {
     }
 }
 
-/// Holds `lock` against what was agreed. `keysets` are the checker's own of the agreed mint.
+/// Holds proofs against what was agreed. `keysets` are the checker's own of the agreed mint.
 ///
 /// CPU: one DLEQ verification per proof; the rest is within a tenth of it.
 ///
 /// # Errors
-/// The first fault found; nothing of the lock may be used then.
-pub fn check(demand: &LockDemand<'_>, lock: &PrepaidLock, keysets: &KeysetView) -> Result<CheckedLock, LockError> {
-    check_frame(demand, lock)?;
-    let terms = PrepaidTerms { locktime: demand.locktime, payee: demand.payee, refund: lock.refund };
-    let signers = check_worth(demand, lock, keysets)?;
-    for (index, proof) in lock.proofs.iter().enumerate() {
-        terms.nonce_of(&proof.secret).ok_or(LockError::Secret { index })?;
+/// The first fault found; none of the proofs may be used then.
+pub fn check<C: SpendingConditions>(
+    agreed: &Agreed<'_, C>,
+    proofs: &[LockedProof],
+    keysets: &KeysetView,
+) -> Result<CheckedLock, LockError> {
+    if proofs.is_empty() {
+        return Err(LockError::Empty);
     }
-    let ys = distinct_ys(&lock.proofs)?;
+    if proofs.len() > agreed.max_proofs {
+        return Err(LockError::TooManyProofs { count: proofs.len(), max: agreed.max_proofs });
+    }
+    let signers = check_worth(agreed, proofs, keysets)?;
+    for (index, proof) in proofs.iter().enumerate() {
+        agreed.conditions.nonce_of(&proof.secret).ok_or(LockError::Secret { index })?;
+    }
+    let ys = distinct_ys(proofs)?;
     let compressed: Vec<_> = ys.iter().map(|y| ByteArray(y.to_bytes())).collect();
     let commitment = ys_commitment(&compressed);
-    if commitment != demand.ys {
+    if commitment != agreed.ys {
         return Err(LockError::Commitment);
     }
-    let proofs = lock.proofs.iter().zip(&signers.keysets).zip(ys).enumerate();
+    let proofs = proofs.iter().zip(&signers.keysets).zip(ys).enumerate();
     let proofs = proofs.map(|(index, ((proof, keyset), y))| check_signature(index, proof, keyset, y));
     Ok(CheckedLock {
         proofs: proofs.collect::<Result<_, _>>()?,
-        terms,
+        locktime: agreed.locktime,
         amount: signers.amount,
         fee: signers.fee,
         ys: commitment,
@@ -123,28 +128,6 @@ pub fn ys_commitment(ys: &[ByteArray<33>]) -> Digest {
     ByteArray(hasher.finalize().into())
 }
 
-fn check_frame(demand: &LockDemand<'_>, lock: &PrepaidLock) -> Result<(), LockError> {
-    let LockDemand { locktime, locktime_floor: floor, .. } = *demand;
-    if lock.proofs.is_empty() {
-        return Err(LockError::Empty);
-    }
-    if lock.proofs.len() > demand.max_proofs {
-        return Err(LockError::TooManyProofs { count: lock.proofs.len(), max: demand.max_proofs });
-    }
-    if locktime < floor {
-        return Err(LockError::LocktimeTooEarly { locktime, floor });
-    }
-    if locktime > floor.saturating_add(MAX_LOCK_SECS) {
-        return Err(LockError::LocktimeTooLate(locktime));
-    }
-    // A key that is no point makes the whole secret unspendable, for the payee too. The payee's is the checker's own.
-    PublicKey::from_slice(&lock.refund.0).map_err(|_| LockError::Key)?;
-    if demand.payee.0[1..] == lock.refund.0[1..] {
-        return Err(LockError::SameKey);
-    }
-    Ok(())
-}
-
 /// Who signed what, by the lock's own word, and what that comes to.
 struct Signers<'a> {
     keysets: Vec<&'a Keyset>,
@@ -152,19 +135,19 @@ struct Signers<'a> {
     fee: u64,
 }
 
-fn check_worth<'a>(
-    demand: &LockDemand<'_>,
-    lock: &PrepaidLock,
+fn check_worth<'a, C>(
+    agreed: &Agreed<'_, C>,
+    proofs: &[LockedProof],
     view: &'a KeysetView,
 ) -> Result<Signers<'a>, LockError> {
-    let mut keysets = Vec::with_capacity(lock.proofs.len());
+    let mut keysets = Vec::with_capacity(proofs.len());
     let (mut amount, mut ppk) = (0_u64, 0_u64);
-    for (index, proof) in lock.proofs.iter().enumerate() {
+    for (index, proof) in proofs.iter().enumerate() {
         let keyset = view.get(&proof.id).ok_or(LockError::UnknownKeyset { index, id: proof.id })?;
-        if keyset.unit() != demand.unit {
+        if keyset.unit() != agreed.unit {
             return Err(LockError::Unit { index });
         }
-        if keyset.final_expiry().is_some_and(|expiry| expiry <= demand.locktime) {
+        if keyset.final_expiry().is_some_and(|expiry| expiry <= agreed.locktime) {
             return Err(LockError::KeysetExpires { index });
         }
         if keyset.key(proof.amount).is_none() {
@@ -174,7 +157,7 @@ fn check_worth<'a>(
         ppk = ppk.checked_add(keyset.input_fee_ppk()).ok_or(LockError::Overflow)?;
         keysets.push(&**keyset);
     }
-    let (price, fee) = (demand.price, ppk.div_ceil(1_000));
+    let (price, fee) = (agreed.price, ppk.div_ceil(1_000));
     if price.checked_add(fee).is_none_or(|due| amount < due) {
         return Err(LockError::Short { amount, price, fee });
     }

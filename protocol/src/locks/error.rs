@@ -10,6 +10,12 @@ use crate::{
 /// Why a lock isn't what was agreed. An `index` is a proof's place in the lock, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
+    /// Terms or a lock of a later version.
+    #[error("the lock or its terms are of a mode that this version doesn't know")]
+    NotUnderstood,
+    /// Another mode's lock than the award says.
+    #[error("the lock is of another mode than the award")]
+    OtherMode,
     /// Bytes that are no secp256k1 public key.
     #[error("not a compressed secp256k1 public key")]
     Key,
@@ -116,8 +122,8 @@ pub enum LockError {
 impl AtFault for LockError {
     fn fault(&self) -> Fault {
         match self {
-            // A keyset that we haven't fetched yet, or that ends too soon, is nobody's lie.
-            Self::UnknownKeyset { .. } | Self::KeysetExpires { .. } => Fault::Incompatible,
+            // What a later version does, and a keyset that we haven't fetched yet or that ends too soon, is nobody's lie.
+            Self::UnknownKeyset { .. } | Self::KeysetExpires { .. } | Self::NotUnderstood => Fault::Incompatible,
             _ => Fault::Peer,
         }
     }

@@ -141,6 +141,9 @@ pub enum NameError {
     /// Not a unit.
     #[error("not a unit: 1 to 16 lower-case letters and digits, e.g. sat")]
     Unit,
+    /// Not a settlement mode.
+    #[error("not a way to pay: 1 to 32 lower-case letters, digits and `-`, e.g. prepaid")]
+    Mode,
     /// Not a mint's URL.
     #[error("not the URL of a mint: https://…, http://… or p2p://mint/<peer id>, at most 256 characters")]
     Mint,

@@ -9,6 +9,7 @@ use crate::{
     envelope::Signed,
     fault::{AtFault, Fault},
     receipt::{self, FailureCode, Outcome, Receipt, Salt, TaskError},
+    settlement::ReceiptPart,
     time::Timestamp,
     wire::{self, Message, Output, Payload, Reason},
 };
@@ -358,7 +359,7 @@ impl Fetching {
     fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Resume | Input::Tick => {
-                if now > deal.award.args().locktime {
+                if now > deal.award.part().until() {
                     let said = Said::waiting(self.overdue);
                     return end(BuyerOutcome::Overdue, said, Some(self.receipt), None, now);
                 }
@@ -388,7 +389,7 @@ impl Fetching {
     /// Fetches, and gives up when the money falls back.
     fn start(&self, deal: &Deal) -> Vec<Effect> {
         let fetch = Effect::Fetch { content: self.content, salt: self.salt };
-        vec![fetch, Effect::WakeAt(deal.award.args().locktime.saturating_add(1))]
+        vec![fetch, Effect::WakeAt(deal.award.part().until().saturating_add(1))]
     }
 }
 
@@ -435,7 +436,7 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
             Step { state: Buyer::Fetching(fetching), writes: vec![Write::State, Write::Open], effects }
         }
         (Outcome::Error(error), _) => {
-            let paid = error.code.keeps_price() && overdue.is_none();
+            let paid = deal.award.part().is_earned_by(&receipt.body.out) && overdue.is_none();
             let said = if paid { Said::Now(Settlement::Paid) } else { waiting };
             let error = error.clone();
             end(BuyerOutcome::Failed(error), said, Some(receipt), None, now)
@@ -511,13 +512,8 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
     if receipt.issuer() != deal.seller() || body.award != deal.id() || body.offer != args.offer {
         return Err(DeliveryError::Receipt);
     }
-    let locked = &body.locked;
-    let same = locked.mint == args.mint && locked.unit == args.unit && locked.ys == args.ys;
-    if !same || locked.amount != deal.locked() {
+    if body.money != ReceiptPart::of(&deal.award, &deal.lock) {
         return Err(DeliveryError::Locked);
-    }
-    if body.sealed.is_some() {
-        return Err(DeliveryError::Sealed);
     }
     match (&body.out, &message.output) {
         (Outcome::Ok(_), None) | (Outcome::Error(_), Some(_)) => return Err(DeliveryError::Output),
@@ -539,9 +535,6 @@ pub enum DeliveryError {
     /// The receipt names other money.
     #[error("the receipt names other money than the award locked")]
     Locked,
-    /// Sealed, although the trade is prepaid.
-    #[error("the output is sealed, but a prepaid one is delivered in clear")]
-    Sealed,
     /// Success without output, or failure with one.
     #[error("the receipt and the output contradict each other")]
     Output,

@@ -1,20 +1,19 @@
 //! Whether a seller takes an award: everything that can be said from the message, the clock and the seller's key alone.
 //!
 //! What needs the seller's books comes after, in its node: the lock against the cached keysets
-//! ([`crate::locks::check`]), offer and proofs not yet taken, room for another task.
+//! ([`LockDemand::check`]), offer and proofs not yet taken, room for another task.
 
 use super::Deal;
 use crate::{
     award::{Award, AwardError},
     bytes::Digest,
     cbor::cid_of,
-    claim::Untimely,
     content,
     envelope::Signed,
     identity::AgentId,
     limits::MAX_CONTENT,
-    locks::{LockDemand, LockError},
-    market::{Offer, Terms},
+    market::Offer,
+    settlement::LockDemand,
     time::Timestamp,
     ucan::{
         Delegation,
@@ -36,6 +35,7 @@ pub fn read(
 ) -> Result<Deal, Reason> {
     let award = Award::decode(&message.award).map_err(|error| match error {
         AwardError::Offer => Reason::OfferMismatch,
+        AwardError::NotUnderstood(_) => Reason::NotUnderstood,
         _ => Reason::Malformed,
     })?;
     let offer = Signed::<Offer>::decode(&message.offer).map_err(|_| Reason::OfferUnknown)?;
@@ -50,9 +50,16 @@ pub fn read(
     if cid_of(&message.ask) != offer.body.ask {
         return Err(Reason::OfferMismatch);
     }
-    match offer.timely(now) {
-        Ok(()) => {}
-        Err(Untimely::Expired | Untimely::Future) => return Err(Reason::Untimely),
+    // Whoever reads the award later goes by its own date: by that, too, all must hold, or it would prove nothing.
+    let made = award.made();
+    let holds_when_made = offer.timely(made).is_ok() && offer.body.terms.acceptable(made).is_ok();
+    if offer.timely(now).is_err() || made.is_future(now) || !holds_when_made {
+        return Err(Reason::Untimely);
+    }
+    match message.lock.mode() {
+        mode if mode == award.part().mode() => {}
+        mode if mode.is_known() => return Err(Reason::BadLock),
+        _ => return Err(Reason::NotUnderstood),
     }
     if award.args().deadline < now {
         return Err(Reason::TooSoon);
@@ -63,21 +70,15 @@ pub fn read(
 }
 
 /// What the deal's lock has to satisfy.
-///
-/// # Errors
-/// If a number in the deal is out of range for this machine.
-pub fn lock_demand(deal: &Deal) -> Result<LockDemand<'_>, LockError> {
+pub fn lock_demand(deal: &Deal) -> LockDemand {
     let (args, offer) = (deal.award.args(), &deal.offer.body);
-    let Terms::Prepaid { payee, locktime } = &offer.terms;
-    Ok(LockDemand {
-        payee: *payee,
-        unit: &args.unit,
+    LockDemand {
+        terms: offer.terms.clone(),
+        part: deal.award.part().clone(),
+        unit: args.unit.clone(),
         price: args.price,
         max_proofs: usize::try_from(offer.max_proofs).unwrap_or(usize::MAX),
-        locktime_floor: *locktime,
-        locktime: args.locktime,
-        ys: args.ys,
-    })
+    }
 }
 
 fn check_input(message: &Awarded, named: Digest) -> Result<(), Reason> {
@@ -102,11 +103,19 @@ fn read_chain(
         .map(|bytes| Signed::<Delegation>::decode(bytes))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| Reason::BadChain)?;
-    let verified =
-        chain::verify(award.invocation(), &chain, At::tolerant(now), revocations).map_err(|error| match error {
+    let holds = |at| {
+        chain::verify(award.invocation(), &chain, At::tolerant(at), revocations).map_err(|error| match error {
             ChainError::Revoked { .. } => Reason::Revoked,
             _ => Reason::BadChain,
-        })?;
+        })
+    };
+    let verified = holds(now)?;
+    if !chain.is_empty() {
+        holds(award.made())?;
+    }
     chain::check_award(&verified, me).map_err(|_| Reason::BadChain)?;
     Ok(verified.links().to_vec())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use crate::{
     bytes::Digest,
     content::ContentId,
     envelope::Signed,
-    receipt::{FailureCode, Locked, Outcome, Receipt, ReceiptBody, Salt, TaskError},
+    receipt::{FailureCode, Outcome, Receipt, ReceiptBody, Salt, TaskError},
+    settlement::ReceiptPart,
     time::Timestamp,
     wire::{self, Message, Output, Payload},
 };
@@ -257,10 +258,7 @@ impl Ended {
 }
 
 fn conclude(deal: &Deal, receipt: Signed<Receipt>, output: Option<(Salt, Stored)>, now: Timestamp) -> Step {
-    let earned = match &receipt.body.out {
-        Outcome::Ok(_) => true,
-        Outcome::Error(error) => error.code.keeps_price(),
-    };
+    let earned = deal.award.part().is_earned_by(&receipt.body.out);
     let (money, write) = if earned { (Money::Due, Write::Redeem) } else { (Money::Voided, Write::Void) };
     let mut writes = vec![Write::State, Write::Close];
     if let Some((_, Stored::Content(id))) = &output {
@@ -296,10 +294,7 @@ pub fn receipt_body(deal: &Deal, out: Result<Digest, TaskError>, began: Timestam
         award: deal.id(),
         offer: args.offer,
         out,
-        sealed: None,
-        key_hash: None,
-        aead: None,
-        locked: Locked { mint: args.mint.clone(), unit: args.unit.clone(), amount: deal.locked(), ys: args.ys },
+        money: ReceiptPart::of(&deal.award, &deal.lock),
         began,
         ended: ended.max(began),
         sub: Vec::new(),

@@ -91,6 +91,18 @@ impl Args {
         ipld_core::serde::from_ipld(self.0.clone()).map_err(|error| ArgsError::Shape(error.to_string()))
     }
 
+    /// These arguments and `more`, which wins where both name one.
+    #[must_use]
+    pub fn with(self, more: Self) -> Self {
+        match (self.0, more.0) {
+            (Ipld::Map(mut map), Ipld::Map(more)) => {
+                map.extend(more);
+                Self(Ipld::Map(map))
+            }
+            (_, more) => Self(more),
+        }
+    }
+
     /// The map, as policies select from it.
     pub fn as_ipld(&self) -> &Ipld {
         &self.0

@@ -67,6 +67,7 @@ reasons! {
     23 InputInvalid Peer "the input doesn't satisfy the service's schema",
     24 Internal Environment "the seller's node failed",
     25 Cancelled Peer "the buyer cancelled before work began",
+    26 NotUnderstood Incompatible "it holds something that the seller's version doesn't understand",
 }
 
 impl fmt::Display for Reason {

@@ -14,9 +14,10 @@ use crate::{
     content::ContentId,
     envelope::{Signed, Statement},
     limits::{MAX_ENVELOPE, MAX_LOCK_SECRET, MAX_PROOFS},
-    locks::{Dleq, LockedProof, PrepaidTerms},
-    market::{Advert, AdvertBody, Ask, Mode, Offer, Withdrawal, WithdrawalBody},
+    locks::{Dleq, LockedProof, SpendingConditions},
+    market::{Advert, AdvertBody, Ask, Offer, Withdrawal, WithdrawalBody},
     receipt::{FailureCode, Receipt, TaskError},
+    settlement::{Mode, prepaid},
     testing::{self, INPUT, NOW, OUTPUT, SALT},
     trade::Deal,
     ucan::Invocation,
@@ -45,7 +46,7 @@ fn bytes(bytes: &[u8]) -> ByteBuf {
 /// Two proofs under real terms. Their signatures are no mint's.
 fn deal() -> Deal {
     let [payee, refund] = testing::lock_keys();
-    let terms = PrepaidTerms { locktime: NOW.saturating_add(1_000), payee, refund };
+    let terms = prepaid::Conditions { locktime: NOW.saturating_add(1_000), payee, refund };
     let proof = |amount: u64, nonce: u8| LockedProof {
         amount,
         c: payee,
@@ -54,8 +55,15 @@ fn deal() -> Deal {
         secret: terms.secret(&[nonce; 32]),
     };
     let mut deal = testing::deal();
-    deal.lock = PrepaidLock { proofs: vec![proof(4, 1), proof(4, 2)], refund };
+    deal.lock = Lock::Prepaid(prepaid::Lock { proofs: vec![proof(4, 1), proof(4, 2)], refund });
     deal
+}
+
+fn prepaid(lock: &mut Lock) -> &mut prepaid::Lock {
+    match lock {
+        Lock::Prepaid(lock) => lock,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn advert() -> Signed<Advert> {
@@ -215,13 +223,13 @@ fn bounds_are_held_on_both_ends() {
     assert!(matches!(with(&|award| award.proofs = vec![bytes(&[0; MAX_CHAIN_BYTES + 1])]), Err(WireError::Bound(_))));
     let fill = |count: usize| {
         move |award: &mut Awarded| {
-            let proof = award.lock.proofs[0].clone();
-            award.lock.proofs = vec![proof; count];
+            let lock = prepaid(&mut award.lock);
+            lock.proofs = vec![lock.proofs[0].clone(); count];
         }
     };
     assert!(with(&fill(MAX_PROOFS)).is_ok());
     assert!(matches!(with(&fill(MAX_PROOFS + 1)), Err(WireError::Encoding(_))));
-    let secret = |award: &mut Awarded| award.lock.proofs[0].secret = "x".repeat(MAX_LOCK_SECRET + 1);
+    let secret = |award: &mut Awarded| prepaid(&mut award.lock).proofs[0].secret = "x".repeat(MAX_LOCK_SECRET + 1);
     assert!(matches!(with(&secret), Err(WireError::Encoding(_))));
     let note = Progress { award: deal().id(), permille: None, note: "x".repeat(MAX_ERROR_TEXT + 1) };
     assert!(matches!(Message::decode(&cbor::encode(&Message::from(note))), Err(WireError::Bound(_))));
@@ -234,8 +242,8 @@ fn bounds_are_held_on_both_ends() {
 #[test]
 fn the_largest_award_fits_a_frame() {
     let Message::Awarded(mut award) = deal().message() else { panic!() };
-    let proof = award.lock.proofs[0].clone();
-    award.lock.proofs = vec![proof; MAX_PROOFS];
+    let lock = prepaid(&mut award.lock);
+    lock.proofs = vec![lock.proofs[0].clone(); MAX_PROOFS];
     award.input = Payload::Inline(bytes(&[0; MAX_INLINE]));
     award.proofs = vec![bytes(&[0; MAX_CHAIN_BYTES / MAX_CHAIN]); MAX_CHAIN];
     let frame = Message::from(award).encode().unwrap();
@@ -246,7 +254,7 @@ fn the_largest_award_fits_a_frame() {
 fn neither_money_nor_work_is_printed() {
     let deal = deal();
     let shown = format!("{:?}", deal.message());
-    assert!(!shown.contains(&deal.lock.proofs[0].secret) && !shown.contains("some input"), "{shown}");
+    assert!(!shown.contains(&deal.lock.proofs()[0].secret) && !shown.contains("some input"), "{shown}");
     assert!(!shown.contains(&hex::encode([2; 32])), "a blinding factor: {shown}");
 }
 

@@ -25,7 +25,8 @@ use guilder_protocol::{
     content::ContentId,
     envelope::Signed,
     identity::AgentId,
-    market::{Ask, AskBody, MintUrl, Mode, Offer, ServiceName, Terms, Unit},
+    market::{Ask, AskBody, MintUrl, Offer, ServiceName, Unit},
+    settlement::Mode,
     trade::Deal,
     wire::{Asked, Message, Payload},
 };
@@ -146,14 +147,12 @@ impl Cheat {
     }
 
     async fn lock(&self, wallet: &Wallet, offer: &Offer) -> Option<PreparedLock> {
-        let Terms::Prepaid { payee, locktime } = offer.body.terms.clone();
         let request = LockRequest {
             seller: offer.iss,
-            payee,
+            terms: offer.body.terms.clone(),
             mint: self.mint.clone(),
             unit: self.unit.clone(),
             price: offer.body.price,
-            until: locktime,
             max_proofs: usize::try_from(offer.body.max_proofs).ok()?,
         };
         wallet.lock(&request).await.ok()
@@ -168,20 +167,17 @@ impl Cheat {
             ask: ask.cid(),
             offer: offer.cid(),
             input: ContentId::of(INPUT).hash,
-            mode: Mode::Prepaid,
             mint: self.mint.clone(),
             price: terms.price,
             unit: terms.unit.clone(),
             spent: terms.price,
-            locktime: lock.locktime(),
-            ys: lock.ys(),
             seller: offer.issuer(),
             deadline: terms.deadline,
             depth: 0,
         };
         let (key, runtime) = (&self.peer.key, &self.peer.runtime);
         let nonce = ByteArray(runtime.random());
-        let award = Award::sign(&args, key.id(), Vec::new(), runtime.now(), nonce, key).ok()?;
+        let award = Award::sign(&args, &lock.part(), key.id(), Vec::new(), runtime.now(), nonce, key).ok()?;
         let deal = Deal {
             award,
             offer: offer.clone(),

@@ -9,7 +9,8 @@ use guilder_protocol::{
     bytes::ByteArray,
     envelope::Signed,
     identity::{AgentId, AgentKey},
-    market::{Advert, AdvertBody, Ask, AskBody, MintUrl, Mode, ServiceName, Unit},
+    market::{Advert, AdvertBody, Ask, AskBody, MintUrl, ServiceName, Unit},
+    settlement::Mode,
     wire::{Asked, Message},
 };
 use serde_bytes::ByteBuf;

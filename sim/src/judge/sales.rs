@@ -20,8 +20,8 @@ pub struct Sale {
     pub honest_mint: bool,
     /// The price.
     pub price: u64,
-    /// The award's commitment to its proofs.
-    pub ys: Digest,
+    /// The award's commitment to the ecash that pays it; `None` in a mode that locks none.
+    pub ecash: Option<Digest>,
     /// What became of the money; `None` while the work lasts.
     pub money: Option<Money>,
 }
@@ -42,7 +42,10 @@ pub fn judge_sales(sales: &[Sale], credit: Credit) -> Vec<(&'static str, Cid, St
     for sale in sales {
         let Sale { trade, price, .. } = sale;
         let earned = matches!(sale.money, Some(Money::Due | Money::Redeemed { .. } | Money::Lost(_)));
-        if earned && let Some(other) = paid_by.insert(sale.ys, *trade) {
+        if earned
+            && let Some(ecash) = sale.ecash
+            && let Some(other) = paid_by.insert(ecash, *trade)
+        {
             broken.push(("double", *trade, format!("worked for the proofs that pay for {other} too")));
         }
         if matches!(sale.money, Some(Money::Redeemed { .. })) && sale.given == Some(false) {
@@ -82,7 +85,7 @@ mod tests {
             mint: "https://mint0.sim".parse().unwrap(),
             honest_mint: true,
             price: 6,
-            ys: ByteArray([number; 32]),
+            ecash: Some(ByteArray([number; 32])),
             money: Some(Money::Redeemed { amount: 6 }),
         }
     }
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn sales_that_were_paid_for_break_nothing() {
         let cheats = Sale { given: None, ..sale(2) };
-        let voided = Sale { ys: sale(1).ys, money: Some(Money::Voided), ..sale(3) };
+        let voided = Sale { ecash: sale(1).ecash, money: Some(Money::Voided), ..sale(3) };
         assert!(rules(&[sale(1), cheats, voided]).is_empty());
     }
 

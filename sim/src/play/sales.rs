@@ -44,7 +44,8 @@ impl Play<'_> {
     fn sale(&self, node: &Node, view: &TaskView, agents: &BTreeMap<AgentId, HostId>) -> Option<Sale> {
         let (trade, buyer) = (view.trade?, view.peer?);
         let evidence = node.trade.evidence(trade).ok()??;
-        let award = evidence.awards.iter().find(|award| award.cid() == trade)?.args();
+        let award = evidence.awards.iter().find(|award| award.cid() == trade)?;
+        let (award, ecash) = (award.args(), award.part().commitment());
         let host = agents.get(&buyer).filter(|host| self.cast.is_honest(**host));
         let given =
             host.and_then(|host| self.world.node(*host)).map(|node| matches!(node.trade.show(trade), Ok(Some(_))));
@@ -53,7 +54,7 @@ impl Play<'_> {
             Some(MoneyView::Sold(money)) => Some(money.clone()),
             _ => None,
         };
-        let (mint, price, ys) = (award.mint.clone(), award.price, award.ys);
-        Some(Sale { trade, buyer, given, mint, honest_mint: !liar, price, ys, money })
+        let (mint, price) = (award.mint.clone(), award.price);
+        Some(Sale { trade, buyer, given, mint, honest_mint: !liar, price, ecash, money })
     }
 }

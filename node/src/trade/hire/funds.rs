@@ -8,7 +8,7 @@ use std::{
 use guilder_protocol::{
     envelope::Signed,
     limits::MAX_MINTS,
-    market::{MintUrl, Offer, Terms, Unit},
+    market::{MintUrl, Offer, Unit},
 };
 
 use super::{HireError, HireRequest};
@@ -60,16 +60,14 @@ impl Funds {
 
     /// Locks the price at the first of the seller's mints where that is possible.
     pub(super) async fn lock(&self, offer: &Signed<Offer>) -> Result<(MintUrl, PreparedLock), HireError> {
-        let Terms::Prepaid { payee, locktime } = offer.body.terms.clone();
         let mut last = HireError::NoMoney(offer.body.unit.clone());
         for mint in &offer.body.mints {
             let request = LockRequest {
                 seller: offer.issuer(),
-                payee,
+                terms: offer.body.terms.clone(),
                 mint: mint.clone(),
                 unit: offer.body.unit.clone(),
                 price: offer.body.price,
-                until: locktime,
                 max_proofs: usize::try_from(offer.body.max_proofs).unwrap_or(usize::MAX),
             };
             match self.wallet.lock(&request).await {

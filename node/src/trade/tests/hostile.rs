@@ -3,7 +3,8 @@
 use guilder_protocol::{
     cbor::cid_of,
     envelope::Signed,
-    market::{Advert, AdvertBody, Ask, Mode, ServiceName, Withdrawal, WithdrawalBody},
+    market::{Advert, AdvertBody, Ask, ServiceName, Withdrawal, WithdrawalBody},
+    settlement::Mode,
     wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Status},
 };
 use serde_bytes::ByteBuf;
@@ -114,11 +115,11 @@ async fn money_that_is_not_locked_as_agreed_is_refused() {
     let money = raw.lock(&offered.1).await;
     // An amount that the mint didn't sign; a proof less; a secret that is no lock; another refund key.
     let mut forged = money.clone();
-    forged.0.proofs[0].amount *= 2;
+    raw::prepaid(&mut forged.0).proofs[0].amount *= 2;
     let deal = raw.award(&offered, &forged, |_| {});
     assert_eq!(refused(&raw.say(deal.message()).await), Reason::BadLock);
     let mut bare = money.clone();
-    bare.0.proofs[0].secret = "no lock at all".into();
+    raw::prepaid(&mut bare.0).proofs[0].secret = "no lock at all".into();
     let deal = raw.award(&other, &bare, |_| {});
     assert_eq!(refused(&raw.say(deal.message()).await), Reason::BadLock);
     // The same offer can still be awarded with good money: nothing was reserved.

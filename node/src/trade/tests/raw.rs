@@ -5,8 +5,8 @@ use guilder_protocol::{
     bytes::ByteArray,
     content::ContentId,
     envelope::Signed,
-    locks::PrepaidLock,
-    market::{Ask, AskBody, Mode, Offer, Terms},
+    market::{Ask, AskBody, Offer},
+    settlement::{AwardPart, Lock, Mode, prepaid},
     trade::Deal,
     wire::{Asked, Message, Payload},
 };
@@ -18,6 +18,14 @@ use crate::wallet::LockRequest;
 pub(super) struct Raw {
     pub(super) base: Base,
     pub(super) seller: AgentId,
+}
+
+/// What is in a lock of the one mode that there is.
+pub(super) fn prepaid(lock: &mut Lock) -> &mut prepaid::Lock {
+    match lock {
+        Lock::Prepaid(lock) => lock,
+        Lock::Other(other) => panic!("{other:?}"),
+    }
 }
 
 impl Raw {
@@ -84,20 +92,18 @@ impl Raw {
     }
 
     /// Money locked as the offer wants it; it never goes back to the purse.
-    pub(super) async fn lock(&self, offer: &Signed<Offer>) -> (PrepaidLock, Timestamp, ByteArray<32>) {
-        let Terms::Prepaid { payee, locktime } = offer.body.terms.clone();
+    pub(super) async fn lock(&self, offer: &Signed<Offer>) -> (Lock, AwardPart) {
         let request = LockRequest {
             seller: self.seller,
-            payee,
+            terms: offer.body.terms.clone(),
             mint: mint_url(),
             unit: play(),
             price: offer.body.price,
-            until: locktime,
             max_proofs: 32,
         };
         let prepared = self.base.wallet.lock(&request).await.unwrap();
-        let lock = (prepared.lock(), prepared.locktime(), prepared.ys());
-        let trade = guilder_protocol::cbor::cid_of(&lock.2.0);
+        let lock = (prepared.lock(), prepared.part());
+        let trade = guilder_protocol::cbor::cid_of(&guilder_protocol::cbor::encode(&lock.0));
         self.base.store.transact(move |w| prepared.debit(w, trade)).await.unwrap();
         lock
     }
@@ -105,7 +111,7 @@ impl Raw {
     pub(super) fn award(
         &self,
         (ask, offer): &(Signed<Ask>, Signed<Offer>),
-        (lock, locktime, ys): &(PrepaidLock, Timestamp, ByteArray<32>),
+        (lock, part): &(Lock, AwardPart),
         change: impl FnOnce(&mut AwardArgs),
     ) -> Deal {
         let terms = &offer.body;
@@ -116,20 +122,17 @@ impl Raw {
             ask: ask.cid(),
             offer: offer.cid(),
             input: ContentId::of(input).hash,
-            mode: Mode::Prepaid,
             mint: mint_url(),
             price: terms.price,
             unit: terms.unit.clone(),
             spent: terms.price,
-            locktime: *locktime,
-            ys: *ys,
             seller: self.seller,
             deadline: terms.deadline,
             depth: 0,
         };
         change(&mut args);
         let me = self.base.key.id();
-        let award = Award::sign(&args, me, vec![], self.now(), self.nonce(), &self.base.key).unwrap();
+        let award = Award::sign(&args, part, me, vec![], self.now(), self.nonce(), &self.base.key).unwrap();
         Deal {
             award,
             offer: offer.clone(),

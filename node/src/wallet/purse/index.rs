@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use guilder_protocol::{
     bytes::LockKey,
     identity::AgentId,
-    locks::{Keyset, KeysetId, LockedProof, PrepaidTerms},
+    locks::{Keyset, KeysetId, LockedProof},
+    settlement::prepaid,
     time::Timestamp,
 };
 
@@ -39,12 +40,12 @@ pub(super) struct Need {
 }
 
 impl Need {
-    pub(super) fn new(request: &LockRequest, keyset: &Keyset) -> Self {
-        let LockRequest { seller, payee, mint, unit, price, until, max_proofs } = request;
+    pub(super) fn new(request: &LockRequest, terms: &prepaid::Terms, keyset: &Keyset) -> Self {
+        let LockRequest { seller, mint, unit, price, max_proofs, .. } = request;
         Self {
-            key: PurseKey { seller: *seller, payee: *payee, pocket: Pocket::new(mint, unit) },
+            key: PurseKey { seller: *seller, payee: terms.payee, pocket: Pocket::new(mint, unit) },
             price: *price,
-            until: *until,
+            until: terms.locktime,
             max_proofs: *max_proofs,
             keyset: keyset.id(),
             ppk: keyset.input_fee_ppk(),
@@ -56,7 +57,7 @@ impl Need {
 #[derive(Clone, Debug)]
 pub(in super::super) struct Picked {
     pub(super) batch: SwapId,
-    pub(super) terms: PrepaidTerms,
+    pub(super) terms: prepaid::Conditions,
     pub(super) proofs: BTreeMap<Y, LockedProof>,
 }
 
@@ -79,7 +80,7 @@ struct OnePurse {
 
 #[derive(Debug)]
 struct Batch {
-    terms: PrepaidTerms,
+    terms: prepaid::Conditions,
     free: BTreeMap<Y, LockedProof>,
     /// Taken out and not known to be debited.
     out: BTreeSet<Y>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cdk::{nuts::SecretKey, secret::Secret};
-use guilder_protocol::locks::Keyset;
+use guilder_protocol::locks::{Keyset, SpendingConditions};
 
 use super::super::{
     Inner, WalletError, amounts,

@@ -43,7 +43,7 @@ pub(super) fn claim(write: &mut Write<'_>, record: &SwapRecord) -> Result<(), Wa
             for trade in trades {
                 let taken = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming);
                 let taken = taken.ok_or(WalletError::LockGone)?;
-                write.delete(DUE, Key::of(taken.terms.locktime).and(trade))?;
+                write.delete(DUE, Key::of(taken.locktime).and(trade))?;
                 write.put(TAKEN, Key::of(trade), &TakenLock { redeeming: true, ..taken })?;
             }
         }
@@ -278,7 +278,7 @@ fn release_taken(
             takings::tell(write, *trade, MoneyOutcome::RedeemFailed { why: why.into() })?;
             continue;
         }
-        let locktime = kept.terms.locktime;
+        let locktime = kept.locktime;
         let (pocket, proofs) = (record.pocket.clone(), kept.proofs.len());
         let due = Due { trade: *trade, locktime, pocket, proofs, since: now, tries: kept.tries, put_off: 0 };
         write.put(DUE, Key::of(locktime).and(trade), &due)?;

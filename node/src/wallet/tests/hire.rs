@@ -86,11 +86,11 @@ async fn a_lock_that_is_not_used_goes_back() {
     buyer.fund(1_000).await;
     let request = buyer.request(&seller, 9);
     let first = buyer.wallet.lock(&request).await.unwrap();
-    let ys = first.ys();
+    let part = first.part();
     drop(first);
     bank.set(Line::Down);
     let again = buyer.wallet.lock(&request).await.unwrap();
-    assert_eq!(again.ys(), ys);
+    assert_eq!(again.part(), part);
     // Debited in a transaction that was then refused.
     let refused = buyer.store.transact(move |write| {
         again.debit(write, trade(1))?;
@@ -99,13 +99,13 @@ async fn a_lock_that_is_not_used_goes_back() {
     refused.await.unwrap_err();
     sleep(Duration::from_secs(1)).await;
     let again = buyer.wallet.lock(&request).await.unwrap();
-    assert_eq!(again.ys(), ys);
+    assert_eq!(again.part(), part);
     // Refused by the seller.
     buyer.debit(again, trade(2)).await.unwrap();
     buyer.wallet.settle_buyer(trade(2), Settlement::Returned).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     let again = buyer.wallet.lock(&request).await.unwrap();
-    assert_eq!(again.ys(), ys);
+    assert_eq!(again.part(), part);
     buyer.debit(again, trade(3)).await.unwrap();
     assert_eq!(buyer.balance().at_risk, 9);
     // Nothing is left, and the mint is down: cold.
@@ -162,13 +162,13 @@ async fn a_proof_pays_once() {
     let seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
     buyer.fund(100).await;
     let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
-    let (travels, terms) = (lock.lock(), (lock.locktime(), lock.ys()));
-    let vetted = seller.vet(buyer.id(), mint_url(), 20, &travels, terms).await.unwrap();
+    let (travels, part) = (lock.lock(), lock.part());
+    let vetted = seller.vet(buyer.id(), mint_url(), 20, &travels, part.clone()).await.unwrap();
     seller.reserve(vetted.clone(), trade(1)).await.unwrap();
     seller.reserve(vetted.clone(), trade(1)).await.unwrap();
     assert_eq!(seller.reserve(vetted.clone(), trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
     // The same mint by another name.
-    let renamed = seller.vet(buyer.id(), other, 20, &travels, terms).await.unwrap();
+    let renamed = seller.vet(buyer.id(), other, 20, &travels, part).await.unwrap();
     assert_eq!(seller.reserve(renamed.clone(), trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
     // And with other keys in force when it was first seen by that name, so that it seems another mint.
     let mut stranger = renamed;
@@ -224,7 +224,7 @@ async fn credit_is_capped() {
     award(&one, &seller, 20, 1).await;
     let vet = async |buyer: &Node, price| {
         let lock = buyer.wallet.lock(&buyer.request(&seller, price)).await.unwrap();
-        seller.vet(buyer.id(), mint_url(), price, &lock.lock(), (lock.locktime(), lock.ys())).await.unwrap()
+        seller.vet(buyer.id(), mint_url(), price, &lock.lock(), lock.part()).await.unwrap()
     };
     let over = seller.reserve(vet(&one, 20).await, trade(2)).await.unwrap_err();
     assert!(matches!(over, WalletError::BuyerCap { max: 30, .. }), "{over}");
@@ -243,10 +243,10 @@ async fn a_party_to_the_trade_is_not_its_mint() {
     buyer.fund(100).await;
     let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
     let host = agent(100);
-    let verdict = seller.vet(host, mint_url(), 20, &lock.lock(), (lock.locktime(), lock.ys())).await;
+    let verdict = seller.vet(host, mint_url(), 20, &lock.lock(), lock.part()).await;
     assert_eq!(verdict.unwrap_err(), WalletError::PartyMint { mint: mint_url(), host });
     // Another buyer's lock doesn't pay to the key that it is given.
-    let verdict = seller.vet(agent(9), mint_url(), 20, &lock.lock(), (lock.locktime(), lock.ys())).await;
+    let verdict = seller.vet(agent(9), mint_url(), 20, &lock.lock(), lock.part()).await;
     assert!(matches!(verdict.unwrap_err(), WalletError::Lock(_)));
 }
 
@@ -255,8 +255,7 @@ async fn a_lock_longer_than_allowed_is_not_made() {
     let bank = Bank::open(0).await;
     let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(100).await;
-    let until = buyer.runtime.now().saturating_add(3 * 86_400);
-    let request = LockRequest { until, ..buyer.request(&seller, 20) };
+    let request = LockRequest { terms: seller.terms(buyer.id(), 3 * 86_400), ..buyer.request(&seller, 20) };
     assert_eq!(buyer.wallet.lock(&request).await.unwrap_err(), WalletError::LockTooLong);
     let request = LockRequest { max_proofs: 1, ..buyer.request(&seller, 21) };
     assert!(matches!(buyer.wallet.lock(&request).await.unwrap_err(), WalletError::Amount { amount: 21, max: 1 }));

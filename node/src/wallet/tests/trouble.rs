@@ -169,9 +169,9 @@ async fn one_mint_holds_up_no_other() {
     let mut seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
     for (number, mint) in [(1, gone), (2, mint_url())] {
         let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
-        let (travels, terms) = (lock.lock(), (lock.locktime(), lock.ys()));
+        let (travels, part) = (lock.lock(), lock.part());
         buyer.debit(lock, trade(number)).await.unwrap();
-        let vetted = seller.vet(buyer.id(), mint, 20, &travels, terms).await.unwrap();
+        let vetted = seller.vet(buyer.id(), mint, 20, &travels, part).await.unwrap();
         seller.reserve(vetted, trade(number)).await.unwrap();
         seller.redeemable_later(trade(number)).await;
     }
@@ -250,8 +250,7 @@ async fn a_delisted_keyset_is_remembered() {
         node.wallet.add_mint(&mint_url()).await.unwrap();
     }
     // What is offered of it is refused: the mint may have forgotten it.
-    let terms = (offered.locktime(), offered.ys());
-    let refused = seller.vet(buyer.id(), mint_url(), 20, &offered.lock(), terms).await.unwrap_err();
+    let refused = seller.vet(buyer.id(), mint_url(), 20, &offered.lock(), offered.part()).await.unwrap_err();
     assert!(
         matches!(refused, WalletError::Lock(guilder_protocol::locks::LockError::UnknownKeyset { .. })),
         "{refused}"

@@ -20,7 +20,8 @@
 //! **Bounds** (each with its reason in `network/limits.rs`): frames are at most
 //! [`MAX_FRAME`](guilder_protocol::limits::MAX_FRAME) long and memory follows the bytes that arrived, never a claimed
 //! length; queues have byte budgets, and a full one slows down its sender alone; streams are counted per peer and in
-//! all; whoever goes over a bound that honest peers keep loses standing ([`Penalty`]) and is banned for a while.
+//! all; a peer that goes over a bound which honest peers keep gets penalty points ([`Penalty`]), and with enough of them is
+//! banned for a while.
 //!
 //! **Cancel-safe**: every method. A `send` that is dropped before it returned has sent nothing.
 //!
@@ -29,21 +30,28 @@
 
 mod actor;
 mod addrs;
+mod admission;
 mod behaviour;
 mod book;
 mod config;
 mod connecting;
 mod connections;
+mod dealings;
 mod discovery;
 mod error;
 mod frames;
 mod gossip;
 mod ids;
 mod inbound;
+mod kad;
 mod limits;
 mod links;
+mod listeners;
+mod newcomers;
+mod peers;
 mod rate;
-mod standing;
+mod records;
+mod scores;
 mod stream;
 mod streams;
 pub mod transport;
@@ -68,10 +76,12 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::{
     actor::Command,
+    dealings::Dealings,
     links::{Link, Links},
 };
 pub use self::{
     config::{DhtMode, NetworkConfig},
+    dealings::Protection,
     discovery::{Walk, service_key},
     error::{AnnounceError, ConnectError, DialCause, OpenError, SendError, StartError, Stopped},
     inbound::Frames,
@@ -110,6 +120,8 @@ pub struct Setup {
 pub struct Network {
     local: AgentId,
     links: Arc<Links>,
+    dealings: Arc<Dealings>,
+    runtime: Runtime,
     commands: mpsc::Sender<Command>,
     changes: broadcast::Sender<PeerChange>,
 }
@@ -174,7 +186,7 @@ pub enum Verdict {
     Accept,
     /// Not for us to judge, or stale: don't forward it, blame nobody.
     Ignore,
-    /// It breaks the rules: don't forward it, and its forwarder loses standing.
+    /// It breaks the rules: don't forward it; its forwarder gets penalty points.
     Reject,
 }
 
@@ -187,7 +199,7 @@ pub enum StreamProtocol {
     Mint,
 }
 
-/// How much standing a misdeed costs. A peer is banned for an hour at 100 points; points halve in ten minutes.
+/// How many points a violation costs. A peer is banned for an hour at 100 points; points halve in ten minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Penalty {
     /// 2 points: what a careless peer may do, e.g. an ask for a service we never offered.
@@ -338,17 +350,18 @@ impl Network {
         self.ask(Command::ListenAddrs).await.unwrap_or_default()
     }
 
-    /// Keeps a peer's connections, whatever their number. Calls count: as many [`Network::unprotect`]s undo it.
-    pub async fn protect(&self, agent: AgentId) {
-        self.tell(Command::Protect(agent)).await;
+    /// Notes that a trade with a peer begins: it is no newcomer any more, also after a restart, and its connections are kept
+    /// as long as the result lives. None if too many are kept already.
+    pub fn begin_dealing(&self, agent: AgentId) -> Option<Protection> {
+        self.dealings.begin(agent, self.runtime.now())
     }
 
-    /// Undoes one [`Network::protect`].
-    pub async fn unprotect(&self, agent: AgentId) {
-        self.tell(Command::Unprotect(agent)).await;
+    /// Whether a trade with the peer runs or ran, and it wasn't caught cheating since.
+    pub fn has_dealt_with(&self, agent: AgentId) -> bool {
+        self.dealings.has(agent)
     }
 
-    /// Takes standing from a peer. Past the limit its connections are closed and it is banned for a while.
+    /// Gives a peer penalty points. Past the limit its connections are closed and it is banned for a while.
     /// `reason` is for people.
     pub async fn penalize(&self, agent: AgentId, penalty: Penalty, reason: &str) {
         self.tell(Command::Penalize { agent, penalty, reason: reason.to_owned() }).await;

@@ -194,7 +194,7 @@ impl Trade {
             workshop: Workshop::new(runtime.clone(), transfers.clone()),
             events: events.clone(),
         };
-        let actors = Actors::new(open.clone(), buying, selling);
+        let actors = Actors::new(open.clone(), network.clone(), buying, selling);
         actors.resume(&permits)?;
         let asks = Asks {
             key: key.clone(),

@@ -1,6 +1,6 @@
-//! Which addresses are worth telling, keeping and dialling.
+//! Which addresses are worth telling, keeping and dialling, and which of them belong together.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use guilder_protocol::identity::AgentId;
 use libp2p::{Multiaddr, multiaddr::Protocol};
@@ -17,16 +17,16 @@ pub(super) enum Scope {
     Loopback,
     /// The local network.
     Private,
-    /// Everywhere. Names count as such, and so does what we can't judge.
+    /// Everywhere, and what we can't judge.
     Global,
 }
 
 /// How far an address reaches.
 pub(super) fn scope(address: &Multiaddr) -> Scope {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => scope4(ip),
-        Some(Protocol::Ip6(ip)) => scope6(ip),
-        _ => Scope::Global,
+    match ip_of(address) {
+        Some(IpAddr::V4(ip)) => scope4(ip),
+        Some(IpAddr::V6(ip)) => scope6(ip),
+        None => Scope::Global,
     }
 }
 
@@ -51,6 +51,46 @@ fn scope6(ip: Ipv6Addr) -> Scope {
     }
 }
 
+/// The network that an address belongs to: /24 of IPv4, /48 of IPv6. One party may well have all of its addresses, so it
+/// bounds what peers may take that we know nothing of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Prefix {
+    V4([u8; 3]),
+    V6([u8; 6]),
+    /// No IP address at its beginning.
+    Other,
+}
+
+/// The IP address at the beginning of an address, an IPv4 address written as IPv6 being the former.
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => Some(IpAddr::V4(ip)),
+        Some(Protocol::Ip6(ip)) => Some(IpAddr::V6(ip).to_canonical()),
+        _ => None,
+    }
+}
+
+/// The network that an address belongs to.
+pub(super) fn prefix(address: &Multiaddr) -> Prefix {
+    match ip_of(address) {
+        Some(IpAddr::V4(ip)) => {
+            let [a, b, c, _] = ip.octets();
+            Prefix::V4([a, b, c])
+        }
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, e, f, ..] = ip.octets();
+            Prefix::V6([a, b, c, d, e, f])
+        }
+        None => Prefix::Other,
+    }
+}
+
+/// Whether the address begins with a name that has to be looked up.
+pub(super) fn is_named(address: &Multiaddr) -> bool {
+    use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
+    matches!(address.iter().next(), Some(Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))
+}
+
 /// Whether the address stands for all interfaces (`0.0.0.0`, `::`), which nobody can dial.
 pub(super) fn is_wildcard(address: &Multiaddr) -> bool {
     match address.iter().next() {
@@ -69,13 +109,15 @@ pub(super) fn split(address: &Multiaddr) -> (Multiaddr, Option<AgentId>) {
     }
 }
 
-/// Of the addresses that a peer claims, those worth keeping: of sane length, dialable, and reaching at least as far as
-/// the way on which we met it (a peer met over the internet has no business with our loopback).
+/// Of the addresses that a peer names, its own or others', those worth keeping: of sane length, dialable, and reaching at
+/// least as far as the way on which we met it (a peer met over the internet has no business with our loopback). Names are
+/// not: what they stand for changes after it was judged. Only the operator's are looked up.
 pub(super) fn worth_keeping(claimed: impl IntoIterator<Item = Multiaddr>, met: Scope) -> Vec<Multiaddr> {
     let mut kept = Vec::new();
     for address in claimed {
         let (address, _) = split(&address);
-        let fine = address.len() <= ADDR_BYTES && !is_wildcard(&address) && scope(&address) >= met;
+        let fine =
+            address.len() <= ADDR_BYTES && !is_wildcard(&address) && !is_named(&address) && scope(&address) >= met;
         if fine && !address.is_empty() && !kept.contains(&address) && kept.len() < ADDRS_PER_PEER {
             kept.push(address);
         }
@@ -129,8 +171,21 @@ mod tests {
         assert_eq!(worth_keeping(claimed(), Scope::Loopback).len(), 3);
         let many = (0..100).map(|port| addr(&format!("/ip4/8.8.8.8/tcp/{port}")));
         assert_eq!(worth_keeping(many, Scope::Global).len(), ADDRS_PER_PEER);
-        let long = addr(&format!("/dns4/{}/tcp/1", "a".repeat(200)));
-        assert_eq!(worth_keeping([long], Scope::Global), []);
+        for name in ["/dns4/example.org/tcp/1", "/dns/localhost/tcp/1", "/dnsaddr/example.org"] {
+            assert_eq!(worth_keeping([addr(name)], Scope::Loopback), [], "{name}");
+        }
+        // IPv4 written as IPv6 is judged as what it is.
+        assert_eq!(worth_keeping([addr("/ip6/::ffff:127.0.0.1/tcp/1")], Scope::Global), []);
+    }
+
+    #[test]
+    fn a_prefix_is_a_24_or_a_48() {
+        let of = |text: &str| prefix(&addr(text));
+        assert_eq!(of("/ip4/192.0.2.1/tcp/1"), of("/ip4/192.0.2.250/udp/9/quic-v1"));
+        assert_ne!(of("/ip4/192.0.2.1/tcp/1"), of("/ip4/192.0.3.1/tcp/1"));
+        assert_eq!(of("/ip6/2001:db8:1:2::1/tcp/1"), of("/ip6/2001:db8:1:3::9/tcp/1"));
+        assert_ne!(of("/ip6/2001:db8:1::1/tcp/1"), of("/ip6/2001:db8:2::1/tcp/1"));
+        assert_eq!(of("/ip6/::ffff:192.0.2.7/tcp/1"), of("/ip4/192.0.2.1/tcp/1"));
     }
 
     #[test]

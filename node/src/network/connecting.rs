@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 use guilder_protocol::identity::AgentId;
 use libp2p::{
     Multiaddr,
+    kad::QueryId,
     swarm::{ConnectionId, dial_opts::DialOpts},
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -18,7 +19,7 @@ use super::{
     ConnectError,
     addrs::split,
     ids::peer_of,
-    limits::{BACKOFF_FIRST, BACKOFF_MAX, CONNECT_WAITERS},
+    limits::{BACKOFF_FIRST, BACKOFF_MAX, CONNECT_WAITERS, FINDS},
 };
 
 type Waiter = oneshot::Sender<Result<(), ConnectError>>;
@@ -28,8 +29,10 @@ type Waiter = oneshot::Sender<Result<(), ConnectError>>;
 pub(super) enum Stage {
     /// With the addresses at hand.
     Dialling,
-    /// After those failed: why they did, in case the look-up ends with nothing.
-    LookingUp(ConnectError),
+    /// After those failed: the look-up, and why they did, in case it ends with nothing.
+    LookingUp { query: QueryId, first: ConnectError },
+    /// With what the look-up found.
+    LookedUp { first: ConnectError },
 }
 
 /// The peers that somebody waits for.
@@ -54,6 +57,22 @@ impl Waiting {
 
     pub(super) fn stage(&mut self, agent: AgentId) -> Option<&mut Stage> {
         self.peers.get_mut(&agent).map(|(stage, _)| stage)
+    }
+
+    /// Whether one more look-up may run.
+    pub(super) fn has_room_to_look_up(&self) -> bool {
+        self.peers.values().filter(|(stage, _)| matches!(stage, Stage::LookingUp { .. })).count() < FINDS
+    }
+
+    /// A query is over. Returns the peer, if it was a look-up of one that somebody still waits for.
+    pub(super) fn looked_up(&mut self, query: QueryId) -> Option<AgentId> {
+        self.peers.iter_mut().find_map(|(agent, (stage, _))| match stage {
+            Stage::LookingUp { query: running, first } if *running == query => {
+                *stage = Stage::LookedUp { first: first.clone() };
+                Some(*agent)
+            }
+            _ => None,
+        })
     }
 
     /// Answers all who wait for a peer.

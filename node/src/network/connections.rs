@@ -2,23 +2,21 @@
 //!
 //! libp2p's own idle rule never bites here, because gossip keeps a stream open on every connection (libp2p issue
 //! #5190). So: above the high-water mark the least useful connections are closed, down to the low-water mark. Kept in
-//! any case are those of protected peers (a trade runs, or the operator named them), of peers in a gossip mesh, and
-//! those that are new or were in use within the grace period. Of the rest, the one unused for longest goes first.
+//! any case are those of protected peers (a trade runs, or the operator named them) and those that are new or were in use
+//! within the grace period. Of the rest, those of peers that we never dealt with go first, then those outside our gossip
+//! meshes, then the one unused for longest.
 //!
 //! A node that many know, a bootstrap node above all, may have nothing but connections in use. If it then turned strangers away,
 //! a newcomer that knows nobody else would never get in. So where those that others opened fill all the room there is for them,
 //! the grace period counts for them no longer: those that have had time to ask their way make room.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use guilder_protocol::identity::AgentId;
 use libp2p::{Multiaddr, swarm::ConnectionId};
 use tokio::time::Instant;
 
-use super::limits::{NEWCOMER_GRACE, PROTECTED_PEERS};
+use super::limits::NEWCOMER_GRACE;
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -44,8 +42,6 @@ impl Connection {
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     all: BTreeMap<ConnectionId, Connection>,
-    /// How often each peer is protected.
-    protected: BTreeMap<AgentId, u32>,
 }
 
 impl Connections {
@@ -79,28 +75,6 @@ impl Connections {
         self.all.values().find(|connection| connection.agent == agent).map(|connection| &connection.address)
     }
 
-    /// Protects a peer once more. False if too many are protected.
-    pub(super) fn protect(&mut self, agent: AgentId) -> bool {
-        if self.protected.len() >= PROTECTED_PEERS && !self.protected.contains_key(&agent) {
-            return false;
-        }
-        *self.protected.entry(agent).or_default() += 1;
-        true
-    }
-
-    pub(super) fn unprotect(&mut self, agent: AgentId) {
-        if let Some(count) = self.protected.get_mut(&agent) {
-            *count -= 1;
-            if *count == 0 {
-                self.protected.remove(&agent);
-            }
-        }
-    }
-
-    pub(super) fn is_protected(&self, agent: AgentId) -> bool {
-        self.protected.contains_key(&agent)
-    }
-
     /// Takes note of which connections were used since the last time.
     pub(super) fn observe(&mut self, uses: impl Fn(AgentId, ConnectionId) -> u64, now: Instant) {
         for (id, connection) in &mut self.all {
@@ -111,27 +85,39 @@ impl Connections {
         }
     }
 
-    /// What to close now: nothing up to the high-water mark.
-    pub(super) fn surplus(&self, marks: Marks, mesh: &BTreeSet<AgentId>, now: Instant) -> Vec<ConnectionId> {
+    /// What to close now: nothing up to the high-water mark, and nothing of peers that are `kept`; those of least `worth` first.
+    pub(super) fn surplus<W: Ord>(
+        &self,
+        marks: Marks,
+        kept: impl Fn(AgentId) -> bool,
+        worth: impl Fn(AgentId) -> W,
+        now: Instant,
+    ) -> Vec<ConnectionId> {
         if self.all.len() <= marks.high {
             return Vec::new();
         }
-        let kept = |connection: &Connection| self.is_protected(connection.agent) || mesh.contains(&connection.agent);
-        let is_idle = |connection: &Connection| !kept(connection) && connection.used + marks.grace <= now;
-        let idle = self.longest_unused(is_idle, self.all.len().saturating_sub(marks.low));
+        let is_idle = |connection: &Connection| !kept(connection.agent) && connection.used + marks.grace <= now;
+        let idle = self.longest_unused(is_idle, &worth, self.all.len().saturating_sub(marks.low));
         let theirs = self.all.values().filter(|connection| !connection.dialled).count();
         if !idle.is_empty() || theirs < marks.full {
             return idle;
         }
         let has_asked = |connection: &Connection| connection.since + NEWCOMER_GRACE <= now;
         let room = self.all.len().saturating_sub(marks.high);
-        self.longest_unused(|connection| !connection.dialled && !kept(connection) && has_asked(connection), room)
+        let gives_way =
+            |connection: &Connection| !connection.dialled && !kept(connection.agent) && has_asked(connection);
+        self.longest_unused(gives_way, &worth, room)
     }
 
-    /// At most so many of these, the one unused for longest first; of those in use alike, the oldest.
-    fn longest_unused(&self, which: impl Fn(&Connection) -> bool, most: usize) -> Vec<ConnectionId> {
-        let mut these: Vec<_> =
-            self.all.iter().filter(|(_, c)| which(c)).map(|(id, c)| (c.used, c.since, *id)).collect();
+    /// At most so many of these: the least worth first, of those the one unused for longest, of those in use alike the oldest.
+    fn longest_unused<W: Ord>(
+        &self,
+        which: impl Fn(&Connection) -> bool,
+        worth: impl Fn(AgentId) -> W,
+        most: usize,
+    ) -> Vec<ConnectionId> {
+        let these = self.all.iter().filter(|(_, connection)| which(connection));
+        let mut these: Vec<_> = these.map(|(id, c)| (worth(c.agent), c.used, c.since, *id)).collect();
         these.sort_unstable();
         these.truncate(most);
         these.into_iter().map(|(.., id)| id).collect()
@@ -169,9 +155,8 @@ mod tests {
         connections
     }
 
-    fn surplus(connections: &Connections, mesh: &[u8], now: Instant) -> Vec<usize> {
-        let mesh = mesh.iter().map(|number| agent(*number)).collect();
-        let ids = connections.surplus(MARKS, &mesh, now);
+    fn surplus(connections: &Connections, kept: &[u8], now: Instant) -> Vec<usize> {
+        let ids = connections.surplus(MARKS, |a| kept.iter().any(|number| agent(*number) == a), |_| (), now);
         (0..100).filter(|n| ids.contains(&ConnectionId::new_unchecked(*n))).collect()
     }
 
@@ -190,15 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn protected_meshed_and_fresh_ones_stay() {
+    fn kept_and_fresh_ones_stay() {
         let start = Instant::now();
-        let mut connections = connections(8, start);
-        assert!(connections.protect(agent(0)) && connections.protect(agent(0)));
-        connections.unprotect(agent(0));
+        let connections = connections(8, start);
         // At second 14, connections 0 to 4 are past their grace.
-        assert_eq!(surplus(&connections, &[1], start + Duration::from_secs(14)), [2, 3, 4]);
-        connections.unprotect(agent(0));
+        assert_eq!(surplus(&connections, &[0, 1], start + Duration::from_secs(14)), [2, 3, 4]);
         assert_eq!(surplus(&connections, &[1], start + Duration::from_secs(14)), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn given_a_choice_the_least_worth_go_first() {
+        let start = Instant::now();
+        let connections = connections(8, start);
+        let worth = |a| a == agent(0) || a == agent(1);
+        let ids = connections.surplus(MARKS, |_| false, worth, start + Duration::from_secs(100));
+        let expected: Vec<_> = (2..7).map(ConnectionId::new_unchecked).collect();
+        assert_eq!(ids, expected);
     }
 
     #[test]
@@ -207,24 +199,11 @@ mod tests {
         let everyone_in_use = |count: u8, dialled: bool| {
             let mut connections = connections(count, start);
             connections.all.values_mut().for_each(|connection| connection.dialled = dialled);
-            assert!(connections.protect(agent(1)));
             connections.observe(|_, _| 1, start + Duration::from_secs(9));
-            surplus(&connections, &[2], start + Duration::from_secs(9))
+            surplus(&connections, &[1, 2], start + Duration::from_secs(9))
         };
         assert_eq!(everyone_in_use(6, false), [0; 0], "there is room");
-        assert_eq!(everyone_in_use(8, false), [0, 3, 4], "the oldest, but for the protected and the meshed");
+        assert_eq!(everyone_in_use(8, false), [0, 3, 4], "the oldest, but for those that are kept");
         assert_eq!(everyone_in_use(8, true), [0; 0], "what we dialled keeps nobody out");
-    }
-
-    #[test]
-    fn protection_is_bounded() {
-        let mut connections = Connections::default();
-        for number in 0..PROTECTED_PEERS {
-            let mut bytes = [0; 32];
-            bytes[..8].copy_from_slice(&number.to_be_bytes());
-            assert!(connections.protect(AgentId::from_bytes(bytes)));
-        }
-        assert!(!connections.protect(agent(255)));
-        assert!(connections.protect(AgentId::from_bytes([0; 32])));
     }
 }

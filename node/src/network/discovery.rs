@@ -1,29 +1,25 @@
-//! What runs in Kademlia on behalf of other rooms: services announced, providers searched, lost addresses looked up.
+//! What runs in Kademlia on behalf of other rooms: services announced, providers searched.
 //!
 //! A service's key is the sha-256 of its name under a fixed prefix. Announcements are renewed by Kademlia itself; this
 //! module repeats them while the routing table is still filling, because an announcement made among few peers reaches
 //! the wrong ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use guilder_protocol::{identity::AgentId, market::ServiceName};
 use libp2p::{
     Multiaddr, PeerId,
-    kad::{self, K_VALUE, QueryId, RecordKey, store::RecordStore},
+    kad::{K_VALUE, QueryId, RecordKey},
 };
 use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     AnnounceError,
-    addrs::{Scope, worth_keeping},
-    ids::{agent_of, peer_of},
-    limits::{
-        AGREEING, ANNOUNCE_DELAY, DOUBT_INTERVAL, FINDS, KEYS_PER_PROVIDER, PROVIDED_KEYS, PROVIDER_TTL, RECORDS,
-    },
+    ids::agent_of,
+    kad::Kad,
+    limits::{AGREEING, ANNOUNCE_DELAY, DOUBT_INTERVAL, FINDS, PROVIDED_KEYS},
 };
-
-pub(super) type Kad = kad::Behaviour<kad::store::MemoryStore>;
 
 /// A routing table with this many peers has settled: Kademlia's k.
 const SETTLED: usize = 20;
@@ -41,16 +37,12 @@ pub(super) struct Discovery {
     /// When to announce all services again.
     announce_at: Option<Instant>,
     finds: Vec<Find>,
-    lookups: Vec<(QueryId, AgentId)>,
     /// Whether somebody has answered the refresh of the routing table that is under way.
     answered: bool,
     /// Whether nobody answered the last one.
     astray: bool,
     /// When a peer of a full bucket was last dialled to see whether it still is.
     doubted_at: Option<Instant>,
-    /// The records that peers left with us: until when, by key. The store itself forgets only what is asked for.
-    kept: BTreeMap<AgentId, BTreeMap<[u8; 32], Instant>>,
-    kept_count: usize,
 }
 
 #[derive(Debug)]
@@ -192,60 +184,9 @@ impl Discovery {
         (new, find.heard.is_enough() || find.found.is_closed())
     }
 
-    /// Begins to look up a peer's addresses; what it dials on the way may be the peer itself.
-    pub(super) fn lookup(&mut self, kad: &mut Kad, agent: AgentId, peer: PeerId) -> bool {
-        if self.lookups.len() >= FINDS {
-            return false;
-        }
-        self.lookups.push((kad.get_closest_peers(peer), agent));
-        true
-    }
-
-    pub(super) fn is_looked_up(&self, agent: AgentId) -> bool {
-        self.lookups.iter().any(|(_, looked_up)| *looked_up == agent)
-    }
-
-    /// A query is over. Returns the agent if it was a look-up.
-    pub(super) fn finished(&mut self, query: QueryId) -> Option<AgentId> {
+    /// A query is over.
+    pub(super) fn finished(&mut self, query: QueryId) {
         self.finds.retain(|find| find.query != query);
-        let position = self.lookups.iter().position(|(id, _)| *id == query)?;
-        Some(self.lookups.remove(position).1)
-    }
-
-    /// Keeps a provider record that a peer left with us, within its quota and with sane addresses.
-    pub(super) fn keep(&mut self, kad: &mut Kad, mut record: kad::ProviderRecord, met: Scope, now: Instant) {
-        let (Some(agent), Ok(key)) = (agent_of(&record.provider), record.key.as_ref().try_into()) else { return };
-        let theirs = self.kept.get(&agent);
-        let known = theirs.is_some_and(|keys| keys.contains_key(&key));
-        let full = theirs.map_or(0, BTreeMap::len) >= KEYS_PER_PROVIDER || self.kept_count >= RECORDS;
-        if full && !known {
-            tracing::debug!(?agent, "provider record refused: over its quota");
-            return;
-        }
-        record.addresses = worth_keeping(record.addresses, met);
-        match kad.store_mut().add_provider(record) {
-            Ok(()) => {
-                self.kept.entry(agent).or_default().insert(key, now + PROVIDER_TTL);
-                self.kept_count += usize::from(!known);
-            }
-            Err(error) => tracing::debug!(?agent, ?error, "provider record refused"),
-        }
-    }
-
-    /// Forgets the records whose time is over.
-    pub(super) fn tidy(&mut self, kad: &mut Kad, now: Instant) {
-        let store = kad.store_mut();
-        self.kept.retain(|agent, keys| {
-            keys.retain(|key, until| {
-                let valid = *until > now;
-                if !valid {
-                    store.remove_provider(&RecordKey::new(key), &peer_of(*agent));
-                }
-                valid
-            });
-            !keys.is_empty()
-        });
-        self.kept_count = self.kept.values().map(BTreeMap::len).sum();
     }
 }
 
@@ -286,6 +227,7 @@ fn announce(kad: &mut Kad, service: &ServiceName) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::network::ids::peer_of;
 
     fn agent(number: u8) -> AgentId {
         AgentId::from_bytes([number; 32])
@@ -318,9 +260,9 @@ mod tests {
             bytes[..8].copy_from_slice(&number.to_be_bytes());
             peer_of(guilder_protocol::identity::AgentKey::from_seed(&bytes).id())
         };
-        let local = peer(0);
-        let config = kad::Config::new(libp2p::StreamProtocol::new("/test/kad"));
-        let mut kad = Kad::with_config(local, kad::store::MemoryStore::new(local), config);
+        let runtime = crate::runtime::Runtime::anchored(guilder_protocol::time::Timestamp::from_secs(1));
+        let protocol = libp2p::StreamProtocol::new("/test/kad");
+        let mut kad = Kad::new(peer(0), protocol, crate::network::DhtMode::Server, runtime);
         let mut discovery = Discovery::default();
         let address: Multiaddr = "/ip4/192.0.2.1/tcp/4001".parse().unwrap();
         let start = Instant::now();

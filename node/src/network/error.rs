@@ -22,7 +22,7 @@ pub enum ConnectError {
     /// The address can't be dialled by this node's transports.
     #[error("{0} is no address that this node can dial")]
     Address(libp2p::Multiaddr),
-    /// The peer lost its standing with us.
+    /// The peer has too many penalty points with us.
     #[error("{} is banned for breaking the rules", .0.peer_id())]
     Banned(AgentId),
     /// Nobody answered in time.

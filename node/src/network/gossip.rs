@@ -1,30 +1,45 @@
 //! Gossip: one topic per service, IDs by content, and a verdict before anything is forwarded.
 //!
 //! ```text
-//!   gossipsub ──message──▶ rate of its forwarder ──▶ Inbound::gossip ──▶ catalogue
-//!       ▲                                                                   │
-//!       └── accept: forward ─ reject: score ─ ignore, or no answer in time ─┘
+//!   screen ─▶ gossipsub ──message──▶ rate of its forwarder ──▶ Inbound::gossip ──▶ catalogue
+//!                 ▲                                                                    │
+//!                 └── accept: forward ─ reject: score ─ ignore, or no answer in time ──┘
 //! ```
+//!
+//! What is forwarded is bounded in bytes, over all, by peer and by topic, because each byte of it goes to many.
 
-use std::collections::{BTreeMap, VecDeque};
+pub(super) mod screen;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
 
 use guilder_protocol::{identity::AgentId, market::ServiceName};
 use libp2p::{
     PeerId,
     gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash, TopicScoreParams},
+    identity::Keypair,
 };
 use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    AnnounceError, Gossip, GossipId, Penalty, Verdict,
-    behaviour::Gossipsub,
+    AnnounceError, Gossip, GossipId, Penalty, StartError, Verdict,
+    error::DialCause,
     ids::agent_of,
     limits::{
-        GOSSIP_BACKLOG, GOSSIP_BURST, GOSSIP_DATA_BYTES, GOSSIP_PATIENCE, GOSSIP_PENDING, GOSSIP_PER_SEC, GOSSIP_TOPICS,
+        FORWARDED_BURST, FORWARDED_PEER_BURST, FORWARDED_PER_PEER, FORWARDED_PER_SEC, FORWARDED_PER_TOPIC,
+        FORWARDED_TOPIC_BURST, GOSSIP_BACKLOG, GOSSIP_BURST, GOSSIP_BYTES, GOSSIP_DATA_BYTES, GOSSIP_PATIENCE,
+        GOSSIP_PEER_QUEUE, GOSSIP_PENDING, GOSSIP_PER_RPC, GOSSIP_PER_SEC, GOSSIP_TOPICS,
     },
     rate::Bucket,
 };
+
+pub(super) type Gossipsub = gossipsub::Behaviour<
+    gossipsub::IdentityTransform,
+    gossipsub::MaxCountSubscriptionFilter<gossipsub::AllowAllSubscriptionFilter>,
+>;
 
 /// What a service's topic is called: this and the service's name.
 const TOPIC_PREFIX: &str = "/guilder/market/1/";
@@ -43,21 +58,61 @@ fn service_of(topic: &TopicHash) -> Option<ServiceName> {
     topic.as_str().strip_prefix(TOPIC_PREFIX)?.parse().ok()
 }
 
-/// The room's part in gossip.
-pub(super) struct Mill {
+/// Passes messages to the catalogue at a bounded rate, and its verdicts back to gossipsub.
+pub(super) struct GossipValidator {
     topics: Vec<ServiceName>,
     inbound: mpsc::Sender<Gossip>,
-    pending: BTreeMap<GossipId, PeerId>,
+    pending: BTreeMap<GossipId, Pending>,
     /// The pending ones, oldest first, and some that are answered already.
     deadlines: VecDeque<(Instant, GossipId)>,
     rates: BTreeMap<AgentId, Bucket>,
+    forwarded: Forwarded,
 }
 
-impl Mill {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Gossip>) {
+/// A message that waits for its verdict.
+#[derive(Debug)]
+struct Pending {
+    source: PeerId,
+    topic: ServiceName,
+    bytes: u32,
+}
+
+/// What may still be forwarded, in bytes: of all that comes, from each peer, on each topic. What one peer or topic brings
+/// too much of leaves room for the others.
+#[derive(Debug)]
+struct Forwarded {
+    all: Bucket,
+    peers: BTreeMap<AgentId, Bucket>,
+    topics: BTreeMap<ServiceName, Bucket>,
+}
+
+impl Forwarded {
+    fn new(now: Instant) -> Self {
+        let all = Bucket::new(FORWARDED_PER_SEC, FORWARDED_BURST, now);
+        Self { all, peers: BTreeMap::new(), topics: BTreeMap::new() }
+    }
+
+    fn take(&mut self, from: AgentId, topic: &ServiceName, bytes: u32, now: Instant) -> bool {
+        let of_peer = || Bucket::new(FORWARDED_PER_PEER, FORWARDED_PEER_BURST, now);
+        let of_topic = || Bucket::new(FORWARDED_PER_TOPIC, FORWARDED_TOPIC_BURST, now);
+        self.peers.entry(from).or_insert_with(of_peer).take_many(bytes, now)
+            && self.topics.entry(topic.clone()).or_insert_with(of_topic).take_many(bytes, now)
+            && self.all.take_many(bytes, now)
+    }
+}
+
+impl GossipValidator {
+    pub(super) fn new(now: Instant) -> (Self, mpsc::Receiver<Gossip>) {
         let (inbound, receiver) = mpsc::channel(GOSSIP_BACKLOG);
-        let (topics, deadlines) = (Vec::new(), VecDeque::new());
-        (Self { topics, inbound, pending: BTreeMap::new(), deadlines, rates: BTreeMap::new() }, receiver)
+        let validator = Self {
+            topics: Vec::new(),
+            inbound,
+            pending: BTreeMap::new(),
+            deadlines: VecDeque::new(),
+            rates: BTreeMap::new(),
+            forwarded: Forwarded::new(now),
+        };
+        (validator, receiver)
     }
 
     pub(super) fn subscribe(&mut self, gossip: &mut Gossipsub, service: ServiceName) -> Result<(), AnnounceError> {
@@ -80,6 +135,7 @@ impl Mill {
 
     pub(super) fn unsubscribe(&mut self, gossip: &mut Gossipsub, service: &ServiceName) {
         self.topics.retain(|known| known != service);
+        self.forwarded.topics.remove(service);
         gossip.unsubscribe(&topic_of(service));
     }
 
@@ -130,24 +186,27 @@ impl Mill {
         if self.pending.len() >= GOSSIP_PENDING {
             return Err("too many wait for their verdict");
         }
-        let message = Gossip { topic, from, id, bytes: message.data.into() };
+        let bytes = u32::try_from(message.data.len()).unwrap_or(u32::MAX);
+        let message = Gossip { topic: topic.clone(), from, id, bytes: message.data.into() };
         self.inbound.try_send(message).map_err(|_| "the catalogue is behind")?;
-        self.pending.insert(id, source);
+        self.pending.insert(id, Pending { source, topic, bytes });
         self.deadlines.push_back((now + GOSSIP_PATIENCE, id));
         Ok(())
     }
 
-    /// Passes a verdict on. Returns the forwarder and what it loses, if the message breaks the rules.
-    pub(super) fn judge(
+    /// Passes a verdict on; what is valid is forwarded as far as the rates allow. Returns the forwarder and what it loses, if the message breaks the rules.
+    pub(super) fn report(
         &mut self,
         gossip: &mut Gossipsub,
         id: GossipId,
         verdict: Verdict,
+        now: Instant,
     ) -> Option<(AgentId, Penalty)> {
-        let source = self.pending.remove(&id)?;
+        let Pending { source, topic, bytes } = self.pending.remove(&id)?;
+        let may_forward = |from| self.forwarded.take(from, &topic, bytes, now);
         let acceptance = match verdict {
-            Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Accept if agent_of(&source).is_some_and(may_forward) => MessageAcceptance::Accept,
+            Verdict::Accept | Verdict::Ignore => MessageAcceptance::Ignore,
             Verdict::Reject => MessageAcceptance::Reject,
         };
         gossip.report_message_validation_result(&MessageId::new(&id.0), &source, acceptance);
@@ -166,14 +225,54 @@ impl Mill {
             && deadline <= now
         {
             self.deadlines.pop_front();
-            self.judge(gossip, id, Verdict::Ignore);
+            self.report(gossip, id, Verdict::Ignore, now);
         }
     }
 
     /// Forgets the rates of peers that are gone.
-    pub(super) fn tidy(&mut self, is_connected: impl Fn(AgentId) -> bool) {
+    pub(super) fn forget_unless(&mut self, is_connected: impl Fn(AgentId) -> bool) {
         self.rates.retain(|agent, _| is_connected(*agent));
+        self.forwarded.peers.retain(|agent, _| is_connected(*agent));
     }
+}
+
+/// gossipsub as this node runs it.
+pub(super) fn behaviour(key: &Keypair) -> Result<Gossipsub, StartError> {
+    let config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .validate_messages()
+        .message_id_fn(|message| message_id(&message.topic, &message.data))
+        .max_transmit_size(GOSSIP_BYTES)
+        .max_publish_messages(GOSSIP_PER_RPC)
+        .connection_handler_queue_len(GOSSIP_PEER_QUEUE)
+        .heartbeat_initial_delay(Duration::from_millis(500))
+        .duplicate_cache_time(Duration::from_secs(120))
+        .build()
+        .map_err(failed)?;
+    let filter = gossipsub::MaxCountSubscriptionFilter {
+        filter: gossipsub::AllowAllSubscriptionFilter {},
+        max_subscribed_topics: GOSSIP_TOPICS,
+        max_subscriptions_per_request: GOSSIP_TOPICS,
+    };
+    let author = gossipsub::MessageAuthenticity::Signed(key.clone());
+    let mut behaviour = Gossipsub::new_with_subscription_filter(author, config, filter).map_err(failed)?;
+    let score = gossipsub::PeerScoreParams {
+        topics: HashMap::new(),
+        // Our own points, see `scores`: a banned peer is below every threshold.
+        app_specific_weight: 1.0,
+        // Many agents on one machine or behind one address is what we are for.
+        ip_colocation_factor_weight: 0.0,
+        retain_score: Duration::from_secs(10 * 60),
+        // What decays is none of what we count, and a walk over all peers a second is too dear for it.
+        decay_interval: Duration::from_secs(10),
+        ..Default::default()
+    };
+    behaviour.with_peer_score(score, gossipsub::PeerScoreThresholds::default()).map_err(failed)?;
+    Ok(behaviour)
+}
+
+fn failed(error: impl ToString) -> StartError {
+    StartError::Transport(DialCause(error.to_string()))
 }
 
 /// How a topic scores its peers: a little for standing and for news, much against what is invalid, and nothing for

@@ -11,7 +11,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -23,7 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
     OpenError, SendError, Stream, StreamProtocol,
-    limits::{FRAME_OVERHEAD_BYTES, SEND_BUDGET_BYTES, STREAMS_IN_PER_PEER, STREAMS_OUT_PER_PEER},
+    limits::{
+        FRAME_OVERHEAD_BYTES, RECEIVE_BUDGET_PER_PEER, SEND_BUDGET_BYTES, STREAMS_IN_PER_PEER, STREAMS_OUT_PER_PEER,
+    },
 };
 
 /// A frame to write. Its place in the budget is free again once it is in the write buffer.
@@ -79,6 +81,8 @@ pub(super) struct LinkState {
 pub(super) struct Quota {
     pub(super) inbound: Arc<Semaphore>,
     pub(super) outbound: Arc<Semaphore>,
+    /// Bytes of its frames that our room hasn't taken yet.
+    pub(super) frames: Arc<Semaphore>,
 }
 
 impl Link {
@@ -153,11 +157,15 @@ impl LinkState {
 
 /// All live connections, by peer.
 #[derive(Debug, Default)]
-pub(super) struct Links(Mutex<BTreeMap<AgentId, Peer>>);
+pub(super) struct Links {
+    peers: Mutex<BTreeMap<AgentId, Peer>>,
+    /// The quotas that somebody holds, also of connections that are still being established: those that are so at once
+    /// share one.
+    quotas: Mutex<BTreeMap<AgentId, Weak<Quota>>>,
+}
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Peer {
-    quota: Arc<Quota>,
     /// Oldest first: everyone sends on the oldest live one, so that frames keep their order.
     links: Vec<(ConnectionId, Link)>,
 }
@@ -168,23 +176,25 @@ impl Links {
         self.lock().get(&agent)?.links.iter().map(|(_, link)| link).find(|link| link.is_live()).cloned()
     }
 
-    /// The quota that a new connection to a peer shares with those that stand.
+    /// The quota that a new connection to a peer shares with its others.
     pub(super) fn quota(&self, agent: AgentId) -> Arc<Quota> {
-        self.lock().get(&agent).map_or_else(
-            || {
-                Arc::new(Quota {
-                    inbound: Arc::new(Semaphore::new(STREAMS_IN_PER_PEER)),
-                    outbound: Arc::new(Semaphore::new(STREAMS_OUT_PER_PEER)),
-                })
-            },
-            |peer| Arc::clone(&peer.quota),
-        )
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(quota) = quotas.get(&agent).and_then(Weak::upgrade) {
+            return quota;
+        }
+        quotas.retain(|_, quota| quota.strong_count() > 0);
+        let quota = Arc::new(Quota {
+            inbound: Arc::new(Semaphore::new(STREAMS_IN_PER_PEER)),
+            outbound: Arc::new(Semaphore::new(STREAMS_OUT_PER_PEER)),
+            frames: Arc::new(Semaphore::new(RECEIVE_BUDGET_PER_PEER)),
+        });
+        quotas.insert(agent, Arc::downgrade(&quota));
+        quota
     }
 
     pub(super) fn insert(&self, agent: AgentId, connection: ConnectionId, link: Link) {
         let mut peers = self.lock();
-        let quota = Arc::clone(&link.0.quota);
-        peers.entry(agent).or_insert_with(|| Peer { quota, links: Vec::new() }).links.push((connection, link));
+        peers.entry(agent).or_default().links.push((connection, link));
     }
 
     pub(super) fn remove(&self, agent: AgentId, connection: ConnectionId) {
@@ -211,6 +221,23 @@ impl Links {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AgentId, Peer>> {
         // Every change is one map operation, so a panic elsewhere can't leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_are_established_at_once_share_one_quota() {
+        let (links, agent) = (Links::default(), AgentId::from_bytes([1; 32]));
+        let (first, second) = (links.quota(agent), links.quota(agent));
+        assert!(Arc::ptr_eq(&first, &second));
+        let taken = Arc::clone(&first.inbound).try_acquire_many_owned(STREAMS_IN_PER_PEER as u32);
+        assert!(taken.is_ok() && second.inbound.try_acquire().is_err());
+        drop((first, second, taken));
+        links.quota(AgentId::from_bytes([2; 32]));
+        assert_eq!(links.quotas.lock().map_or(0, |quotas| quotas.len()), 1, "what nobody holds is forgotten");
     }
 }

@@ -1,6 +1,6 @@
-//! A token bucket: a sustained rate and a burst.
+//! Token buckets: a sustained rate and a burst.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -26,7 +26,12 @@ impl Bucket {
 
     /// Takes one if there is one.
     pub(super) fn take(&mut self, now: Instant) -> bool {
-        let until = self.next(now);
+        self.take_many(1, now)
+    }
+
+    /// Takes so many if there are as many.
+    pub(super) fn take_many(&mut self, count: u32, now: Instant) -> bool {
+        let until = self.after(count, now);
         let granted = until <= now;
         if granted {
             self.used_until = until;
@@ -36,13 +41,53 @@ impl Bucket {
 
     /// Takes one in any case; if that is one too many, says when it will be paid for.
     pub(super) fn charge(&mut self, now: Instant) -> Option<Instant> {
-        self.used_until = self.next(now);
+        self.charge_many(1, now)
+    }
+
+    /// Takes so many in any case; if they are too many, says when they will be paid for.
+    pub(super) fn charge_many(&mut self, count: u32, now: Instant) -> Option<Instant> {
+        self.used_until = self.after(count, now);
         (self.used_until > now).then_some(self.used_until)
     }
 
-    fn next(&self, now: Instant) -> Instant {
+    /// Whether nothing of it is used.
+    fn is_full(&self, now: Instant) -> bool {
+        self.used_until + self.burst <= now
+    }
+
+    fn after(&self, count: u32, now: Instant) -> Instant {
         let oldest = now.checked_sub(self.burst).unwrap_or(self.used_until);
-        self.used_until.max(oldest) + self.cost
+        self.used_until.max(oldest) + self.cost * count
+    }
+}
+
+/// A bucket for each of many, as many as are remembered: full ones are forgotten first, as they say nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Buckets<K>(BTreeMap<K, Bucket>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Copy> Buckets<K> {
+    /// Takes one from a key's bucket, if there is one.
+    pub(super) fn take(&mut self, key: K, per_sec: u32, burst: u32, remembered: usize, now: Instant) -> bool {
+        self.bucket(key, per_sec, burst, remembered, now).take(now)
+    }
+
+    /// A key's bucket; a full one if it isn't remembered.
+    pub(super) fn bucket(&mut self, key: K, per_sec: u32, burst: u32, remembered: usize, now: Instant) -> &mut Bucket {
+        if self.0.len() >= remembered && !self.0.contains_key(&key) {
+            self.0.retain(|_, bucket| !bucket.is_full(now));
+            if self.0.len() >= remembered {
+                // The one that used least goes.
+                let least = self.0.iter().min_by_key(|(_, bucket)| bucket.used_until).map(|(key, _)| *key);
+                least.and_then(|least| self.0.remove(&least));
+            }
+        }
+        self.0.entry(key).or_insert_with(|| Bucket::new(per_sec, burst, now))
     }
 }
 
@@ -61,6 +106,18 @@ mod tests {
         assert!(!bucket.take(next));
         let later = start + Duration::from_secs(60);
         assert_eq!((0..100).take_while(|_| bucket.take(later)).count(), 5);
+    }
+
+    #[test]
+    fn given_more_keys_than_are_remembered_those_that_used_most_stay() {
+        let start = Instant::now() + Duration::from_secs(100);
+        let mut buckets = Buckets::default();
+        assert_eq!((0..9).filter(|_| buckets.take(0, 1, 3, 10, start)).count(), 3);
+        for key in 1..100 {
+            assert!(buckets.take(key, 1, 3, 10, start));
+        }
+        assert_eq!(buckets.0.len(), 10);
+        assert!(!buckets.take(0, 1, 3, 10, start));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!             │ openings         ══ content, mint ══════▶ │   raw, bidirectional, handed out
 //!             │ backlogs         ◀══════ content, mint ══ │
 //!             └───────────────────────────────────────────┘
-//!   inbound ◀── frames, streams          misdeeds ──▶ Behaviour ──▶ actor
+//!   inbound ◀── frames, streams          violations ──▶ Behaviour ──▶ actor
 //! ```
 //!
 //! The [`Behaviour`] only makes handlers, keeps the register of links and passes on what handlers report: no frame
@@ -35,7 +35,7 @@ use libp2p::{
 };
 
 use self::handler::{Handler, Report};
-pub(super) use self::trade::Misdeed;
+pub(super) use self::trade::Violation;
 use super::{
     ids::agent_of,
     inbound::Delivery,
@@ -47,7 +47,7 @@ use crate::runtime::Runtime;
 #[derive(Debug)]
 pub(super) enum Event {
     /// A peer broke a rule.
-    Misdeed { agent: AgentId, misdeed: Misdeed },
+    Violation { agent: AgentId, violation: Violation },
 }
 
 /// A peer whose key isn't Ed25519.
@@ -133,9 +133,9 @@ impl NetworkBehaviour for Behaviour {
         report: THandlerOutEvent<Self>,
     ) {
         let event = match report {
-            Report::Misdeed(misdeed) => {
+            Report::Violation(violation) => {
                 let Some(agent) = agent_of(&peer_id) else { return };
-                ToSwarm::GenerateEvent(Event::Misdeed { agent, misdeed })
+                ToSwarm::GenerateEvent(Event::Violation { agent, violation })
             }
             Report::TradeLost => ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(connection) },
         };

@@ -226,12 +226,14 @@ async fn a_newcomer_that_found_its_bootstrap_peer_away_asks_it_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn known_peers_are_remembered_over_a_restart() {
-    let peer = Node::start(1, |_| ()).await;
+    let mut peer = Node::start(1, |_| ()).await;
     let node = Node::start(2, |_| ()).await;
     node.connect(&peer).await;
     let folder = node.stop().await;
     let node = Node::start_in(folder, 2, |_| ()).await;
     in_time(node.network.send(peer.id(), Bytes::from_static(b"I know you"))).await.unwrap();
+    let frame = in_time(peer.inbound.frames.recv()).await.unwrap();
+    assert_eq!((frame.from, &frame.bytes[..]), (node.id(), &b"I know you"[..]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,7 +257,7 @@ async fn a_moved_peer_is_found_by_a_look_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn surplus_connections_are_closed_but_not_those_of_protected_peers() {
+async fn surplus_connections_are_closed_but_for_those_of_peers_that_we_deal_with() {
     let node = Node::start(100, |config| {
         (config.low_water, config.high_water, config.grace_secs) = (3, 6, 0);
     })
@@ -267,7 +269,7 @@ async fn surplus_connections_are_closed_but_not_those_of_protected_peers() {
         peers.push(peer);
     }
     until(|| async { node.network.peers().await.len() == 6 }).await;
-    node.network.protect(peers[0].id()).await;
+    let _protection = node.network.begin_dealing(peers[0].id()).unwrap();
     let last = Node::start(7, |config| config.dht = DhtMode::Client).await;
     last.connect(&node).await;
     until(|| async { node.network.peers().await.len() == 3 }).await;
@@ -294,7 +296,7 @@ async fn a_banned_peer_is_cut_off_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_is_no_amnesty() {
+async fn a_ban_outlives_a_restart() {
     let node = Node::start(1, |_| ()).await;
     let peer = Node::start(2, |_| ()).await;
     peer.connect(&node).await;

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     executor::Service,
+    network::Network,
     store::{KeyRange, Reader, StoreError},
 };
 
@@ -33,6 +34,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Actors {
     open: OpenTrades,
+    network: Network,
     buying: Arc<Buying>,
     selling: Arc<Selling>,
 }
@@ -44,8 +46,8 @@ enum Stored {
 }
 
 impl Actors {
-    pub(super) fn new(open: OpenTrades, buying: Buying, selling: Selling) -> Self {
-        Self { open, buying: Arc::new(buying), selling: Arc::new(selling) }
+    pub(super) fn new(open: OpenTrades, network: Network, buying: Buying, selling: Selling) -> Self {
+        Self { open, network, buying: Arc::new(buying), selling: Arc::new(selling) }
     }
 
     /// Gives every trade that isn't over its actor back.
@@ -149,7 +151,7 @@ impl Actors {
         let (peer, (mailbox, inbox)) = (deal.seller(), mailbox());
         let actor = BuyerActor::new(Arc::clone(&self.buying), deal, state, mailbox.clone(), waiter);
         self.buying.runtime.spawn("trade/buyer", actor.run(effects, inbox)).detach();
-        OpenTrade::new(peer, SideMailbox::Buyer(mailbox))
+        OpenTrade::new(peer, SideMailbox::Buyer(mailbox), self.network.begin_dealing(peer))
     }
 
     fn seller(
@@ -161,6 +163,6 @@ impl Actors {
         let (peer, (mailbox, inbox)) = (deal.buyer(), mailbox());
         let actor = SellerActor::new(Arc::clone(&self.selling), deal, state, mailbox.clone(), service);
         self.selling.runtime.spawn("trade/seller", actor.run(effects, inbox)).detach();
-        OpenTrade::new(peer, SideMailbox::Seller(mailbox))
+        OpenTrade::new(peer, SideMailbox::Seller(mailbox), self.network.begin_dealing(peer))
     }
 }

@@ -16,7 +16,7 @@ use super::{
     mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
     timers::Timers,
 };
-use crate::{events::Side, runtime::Runtime, sync::lock};
+use crate::{events::Side, network::Protection, runtime::Runtime, sync::lock};
 
 /// The registry of open trades. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,8 @@ pub(super) struct OpenTrade {
     mailbox: SideMailbox,
     /// The seller has said that it works. It isn't worth a write: after a restart the seller says it again.
     accepted: bool,
+    /// Keeps the connection to the peer, and makes it one that we dealt with.
+    _protection: Option<Protection>,
 }
 
 /// A mailbox of either side.
@@ -71,8 +73,8 @@ pub(super) enum From {
 }
 
 impl OpenTrade {
-    pub(super) fn new(peer: AgentId, mailbox: SideMailbox) -> Self {
-        Self { peer, mailbox, accepted: false }
+    pub(super) fn new(peer: AgentId, mailbox: SideMailbox, protection: Option<Protection>) -> Self {
+        Self { peer, mailbox, accepted: false, _protection: protection }
     }
 
     fn side(&self) -> Side {

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{
     backlog::Backlog,
-    trade::{Misdeed, Receiver, Sender, Sending},
+    trade::{Receiver, Sender, Sending, Violation},
 };
 use crate::{
     network::{
@@ -102,7 +102,7 @@ impl OutboundUpgrade<Substream> for Wanted {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The peer broke a rule.
-    Misdeed(Misdeed),
+    Violation(Violation),
     /// Frames may be lost, so the connection is to be given up.
     TradeLost,
 }
@@ -138,9 +138,9 @@ impl Handler {
         Self {
             agent,
             state: ends.state,
+            receiver: Receiver::new(agent, delivery.clone(), Arc::clone(&ends.quota.frames), runtime.instant()),
             quota: ends.quota,
             sender: Sender::new(ends.frames),
-            receiver: Receiver::new(agent, delivery.clone(), runtime.instant()),
             opens: ends.opens,
             content: Backlog::new(delivery.queue(StreamProtocol::Content).clone()),
             mint: Backlog::new(delivery.queue(StreamProtocol::Mint).clone()),
@@ -165,8 +165,8 @@ impl Handler {
             Poll::Ready(Sending::Open) => self.request(Protocol::Trade, Purpose::Trade),
             Poll::Ready(Sending::Refused) => self.state.refuse_trade(),
             Poll::Ready(Sending::Lost) => self.report(Report::TradeLost),
-            Poll::Ready(Sending::Misdeed(misdeed)) => {
-                self.report(Report::Misdeed(misdeed));
+            Poll::Ready(Sending::Violation(violation)) => {
+                self.report(Report::Violation(violation));
                 self.report(Report::TradeLost);
             }
             Poll::Pending => {}
@@ -175,7 +175,7 @@ impl Handler {
 
     fn inbound(&mut self, protocol: Protocol, stream: Substream) {
         if !self.opened.take(self.runtime.instant()) {
-            self.report(Report::Misdeed(Misdeed::TooManyStreams));
+            self.report(Report::Violation(Violation::TooManyStreams));
             return;
         }
         match protocol {
@@ -186,10 +186,10 @@ impl Handler {
 
     fn raw_inbound(&mut self, protocol: StreamProtocol, stream: Substream) {
         let Ok(of_peer) = Arc::clone(&self.quota.inbound).try_acquire_owned() else {
-            self.report(Report::Misdeed(Misdeed::TooManyStreams));
+            self.report(Report::Violation(Violation::TooManyStreams));
             return;
         };
-        let Ok(of_all) = Arc::clone(&self.delivery.streams).try_acquire_owned() else {
+        let Ok(of_all) = Arc::clone(self.delivery.places(protocol)).try_acquire_owned() else {
             tracing::debug!(agent = ?self.agent, %protocol, "reset an inbound stream: too many are open with all peers");
             return;
         };
@@ -258,8 +258,8 @@ impl ConnectionHandler for Handler {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Action> {
         self.poll_sender(cx);
         let runtime = &self.runtime;
-        if let Poll::Ready(misdeed) = self.receiver.poll(&self.state, || runtime.instant(), cx) {
-            self.report(Report::Misdeed(misdeed));
+        if let Poll::Ready(violation) = self.receiver.poll(&self.state, || runtime.instant(), cx) {
+            self.report(Report::Violation(violation));
         }
         self.content.poll(cx);
         self.mint.poll(cx);

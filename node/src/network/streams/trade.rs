@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use guilder_protocol::identity::AgentId;
 use libp2p::core::upgrade::NegotiationError;
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, mpsc},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
@@ -34,7 +34,7 @@ use crate::network::{
 
 /// What a peer did against the rules of our protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Misdeed {
+pub(crate) enum Violation {
     /// It claims a frame longer than the protocol allows.
     FrameTooLong,
     /// A frame's length is malformed.
@@ -47,7 +47,7 @@ pub(crate) enum Misdeed {
     TooManyStreams,
 }
 
-impl Misdeed {
+impl Violation {
     /// What it costs.
     pub(crate) fn penalty(self) -> Penalty {
         match self {
@@ -57,7 +57,7 @@ impl Misdeed {
     }
 }
 
-impl fmt::Display for Misdeed {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::FrameTooLong => "claimed a trade frame longer than allowed",
@@ -78,7 +78,7 @@ pub(super) enum Sending {
     /// The stream broke, and frames may be lost.
     Lost,
     /// The peer broke the rule that nothing comes back on this stream, and frames may be lost.
-    Misdeed(Misdeed),
+    Violation(Violation),
 }
 
 /// The half that writes.
@@ -139,7 +139,7 @@ impl Sender {
         let Some(error) = failed else { return Poll::Pending };
         self.stream = SendStream::Over;
         Poll::Ready(if error.kind() == std::io::ErrorKind::InvalidData {
-            Sending::Misdeed(Misdeed::WrongDirection)
+            Sending::Violation(Violation::WrongDirection)
         } else if is_refusal(&error) {
             Sending::Refused
         } else {
@@ -183,8 +183,10 @@ pub(super) struct Receiver {
     agent: AgentId,
     delivery: Delivery,
     reader: Option<FrameReader<libp2p::Stream>>,
-    /// A frame that waits for its place in the inbound budget.
-    waiting: Option<(Bytes, BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>)>,
+    /// Bytes of this peer's frames that may still be queued.
+    budget: Arc<Semaphore>,
+    /// A frame that waits for its places in the inbound budgets.
+    waiting: Option<(Bytes, BoxFuture<'static, Result<[OwnedSemaphorePermit; 2], AcquireError>>)>,
     bucket: Bucket,
     /// Reading goes on then: the peer was faster than it may be.
     pause: Option<Pin<Box<Sleep>>>,
@@ -193,9 +195,9 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(agent: AgentId, delivery: Delivery, now: Instant) -> Self {
+    pub(super) fn new(agent: AgentId, delivery: Delivery, budget: Arc<Semaphore>, now: Instant) -> Self {
         let bucket = Bucket::new(FRAMES_PER_SEC, FRAME_BURST, now);
-        Self { agent, delivery, reader: None, waiting: None, bucket, pause: None, patience: None }
+        Self { agent, delivery, reader: None, budget, waiting: None, bucket, pause: None, patience: None }
     }
 
     /// The peer opened its stream (anew).
@@ -205,7 +207,12 @@ impl Receiver {
     }
 
     /// Reads frames and delivers them. Ready with what the peer did wrong; its stream is then reset.
-    pub(super) fn poll(&mut self, state: &LinkState, now: impl Fn() -> Instant, cx: &mut Context<'_>) -> Poll<Misdeed> {
+    pub(super) fn poll(
+        &mut self,
+        state: &LinkState,
+        now: impl Fn() -> Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Violation> {
         for _ in 0..FRAMES_PER_TURN {
             ready!(self.poll_free(cx));
             let Some(reader) = &mut self.reader else { return Poll::Pending };
@@ -219,8 +226,8 @@ impl Receiver {
                 Poll::Ready(Err(error)) => {
                     self.reader = None;
                     match error {
-                        FrameError::TooLong => return Poll::Ready(Misdeed::FrameTooLong),
-                        FrameError::Length => return Poll::Ready(Misdeed::FrameLength),
+                        FrameError::TooLong => return Poll::Ready(Violation::FrameTooLong),
+                        FrameError::Length => return Poll::Ready(Violation::FrameLength),
                         FrameError::Io(error) => tracing::debug!(agent = ?self.agent, %error, "trade stream broke"),
                     }
                 }
@@ -234,10 +241,10 @@ impl Receiver {
 
     /// Ready when the next frame may be read.
     fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((_, place)) = &mut self.waiting {
-            let place = ready!(place.as_mut().poll(cx));
-            if let (Some((bytes, _)), Ok(place)) = (self.waiting.take(), place) {
-                self.delivery.frame(Frame { from: self.agent, bytes }, place);
+        if let Some((_, places)) = &mut self.waiting {
+            let places = ready!(places.as_mut().poll(cx));
+            if let (Some((bytes, _)), Ok(places)) = (self.waiting.take(), places) {
+                self.delivery.frame(Frame { from: self.agent, bytes }, places);
             }
         }
         if let Some(pause) = &mut self.pause {
@@ -251,17 +258,20 @@ impl Receiver {
         // A frame too many goes through on credit: the pause before the next one pays for it.
         self.pause = self.bucket.charge(now).map(|paid| Box::pin(sleep_until(paid)));
         let cost = frame_cost(bytes.len());
-        let budget = Arc::clone(&self.delivery.budget);
-        match Arc::clone(&budget).try_acquire_many_owned(cost) {
-            Ok(place) => {
-                self.delivery.frame(Frame { from: self.agent, bytes }, place);
-            }
-            Err(_) => self.waiting = Some((bytes, Box::pin(budget.acquire_many_owned(cost)))),
+        let (of_peer, of_all) = (Arc::clone(&self.budget), Arc::clone(&self.delivery.budget));
+        let now = |budget: &Arc<Semaphore>| Arc::clone(budget).try_acquire_many_owned(cost).ok();
+        if let Some(places) = now(&of_peer).and_then(|place| Some([place, now(&of_all)?])) {
+            self.delivery.frame(Frame { from: self.agent, bytes }, places);
+            return;
         }
+        // Its own place first: a peer that waits for that holds none of the others'.
+        let places =
+            async move { Ok([of_peer.acquire_many_owned(cost).await?, of_all.acquire_many_owned(cost).await?]) };
+        self.waiting = Some((bytes, Box::pin(places)));
     }
 
     /// Ready when the frame that has begun took too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Misdeed> {
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Violation> {
         if !self.reader.as_ref().is_some_and(FrameReader::is_inside_frame) {
             self.patience = None;
             return Poll::Pending;
@@ -270,6 +280,6 @@ impl Receiver {
         ready!(patience.as_mut().poll(cx));
         self.patience = None;
         self.reader = None;
-        Poll::Ready(Misdeed::FrameStalled)
+        Poll::Ready(Violation::FrameStalled)
     }
 }

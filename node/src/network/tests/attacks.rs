@@ -81,7 +81,7 @@ impl Hostile {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frame_too_long_ends_its_stream_and_costs_standing() {
+async fn a_frame_too_long_ends_its_stream_and_costs_points() {
     let node = Node::start(1, |_| ()).await;
     let mut hostile = Hostile::connect(2, &node).await;
     // 4 GiB, one byte more than allowed, a length with a needless zero.
@@ -134,7 +134,7 @@ async fn a_flood_of_streams_is_bounded() {
     let honest = Node::start(2, |_| ()).await;
     honest.connect(&node).await;
     let mut hostile = Hostile::connect(3, &node).await;
-    // Past its quota each one costs it standing; some of it is forgiven meanwhile, and streams that come faster than they
+    // Past its quota each one costs it points; some of it is forgiven meanwhile, and streams that come faster than they
     // are negotiated are dropped before they count.
     let (id, cost) = (hostile.id, Penalty::Minor.points() * 10);
     let mut streams = Vec::new();
@@ -181,7 +181,7 @@ async fn a_peer_that_never_reads_blocks_only_its_own_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_writes_where_only_we_write_is_cut_off() {
+async fn given_a_peer_that_writes_on_our_one_way_stream_its_connection_is_closed() {
     let node = Node::start(1, |_| ()).await;
     let mut hostile = Hostile::connect(2, &node).await;
     let id = hostile.id;

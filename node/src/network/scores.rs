@@ -1,7 +1,7 @@
-//! Who broke the rules how often, and who is banned for it.
+//! Penalty points and bans, by peer.
 //!
-//! Points halve every ten minutes; at a hundred a peer is banned for an hour. A ban is written down with its end, so that a
-//! restart is no amnesty; points are not worth it.
+//! Points halve every ten minutes; a peer with a hundred is banned for an hour. A ban is stored with its end, so it outlives a
+//! restart; points are kept in memory only.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Penalty,
-    limits::{BAN_POINTS, BAN_TIME, POINTS_HALF_LIFE, STANDING_PEERS},
+    limits::{BAN_POINTS, BAN_TIME, POINTS_HALF_LIFE, SCORED_PEERS},
 };
 use crate::store::{KeyRange, Reader, Store, StoreError, Table};
 
@@ -32,19 +32,19 @@ pub(super) async fn write_bans(
 
 /// What became of a penalty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sentence {
+pub(super) enum Counted {
     /// It counts.
     Noted,
     /// The peer is banned from now on.
     Banned {
-        /// Whose ban was lifted to make room in the list: the one that had served longest.
-        pardoned: Option<AgentId>,
+        /// Whose ban was lifted to make room in the list: the oldest.
+        lifted: Option<AgentId>,
     },
 }
 
-/// The standing of peers that have lost some.
+/// The penalty points of peers that have any, and who is banned.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct PeerScores {
     points: BTreeMap<AgentId, Points>,
     bans: BTreeMap<AgentId, Instant>,
 }
@@ -68,10 +68,10 @@ impl Points {
     }
 }
 
-impl Standing {
-    /// Takes up the bans that haven't ended yet. What can't be read is not worth stopping for.
+impl PeerScores {
+    /// Takes up the bans that haven't ended yet. What can't be read doesn't prevent the start.
     pub(super) fn read(store: &Store, wall: Timestamp, now: Instant) -> Self {
-        let rows = store.read(|read| read.range(BANS, KeyRange::all(), STANDING_PEERS)).unwrap_or_else(|error| {
+        let rows = store.read(|read| read.range(BANS, KeyRange::all(), SCORED_PEERS)).unwrap_or_else(|error| {
             tracing::warn!(%error, "the bans can't be read; all are lifted");
             Vec::new()
         });
@@ -94,19 +94,19 @@ impl Standing {
         self.bans.keys().copied()
     }
 
-    /// Takes standing from a peer.
-    pub(super) fn penalize(&mut self, agent: AgentId, penalty: Penalty, now: Instant) -> Sentence {
+    /// Adds a penalty to a peer's points.
+    pub(super) fn penalize(&mut self, agent: AgentId, penalty: Penalty, now: Instant) -> Counted {
         let before = self.points.get(&agent).map_or(0, |points| points.left(now));
         let milli = before.saturating_add(u64::from(penalty.points()) * 1_000);
         if milli >= u64::from(BAN_POINTS) * 1_000 {
             self.points.remove(&agent);
-            let pardoned = make_room(&mut self.bans, agent, |until| *until);
+            let lifted = make_room(&mut self.bans, agent, |until| *until);
             let before = self.bans.insert(agent, now + BAN_TIME);
-            return if before.is_none() { Sentence::Banned { pardoned } } else { Sentence::Noted };
+            return if before.is_none() { Counted::Banned { lifted } } else { Counted::Noted };
         }
         make_room(&mut self.points, agent, |points| points.left(now));
         self.points.insert(agent, Points { milli, at: now });
-        Sentence::Noted
+        Counted::Noted
     }
 
     pub(super) fn is_banned(&self, agent: AgentId) -> bool {
@@ -130,7 +130,7 @@ impl Standing {
 
 /// Makes room in a full map by forgetting the least.
 fn make_room<V, K: Ord>(map: &mut BTreeMap<AgentId, V>, agent: AgentId, worth: impl Fn(&V) -> K) -> Option<AgentId> {
-    if map.len() < STANDING_PEERS || map.contains_key(&agent) {
+    if map.len() < SCORED_PEERS || map.contains_key(&agent) {
         return None;
     }
     let least = map.iter().min_by_key(|(_, value)| worth(value)).map(|(agent, _)| *agent)?;
@@ -152,55 +152,55 @@ mod tests {
 
     #[test]
     fn points_add_up_to_a_ban_and_the_ban_ends() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
         for _ in 0..4 {
-            assert_eq!(standing.penalize(agent(1), Penalty::Major, now), Sentence::Noted);
+            assert_eq!(scores.penalize(agent(1), Penalty::Major, now), Counted::Noted);
         }
-        assert_eq!(standing.points(agent(1), now), 80);
-        assert_eq!(standing.penalize(agent(1), Penalty::Major, now), Sentence::Banned { pardoned: None });
-        assert!(standing.is_banned(agent(1)) && !standing.is_banned(agent(2)));
-        assert!(standing.expire(now + BAN_TIME - Duration::from_secs(1)).is_empty());
-        assert_eq!(standing.expire(now + BAN_TIME), [agent(1)]);
-        assert!(!standing.is_banned(agent(1)));
+        assert_eq!(scores.points(agent(1), now), 80);
+        assert_eq!(scores.penalize(agent(1), Penalty::Major, now), Counted::Banned { lifted: None });
+        assert!(scores.is_banned(agent(1)) && !scores.is_banned(agent(2)));
+        assert!(scores.expire(now + BAN_TIME - Duration::from_secs(1)).is_empty());
+        assert_eq!(scores.expire(now + BAN_TIME), [agent(1)]);
+        assert!(!scores.is_banned(agent(1)));
     }
 
     #[test]
     fn fraud_is_banned_at_once_and_told_once() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
-        assert_eq!(standing.penalize(agent(1), Penalty::Fatal, now), Sentence::Banned { pardoned: None });
-        assert_eq!(standing.penalize(agent(1), Penalty::Fatal, now), Sentence::Noted);
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        assert_eq!(scores.penalize(agent(1), Penalty::Fatal, now), Counted::Banned { lifted: None });
+        assert_eq!(scores.penalize(agent(1), Penalty::Fatal, now), Counted::Noted);
     }
 
     #[test]
     fn points_halve_with_time() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
-        standing.penalize(agent(1), Penalty::Major, now);
-        assert_eq!(standing.points(agent(1), now + POINTS_HALF_LIFE / 2), 15);
-        assert_eq!(standing.points(agent(1), now + POINTS_HALF_LIFE), 10);
-        assert_eq!(standing.points(agent(1), now + POINTS_HALF_LIFE * 100), 0);
-        standing.expire(now + POINTS_HALF_LIFE * 10);
-        assert!(standing.points.is_empty());
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        scores.penalize(agent(1), Penalty::Major, now);
+        assert_eq!(scores.points(agent(1), now + POINTS_HALF_LIFE / 2), 15);
+        assert_eq!(scores.points(agent(1), now + POINTS_HALF_LIFE), 10);
+        assert_eq!(scores.points(agent(1), now + POINTS_HALF_LIFE * 100), 0);
+        scores.expire(now + POINTS_HALF_LIFE * 10);
+        assert!(scores.points.is_empty());
     }
 
     #[test]
     fn memory_is_bounded_and_keeps_the_worst() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
-        standing.penalize(agent(0), Penalty::Major, now);
-        for number in 1..2 * STANDING_PEERS as u32 {
-            standing.penalize(agent(number), Penalty::Minor, now);
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        scores.penalize(agent(0), Penalty::Major, now);
+        for number in 1..2 * SCORED_PEERS as u32 {
+            scores.penalize(agent(number), Penalty::Minor, now);
         }
-        assert_eq!(standing.points.len(), STANDING_PEERS);
-        assert_eq!(standing.points(agent(0), now), 20);
+        assert_eq!(scores.points.len(), SCORED_PEERS);
+        assert_eq!(scores.points(agent(0), now), 20);
     }
 
     #[test]
     fn bans_are_bounded_and_say_whose_was_lifted() {
-        let (mut standing, now) = (Standing::default(), Instant::now());
-        for number in 0..STANDING_PEERS as u32 {
-            standing.penalize(agent(number), Penalty::Fatal, now + Duration::from_secs(number.into()));
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        for number in 0..SCORED_PEERS as u32 {
+            scores.penalize(agent(number), Penalty::Fatal, now + Duration::from_secs(number.into()));
         }
-        let last = standing.penalize(agent(u32::MAX), Penalty::Fatal, now + BAN_TIME);
-        assert_eq!(last, Sentence::Banned { pardoned: Some(agent(0)) });
-        assert!(!standing.is_banned(agent(0)));
+        let last = scores.penalize(agent(u32::MAX), Penalty::Fatal, now + BAN_TIME);
+        assert_eq!(last, Counted::Banned { lifted: Some(agent(0)) });
+        assert!(!scores.is_banned(agent(0)));
     }
 }

@@ -1,10 +1,10 @@
 //! What is on sale: our adverts out, others' adverts in, and the search for sellers.
 //!
 //! ```text
-//!  operator ── add, remove ─▶ shelf ── signed advert ─▶ gossip topic of the service, Kademlia provider record
-//!  peer ── Query ──────────▶ shelf ── Advertised
+//!  operator ── add, remove ─▶ own services ── signed advert ─▶ gossip topic of the service, Kademlia provider record
+//!  peer ── Query ──────────▶ own services ── Advertised
 //!  gossip ─▶ intake (topic, signature, age, newest?) ─▶ cache ─▶ forwarded only if it was accepted
-//!  find ─▶ cache, then Kademlia providers, then connected peers ─▶ Query ─▶ Advertised ─▶ cache ─▶ stream of listings
+//!  search ─▶ cache, then Kademlia providers, then connected peers ─▶ Query ─▶ Advertised ─▶ cache ─▶ stream of listings
 //! ```
 //!
 //! An advert is believed for what it says of its issuer's service and for nothing else: prices bind only in an offer.
@@ -19,39 +19,37 @@ mod cache;
 mod intake;
 mod limits;
 mod listing;
+mod own;
 mod search;
-mod shelf;
+mod topics;
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
-    market::ServiceName,
+    market::{MintUrl, ServiceName},
+    wire::{Advertised, Message, NotAdvertised, Query},
 };
-use tokio::sync::{Semaphore, mpsc};
+use serde_bytes::ByteBuf;
+use tokio::{sync::mpsc, time::Instant};
 
 pub(crate) use self::intake::BadAnswer;
-use self::{
-    cache::Cache,
-    search::{Followed, Queries},
-    shelf::Shelf,
-};
+use self::{intake::Intake, own::OwnServices, search::Search, topics::Topics};
 pub use self::{
     limits::MAX_ADVERTS,
-    listing::{InputError, Listing},
-    search::{Depth, SearchError},
+    listing::{InputError, Listing, Unfit},
+    search::{Depth, Found, SearchError, Wanted},
 };
 use crate::{
     events::Events,
-    executor::{Executors, Service, definition::DefinitionError},
+    executor::{Definition, Executors, Service, definition::DefinitionError},
     network::{AnnounceError, Gossip, Network},
     runtime::Runtime,
     store::{Store, StoreError},
-    sync::lock,
     wallet::Wallet,
 };
 
@@ -78,22 +76,10 @@ pub struct CatalogueParts {
 
 /// The handle of the catalogue. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Catalogue(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    key: AgentKey,
-    runtime: Runtime,
-    store: Store,
-    network: Network,
-    wallet: Wallet,
-    executors: Executors,
-    events: Events,
-    shelf: Shelf,
-    cache: Mutex<Cache>,
-    queries: Queries,
-    query_places: Arc<Semaphore>,
-    followed: Mutex<BTreeMap<ServiceName, Followed>>,
+pub struct Catalogue {
+    own: Arc<OwnServices>,
+    intake: Arc<Intake>,
+    search: Arc<Search>,
 }
 
 impl Catalogue {
@@ -103,7 +89,10 @@ impl Catalogue {
     /// If the store can't be read. A service that can't be made ready is left out with a warning.
     pub async fn start(parts: CatalogueParts) -> Result<Self, CatalogueError> {
         let CatalogueParts { key, runtime, store, network, gossip, wallet, executors, events } = parts;
-        let catalogue = Self(Arc::new(Inner {
+        let topics = Arc::new(Topics::new(network.clone(), runtime.clone()));
+        let intake = Arc::new(Intake::new(network.clone(), runtime.clone(), events.clone()));
+        let search = Search::new(network.clone(), runtime.clone(), Arc::clone(&intake), Arc::clone(&topics));
+        let own = Arc::new(OwnServices {
             key,
             runtime: runtime.clone(),
             store,
@@ -111,37 +100,138 @@ impl Catalogue {
             wallet,
             executors,
             events,
-            shelf: Shelf::default(),
-            cache: Mutex::default(),
-            queries: Queries::default(),
-            query_places: Arc::new(Semaphore::new(limits::MAX_QUERIES)),
-            followed: Mutex::default(),
-        }));
-        catalogue.restore_services().await?;
-        let (renewing, judging) = (catalogue.clone(), catalogue.clone());
-        runtime.spawn("catalogue/renew", async move { renewing.keep_renewing().await }).detach();
+            topics,
+            offered: Mutex::default(),
+        });
+        own.restore().await?;
+        let catalogue = Self { own, intake, search: Arc::new(search) };
+        let (renewing, expiring) = (Arc::clone(&catalogue.own), Arc::clone(&catalogue.intake));
+        let renew = async move {
+            loop {
+                renewing.renew().await;
+                tokio::time::sleep_until(Instant::now() + limits::RENEW_EVERY).await;
+                expiring.expire();
+            }
+        };
+        runtime.spawn("catalogue/renew", renew).detach();
+        let judging = Arc::clone(&catalogue.intake);
         runtime.spawn("catalogue/gossip", async move { judging.judge(gossip).await }).detach();
         Ok(catalogue)
     }
 
     /// Our service of that name, ready to work.
     pub fn service(&self, name: &ServiceName) -> Option<Service> {
-        self.0.shelf.service(name)
+        self.own.service(name)
     }
 
     /// Our services, in the order of their names.
     pub fn services(&self) -> Vec<Service> {
-        self.0.shelf.services()
+        self.own.services()
     }
 
     /// How many adverts of others are kept.
     pub fn known(&self) -> usize {
-        lock(&self.0.cache).len()
+        self.intake.known()
     }
 
-    /// This node.
-    fn local(&self) -> AgentId {
-        self.0.network.local()
+    /// Puts a service on sale, in place of one with the same name, and keeps it so across restarts.
+    ///
+    /// # Errors
+    /// If it can't be made ready or advertised, or there are too many.
+    pub async fn add(&self, definition: Definition) -> Result<(), CatalogueError> {
+        self.own.add(definition).await
+    }
+
+    /// [`Self::add`] for a service that is ready, with whatever executor.
+    ///
+    /// # Errors
+    /// If it can't be advertised, or there are too many.
+    pub async fn add_service(&self, service: Service) -> Result<(), CatalogueError> {
+        self.own.add_service(service).await
+    }
+
+    /// Takes a service off sale and says so. Trades that were awarded run on.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the store fails.
+    pub async fn remove(&self, name: &ServiceName) -> Result<(), CatalogueError> {
+        self.own.remove(name).await
+    }
+
+    /// Advertises every service anew: after a change of the mints that we accept, and now and then. A service for which
+    /// no mint is accepted isn't advertised.
+    ///
+    /// # Errors
+    /// If an advert can't be announced.
+    pub async fn refresh(&self) -> Result<(), CatalogueError> {
+        self.own.refresh().await
+    }
+
+    /// The mints at which a service can be paid, in order of preference: those that its operator named for it, or all,
+    /// as far as the wallet accepts them.
+    pub fn mints_for(&self, service: &Service) -> Vec<MintUrl> {
+        self.own.mints_for(service)
+    }
+
+    /// Searches for sellers: each at most once, never this node, as they are found. Known ones come first; then those that
+    /// Kademlia finds, as they answer; then, if there are too few, those of the connected peers that sell it; after
+    /// [`Found::Searched`], whoever advertises from now on. The channel closes when as many as wanted were found, and at
+    /// `deadline` at the latest; dropping it ends the search.
+    pub fn search(&self, wanted: Wanted, deadline: Instant) -> mpsc::Receiver<Found> {
+        self.search.begin(wanted, deadline)
+    }
+
+    /// All sellers of a service that can be found now, at most `limit`, whatever their terms. The channel closes when the
+    /// search is over, at `deadline` at the latest; dropping it ends the search.
+    pub fn find(&self, service: &ServiceName, limit: usize, deadline: Instant) -> mpsc::Receiver<Listing> {
+        let (tell, listings) = mpsc::channel(limit.clamp(1, limits::MAX_FOUND));
+        let (service, except) = (service.clone(), BTreeSet::new());
+        let mut found = self.search(Wanted { service, ask: None, except, limit, depth: Depth::Whole }, deadline);
+        let pass_on = async move {
+            let all = async {
+                while let Some(Found::Seller(listing)) = found.recv().await {
+                    if tell.send(listing).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                () = tell.closed() => {}
+                () = all => {}
+            }
+        };
+        self.own.runtime.spawn("catalogue/list", pass_on).detach();
+        listings
+    }
+
+    /// The seller's advert of the service: the one we have, or the one it shows us now.
+    ///
+    /// # Errors
+    /// If it can't be reached, doesn't answer, or doesn't offer the service.
+    pub async fn advert_of(&self, seller: AgentId, service: &ServiceName) -> Result<Listing, SearchError> {
+        self.search.advert_of(seller, service).await
+    }
+
+    /// What we answer to a [`Query`].
+    pub(crate) fn answer(&self, query: &Query) -> Message {
+        match self.own.advert(&query.service) {
+            Some(advert) => Advertised { advert: ByteBuf::from(advert.bytes()) }.into(),
+            None => NotAdvertised { service: query.service.clone() }.into(),
+        }
+    }
+
+    /// Takes a seller's answer to our query.
+    ///
+    /// # Errors
+    /// If it doesn't hold or nobody asked for it: the sender is at fault.
+    pub(crate) fn advertised(&self, from: AgentId, message: &Advertised) -> Result<(), BadAnswer> {
+        self.search.advertised(from, message)
+    }
+
+    /// Takes a seller's answer that it doesn't offer what we asked for.
+    pub(crate) fn not_advertised(&self, from: AgentId, message: &NotAdvertised) {
+        self.search.not_advertised(from, message);
     }
 }
 

@@ -1,4 +1,8 @@
 //! Other agents' adverts: the newest of each seller and service, verified before they come here, bounded in every way.
+//!
+//! An advert costs its maker nothing, so a flood of them must not push out the others'. Each entry remembers who passed it on
+//! to us (its seller, if we asked that one). Where room is short, what was of use to us stays, and of the rest the peer that
+//! brought most gives way: a flood takes the place of itself.
 
 use std::collections::BTreeMap;
 
@@ -36,13 +40,15 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Entry {
     listing: Listing,
+    /// The peer that we have it from.
+    from: AgentId,
     /// Last time that it was of use to us, for eviction.
     used: Timestamp,
 }
 
 impl Cache {
     /// Keeps an advert that has been verified and is timely.
-    pub(super) fn keep(&mut self, advert: Signed<Advert>, now: Timestamp) -> Kept {
+    pub(super) fn keep(&mut self, advert: Signed<Advert>, from: AgentId, now: Timestamp) -> Kept {
         let key = (advert.body.service.clone(), advert.issuer());
         if self.withdrawn.get(&key).is_some_and(|until| advert.iat <= *until) {
             return Kept::Stale;
@@ -59,7 +65,7 @@ impl Cache {
         let used = self.remove(&key).map_or(Timestamp::default(), |entry| entry.used);
         self.make_room(&key.0, advert.bytes().len(), now);
         self.bytes += advert.bytes().len();
-        self.adverts.insert(key, Entry { listing: Listing::new(advert), used });
+        self.adverts.insert(key, Entry { listing: Listing::new(advert), from, used });
         Kept::New
     }
 
@@ -116,7 +122,7 @@ impl Cache {
         self.adverts.len()
     }
 
-    fn range(&self, service: &ServiceName) -> impl Iterator<Item = (&(ServiceName, AgentId), &Entry)> {
+    fn range(&self, service: &ServiceName) -> impl Iterator<Item = (&(ServiceName, AgentId), &Entry)> + Clone {
         let (first, last) = (AgentId::from_bytes([0; 32]), AgentId::from_bytes([0xff; 32]));
         self.adverts.range((service.clone(), first)..=(service.clone(), last))
     }
@@ -127,22 +133,36 @@ impl Cache {
         Some(entry)
     }
 
-    /// Evicts until one more of `size` bytes fits: within a full service first, then anywhere; what we never used goes
-    /// before what we did, and the oldest first.
+    /// Evicts until one more of `size` bytes fits: within a full service first, then anywhere.
     fn make_room(&mut self, service: &ServiceName, size: usize, now: Timestamp) {
-        let worth = |entry: &Entry| {
-            let holds = entry.listing.advert.timely(now).is_ok();
-            (holds, entry.used, entry.listing.advert.iat)
-        };
         if self.range(service).count() >= MAX_ADVERTS_PER_SERVICE {
-            let worst = self.range(service).min_by_key(|(key, entry)| (worth(entry), *key)).map(|(key, _)| key.clone());
+            let worst = least_worth(self.range(service), now);
             worst.and_then(|key| self.remove(&key));
         }
         while !self.adverts.is_empty() && (self.adverts.len() >= MAX_ADVERTS || self.bytes + size > MAX_ADVERT_BYTES) {
-            let worst = self.adverts.iter().min_by_key(|(key, entry)| (worth(entry), *key)).map(|(key, _)| key.clone());
+            let worst = least_worth(self.adverts.iter(), now);
             worst.and_then(|key| self.remove(&key));
         }
     }
+}
+
+/// What goes first: what has run out; then, of what was never of use to us, the oldest of the peer that brought most; then
+/// what was of use longest ago.
+fn least_worth<'a>(
+    entries: impl Iterator<Item = (&'a (ServiceName, AgentId), &'a Entry)> + Clone,
+    now: Timestamp,
+) -> Option<(ServiceName, AgentId)> {
+    let unused = |entry: &Entry| entry.used == Timestamp::default();
+    let mut brought = BTreeMap::<AgentId, usize>::new();
+    for (_, entry) in entries.clone().filter(|(_, entry)| unused(entry)) {
+        *brought.entry(entry.from).or_default() += 1;
+    }
+    let worth = |entry: &Entry| {
+        let holds = entry.listing.advert.timely(now).is_ok();
+        let crowd = if unused(entry) { brought.get(&entry.from).copied().unwrap_or_default() } else { 0 };
+        (holds, entry.used, std::cmp::Reverse(crowd), entry.listing.advert.iat)
+    };
+    entries.min_by_key(|(key, entry)| (worth(entry), *key)).map(|(key, _)| key.clone())
 }
 
 #[cfg(test)]
@@ -158,6 +178,9 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
+
+    /// Who passes adverts on, where it doesn't matter.
+    const GOSSIP: AgentId = AgentId::from_bytes([9; 32]);
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(NOW + secs)
@@ -203,12 +226,12 @@ mod tests {
     #[test]
     fn the_newest_counts_and_not_too_often() {
         let mut cache = Cache::default();
-        assert_eq!(cache.keep(advert(1, "a", 10, 0), at(20)), Kept::New);
-        assert_eq!(cache.keep(advert(1, "a", 10, 0), at(20)), Kept::Stale);
-        assert_eq!(cache.keep(advert(1, "a", 9, 0), at(20)), Kept::Stale);
-        assert_eq!(cache.keep(advert(1, "a", 10 + MIN_RENEWAL_SECS - 1, 0), at(20)), Kept::TooSoon);
-        assert_eq!(cache.keep(advert(1, "a", 10 + MIN_RENEWAL_SECS, 9), at(20)), Kept::New);
-        assert_eq!(cache.keep(advert(1, "b", 10, 0), at(20)), Kept::New);
+        assert_eq!(cache.keep(advert(1, "a", 10, 0), GOSSIP, at(20)), Kept::New);
+        assert_eq!(cache.keep(advert(1, "a", 10, 0), GOSSIP, at(20)), Kept::Stale);
+        assert_eq!(cache.keep(advert(1, "a", 9, 0), GOSSIP, at(20)), Kept::Stale);
+        assert_eq!(cache.keep(advert(1, "a", 10 + MIN_RENEWAL_SECS - 1, 0), GOSSIP, at(20)), Kept::TooSoon);
+        assert_eq!(cache.keep(advert(1, "a", 10 + MIN_RENEWAL_SECS, 9), GOSSIP, at(20)), Kept::New);
+        assert_eq!(cache.keep(advert(1, "b", 10, 0), GOSSIP, at(20)), Kept::New);
         assert_eq!((keeps(&cache), cache.of_service(&service("a"), at(20)).len()), (2, 1));
         cache.expire(at(10_000));
         assert_eq!(keeps(&cache), 0);
@@ -217,27 +240,38 @@ mod tests {
     #[test]
     fn a_withdrawal_ends_what_was_made_before_it_and_nothing_after() {
         let mut cache = Cache::default();
-        cache.keep(advert(1, "a", 10, 0), at(20));
-        cache.keep(advert(2, "a", 10, 0), at(20));
+        cache.keep(advert(1, "a", 10, 0), GOSSIP, at(20));
+        cache.keep(advert(2, "a", 10, 0), GOSSIP, at(20));
         assert_eq!(cache.withdraw(&withdrawal(1, 12, 12)), Kept::New);
         assert_eq!(cache.withdraw(&withdrawal(1, 12, 12)), Kept::Stale);
         assert_eq!(keeps(&cache), 1, "the other seller's stays");
         // The same advert doesn't come back by a slower way; a later one does.
-        assert_eq!(cache.keep(advert(1, "a", 10, 0), at(20)), Kept::Stale);
-        assert_eq!(cache.keep(advert(1, "a", 13, 0), at(20)), Kept::New);
+        assert_eq!(cache.keep(advert(1, "a", 10, 0), GOSSIP, at(20)), Kept::Stale);
+        assert_eq!(cache.keep(advert(1, "a", 13, 0), GOSSIP, at(20)), Kept::New);
         // None reaches beyond its own making.
         assert_eq!(cache.withdraw(&withdrawal(1, 12, 9_999)), Kept::Stale);
         assert!(cache.get(&service("a"), key(1).id(), at(20)).is_some());
     }
 
     #[test]
+    fn a_flood_by_one_peer_evicts_its_own_and_not_what_others_brought() {
+        let mut cache = Cache::default();
+        cache.keep(advert(0, "a", 0, 0), key(0).id(), at(1));
+        for seller in 1..=2 * MAX_ADVERTS_PER_SERVICE as u16 {
+            assert_eq!(cache.keep(advert(seller, "a", 1, 0), GOSSIP, at(2)), Kept::New);
+        }
+        assert_eq!(keeps(&cache), MAX_ADVERTS_PER_SERVICE);
+        assert!(cache.get(&service("a"), key(0).id(), at(2)).is_some(), "older than all of the flood, and never used");
+    }
+
+    #[test]
     fn a_flood_of_adverts_evicts_what_was_never_of_use_first() {
         let mut cache = Cache::default();
-        cache.keep(advert(0, "a", 0, 0), at(0));
+        cache.keep(advert(0, "a", 0, 0), GOSSIP, at(0));
         assert!(cache.get(&service("a"), key(0).id(), at(1)).is_some());
         let largest = guilder_protocol::limits::MAX_DESCRIPTION;
         for seller in 1..=MAX_ADVERTS_PER_SERVICE as u16 + 20 {
-            assert_eq!(cache.keep(advert(seller, "a", 1, largest), at(2)), Kept::New);
+            assert_eq!(cache.keep(advert(seller, "a", 1, largest), GOSSIP, at(2)), Kept::New);
         }
         assert_eq!(keeps(&cache), MAX_ADVERTS_PER_SERVICE);
         assert!(cache.get(&service("a"), key(0).id(), at(2)).is_some(), "what we used is kept");

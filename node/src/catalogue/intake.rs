@@ -1,4 +1,7 @@
-//! Gossip in: what is verified is kept and forwarded, what is stale is dropped, what is forged costs its forwarder.
+//! Adverts in, by gossip and as answers to queries: what is verified is kept, and gossip that was news is forwarded; what is
+//! stale is dropped; what is forged costs its forwarder.
+
+use std::sync::Mutex;
 
 use guilder_protocol::{
     envelope::{EnvelopeError, Signed},
@@ -6,12 +9,17 @@ use guilder_protocol::{
     identity::AgentId,
     market::{Advert, ServiceName, Withdrawal},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
-use super::{Catalogue, cache::Kept};
+use super::{
+    Listing,
+    cache::{Cache, Kept},
+    limits::LIVE_ADVERTS,
+};
 use crate::{
-    events::{Event, Money},
-    network::{Gossip, Verdict},
+    events::{Event, Events, Money},
+    network::{Gossip, Network, Verdict},
+    runtime::Runtime,
     sync::lock,
 };
 
@@ -21,20 +29,60 @@ enum Statement {
     Withdrawal(Signed<Withdrawal>),
 }
 
-impl Catalogue {
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Intake {
+    network: Network,
+    runtime: Runtime,
+    events: Events,
+    cache: Mutex<Cache>,
+    /// Tells searches of adverts that come while they wait.
+    live: broadcast::Sender<Listing>,
+}
+
+impl Intake {
+    pub(super) fn new(network: Network, runtime: Runtime, events: Events) -> Self {
+        Self { network, runtime, events, cache: Mutex::default(), live: broadcast::channel(LIVE_ADVERTS).0 }
+    }
+
+    /// The adverts that are kept from now on, as they come. A listener that lags misses the oldest.
+    pub(super) fn live(&self) -> broadcast::Receiver<Listing> {
+        self.live.subscribe()
+    }
+
+    /// The seller's advert of the service, if we have one that holds.
+    pub(super) fn get(&self, service: &ServiceName, seller: AgentId) -> Option<Listing> {
+        lock(&self.cache).get(service, seller, self.runtime.now())
+    }
+
+    /// The adverts of the service that hold.
+    pub(super) fn of_service(&self, service: &ServiceName) -> Vec<Listing> {
+        lock(&self.cache).of_service(service, self.runtime.now())
+    }
+
+    /// How many adverts are kept.
+    pub(super) fn known(&self) -> usize {
+        lock(&self.cache).len()
+    }
+
+    /// Forgets what no longer holds.
+    pub(super) fn expire(&self) {
+        lock(&self.cache).expire(self.runtime.now());
+    }
+
     /// Judges gossip until the network is gone.
     pub(super) async fn judge(&self, mut gossip: mpsc::Receiver<Gossip>) {
         while let Some(message) = gossip.recv().await {
-            let verdict = self.verdict(&message.topic, &message.bytes);
-            self.0.network.validate(message.id, verdict).await;
+            let verdict = self.verdict(message.from, &message.topic, &message.bytes);
+            self.network.validate(message.id, verdict).await;
         }
     }
 
     /// Some 50 microseconds of work, nearly all of it one signature: not worth a thread. The network bounds how often
     /// each forwarder may ask for it.
-    fn verdict(&self, topic: &ServiceName, bytes: &[u8]) -> Verdict {
+    fn verdict(&self, from: AgentId, topic: &ServiceName, bytes: &[u8]) -> Verdict {
         match read(bytes) {
-            Ok(Statement::Advert(advert)) if advert.body.service == *topic => self.take_advert(&advert),
+            Ok(Statement::Advert(advert)) if advert.body.service == *topic => self.take_advert(from, &advert),
             Ok(Statement::Withdrawal(withdrawal)) if withdrawal.body.service == *topic => {
                 self.take_withdrawal(&withdrawal)
             }
@@ -45,31 +93,29 @@ impl Catalogue {
         }
     }
 
-    fn take_advert(&self, advert: &Signed<Advert>) -> Verdict {
-        let now = self.0.runtime.now();
+    fn take_advert(&self, from: AgentId, advert: &Signed<Advert>) -> Verdict {
+        let now = self.runtime.now();
         // Untimely may be our own clock's fault; our own needs no echo.
-        if advert.timely(now).is_err() || advert.issuer() == self.local() {
+        if advert.timely(now).is_err() || advert.issuer() == self.network.local() {
             return Verdict::Ignore;
         }
-        let kept = lock(&self.0.cache).keep(advert.clone(), now);
-        if kept != Kept::New {
-            return Verdict::Ignore;
+        match self.keep(advert, from) {
+            Kept::New => Verdict::Accept,
+            Kept::Stale | Kept::TooSoon => Verdict::Ignore,
         }
-        self.tell_seen(advert);
-        Verdict::Accept
     }
 
     fn take_withdrawal(&self, withdrawal: &Signed<Withdrawal>) -> Verdict {
-        let now = self.0.runtime.now();
-        if withdrawal.timely(now).is_err() || withdrawal.issuer() == self.local() {
+        let now = self.runtime.now();
+        if withdrawal.timely(now).is_err() || withdrawal.issuer() == self.network.local() {
             return Verdict::Ignore;
         }
-        let kept = lock(&self.0.cache).withdraw(withdrawal);
+        let kept = lock(&self.cache).withdraw(withdrawal);
         if kept != Kept::New {
             return Verdict::Ignore;
         }
         let (seller, service) = (withdrawal.issuer(), withdrawal.body.service.to_string());
-        self.0.events.emit(Event::AdvertWithdrawn { seller, service });
+        self.events.emit(Event::AdvertWithdrawn { seller, service });
         Verdict::Accept
     }
 
@@ -82,18 +128,26 @@ impl Catalogue {
         if advert.issuer() != from {
             return Err(BadAnswer::NotItsOwn);
         }
-        let now = self.0.runtime.now();
+        let now = self.runtime.now();
         advert.timely(now).map_err(|_| BadAnswer::Untimely)?;
-        if lock(&self.0.cache).keep(advert.clone(), now) == Kept::New {
-            self.tell_seen(&advert);
-        }
+        self.keep(&advert, from);
         Ok(advert)
+    }
+
+    fn keep(&self, advert: &Signed<Advert>, from: AgentId) -> Kept {
+        let kept = lock(&self.cache).keep(advert.clone(), from, self.runtime.now());
+        if kept == Kept::New {
+            self.tell_seen(advert);
+            // Fails only if no search waits.
+            let _ = self.live.send(Listing::new(advert.clone()));
+        }
+        kept
     }
 
     fn tell_seen(&self, advert: &Signed<Advert>) {
         let price = Money { amount: advert.body.price, unit: advert.body.unit.to_string() };
         let (seller, service) = (advert.issuer(), advert.body.service.to_string());
-        self.0.events.emit(Event::AdvertSeen { seller, service, price });
+        self.events.emit(Event::AdvertSeen { seller, service, price });
     }
 }
 

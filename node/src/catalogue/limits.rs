@@ -33,8 +33,15 @@ pub(crate) const MAX_FOLLOWED: usize = 32;
 /// How long a provider has to show its advert.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connected peers that are asked when Kademlia leads to nobody: all that a node keeps when it is not crowded.
+/// Connected peers that are asked when Kademlia doesn't lead to enough sellers: all that a node keeps when it is not
+/// crowded.
 pub(crate) const MAX_ASKED_AROUND: usize = 64;
+
+/// Sellers whose advert doesn't fit that one search names, so that its caller can say why there is none.
+pub(crate) const MAX_UNFIT: usize = 8;
+
+/// Adverts that came in while a search waited and that it hasn't looked at yet.
+pub(crate) const LIVE_ADVERTS: usize = 64;
 
 /// Queries under way at once, over all searches.
 pub(crate) const MAX_QUERIES: usize = 256;

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use guilder_protocol::{envelope::Signed, identity::AgentId, market::Advert};
+use guilder_protocol::{
+    envelope::Signed,
+    identity::AgentId,
+    market::{Advert, AskBody},
+};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -32,6 +36,30 @@ impl Listing {
         self.advert.issuer()
     }
 
+    /// Whether its seller can be asked this: the unit, the price, a mint and a mode in common, the input's size.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn fits(&self, ask: &AskBody) -> Result<(), Unfit> {
+        let advert = &self.advert.body;
+        if advert.unit != ask.unit {
+            return Err(Unfit::Unit);
+        }
+        if advert.price > ask.max_price {
+            return Err(Unfit::Price);
+        }
+        if !advert.mints.iter().any(|mint| ask.mints.contains(mint)) {
+            return Err(Unfit::Mint);
+        }
+        if !advert.modes.iter().any(|mode| ask.modes.contains(mode)) {
+            return Err(Unfit::Mode);
+        }
+        if advert.max_input < ask.input_size {
+            return Err(Unfit::InputSize);
+        }
+        Ok(())
+    }
+
     /// Holds an input against the advert: its size and its schema.
     ///
     /// # Errors
@@ -57,6 +85,26 @@ impl Listing {
             Err(error) => Ok(Err(InputError::BadSchema(error.clone()))),
         }
     }
+}
+
+/// Why a seller can't be asked, by its advert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Another unit of money.
+    #[error("it sells in another unit")]
+    Unit,
+    /// Too dear.
+    #[error("its price is over the limit")]
+    Price,
+    /// No mint in common.
+    #[error("it takes money of no mint that we can pay from")]
+    Mint,
+    /// No settlement mode in common.
+    #[error("it wants to be paid in a way that we can't")]
+    Mode,
+    /// The input is too large for it.
+    #[error("the input is larger than it takes")]
+    InputSize,
 }
 
 /// Why a seller wouldn't take an input, by its advert.

@@ -1,176 +1,149 @@
-//! The search for sellers: what we know already, then the providers that Kademlia finds, each asked for its advert.
+//! The search for sellers: what we know already, then the providers that Kademlia finds, each asked for its advert, then the
+//! peers that are connected, then whoever advertises while the search lasts.
+//!
+//! Adverts cost their makers nothing, and keys can be ground. So which of the known sellers come first is never decided by
+//! their keys: half of the places are for those that we have dealt with or are connected to, half are drawn at random, and a
+//! seller whose advert doesn't fit the ask takes none. Whoever fills the cache, or sits next to a service's key in Kademlia,
+//! hides nobody who is connected.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
-    market::ServiceName,
+    market::{AskBody, ServiceName},
     wire::{Advertised, Message, NotAdvertised, Query},
 };
-use serde_bytes::ByteBuf;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, broadcast, mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
-    Catalogue, Listing,
-    intake::BadAnswer,
-    limits::{MAX_ASKED_AROUND, MAX_FOLLOWED, MAX_FOUND, QUERY_TIMEOUT, SEARCH_HOLDS},
+    Listing, Unfit,
+    intake::{BadAnswer, Intake},
+    limits::{MAX_ASKED_AROUND, MAX_FOUND, MAX_QUERIES, MAX_UNFIT, QUERY_TIMEOUT},
+    topics::Topics,
 };
 use crate::{
-    network::{SendError, Walk},
+    network::{Network, SendError, Walk},
+    runtime::Runtime,
     sync::lock,
 };
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The service.
+    pub service: ServiceName,
+    /// What the seller must be fit for; whatever its advert says, if none.
+    pub ask: Option<AskBody>,
+    /// Sellers that are known to the caller already.
+    pub except: BTreeSet<AgentId>,
+    /// How many sellers are wanted at the most; [`MAX_FOUND`] bounds it.
+    pub limit: usize,
+    /// How far to search.
+    pub depth: Depth,
+}
 
 /// How far a search goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// What is known, if Kademlia was searched a short while ago; else what it finds quickly.
     Recent,
-    /// What is known and what Kademlia finds.
+    /// What is known, what Kademlia finds, and if those are too few, who is connected.
     Whole,
 }
 
-/// A topic that is followed because we looked for its service.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Followed {
-    wanted: Instant,
-    /// When a search in Kademlia was last over.
-    searched: Option<Instant>,
+/// What a search comes upon.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A seller that fits.
+    Seller(Listing),
+    /// A seller that doesn't, and why; only the first few are told.
+    Unfit(AgentId, Unfit),
+    /// All have been told who can be found now. What follows has only then been advertised.
+    Searched,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Search {
+    network: Network,
+    runtime: Runtime,
+    intake: Arc<Intake>,
+    topics: Arc<Topics>,
+    queries: Queries,
+    places: Semaphore,
 }
 
 /// Queries under way: who was asked for what, and who waits for the answer.
 #[derive(Debug, Default)]
-pub(super) struct Queries(Mutex<BTreeMap<(AgentId, ServiceName), Vec<Waiter>>>);
+struct Queries(Mutex<BTreeMap<(AgentId, ServiceName), Vec<Waiter>>>);
 
 /// Waits for a seller's advert, or for the word that it has none.
 type Waiter = oneshot::Sender<Option<Listing>>;
 
-impl Catalogue {
-    /// Searches for sellers of a service: each at most once, never this node, as they are found, at most `limit`. Known
-    /// ones come first; the rest as Kademlia finds them and they answer; if none does, who is connected is asked. The channel closes when the search is over, at
-    /// `deadline` at the latest; dropping it ends the search.
-    pub fn find(&self, service: &ServiceName, limit: usize, deadline: Instant) -> mpsc::Receiver<Listing> {
-        self.find_by(service, limit, deadline, Depth::Whole)
+/// One search under way.
+struct Run<'a> {
+    search: &'a Search,
+    wanted: Wanted,
+    found: mpsc::Sender<Found>,
+    /// Whom the caller knows of, or who is being asked.
+    known: BTreeSet<AgentId>,
+    /// How many sellers were told.
+    told: usize,
+    unfit: usize,
+}
+
+/// The search is over: nobody wants its results any more, or there are enough of them.
+struct Over;
+
+impl Search {
+    pub(super) fn new(network: Network, runtime: Runtime, intake: Arc<Intake>, topics: Arc<Topics>) -> Self {
+        let places = Semaphore::new(MAX_QUERIES);
+        Self { network, runtime, intake, topics, queries: Queries::default(), places }
     }
 
-    /// As [`Self::find`]; [`Depth::Recent`] leaves Kademlia alone where it was asked a short while ago and found somebody.
-    pub fn find_by(
-        &self,
-        service: &ServiceName,
-        limit: usize,
-        deadline: Instant,
-        depth: Depth,
-    ) -> mpsc::Receiver<Listing> {
-        let limit = limit.clamp(1, MAX_FOUND);
-        let (found, receiver) = mpsc::channel(limit);
-        let (catalogue, service) = (self.clone(), service.clone());
-        let search = async move {
-            let search = catalogue.search(&service, limit, &found, depth);
+    /// See [`Catalogue::search`](super::Catalogue::search).
+    pub(super) fn begin(self: &Arc<Self>, mut wanted: Wanted, deadline: Instant) -> mpsc::Receiver<Found> {
+        wanted.limit = wanted.limit.clamp(1, MAX_FOUND);
+        let (found, receiver) = mpsc::channel(wanted.limit + MAX_UNFIT + 1);
+        let search = Arc::clone(self);
+        let gone = found.clone();
+        let searching = async move {
+            let known = wanted.except.clone();
+            let mut run = Run { search: &search, wanted, found, known, told: 0, unfit: 0 };
             tokio::select! {
                 biased;
-                () = found.closed() => {}
-                () = search => {}
+                () = gone.closed() => {}
+                _ = run.run() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
         };
-        self.0.runtime.spawn("catalogue/find", search).detach();
+        self.runtime.spawn("catalogue/find", searching).detach();
         receiver
     }
 
-    async fn search(&self, service: &ServiceName, limit: usize, found: &mpsc::Sender<Listing>, depth: Depth) {
-        self.follow(service).await;
-        let mut told = BTreeSet::new();
-        let known = lock(&self.0.cache).of_service(service, self.0.runtime.now());
-        for listing in known.into_iter().take(limit) {
-            told.insert(listing.seller());
-            if found.send(listing).await.is_err() {
-                return;
-            }
-        }
-        if told.len() >= limit || depth == Depth::Recent && !told.is_empty() && self.searched_lately(service) {
-            return;
-        }
-        let walk = if depth == Depth::Recent { Walk::Quick } else { Walk::Whole };
-        let mut providers = self.0.network.find(service, limit.saturating_add(told.len()), walk).await;
-        let mut asked = FuturesUnordered::new();
-        let (mut searching, mut heard) = (true, !told.is_empty());
-        while searching || !asked.is_empty() {
-            tokio::select! {
-                biased;
-                Some(answer) = asked.next(), if !asked.is_empty() => {
-                    let Ok(listing) = answer else { continue };
-                    heard = true;
-                    if found.send(listing).await.is_err() || told.len() >= limit && asked.is_empty() {
-                        return;
-                    }
-                }
-                provider = providers.recv(), if searching => match provider {
-                    Some(provider) if told.len() < limit && told.insert(provider) => {
-                        asked.push(self.query(provider, service));
-                    }
-                    Some(_) => {}
-                    None => {
-                        searching = false;
-                        self.note_search(service);
-                    }
-                }
-            }
-        }
-        if !heard {
-            self.ask_around(service, limit, &told, found).await;
-        }
-    }
-
-    /// Asks the peers that are connected, those first that have been for longest. For when nobody shows an advert whom
-    /// Kademlia named: whoever lies next to a service's key, and keys can be ground, can hide its providers there.
-    async fn ask_around(
-        &self,
-        service: &ServiceName,
-        limit: usize,
-        told: &BTreeSet<AgentId>,
-        found: &mpsc::Sender<Listing>,
-    ) {
-        let mut peers = self.0.network.peers().await;
-        peers.retain(|peer| !told.contains(&peer.agent));
-        peers.sort_by_key(|peer| std::cmp::Reverse(peer.connected_secs));
-        let around = peers.iter().take(MAX_ASKED_AROUND);
-        let mut asked: FuturesUnordered<_> = around.map(|peer| self.query(peer.agent, service)).collect();
-        let mut left = limit;
-        while let Some(answer) = asked.next().await {
-            let Ok(listing) = answer else { continue };
-            left -= 1;
-            if found.send(listing).await.is_err() || left == 0 {
-                return;
-            }
-        }
-    }
-
     /// The seller's advert of the service: the one we have, or the one it shows us now.
-    ///
-    /// # Errors
-    /// If it can't be reached, doesn't answer, or doesn't offer the service.
-    pub async fn advert_of(&self, seller: AgentId, service: &ServiceName) -> Result<Listing, SearchError> {
-        let known = lock(&self.0.cache).get(service, seller, self.0.runtime.now());
-        match known {
+    pub(super) async fn advert_of(&self, seller: AgentId, service: &ServiceName) -> Result<Listing, SearchError> {
+        match self.intake.get(service, seller) {
             Some(listing) => Ok(listing),
             None => self.query(seller, service).await,
         }
     }
 
     async fn query(&self, seller: AgentId, service: &ServiceName) -> Result<Listing, SearchError> {
-        let _place = self.0.query_places.acquire().await.map_err(|_| SearchError::Silent(seller))?;
+        let _place = self.places.acquire().await.map_err(|_| SearchError::Silent(seller))?;
         let (tell, told) = oneshot::channel();
-        lock(&self.0.queries.0).entry((seller, service.clone())).or_default().push(tell);
+        lock(&self.queries.0).entry((seller, service.clone())).or_default().push(tell);
         let asking = async {
             let frame = Message::from(Query { service: service.clone() }).encode().unwrap_or_default();
-            self.0.network.send(seller, frame.into()).await?;
+            self.network.send(seller, frame.into()).await?;
             match told.await {
                 Ok(Some(listing)) => Ok(listing),
                 Ok(None) => Err(SearchError::NotOffered { seller, service: service.clone() }),
@@ -178,79 +151,163 @@ impl Catalogue {
             }
         };
         let answer = tokio::time::timeout(QUERY_TIMEOUT, asking).await.unwrap_or(Err(SearchError::Silent(seller)));
-        self.0.queries.forget_closed(seller, service);
+        self.queries.forget_closed(seller, service);
         answer
     }
 
-    /// What we answer to a [`Query`].
-    pub(crate) fn answer(&self, query: &Query) -> Message {
-        match self.0.shelf.advert(&query.service) {
-            Some(advert) => Advertised { advert: ByteBuf::from(advert.bytes()) }.into(),
-            None => NotAdvertised { service: query.service.clone() }.into(),
-        }
-    }
-
     /// Takes a seller's answer to our query.
-    ///
-    /// # Errors
-    /// If it doesn't hold or nobody asked for it: the sender is at fault.
-    pub(crate) fn advertised(&self, from: AgentId, message: &Advertised) -> Result<(), BadAnswer> {
-        if !self.0.queries.waits_for(from) {
+    pub(super) fn advertised(&self, from: AgentId, message: &Advertised) -> Result<(), BadAnswer> {
+        if !self.queries.waits_for(from) {
             return Err(BadAnswer::Unasked);
         }
-        let advert = self.take_answer(from, &message.advert)?;
+        let advert = self.intake.take_answer(from, &message.advert)?;
         let service = advert.body.service.clone();
-        let cached = lock(&self.0.cache).get(&service, from, self.0.runtime.now());
+        let cached = self.intake.get(&service, from);
         // What the cache wouldn't keep (it has been withdrawn since) is what the seller says now all the same.
-        self.0.queries.tell(from, &service, Some(cached.unwrap_or_else(|| Listing::new(advert))));
+        self.queries.tell(from, &service, Some(cached.unwrap_or_else(|| Listing::new(advert))));
         Ok(())
     }
 
     /// Takes a seller's answer that it doesn't offer what we asked for.
-    pub(crate) fn not_advertised(&self, from: AgentId, message: &NotAdvertised) {
-        self.0.queries.tell(from, &message.service, None);
+    pub(super) fn not_advertised(&self, from: AgentId, message: &NotAdvertised) {
+        self.queries.tell(from, &message.service, None);
     }
 
-    /// Whether Kademlia was searched for the service a short while ago. Sellers that have come since were heard by gossip.
-    fn searched_lately(&self, service: &ServiceName) -> bool {
-        let now = self.0.runtime.instant();
-        let searched = lock(&self.0.followed).get(service).and_then(|followed| followed.searched);
-        searched.is_some_and(|at| now.saturating_duration_since(at) < SEARCH_HOLDS)
-    }
-
-    fn note_search(&self, service: &ServiceName) {
-        if let Some(followed) = lock(&self.0.followed).get_mut(service) {
-            followed.searched = Some(self.0.runtime.instant());
-        }
-    }
-
-    /// Follows the service's topic from now on, in place of the one that was looked for longest ago.
-    async fn follow(&self, service: &ServiceName) {
-        let now = self.0.runtime.instant();
-        let given_up = {
-            let mut followed = lock(&self.0.followed);
-            if let Some(known) = followed.get_mut(service) {
-                known.wanted = now;
-                return;
-            }
-            followed.insert(service.clone(), Followed { wanted: now, searched: None });
-            let others = followed.iter().filter(|(name, _)| *name != service);
-            let oldest = others.min_by_key(|(name, followed)| (followed.wanted, *name)).map(|(name, _)| name.clone());
-            let oldest = oldest.filter(|_| followed.len() > MAX_FOLLOWED);
-            oldest.inspect(|name| _ = followed.remove(name))
+    /// Of these sellers, as many as are wanted: in turn one that we have dealt with or are connected to and any other, each
+    /// drawn at random; as long as there are both.
+    fn draw(&self, sellers: Vec<Listing>, wanted: usize) -> Vec<Listing> {
+        let trusted = |listing: &Listing| {
+            self.network.has_dealt_with(listing.seller()) || self.network.is_connected(listing.seller())
         };
-        if let Some(name) = given_up.filter(|name| self.0.shelf.advert(name).is_none()) {
-            self.0.network.unsubscribe(&name).await;
+        let (mut known, mut others): (Vec<_>, Vec<_>) = sellers.into_iter().partition(trusted);
+        let mut drawn = Vec::new();
+        while drawn.len() < wanted && !(known.is_empty() && others.is_empty()) {
+            let turn =
+                if drawn.len() % 2 == 0 && !known.is_empty() || others.is_empty() { &mut known } else { &mut others };
+            let lot = u64::from_le_bytes(self.runtime.random()) % turn.len() as u64;
+            drawn.push(turn.swap_remove(lot as usize));
         }
-        if let Err(error) = self.0.network.subscribe(service).await {
-            tracing::debug!(%service, %error, "topic not followed");
-            lock(&self.0.followed).remove(service);
+        drawn
+    }
+}
+
+impl Run<'_> {
+    async fn run(&mut self) -> Result<(), Over> {
+        let (search, service) = (self.search, self.wanted.service.clone());
+        search.topics.follow(&service).await;
+        let mut live = search.intake.live();
+        self.tell_known().await?;
+        let recent = self.wanted.depth == Depth::Recent;
+        if !(recent && self.told > 0 && search.topics.searched_lately(&service)) {
+            let heard = self.ask_providers().await?;
+            let enough = if recent { 1 } else { self.wanted.limit };
+            if heard + if recent { self.told } else { 0 } < enough {
+                self.ask_around().await?;
+            }
+        }
+        self.found.send(Found::Searched).await.map_err(|_| Over)?;
+        loop {
+            match live.recv().await {
+                Ok(listing) if listing.advert.body.service == service => self.tell_new(listing).await?,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return Err(Over),
+            }
         }
     }
 
-    /// Whether the topic is followed because we looked for the service.
-    pub(super) fn follows(&self, service: &ServiceName) -> bool {
-        lock(&self.0.followed).contains_key(service)
+    /// Tells of the sellers whose adverts we have.
+    async fn tell_known(&mut self) -> Result<(), Over> {
+        let mut fit = Vec::new();
+        for listing in self.search.intake.of_service(&self.wanted.service) {
+            if self.known.contains(&listing.seller()) {
+                continue;
+            }
+            match self.unfit(&listing) {
+                None => fit.push(listing),
+                Some(why) => self.tell_unfit(&listing, why).await?,
+            }
+        }
+        for listing in self.search.draw(fit, self.wanted.limit) {
+            self.known.insert(listing.seller());
+            self.tell(listing).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks whom Kademlia names, as it names them. Returns how many of them fit.
+    async fn ask_providers(&mut self) -> Result<usize, Over> {
+        let (search, service) = (self.search, self.wanted.service.clone());
+        let walk = if self.wanted.depth == Depth::Recent { Walk::Quick } else { Walk::Whole };
+        let most = self.wanted.limit.saturating_add(self.known.len());
+        let mut providers = search.network.find(&service, most, walk).await;
+        let mut asked = FuturesUnordered::new();
+        let (mut searching, mut fit) = (true, 0);
+        while searching || !asked.is_empty() {
+            tokio::select! {
+                biased;
+                Some(answer) = asked.next(), if !asked.is_empty() => {
+                    let Ok(listing) = answer else { continue };
+                    fit += usize::from(self.unfit(&listing).is_none());
+                    self.tell_asked(listing).await?;
+                }
+                provider = providers.recv(), if searching => match provider {
+                    Some(provider) if self.known.insert(provider) => asked.push(search.query(provider, &service)),
+                    Some(_) => {}
+                    None => {
+                        searching = false;
+                        search.topics.note_search(&service);
+                    }
+                }
+            }
+        }
+        Ok(fit)
+    }
+
+    /// Asks the peers that are connected, those first that have been for longest: whoever lies next to a service's key can
+    /// hide its providers in Kademlia.
+    async fn ask_around(&mut self) -> Result<(), Over> {
+        let (search, service) = (self.search, self.wanted.service.clone());
+        let mut peers = search.network.peers().await;
+        peers.retain(|peer| self.known.insert(peer.agent));
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.connected_secs));
+        let around = peers.iter().take(MAX_ASKED_AROUND);
+        let mut asked: FuturesUnordered<_> = around.map(|peer| search.query(peer.agent, &service)).collect();
+        while let Some(answer) = asked.next().await {
+            if let Ok(listing) = answer {
+                self.tell_asked(listing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a seller that advertises now.
+    async fn tell_new(&mut self, listing: Listing) -> Result<(), Over> {
+        if self.known.insert(listing.seller()) { self.tell_asked(listing).await } else { Ok(()) }
+    }
+
+    async fn tell_asked(&mut self, listing: Listing) -> Result<(), Over> {
+        match self.unfit(&listing) {
+            None => self.tell(listing).await,
+            Some(why) => self.tell_unfit(&listing, why).await,
+        }
+    }
+
+    async fn tell(&mut self, listing: Listing) -> Result<(), Over> {
+        self.told += 1;
+        self.found.send(Found::Seller(listing)).await.map_err(|_| Over)?;
+        if self.told >= self.wanted.limit { Err(Over) } else { Ok(()) }
+    }
+
+    async fn tell_unfit(&mut self, listing: &Listing, why: Unfit) -> Result<(), Over> {
+        self.unfit += 1;
+        if self.unfit > MAX_UNFIT {
+            return Ok(());
+        }
+        self.found.send(Found::Unfit(listing.seller(), why)).await.map_err(|_| Over)
+    }
+
+    fn unfit(&self, listing: &Listing) -> Option<Unfit> {
+        self.wanted.ask.as_ref().and_then(|ask| listing.fits(ask).err())
     }
 }
 

@@ -27,6 +27,12 @@ pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sellers that one hire asks at most; and as many again, if none of those makes an offer.
 pub(crate) const MAX_CANDIDATES: usize = 16;
 
+/// How long a hire waits for sellers that are known already before it searches for more.
+pub(crate) const RECENT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long other sellers have to make an offer once there is one, at least: `offer_window_ms` is the most.
+pub(crate) const MIN_OFFER_WINDOW: Duration = Duration::from_millis(50);
+
 /// Answers that wait for one hire: each candidate answers once.
 pub(crate) const ANSWERS: usize = 2 * MAX_CANDIDATES;
 

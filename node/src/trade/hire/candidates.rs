@@ -18,14 +18,14 @@ use super::{
     quiet::QuietSellers,
 };
 use crate::{
-    catalogue::{Catalogue, Depth, InputError, Listing, SearchError},
+    catalogue::{Catalogue, Depth, Found, InputError, Listing, SearchError, Wanted},
     content::Content,
     events::{Event, Events, Money, Side},
     runtime::Runtime,
     trade::{
         TradeConfig,
         hires::{Answer, HireSlot},
-        limits::MAX_CANDIDATES,
+        limits::{MAX_CANDIDATES, MIN_OFFER_WINDOW, RECENT_PATIENCE},
         outbox::Outbox,
         violation::{Penalties, Violation},
     },
@@ -79,7 +79,9 @@ impl<'a> Candidates<'a> {
         match self.search.request.seller {
             Some(seller) => self.gather_one(seller, until).await?,
             None => {
-                self.gather_many(until, Depth::Recent).await?;
+                // Of those known, all may be dead: they don't take the time that it takes to find others.
+                let recent = until.min(self.search.runtime.instant() + RECENT_PATIENCE);
+                self.gather_many(recent, Depth::Recent).await?;
                 if self.offers.is_empty() && self.search.runtime.instant() < until {
                     self.gather_many(until, Depth::Whole).await?;
                 }
@@ -118,30 +120,48 @@ impl<'a> Candidates<'a> {
         Ok(())
     }
 
+    /// A search for sellers that fit, but for those who were tried.
+    fn find(&self, until: Instant, depth: Depth) -> mpsc::Receiver<Found> {
+        let offered = self.offers.iter().map(Signed::issuer);
+        let without = self.without.iter().map(|(seller, _)| *seller);
+        let wanted = Wanted {
+            service: self.search.request.service.clone(),
+            ask: Some(self.search.ask.body.clone()),
+            except: self.silent.iter().copied().chain(offered).chain(without).collect(),
+            limit: self.most,
+            depth,
+        };
+        self.search.catalogue.search(wanted, until)
+    }
+
     async fn gather_many(&mut self, mut until: Instant, depth: Depth) -> Result<(), HireError> {
-        let service = self.search.request.service.clone();
-        // Those who were tried and made no offer come first again: as many more are wanted.
-        let limit = self.most + self.silent.len() + self.without.len();
-        let mut found = self.search.catalogue.find_by(&service, limit, until, depth);
-        let mut searching = true;
+        let mut found = self.find(until, depth);
+        let began = self.search.runtime.instant();
+        let (mut searching, mut open, mut asked) = (true, true, 0);
         while searching || self.awaits_somebody() {
             let had_offer = !self.offers.is_empty();
             tokio::select! {
                 biased;
                 () = self.search.slot.called_off() => return Err(HireError::Cancelled),
                 Some(answer) = self.inbox.recv() => self.take(answer).await,
-                listing = found.recv(), if searching => match listing {
-                    Some(listing) if self.knows(listing.seller()) => {}
-                    Some(listing) => {
-                        self.approach(listing).await?;
-                        searching = self.silent.len() + self.offers.len() < self.most;
+                // Also once all were told who can be found: whoever advertises now is as good as they are.
+                seller = found.recv(), if open && asked < self.most => match seller {
+                    Some(Found::Seller(listing)) => {
+                        asked += usize::from(self.approach(listing).await?);
+                        searching &= asked < self.most;
                     }
-                    None => searching = false,
+                    Some(Found::Unfit(seller, why)) => self.without.push((seller, NoOffer::Unfit(why))),
+                    Some(Found::Searched) => searching = false,
+                    None => (searching, open) = (false, false),
                 },
                 () = tokio::time::sleep_until(until) => return Ok(()),
             }
             if !had_offer && !self.offers.is_empty() {
-                until = until.min(self.search.runtime.instant() + self.search.config.offer_window());
+                // The others get as long again as the first took: who never answers delays nobody for longer.
+                let now = self.search.runtime.instant();
+                let longest = self.search.config.offer_window();
+                let window = now.saturating_duration_since(began).clamp(MIN_OFFER_WINDOW.min(longest), longest);
+                until = until.min(now + window);
             }
         }
         Ok(())
@@ -153,12 +173,6 @@ impl<'a> Candidates<'a> {
         self.silent.iter().any(|seller| self.offers.is_empty() || !self.search.quiet.contains(*seller))
     }
 
-    fn knows(&self, seller: AgentId) -> bool {
-        self.silent.contains(&seller)
-            || self.offers.iter().any(|offer| offer.issuer() == seller)
-            || self.without.iter().any(|(without, _)| *without == seller)
-    }
-
     fn note_quiet(&self) {
         let now = self.search.runtime.instant();
         self.silent.iter().for_each(|seller| self.search.quiet.note(*seller, now));
@@ -168,13 +182,13 @@ impl<'a> Candidates<'a> {
         self.search.ask.cid()
     }
 
-    /// Asks a seller, if its advert fits.
-    async fn approach(&mut self, listing: Listing) -> Result<(), HireError> {
+    /// Asks a seller, if its advert fits. Says whether it did.
+    async fn approach(&mut self, listing: Listing) -> Result<bool, HireError> {
         let (task, seller) = (self.task(), listing.seller());
         self.search.events.emit(Event::SellerFound { task, seller });
         if let Err(why) = self.fits(&listing).await? {
             self.without.push((seller, why));
-            return Ok(());
+            return Ok(false);
         }
         self.search.slot.expect(seller);
         self.silent.push(seller);
@@ -182,25 +196,12 @@ impl<'a> Candidates<'a> {
         self.search.outbox.send(seller, &message);
         let service = self.search.request.service.to_string();
         self.search.events.emit(Event::Asked { task, side: Side::Buyer, peer: seller, service });
-        Ok(())
+        Ok(true)
     }
 
     async fn fits(&self, listing: &Listing) -> Result<Result<(), NoOffer>, HireError> {
-        let (theirs, ours) = (&listing.advert.body, &self.search.ask.body);
-        if listing.seller() == self.search.me {
-            return Ok(Err(NoOffer::Unfit("this node itself")));
-        }
-        if theirs.unit != ours.unit {
-            return Ok(Err(NoOffer::Unfit("it sells in another unit")));
-        }
-        if theirs.price > ours.max_price {
-            return Ok(Err(NoOffer::Unfit("its price is over the limit")));
-        }
-        if !theirs.mints.iter().any(|mint| ours.mints.contains(mint)) {
-            return Ok(Err(NoOffer::Unfit("it takes money of no mint that we can pay from")));
-        }
-        if !theirs.modes.iter().any(|mode| ours.modes.contains(mode)) {
-            return Ok(Err(NoOffer::Unfit("it wants to be paid in a way that we can't")));
+        if let Err(why) = listing.fits(&self.search.ask.body) {
+            return Ok(Err(NoOffer::Unfit(why)));
         }
         let checked = listing.check_input(&self.search.request.input, self.search.content, self.search.runtime);
         Ok(checked.await?.map_err(|error: InputError| NoOffer::Input(error)))

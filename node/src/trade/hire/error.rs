@@ -12,7 +12,7 @@ use guilder_protocol::{
 };
 
 use crate::{
-    catalogue::{InputError, SearchError},
+    catalogue::{InputError, SearchError, Unfit},
     content::ContentError,
     executor::ExecError,
     store::StoreError,
@@ -74,7 +74,7 @@ pub enum HireError {
 pub enum NoOffer {
     /// Its advert doesn't fit what was asked for.
     #[error("{0}")]
-    Unfit(&'static str),
+    Unfit(Unfit),
     /// Its advert doesn't take the input.
     #[error(transparent)]
     Input(InputError),

@@ -34,6 +34,7 @@ use crate::{
     events::{Event, Events},
     executor::Executors,
     failpoint::{Failpoint, UnknownStep},
+    http_server,
     keys::{Home, HomeError, Seeds},
     mint::{HostedMint, MintError},
     network::{StartError, transport},
@@ -48,6 +49,7 @@ use crate::{
 /// If it can't start, or a part of it fails so that it can't go on.
 pub async fn run(home: &Home, config: Config, seeds: Seeds) -> Result<(), DaemonError> {
     let began = Instant::now();
+    http_server::raise_descriptor_limit();
     let _lock = Lock::take(&home.lock())?;
     let mut signals = Signals::listen()?;
     let events = Events::new();
@@ -131,11 +133,7 @@ async fn serve_mint_http(node: &Node) -> Result<Option<String>, DaemonError> {
     let listener = TcpListener::bind(address).await.map_err(fail)?;
     let url = format!("http://{}", listener.local_addr().map_err(fail)?);
     let mint = mint.clone();
-    let serving = async move {
-        if let Err(error) = mint.http(listener).await {
-            tracing::error!(%error, "the mint is no longer served over HTTP");
-        }
-    };
+    let serving = async move { mint.http(listener).await };
     node.runtime.spawn("mint/http", serving).detach();
     Ok(Some(url))
 }

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod events;
 pub mod executor;
 pub mod failpoint;
+mod http_server;
 pub mod keys;
 pub mod lab;
 pub mod limits;

@@ -36,6 +36,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tower_service::Service;
 
 use crate::{
+    http_server,
     runtime::Runtime,
     wallet::connector::{
         Exchange, ExchangeError,
@@ -102,16 +103,8 @@ impl HostedMint {
     }
 
     /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn http(&self, listener: TcpListener) -> Result<(), MintError> {
-        let mut closing = self.closing.subscribe();
-        let stopped = async move {
-            // An error means that the mint is gone, which stops the server too.
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
-        axum::serve(listener, self.router.clone()).with_graceful_shutdown(stopped).await.map_err(MintError::Listener)
+    pub async fn http(&self, listener: TcpListener) {
+        http_server::serve(listener, self.router.clone(), self.closing.subscribe()).await;
     }
 
     /// Stops the mint's background work and its servers. Requests at work end first.
@@ -241,9 +234,6 @@ pub enum MintError {
     /// The keys of the books don't come from this seed.
     #[error("the mint's books were written with another recovery phrase")]
     WrongSeed,
-    /// The HTTP listener failed.
-    #[error("the mint's HTTP listener failed: {0}")]
-    Listener(#[source] std::io::Error),
     /// The HTTP paths can't be laid out.
     #[error("the mint's HTTP interface can't be built: {0}")]
     Router(String),
@@ -256,9 +246,7 @@ impl AtFault for MintError {
     fn fault(&self) -> Fault {
         match self {
             Self::Config(_) | Self::Unit(_) | Self::Path | Self::WrongSeed => Fault::Ours,
-            Self::Folder(_) | Self::Database(_) | Self::Listener(_) | Self::Router(_) | Self::Cdk(_) => {
-                Fault::Environment
-            }
+            Self::Folder(_) | Self::Database(_) | Self::Router(_) | Self::Cdk(_) => Fault::Environment,
         }
     }
 

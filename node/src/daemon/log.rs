@@ -2,12 +2,22 @@
 //!
 //! For people a line is `time LEVEL room: what key=value …`; for machines it is one flat JSON object with `timestamp`,
 //! `level` and `target`, and then either `message` with its fields, or `event` with those of [`crate::events::Event`].
+//!
+//! What libraries log can be caused by strangers, as often as they like. So of each such place in a library's code no more than
+//! [`LINES_PER_SEC`] lines a second are written.
 
-use std::{fmt, io::IsTerminal as _};
+use std::{
+    collections::HashMap,
+    fmt,
+    io::IsTerminal as _,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Map, Value};
 use tracing::{
-    Event, Subscriber,
+    Event, Metadata, Subscriber,
+    callsite::Identifier,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -16,19 +26,30 @@ use tracing_subscriber::{
         FmtContext, FormatEvent, FormatFields,
         format::{Writer, debug_fn},
         time::{FormatTime as _, SystemTime},
+        writer::MakeWriterExt as _,
     },
     registry::LookupSpan,
 };
 
-use crate::config::{LogConfig, LogFormat};
+use crate::{
+    config::{LogConfig, LogFormat},
+    sync::lock,
+};
 
 /// The field by which an event of the stream brings itself as JSON.
 const EVENT_JSON: &str = "event_json";
 
+/// Lines that one place in a library's code may write in a second.
+const LINES_PER_SEC: u32 = 10;
+
+/// Places in libraries' code that are told apart; those beyond share one rate.
+const MAX_PLACES: usize = 1_024;
+
 /// Begins to log. The first call in a process counts.
 pub(crate) fn start(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.filter)).unwrap_or_default();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr.with_filter(is_within_rate));
     // Fails only if a log is there already, and then it is the one to keep.
     let _ = match config.format {
         LogFormat::Text => {
@@ -37,6 +58,30 @@ pub(crate) fn start(config: &LogConfig) {
         }
         LogFormat::Json => builder.event_format(JsonLine).try_init(),
     };
+}
+
+/// Whether a line is this node's own, or not one too many of its place in a library.
+fn is_within_rate(line: &Metadata<'_>) -> bool {
+    static RATES: Mutex<Option<Rates>> = Mutex::new(None);
+    let own = line.target() == "guilder" || line.target().starts_with("guilder::");
+    own || lock(&RATES).get_or_insert_default().take(&line.callsite(), Instant::now())
+}
+
+/// The lines of each place since its current second began.
+#[derive(Default)]
+struct Rates(HashMap<Option<Identifier>, (Instant, u32)>);
+
+impl Rates {
+    fn take(&mut self, place: &Identifier, now: Instant) -> bool {
+        let place =
+            Some(place.clone()).filter(|place| self.0.len() < MAX_PLACES || self.0.contains_key(&Some(place.clone())));
+        let (since, lines) = self.0.entry(place).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *lines) = (now, 0);
+        }
+        *lines += 1;
+        *lines <= LINES_PER_SEC
+    }
 }
 
 fn text_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
@@ -141,6 +186,24 @@ mod tests {
         assert_eq!((&lines[0]["message"], &lines[0]["limit"]), (&"a plain line".into(), &3.into()));
         assert_eq!((&lines[1]["event"], &lines[1]["took_ms"]), (&"ready".into(), &17.into()));
         assert_eq!((&lines[1]["level"], &lines[1]["target"]), (&"INFO".into(), &"guilder::events".into()));
+    }
+
+    #[test]
+    fn given_a_place_in_a_library_that_logs_much_few_of_its_lines_are_written() {
+        let written = Written::default();
+        let writer = written.clone();
+        let builder = tracing_subscriber::fmt().with_writer((move || writer.clone()).with_filter(is_within_rate));
+        tracing::subscriber::with_default(builder.finish(), || {
+            for _ in 0..200 {
+                tracing::error!(target: "libp2p_gossipsub::behaviour", "a stranger did this");
+                tracing::error!("this node did that");
+            }
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let count = |what| text.lines().filter(|line| line.contains(what)).count();
+        assert_eq!(count("this node did that"), 200);
+        // Logging takes no second, or few.
+        assert!((1..=LINES_PER_SEC as usize * 10).contains(&count("a stranger did this")));
     }
 
     #[test]

@@ -220,7 +220,6 @@ impl Hiring {
         let (task, service) = (self.task(), self.request.service.to_string());
         self.with.events.emit(Event::Searching { task, service });
         let search = Search {
-            me: self.with.key.id(),
             runtime: &self.with.runtime,
             config: &self.with.config,
             catalogue: &self.with.catalogue,

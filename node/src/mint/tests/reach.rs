@@ -156,7 +156,7 @@ async fn a_plain_cashu_wallet_is_served_over_http() {
     let proofs = Purse::new(&ours, PLAY).await.fund(&[8]).await;
     assert_eq!(purse.states(&proofs).await, [State::Unspent]);
     mint.stop().await;
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
 }
 
 #[tokio::test]

@@ -34,7 +34,6 @@ use crate::{
 /// What is looked for, and with what.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
-    pub(super) me: AgentId,
     pub(super) runtime: &'a Runtime,
     pub(super) config: &'a TradeConfig,
     pub(super) catalogue: &'a Catalogue,

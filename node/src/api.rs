@@ -5,8 +5,10 @@
 //! later faces ─────────────────────────────┴──▶ Api ──▶ the node's rooms
 //! ```
 //!
-//! Faces add no logic: what a request means, what it defaults to and how a failure reads is decided here.
+//! Faces add no logic: what a request means, what it defaults to and how a failure reads is decided here. What goes in and
+//! out is a type of [`types`], the same at both ends. Every method is called on behalf of a [`Caller`].
 
+pub mod caller;
 pub mod client;
 pub(crate) mod http;
 mod market;
@@ -19,12 +21,14 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use tokio::{sync::watch, time::Instant};
 
-use self::types::{ApiError, Identity, Peer, Status};
-use crate::{
-    events::{Heard, Stamped},
-    keys::Home,
-    parts::Node,
+use self::{
+    caller::{Caller, Right},
+    types::{ApiError, Identity, Peer, Said, Status, Told},
 };
+use crate::{events::Heard, keys::Home, parts::Node};
+
+/// How many entries a listing has whose caller says no number.
+pub(crate) const LISTED: usize = 20;
 
 /// The façade. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,10 +57,10 @@ impl Api {
     /// How the node does.
     ///
     /// # Errors
-    /// If the store can't be read.
-    pub async fn status(&self) -> Result<Status, ApiError> {
+    /// If the caller may not, or the store can't be read.
+    pub async fn status(&self, caller: &Caller) -> Result<Status, ApiError> {
         let node = self.node();
-        let Identity { peer_id, did } = self.id();
+        let Identity { peer_id, did } = self.id(caller)?;
         let listen = node.network.listen_addrs().await;
         let hosted = node.mint_url().map(|url| url.to_string());
         Ok(Status {
@@ -73,19 +77,27 @@ impl Api {
                 Some(mint) => mint.totals().await?,
                 None => Vec::new(),
             },
-            balances: self.balances()?,
+            balances: self.balances(caller)?,
             peer_id,
         })
     }
 
     /// Who the node is.
-    pub fn id(&self) -> Identity {
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn id(&self, caller: &Caller) -> Result<Identity, ApiError> {
+        caller.may(Right::Look)?;
         let id = self.node().id();
-        Identity { peer_id: id.peer_id(), did: id.to_string() }
+        Ok(Identity { peer_id: id.peer_id(), did: id.to_string() })
     }
 
     /// The connected peers.
-    pub async fn peers(&self) -> Vec<Peer> {
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub async fn peers(&self, caller: &Caller) -> Result<Vec<Peer>, ApiError> {
+        caller.may(Right::Look)?;
         let peers = self.node().network.peers().await;
         let view = |peer: crate::network::PeerInfo| Peer {
             peer_id: peer.agent.peer_id(),
@@ -94,14 +106,15 @@ impl Api {
             round_trip_us: peer.round_trip_us,
             connected_secs: peer.connected_secs,
         };
-        peers.into_iter().map(view).collect()
+        Ok(peers.into_iter().map(view).collect())
     }
 
     /// Connects to a peer.
     ///
     /// # Errors
-    /// If the address is none, or nobody answers there.
-    pub async fn dial(&self, address: &str) -> Result<(), ApiError> {
+    /// If the caller may not, the address is none, or nobody answers there.
+    pub async fn dial(&self, caller: &Caller, address: &str) -> Result<(), ApiError> {
+        caller.may(Right::Manage)?;
         let parsed = address.parse().map_err(|error| {
             ApiError::misuse(
                 format!("{address}: {error}"),
@@ -114,26 +127,28 @@ impl Api {
 
     /// Everything that happens from now on, each event with a sentence for people. A listener that is too slow misses
     /// some; it hears how many.
-    pub fn events(&self) -> impl Stream<Item = serde_json::Value> + Send + 'static {
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn events(&self, caller: &Caller) -> Result<impl Stream<Item = Told> + Send + 'static, ApiError> {
+        caller.may(Right::Look)?;
         let subscription = self.node().events.subscribe();
-        stream::unfold(subscription, |mut subscription| async {
-            let heard = match subscription.next().await? {
-                Heard::Event(event) => said(&event),
-                Heard::Missed(missed) => serde_json::json!({ "event": "missed", "missed": missed }),
+        Ok(stream::unfold(subscription, |mut subscription| async {
+            let told = match subscription.next().await? {
+                Heard::Event(event) => Told::Event(Said::from(&*event)),
+                Heard::Missed(missed) => Told::Missed { missed },
             };
-            Some((heard, subscription))
-        })
+            Some((told, subscription))
+        }))
     }
 
     /// Stops the daemon.
-    pub fn stop(&self) {
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn stop(&self, caller: &Caller) -> Result<(), ApiError> {
+        caller.may(Right::Manage)?;
         self.0.stop.send_replace(true);
+        Ok(())
     }
-}
-
-/// An event for a stream: its fields, and in words what happened.
-fn said(event: &Stamped) -> serde_json::Value {
-    let mut value = serde_json::to_value(event).unwrap_or_default();
-    value["say"] = event.event.say().into();
-    value
 }

@@ -12,14 +12,12 @@ mod audit;
 mod bench;
 mod completions;
 mod demo;
-mod error;
 mod find;
 mod hire;
 mod id;
 mod init;
 mod passphrase;
 mod peers;
-mod printer;
 mod service;
 mod status;
 mod task;
@@ -32,12 +30,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use self::passphrase::PassphraseSource;
-pub use self::{
-    error::{CliError, Exit},
-    printer::{Printer, Show, fields, table},
-};
 use crate::{
     api::client::Client,
+    console::{CliError, Exit, Printer},
     keys::Home,
     lab::{self, demo::DemoArgs},
 };

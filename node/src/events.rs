@@ -18,10 +18,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{sync::broadcast, time::Instant};
 
-pub use kinds::{Event, Money, Outcome, Side};
+pub(crate) use kinds::fault_code;
+pub use kinds::{Event, Money, Outcome, Side, SwapPurpose};
 
 /// Events that a subscriber may lag behind before it misses some. A burst of a thousand trades' steps fits; at some
 /// 200 bytes each it bounds the memory to well under a megabyte.
@@ -38,8 +39,8 @@ struct Inner {
     listeners: broadcast::Sender<Arc<Stamped>>,
 }
 
-/// An event, numbered and timed. Serializes to one flat JSON object.
-#[derive(Debug, Serialize)]
+/// An event, numbered and timed. One flat JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamped {
     /// Position in this run's stream, from 0 without gaps.
     pub seq: u64,

@@ -9,7 +9,7 @@ mod swarm;
 
 use std::io::{Read as _, Write as _};
 
-use crate::cli::{CliError, Exit};
+use crate::console::{CliError, Exit};
 
 /// The work of the demo's sellers: standard input to standard output. What `guilder demo-worker` runs.
 ///

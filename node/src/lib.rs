@@ -5,6 +5,7 @@ pub mod api;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod content;
 pub mod daemon;
 pub mod events;

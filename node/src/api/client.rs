@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    marker::PhantomData,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -19,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, task::JoinHandle};
 
-use super::types::ApiError;
+use super::types::{ApiError, Hire, HireEvent, Line};
 use crate::keys::{Home, HomeError};
 
 /// Most of one JSON answer, or of one line of a stream, that is taken in.
@@ -105,10 +106,19 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientError`] says.
-    pub async fn lines(&self, method: Method, path: &str, body: Upload) -> Result<Lines, ClientError> {
+    pub async fn lines<T>(&self, method: Method, path: &str, body: Upload) -> Result<Lines<T>, ClientError> {
         let mut connection = self.connect().await?;
         let response = connection.request(method, path, body).await?;
-        Ok(Lines { body: BodyStream::new(response.into_body()), buffer: BytesMut::new(), _connection: connection })
+        let body = BodyStream::new(response.into_body());
+        Ok(Lines { body, buffer: BytesMut::new(), _connection: connection, items: PhantomData })
+    }
+
+    /// Hires: sends the input and reads what the hire tells.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn hire(&self, hire: &Hire, input: Upload) -> Result<Lines<HireEvent>, ClientError> {
+        self.lines(Method::POST, &query("/v1/tasks", hire)?, input).await
     }
 
     /// Reads bytes as they come.
@@ -165,7 +175,7 @@ impl Connection {
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Answer(error.to_string()))
     }
 
-    /// Makes a request and reads its whole answer, one JSON value a line.
+    /// Makes a request and reads its whole answer, one value a line.
     ///
     /// # Errors
     /// As [`ClientError`] says.
@@ -217,20 +227,21 @@ impl Drop for Connection {
     }
 }
 
-/// An answer of JSON values, one a line.
+/// An answer of `T`s, one a line.
 #[derive(Debug)]
-pub struct Lines {
+pub struct Lines<T> {
     body: BodyStream<Incoming>,
     buffer: BytesMut,
     _connection: Connection,
+    items: PhantomData<fn() -> T>,
 }
 
-impl Lines {
+impl<T: DeserializeOwned> Lines<T> {
     /// The next value; `None` at the end.
     ///
     /// # Errors
     /// If the connection breaks, the node reports an error, or the line is no `T`.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
                 let line = self.buffer.split_to(end);
@@ -248,15 +259,11 @@ impl Lines {
     }
 }
 
-/// A line is a value, or `{"error": …}` if the stream failed half-way.
 fn read_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, ClientError> {
-    #[derive(Deserialize)]
-    struct Failed {
-        error: ApiError,
-    }
-    match serde_json::from_slice::<Failed>(line) {
-        Ok(failed) => Err(ClientError::Api(failed.error)),
-        Err(_) => serde_json::from_slice(line).map_err(|error| ClientError::Answer(error.to_string())),
+    match serde_json::from_slice(line) {
+        Ok(Line::Item(item)) => Ok(item),
+        Ok(Line::Error(error)) => Err(ClientError::Api(error)),
+        Err(error) => Err(ClientError::Answer(error.to_string())),
     }
 }
 
@@ -312,18 +319,13 @@ pub fn json(value: &impl Serialize) -> Result<Upload, ClientError> {
     Ok(bytes(body.into()))
 }
 
-/// `path?name=value&…`, with what a query may not hold escaped; empty values are left out.
-pub fn query(path: &str, pairs: &[(&str, String)]) -> String {
-    let mut text = path.to_owned();
-    let mut mark = '?';
-    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-        text.push(mark);
-        text.push_str(name);
-        text.push('=');
-        text.push_str(&escape(value));
-        mark = '&';
-    }
-    text
+/// `path?name=value&…`, of the fields of `terms`; what is `None` is left out.
+///
+/// # Errors
+/// If a field is neither text nor a number.
+pub fn query(path: &str, terms: &impl Serialize) -> Result<String, ClientError> {
+    let terms = serde_urlencoded::to_string(terms).map_err(|error| ClientError::Answer(error.to_string()))?;
+    Ok(format!("{path}?{terms}"))
 }
 
 /// Percent-encoding of all but RFC 3986's unreserved characters.
@@ -408,9 +410,9 @@ mod tests {
 
     #[test]
     fn queries_are_escaped() {
-        let path =
-            query("/v1/tasks", &[("mint", "http://a:1/b c".into()), ("seller", String::new()), ("n", "1".into())]);
-        assert_eq!(path, "/v1/tasks?mint=http%3A%2F%2Fa%3A1%2Fb%20c&n=1");
+        let path = query("/v1/mints", &[("url", "http://a:1/b&c")]).unwrap();
+        assert_eq!(path, "/v1/mints?url=http%3A%2F%2Fa%3A1%2Fb%26c");
+        assert_eq!(escape("a/b c"), "a%2Fb%20c");
     }
 
     #[test]
@@ -420,10 +422,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_may_fail_half_way() {
-        let line = br#"{"error":{"message":"the mint is down","fault":"mint","hint":null}}"#;
-        let error = read_line::<serde_json::Value>(line).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.fault()), ("the mint is down", Fault::Mint));
-        assert_eq!(read_line::<u8>(b"7").unwrap(), 7);
+    fn a_stream_that_breaks_off_ends_in_its_error() {
+        let error = ApiError::misuse("the mint is down", "wait");
+        let line = serde_json::to_vec(&Line::<u8>::Error(error.clone())).unwrap();
+        assert!(matches!(read_line::<u8>(&line), Err(ClientError::Api(read)) if read == error));
+        assert_eq!(read_line::<u8>(br#"{"item":7}"#).unwrap(), 7);
+        assert!(matches!(read_line::<u8>(b"7"), Err(ClientError::Answer(_))));
     }
 }

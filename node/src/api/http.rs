@@ -1,4 +1,5 @@
-//! The control API over loopback HTTP: JSON in and out, streams as one JSON value a line (NDJSON).
+//! The control API over loopback HTTP: JSON in and out, streams as one JSON value a line (NDJSON): `{"item": …}`, or
+//! `{"error": …}` as the last.
 //!
 //! | request | what |
 //! |---|---|
@@ -6,17 +7,17 @@
 //! | `GET /v1/peers`, `POST /v1/peers` | connected peers; connect to one |
 //! | `GET /v1/services`, `POST /v1/services`, `DELETE /v1/services/NAME` | what is on sale here |
 //! | `GET /v1/find/NAME?limit=` | who sells it; a line each |
-//! | `POST /v1/tasks?service=…` (body: input) | hire; a line `{"task"}`, a line an event, a line `{"ended"}` |
+//! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](types::Hire), each line a [`HireEvent`](types::HireEvent) |
 //! | `GET /v1/tasks?limit=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
 //! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
-//! | `GET /v1/events` | everything that happens from now on; a line an event |
+//! | `GET /v1/events` | everything that happens from now on; each line a [`Told`](types::Told) |
 //! | `POST /v1/stop` | stop the daemon |
 //!
-//! No logic lives here: every handler reads its arguments, calls [`Api`] and writes what it says. An error is
-//! `{"message", "fault", "hint"}` with a status by its fault. Bounded: JSON bodies by [`MAX_BODY`], an input by the
-//! protocol's largest content.
+//! No logic lives here, and no defaults: every handler reads its arguments, calls [`Api`] on behalf of whom the guard
+//! admitted, and writes what it says. An error is an [`ApiError`] with a status by its code. Bounded: JSON bodies by
+//! [`MAX_BODY`], an input by the protocol's largest content.
 
 mod guard;
 mod tasks;
@@ -25,7 +26,7 @@ mod wallet;
 use std::{convert::Infallible, net::SocketAddr};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Path, Query, State},
     http::{StatusCode, header},
@@ -36,14 +37,15 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use guilder_protocol::{fault::Fault, market::ServiceName};
+use guilder_protocol::market::ServiceName;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::guard::Guard;
 use super::{
     Api,
-    types::{ApiError, Dial, Identity, Peer, ServiceView, Status},
+    caller::Caller,
+    types::{self, ApiError, Dial, ErrorCode, Identity, Line, Peer, ServiceView, Status},
 };
 use crate::executor::Definition;
 
@@ -84,32 +86,39 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
         .with_state(api)
 }
 
-async fn status(State(api): State<Api>) -> Answer<Status> {
-    api.status().await.map(Json).map_err(Failure)
+/// Whoever the guard admitted.
+type By = Extension<Caller>;
+
+async fn status(State(api): State<Api>, Extension(caller): By) -> Answer<Status> {
+    Ok(Json(api.status(&caller).await?))
 }
 
-async fn id(State(api): State<Api>) -> Json<Identity> {
-    Json(api.id())
+async fn id(State(api): State<Api>, Extension(caller): By) -> Answer<Identity> {
+    Ok(Json(api.id(&caller)?))
 }
 
-async fn peers(State(api): State<Api>) -> Json<Vec<Peer>> {
-    Json(api.peers().await)
+async fn peers(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Peer>> {
+    Ok(Json(api.peers(&caller).await?))
 }
 
-async fn dial(State(api): State<Api>, Json(dial): Json<Dial>) -> Answer<()> {
-    api.dial(&dial.address).await.map(Json).map_err(Failure)
+async fn dial(State(api): State<Api>, Extension(caller): By, Json(dial): Json<Dial>) -> Answer<()> {
+    Ok(Json(api.dial(&caller, &dial.address).await?))
 }
 
-async fn services(State(api): State<Api>) -> Json<Vec<ServiceView>> {
-    Json(api.services())
+async fn services(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<ServiceView>> {
+    Ok(Json(api.services(&caller)?))
 }
 
-async fn add_service(State(api): State<Api>, Json(definition): Json<Definition>) -> Answer<ServiceView> {
-    api.add_service(definition).await.map(Json).map_err(Failure)
+async fn add_service(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Json(definition): Json<Definition>,
+) -> Answer<ServiceView> {
+    Ok(Json(api.add_service(&caller, definition).await?))
 }
 
-async fn remove_service(State(api): State<Api>, Path(name): Path<ServiceName>) -> Answer<()> {
-    api.remove_service(&name).await.map(Json).map_err(Failure)
+async fn remove_service(State(api): State<Api>, Extension(caller): By, Path(name): Path<ServiceName>) -> Answer<()> {
+    Ok(Json(api.remove_service(&caller, &name).await?))
 }
 
 #[derive(Deserialize)]
@@ -117,17 +126,21 @@ struct Limit {
     limit: Option<usize>,
 }
 
-async fn find(State(api): State<Api>, Path(name): Path<ServiceName>, Query(Limit { limit }): Query<Limit>) -> Response {
-    lines(api.find(&name, limit.unwrap_or(20)).map(Ok))
+async fn find(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Path(name): Path<ServiceName>,
+    Query(Limit { limit }): Query<Limit>,
+) -> Result<Response, Failure> {
+    Ok(lines(api.find(&caller, &name, limit)?.map(Ok)))
 }
 
-async fn events(State(api): State<Api>) -> Response {
-    lines(api.events().map(Ok))
+async fn events(State(api): State<Api>, Extension(caller): By) -> Result<Response, Failure> {
+    Ok(lines(api.events(&caller)?.map(Ok)))
 }
 
-async fn stop(State(api): State<Api>) -> Json<()> {
-    api.stop();
-    Json(())
+async fn stop(State(api): State<Api>, Extension(caller): By) -> Answer<()> {
+    Ok(Json(api.stop(&caller)?))
 }
 
 async fn unknown() -> Failure {
@@ -148,30 +161,27 @@ impl From<ApiError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0.fault {
-            _ if self.0.missing => StatusCode::NOT_FOUND,
-            Fault::Ours => StatusCode::BAD_REQUEST,
-            Fault::Incompatible => StatusCode::CONFLICT,
-            Fault::Peer | Fault::Mint => StatusCode::BAD_GATEWAY,
-            Fault::Environment => StatusCode::SERVICE_UNAVAILABLE,
-            Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        let status = match self.0.code {
+            ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::NotAllowed => StatusCode::FORBIDDEN,
+            ErrorCode::Invalid => StatusCode::BAD_REQUEST,
+            ErrorCode::CannotTrade => StatusCode::CONFLICT,
+            ErrorCode::PeerFailed | ErrorCode::MintFailed => StatusCode::BAD_GATEWAY,
+            ErrorCode::EnvironmentFailed => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Bug | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self.0)).into_response()
     }
 }
 
-/// A stream as one JSON value a line. An error becomes the last line, `{"error": …}`.
+/// A stream as one [`Line`] a line. An error becomes the last.
 fn lines<T: Serialize + 'static>(values: impl Stream<Item = Result<T, ApiError>> + Send + 'static) -> Response {
-    #[derive(Serialize)]
-    struct Failed {
-        error: ApiError,
-    }
     let body = values.map(|value| {
         let line = match value {
-            Ok(value) => serde_json::to_vec(&value),
-            Err(error) => serde_json::to_vec(&Failed { error }),
+            Ok(value) => Line::Item(value),
+            Err(error) => Line::Error(error),
         };
-        let mut line = line.unwrap_or_default();
+        let mut line = serde_json::to_vec(&line).unwrap_or_default();
         line.push(b'\n');
         Ok::<_, Infallible>(Bytes::from(line))
     });

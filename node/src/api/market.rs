@@ -6,7 +6,8 @@ use futures::{Stream, stream};
 use guilder_protocol::market::ServiceName;
 
 use super::{
-    Api,
+    Api, LISTED,
+    caller::{Caller, Right},
     types::{ApiError, Found, ServiceView},
 };
 use crate::{
@@ -20,15 +21,20 @@ const FIND_PATIENCE: Duration = Duration::from_secs(8);
 
 impl Api {
     /// What is on sale here.
-    pub fn services(&self) -> Vec<ServiceView> {
-        self.node().catalogue.services().iter().map(|service| self.service_view(service)).collect()
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn services(&self, caller: &Caller) -> Result<Vec<ServiceView>, ApiError> {
+        caller.may(Right::Look)?;
+        Ok(self.node().catalogue.services().iter().map(|service| self.service_view(service)).collect())
     }
 
     /// Puts a service on sale, in place of one with the same name.
     ///
     /// # Errors
-    /// If its definition doesn't hold, or it can't be advertised.
-    pub async fn add_service(&self, definition: Definition) -> Result<ServiceView, ApiError> {
+    /// If the caller may not, its definition doesn't hold, or it can't be advertised.
+    pub async fn add_service(&self, caller: &Caller, definition: Definition) -> Result<ServiceView, ApiError> {
+        caller.may(Right::Manage)?;
         let name = definition.name.clone();
         let checked = definition.clone();
         self.node().runtime.offload(Job::Disk, move || checked.find_program()).await?;
@@ -41,16 +47,26 @@ impl Api {
     /// Takes a service off sale.
     ///
     /// # Errors
-    /// If there is none of that name.
-    pub async fn remove_service(&self, name: &ServiceName) -> Result<(), ApiError> {
+    /// If the caller may not, or there is none of that name.
+    pub async fn remove_service(&self, caller: &Caller, name: &ServiceName) -> Result<(), ApiError> {
+        caller.may(Right::Manage)?;
         Ok(self.node().catalogue.remove(name).await?)
     }
 
-    /// Who sells a service, as they are found.
-    pub fn find(&self, name: &ServiceName, limit: usize) -> impl Stream<Item = Found> + Send + 'static {
+    /// Who sells a service, as they are found; [`LISTED`] of them if no limit is said.
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn find(
+        &self,
+        caller: &Caller,
+        name: &ServiceName,
+        limit: Option<usize>,
+    ) -> Result<impl Stream<Item = Found> + Send + 'static, ApiError> {
+        caller.may(Right::Look)?;
         let deadline = self.node().runtime.instant() + FIND_PATIENCE;
-        let found = self.node().catalogue.find(name, limit, deadline);
-        stream::unfold(found, |mut found| async { found.recv().await.map(|listing| (Found::from(listing), found)) })
+        let found = self.node().catalogue.find(name, limit.unwrap_or(LISTED), deadline);
+        Ok(stream::unfold(found, |mut found| async { found.recv().await.map(|listing| (Found::from(listing), found)) }))
     }
 
     fn service_view(&self, service: &Service) -> ServiceView {

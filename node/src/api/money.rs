@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use guilder_protocol::{
-    fault::Fault,
-    market::{MintUrl, Unit},
-};
+use guilder_protocol::market::{MintUrl, Unit};
 
 use super::{
     Api,
+    caller::{Caller, Right},
     types::{ApiError, Balance, Fund, Funding, MintView, Received, Restore, Restored, Send, Token},
 };
 use crate::wallet::{self, MintSummary};
@@ -18,8 +16,9 @@ impl Api {
     /// What the wallet holds.
     ///
     /// # Errors
-    /// If the store can't be read.
-    pub fn balances(&self) -> Result<Vec<Balance>, ApiError> {
+    /// If the caller may not, or the store can't be read.
+    pub fn balances(&self, caller: &Caller) -> Result<Vec<Balance>, ApiError> {
+        caller.may(Right::Look)?;
         Ok(self.node().wallet.balances()?.into_iter().map(Balance::from).collect())
     }
 
@@ -27,11 +26,13 @@ impl Api {
     /// quote lapses first. The ecash comes in whether or not the stream is read to its end, and after a restart too.
     ///
     /// # Errors
-    /// If it isn't clear which mint and unit are meant, or the mint gives no quote.
+    /// If the caller may not, it isn't clear which mint and unit are meant, or the mint gives no quote.
     pub async fn fund(
         &self,
+        caller: &Caller,
         fund: Fund,
     ) -> Result<impl Stream<Item = Result<Funding, ApiError>> + std::marker::Send + 'static, ApiError> {
+        caller.may(Right::Money)?;
         let (mint, unit) = self.place(fund.mint, fund.unit)?;
         let quote = self.node().wallet.fund(&mint, &unit, fund.amount).await?;
         let shown = Funding::Quote {
@@ -55,8 +56,10 @@ impl Api {
     /// Makes a token to hand to somebody.
     ///
     /// # Errors
-    /// If it isn't clear which mint and unit are meant, the money isn't there, or the mint doesn't change it.
-    pub async fn send(&self, send: Send) -> Result<Token, ApiError> {
+    /// If the caller may not, it isn't clear which mint and unit are meant, the money isn't there, or the mint doesn't
+    /// change it.
+    pub async fn send(&self, caller: &Caller, send: Send) -> Result<Token, ApiError> {
+        caller.may(Right::Money)?;
         let (mint, unit) = self.place(send.mint, send.unit)?;
         let sent = self.node().wallet.send(&mint, &unit, send.amount).await?;
         Ok(Token { token: sent.token, mint: sent.mint, amount: sent.amount, unit: sent.unit })
@@ -65,8 +68,9 @@ impl Api {
     /// Takes a token in.
     ///
     /// # Errors
-    /// If it is none, its mint isn't accepted, or it was spent before.
-    pub async fn receive(&self, token: &str) -> Result<Received, ApiError> {
+    /// If the caller may not, it is none, its mint isn't accepted, or it was spent before.
+    pub async fn receive(&self, caller: &Caller, token: &str) -> Result<Received, ApiError> {
+        caller.may(Right::Money)?;
         let wallet::Received { amount, fee, mint, unit } = self.node().wallet.receive(token).await?;
         Ok(Received { mint, amount, fee, unit })
     }
@@ -74,23 +78,29 @@ impl Api {
     /// Looks for coins that the phrase of this node once made at a mint, and that no other home has spent.
     ///
     /// # Errors
-    /// If it isn't clear which mint and unit are meant, or the mint doesn't answer.
-    pub async fn restore(&self, restore: Restore) -> Result<Restored, ApiError> {
+    /// If the caller may not, it isn't clear which mint and unit are meant, or the mint doesn't answer.
+    pub async fn restore(&self, caller: &Caller, restore: Restore) -> Result<Restored, ApiError> {
+        caller.may(Right::Money)?;
         let (mint, unit) = self.place(restore.mint, restore.unit)?;
         let amount = self.node().wallet.restore(&mint, &unit).await?;
         Ok(Restored { mint, amount, unit })
     }
 
     /// The accepted mints.
-    pub fn mints(&self) -> Vec<MintView> {
-        self.node().wallet.mints().into_iter().map(MintView::from).collect()
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn mints(&self, caller: &Caller) -> Result<Vec<MintView>, ApiError> {
+        caller.may(Right::Look)?;
+        Ok(self.node().wallet.mints().into_iter().map(MintView::from).collect())
     }
 
     /// Accepts a mint's ecash from now on.
     ///
     /// # Errors
-    /// If it can't be reached or lacks what locked money needs.
-    pub async fn add_mint(&self, url: &MintUrl) -> Result<MintView, ApiError> {
+    /// If the caller may not, it can't be reached or lacks what locked money needs.
+    pub async fn add_mint(&self, caller: &Caller, url: &MintUrl) -> Result<MintView, ApiError> {
+        caller.may(Right::Money)?;
         let added = self.node().wallet.add_mint(url).await?;
         self.node().catalogue.refresh().await?;
         Ok(added.into())
@@ -99,8 +109,9 @@ impl Api {
     /// Accepts a mint's ecash no more.
     ///
     /// # Errors
-    /// If it isn't accepted, there is money at it, or it stands in the settings.
-    pub async fn remove_mint(&self, url: &MintUrl) -> Result<(), ApiError> {
+    /// If the caller may not, it isn't accepted, there is money at it, or it stands in the settings.
+    pub async fn remove_mint(&self, caller: &Caller, url: &MintUrl) -> Result<(), ApiError> {
+        caller.may(Right::Money)?;
         if !self.node().wallet.mints().iter().any(|known| known.url == *url) {
             return Err(not_accepted(url, "guilder wallet mints shows the accepted ones"));
         }
@@ -135,9 +146,7 @@ impl Api {
             return Ok((mint.url, unit));
         }
         let units = mint.units.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let hint = Some(format!("it issues {units}"));
-        let message = format!("the mint {} issues no {unit}", mint.url);
-        Err(ApiError { message, fault: Fault::Ours, hint, missing: false })
+        Err(ApiError::misuse(format!("the mint {} issues no {unit}", mint.url), format!("it issues {units}")))
     }
 }
 

@@ -7,16 +7,15 @@ use cid::Cid;
 use futures::{Stream, StreamExt as _, stream};
 use guilder_protocol::{
     audit,
-    identity::AgentId,
     limits::MAX_CONTENT,
     market::Unit,
     trade::{buyer, seller},
 };
-use serde_json::{Value, json};
 
 use super::{
-    Api, said,
-    types::{ApiError, Failure, Hire, TaskSide, TaskView},
+    Api, LISTED,
+    caller::{Caller, Right},
+    types::{ApiError, Failure, Hire, HireEvent, Hired, Said, Step, TaskSide, TaskView},
 };
 use crate::{
     content::{Collector, Data},
@@ -33,11 +32,13 @@ impl Api {
     /// Takes an input in as it comes: in memory if it is small, else in a file.
     ///
     /// # Errors
-    /// If it breaks off, is over [`MAX_CONTENT`], or the disk fails.
+    /// If the caller may not, it breaks off, is over [`MAX_CONTENT`], or the disk fails.
     pub async fn take_input(
         &self,
+        caller: &Caller,
         pieces: impl Stream<Item = Result<Bytes, ApiError>> + Send,
     ) -> Result<Data, ApiError> {
+        caller.may(Right::Hire)?;
         let mut collector = Collector::new(self.node().content.clone(), MAX_CONTENT);
         let mut pieces = std::pin::pin!(pieces);
         while let Some(piece) = pieces.next().await {
@@ -46,68 +47,78 @@ impl Api {
         Ok(collector.finish().await?)
     }
 
-    /// Hires. The stream has `{"task"}`, every event of the task (unless `quiet`), and `{"ended"}`. The task goes on if
-    /// nobody reads it.
+    /// Hires. The stream names the task, has its steps (unless `quiet`), and how it ended. The task goes on if nobody
+    /// reads it.
     ///
     /// # Errors
-    /// If it can't even begin.
+    /// If the caller may not, or it can't even begin.
     pub async fn hire(
         &self,
+        caller: &Caller,
         hire: Hire,
         input: Data,
-        quiet: bool,
-    ) -> Result<impl Stream<Item = Result<Value, ApiError>> + Send + 'static, ApiError> {
+    ) -> Result<impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static, ApiError> {
+        caller.may(Right::Hire)?;
         let node = self.node();
-        let began = node.runtime.instant();
-        if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
-        {
-            return Err(super::money::not_accepted(url, format!("if you trust it: guilder wallet mints add {url}")));
-        }
-        let request = HireRequest {
-            input,
-            max_price: hire.max_price.unwrap_or(node.config.hire.max_price),
-            unit: self.unit_to_pay_in(&hire)?,
-            deadline: node.runtime.now().saturating_add(hire.deadline_secs),
-            seller: hire.seller.as_deref().map(parse_agent).transpose()?,
-            mint: hire.mint,
-            service: hire.service,
-            candidates: None,
-        };
-        let mut handle = node.trade.hire(request).await?;
+        let (began, quiet) = (node.runtime.instant(), hire.quiet);
+        let mut handle = node.trade.hire(self.settled(hire, input)?).await?;
         let (task, api) = (handle.task, self.clone());
         let events = std::mem::replace(&mut handle.events, node.events.subscribe());
         let ended = async move {
             // How it ended stands in the record, also where it never came to an award.
             let _ = handle.done().await;
-            api.task_by_id(task).map(|view| json!({ "ended": view }))
+            api.task_by_id(task).map(|view| HireEvent::Ended(Box::new(view)))
         };
         let steps = if quiet { stream::empty().left_stream() } else { steps(task, events, began).right_stream() };
-        let first = stream::iter([Ok(json!({ "task": task.to_string() }))]);
+        let first = stream::iter([Ok(HireEvent::Hired(Hired { task: task.to_string() }))]);
         Ok(first.chain(until(steps, ended)))
     }
 
-    /// The latest tasks, the newest first.
+    /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
+    fn settled(&self, hire: Hire, input: Data) -> Result<HireRequest, ApiError> {
+        let node = self.node();
+        if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
+        {
+            return Err(super::money::not_accepted(url, format!("if you trust it: guilder wallet mints add {url}")));
+        }
+        let defaults = &node.config.hire;
+        Ok(HireRequest {
+            input,
+            max_price: hire.max_price.unwrap_or(defaults.max_price),
+            unit: self.unit_to_pay_in(&hire)?,
+            deadline: node.runtime.now().saturating_add(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
+            seller: hire.seller,
+            mint: hire.mint,
+            service: hire.service,
+            candidates: None,
+        })
+    }
+
+    /// The latest tasks, the newest first; [`LISTED`] of them if no limit is said.
     ///
     /// # Errors
-    /// If the store can't be read.
-    pub fn tasks(&self, limit: usize) -> Result<Vec<TaskView>, ApiError> {
-        let page = Page { after: None, limit };
+    /// If the caller may not, or the store can't be read.
+    pub fn tasks(&self, caller: &Caller, limit: Option<usize>) -> Result<Vec<TaskView>, ApiError> {
+        caller.may(Right::Look)?;
+        let page = Page { after: None, limit: limit.unwrap_or(LISTED) };
         Ok(self.node().trade.tasks(page)?.into_iter().map(TaskView::from).collect())
     }
 
     /// One task.
     ///
     /// # Errors
-    /// If there is none of that ID, or several end in its letters.
-    pub fn task(&self, id: &str) -> Result<TaskView, ApiError> {
+    /// If the caller may not, there is none of that ID, or several end in its letters.
+    pub fn task(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
+        caller.may(Right::Look)?;
         self.task_by_id(self.resolve(id)?)
     }
 
     /// Calls a task off.
     ///
     /// # Errors
-    /// If there is none of that ID, or it is over.
-    pub async fn cancel(&self, id: &str) -> Result<TaskView, ApiError> {
+    /// If the caller may not, there is none of that ID, or it is over.
+    pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
+        caller.may(Right::Hire)?;
         let id = self.resolve(id)?;
         self.node().trade.cancel(id).await?;
         self.task_by_id(id)
@@ -116,11 +127,13 @@ impl Api {
     /// A task's output: its size and its pieces.
     ///
     /// # Errors
-    /// If there is none of that ID, or it has no output.
+    /// If the caller may not, there is none of that ID, or it has no output.
     pub async fn output(
         &self,
+        caller: &Caller,
         id: &str,
     ) -> Result<(u64, impl Stream<Item = io::Result<Bytes>> + Send + 'static), ApiError> {
+        caller.may(Right::Look)?;
         let data = self.node().trade.output(self.resolve(id)?)?;
         let data = data.ok_or_else(|| ApiError::missing("the task has no output", "guilder task show ID says why"))?;
         let pieces = data.pieces(&self.node().content).await?;
@@ -135,8 +148,9 @@ impl Api {
     /// A task's audit bundle.
     ///
     /// # Errors
-    /// If there is none of that ID, or nothing was awarded.
-    pub fn audit(&self, id: &str) -> Result<Vec<u8>, ApiError> {
+    /// If the caller may not, there is none of that ID, or nothing was awarded.
+    pub fn audit(&self, caller: &Caller, id: &str) -> Result<Vec<u8>, ApiError> {
+        caller.may(Right::Look)?;
         let evidence = self.node().trade.evidence(self.resolve(id)?)?;
         let evidence = evidence.filter(|evidence| !evidence.awards.is_empty());
         let evidence = evidence
@@ -198,25 +212,24 @@ fn steps(
     task: Cid,
     events: Subscription,
     began: tokio::time::Instant,
-) -> impl Stream<Item = Result<Value, ApiError>> + Send + 'static {
+) -> impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static {
     stream::unfold(events, move |mut events| async move {
         loop {
             let Heard::Event(event) = events.next().await? else { continue };
             if event.event.task() != Some(&task) {
                 continue;
             }
-            let mut value = said(&event);
-            value["task_ms"] = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).into();
-            return Some((Ok(value), events));
+            let task_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            return Some((Ok(HireEvent::Step(Step { task_ms, said: Said::from(&*event) })), events));
         }
     })
 }
 
 /// `steps` until `last` is there, then `last`.
 fn until(
-    steps: impl Stream<Item = Result<Value, ApiError>> + Send + 'static,
-    last: impl Future<Output = Result<Value, ApiError>> + Send + 'static,
-) -> impl Stream<Item = Result<Value, ApiError>> + Send + 'static {
+    steps: impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static,
+    last: impl Future<Output = Result<HireEvent, ApiError>> + Send + 'static,
+) -> impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static {
     let state = Some((Box::pin(steps.fuse()), Box::pin(last)));
     stream::unfold(state, |state| async {
         let (mut steps, mut last) = state?;
@@ -225,13 +238,6 @@ fn until(
             Some(step) = steps.next() => Some((step, Some((steps, last)))),
             ended = &mut last => Some((ended, None)),
         }
-    })
-}
-
-fn parse_agent(text: &str) -> Result<AgentId, ApiError> {
-    let parsed = text.parse().or_else(|_| AgentId::from_peer_id(text));
-    parsed.map_err(|_| {
-        ApiError::misuse(format!("{text} is no agent"), "give a peer ID (12D3Koo…) or a DID (did:key:z6Mk…)")
     })
 }
 

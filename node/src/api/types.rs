@@ -4,12 +4,17 @@
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
+    identity::AgentId,
     market::{MintUrl, ServiceName, Unit},
     time::Timestamp,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{mint::Totals, wallet::Account};
+use crate::{
+    events::{Stamped, fault_code},
+    mint::Totals,
+    wallet::Account,
+};
 
 /// How the node does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,28 +116,118 @@ pub struct Found {
     pub expires: Option<Timestamp>,
 }
 
-/// What is hired, and on what terms; the input travels beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is hired, and on what terms: the one request that every face makes, and the query of `POST /v1/tasks`; the input
+/// travels beside it. What isn't said is decided by [`Api::hire`](super::Api::hire).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
 pub struct Hire {
-    /// The service wanted.
+    /// The service's name, e.g. text.summarize.
     pub service: ServiceName,
-    /// The most that is paid, net; the settings' default if not said.
+    /// The most you pay, net [default: hire.max_price of the settings].
+    #[arg(long, value_name = "N")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price: Option<u64>,
-    /// The unit to pay in; that of the mint, or the wallet's only one.
+    /// The unit to pay in [default: that of the mint, or the only one you hold].
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
-    /// Seconds until the delivery must have arrived.
-    pub deadline_secs: u64,
-    /// Hire this seller and no other (peer ID or DID).
-    pub seller: Option<String>,
+    /// When the delivery must be there: 90s, 5m, 1h [default: hire.deadline_secs of the settings].
+    #[arg(long = "deadline", value_name = "TIME", value_parser = parse_duration)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_secs: Option<u64>,
+    /// Hire this seller and no other: a peer ID or a DID.
+    #[arg(long, value_name = "PEER", value_parser = parse_agent)]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "agent_text")]
+    pub seller: Option<AgentId>,
     /// Pay with this mint's ecash and no other's.
+    #[arg(long, value_name = "URL")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mint: Option<MintUrl>,
+    /// Whether the steps between hiring and end are left out of the stream.
+    #[arg(skip)]
+    #[serde(default)]
+    pub quiet: bool,
 }
 
-/// The first line of a hire's stream.
+impl Hire {
+    /// A hire of `service`, all else as the node is set.
+    pub fn of(service: ServiceName) -> Self {
+        Self { service, max_price: None, unit: None, deadline_secs: None, seller: None, mint: None, quiet: false }
+    }
+}
+
+/// What a hire's stream tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum HireEvent {
+    /// First: it has a name.
+    Hired(Hired),
+    /// A step of it.
+    Step(Step),
+    /// Last: how it ended.
+    Ended(Box<TaskView>),
+    /// What a later version tells: skipped.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The task that a hire is from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hired {
-    /// The task that it is from now on.
+    /// Its ID.
     pub task: String,
+}
+
+/// A step of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Milliseconds since it was hired.
+    pub task_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+/// An event of the node, with a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The same in words.
+    pub say: String,
+    /// The event.
+    #[serde(flatten)]
+    pub event: Stamped,
+}
+
+impl From<&Stamped> for Said {
+    fn from(event: &Stamped) -> Self {
+        Self { say: event.event.say(), event: event.clone() }
+    }
+}
+
+/// What the stream of all events tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Told {
+    /// Something happened.
+    Event(Said),
+    /// The listener was too slow: so many events are gone.
+    Missed {
+        /// How many.
+        missed: u64,
+    },
+    /// What a later version tells: skipped.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A line of a streamed answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line<T> {
+    /// The next of what was asked for.
+    Item(T),
+    /// The stream broke off; it is the last line.
+    Error(ApiError),
 }
 
 /// Which side of a task this node is on.
@@ -190,7 +285,7 @@ pub struct TaskView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The party at fault.
-    #[serde(serialize_with = "fault_code", deserialize_with = "fault_from_code")]
+    #[serde(with = "fault_code")]
     pub fault: Fault,
     /// In words.
     pub reason: String,
@@ -241,7 +336,7 @@ pub struct Fund {
     pub unit: Option<Unit>,
 }
 
-/// A line of a funding's stream.
+/// What a funding's stream tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Funding {
@@ -367,23 +462,67 @@ pub struct AddMint {
     pub url: MintUrl,
 }
 
-/// A request that didn't come off.
+/// A request that didn't come off: the one shape of errors in all answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
+    /// What kind of thing went wrong, for programs.
+    pub code: ErrorCode,
+    /// The party at fault.
+    #[serde(with = "fault_code")]
+    pub fault: Fault,
     /// What, with its causes.
     pub message: String,
-    /// The party at fault.
-    #[serde(serialize_with = "fault_code", deserialize_with = "fault_from_code")]
-    pub fault: Fault,
     /// What the caller can do about it.
     pub hint: Option<String>,
-    /// Whether it is that the thing asked for isn't there.
-    #[serde(default)]
-    pub missing: bool,
+    /// Whether the same request may come off later, though nothing is changed.
+    pub retryable: bool,
+}
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The thing asked for isn't there.
+    NotFound,
+    /// The caller has no right to it.
+    NotAllowed,
+    /// The request can't be, or not now.
+    Invalid,
+    /// Nobody's fault: the two sides can't trade.
+    CannotTrade,
+    /// A peer broke the rules.
+    PeerFailed,
+    /// The mint.
+    MintFailed,
+    /// The machine or the network.
+    EnvironmentFailed,
+    /// This node, by a defect.
+    Bug,
+    /// What a later version says.
+    #[serde(other)]
+    Unknown,
+}
+
+impl From<Fault> for ErrorCode {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Ours => Self::Invalid,
+            Fault::Peer => Self::PeerFailed,
+            Fault::Incompatible => Self::CannotTrade,
+            Fault::Mint => Self::MintFailed,
+            Fault::Environment => Self::EnvironmentFailed,
+            Fault::Internal => Self::Bug,
+        }
+    }
 }
 
 impl ApiError {
+    fn new(fault: Fault, message: String, hint: Option<String>) -> Self {
+        let retryable = matches!(fault, Fault::Mint | Fault::Environment);
+        Self { code: fault.into(), fault, message, hint, retryable }
+    }
+
     /// Of an error with its causes.
     pub fn of<E: AtFault>(error: &E) -> Self {
         let mut message = error.to_string();
@@ -396,17 +535,29 @@ impl ApiError {
             }
             source = cause.source();
         }
-        Self { message, fault: error.fault(), hint: error.hint().map(Into::into), missing: false }
+        Self::new(error.fault(), message, error.hint().map(Into::into))
     }
 
     /// The caller's fault.
     pub fn misuse(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), fault: Fault::Ours, hint: Some(hint.into()), missing: false }
+        Self::new(Fault::Ours, message.into(), Some(hint.into()))
     }
 
     /// What is asked for isn't there.
     pub fn missing(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { missing: true, ..Self::misuse(message, hint) }
+        Self { code: ErrorCode::NotFound, ..Self::misuse(message, hint) }
+    }
+
+    /// The caller has no right to it.
+    pub(crate) fn not_allowed(caller: &str, right: &str) -> Self {
+        let message = format!("{caller} has no right to this ({right})");
+        Self { code: ErrorCode::NotAllowed, ..Self::misuse(message, "ask the node's owner") }
+    }
+
+    /// Whoever asks isn't known, or asks from where nobody may.
+    pub(crate) fn unknown_caller(message: &str) -> Self {
+        let hint = "the token stands in api.json in the node's home folder";
+        Self { code: ErrorCode::NotAllowed, ..Self::misuse(message, hint) }
     }
 }
 
@@ -416,11 +567,122 @@ impl<E: AtFault> From<E> for ApiError {
     }
 }
 
-fn fault_code<S: Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(fault.code())
+/// Seconds, from `90`, `90s`, `5m` or `1h`.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3_600),
+        _ => (text, 1),
+    };
+    let secs = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    secs.filter(|secs| *secs > 0).ok_or_else(|| "expected a time like 90s, 5m or 1h".to_owned())
 }
 
-fn fault_from_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fault, D::Error> {
-    let code = String::deserialize(deserializer)?;
-    Fault::from_code(&code).ok_or_else(|| D::Error::custom("not the code of a fault"))
+/// An agent, from its peer ID or its DID.
+fn parse_agent(text: &str) -> Result<AgentId, String> {
+    let parsed = text.parse().or_else(|_| AgentId::from_peer_id(text));
+    parsed.map_err(|_| "expected a peer ID (12D3Koo…) or a DID (did:key:z6Mk…)".to_owned())
+}
+
+/// An agent is written as its DID and read from either form.
+mod agent_text {
+    use super::{AgentId, Deserialize as _, Deserializer, Serializer, parse_agent};
+
+    pub(super) fn serialize<S: Serializer>(agent: &Option<AgentId>, serializer: S) -> Result<S::Ok, S::Error> {
+        match agent {
+            Some(agent) => serializer.collect_str(agent),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AgentId>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| parse_agent(&text).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::identity::AgentKey;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::events::{Event, Money, Outcome, Side};
+
+    fn read<T: DeserializeOwned>(json: &str) -> T {
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+    }
+
+    fn comes_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+        assert_eq!(read::<T>(&serde_json::to_string(value).unwrap()), *value);
+    }
+
+    fn step(event: Event) -> HireEvent {
+        let event = Stamped { seq: 7, at_ms: 1_200, event };
+        HireEvent::Step(Step { task_ms: 12, said: Said::from(&event) })
+    }
+
+    #[test]
+    fn every_line_of_a_hire_reads_as_it_was_written() {
+        let task = guilder_protocol::cbor::cid_of(b"ask");
+        let peer = AgentKey::from_seed(&[1; 32]).id();
+        let price = Money { amount: 3, unit: "sat".into() };
+        comes_back(&HireEvent::Hired(Hired { task: task.to_string() }));
+        comes_back(&step(Event::Searching { task, service: "text.echo".into() }));
+        comes_back(&step(Event::Awarded { task, trade: task, side: Side::Buyer, peer, price }));
+        for outcome in
+            [Outcome::Done, Outcome::Cancelled, Outcome::Failed { fault: Fault::Peer, reason: "no answer".into() }]
+        {
+            comes_back(&step(Event::Ended { task, trade: None, side: Side::Buyer, outcome }));
+        }
+        comes_back(&Told::Missed { missed: 3 });
+        comes_back(&Line::Item(HireEvent::Hired(Hired { task: "bafy".into() })));
+        comes_back(&Line::<Hired>::Error(ApiError::misuse("no", "try again")));
+    }
+
+    #[test]
+    fn what_a_later_version_tells_is_unknown_and_not_an_error() {
+        assert_eq!(read::<HireEvent>(r#"{"kind":"haggled","over":{"much":[1,2]}}"#), HireEvent::Unknown);
+        assert_eq!(read::<Told>(r#"{"kind":"rewound","to":3}"#), Told::Unknown);
+        let json = r#"{"kind":"step","task_ms":1,"say":"haggled","seq":1,"at_ms":2,"event":"haggled","with":{"a":1}}"#;
+        let HireEvent::Step(step) = read(json) else { panic!("a step is a step") };
+        assert_eq!(step.said.event, Stamped { seq: 1, at_ms: 2, event: Event::Unknown });
+        let json =
+            r#"{"kind":"step","task_ms":1,"say":"ready","seq":1,"at_ms":2,"event":"ready","took_ms":9,"more":[]}"#;
+        let HireEvent::Step(step) = read(json) else { panic!("a step is a step") };
+        assert_eq!(step.said.event.event, Event::Ready { took_ms: 9 });
+    }
+
+    #[test]
+    fn a_hire_in_a_query_is_the_hire_that_was_asked_for() {
+        let whole = Hire {
+            max_price: Some(20),
+            unit: Some("play".parse().unwrap()),
+            deadline_secs: Some(90),
+            seller: Some(AgentKey::from_seed(&[1; 32]).id()),
+            mint: Some("https://mint.example/a%20b".parse().unwrap()),
+            quiet: true,
+            ..Hire::of("text.echo".parse().unwrap())
+        };
+        for hire in [whole, Hire::of("text.echo".parse().unwrap())] {
+            let query = serde_urlencoded::to_string(&hire).unwrap();
+            assert_eq!(serde_urlencoded::from_str::<Hire>(&query).unwrap(), hire, "{query}");
+        }
+        let by_peer_id = format!("service=a.b&seller={}", AgentKey::from_seed(&[1; 32]).id().peer_id());
+        let read = serde_urlencoded::from_str::<Hire>(&by_peer_id).unwrap();
+        assert_eq!(read.seller, Some(AgentKey::from_seed(&[1; 32]).id()));
+        assert!(serde_urlencoded::from_str::<Hire>("service=a.b&sellr=x").is_err(), "a misspelt term is refused");
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, secs) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3_600)] {
+            assert_eq!(parse_duration(text).unwrap(), secs);
+        }
+        for text in ["", "s", "0", "-1s", "5d", "99999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
 }

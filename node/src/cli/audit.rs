@@ -11,7 +11,8 @@ use guilder_protocol::{
 };
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, task, ucan::read_bounded, wait_for};
+use super::{Context, task, ucan::read_bounded, wait_for};
+use crate::console::{CliError, Exit, Show};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m

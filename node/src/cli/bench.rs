@@ -2,8 +2,11 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, Exit, wait_for};
-use crate::lab::bench::{self, BenchArgs};
+use super::{Context, wait_for};
+use crate::{
+    console::{CliError, Exit},
+    lab::bench::{self, BenchArgs},
+};
 
 /// Measure this machine.
 ///

@@ -3,7 +3,8 @@
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{Cli, CliError, Context, Exit};
+use super::{Cli, Context};
+use crate::console::{CliError, Exit};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m

@@ -6,10 +6,13 @@ use guilder_protocol::market::ServiceName;
 use hyper::Method;
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, table, wait_for};
-use crate::api::{
-    client::{empty, query},
-    types::Found,
+use super::{Context, wait_for};
+use crate::{
+    api::{
+        client::{empty, query},
+        types::Found,
+    },
+    console::{CliError, Exit, Show, table},
 };
 
 const EXAMPLES: &str = "\
@@ -26,9 +29,9 @@ const EXAMPLES: &str = "\
 pub(super) struct Args {
     /// The service's name, e.g. text.summarize.
     service: ServiceName,
-    /// Stop after so many sellers.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    limit: u32,
+    /// Stop after so many sellers [default: 20].
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -41,7 +44,7 @@ struct Sellers {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
-        let path = query(&format!("/v1/find/{}", args.service), &[("limit", args.limit.to_string())]);
+        let path = query(&format!("/v1/find/{}", args.service), &[("limit", args.limit)])?;
         let mut lines = context.client()?.lines(Method::GET, &path, empty()).await?;
         let mut found: Vec<Found> = Vec::new();
         while let Some(seller) = lines.next().await? {

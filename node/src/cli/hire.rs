@@ -8,15 +8,16 @@ use std::{
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use guilder_protocol::market::{MintUrl, ServiceName, Unit};
-use hyper::Method;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 
-use super::{CliError, Context, Exit, task, wait_for};
-use crate::api::{
-    client::{self, Client, Lines, Upload, query},
-    types::{Hired, TaskView},
+use super::{Context, task, wait_for};
+use crate::{
+    api::{
+        client::{self, Client, Lines, Upload},
+        types::{Hire, HireEvent, TaskView},
+    },
+    console::{CliError, Exit, Show},
 };
 
 const EXAMPLES: &str = "\
@@ -35,60 +36,21 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The service's name, e.g. text.summarize.
-    service: ServiceName,
     /// What it is to work on, or - for standard input [default: nothing].
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Where the output goes [default: standard output].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The most you pay, net [default: hire.max_price of the settings].
-    #[arg(long, value_name = "N")]
-    max_price: Option<u64>,
-    /// The unit to pay in [default: that of the mint, or the only one you hold].
-    #[arg(long)]
-    unit: Option<Unit>,
-    /// When the delivery must be there: 90s, 5m, 1h.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    deadline: u64,
-    /// Hire this seller and no other: a peer ID or a DID.
-    #[arg(long, value_name = "PEER")]
-    seller: Option<String>,
-    /// Pay with this mint's ecash and no other's.
-    #[arg(long, value_name = "URL")]
-    mint: Option<MintUrl>,
-}
-
-/// A line of the stream that a hire answers with.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Line {
-    Ended {
-        ended: Box<TaskView>,
-    },
-    /// Names its task too: it has to be tried before [`Hired`], which is content with that.
-    Event(Said),
-    Hired(Hired),
-}
-
-/// A step of the task, with all its fields.
-#[derive(Serialize, Deserialize)]
-struct Said {
-    event: String,
-    #[serde(default)]
-    say: String,
-    #[serde(default)]
-    task_ms: u64,
-    #[serde(flatten)]
-    rest: serde_json::Map<String, serde_json::Value>,
+    #[command(flatten)]
+    hire: Hire,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
-        let mut lines = client.lines(Method::POST, &request(args), upload(args.input.as_deref())?).await?;
-        let ended = follow(&mut lines, context).await?;
+        let mut told = client.hire(&args.hire, upload(args.input.as_deref())?).await?;
+        let ended = follow(&mut told, context).await?;
         if !ended.delivered {
             return Err(failure(&ended));
         }
@@ -97,40 +59,26 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     })
 }
 
-fn request(args: &Args) -> String {
-    let text = |value: Option<String>| value.unwrap_or_default();
-    query(
-        "/v1/tasks",
-        &[
-            ("service", args.service.to_string()),
-            ("max_price", text(args.max_price.map(|price| price.to_string()))),
-            ("unit", text(args.unit.as_ref().map(ToString::to_string))),
-            ("deadline_secs", args.deadline.to_string()),
-            ("seller", text(args.seller.clone())),
-            ("mint", text(args.mint.as_ref().map(ToString::to_string))),
-        ],
-    )
-}
-
 /// Prints the steps until the task is over. If it is interrupted, the task goes on without us; that is said.
-async fn follow(lines: &mut Lines, context: &Context) -> Result<TaskView, CliError> {
+async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskView, CliError> {
     let mut task = None;
     loop {
-        let line = tokio::select! {
+        let next = tokio::select! {
             biased;
-            line = lines.next::<Line>() => line.map_err(|error| cut_off(error, task.as_deref()))?,
+            next = told.next() => next.map_err(|error| cut_off(error, task.as_deref()))?,
             _ = tokio::signal::ctrl_c() => return Err(interrupted(task.as_deref())),
         };
-        match line {
-            Some(Line::Hired(hired)) => {
+        match next {
+            Some(HireEvent::Hired(hired)) => {
                 context.printer.step(&hired, format_args!("task {}", hired.task))?;
                 task = Some(hired.task);
             }
-            Some(Line::Event(event)) => {
-                let at = event.task_ms as f64 / 1_000.0;
-                context.printer.step(&event, format_args!("{at:>7.3} s  {}", event.say))?;
+            Some(HireEvent::Step(step)) => {
+                let at = step.task_ms as f64 / 1_000.0;
+                context.printer.step(&step, format_args!("{at:>7.3} s  {}", step.said.say))?;
             }
-            Some(Line::Ended { ended }) => return Ok(*ended),
+            Some(HireEvent::Ended(ended)) => return Ok(*ended),
+            Some(HireEvent::Unknown) => {}
             None => {
                 let error = client::ClientError::Answer("the stream ended before the task did".into());
                 return Err(cut_off(error, task.as_deref()));
@@ -190,7 +138,7 @@ struct Delivered<'a> {
     output_base64: Option<String>,
 }
 
-impl super::Show for Delivered<'_> {
+impl Show for Delivered<'_> {
     fn human(&self, _: &mut dyn fmt::Write) -> fmt::Result {
         Ok(())
     }
@@ -260,42 +208,4 @@ fn read_pieces(
         piece.truncate(length);
         Ok((length > 0).then(|| (Bytes::from(piece), reader)))
     })
-}
-
-/// Seconds, from `90`, `90s`, `5m` or `1h`.
-pub(super) fn parse_duration(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.char_indices().next_back() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3_600),
-        _ => (text, 1),
-    };
-    let secs = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    secs.filter(|secs| *secs > 0).ok_or_else(|| "expected a time like 90s, 5m or 1h".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_lines_of_a_hire_are_told_apart() {
-        let read = |text| serde_json::from_str::<Line>(text).unwrap();
-        assert!(matches!(read(r#"{"task":"bafy"}"#), Line::Hired(hired) if hired.task == "bafy"));
-        let step = r#"{"event":"asked","peer":"did:key:z","say":"asked …","task":"bafy","task_ms":12}"#;
-        let Line::Event(said) = read(step) else { panic!("a step is a step") };
-        let written = serde_json::to_value(&said).unwrap();
-        assert_eq!(written, serde_json::from_str::<serde_json::Value>(step).unwrap());
-    }
-
-    #[test]
-    fn times_are_read_as_people_write_them() {
-        for (text, secs) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3_600)] {
-            assert_eq!(parse_duration(text).unwrap(), secs);
-        }
-        for text in ["", "s", "0", "-1s", "5d", "99999999999999999999h"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::{CliError, Context, Exit, Show, fields, wait_for};
+use super::{Context, wait_for};
 use crate::{
     api::types::{Identity, Status},
+    console::{CliError, Exit, Show, fields},
     keys::SecretFile,
 };
 

@@ -6,11 +6,12 @@ use guilder_protocol::identity::AgentId;
 use serde::Serialize;
 
 use super::{
-    CliError, Context, Exit, Show, fields,
+    Context,
     passphrase::{ask_hidden, ask_new},
 };
 use crate::{
     config,
+    console::{CliError, Exit, Show, fields},
     keys::{Existing, Home, Phrase, SealEntropy, SecretError, SecretFile, write_private},
 };
 

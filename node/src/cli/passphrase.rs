@@ -8,8 +8,10 @@ use std::{
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::{CliError, Printer};
-use crate::keys::{Passphrase, Phrase, SecretFile, check_private};
+use crate::{
+    console::{CliError, Printer},
+    keys::{Passphrase, Phrase, SecretFile, check_private},
+};
 
 /// The ways to a passphrase, in the order that they are tried.
 pub(super) struct PassphraseSource {

@@ -4,8 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, status::duration, table, wait_for};
-use crate::api::types::{Dial, Peer};
+use super::{Context, status::duration, wait_for};
+use crate::{
+    api::types::{Dial, Peer},
+    console::{CliError, Exit, Show, table},
+};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m

@@ -9,9 +9,10 @@ use clap::Subcommand;
 use guilder_protocol::market::ServiceName;
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, fields, table, wait_for};
+use super::{Context, wait_for};
 use crate::{
     api::{client::escape, types::ServiceView},
+    console::{CliError, Exit, Show, fields, table},
     executor::Definition,
 };
 

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::{CliError, Context, Exit, Show, fields, wait_for, wallet};
-use crate::{api::types::Status, mint::Totals};
+use super::{Context, wait_for, wallet};
+use crate::{
+    console::{CliError, Exit, Show, fields},
+    {api::types::Status, mint::Totals},
+};
 
 /// Print how the running node does.
 ///

@@ -5,10 +5,13 @@ use std::{fmt, path::PathBuf};
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, fields, hire, table, wait_for};
-use crate::api::{
-    client::{escape, query},
-    types::{TaskSide, TaskView},
+use super::{Context, hire, wait_for};
+use crate::{
+    api::{
+        client::{escape, query},
+        types::{TaskSide, TaskView},
+    },
+    console::{CliError, Exit, Show, fields, table},
 };
 
 const EXAMPLES: &str = "\
@@ -32,9 +35,9 @@ pub(super) struct Args {
 enum TaskCommand {
     /// Print the latest tasks, bought and sold.
     List {
-        /// At most so many.
-        #[arg(long, value_name = "N", default_value_t = 20)]
-        limit: u32,
+        /// At most so many [default: 20].
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
     },
     /// Print all about one task.
     Show {
@@ -68,7 +71,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         let client = context.client()?;
         match &args.command {
             TaskCommand::List { limit } => {
-                let tasks = client.get(&query("/v1/tasks", &[("limit", limit.to_string())])).await?;
+                let tasks = client.get(&query("/v1/tasks", &[("limit", limit)])?).await?;
                 context.printer.show(&Tasks(tasks))?;
             }
             TaskCommand::Show { id } => {

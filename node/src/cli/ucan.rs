@@ -10,7 +10,8 @@ use guilder_protocol::{
 };
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show};
+use super::Context;
+use crate::console::{CliError, Exit, Show};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m

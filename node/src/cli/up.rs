@@ -1,7 +1,13 @@
 //! `guilder up`
 
-use super::{CliError, Context, Exit};
-use crate::{config::Config, daemon, executor::process::orphans, keys::SecretFile};
+use super::Context;
+use crate::{
+    config::Config,
+    console::{CliError, Exit},
+    daemon,
+    executor::process::orphans,
+    keys::SecretFile,
+};
 
 /// Run the node, in the foreground, until it is stopped.
 ///

@@ -7,10 +7,13 @@ use guilder_protocol::market::{MintUrl, Unit};
 use hyper::Method;
 use serde::Serialize;
 
-use super::{CliError, Context, Exit, Show, passphrase::ask_hidden, table, wait_for};
-use crate::api::{
-    client::{json, query},
-    types::{AddMint, Balance, Fund, Funding, MintView, Receive, Received, Restore, Restored, Send, Token},
+use super::{Context, passphrase::ask_hidden, wait_for};
+use crate::{
+    api::{
+        client::{json, query},
+        types::{AddMint, Balance, Fund, Funding, MintView, Receive, Received, Restore, Restored, Send, Token},
+    },
+    console::{CliError, Exit, Show, table},
 };
 
 const EXAMPLES: &str = "\
@@ -137,8 +140,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 
 async fn fund(amount: u64, place: &Place, context: &Context) -> Result<(), CliError> {
     let fund = Fund { amount, mint: place.mint.clone(), unit: place.unit.clone() };
-    let mut lines = context.client()?.lines(Method::POST, "/v1/wallet/fund", json(&fund)?).await?;
-    while let Some(line) = lines.next::<Funding>().await? {
+    let mut lines = context.client()?.lines::<Funding>(Method::POST, "/v1/wallet/fund", json(&fund)?).await?;
+    while let Some(line) = lines.next().await? {
         match &line {
             Funding::Quote { .. } => context.printer.show(&line)?,
             Funding::Funded { amount, unit, mint } => {
@@ -160,7 +163,7 @@ async fn mints(command: Option<&MintsCommand>, context: &Context) -> Result<(), 
         Some(MintsCommand::Add { url }) => {
             let _: MintView = client.post("/v1/mints", &AddMint { url: url.clone() }).await?;
         }
-        Some(MintsCommand::Remove { url }) => client.delete(&query("/v1/mints", &[("url", url.to_string())])).await?,
+        Some(MintsCommand::Remove { url }) => client.delete(&query("/v1/mints", &[("url", url)])?).await?,
     }
     context.printer.show(&Mints(client.get("/v1/mints").await?))
 }

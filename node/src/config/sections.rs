@@ -36,11 +36,13 @@ impl ApiConfig {
 pub struct HireConfig {
     /// The most that is paid for one task, net, in the unit that it is paid in.
     pub max_price: u64,
+    /// Seconds until the delivery must have arrived.
+    pub deadline_secs: u64,
 }
 
 impl Default for HireConfig {
     fn default() -> Self {
-        Self { max_price: 100 }
+        Self { max_price: 100, deadline_secs: 60 }
     }
 }
 

@@ -1,12 +1,15 @@
 //! Every kind of event, its level in the log and its name in JSON.
+//!
+//! Events are read as well as written: the command line and the lab hear those of a daemon, which may be a later version.
+//! What they don't know is [`Event::Unknown`], [`Outcome::Unknown`] or [`SwapPurpose::Unknown`]; a node emits none of them.
 
 use cid::Cid;
 use guilder_protocol::{fault::Fault, identity::AgentId};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::Level;
 
 /// An amount with its unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// How many of `unit`.
     pub amount: u64,
@@ -15,7 +18,7 @@ pub struct Money {
 }
 
 /// Which side of a trade this node is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// We asked and pay.
@@ -25,7 +28,7 @@ pub enum Side {
 }
 
 /// How a task ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// Delivered, with a receipt that holds.
@@ -33,17 +36,47 @@ pub enum Outcome {
     /// Ended without a delivery.
     Failed {
         /// The party at fault.
-        #[serde(serialize_with = "fault_code")]
+        #[serde(with = "fault_code")]
         fault: Fault,
         /// Why, in words.
         reason: String,
     },
     /// Called off by this node's user.
     Cancelled,
+    /// In a way that a later version knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a swap at a mint is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwapPurpose {
+    /// Ecash locked in advance to a seller.
+    Refill,
+    /// A token to hand to somebody.
+    Send,
+    /// A token taken in.
+    Receive,
+    /// One that a later version knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl SwapPurpose {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refill => "refill",
+            Self::Send => "send",
+            Self::Receive => "receive",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What happened in a node. `task` is the CID of the root ask, `trade` that of the award; both sides use the same.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     // --- network ---
@@ -110,7 +143,7 @@ pub enum Event {
     /// We look for sellers of a service.
     Searching {
         /// The task that it is for.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// What is looked for.
         service: String,
@@ -118,7 +151,7 @@ pub enum Event {
     /// A seller of the service was found.
     SellerFound {
         /// The task that it is for.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// Who.
         seller: AgentId,
@@ -126,7 +159,7 @@ pub enum Event {
     /// An ask went out (buyer) or came in (seller).
     Asked {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// Our side.
         side: Side,
@@ -138,7 +171,7 @@ pub enum Event {
     /// A binding offer came in (buyer) or went out (seller).
     Offered {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// Our side.
         side: Side,
@@ -150,7 +183,7 @@ pub enum Event {
     /// The seller declined the ask.
     Declined {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// Our side.
         side: Side,
@@ -162,10 +195,10 @@ pub enum Event {
     /// The award is signed and its money locked (buyer), or came in (seller).
     Awarded {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// The award.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         trade: Cid,
         /// Our side.
         side: Side,
@@ -177,10 +210,10 @@ pub enum Event {
     /// The seller took the award.
     Accepted {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// The award.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         trade: Cid,
         /// Our side.
         side: Side,
@@ -190,10 +223,10 @@ pub enum Event {
     /// The seller refused the award; the money goes back.
     Refused {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// The award.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         trade: Cid,
         /// Our side.
         side: Side,
@@ -205,10 +238,10 @@ pub enum Event {
     /// The work goes on.
     Progress {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// The award.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         trade: Cid,
         /// Our side.
         side: Side,
@@ -218,17 +251,17 @@ pub enum Event {
     /// The output and its receipt are there (buyer) or on their way (seller).
     Delivered {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// The award.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         trade: Cid,
         /// Our side.
         side: Side,
         /// The other side.
         peer: AgentId,
         /// The receipt.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         receipt: Cid,
         /// Size of the output in bytes.
         output_bytes: u64,
@@ -236,10 +269,10 @@ pub enum Event {
     /// A task is over on our side.
     Ended {
         /// The root ask.
-        #[serde(serialize_with = "as_text")]
+        #[serde(with = "cid_text")]
         task: Cid,
         /// The award, if it came to one.
-        #[serde(serialize_with = "as_optional_text")]
+        #[serde(with = "optional_cid_text")]
         trade: Option<Cid>,
         /// Our side.
         side: Side,
@@ -262,8 +295,8 @@ pub enum Event {
     Swapped {
         /// The mint.
         mint: String,
-        /// What it was for: `refill`, `sweep`, `send`, `receive`, `lock`.
-        purpose: &'static str,
+        /// What it was for.
+        purpose: SwapPurpose,
         /// What came out.
         sum: Money,
         /// What the mint kept.
@@ -308,7 +341,7 @@ pub enum Event {
         /// The mint.
         mint: String,
         /// The party at fault.
-        #[serde(serialize_with = "fault_code")]
+        #[serde(with = "fault_code")]
         fault: Fault,
         /// What is wrong.
         reason: String,
@@ -325,6 +358,10 @@ pub enum Event {
         /// What asked for it.
         reason: String,
     },
+
+    /// A kind that a later version knows. Never emitted.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Event {
@@ -420,19 +457,47 @@ impl std::fmt::Display for Line<'_> {
 }
 
 /// A CID in JSON is its text.
-fn as_text<S: Serializer>(cid: &Cid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(cid)
-}
+mod cid_text {
+    use super::{Cid, Deserialize as _, Deserializer, Serializer};
 
-fn as_optional_text<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
-    match cid {
-        Some(cid) => serializer.collect_str(cid),
-        None => serializer.serialize_none(),
+    pub(super) fn serialize<S: Serializer>(cid: &Cid, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(cid)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cid, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
-fn fault_code<S: Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(fault.code())
+/// The same, or null.
+mod optional_cid_text {
+    use super::{Cid, Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
+        match cid {
+            Some(cid) => serializer.collect_str(cid),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cid>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+/// A fault in JSON is its code.
+pub(crate) mod fault_code {
+    use super::{Deserialize as _, Deserializer, Fault, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(fault.code())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fault, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        Fault::from_code(&code).ok_or_else(|| serde::de::Error::custom("not the code of a fault"))
+    }
 }
 
 #[cfg(test)]

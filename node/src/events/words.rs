@@ -50,6 +50,7 @@ impl Event {
                 format!("failed: {reason} (fault: {})", fault.as_str())
             }
             Self::Ended { outcome: Outcome::Cancelled, .. } => "cancelled".to_owned(),
+            Self::Ended { outcome: Outcome::Unknown, .. } => "ended".to_owned(),
             _ => return None,
         })
     }
@@ -59,7 +60,7 @@ impl Event {
             Self::Locked { sum: money, from_purse: true, .. } => format!("locked {} from the purse", sum(money)),
             Self::Locked { sum: money, from_purse: false, mint } => format!("locked {} at {mint}", sum(money)),
             Self::Swapped { purpose, sum: money, fee, mint } => {
-                format!("swapped {} at {mint} ({purpose}; fee {fee})", sum(money))
+                format!("swapped {} at {mint} ({}; fee {fee})", sum(money), purpose.as_str())
             }
             Self::Redeemed { trades, sum: money, fee, mint } => {
                 format!("redeemed {} for {trades} task(s) at {mint} (fee {fee})", sum(money))
@@ -90,6 +91,7 @@ impl Event {
             Self::ServiceRemoved { service } => format!("{service} is off sale"),
             Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
             Self::Stopping { reason } => format!("stopping: {reason}"),
+            Self::Unknown => "something that only a later version knows".to_owned(),
             other => super::kinds::Line(other).to_string(),
         }
     }

@@ -13,20 +13,19 @@ use std::{path::PathBuf, time::Duration};
 use bytes::Bytes;
 use hyper::Method;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use self::{floor::Floor, process::Usage};
 use super::{
     folder::Folder,
-    swarm::{LabNode, fund, lab_error, mint_settings, trader_settings},
+    swarm::{LabNode, UNIT, fund, lab_error, mint_settings, trader_settings},
 };
 use crate::{
     api::{
         client::{self, Connection, query},
-        types::Balance,
+        types::{Balance, Hire, HireEvent, ServiceView},
     },
-    cli::{CliError, Exit, Printer, Show, fields},
+    console::{CliError, Exit, Printer, Show, fields},
     executor::Definition,
 };
 
@@ -119,7 +118,7 @@ async fn measure(
     let warm_up = WARM_UP * args.concurrency;
     let total = (args.tasks + warm_up) as u64 * PRICE;
     fund(buyer, mint_url, 4 * total + 20_000).await?;
-    let _: Value = seller.client.post("/v1/services", &service(args.concurrency)?).await?;
+    let _: ServiceView = seller.client.post("/v1/services", &service(args.concurrency)?).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let idle: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
 
@@ -162,13 +161,15 @@ fn usage(node: &LabNode) -> Result<Usage, CliError> {
 
 /// Hires `tasks` times, `concurrency` at once, each lane on a connection of its own. Returns the time of each.
 async fn hire_many(buyer: &LabNode, tasks: usize, concurrency: usize) -> Result<Vec<Duration>, CliError> {
+    let path = query("/v1/tasks", &wanted()?)?;
+    let path = path.as_str();
     let lanes = (0..concurrency).map(|lane| {
         let share = tasks / concurrency + usize::from(lane < tasks % concurrency);
         async move {
             let mut connection = buyer.client.connect().await?;
             let mut times = Vec::with_capacity(share);
             for _ in 0..share {
-                times.push(hire(&mut connection).await?);
+                times.push(hire(&mut connection, path).await?);
             }
             Ok::<_, CliError>(times)
         }
@@ -177,25 +178,27 @@ async fn hire_many(buyer: &LabNode, tasks: usize, concurrency: usize) -> Result<
 }
 
 /// One trade, ask to receipt.
-async fn hire(connection: &mut Connection) -> Result<Duration, CliError> {
-    let path = query(
-        "/v1/tasks",
-        &[
-            ("service", SERVICE.to_owned()),
-            ("max_price", PRICE.to_string()),
-            ("unit", "play".to_owned()),
-            ("deadline_secs", "30".to_owned()),
-            ("quiet", "true".to_owned()),
-        ],
-    );
+async fn hire(connection: &mut Connection, path: &str) -> Result<Duration, CliError> {
     let began = Instant::now();
     let body = client::bytes(Bytes::from_static(&[b'x'; INPUT_BYTES]));
-    let lines: Vec<Value> = connection.lines(Method::POST, &path, body).await?;
-    let ended = lines.iter().find_map(|line| line.get("ended"));
-    match ended.and_then(|ended| ended["delivered"].as_bool()) {
-        Some(true) => Ok(began.elapsed()),
-        _ => Err(lab_error(format!("a trade failed: {}", ended.unwrap_or(&Value::Null)))),
+    let told: Vec<HireEvent> = connection.lines(Method::POST, path, body).await?;
+    let ended = told.into_iter().find_map(|told| if let HireEvent::Ended(task) = told { Some(task) } else { None });
+    match ended {
+        Some(task) if task.delivered => Ok(began.elapsed()),
+        task => Err(lab_error(format!("a trade failed: {task:?}"))),
     }
+}
+
+/// What each trade asks for.
+fn wanted() -> Result<Hire, CliError> {
+    let service = SERVICE.parse().map_err(|_| lab_error(format!("{SERVICE} is no service's name")))?;
+    Ok(Hire {
+        max_price: Some(PRICE),
+        unit: UNIT.parse().ok(),
+        deadline_secs: Some(30),
+        quiet: true,
+        ..Hire::of(service)
+    })
 }
 
 /// Waits until the seller has so much at the mint.

@@ -19,8 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use guilder_protocol::audit;
-use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use self::stage::{Stage, watch};
@@ -30,10 +29,10 @@ use super::{
 };
 use crate::{
     api::{
-        client::{self, query},
-        types::{Balance, TaskView},
+        client,
+        types::{Balance, Hire, HireEvent, ServiceView, TaskView},
     },
-    cli::{CliError, Exit, Printer},
+    console::{CliError, Exit, Printer},
     executor::Definition,
 };
 
@@ -139,7 +138,7 @@ async fn play(stage: &Stage<'_>, cast: &Cast, input: &Bytes, dir: &Path) -> Resu
     stage.head("Money and wares")?;
     fund_buyer(stage, cast).await?;
     for (seller, (_, price)) in cast.sellers.iter().zip(SELLERS) {
-        let _: Value = seller.client.post("/v1/services", &service(price)?).await?;
+        let _: ServiceView = seller.client.post("/v1/services", &service(price)?).await?;
         stage.tell(
             "service",
             json!({ "node": seller.name, "price": price }),
@@ -175,9 +174,9 @@ async fn fund_buyer(stage: &Stage<'_>, cast: &Cast) -> Result<(), CliError> {
 /// Hires and says what happens on both sides, until the buyer has it.
 async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView, CliError> {
     let mut events = watch(cast.traders()).await?;
-    let pairs = [("service", SERVICE), ("max_price", "20"), ("unit", UNIT), ("deadline_secs", "30")];
-    let path = query("/v1/tasks", &pairs.map(|(name, value)| (name, value.to_owned())));
-    let mut hire = cast.buyer.client.lines(Method::POST, &path, client::bytes(input.clone())).await?;
+    let service = SERVICE.parse().map_err(|_| lab_error(format!("{SERVICE} is no service's name")))?;
+    let wanted = Hire { max_price: Some(20), unit: UNIT.parse().ok(), deadline_secs: Some(30), ..Hire::of(service) };
+    let mut hire = cast.buyer.client.hire(&wanted, client::bytes(input.clone())).await?;
     stage.tell(
         "hire",
         json!({ "input_bytes": input.len() }),
@@ -189,9 +188,10 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
         tokio::select! {
             biased;
             Some((node, event)) = events.recv() => stage.event(&node, &event, &names)?,
-            line = hire.next::<HireLine>() => match line? {
-                Some(HireLine::Ended { ended }) => break *ended,
-                Some(HireLine::Other {}) => {}
+            told = hire.next() => match told? {
+                Some(HireEvent::Ended(ended)) => break *ended,
+                // What happens is heard from the nodes' own streams.
+                Some(HireEvent::Hired(_) | HireEvent::Step(_) | HireEvent::Unknown) => {}
                 None => return Err(lab_error("the buyer's stream ended before its task".into())),
             },
             () = tokio::time::sleep_until(deadline) => return Err(lab_error("the task didn't end in time".into())),
@@ -205,14 +205,6 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
         None => Ok(ended),
         Some(failure) => Err(lab_error(format!("the task was not delivered: {}", failure.reason))),
     }
-}
-
-/// What a hire's stream says that matters here.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum HireLine {
-    Ended { ended: Box<TaskView> },
-    Other {},
 }
 
 /// Waits until the seller has the coin at the mint: not a promise any more.

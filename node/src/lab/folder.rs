@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    cli::CliError,
+    console::CliError,
     keys::{Home, HomeError},
 };
 

@@ -17,7 +17,7 @@ use crate::{
         client::{Client, json},
         types::{Fund, Funding, Status},
     },
-    cli::{CliError, Exit},
+    console::{CliError, Exit},
     keys::{Existing, Home, Phrase, SecretFile, write_private},
 };
 
@@ -146,8 +146,8 @@ pub(super) fn trader_settings(bootstrap: &str, mint: &str) -> String {
 /// Gives a node money of the mint at `mint_url`, and waits until it has it.
 pub(super) async fn fund(node: &LabNode, mint_url: &str, amount: u64) -> Result<(), CliError> {
     let fund = Fund { amount, mint: mint_url.parse().ok(), unit: UNIT.parse().ok() };
-    let mut lines = node.client.lines(Method::POST, "/v1/wallet/fund", json(&fund)?).await?;
-    while let Some(line) = lines.next::<Funding>().await? {
+    let mut lines = node.client.lines::<Funding>(Method::POST, "/v1/wallet/fund", json(&fund)?).await?;
+    while let Some(line) = lines.next().await? {
         if matches!(line, Funding::Funded { .. }) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use super::{
     coin::sum,
     records::{Destination, Pocket, Purpose, SwapRecord},
 };
-use crate::events::{Event, Money};
+use crate::events::{Event, Money, SwapPurpose};
 
 impl Inner {
     /// A swap has come to be.
@@ -20,10 +20,12 @@ impl Inner {
         self.events.emit(match purpose {
             Purpose::Redeem { trades } => Event::Redeemed { mint, trades: trades.len() as u64, sum: coins, fee },
             Purpose::Sweep { .. } => Event::Refunded { mint, sum: coins, fee },
-            Purpose::Receive => Event::Swapped { mint, purpose: "receive", sum: coins, fee },
-            Purpose::Send => Event::Swapped { mint, purpose: "send", sum: money(made(Destination::Token)), fee },
+            Purpose::Receive => Event::Swapped { mint, purpose: SwapPurpose::Receive, sum: coins, fee },
+            Purpose::Send => {
+                Event::Swapped { mint, purpose: SwapPurpose::Send, sum: money(made(Destination::Token)), fee }
+            }
             Purpose::Refill { .. } => {
-                Event::Swapped { mint, purpose: "refill", sum: money(made(Destination::Purse)), fee }
+                Event::Swapped { mint, purpose: SwapPurpose::Refill, sum: money(made(Destination::Purse)), fee }
             }
         });
     }

@@ -12,11 +12,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use guilder_protocol::fault::Fault;
 use sha2::{Digest as _, Sha256};
 
 use super::Failure;
-use crate::api::types::ApiError;
+use crate::api::{caller::Caller, types::ApiError};
 
 /// What a request is held to.
 #[derive(Clone)]
@@ -50,15 +49,14 @@ impl Guard {
     }
 }
 
-/// Refuses what the guard refuses, before anything of the request is read.
-pub(super) async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+/// Refuses what the guard refuses, before anything of the request is read. Who has the token speaks for the owner.
+pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     match guard.check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err((status, reason)) => {
-            let hint = Some("the token stands in api.json in the node's home folder".to_owned());
-            let error = ApiError { message: reason.to_owned(), fault: Fault::Ours, hint, missing: false };
-            (status, Failure(error)).into_response()
+        Ok(()) => {
+            request.extensions_mut().insert(Caller::owner());
+            next.run(request).await
         }
+        Err((status, reason)) => (status, Failure(ApiError::unknown_caller(reason))).into_response(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Money and mints.
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Query, State},
     response::Response,
     routing::{get, post},
@@ -9,7 +9,7 @@ use axum::{
 use guilder_protocol::market::MintUrl;
 use serde::Deserialize;
 
-use super::{Answer, Failure, lines};
+use super::{Answer, By, Failure, lines};
 use crate::api::{
     Api,
     types::{AddMint, Balance, Fund, MintView, Receive, Received, Restore, Restored, Send, Token},
@@ -25,32 +25,32 @@ pub(super) fn routes() -> Router<Api> {
         .route("/v1/mints", get(mints).post(add_mint).delete(remove_mint))
 }
 
-async fn balances(State(api): State<Api>) -> Answer<Vec<Balance>> {
-    Ok(Json(api.balances()?))
+async fn balances(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Balance>> {
+    Ok(Json(api.balances(&caller)?))
 }
 
-async fn fund(State(api): State<Api>, Json(fund): Json<Fund>) -> Result<Response, Failure> {
-    Ok(lines(api.fund(fund).await?))
+async fn fund(State(api): State<Api>, Extension(caller): By, Json(fund): Json<Fund>) -> Result<Response, Failure> {
+    Ok(lines(api.fund(&caller, fund).await?))
 }
 
-async fn send(State(api): State<Api>, Json(send): Json<Send>) -> Answer<Token> {
-    Ok(Json(api.send(send).await?))
+async fn send(State(api): State<Api>, Extension(caller): By, Json(send): Json<Send>) -> Answer<Token> {
+    Ok(Json(api.send(&caller, send).await?))
 }
 
-async fn receive(State(api): State<Api>, Json(receive): Json<Receive>) -> Answer<Received> {
-    Ok(Json(api.receive(&receive.token).await?))
+async fn receive(State(api): State<Api>, Extension(caller): By, Json(receive): Json<Receive>) -> Answer<Received> {
+    Ok(Json(api.receive(&caller, &receive.token).await?))
 }
 
-async fn restore(State(api): State<Api>, Json(restore): Json<Restore>) -> Answer<Restored> {
-    Ok(Json(api.restore(restore).await?))
+async fn restore(State(api): State<Api>, Extension(caller): By, Json(restore): Json<Restore>) -> Answer<Restored> {
+    Ok(Json(api.restore(&caller, restore).await?))
 }
 
-async fn mints(State(api): State<Api>) -> Json<Vec<MintView>> {
-    Json(api.mints())
+async fn mints(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<MintView>> {
+    Ok(Json(api.mints(&caller)?))
 }
 
-async fn add_mint(State(api): State<Api>, Json(add): Json<AddMint>) -> Answer<MintView> {
-    Ok(Json(api.add_mint(&add.url).await?))
+async fn add_mint(State(api): State<Api>, Extension(caller): By, Json(add): Json<AddMint>) -> Answer<MintView> {
+    Ok(Json(api.add_mint(&caller, &add.url).await?))
 }
 
 #[derive(Deserialize)]
@@ -58,6 +58,6 @@ struct Which {
     url: MintUrl,
 }
 
-async fn remove_mint(State(api): State<Api>, Query(Which { url }): Query<Which>) -> Answer<()> {
-    Ok(Json(api.remove_mint(&url).await?))
+async fn remove_mint(State(api): State<Api>, Extension(caller): By, Query(Which { url }): Query<Which>) -> Answer<()> {
+    Ok(Json(api.remove_mint(&caller, &url).await?))
 }

@@ -24,7 +24,7 @@ use cdk::{
 use guilder_protocol::identity::AgentKey;
 use serde::Serialize;
 
-use crate::cli::CliError;
+use crate::console::CliError;
 
 const ROUNDS: usize = 200;
 /// About what an award message weighs.

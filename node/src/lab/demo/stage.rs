@@ -7,30 +7,17 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::{
-    api::client,
-    cli::{CliError, Printer},
+    api::{
+        client,
+        types::{Said, Told},
+    },
+    console::{CliError, Printer},
+    events::Event,
     lab::swarm::{LabNode, lab_error},
 };
 
 /// Events of all nodes that may wait to be shown.
 const BACKLOG: usize = 1_024;
-/// The events that tell the story; the rest is in each node's log.
-const SHOWN: [&str; 13] = [
-    "searching",
-    "seller_found",
-    "asked",
-    "offered",
-    "declined",
-    "awarded",
-    "accepted",
-    "refused",
-    "progress",
-    "delivered",
-    "locked",
-    "swapped",
-    "redeemed",
-];
-
 /// Says what happens, with the time since the beginning.
 #[derive(Debug)]
 pub(super) struct Stage<'a> {
@@ -66,17 +53,14 @@ impl<'a> Stage<'a> {
         self.tell("node", fields, format_args!("{name:5} {what}\n      {id}, ready after {ready_ms} ms"))
     }
 
-    /// An event of a node, with the demo's names in place of peer IDs.
-    pub(super) fn event(&self, node: &str, event: &Value, names: &[(String, String)]) -> Result<(), CliError> {
-        let kind = event["event"].as_str().unwrap_or_default();
-        if !SHOWN.contains(&kind) {
-            return Ok(());
-        }
-        let mut say = event["say"].as_str().unwrap_or_default().to_owned();
+    /// An event of a node, with the demo's names in place of peer IDs. What doesn't tell the story stays in the node's log.
+    pub(super) fn event(&self, node: &str, said: &Said, names: &[(String, String)]) -> Result<(), CliError> {
+        let Some(step) = step(&said.event.event) else { return Ok(()) };
+        let mut say = said.say.clone();
         for (tail, name) in names {
             say = say.replace(tail, name);
         }
-        self.tell(kind, json!({ "node": node, "event": event }), format_args!("{node:6} {say}"))
+        self.tell(step, json!({ "node": node, "event": said }), format_args!("{node:6} {say}"))
     }
 
     /// Something that must hold.
@@ -86,20 +70,42 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// The events that tell the story, each by the name of its step.
+fn step(event: &Event) -> Option<&'static str> {
+    Some(match event {
+        Event::Searching { .. } => "searching",
+        Event::SellerFound { .. } => "seller_found",
+        Event::Asked { .. } => "asked",
+        Event::Offered { .. } => "offered",
+        Event::Declined { .. } => "declined",
+        Event::Awarded { .. } => "awarded",
+        Event::Accepted { .. } => "accepted",
+        Event::Refused { .. } => "refused",
+        Event::Progress { .. } => "progress",
+        Event::Delivered { .. } => "delivered",
+        Event::Locked { .. } => "locked",
+        Event::Swapped { .. } => "swapped",
+        Event::Redeemed { .. } => "redeemed",
+        _ => return None,
+    })
+}
+
 /// All events of these nodes from now on, each with its node's name.
-pub(super) async fn watch(nodes: impl Iterator<Item = &LabNode>) -> Result<mpsc::Receiver<(String, Value)>, CliError> {
-    let (tell, told) = mpsc::channel(BACKLOG);
+pub(super) async fn watch(nodes: impl Iterator<Item = &LabNode>) -> Result<mpsc::Receiver<(String, Said)>, CliError> {
+    let (tell, heard) = mpsc::channel(BACKLOG);
     for node in nodes {
-        let mut lines = node.client.lines(Method::GET, "/v1/events", client::empty()).await?;
+        let mut events = node.client.lines::<Told>(Method::GET, "/v1/events", client::empty()).await?;
         let (tell, name) = (tell.clone(), node.name.clone());
         // The lab is no node: there is no runtime of ours to spawn on. Ends with the node or the audience.
         tokio::spawn(async move {
-            while let Ok(Some(event)) = lines.next::<Value>().await {
-                if tell.send((name.clone(), event)).await.is_err() {
+            while let Ok(Some(told)) = events.next().await {
+                if let Told::Event(said) = told
+                    && tell.send((name.clone(), said)).await.is_err()
+                {
                     return;
                 }
             }
         });
     }
-    Ok(told)
+    Ok(heard)
 }

@@ -25,7 +25,7 @@ async fn a_hire_is_paid_and_redeemed() {
     seller.hears(|event| matches!(event, Event::Redeemed { trades: 1, sum, fee: 1, .. } if sum.amount == 25)).await;
     let mut buyer = buyer;
     buyer.hears(|event| matches!(event, Event::Funded { sum, .. } if sum.amount == 1_000)).await;
-    buyer.hears(|event| matches!(event, Event::Swapped { purpose: "refill", sum, .. } if sum.amount == 26)).await;
+    buyer.hears(|event| matches!(event, Event::Swapped { purpose: crate::events::SwapPurpose::Refill, sum, .. } if sum.amount == 26)).await;
     buyer.hears(|event| matches!(event, Event::Locked { sum, .. } if sum.amount == 26)).await;
 
     // Told again after a restart, until it is acknowledged.

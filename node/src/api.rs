@@ -8,6 +8,7 @@
 //! Faces add no logic: what a request means, what it defaults to and how a failure reads is decided here. What goes in and
 //! out is a type of [`types`], the same at both ends. Every method is called on behalf of a [`Caller`].
 
+pub mod access;
 pub mod caller;
 pub mod client;
 pub(crate) mod http;
@@ -135,7 +136,7 @@ impl Api {
         let subscription = self.node().events.subscribe();
         Ok(stream::unfold(subscription, |mut subscription| async {
             let told = match subscription.next().await? {
-                Heard::Event(event) => Told::Event(Said::from(&*event)),
+                Heard::Event(event) => Told::Event(Box::new(Said::from(&*event))),
                 Heard::Missed(missed) => Told::Missed { missed },
             };
             Some((told, subscription))

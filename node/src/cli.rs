@@ -16,8 +16,10 @@ mod find;
 mod hire;
 mod id;
 mod init;
+mod output;
 mod passphrase;
 mod peers;
+mod prompt;
 mod service;
 mod status;
 mod task;
@@ -35,6 +37,7 @@ use crate::{
     console::{CliError, Exit, Printer},
     keys::Home,
     lab::{self, demo::DemoArgs},
+    panics,
 };
 
 const EXAMPLES: &str = "\
@@ -116,23 +119,6 @@ impl Context {
         Ok(Home::locate(self.home.clone(), |name| std::env::var_os(name))?)
     }
 
-    /// `guilder`, as it has to be called for the same home again.
-    fn command(&self) -> String {
-        match &self.home {
-            Some(dir) => format!("guilder --home {}", dir.display()),
-            None => "guilder".to_owned(),
-        }
-    }
-
-    /// The error, with the home named where its hint shows a command.
-    fn with_home(&self, error: CliError) -> CliError {
-        let hint = error.hint.map(|hint| match &self.home {
-            Some(dir) if hint.contains("guilder ") => format!("{hint} (with --home {})", dir.display()),
-            _ => hint,
-        });
-        CliError { hint, ..error }
-    }
-
     /// The daemon that runs on the node's folder.
     ///
     /// # Errors
@@ -148,13 +134,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
+    panics::note_all();
+    // Where the environment names the home, the next command finds it there too.
+    let named =
+        cli.global.home.clone().filter(|home| std::env::var_os("GUILDER_HOME").as_deref() != Some(home.as_os_str()));
     let context = Context {
-        printer: Printer::stdio(cli.global.json),
+        printer: Printer::stdio(cli.global.json).on_home(named),
         home: cli.global.home,
         passphrase: PassphraseSource::of_process(cli.global.passphrase_file),
     };
-    let exit = run(cli.command, &context).unwrap_or_else(|error| {
-        let error = context.with_home(error);
+    let done = panics::caught(|| run(cli.command, &context)).unwrap_or_else(|what| Err(CliError::defect(&what)));
+    let exit = done.unwrap_or_else(|error| {
         context.printer.error(&error);
         error.exit
     });

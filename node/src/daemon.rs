@@ -1,16 +1,19 @@
 //! The daemon: a node on a home folder, from start to clean stop.
 //!
 //! ```text
-//! lock the home ─ open store, content, mint ─ Node::start ─ API up, api.json written ─ ready
-//!     … until SIGINT, SIGTERM, `POST /v1/stop`, or a task of the node panics …
+//! lock the home ─ ports free? ─ open store, content, mint ─ Node::start ─ API up, api.json written ─ ready
+//!     … until SIGINT, SIGTERM, `POST /v1/stop`, the store is seen to be damaged, or anything panics …
 //! api.json removed ─ API closed ─ Node::stop ─ lock released with the process
 //! ```
+//!
+//! Signals are obeyed from the first moment on.
 //!
 //! Ready means: listening, API up. It takes well under half a second, because whatever has to be recovered (swaps in
 //! flight, open trades, mint keys) is recovered in the background.
 
 mod lock;
 pub(crate) mod log;
+mod ports;
 
 use std::{io, process};
 
@@ -22,11 +25,14 @@ use tokio::{
     time::Instant,
 };
 
-use self::lock::{Lock, LockError};
+use self::{
+    lock::{Lock, LockError},
+    ports::PortError,
+};
 use crate::{
     api::{
         Api,
-        client::{self, Access},
+        access::{self, Access},
         http,
     },
     config::Config,
@@ -38,6 +44,7 @@ use crate::{
     keys::{Home, HomeError, Seeds},
     mint::{HostedMint, MintError},
     network::{StartError, transport},
+    panics,
     parts::{Node, NodeError, Parts},
     runtime::{Limits, Runtime},
     store::{Store, StoreError},
@@ -47,16 +54,42 @@ use crate::{
 ///
 /// # Errors
 /// If it can't start, or a part of it fails so that it can't go on.
-pub async fn run(home: &Home, config: Config, seeds: Seeds) -> Result<(), DaemonError> {
+pub async fn run(home: &Home, mut config: Config, seeds: Seeds) -> Result<(), DaemonError> {
     let began = Instant::now();
     http_server::raise_descriptor_limit();
     let _lock = Lock::take(&home.lock())?;
     let mut signals = Signals::listen()?;
+    config.network.listen = ports::usable(&config.network.listen)?;
     let events = Events::new();
     let runtime = Runtime::production(Limits::default());
-    let node = start(home, config, &seeds, &runtime, &events).await?;
-    let served = serve_mint_http(&node).await?;
+    let started = tokio::select! {
+        biased;
+        reason = signals.next() => Err(reason),
+        started = start(home, config, &seeds, &runtime, &events) => Ok(started?),
+    };
+    let node = match started {
+        Ok(node) => node,
+        Err(reason) => {
+            events.emit(Event::Stopping { reason: format!("{reason} while starting") });
+            runtime.shutdown().await;
+            return Ok(());
+        }
+    };
+    let outcome = serve(home, &node, &events, &mut signals, began).await;
+    node.stop().await;
+    outcome
+}
 
+/// Runs the API of a started node until the node is to stop.
+async fn serve(
+    home: &Home,
+    node: &Node,
+    events: &Events,
+    signals: &mut Signals,
+    began: Instant,
+) -> Result<(), DaemonError> {
+    let runtime = &node.runtime;
+    let served = serve_mint_http(node).await?;
     let (stop, stopping) = watch::channel(false);
     let api = Api::new(node.clone(), home.clone(), served, stop);
     let listener = TcpListener::bind(node.config.api.listen).await;
@@ -65,10 +98,10 @@ pub async fn run(home: &Home, config: Config, seeds: Seeds) -> Result<(), Daemon
     let token = hex::encode(runtime.random::<32>());
     let closed = wait_for(stopping.clone());
     let serving = {
-        let (api, token) = (api.clone(), token.clone());
+        let token = token.clone();
         runtime.spawn("api", async move { http::serve(api, listener, &token, closed).await })
     };
-    client::publish(&home.api(), &Access { address, token, pid: process::id() })?;
+    access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::Ready { took_ms });
 
@@ -76,14 +109,15 @@ pub async fn run(home: &Home, config: Config, seeds: Seeds) -> Result<(), Daemon
         biased;
         reason = signals.next() => Ok(reason),
         () = wait_for(stopping) => Ok("asked to over the API"),
+        error = node.store.damaged() => Err(DaemonError::Store(error)),
         panicked = runtime.panicked() => Err(DaemonError::Panicked(panicked.to_string())),
+        what = panics::escaped() => Err(DaemonError::Panicked(what)),
     };
     // First of all: whoever looks from now on shall find no daemon.
     let _ = std::fs::remove_file(home.api());
     let reason = ended.as_ref().map_or_else(ToString::to_string, |reason| (*reason).to_owned());
     events.emit(Event::Stopping { reason });
     drop(serving);
-    node.stop().await;
     ended.map(drop)
 }
 
@@ -172,6 +206,9 @@ pub enum DaemonError {
     /// Another daemon has the home.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// An address for peers.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The home folder.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -213,6 +250,7 @@ impl AtFault for DaemonError {
     fn fault(&self) -> Fault {
         match self {
             Self::Lock(error) => error.fault(),
+            Self::Port(error) => error.fault(),
             Self::Home(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Content(error) => error.fault(),
@@ -220,13 +258,15 @@ impl AtFault for DaemonError {
             Self::Transport(error) => error.fault(),
             Self::Node(error) => error.fault(),
             Self::Listen { .. } | Self::Signals(_) => Fault::Environment,
-            Self::Failpoint(_) | Self::Panicked(_) => Fault::Ours,
+            Self::Panicked(_) => Fault::Internal,
+            Self::Failpoint(_) => Fault::Ours,
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Lock(error) => error.hint(),
+            Self::Port(error) => error.hint(),
             Self::Home(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Content(error) => error.hint(),

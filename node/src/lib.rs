@@ -17,6 +17,7 @@ pub mod lab;
 pub mod limits;
 pub mod mint;
 pub mod network;
+pub(crate) mod panics;
 pub mod parts;
 pub mod runtime;
 pub mod store;

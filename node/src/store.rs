@@ -123,7 +123,13 @@ impl Store {
     /// # Errors
     /// What the job returned, or that the snapshot can't be read.
     pub fn read<R>(&self, job: impl FnOnce(&Read) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        job(&self.disk.read()?)
+        let outcome = self.disk.read().and_then(|read| job(&read));
+        outcome.inspect_err(|error| self.disk.note(error))
+    }
+
+    /// Resolves once the file has been seen to be damaged: whatever goes on with it would be guessing.
+    pub async fn damaged(&self) -> StoreError {
+        self.disk.damaged().await
     }
 
     /// How many transactions were made durable since the store was opened.

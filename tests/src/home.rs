@@ -213,16 +213,25 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// It is laid at `fault`, its message or hint says each of `words`, and it has a hint.
+    /// It is laid at `fault`, its message or hint (its commands without `--home`) says each of `words`, and it has a hint.
     #[track_caller]
     pub fn says(self, fault: &str, words: &[&str]) -> Self {
         assert_eq!(self.fault, fault, "{self:?}");
-        let text = format!("{} {}", self.message, self.hint).to_lowercase();
+        let text = without_home(&format!("{} {}", self.message, self.hint)).to_lowercase();
         let missing: Vec<_> = words.iter().filter(|word| !text.contains(&word.to_lowercase())).collect();
         assert!(missing.is_empty(), "{missing:?} not in {self:?}");
         assert!(!self.hint.is_empty(), "no hint in {self:?}");
         self
     }
+}
+
+fn without_home(text: &str) -> String {
+    let mut words = text.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--home" { drop(words.next()) } else { kept.push(word) }
+    }
+    kept.join(" ")
 }
 
 fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {

@@ -67,7 +67,6 @@ fn a_newcomer_sees_five_nodes_trade_and_can_prove_it() {
     assert!(told.all("check").all(|check| check["holds"] == true));
     assert!(!told.one("output")["text"].as_str().unwrap().is_empty());
     assert_eq!(told.one("end")["ok"], true);
-    assert!(told.at_ms("end") < 20_000, "the demo took {} ms", told.at_ms("end"));
 
     the_balances_add_up(&told);
     the_bundle_holds_until_a_byte_is_changed(&home, &told, &kept.join("task.audit.car"));

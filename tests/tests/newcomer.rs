@@ -44,8 +44,8 @@ fn a_hire_tells_its_steps_and_its_output_can_be_had_later() {
     let again = buyer.run_as_person(["task", "output", id], b"").ok();
     assert_eq!(again.text(), "GUILDER");
 
-    let lost = buyer.run_with(["hire", "text.upper", "--input", "-", "--output", "/no/such/folder/x"], b"guilder");
-    lost.failed().says("ours", &["can't write", "the output is kept", "task output"]);
+    let refused = buyer.run_with(["hire", "text.upper", "--input", "-", "--output", "/no/such/folder/x"], b"guilder");
+    refused.failed().says("ours", &["can't write", "check the path"]);
 }
 
 #[test]

@@ -1,11 +1,6 @@
 //! The other end of the control API: what the command line talks to a running node with.
 
-use std::{
-    io,
-    marker::PhantomData,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{io, marker::PhantomData, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
@@ -15,34 +10,24 @@ use hyper::{
     Method, Request, Response,
     body::{Frame, Incoming},
     header,
+    http::request,
 };
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::{net::TcpStream, task::JoinHandle};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
-use super::types::{ApiError, Hire, HireEvent, Line};
+use super::{
+    access::{Access, Hello, Proof},
+    types::{ApiError, Hire, HireEvent, Line},
+};
 use crate::keys::{Home, HomeError};
 
 /// Most of one JSON answer, or of one line of a stream, that is taken in.
 const MAX_JSON: usize = 16 * 1024 * 1024;
 
-/// Where a running node's API is and what opens it: the content of `api.json`.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Access {
-    /// Loopback address.
-    pub address: SocketAddr,
-    /// Bearer token, new at every start.
-    pub token: String,
-    /// The daemon's process.
-    pub pid: u32,
-}
-
-impl std::fmt::Debug for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access").field("address", &self.address).field("pid", &self.pid).finish_non_exhaustive()
-    }
-}
+/// How long a daemon may take to say that it is there. It does nothing else for that; only a stopped one, or a machine far
+/// beyond its means, takes longer.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A body on its way to the node.
 pub type Upload = UnsyncBoxBody<Bytes, io::Error>;
@@ -131,11 +116,20 @@ impl Client {
         Ok(Download { body: BodyStream::new(response.into_body()), _connection: connection })
     }
 
-    /// A connection for several requests, one after the other.
+    /// A connection for several requests, one after the other. The other end has proved that it is the daemon.
     ///
     /// # Errors
-    /// If nobody answers there.
+    /// If nobody answers there, or somebody else.
     pub async fn connect(&self) -> Result<Connection, ClientError> {
+        let greeting = async {
+            let mut connection = self.open().await?;
+            connection.greet().await?;
+            Ok(connection)
+        };
+        timeout(HELLO_PATIENCE, greeting).await.unwrap_or(Err(ClientError::Silent(self.0.pid)))
+    }
+
+    async fn open(&self) -> Result<Connection, ClientError> {
         let stream = TcpStream::connect(self.0.address).await.map_err(|cause| match cause.kind() {
             io::ErrorKind::ConnectionRefused => ClientError::Gone(self.0.pid),
             _ => ClientError::Io(cause),
@@ -160,6 +154,34 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Has the other end prove that it knows the token, which isn't sent before that.
+    async fn greet(&mut self) -> Result<(), ClientError> {
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|error| ClientError::Io(error.into()))?;
+        let hello = Hello { nonce: hex::encode(nonce) };
+        let request = self.builder(Method::GET, &query("/v1/hello", &hello)?).body(empty());
+        let response = self.send(request).await?;
+        let answer = collect(response.into_body()).await.unwrap_or_default();
+        let expected = Proof::of(&self.access.token, self.access.address.port(), &hello);
+        match serde_json::from_slice::<Proof>(&answer) {
+            Ok(proof) if Some(&proof) == expected.as_ref() => Ok(()),
+            _ => Err(ClientError::Impostor(self.access.address)),
+        }
+    }
+
+    fn builder(&self, method: Method, path: &str) -> request::Builder {
+        Request::builder().method(method).uri(path).header(header::HOST, self.access.address.to_string())
+    }
+
+    async fn send(
+        &mut self,
+        request: Result<Request<Upload>, hyper::http::Error>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let request = request.map_err(|error| ClientError::Answer(error.to_string()))?;
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
     /// Makes a request and reads its JSON answer.
     ///
     /// # Errors
@@ -199,16 +221,12 @@ impl Connection {
         path: &str,
         body: Upload,
     ) -> Result<Response<Incoming>, ClientError> {
-        self.sender.ready().await?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.access.address.to_string())
+        let request = self
+            .builder(method, path)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.access.token))
             .header(header::CONTENT_TYPE, "application/json")
-            .body(body)
-            .map_err(|error| ClientError::Answer(error.to_string()))?;
-        let response = self.sender.send_request(request).await?;
+            .body(body);
+        let response = self.send(request).await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -349,6 +367,12 @@ pub enum ClientError {
     /// The one that wrote the access file is gone.
     #[error("the daemon (process {0}) doesn't answer")]
     Gone(u32),
+    /// It runs, perhaps, and says nothing.
+    #[error("the daemon (process {0}) doesn't answer within {HELLO_PATIENCE:?}")]
+    Silent(u32),
+    /// Somebody answers who doesn't know the token.
+    #[error("another program answers on {0}, where the daemon was; nothing was sent to it")]
+    Impostor(SocketAddr),
     /// The access file is none.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
@@ -376,6 +400,7 @@ impl ClientError {
             Self::NotRunning(_) | Self::Gone(_) => Fault::Ours,
             Self::Home(error) => error.fault(),
             Self::Api(error) => error.fault,
+            Self::Silent(_) | Self::Impostor(_) => Fault::Environment,
             Self::Damaged(_) | Self::Io(_) | Self::Http(_) | Self::Answer(_) => Fault::Environment,
         }
     }
@@ -384,6 +409,10 @@ impl ClientError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::NotRunning(_) | Self::Gone(_) => Some("start it in another terminal: guilder up"),
+            Self::Silent(_) => {
+                Some("if it is suspended, wake it with `kill -CONT`; else see its log, and start it again")
+            }
+            Self::Impostor(_) => Some("the daemon ended without a word; start it again: guilder up"),
             Self::Damaged(_) => Some("restart the daemon"),
             Self::Home(error) => error.hint(),
             Self::Http(_) => Some("it may have stopped; see its log"),
@@ -392,15 +421,6 @@ impl ClientError {
             Self::Io(_) => None,
         }
     }
-}
-
-/// Puts a daemon's access file in place for the command line to find.
-///
-/// # Errors
-/// If it can't be written.
-pub(crate) fn publish(path: &Path, access: &Access) -> Result<(), HomeError> {
-    let json = serde_json::to_vec_pretty(access).map_err(|error| HomeError::io("write", path, error.into()))?;
-    crate::keys::write_private(path, &json, crate::keys::Existing::Replace)
 }
 
 #[cfg(test)]
@@ -413,12 +433,6 @@ mod tests {
         let path = query("/v1/mints", &[("url", "http://a:1/b&c")]).unwrap();
         assert_eq!(path, "/v1/mints?url=http%3A%2F%2Fa%3A1%2Fb%26c");
         assert_eq!(escape("a/b c"), "a%2Fb%20c");
-    }
-
-    #[test]
-    fn the_token_never_prints() {
-        let access = Access { address: ([127, 0, 0, 1], 80).into(), token: "s3cret".into(), pid: 1 };
-        assert!(!format!("{:?}", Client::new(access)).contains("s3cret"));
     }
 
     #[test]

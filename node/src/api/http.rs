@@ -3,16 +3,17 @@
 //!
 //! | request | what |
 //! |---|---|
+//! | `GET /v1/hello?nonce=` | proof that the server knows the token; the one request without it (see [`access`](super::access)) |
 //! | `GET /v1/status`, `/v1/id` | how the node does, who it is |
 //! | `GET /v1/peers`, `POST /v1/peers` | connected peers; connect to one |
 //! | `GET /v1/services`, `POST /v1/services`, `DELETE /v1/services/NAME` | what is on sale here |
 //! | `GET /v1/find/NAME?limit=` | who sells it; a line each |
-//! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](types::Hire), each line a [`HireEvent`](types::HireEvent) |
+//! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](super::types::Hire), each line a [`HireEvent`](super::types::HireEvent) |
 //! | `GET /v1/tasks?limit=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
 //! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
-//! | `GET /v1/events` | everything that happens from now on; each line a [`Told`](types::Told) |
+//! | `GET /v1/events` | everything that happens from now on; each line a [`Told`](super::types::Told) |
 //! | `POST /v1/stop` | stop the daemon |
 //!
 //! No logic lives here, and no defaults: every handler reads its arguments, calls [`Api`] on behalf of whom the guard
@@ -44,8 +45,9 @@ use tokio::net::TcpListener;
 use self::guard::Guard;
 use super::{
     Api,
+    access::{Hello, Proof},
     caller::Caller,
-    types::{self, ApiError, Dial, ErrorCode, Identity, Line, Peer, ServiceView, Status},
+    types::{ApiError, Dial, ErrorCode, Identity, Line, Peer, ServiceView, Status},
 };
 use crate::executor::Definition;
 
@@ -70,6 +72,7 @@ pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: im
 
 fn router(api: Api, address: SocketAddr, token: &str) -> Router {
     Router::new()
+        .route(guard::HELLO, get(hello))
         .route("/v1/status", get(status))
         .route("/v1/id", get(id))
         .route("/v1/peers", get(peers).post(dial))
@@ -88,6 +91,10 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
 
 /// Whoever the guard admitted.
 type By = Extension<Caller>;
+
+async fn hello(Extension(guard): Extension<Guard>, Query(hello): Query<Hello>) -> Answer<Proof> {
+    Ok(Json(guard.prove(&hello)?))
+}
 
 async fn status(State(api): State<Api>, Extension(caller): By) -> Answer<Status> {
     Ok(Json(api.status(&caller).await?))

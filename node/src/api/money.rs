@@ -5,6 +5,8 @@ use std::time::Duration;
 use futures::{Stream, stream};
 use guilder_protocol::market::{MintUrl, Unit};
 
+use zeroize::Zeroizing;
+
 use super::{
     Api,
     caller::{Caller, Right},
@@ -71,7 +73,7 @@ impl Api {
     /// If the caller may not, it is none, its mint isn't accepted, or it was spent before.
     pub async fn receive(&self, caller: &Caller, token: &str) -> Result<Received, ApiError> {
         caller.may(Right::Money)?;
-        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.receive(token).await?;
+        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.receive(&bare(token)).await?;
         Ok(Received { mint, amount, fee, unit })
     }
 
@@ -150,6 +152,18 @@ impl Api {
     }
 }
 
+/// A token without what came along on its way: white space where it was folded, the scheme of a link to it.
+fn bare(token: &str) -> Zeroizing<String> {
+    let mut bare: String = token.chars().filter(|c| !c.is_whitespace() && *c != '\u{feff}').collect();
+    for scheme in ["web+cashu://", "cashu://", "cashu:"] {
+        if bare.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) {
+            bare.drain(..scheme.len());
+            break;
+        }
+    }
+    Zeroizing::new(bare)
+}
+
 /// A mint that was named and isn't on the list.
 pub(super) fn not_accepted(url: &MintUrl, hint: impl Into<String>) -> ApiError {
     ApiError::misuse(format!("the mint {url} is not accepted"), hint)
@@ -185,5 +199,26 @@ impl From<wallet::Balance> for Balance {
 impl From<MintSummary> for MintView {
     fn from(mint: MintSummary) -> Self {
         Self { url: mint.url, name: mint.name, units: mint.units, added: mint.added }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_through_its_folds_and_its_scheme() {
+        for text in [
+            "cashuBo2F0",
+            "\n\ncashuB\n  o2F0\r\n",
+            "cashu:cashuBo2F0",
+            "CASHU:cashuBo2F0",
+            "cashu://cashuBo2F0",
+            "web+cashu://cashuBo2F0 ",
+            "\u{feff}cashuBo2F0",
+        ] {
+            assert_eq!(*bare(text), "cashuBo2F0", "{text:?}");
+        }
+        assert_eq!(*bare("Größe"), "Größe");
     }
 }

@@ -65,9 +65,13 @@ impl Api {
         let (task, api) = (handle.task, self.clone());
         let events = std::mem::replace(&mut handle.events, node.events.subscribe());
         let ended = async move {
-            // How it ended stands in the record, also where it never came to an award.
-            let _ = handle.done().await;
-            api.task_by_id(task).map(|view| HireEvent::Ended(Box::new(view)))
+            let done = handle.done().await;
+            // How it ended stands in the record, also where it never came to an award; unless even that could not be written.
+            match (api.task_by_id(task), done) {
+                (Ok(view), _) => Ok(HireEvent::Ended(Box::new(view))),
+                (Err(_), Err(error)) => Err(error.into()),
+                (Err(error), Ok(_)) => Err(error),
+            }
         };
         let steps = if quiet { stream::empty().left_stream() } else { steps(task, events, began).right_stream() };
         let first = stream::iter([Ok(HireEvent::Hired(Hired { task: task.to_string() }))]);
@@ -220,7 +224,7 @@ fn steps(
                 continue;
             }
             let task_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            return Some((Ok(HireEvent::Step(Step { task_ms, said: Said::from(&*event) })), events));
+            return Some((Ok(HireEvent::Step(Box::new(Step { task_ms, said: Said::from(&*event) }))), events));
         }
     })
 }

@@ -163,7 +163,7 @@ pub enum HireEvent {
     /// First: it has a name.
     Hired(Hired),
     /// A step of it.
-    Step(Step),
+    Step(Box<Step>),
     /// Last: how it ended.
     Ended(Box<TaskView>),
     /// What a later version tells: skipped.
@@ -209,7 +209,7 @@ impl From<&Stamped> for Said {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Told {
     /// Something happened.
-    Event(Said),
+    Event(Box<Said>),
     /// The listener was too slow: so many events are gone.
     Missed {
         /// How many.
@@ -621,7 +621,7 @@ mod tests {
 
     fn step(event: Event) -> HireEvent {
         let event = Stamped { seq: 7, at_ms: 1_200, event };
-        HireEvent::Step(Step { task_ms: 12, said: Said::from(&event) })
+        HireEvent::Step(Box::new(Step { task_ms: 12, said: Said::from(&event) }))
     }
 
     #[test]

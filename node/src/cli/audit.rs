@@ -11,8 +11,8 @@ use guilder_protocol::{
 };
 use serde::Serialize;
 
-use super::{Context, task, ucan::read_bounded, wait_for};
-use crate::console::{CliError, Exit, Show};
+use super::{Context, output::Place, task, ucan::read_bounded, wait_for};
+use crate::console::{CliError, Exit, Show, harmless::one_line, quoted};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
@@ -68,7 +68,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             match output {
                 None => context.printer.bytes(&bundle)?,
                 Some(path) => {
-                    std::fs::write(path, &bundle).map_err(|cause| CliError::file("write", path, &cause))?;
+                    let mut writing = Place::at(path)?.begin()?;
+                    writing.piece(&bundle, context)?;
+                    writing.end(context)?;
                     context.printer.show(&Exported { file: path.display().to_string(), bytes: bundle.len() })?;
                 }
             }
@@ -101,7 +103,8 @@ struct Exported {
 
 impl Show for Exported {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        writeln!(out, "{} ({} bytes)\nCheck it: guilder audit verify {}", self.file, self.bytes, self.file)
+        let file = one_line(&self.file);
+        writeln!(out, "{file} ({} bytes)\nCheck it: guilder audit verify {}", self.bytes, quoted(self.file.as_ref()))
     }
 }
 
@@ -140,14 +143,20 @@ struct ToldHire {
 }
 
 impl Told {
-    pub(crate) fn valid(report: Report) -> Self {
+    pub(crate) fn valid(mut report: Report) -> Self {
+        // Words of the seller's, which can't be left to make lines among ours.
+        for receipt in report.hires.iter_mut().filter_map(|hire| hire.receipt.as_mut()) {
+            if let Outcome::Error(error) = &mut receipt.out {
+                error.text = one_line(&error.text).into_owned();
+            }
+        }
         let words = format!("valid\n\n{report}");
         let hires = report.hires.into_iter().map(ToldHire::from).collect();
         Self { valid: true, why: None, task: Some(report.task.to_string()), hires, words }
     }
 
     fn invalid(error: AuditError) -> Self {
-        let words = format!("invalid: {error}\n");
+        let words = format!("invalid: {}\n", one_line(&error.to_string()));
         Self { valid: false, why: Some(error.to_string()), task: None, hires: Vec::new(), words }
     }
 }

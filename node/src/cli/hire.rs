@@ -11,7 +11,11 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 
-use super::{Context, task, wait_for};
+use super::{
+    Context,
+    output::{OutputTo, Place},
+    task, wait_for,
+};
 use crate::{
     api::{
         client::{self, Client, Lines, Upload},
@@ -39,9 +43,8 @@ pub(super) struct Args {
     /// What it is to work on, or - for standard input [default: nothing].
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Where the output goes [default: standard output].
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    to: OutputTo,
     #[command(flatten)]
     hire: Hire,
 }
@@ -49,12 +52,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
+        let place = args.to.open()?;
         let mut told = client.hire(&args.hire, upload(args.input.as_deref())?).await?;
         let ended = follow(&mut told, context).await?;
         if !ended.delivered {
             return Err(failure(&ended));
         }
-        deliver(&client, &ended, args.output.as_deref(), context).await?;
+        deliver(&client, &ended, place, context).await?;
         Ok(Exit::Done)
     })
 }
@@ -120,6 +124,7 @@ fn failure(task: &TaskView) -> CliError {
     let hint = hint.map(|hint| format!("{hint}; ")).unwrap_or_default();
     CliError {
         message: format!("the task was not delivered: {reason}"),
+        detail: None,
         fault,
         hint: Some(format!("{hint}more: guilder task show {}", task::short(&task.id))),
         exit: fault.into(),
@@ -148,22 +153,14 @@ impl Show for Delivered<'_> {
 pub(super) async fn deliver(
     client: &Client,
     ended: &TaskView,
-    output: Option<&Path>,
+    place: Place,
     context: &Context,
 ) -> Result<(), CliError> {
+    let kept = format!("the output is kept: guilder task output {} --output FILE", task::short(&ended.id));
+    let kept = |error| CliError { hint: Some(kept.clone()), ..error };
     let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await?;
     let mut delivered = Delivered { ended, output: None, output_base64: None };
-    if let Some(path) = output {
-        let partial = PathBuf::from(format!("{}.part", path.display()));
-        let kept = format!("the output is kept: guilder task output {} --output FILE", task::short(&ended.id));
-        let fail = |cause| CliError { hint: Some(kept.clone()), ..CliError::file("write", path, &cause) };
-        let mut file = std::fs::File::create(&partial).map_err(fail)?;
-        while let Some(piece) = download.next().await? {
-            std::io::Write::write_all(&mut file, &piece).map_err(fail)?;
-        }
-        std::fs::rename(&partial, path).map_err(fail)?;
-        context.printer.note(format_args!("output in {}", path.display()));
-    } else if context.printer.json() {
+    if context.printer.json() && place.file().is_none() {
         let mut output = Vec::new();
         while let Some(piece) = download.next().await? {
             output.extend_from_slice(&piece);
@@ -173,8 +170,14 @@ pub(super) async fn deliver(
             Err(error) => delivered.output_base64 = Some(BASE64.encode(error.as_bytes())),
         }
     } else {
+        let file = place.file().map(|path| path.display().to_string());
+        let mut writing = place.begin().map_err(kept)?;
         while let Some(piece) = download.next().await? {
-            context.printer.bytes(&piece)?;
+            writing.piece(&piece, context).map_err(kept)?;
+        }
+        writing.end(context).map_err(kept)?;
+        if let Some(file) = file {
+            context.printer.note(format_args!("output in {file}"));
         }
     }
     context.printer.show(&delivered)

@@ -5,10 +5,7 @@ use std::fmt;
 use guilder_protocol::identity::AgentId;
 use serde::Serialize;
 
-use super::{
-    Context,
-    passphrase::{ask_hidden, ask_new},
-};
+use super::{Context, passphrase::ask_new, prompt::ask_text};
 use crate::{
     config,
     console::{CliError, Exit, Show, fields},
@@ -49,9 +46,6 @@ struct Made {
     sealed: bool,
     /// Only if it is new.
     phrase: Option<String>,
-    /// How to go on.
-    #[serde(skip)]
-    next: String,
 }
 
 /// The settings file.
@@ -70,7 +64,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Err(crate::keys::HomeError::Exists(home.secret()).into());
     }
     let phrase = if args.restore {
-        Phrase::parse(&ask_hidden(&context.printer, "Recovery phrase: ")?)?
+        Phrase::parse(&ask_text(&context.printer, "Recovery phrase: ", has_all_words)?)?
     } else {
         Phrase::from_entropy(&entropy()?)
     };
@@ -84,9 +78,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         config: home.config().display().to_string(),
         sealed: file.is_sealed(),
         phrase: shown,
-        next: format!("{} up", context.command()),
     })?;
     Ok(Exit::Done)
+}
+
+/// Whether what was typed so far can be a phrase: twelve words, or fewer and an empty line.
+fn has_all_words(text: &str) -> bool {
+    let words = text.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic)).count();
+    words >= 12 || (words > 0 && text.ends_with("\n\n"))
 }
 
 fn secret_file(args: &Args, context: &Context, phrase: &Phrase) -> Result<SecretFile, CliError> {
@@ -133,7 +132,7 @@ impl Show for Made {
             writeln!(out, "\nRecovery phrase. Write it down now; it is not shown again:\n\n    {phrase}\n")?;
             writeln!(out, "Whoever has it has the node's identity and its money.")?;
         }
-        writeln!(out, "\nNext: {}", self.next)
+        writeln!(out, "\nNext: guilder up")
     }
 }
 

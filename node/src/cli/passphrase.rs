@@ -1,13 +1,11 @@
 //! Where the passphrase of a sealed secret file comes from: a file, the environment, or the person at the terminal.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _},
+    io::{self, IsTerminal as _},
     path::PathBuf,
 };
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use zeroize::Zeroizing;
-
+use super::prompt::ask_line;
 use crate::{
     console::{CliError, Printer},
     keys::{Passphrase, Phrase, SecretFile, check_private},
@@ -53,7 +51,7 @@ impl PassphraseSource {
         }
         let mut given = self.given()?;
         if given.is_none() && io::stdin().is_terminal() {
-            given = Some(Passphrase::new(ask_hidden(printer, "Passphrase: ")?.to_string()));
+            given = Some(Passphrase::new(ask_line(printer, "Passphrase: ")?.to_string()));
         }
         Ok(file.open(given.as_ref())?)
     }
@@ -67,34 +65,10 @@ pub(super) fn ask_new(printer: &Printer) -> Result<Passphrase, CliError> {
             "set GUILDER_PASSPHRASE or give --passphrase-file FILE",
         ));
     }
-    let first = Passphrase::new(ask_hidden(printer, "New passphrase: ")?.to_string());
-    let second = Passphrase::new(ask_hidden(printer, "Again: ")?.to_string());
+    let first = Passphrase::new(ask_line(printer, "New passphrase: ")?.to_string());
+    let second = Passphrase::new(ask_line(printer, "Again: ")?.to_string());
     if first.is_empty() || first != second {
         return Err(CliError::usage("the two passphrases differ or are empty", "try again; nothing was written"));
     }
     Ok(first)
-}
-
-/// A line from standard input; hidden while it is typed, if it is typed.
-pub(super) fn ask_hidden(printer: &Printer, question: &str) -> Result<Zeroizing<String>, CliError> {
-    let stdin = io::stdin();
-    let fail = |cause: io::Error| CliError::io("can't read from the terminal", &cause);
-    let shown = if stdin.is_terminal() {
-        printer.ask(question);
-        let shown = tcgetattr(&stdin).map_err(|cause| fail(cause.into()))?;
-        let mut hidden = shown.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        hidden.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|cause| fail(cause.into()))?;
-        Some(shown)
-    } else {
-        None
-    };
-    let mut line = Zeroizing::new(String::new());
-    let read = stdin.lock().read_line(&mut line);
-    if let Some(shown) = shown {
-        tcsetattr(&stdin, OptionalActions::Flush, &shown).map_err(|cause| fail(cause.into()))?;
-    }
-    read.map_err(fail)?;
-    Ok(line)
 }

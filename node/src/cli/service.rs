@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Context, wait_for};
 use crate::{
     api::{client::escape, types::ServiceView},
-    console::{CliError, Exit, Show, fields, table},
+    console::{CliError, Exit, Field, Show, fields, table},
     executor::Definition,
 };
 
@@ -122,12 +122,12 @@ impl Show for ServiceView {
         fields(
             out,
             &[
-                ("on sale", self.name.to_string()),
-                ("what", self.description.clone()),
-                ("price", format!("{} {} a task", self.price, self.unit)),
-                ("mints", self.mints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-                ("run by", self.executor.clone()),
-                ("limits", format!("{} at once, {} s each", self.concurrency, self.time_limit_secs)),
+                ("on sale", Field::from(self.name.to_string())),
+                ("what", self.description.clone().into()),
+                ("price", format!("{} {} a task", self.price, self.unit).into()),
+                ("mints", self.mints.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
+                ("run by", self.executor.clone().into()),
+                ("limits", format!("{} at once, {} s each", self.concurrency, self.time_limit_secs).into()),
             ],
         )?;
         if self.mints.is_empty() {

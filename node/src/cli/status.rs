@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Context, wait_for, wallet};
 use crate::{
-    console::{CliError, Exit, Show, fields},
+    console::{CliError, Exit, Field, Show, fields},
     {api::types::Status, mint::Totals},
 };
 
@@ -27,17 +27,17 @@ impl Show for Status {
         fields(
             out,
             &[
-                ("peer ID", self.peer_id.clone()),
-                ("DID", self.did.clone()),
-                ("home", self.home.clone()),
-                ("version", self.version.clone()),
-                ("up for", duration(self.uptime_secs)),
-                ("listening", self.listen.join("\n")),
-                ("peers", self.peers.to_string()),
-                ("services", self.services.to_string()),
-                ("open tasks", self.open_tasks.to_string()),
-                ("hosted mint", self.hosted_mint.join("\n")),
-                ("in circulation", self.mint_books.iter().map(in_circulation).collect::<Vec<_>>().join("\n")),
+                ("peer ID", Field::from(self.peer_id.clone())),
+                ("DID", self.did.clone().into()),
+                ("home", self.home.clone().into()),
+                ("version", self.version.clone().into()),
+                ("up for", duration(self.uptime_secs).into()),
+                ("listening", self.listen.clone().into()),
+                ("peers", self.peers.to_string().into()),
+                ("services", self.services.to_string().into()),
+                ("open tasks", self.open_tasks.to_string().into()),
+                ("hosted mint", self.hosted_mint.clone().into()),
+                ("in circulation", self.mint_books.iter().map(in_circulation).collect::<Vec<_>>().into()),
             ],
         )?;
         writeln!(out)?;

@@ -1,11 +1,11 @@
 //! `guilder task list|show|output|cancel`
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use serde::Serialize;
 
-use super::{Context, hire, wait_for};
+use super::{Context, hire, output::OutputTo, wait_for};
 use crate::{
     api::{
         client::{escape, query},
@@ -50,9 +50,8 @@ enum TaskCommand {
         /// The task's ID.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
-        /// Where it goes [default: standard output].
-        #[arg(long, value_name = "FILE")]
-        output: Option<PathBuf>,
+        #[command(flatten)]
+        to: OutputTo,
     },
     /// Call a task off. What a seller has begun may have to be paid.
     Cancel {
@@ -77,9 +76,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             TaskCommand::Show { id } => {
                 context.printer.show(&client.get::<TaskView>(&path(id)).await?)?;
             }
-            TaskCommand::Output { id, output } => {
+            TaskCommand::Output { id, to } => {
+                let place = to.open()?;
                 let task = client.get::<TaskView>(&path(id)).await?;
-                hire::deliver(&client, &task, output.as_deref(), context).await?;
+                hire::deliver(&client, &task, place, context).await?;
             }
             TaskCommand::Cancel { id } => {
                 context.printer.show(&client.delete::<TaskView>(&path(id)).await?)?;

@@ -11,7 +11,7 @@ use guilder_protocol::{
 use serde::Serialize;
 
 use super::Context;
-use crate::console::{CliError, Exit, Show};
+use crate::console::{CliError, Exit, Show, harmless::one_line};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
@@ -80,8 +80,8 @@ impl From<Verdict> for Judged {
 
 impl Show for Judged {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        writeln!(out, "{}", self.line)?;
-        self.chain.iter().try_for_each(|link| writeln!(out, "  {link}"))?;
+        writeln!(out, "{}", one_line(&self.line))?;
+        self.chain.iter().try_for_each(|link| writeln!(out, "  {}", one_line(link)))?;
         if self.chain.is_empty() { Ok(()) } else { writeln!(out, "  (judged as of {})", self.at) }
     }
 }

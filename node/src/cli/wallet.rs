@@ -7,13 +7,13 @@ use guilder_protocol::market::{MintUrl, Unit};
 use hyper::Method;
 use serde::Serialize;
 
-use super::{Context, passphrase::ask_hidden, wait_for};
+use super::{Context, prompt::ask_text, wait_for};
 use crate::{
     api::{
         client::{json, query},
         types::{AddMint, Balance, Fund, Funding, MintView, Receive, Received, Restore, Restored, Send, Token},
     },
-    console::{CliError, Exit, Show, table},
+    console::{CliError, Exit, Show, harmless::one_line, table},
 };
 
 const EXAMPLES: &str = "\
@@ -123,9 +123,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             WalletCommand::Receive { token } => {
                 let token = match token {
                     Some(token) => token.clone(),
-                    None => ask_hidden(&context.printer, "Token: ")?.to_string(),
+                    None => ask_text(&context.printer, "Token: ", |text| !text.trim().is_empty())?.to_string(),
                 };
-                let receive = Receive { token: token.trim().to_owned() };
+                let receive = Receive { token };
                 context.printer.show(&context.client()?.post::<Received>("/v1/wallet/receive", &receive).await?)?;
             }
             WalletCommand::Restore { place } => {
@@ -205,7 +205,7 @@ impl Show for Funding {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         match self {
             Self::Quote { mint, request, amount, unit, expires, .. } => {
-                writeln!(out, "Pay this to get {amount} {unit} at {mint}:\n\n{request}\n")?;
+                writeln!(out, "Pay this to get {amount} {unit} at {mint}:\n\n{}\n", one_line(request))?;
                 writeln!(out, "It lapses at {expires}. Waiting …")
             }
             Self::Funded { mint, amount, unit } => writeln!(out, "Paid: {amount} {unit} at {mint}."),

@@ -56,6 +56,8 @@ impl From<Fault> for Exit {
 pub struct CliError {
     /// The error and its causes, in one line.
     pub message: String,
+    /// More about it, a line or several: the end of a log, say.
+    pub detail: Option<String>,
     /// The party at fault.
     pub fault: Fault,
     /// What the reader can do about it.
@@ -67,7 +69,7 @@ pub struct CliError {
 impl CliError {
     /// An error of the person at the command line.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), fault: Fault::Ours, hint: Some(hint.into()), exit: Exit::Usage }
+        Self { message: message.into(), detail: None, fault: Fault::Ours, hint: Some(hint.into()), exit: Exit::Usage }
     }
 
     /// A file that the person named can't be used: theirs to mend if it isn't there or isn't theirs, else the machine's.
@@ -83,25 +85,48 @@ impl CliError {
         Self::usage(format!("{what}: {cause}"), hint)
     }
 
+    /// A defect of Guilder's own.
+    pub fn defect(what: &str) -> Self {
+        Self {
+            message: format!("a part of guilder failed: {what}"),
+            detail: None,
+            fault: Fault::Internal,
+            hint: Some("please report it with the log; starting again resumes safely".into()),
+            exit: Exit::Internal,
+        }
+    }
+
     /// A failure of the machine while doing `what`.
     pub fn io(what: impl std::fmt::Display, cause: &std::io::Error) -> Self {
-        Self { message: format!("{what}: {cause}"), fault: Fault::Environment, hint: None, exit: Exit::Environment }
+        Self {
+            message: format!("{what}: {cause}"),
+            detail: None,
+            fault: Fault::Environment,
+            hint: None,
+            exit: Exit::Environment,
+        }
     }
 }
 
 impl From<ApiError> for CliError {
     fn from(error: ApiError) -> Self {
-        Self { message: error.message, fault: error.fault, hint: error.hint, exit: error.fault.into() }
+        Self { message: error.message, detail: None, fault: error.fault, hint: error.hint, exit: error.fault.into() }
     }
 }
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::NotRunning(_) | ClientError::Gone(_) => Exit::NoDaemon,
+            ClientError::NotRunning(_) | ClientError::Gone(_) | ClientError::Impostor(_) => Exit::NoDaemon,
             other => other.fault().into(),
         };
-        Self { message: error.to_string(), fault: error.fault(), hint: error.hint().map(Into::into), exit }
+        Self {
+            message: error.to_string(),
+            detail: None,
+            fault: error.fault(),
+            hint: error.hint().map(Into::into),
+            exit,
+        }
     }
 }
 

@@ -5,18 +5,20 @@
 //!
 //! What libraries log can be caused by strangers, as often as they like. So of each such place in a library's code no more than
 //! [`LINES_PER_SEC`] lines a second are written.
+//!
+//! Every line passes [`harmless`] here: what a peer, a mint or a program's standard error says can neither begin a line of
+//! its own nor steer the terminal that the log is read on.
 
 use std::{
     collections::HashMap,
     fmt,
-    io::IsTerminal as _,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use serde_json::{Map, Value};
 use tracing::{
-    Event, Metadata, Subscriber,
+    Event, Level, Metadata, Subscriber,
     callsite::Identifier,
     field::{Field, Visit},
 };
@@ -33,6 +35,7 @@ use tracing_subscriber::{
 
 use crate::{
     config::{LogConfig, LogFormat},
+    console::{harmless, is_coloured},
     sync::lock,
 };
 
@@ -54,7 +57,8 @@ pub(crate) fn start(config: &LogConfig) {
     let _ = match config.format {
         LogFormat::Text => {
             let fields = debug_fn(|writer, field, value| text_field(writer, field, value));
-            builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(fields).try_init()
+            let line = TextLine { timed: true };
+            builder.with_ansi(is_coloured(&std::io::stderr())).fmt_fields(fields).event_format(line).try_init()
         }
         LogFormat::Json => builder.event_format(JsonLine).try_init(),
     };
@@ -92,6 +96,36 @@ fn text_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) ->
     }
 }
 
+/// Writes a line of the log for people.
+struct TextLine {
+    timed: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for TextLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let (dim, colour, off) = match (writer.has_ansi_escapes(), *event.metadata().level()) {
+            (false, _) => ("", "", ""),
+            (true, Level::ERROR) => ("\x1b[2m", "\x1b[31m", "\x1b[0m"),
+            (true, Level::WARN) => ("\x1b[2m", "\x1b[33m", "\x1b[0m"),
+            (true, Level::INFO) => ("\x1b[2m", "\x1b[32m", "\x1b[0m"),
+            (true, _) => ("\x1b[2m", "\x1b[34m", "\x1b[0m"),
+        };
+        if self.timed {
+            write!(writer, "{dim}")?;
+            SystemTime.format_time(&mut writer)?;
+            write!(writer, "{off} ")?;
+        }
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        let (level, target) = (event.metadata().level(), event.metadata().target());
+        writeln!(writer, "{colour}{level:>5}{off} {dim}{target}:{off} {}", harmless::one_line(&fields))
+    }
+}
+
 /// Writes a line of the log as a JSON object.
 struct JsonLine;
 
@@ -103,7 +137,7 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        writeln!(writer, "{}", Value::Object(json_line(time, event)))
+        writeln!(writer, "{}", harmless::json(&Value::Object(json_line(time, event)).to_string()))
     }
 }
 
@@ -211,12 +245,48 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let fields = debug_fn(|writer, field, value| text_field(writer, field, value));
-        let builder = tracing_subscriber::fmt().with_ansi(false).without_time().fmt_fields(fields);
-        let builder = builder.with_writer(move || writer.clone());
+        let builder = tracing_subscriber::fmt().with_ansi(false).fmt_fields(fields);
+        let builder = builder.event_format(TextLine { timed: false }).with_writer(move || writer.clone());
         tracing::subscriber::with_default(builder.finish(), speak);
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let mut lines = text.lines();
         assert!(lines.next().unwrap().ends_with(": a plain line limit=3"), "{text}");
         assert!(lines.next().unwrap().ends_with("guilder::events: ready took_ms=17"), "{text}");
+    }
+
+    /// What a program that works for a stranger writes to its standard error.
+    const FORGED: &str =
+        "oops\n2026-11-23T13:24:23Z  INFO guilder::events: redeemed sum=999999sat\r\x1b[2K\u{9b}31m\u{202e}";
+
+    fn forge() {
+        tracing::warn!(stderr = %FORGED, "the program failed: {FORGED}");
+        Events::new().emit(events::Event::Stopping { reason: FORGED.into() });
+    }
+
+    fn written_by(forge: impl FnOnce(Written)) -> String {
+        let written = Written::default();
+        forge(written.clone());
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn what_a_stranger_says_makes_no_line_of_its_own_in_either_log() {
+        let text = written_by(|writer| {
+            let fields = debug_fn(|writer, field, value| text_field(writer, field, value));
+            let builder = tracing_subscriber::fmt().with_ansi(false).fmt_fields(fields);
+            let builder = builder.event_format(TextLine { timed: true }).with_writer(move || writer.clone());
+            tracing::subscriber::with_default(builder.finish(), forge);
+        });
+        let json = written_by(|writer| {
+            let builder = tracing_subscriber::fmt().event_format(JsonLine).with_writer(move || writer.clone());
+            tracing::subscriber::with_default(builder.finish(), forge);
+        });
+        for log in [&text, &json] {
+            assert_eq!(log.lines().count(), 2, "{log}");
+            let harmful = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+            assert!(!log.contains(harmful), "{log}");
+        }
+        let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!(first["stderr"], FORGED, "for machines it is what was written");
     }
 }

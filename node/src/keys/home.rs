@@ -45,13 +45,25 @@ impl Home {
             .ok_or(HomeError::Nowhere)
     }
 
-    /// Makes the folder, for its owner alone.
+    /// Makes the folder, for its owner alone. One that is there already becomes so if it is empty, and is left as it is if
+    /// it was so before.
     ///
     /// # Errors
-    /// If it can't be made.
+    /// If it can't be made, others may look into it that have something there, or its filesystem keeps no permissions.
     pub fn create(&self) -> Result<(), HomeError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        made.map_err(|cause| HomeError::io("create", &self.0, cause))
+        let fail = |cause| HomeError::io("create", &self.0, cause);
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.0).map_err(fail)?;
+        let mode = |path: &Path| Ok(fs::metadata(path)?.permissions().mode() & 0o777);
+        let found = mode(&self.0).map_err(fail)?;
+        if found & 0o077 == 0 {
+            return Ok(());
+        }
+        if fs::read_dir(&self.0).map_err(fail)?.next().is_some() {
+            return Err(HomeError::Shared { path: self.0.clone(), mode: found });
+        }
+        // Some filesystems refuse, others say yes and change nothing.
+        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700));
+        if mode(&self.0).map_err(fail)? & 0o077 == 0 { Ok(()) } else { Err(HomeError::NoModes(self.0.clone())) }
     }
 
     /// Refuses a home that `guilder init` hasn't made.
@@ -126,8 +138,13 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Re
     // Left over from a process with our number that was killed here.
     let _ = fs::remove_file(&fresh);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(fail)?;
+    // Before anything secret is in it.
+    if check_private(&fresh).is_err() {
+        let _ = fs::remove_file(&fresh);
+        return Err(HomeError::NoModes(path.parent().unwrap_or(path).to_owned()));
+    }
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| match existing {
-        Existing::Keep => fs::hard_link(&fresh, path).and_then(|()| fs::remove_file(&fresh)),
+        Existing::Keep => put_if_none(&fresh, path, |from, to| fs::hard_link(from, to)),
         Existing::Replace => fs::rename(&fresh, path),
     });
     if let Err(cause) = written {
@@ -139,6 +156,19 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Re
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+}
+
+/// Gives a finished file its name, unless something has it. Where the filesystem knows no hard links (FAT), the name is
+/// taken first, by an empty file that the finished one replaces.
+fn put_if_none(fresh: &Path, path: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    match link(fresh, path) {
+        Ok(()) => fs::remove_file(fresh),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Err(cause),
+        Err(_) => {
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            fs::rename(fresh, path)
+        }
+    }
 }
 
 /// Refuses a file that others than its owner may read or write.
@@ -168,6 +198,17 @@ pub enum HomeError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others may look into the folder, and have something in it.
+    #[error("{} holds other files and is open to others (mode {mode:04o})", .path.display())]
+    Shared {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// What is written there is everybody's.
+    #[error("the filesystem of {} keeps no permissions: whoever uses this machine can read what lies there", .0.display())]
+    NoModes(PathBuf),
     /// The disk.
     #[error("can't {verb} {}: {cause}", .path.display())]
     Io {
@@ -200,6 +241,10 @@ impl AtFault for HomeError {
             Self::Missing(_) => Some("make one with: guilder init"),
             Self::Exists(_) => Some("it holds a node's keys and is never overwritten; choose another with --home DIR"),
             Self::Exposed { .. } => Some("whoever read it has the node's money; if nobody did: chmod 600 the file"),
+            Self::Shared { .. } => {
+                Some("give the node a folder of its own, or close this one first: chmod 700 the folder")
+            }
+            Self::NoModes(_) => Some("choose a home on a Linux filesystem (ext4, xfs, btrfs): --home DIR"),
             Self::Io { .. } => None,
         }
     }
@@ -251,5 +296,36 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         check_private(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_look_into_is_closed_if_it_is_empty_and_refused_if_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            Home::at(path)
+        };
+        let empty = open("empty");
+        empty.create().unwrap();
+        assert_eq!(fs::metadata(empty.dir()).unwrap().permissions().mode() & 0o777, 0o700);
+        let shared = open("shared");
+        fs::write(shared.dir().join("notes.txt"), b"mine").unwrap();
+        assert!(matches!(shared.create(), Err(HomeError::Shared { mode: 0o755, .. })));
+        assert_eq!(fs::metadata(shared.dir()).unwrap().permissions().mode() & 0o777, 0o755, "it is left as it was");
+    }
+
+    #[test]
+    fn a_secret_is_written_without_hard_links_too_and_never_over_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fresh, path) = (dir.path().join("secret.new"), dir.path().join("secret.json"));
+        let unsupported = |_: &Path, _: &Path| Err(io::Error::from_raw_os_error(1));
+        fs::write(&fresh, b"one").unwrap();
+        put_if_none(&fresh, &path, unsupported).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fresh.exists()), (b"one".to_vec(), false));
+        fs::write(&fresh, b"two").unwrap();
+        let refused = put_if_none(&fresh, &path, unsupported).unwrap_err();
+        assert_eq!((refused.kind(), fs::read(&path).unwrap()), (io::ErrorKind::AlreadyExists, b"one".to_vec()));
     }
 }

@@ -22,13 +22,18 @@ impl Phrase {
         Self(Zeroizing::new(words.to_string()))
     }
 
-    /// Reads a phrase of 12 to 24 words, whatever the spacing and case.
+    /// Reads a phrase of 12 to 24 words, whatever the spacing and case, one a line or numbered as people write them down
+    /// (`1. word`, `2) word`, `3 word`).
     ///
     /// # Errors
     /// If a word isn't in the English list, the number of words is wrong, or the checksum doesn't fit.
     pub fn parse(text: &str) -> Result<Self, PhraseError> {
         let lower = Zeroizing::new(text.to_lowercase());
-        let normal = Zeroizing::new(lower.split_whitespace().collect::<Vec<_>>().join(" "));
+        // The first is what some editors put at the beginning of a file (a byte order mark).
+        let words = lower.trim_start_matches('\u{feff}').split_whitespace();
+        let words = words.map(|word| word.trim_start_matches(|c: char| c.is_ascii_digit() || ".):#-".contains(c)));
+        let words = words.map(|word| word.trim_end_matches([',', ';']));
+        let normal = Zeroizing::new(words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
         let words = bip39::Mnemonic::parse_in_normalized(bip39::Language::English, &normal);
         words.map_err(|error| match error {
             bip39::Error::BadWordCount(count) => PhraseError::Count(count),
@@ -137,6 +142,26 @@ mod tests {
 
     const ABANDON: &str =
         "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+
+    #[test]
+    fn a_phrase_reads_as_people_and_editors_write_it_down() {
+        let words: Vec<_> = ABANDON.split(' ').collect();
+        let numbered = |form: fn((usize, &&str)) -> String| words.iter().enumerate().map(form).collect::<String>();
+        for text in [
+            format!("\u{feff}{ABANDON}\r\n"),
+            words.join("\n"),
+            words.join("\r\n"),
+            words.join(", "),
+            numbered(|(index, word)| format!("{}. {word}\n", index + 1)),
+            numbered(|(index, word)| format!("{}.{word} ", index + 1)),
+            numbered(|(index, word)| format!("{:>2}) {word}\t", index + 1)),
+            numbered(|(index, word)| format!("{} {word}\n\n", index + 1)),
+            numbered(|(index, word)| format!("#{}: {}\n", index + 1, word.to_uppercase())),
+        ] {
+            assert_eq!(Phrase::parse(&text).map(|phrase| phrase.reveal().to_owned()), Ok(ABANDON.to_owned()), "{text}");
+        }
+        assert!(Phrase::parse(&ABANDON.replace("about", "ab0ut")).is_err(), "a digit in a word is no number before it");
+    }
 
     #[test]
     fn the_seeds_of_a_known_phrase_never_change() {

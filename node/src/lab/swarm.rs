@@ -117,14 +117,16 @@ async fn wait_until_ready(
             return Err(died(name, &log));
         }
         if began.elapsed() > READY_PATIENCE {
-            return Err(lab_error(format!("the node {name} wasn't ready within {READY_PATIENCE:?}\n{}", tail(&log))));
+            let error =
+                lab_error(format!("the node {name} wasn't ready within {READY_PATIENCE:?}; the end of its log:"));
+            return Err(CliError { detail: Some(tail(&log)), ..error });
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 fn died(name: &str, log: &Path) -> CliError {
-    lab_error(format!("the node {name} ended early; the end of its log:\n{}", tail(log)))
+    CliError { detail: Some(tail(log)), ..lab_error(format!("the node {name} ended early; the end of its log:")) }
 }
 
 /// Settings of a node that hosts a mint of play money, which keeps `fee_ppk` thousandths of each proof spent.
@@ -158,7 +160,7 @@ pub(super) async fn fund(node: &LabNode, mint_url: &str, amount: u64) -> Result<
 /// A failure of the lab itself.
 pub(super) fn lab_error(message: String) -> CliError {
     let hint = Some("run it again with --keep DIR and see the node.log of each node".to_owned());
-    CliError { message, fault: Fault::Environment, hint, exit: Exit::Environment }
+    CliError { message, detail: None, fault: Fault::Environment, hint, exit: Exit::Environment }
 }
 
 fn tail(log: &Path) -> String {

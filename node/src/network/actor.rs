@@ -123,7 +123,12 @@ pub(super) async fn start(setup: Setup) -> Result<(Network, Inbound), StartError
         book_at: now + BOOK_INTERVAL,
     };
     runtime.spawn("network", actor.run()).detach();
-    is_ready.await.map_err(|_| Stopped)??;
+    match tokio::time::timeout(LISTEN_PATIENCE, is_ready).await {
+        Ok(ready) => ready.map_err(|_| Stopped)??,
+        Err(_) => {
+            tracing::warn!("not every address of network.listen is in use: no interface has it yet; going on without")
+        }
+    }
     Ok((network, Inbound { frames: queues.frames, content: queues.content, mint: queues.mint, gossip }))
 }
 
@@ -136,6 +141,10 @@ fn check(config: &NetworkConfig) -> Result<(), StartError> {
     }
     Ok(())
 }
+
+/// How long the start waits until every address is in use: they are at once, unless no interface has an address of that
+/// kind (no network yet, IPv6 off).
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the end waits for connections to close.
 const FAREWELL: Duration = Duration::from_millis(300);

@@ -13,7 +13,7 @@ use std::{
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{KeyRange, StoreError, Table};
+use super::{KeyRange, StoreError, Table, error::guarded};
 
 type Bytes = &'static [u8];
 /// Shared, so that a visitor of one table may read another, or the same, as it goes.
@@ -107,12 +107,14 @@ impl Read {
 
 impl Reader for Read {
     fn bytes(&self, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(table) = self.open(table)? else { return Ok(None) };
-        Ok(table.get(key)?.map(|value| value.value().to_vec()))
+        guarded(|| {
+            let Some(table) = self.open(table)? else { return Ok(None) };
+            Ok(table.get(key)?.map(|value| value.value().to_vec()))
+        })
     }
 
     fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        match self.open(table)? {
+        match guarded(|| self.open(table))? {
             Some(table) => merge(&table, range, &Changes::new(), visit),
             None => Ok(()),
         }
@@ -196,12 +198,14 @@ impl<'t> Write<'t> {
 
     fn apply(&mut self, table: &'static str, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
         let before = self.with_table(table, |open| {
-            let mut open = open.borrow_mut();
-            let old = match &value {
-                Some(value) => open.insert(key.as_slice(), value.as_slice())?,
-                None => open.remove(key.as_slice())?,
-            };
-            Ok(old.map(|old| old.value().to_vec()))
+            guarded(|| {
+                let mut open = open.borrow_mut();
+                let old = match &value {
+                    Some(value) => open.insert(key.as_slice(), value.as_slice())?,
+                    None => open.remove(key.as_slice())?,
+                };
+                Ok(old.map(|old| old.value().to_vec()))
+            })
         })?;
         if before != value {
             self.changed = true;
@@ -233,7 +237,7 @@ impl<'t> Write<'t> {
         name: &'static str,
         job: impl FnOnce(OpenTable<'t>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let done = self.open(name).and_then(job);
+        let done = guarded(|| self.open(name)).and_then(job);
         if let Err(error) = &done
             && error.is_disk()
         {
@@ -258,7 +262,7 @@ impl Reader for Write<'_> {
         if let Some(held) = self.held.get(table).and_then(|changes| changes.get(key)) {
             return Ok(held.clone());
         }
-        self.with_table(table, |open| Ok(open.borrow().get(key)?.map(|value| value.value().to_vec())))
+        self.with_table(table, |open| guarded(|| Ok(open.borrow().get(key)?.map(|value| value.value().to_vec()))))
     }
 
     fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -282,7 +286,7 @@ fn merge(
     visit: &mut Visit<'_>,
 ) -> Result<(), StoreError> {
     let Some(bounds) = range.bounds() else { return Ok(()) };
-    let stored = table.range::<&[u8]>(bounds)?;
+    let stored = guarded(|| Ok(table.range::<&[u8]>(bounds)?))?;
     let held = held.range::<[u8], _>(bounds);
     if range.is_backwards() {
         zip(stored.rev(), held.rev(), Ordering::reverse, visit)
@@ -295,14 +299,13 @@ type Stored<'a> = Result<(redb::AccessGuard<'a, Bytes>, redb::AccessGuard<'a, By
 
 /// Walks two sorted rows at once. Where both have a key, the held one counts.
 fn zip<'a>(
-    stored: impl Iterator<Item = Stored<'a>>,
+    mut stored: impl Iterator<Item = Stored<'a>>,
     held: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>,
     direction: fn(Ordering) -> Ordering,
     visit: &mut Visit<'_>,
 ) -> Result<(), StoreError> {
     let mut held: Peekable<_> = held.peekable();
-    for row in stored {
-        let (key, value) = row?;
+    while let Some((key, value)) = guarded(|| Ok(stored.next().transpose()?))? {
         let key = key.value();
         let mut covered = false;
         while let Some((held_key, held_value)) =

@@ -9,10 +9,12 @@ use std::{
 };
 
 use redb::{Database, ReadableDatabase, WriteTransaction};
+use tokio::sync::watch;
 
 use super::{
     Backend, Read, StoreError, Write,
     access::{Made, Witness},
+    error::guarded,
     migrations::{self, Migration},
     writer::Job,
 };
@@ -26,6 +28,8 @@ pub(super) struct Disk {
     backend: Backend,
     state: Mutex<State>,
     commits: AtomicU64,
+    /// That the file isn't what was once written, once it was seen.
+    damage: watch::Sender<Option<StoreError>>,
 }
 
 enum State {
@@ -42,17 +46,20 @@ impl Disk {
         runtime: &Runtime,
     ) -> Result<Self, StoreError> {
         let open = move || {
-            let database = open_database(&backend)?;
-            migrations::run(&database, steps)?;
+            let database = guarded(|| {
+                let database = open_database(&backend)?;
+                migrations::run(&database, steps)?;
+                Ok(database)
+            })?;
             let state = Mutex::new(State::Open(Arc::new(database)));
-            Ok(Self { backend, state, commits: AtomicU64::new(0) })
+            Ok(Self { backend, state, commits: AtomicU64::new(0), damage: watch::Sender::new(None) })
         };
         runtime.offload(runtime::Job::Disk, open).await
     }
 
     pub(super) fn read(&self) -> Result<Read, StoreError> {
         match &*self.lock() {
-            State::Open(database) => Ok(Read::new(database.begin_read()?)),
+            State::Open(database) => guarded(|| Ok(Read::new(database.begin_read()?))),
             State::Failed(error) => Err(error.clone()),
             State::Closed => Err(StoreError::Closed),
         }
@@ -62,8 +69,34 @@ impl Disk {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Remembers that the file is damaged, if that is the error.
+    pub(super) fn note(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged { .. }) {
+            self.damage.send_if_modified(|known| known.is_none() && known.replace(error.clone()).is_none());
+        }
+    }
+
+    /// Resolves once the file has been seen to be damaged.
+    pub(super) async fn damaged(&self) -> StoreError {
+        let mut damage = self.damage.subscribe();
+        loop {
+            if let Some(error) = damage.borrow_and_update().clone() {
+                return error;
+            }
+            if damage.changed().await.is_err() {
+                return StoreError::Closed;
+            }
+        }
+    }
+
     /// Runs the jobs in one transaction and makes it durable. Blocks; only the writer calls it.
     pub(super) fn commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        // A job catches its own panic: one that comes this far is redb's.
+        let outcome = guarded(|| self.try_commit(jobs));
+        outcome.inspect_err(|error| self.note(error))
+    }
+
+    fn try_commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let (database, transaction) = self.begin()?;
         match run(&transaction, jobs) {
             Ok(Made::Nothing) => Ok(transaction.abort()?),
@@ -88,8 +121,12 @@ impl Disk {
     /// Closes the file. What comes later finds it closed.
     pub(super) fn close(&self) {
         let state = std::mem::replace(&mut *self.lock(), State::Closed);
-        // redb writes its allocator state here, so that the next open needs no repair.
-        drop(state);
+        // redb writes its allocator state here, so that the next open needs no repair. Of a damaged file it may not get so
+        // far; the next open says so.
+        let _ = guarded(|| {
+            drop(state);
+            Ok(())
+        });
     }
 
     /// Begins a transaction, on a database opened anew if the present one is beyond use.
@@ -124,7 +161,7 @@ impl Disk {
             return;
         }
         *state = State::Failed(why.clone());
-        match open_database(&self.backend) {
+        match guarded(|| open_database(&self.backend)) {
             Ok(database) => {
                 tracing::warn!(%why, "opened the store anew after the disk failed");
                 *state = State::Open(Arc::new(database));

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 
 use guilder_protocol::fault::{AtFault, Fault};
 
+use crate::panics;
+
 /// Why the store couldn't do it. Never holds what was stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -95,6 +97,11 @@ impl StoreError {
     pub(crate) fn may_pass(&self) -> bool {
         self.is_disk() || matches!(self, Self::Closed)
     }
+}
+
+/// Does something with redb, which panics at some pages that aren't what it once wrote.
+pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    panics::contained(work).unwrap_or_else(|message| Err(StoreError::Damaged { message }))
 }
 
 impl From<io::Error> for StoreError {

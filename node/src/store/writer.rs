@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Disk, StoreError, Write};
 use crate::{
     limits::STORE_JOBS_PER_COMMIT,
+    panics,
     runtime::{self, Runtime},
 };
 
@@ -55,7 +56,7 @@ where
     fn run(&mut self, write: &mut Write<'_>) -> bool {
         let Some(job) = self.job.take() else { return false };
         // What a panic may leave half done in `write` is forgotten.
-        let outcome = catch_unwind(AssertUnwindSafe(|| job(write)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| panics::exposed(|| job(write))));
         let succeeded = matches!(outcome, Ok(Ok(_)));
         self.outcome = Some(outcome);
         succeeded

@@ -4,7 +4,7 @@
 //! listen on, so that a page whose name was rebound to 127.0.0.1 (DNS rebinding) is refused before its token is looked
 //! at. There are no CORS headers: a page of another origin can't read an answer.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -15,28 +15,45 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 use super::Failure;
-use crate::api::{caller::Caller, types::ApiError};
+use crate::api::{
+    access::{Hello, Proof},
+    caller::Caller,
+    types::ApiError,
+};
+
+/// Where the server proves that it knows the token, to whoever asks: see [`access`](crate::api::access).
+pub(super) const HELLO: &str = "/v1/hello";
 
 /// What a request is held to.
 #[derive(Clone)]
 pub(super) struct Guard {
     port: u16,
-    token: [u8; 32],
+    token: Arc<str>,
+    digest: [u8; 32],
 }
 
 impl Guard {
     /// For a listener at `address` and a bearer token.
     pub(super) fn new(address: SocketAddr, token: &str) -> Self {
-        Self { port: address.port(), token: Sha256::digest(token).into() }
+        Self { port: address.port(), token: token.into(), digest: Sha256::digest(token).into() }
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    /// What shows a client that it talks to us.
+    pub(super) fn prove(&self, hello: &Hello) -> Result<Proof, ApiError> {
+        let proof = Proof::of(&self.token, self.port, hello);
+        proof.ok_or_else(|| ApiError::misuse("the nonce is none", "give 32 random bytes as hexadecimal digits"))
+    }
+
+    fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         if !self.is_own_host(headers) {
             return Err((StatusCode::FORBIDDEN, "the Host header is not this API's loopback address"));
         }
+        if path == HELLO {
+            return Ok(());
+        }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         // Digests are compared, so the time that it takes says nothing about the token.
-        if bearer.is_none_or(|token| <[u8; 32]>::from(Sha256::digest(token)) != self.token) {
+        if bearer.is_none_or(|token| <[u8; 32]>::from(Sha256::digest(token)) != self.digest) {
             return Err((StatusCode::UNAUTHORIZED, "the token is missing or wrong"));
         }
         Ok(())
@@ -51,9 +68,10 @@ impl Guard {
 
 /// Refuses what the guard refuses, before anything of the request is read. Who has the token speaks for the owner.
 pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    match guard.check(request.headers()) {
+    match guard.check(request.uri().path(), request.headers()) {
         Ok(()) => {
             request.extensions_mut().insert(Caller::owner());
+            request.extensions_mut().insert(guard);
             next.run(request).await
         }
         Err((status, reason)) => (status, Failure(ApiError::unknown_caller(reason))).into_response(),
@@ -66,13 +84,17 @@ mod tests {
     use super::*;
 
     fn status(host: Option<&str>, authorization: Option<&str>) -> Option<StatusCode> {
+        status_at("/v1/wallet", host, authorization)
+    }
+
+    fn status_at(path: &str, host: Option<&str>, authorization: Option<&str>) -> Option<StatusCode> {
         let mut headers = HeaderMap::new();
         for (name, value) in [(header::HOST, host), (header::AUTHORIZATION, authorization)] {
             if let Some(value) = value {
                 headers.insert(name, value.parse().unwrap());
             }
         }
-        Guard::new(([127, 0, 0, 1], 4000).into(), "tulip").check(&headers).err().map(|(status, _)| status)
+        Guard::new(([127, 0, 0, 1], 4000).into(), "tulip").check(path, &headers).err().map(|(status, _)| status)
     }
 
     #[test]
@@ -89,6 +111,15 @@ mod tests {
                 Some(StatusCode::UNAUTHORIZED),
                 "{authorization:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_hello_needs_no_token_and_nothing_else_does_without() {
+        assert_eq!(status_at(HELLO, Some("127.0.0.1:4000"), None), None);
+        assert_eq!(status_at(HELLO, Some("evil.example:4000"), None), Some(StatusCode::FORBIDDEN));
+        for path in ["/v1/hello/", "/v1/helloo", "/v1/hello/../wallet", "/v1/status"] {
+            assert_eq!(status_at(path, Some("127.0.0.1:4000"), None), Some(StatusCode::UNAUTHORIZED), "{path}");
         }
     }
 }

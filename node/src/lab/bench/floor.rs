@@ -186,6 +186,13 @@ mod tests {
         proof.verify_dleq(signer).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let floor = measure(dir.path()).unwrap();
-        assert!(floor.total_ms > 0.0 && floor.parts.iter().all(|part| part.each_ms > 0.0), "{floor:?}");
+        let sum: f64 = floor.parts.iter().map(|part| part.each_ms * f64::from(part.times)).sum();
+        assert!((floor.total_ms - sum).abs() < 1e-9, "{floor:?}");
+        // What costs nothing was optimised away, and would make every trade look slow beside it.
+        assert!(
+            floor.parts.len() == 7 && floor.parts.iter().all(|part| part.times > 0 && part.each_ms > 0.0),
+            "{floor:?}"
+        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
     }
 }

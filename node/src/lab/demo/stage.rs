@@ -11,7 +11,7 @@ use crate::{
         client,
         types::{Said, Told},
     },
-    console::{CliError, Printer},
+    console::{CliError, Printer, harmless::one_line},
     events::Event,
     lab::swarm::{LabNode, lab_error},
 };
@@ -56,7 +56,7 @@ impl<'a> Stage<'a> {
     /// An event of a node, with the demo's names in place of peer IDs. What doesn't tell the story stays in the node's log.
     pub(super) fn event(&self, node: &str, said: &Said, names: &[(String, String)]) -> Result<(), CliError> {
         let Some(step) = step(&said.event.event) else { return Ok(()) };
-        let mut say = said.say.clone();
+        let mut say = one_line(&said.say).into_owned();
         for (tail, name) in names {
             say = say.replace(tail, name);
         }
@@ -100,7 +100,7 @@ pub(super) async fn watch(nodes: impl Iterator<Item = &LabNode>) -> Result<mpsc:
         tokio::spawn(async move {
             while let Ok(Some(told)) = events.next().await {
                 if let Told::Event(said) = told
-                    && tell.send((name.clone(), said)).await.is_err()
+                    && tell.send((name.clone(), *said)).await.is_err()
                 {
                     return;
                 }

@@ -1,0 +1,72 @@
+//! Commands in what people read: as they can be pasted into a shell.
+
+use std::path::{Path, PathBuf};
+
+/// The commands that work on a home. The others (`audit verify`, `ucan`, `demo`, `bench`, `completions`) need none.
+const ON_A_HOME: [&str; 12] =
+    ["init", "up", "status", "peers", "id", "service", "find", "hire", "task", "wallet", "audit show", "audit export"];
+const GUILDER: &str = "guilder ";
+
+/// The text with `--home` in each command that needs it, where the home was named on this command line.
+pub(super) fn with_home(text: &str, home: Option<&PathBuf>) -> String {
+    let Some(home) = home else { return text.to_owned() };
+    let home = quoted(home);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(GUILDER) {
+        let (before, after) = rest.split_at(at + GUILDER.len());
+        shown.push_str(before);
+        let begins_a_word = !before[..at].ends_with(|c: char| c.is_alphanumeric() || "-_./@".contains(c));
+        if begins_a_word && ON_A_HOME.iter().any(|name| begins_with_word(after, name)) {
+            shown.push_str(&format!("--home {home} "));
+        }
+        rest = after;
+    }
+    shown + rest
+}
+
+fn begins_with_word(text: &str, word: &str) -> bool {
+    text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
+}
+
+/// A path as a shell takes it for one word.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_in_a_hint_names_the_home_where_it_needs_one() {
+        let home = PathBuf::from("/srv/my node");
+        let shown = |text: &str| with_home(text, Some(&home));
+        assert_eq!(shown("start it: guilder up"), "start it: guilder --home '/srv/my node' up");
+        assert_eq!(
+            shown("`guilder task list` shows them, guilder find a.b too"),
+            "`guilder --home '/srv/my node' task list` shows them, guilder --home '/srv/my node' find a.b too"
+        );
+        for same in [
+            "guilder audit verify x.car",
+            "guilder --home other up",
+            "guilder is a coin",
+            "a-guilder up",
+            "guilder upper",
+        ] {
+            assert_eq!(shown(same), same);
+        }
+        assert_eq!(with_home("guilder up", None), "guilder up");
+    }
+
+    #[test]
+    fn a_path_is_one_word_to_a_shell() {
+        for (path, word) in
+            [("alice", "alice"), ("/a b", "'/a b'"), ("it's", r"'it'\''s'"), ("$(x)", "'$(x)'"), ("", "''")]
+        {
+            assert_eq!(quoted(Path::new(path)), word);
+        }
+    }
+}

@@ -60,7 +60,7 @@ pub struct TaskError {
     pub text: String,
 }
 
-/// The kinds of failure. Under each but [`FailureCode::Cancelled`] the seller doesn't redeem.
+/// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCode {
@@ -78,18 +78,13 @@ pub enum FailureCode {
     InputMissing,
     /// The input doesn't satisfy the advert's schema. The buyer's fault.
     InputInvalid,
-    /// The buyer cancelled after work began. The seller keeps the price.
+    /// The buyer cancelled after work began.
     Cancelled,
     /// The seller's node failed.
     Internal,
 }
 
 impl FailureCode {
-    /// Whether the seller keeps the price although it delivered nothing.
-    pub fn keeps_price(self) -> bool {
-        self == Self::Cancelled
-    }
-
     /// Whether the failure is the buyer's doing.
     pub fn by_buyer(self) -> bool {
         matches!(self, Self::InputMissing | Self::InputInvalid | Self::Cancelled)

@@ -29,7 +29,7 @@ use crate::{
     award::{Award, AwardArgs, AwardError},
     bytes::Digest,
     limits::MAX_MODE_NAME,
-    locks::{CheckedLock, KeysetView, LockError, LockedProof},
+    locks::{CheckedLock, KeysetView, LockError, LockedProof, Nonce, SpendingConditions as _},
     market::{NameError, Unit, choice::OfferError},
     receipt::Outcome,
     time::Timestamp,
@@ -72,6 +72,34 @@ macro_rules! modes {
         tagged! {
             /// What a receipt says of the money, and of how the output was delivered for it.
             ReceiptPart: $($mode $name $module),*
+        }
+
+        /// What ecash of a mode is locked to: everything in its secrets but the nonce. Stored by whoever makes such ecash.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Conditions {
+            $(#[doc = concat!("Of [`Mode::", stringify!($mode), "`].")] #[serde(rename = $name)] $mode($module::Conditions),)*
+        }
+
+        impl Conditions {
+            /// The secret of a proof under these conditions (NUT-10).
+            pub fn secret(&self, nonce: &Nonce) -> String {
+                match self { $(Self::$mode(conditions) => conditions.secret(nonce),)* }
+            }
+
+            /// From when on the payer can take it back.
+            pub fn locktime(&self) -> Timestamp {
+                match self { $(Self::$mode(conditions) => conditions.locktime,)* }
+            }
+
+            /// What travels beside an award that pays with these proofs.
+            pub fn lock(&self, proofs: Vec<LockedProof>) -> Lock {
+                match self { $(Self::$mode(conditions) => Lock::$mode(conditions.lock(proofs)),)* }
+            }
+
+            /// What the award says of them; `ys` is their [commitment](crate::locks::ys_commitment).
+            pub fn part(&self, ys: Digest) -> AwardPart {
+                match self { $(Self::$mode(conditions) => AwardPart::$mode(conditions.part(ys)),)* }
+            }
         }
 
         /// What an award's arguments say of the money, beyond mint, unit and price.

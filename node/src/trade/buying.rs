@@ -265,7 +265,7 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
 pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
     match outcome {
         BuyerOutcome::Delivered { .. } => None,
-        BuyerOutcome::Failed(error) if error.code.keeps_price() => None,
+        BuyerOutcome::Failed(error) if error.code == FailureCode::Cancelled => None,
         BuyerOutcome::Failed(_) => {
             Some("the money falls back after its locktime; hire again, or name another --seller")
         }

@@ -8,7 +8,7 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentId,
     market::{Ask, MintUrl, ServiceName, Unit},
-    receipt::Outcome as ReceiptOutcome,
+    receipt::{FailureCode, Outcome as ReceiptOutcome},
     time::Timestamp,
     trade::{
         Deal, Stored,
@@ -366,7 +366,7 @@ fn add_bought(view: &mut TaskView, state: &Buyer) {
     };
     view.state = match &ended.outcome {
         BuyerOutcome::Delivered { .. } => TaskState::Delivered,
-        BuyerOutcome::Failed(error) if error.code.keeps_price() => TaskState::Cancelled,
+        BuyerOutcome::Failed(error) if error.code == FailureCode::Cancelled => TaskState::Cancelled,
         _ => TaskState::Failed,
     };
     view.failure = ended.outcome.fault().map(|fault| (fault, reason_of(&ended.outcome)));
@@ -408,7 +408,7 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
             ReceiptOutcome::Ok(_) => (TaskState::Delivered, None),
             ReceiptOutcome::Error(error) => {
                 let fault = if error.code.by_buyer() { Fault::Peer } else { Fault::Ours };
-                let state = if error.code.keeps_price() { TaskState::Cancelled } else { TaskState::Failed };
+                let state = if error.code == FailureCode::Cancelled { TaskState::Cancelled } else { TaskState::Failed };
                 (state, Some((fault, error.text.clone())))
             }
         };

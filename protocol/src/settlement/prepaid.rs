@@ -27,7 +27,7 @@ use crate::{
     limits::MAX_LOCK_SECS,
     locks::{self, CheckedLock, KeysetView, LockError, LockedProof, Nonce, SpendingConditions},
     market::{MintUrl, Unit, choice::OfferError},
-    receipt::Outcome,
+    receipt::{FailureCode, Outcome},
     time::Timestamp,
 };
 
@@ -98,6 +98,16 @@ impl SpendingConditions for Conditions {
     }
 }
 
+impl Conditions {
+    pub(super) fn lock(&self, proofs: Vec<LockedProof>) -> Lock {
+        Lock { proofs, refund: self.refund }
+    }
+
+    pub(super) fn part(&self, ys: Digest) -> AwardPart {
+        AwardPart { locktime: self.locktime, ys }
+    }
+}
+
 impl Terms {
     pub(super) fn check(&self, deadline: Timestamp) -> Result<(), &'static str> {
         if self.locktime <= deadline { Err("an offer's locktime comes after its deadline") } else { Ok(()) }
@@ -140,7 +150,7 @@ impl ReceiptPart {
 pub(super) fn is_earned_by(out: &Outcome) -> bool {
     match out {
         Outcome::Ok(_) => true,
-        Outcome::Error(error) => error.code.keeps_price(),
+        Outcome::Error(error) => error.code == FailureCode::Cancelled,
     }
 }
 

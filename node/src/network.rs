@@ -78,6 +78,7 @@ use self::{
     actor::Command,
     dealings::Dealings,
     links::{Link, Links},
+    scores::Banned,
 };
 pub use self::{
     config::{DhtMode, NetworkConfig},
@@ -121,6 +122,7 @@ pub struct Network {
     local: AgentId,
     links: Arc<Links>,
     dealings: Arc<Dealings>,
+    banned: Arc<Banned>,
     runtime: Runtime,
     commands: mpsc::Sender<Command>,
     changes: broadcast::Sender<PeerChange>,
@@ -375,6 +377,11 @@ impl Network {
     /// Whether a connection to the peer stands.
     pub fn is_connected(&self, agent: AgentId) -> bool {
         self.links.get(agent).is_some()
+    }
+
+    /// Whether the peer is banned: neither dialled nor heard, nor worth listing.
+    pub fn is_banned(&self, agent: AgentId) -> bool {
+        self.banned.contains(agent)
     }
 
     /// Who connects and disconnects from now on. A listener that lags is told so; it then asks

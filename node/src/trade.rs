@@ -29,7 +29,10 @@ mod asks;
 mod awards;
 mod buckets;
 mod buying;
+mod cheats;
+mod clocks;
 mod config;
+mod fair;
 mod frames;
 mod hire;
 mod hires;
@@ -40,6 +43,7 @@ mod mailbox;
 mod open;
 mod outbox;
 mod permits;
+mod progress;
 mod records;
 mod selling;
 mod timers;
@@ -68,6 +72,8 @@ use self::{
     awards::Awards,
     buckets::Buckets,
     buying::Buying,
+    cheats::Cheats,
+    clocks::PeerClocks,
     frames::Router,
     hire::{Funds, Hirer, QuietSellers},
     hires::{CalledOff, Hires},
@@ -85,9 +91,11 @@ use self::{
 };
 pub use self::{
     buckets::Rate,
+    clocks::ClockDoubt,
     config::TradeConfig,
     hire::{HireError, HireRequest, Hired, TaskHandle},
     limits::MAX_OPEN_TRADES,
+    progress::Progress,
     views::{MoneyView, Page, TaskState, TaskView},
 };
 use crate::{
@@ -155,6 +163,7 @@ pub struct Trade {
     hirer: Hirer,
     open: OpenTrades,
     actors: Actors,
+    clocks: PeerClocks,
 }
 
 impl Trade {
@@ -166,7 +175,9 @@ impl Trade {
         let TradeParts { key, config, runtime, store, network, wallet, catalogue, content, events, failpoint, .. } =
             parts;
         let (stopping, open, hires) = (Stopping::default(), OpenTrades::default(), Hires::default());
+        let clocks = PeerClocks::default();
         let journal = Journal::new(store.clone(), failpoint.clone());
+        let cheats = Cheats::read(&journal, runtime.now())?;
         let outbox = Outbox::new(network.clone(), runtime.clone(), failpoint);
         let penalties = Penalties::new(network.clone());
         let permits = Permits::new(config.queue);
@@ -181,6 +192,7 @@ impl Trade {
             transfers: transfers.clone(),
             events: events.clone(),
             penalties: penalties.clone(),
+            cheats: cheats.clone(),
             max_output_bytes: config.max_output_bytes,
         };
         let selling = Selling {
@@ -191,7 +203,8 @@ impl Trade {
             open: open.clone(),
             outbox: outbox.clone(),
             catalogue: catalogue.clone(),
-            workshop: Workshop::new(runtime.clone(), transfers.clone()),
+            penalties: penalties.clone(),
+            workshop: Workshop::new(runtime.clone(), transfers.clone(), open.clone(), outbox.clone(), events.clone()),
             events: events.clone(),
         };
         let actors = Actors::new(open.clone(), network.clone(), buying, selling);
@@ -209,6 +222,7 @@ impl Trade {
             penalties: penalties.clone(),
             outbox: outbox.clone(),
             events: events.clone(),
+            clocks: clocks.clone(),
         };
         let awards = Awards::new(awards::Parts {
             me: key.id(),
@@ -241,6 +255,8 @@ impl Trade {
             outbox: outbox.clone(),
             events,
             quiet: QuietSellers::default(),
+            clocks: clocks.clone(),
+            cheats,
         });
         let router = Arc::new(Router {
             runtime: runtime.clone(),
@@ -255,6 +271,7 @@ impl Trade {
             buckets,
             penalties,
             outbox,
+            clocks: clocks.clone(),
         });
         let housekeeper = Housekeeper {
             runtime: runtime.clone(),
@@ -277,6 +294,7 @@ impl Trade {
             hirer,
             open,
             actors,
+            clocks,
         })
     }
 
@@ -344,6 +362,11 @@ impl Trade {
     /// Trades that aren't over, bought and sold, and hires under way.
     pub fn open_count(&self) -> usize {
         self.open.len() + self.hires.searching_len()
+    }
+
+    /// Whether most of the peers heard last sign with a clock that ours differs from.
+    pub fn clock_doubt(&self) -> Option<ClockDoubt> {
+        self.clocks.doubt()
     }
 
     /// Takes no more asks, awards and hires; open trades go on. For a clean stop.

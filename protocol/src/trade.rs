@@ -3,13 +3,17 @@
 //! ```text
 //!           buyer                                                   seller
 //!        ┌─ Awarded ──(Refused)──────────┐            (Awarded, taken in by `intake`)
-//!        │     │ Accepted                │                        │
-//!        │  Working ───────────────────┐ │                    Accepted ──(error, cancel, too late)──┐
-//!        │     │ Delivered (content)   │ │                        │ finished                       │
-//!        │  Fetching ──(mismatch)────┐ │ │                     Ended: receipt and output          Ended: error
-//!  late  │     │ fetched             │ │ │                        │ redeemed                       receipt
-//!  or ───┴─> Ended: delivered, failed, overdue, refused          Ended, paid
+//!        │     │ Accepted                │                   Fetching ──(input missing, cancel)───┐
+//!        │  Working ───────────────────┐ │                        │ input here                     │
+//!        │     │ Delivered (content)   │ │                    Working ──(error, cancel, too late)───┤
+//!        │  Fetching ──(mismatch)────┐ │ │                        │ finished                       │
+//!  late  │     │ fetched             │ │ │                     Ended: receipt and output          Ended: error
+//!  or ───┼─> Ended: delivered, failed, overdue, refused           │ redeemed                       receipt
+//!        └─> GivenUp: overdue; asks on ──(locktime)──> Ended    Ended, paid
 //! ```
+//!
+//! A seller whose input is already in the award begins in `Working`. Either machine ends at once when its node can't go
+//! on with the trade (`Broken`).
 //!
 //! **Call order.** A machine is created with its first step; every later event goes through `handle(input, now)`, which
 //! consumes the state and returns a [`Step`]: the next state, what is to be written, and the effects, in order. The driver

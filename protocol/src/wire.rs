@@ -167,7 +167,7 @@ pub struct Refused {
 }
 
 /// How far the work is; for people, not for decisions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The award.
@@ -176,6 +176,17 @@ pub struct Progress {
     pub permille: Option<u16>,
     /// In words; at most [`MAX_ERROR_TEXT`] bytes.
     pub note: String,
+    /// The next words of the output, to be appended to those before; at most [`MAX_ERROR_TEXT`] bytes.
+    pub partial: String,
+}
+
+/// Shows the size of partial words, never the words.
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { award, permille, note, partial } = self;
+        let partial = partial.len();
+        write!(f, "Progress {{ award: {award}, permille: {permille:?}, note: {note:?}, partial: {partial} bytes }}")
+    }
 }
 
 /// The end of the work: the receipt and, unless it failed, the output in clear (prepaid).
@@ -304,8 +315,8 @@ impl Message {
                 Some(&body.input)
             }
             Self::Delivered(body) => body.output.as_ref().map(|output| &output.data),
-            Self::Progress(body) if body.note.len() > MAX_ERROR_TEXT => {
-                return Err(WireError::Bound("a progress note is at most 1 KiB"));
+            Self::Progress(body) if body.note.len().max(body.partial.len()) > MAX_ERROR_TEXT => {
+                return Err(WireError::Bound("a progress note, and partial words, are at most 1 KiB each"));
             }
             Self::Progress(body) if body.permille.is_some_and(|permille| permille > 1_000) => {
                 return Err(WireError::Bound("progress is at most 1000 per thousand"));

@@ -15,7 +15,7 @@ use guilder_protocol::{
 use super::{
     Api, LISTED,
     caller::{Caller, Right},
-    types::{ApiError, Failure, Hire, HireEvent, Hired, Said, Step, TaskSide, TaskView},
+    types::{ApiError, Failure, Hire, HireEvent, Hired, Said, Step, TaskProgress, TaskSide, TaskView},
 };
 use crate::{
     content::{Collector, Data},
@@ -276,6 +276,11 @@ impl From<Trading> for TaskView {
                 _ => None,
             },
             money: view.money.as_ref().map(money),
+            progress: view.progress.map(|progress| TaskProgress {
+                permille: progress.permille,
+                notes: progress.notes,
+                partial: progress.partial,
+            }),
         }
     }
 }

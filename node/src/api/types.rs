@@ -279,6 +279,20 @@ pub struct TaskView {
     pub money: Option<String>,
     /// As a seller: what the mint gave for it, once it has.
     pub redeemed: Option<u64>,
+    /// What was said last of the work, while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<TaskProgress>,
+}
+
+/// What was said last of a task's work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskProgress {
+    /// Parts per thousand that are done, if that was said.
+    pub permille: Option<u16>,
+    /// What it was at, the latest last.
+    pub notes: Vec<String>,
+    /// The end of the words that have been written so far.
+    pub partial: String,
 }
 
 /// Why a task failed.

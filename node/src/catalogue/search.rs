@@ -219,7 +219,7 @@ impl Run<'_> {
     async fn tell_known(&mut self) -> Result<(), Over> {
         let mut fit = Vec::new();
         for listing in self.search.intake.of_service(&self.wanted.service) {
-            if self.known.contains(&listing.seller()) {
+            if self.known.contains(&listing.seller()) || self.search.network.is_banned(listing.seller()) {
                 continue;
             }
             match self.unfit(&listing) {
@@ -232,6 +232,11 @@ impl Run<'_> {
             self.tell(listing).await?;
         }
         Ok(())
+    }
+
+    /// Notes a seller; false if it was noted before, or is banned.
+    fn is_new(&mut self, seller: AgentId) -> bool {
+        self.known.insert(seller) && !self.search.network.is_banned(seller)
     }
 
     /// Asks whom Kademlia names, as it names them. Returns how many of them fit.
@@ -251,7 +256,7 @@ impl Run<'_> {
                     self.tell_asked(listing).await?;
                 }
                 provider = providers.recv(), if searching => match provider {
-                    Some(provider) if self.known.insert(provider) => asked.push(search.query(provider, &service)),
+                    Some(provider) if self.is_new(provider) => asked.push(search.query(provider, &service)),
                     Some(_) => {}
                     None => {
                         searching = false;
@@ -282,7 +287,7 @@ impl Run<'_> {
 
     /// Tells of a seller that advertises now.
     async fn tell_new(&mut self, listing: Listing) -> Result<(), Over> {
-        if self.known.insert(listing.seller()) { self.tell_asked(listing).await } else { Ok(()) }
+        if self.is_new(listing.seller()) { self.tell_asked(listing).await } else { Ok(()) }
     }
 
     async fn tell_asked(&mut self, listing: Listing) -> Result<(), Over> {

@@ -9,7 +9,7 @@ use super::{Context, hire, output::OutputTo, wait_for};
 use crate::{
     api::{
         client::{escape, query},
-        types::{TaskSide, TaskView},
+        types::{TaskProgress, TaskSide, TaskView},
     },
     console::{CliError, Exit, Show, fields, table},
 };
@@ -124,6 +124,8 @@ impl Show for TaskView {
                 ("service", self.service.to_string()),
                 ("state", self.state.clone()),
                 ("failure", failure.unwrap_or_default()),
+                ("progress", self.progress.as_ref().map(at).unwrap_or_default()),
+                ("so far", self.progress.as_ref().map(|progress| progress.partial.clone()).unwrap_or_default()),
                 ("price", price(self)),
                 ("mint", self.mint.as_ref().map(ToString::to_string).unwrap_or_default()),
                 ("money", self.money.clone().unwrap_or_default()),
@@ -143,6 +145,13 @@ fn side(side: TaskSide) -> &'static str {
         TaskSide::Buyer => "bought",
         TaskSide::Seller => "sold",
     }
+}
+
+/// How far the work is, in one line.
+fn at(progress: &TaskProgress) -> String {
+    let share = progress.permille.map(|permille| format!("{} %", permille / 10));
+    let parts = share.into_iter().chain(progress.notes.last().cloned());
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn price(task: &TaskView) -> String {

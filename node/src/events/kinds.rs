@@ -245,8 +245,29 @@ pub enum Event {
         trade: Cid,
         /// Our side.
         side: Side,
-        /// What the seller says, one line.
+        /// Parts per thousand that are done, if that was said.
+        permille: Option<u16>,
+        /// What it is at, as the seller says.
         note: String,
+        /// The next words of the output, to be appended to those before.
+        partial: String,
+    },
+    /// The other side took what it didn't earn, or held up what it had promised.
+    Cheated {
+        /// The root ask.
+        #[serde(with = "cid_text")]
+        task: Cid,
+        /// The award.
+        #[serde(with = "cid_text")]
+        trade: Cid,
+        /// Our side.
+        side: Side,
+        /// The other side.
+        peer: AgentId,
+        /// What it did.
+        what: String,
+        /// What it took.
+        sum: Option<Money>,
     },
     /// The output and its receipt are there (buyer) or on their way (seller).
     Delivered {
@@ -377,6 +398,7 @@ impl Event {
             | Self::Accepted { task, .. }
             | Self::Refused { task, .. }
             | Self::Progress { task, .. }
+            | Self::Cheated { task, .. }
             | Self::Delivered { task, .. }
             | Self::Ended { task, .. } => Some(task),
             _ => None,
@@ -387,7 +409,7 @@ impl Event {
     fn level(&self) -> Level {
         match self {
             Self::MoneyTrouble { .. } => Level::ERROR,
-            Self::MintTrouble { .. } | Self::PeerPenalized { .. } => Level::WARN,
+            Self::MintTrouble { .. } | Self::PeerPenalized { .. } | Self::Cheated { .. } => Level::WARN,
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
             | Self::ServiceAdded { .. }

@@ -38,7 +38,11 @@ impl Event {
             Self::Refused { side: Side::Seller, peer, reason, .. } => {
                 format!("refused {}'s award: {reason}", name(peer))
             }
+            Self::Progress { permille: Some(permille), note, .. } => format!("at work, {} %: {note}", permille / 10),
+            Self::Progress { note, partial, .. } if note.is_empty() => format!("writes: {partial}"),
             Self::Progress { note, .. } => format!("at work: {note}"),
+            Self::Cheated { peer, what, sum: Some(money), .. } => format!("{} {what}: {}", name(peer), sum(money)),
+            Self::Cheated { peer, what, sum: None, .. } => format!("{} {what}", name(peer)),
             Self::Delivered { side: Side::Buyer, peer, output_bytes, .. } => {
                 format!("{} delivers {output_bytes} bytes and a signed receipt", name(peer))
             }

@@ -106,7 +106,8 @@ pub(super) async fn start(setup: Setup) -> Result<(Network, Inbound), StartError
     let transport = Admission::of(setup.transport, runtime.clone());
     let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config(&runtime));
     let listeners = Listeners::open(&mut swarm, &setup.config, setup.events.clone(), ready)?;
-    let network = Network { local, links, dealings, runtime: runtime.clone(), commands, changes };
+    let banned = Arc::default();
+    let network = Network { local, links, dealings, banned, runtime: runtime.clone(), commands, changes };
     let now = runtime.instant();
     let actor = Actor {
         swarm,

@@ -38,7 +38,7 @@ use super::{
     ids::{agent_of, peer_of},
     limits::{BAN_TIME, BOOK_DIALS, CONNECTIONS_SLACK, FIND_LIMIT, LONELY, NEARBY_PEERS, SOFTWARE_CHARS},
     links::Links,
-    scores::{Counted, PeerScores, write_bans},
+    scores::{Banned, Counted, PeerScores, write_bans},
 };
 use crate::{
     events::{Event, Events},
@@ -64,6 +64,8 @@ pub(super) struct Peers {
     dials: BTreeMap<ConnectionId, Reply<Result<AgentId, ConnectError>>>,
     bootstraps: Bootstraps,
     scores: PeerScores,
+    /// Whom the scores ban, for the rest of the node.
+    banned: Arc<Banned>,
     book: Book,
     /// What software connected peers say they run.
     software: BTreeMap<AgentId, String>,
@@ -72,11 +74,12 @@ pub(super) struct Peers {
 impl Peers {
     /// The handle tells what is shared with other rooms.
     pub(super) fn new(network: &Network, config: NetworkConfig, store: Store, events: Events) -> Self {
-        let Network { local, links, dealings, runtime, changes, .. } = network.clone();
+        let Network { local, links, dealings, banned, runtime, changes, .. } = network.clone();
         let now = runtime.instant();
         Self {
             local,
             links,
+            banned,
             dealings,
             changes,
             connections: Connections::default(),
@@ -96,6 +99,7 @@ impl Peers {
     /// Makes known to the swarm whom we know.
     pub(super) fn begin(&mut self, swarm: &mut Swarm<Behaviour>) {
         for agent in self.scores.banned() {
+            self.banned.insert(agent);
             swarm.behaviour_mut().bans.block_peer(peer_of(agent));
         }
         for (agent, address) in self.bootstraps.known() {
@@ -193,12 +197,14 @@ impl Peers {
         if let Counted::Banned { lifted } = counted {
             let until = self.runtime.now().saturating_add(BAN_TIME.as_secs());
             self.write_bans(vec![(agent, until)], lifted.into_iter().collect());
+            self.banned.insert(agent);
             behaviour.bans.block_peer(peer);
             if let Some(address) = self.connections.address_of(agent) {
                 behaviour.newcomers.banned(address);
             }
             behaviour.kad.remove_peer(&peer);
             if let Some(lifted) = lifted {
+                self.banned.remove(lifted);
                 behaviour.bans.unblock_peer(peer_of(lifted));
             }
             self.waiting.answer(agent, &Err(ConnectError::Banned(agent)));
@@ -456,6 +462,7 @@ impl Peers {
     pub(super) fn upkeep(&mut self, swarm: &mut Swarm<Behaviour>, now: Instant) {
         let over = self.scores.expire(now);
         for agent in &over {
+            self.banned.remove(*agent);
             swarm.behaviour_mut().bans.unblock_peer(peer_of(*agent));
         }
         if !over.is_empty() {

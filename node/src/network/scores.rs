@@ -3,7 +3,10 @@
 //! Points halve every ten minutes; a peer with a hundred is banned for an hour. A ban is stored with its end, so it outlives a
 //! restart; points are kept in memory only.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use guilder_protocol::{identity::AgentId, time::Timestamp};
 use tokio::time::Instant;
@@ -12,7 +15,10 @@ use super::{
     Penalty,
     limits::{BAN_POINTS, BAN_TIME, POINTS_HALF_LIFE, SCORED_PEERS},
 };
-use crate::store::{KeyRange, Reader, Store, StoreError, Table};
+use crate::{
+    store::{KeyRange, Reader, Store, StoreError, Table},
+    sync::lock,
+};
 
 /// When each ban ends.
 const BANS: Table<Timestamp> = Table::new("network/bans");
@@ -28,6 +34,24 @@ pub(super) async fn write_bans(
         begun.iter().try_for_each(|(agent, until)| write.put(BANS, agent.as_bytes(), until))
     };
     store.write(job).await
+}
+
+/// Who is banned, as the whole node sees it.
+#[derive(Debug, Default)]
+pub(super) struct Banned(Mutex<BTreeSet<AgentId>>);
+
+impl Banned {
+    pub(super) fn contains(&self, agent: AgentId) -> bool {
+        lock(&self.0).contains(&agent)
+    }
+
+    pub(super) fn insert(&self, agent: AgentId) {
+        lock(&self.0).insert(agent);
+    }
+
+    pub(super) fn remove(&self, agent: AgentId) {
+        lock(&self.0).remove(&agent);
+    }
 }
 
 /// What became of a penalty.

@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Mutex,
+        Barrier,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -48,12 +48,19 @@ async fn tasks_die_with_their_handle_unless_detached_and_with_the_node_always() 
 }
 
 #[tokio::test]
-async fn a_task_may_shut_down_what_spawned_it() {
+async fn a_shutdown_ends_a_task_and_the_one_that_it_waits_for() {
     let runtime = Runtime::with(Inline);
-    let inner = runtime.clone();
-    runtime.spawn("parent", async move { inner.spawn("child", std::future::pending()).join().await }).detach();
+    let (inner, count) = (runtime.clone(), Arc::new(AtomicUsize::new(0)));
+    let (parent, child) = (Alive::new(&count), Alive::new(&count));
+    let waiting = async move {
+        let _parent = parent;
+        inner.spawn("child", forever(child)).join().await;
+    };
+    runtime.spawn("parent", waiting).detach();
     tokio::task::yield_now().await;
+    assert_eq!(count.load(Ordering::SeqCst), 2);
     runtime.shutdown().await;
+    assert_eq!(count.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -66,28 +73,23 @@ async fn a_panic_is_told() {
     assert_eq!(told, Panicked { task: "broken", message: "out of luck".to_owned() });
 }
 
+/// Each job waits for a second one, so that two must run at once; a third would be seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_heavy_jobs_at_once_than_allowed() {
+async fn as_many_heavy_jobs_run_at_once_as_allowed_and_no_more() {
     let runtime = Runtime::production(Limits { cpu_threads: 2, disk_threads: 1 });
-    let most = Arc::new(Mutex::new((0, 0)));
+    let (running, most, pair) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(2)));
     let jobs = (0..16).map(|_| {
-        let (runtime, most) = (runtime.clone(), most.clone());
-        async move {
-            runtime
-                .offload(Job::Dleq(1), move || {
-                    {
-                        let mut most = most.lock().unwrap();
-                        most.0 += 1;
-                        most.1 = most.1.max(most.0);
-                    }
-                    std::thread::sleep(Duration::from_millis(2));
-                    most.lock().unwrap().0 -= 1;
-                })
-                .await
-        }
+        let (runtime, running, most, pair) = (runtime.clone(), running.clone(), most.clone(), pair.clone());
+        let job = move || {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            pair.wait();
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        async move { runtime.offload(Job::Dleq(1), job).await }
     });
     futures::future::join_all(jobs).await;
-    assert_eq!(*most.lock().unwrap(), (0, 2));
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use serde_bytes::ByteBuf;
 use super::{
     Stopping, TradeConfig,
     buckets::{Buckets, Meter},
+    clocks::PeerClocks,
     limits::MAX_OPEN_TRADES,
     open::OpenTrades,
     outbox::Outbox,
@@ -47,6 +48,7 @@ pub(super) struct Asks {
     pub(super) penalties: Penalties,
     pub(super) outbox: Outbox,
     pub(super) events: Events,
+    pub(super) clocks: PeerClocks,
 }
 
 impl Asks {
@@ -76,6 +78,7 @@ impl Asks {
         if ask.issuer() != from {
             return Err((Reason::Malformed, Some(Violation::NotItsOwn("ask"))));
         }
+        self.clocks.note(from, ask.iat, self.runtime.now());
         let (task, service) = (ask.cid(), ask.body.service.to_string());
         self.events.emit(Event::Asked { task, side: Side::Seller, peer: from, service });
         let refused = |reason| (reason, Some(Violation::Refused(reason)));

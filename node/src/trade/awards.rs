@@ -102,6 +102,10 @@ impl Awards {
         if !parts.buckets.take(from, Meter::Others, parts.runtime.instant()) {
             return parts.penalties.punish(from, Violation::TooManyAsks).await;
         }
+        if !parts.buckets.has(from, Meter::Refused, parts.runtime.instant()) {
+            // Before its award costs anything more than its frame.
+            return parts.penalties.punish(from, Violation::RefusedTooOften).await;
+        }
         let trade = cid_of(&message.award);
         match parts.actors.post_from(from, trade, seller::Input::Asked.into()) {
             Posted::Yes | Posted::Full => return,
@@ -143,6 +147,7 @@ impl Parts {
                 }
             },
         };
+        self.buckets.charge(from, Meter::Refused, cost_of(reason), self.runtime.instant());
         self.penalties.punish(from, Violation::Refused(reason)).await;
         self.outbox.send(from, &Message::from(Refused { award: trade, reason }));
         false
@@ -163,7 +168,8 @@ impl Parts {
         self.check_input(&service, &deal).await?;
         let lock = self.check_lock(&deal).await?;
         let deal = Arc::new(deal);
-        let step = Seller::begin(&deal, now);
+        let input_by = seller::input_by(&deal, service.definition().time_limit_secs, now);
+        let step = Seller::begin(&deal, input_by, now);
         let (first, recorded) = ((step.state.clone(), step.writes), Arc::clone(&deal));
         let wallet = self.wallet.clone();
         self.journal.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
@@ -206,7 +212,7 @@ impl Parts {
             principal: deal.award.principal(),
         };
         self.wallet.check_lock(&context, &intake::lock_demand(deal), &deal.lock).await.map_err(|error| {
-            tracing::info!(trade = %deal.id(), %error, "a lock doesn't hold");
+            tracing::debug!(trade = %deal.id(), %error, "a lock doesn't hold");
             reason_of(&error)
         })
     }
@@ -235,10 +241,20 @@ fn can_turn(reason: Reason) -> bool {
             | Reason::OfferUnknown
             | Reason::OfferMismatch
             | Reason::InputMismatch
+            | Reason::BadLock
             | Reason::Untimely
             | Reason::TooSoon
             | Reason::NotUnderstood
     )
+}
+
+/// What a refusal takes of its buyer's allowance. An honest one may be refused as often as it can hire at once for what it
+/// couldn't know; what shows no money that we could have had, costs more.
+fn cost_of(reason: Reason) -> u32 {
+    match reason {
+        Reason::Busy | Reason::CreditLimit | Reason::ShuttingDown | Reason::Internal => 1,
+        _ => 8,
+    }
 }
 
 fn refusal_key(deal: &Deal) -> Key {
@@ -270,7 +286,7 @@ fn record(
         other => Stop::Refuse(reason_of(&other)),
     };
     wallet.reserve(w, lock, trade).map_err(stop)?;
-    selling::write(w, wallet, deal, state, writes).map_err(stop)?;
+    selling::write(w, wallet, deal, state, writes, now).map_err(stop)?;
     w.put(OFFERS, offer, &Taken { award: trade, until })?;
     w.put(LOG, log_key(now, trade), &StoredSide::Seller)?;
     w.put(BY_TASK, Key::of(deal.award.args().task).and(trade), &now)?;

@@ -1,7 +1,8 @@
 //! Token buckets per peer: how much of our time a stranger may take.
 //!
-//! Two rates are metered: questions that leave nothing behind (queries, asks), and everything about an award, which may
-//! cost a look into the store. The network meters frames as such. The peers heard longest ago are forgotten first.
+//! Three things are metered: questions that leave nothing behind (queries, asks), everything about an award, which may cost a
+//! look into the store, and awards that were refused, each of which cost a check of its money. The network meters frames as
+//! such. The peers heard longest ago are forgotten first.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use guilder_protocol::identity::AgentId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::limits::MAX_METERED_PEERS;
+use super::limits::{MAX_METERED_PEERS, REFUSED};
 use crate::sync::lock;
 
 /// A rate and how far it may be exceeded for a moment.
@@ -32,50 +33,70 @@ pub(crate) enum Meter {
     Asks,
     /// An award, or anything about one.
     Others,
+    /// An award that was refused.
+    Refused,
 }
 
 /// The buckets of all peers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Buckets {
-    others: Rate,
-    asks: Rate,
+    /// By meter.
+    rates: [Rate; 3],
     peers: Arc<Mutex<BTreeMap<AgentId, Peer>>>,
 }
 
 #[derive(Debug)]
 struct Peer {
     heard: Instant,
-    others: f64,
-    asks: f64,
+    /// By meter.
+    tokens: [f64; 3],
 }
 
 impl Buckets {
     /// Full buckets for everybody.
     pub(crate) fn new(asks: Rate, others: Rate) -> Self {
-        Self { asks, others, peers: Arc::default() }
+        Self { rates: [asks, others, REFUSED], peers: Arc::default() }
     }
 
     /// Takes one token from the peer's bucket, if there is one.
     pub(crate) fn take(&self, peer: AgentId, meter: Meter, now: Instant) -> bool {
+        self.with(peer, meter, now, |tokens| {
+            let granted = *tokens >= 1.0;
+            if granted {
+                *tokens -= 1.0;
+            }
+            granted
+        })
+    }
+
+    /// Takes that many tokens for what has been done already, down to none.
+    pub(crate) fn charge(&self, peer: AgentId, meter: Meter, cost: u32, now: Instant) {
+        self.with(peer, meter, now, |tokens| *tokens = (*tokens - f64::from(cost)).max(0.0));
+    }
+
+    /// Whether the peer's bucket holds a token.
+    pub(crate) fn has(&self, peer: AgentId, meter: Meter, now: Instant) -> bool {
+        self.with(peer, meter, now, |tokens| *tokens >= 1.0)
+    }
+
+    fn with<R>(&self, peer: AgentId, meter: Meter, now: Instant, use_bucket: impl FnOnce(&mut f64) -> R) -> R {
         let mut peers = lock(&self.peers);
         if peers.len() >= MAX_METERED_PEERS && !peers.contains_key(&peer) {
             forget_longest_quiet(&mut peers);
         }
-        let (others, asks) = (f64::from(self.others.burst), f64::from(self.asks.burst));
-        let entry = peers.entry(peer).or_insert(Peer { heard: now, others, asks });
+        let full = self.rates.map(|rate| f64::from(rate.burst));
+        let entry = peers.entry(peer).or_insert(Peer { heard: now, tokens: full });
         let quiet = now.saturating_duration_since(entry.heard).as_secs_f64();
         entry.heard = now;
-        entry.others = (entry.others + quiet * f64::from(self.others.per_sec)).min(others);
-        entry.asks = (entry.asks + quiet * f64::from(self.asks.per_sec)).min(asks);
-        let tokens = match meter {
-            Meter::Others => &mut entry.others,
-            Meter::Asks => &mut entry.asks,
-        };
-        let granted = *tokens >= 1.0;
-        if granted {
-            *tokens -= 1.0;
+        for (tokens, rate) in entry.tokens.iter_mut().zip(&self.rates) {
+            *tokens = (*tokens + quiet * f64::from(rate.per_sec)).min(f64::from(rate.burst));
         }
-        granted
+        let [asks, others, refused] = &mut entry.tokens;
+        use_bucket(match meter {
+            Meter::Asks => asks,
+            Meter::Others => others,
+            Meter::Refused => refused,
+        })
     }
 }
 

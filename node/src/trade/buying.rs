@@ -7,26 +7,30 @@ use guilder_protocol::{
     content::ContentId,
     fault::Fault,
     receipt::{Commitment, FailureCode, Salt},
+    time::Timestamp,
     trade::{
         Deal, Stored,
         buyer::{self, Buyer, BuyerOutcome, Conduct, Effect, Ended, Input},
     },
+    wire,
 };
 use tokio::sync::oneshot;
 
 use super::{
+    cheats::Cheats,
     journal::{self, Journal, Unwritable},
     limits::FETCH_RETRY,
     mailbox::{BuyerMail, Cause, Inbox, Mailbox},
     open::OpenTrades,
     outbox::Outbox,
-    records::{self, BUYERS, DEALS, OPEN, SELLER_HISTORY, SellerHistory, StoredSide, key},
+    progress::ProgressMeter,
+    records::{self, BUYERS, CHEATS, Cheat, DEALS, OPEN, SELLER_HISTORY, SellerHistory, StoredSide, key},
     transfers::Transfers,
     violation::{Penalties, Violation},
 };
 use crate::{
     content::{self, ContentError, Data, Pin},
-    events::{Event, Events, Outcome, Side},
+    events::{Event, Events, Money, Outcome, Side},
     failpoint::Step,
     runtime::{Runtime, Task},
     store::{Key, Reader, StoreError, Write},
@@ -44,6 +48,7 @@ pub(super) struct Buying {
     pub(super) transfers: Transfers,
     pub(super) events: Events,
     pub(super) penalties: Penalties,
+    pub(super) cheats: Cheats,
     /// The largest output taken.
     pub(super) max_output_bytes: u64,
 }
@@ -59,6 +64,7 @@ pub(super) struct BuyerActor {
     fetching: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
     pin: Option<Pin>,
+    meter: ProgressMeter,
 }
 
 impl BuyerActor {
@@ -69,11 +75,13 @@ impl BuyerActor {
         post: Mailbox<BuyerMail>,
         waiter: Option<oneshot::Sender<Ended>>,
     ) -> Self {
-        Self { with, deal, state, post, waiter, fetching: None, pin: None }
+        let meter = ProgressMeter::new(with.runtime.instant());
+        Self { with, deal, state, post, waiter, fetching: None, pin: None, meter }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
     pub(super) async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox<BuyerMail>) {
+        self.with.open.note_given_up(self.trade(), matches!(self.state, Buyer::GivenUp(_)));
         self.perform(effects);
         while !self.state.is_ended() || !self.with.open.close(self.deal.id(), &inbox) {
             let next = inbox.next().await;
@@ -101,11 +109,22 @@ impl BuyerActor {
                 }
             }
             BuyerMail::Progress(progress) => {
-                let (task, trade) = (self.deal.award.args().task, self.trade());
-                self.with.events.emit(Event::Progress { task, trade, side: Side::Buyer, note: progress.note });
+                self.tell_progress(progress);
                 None
             }
         }
+    }
+
+    /// What the seller says of its work is told while it may work, within bounds.
+    fn tell_progress(&mut self, said: wire::Progress) {
+        let may_work = matches!(self.state, Buyer::Awarded(_) | Buyer::Working(_));
+        if !may_work || !self.meter.admits(&said, self.with.runtime.instant()) {
+            return;
+        }
+        self.with.open.note_progress(self.trade(), &said);
+        let (task, trade) = (self.deal.award.args().task, self.trade());
+        let wire::Progress { permille, note, partial, .. } = said;
+        self.with.events.emit(Event::Progress { task, trade, side: Side::Buyer, permille, note, partial });
     }
 
     async fn step(&mut self, input: Input) {
@@ -113,6 +132,7 @@ impl BuyerActor {
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
         let step = self.stored(step).await;
         self.state = step.state;
+        self.with.open.note_given_up(self.trade(), matches!(self.state, Buyer::GivenUp(_)));
         self.tell(before).await;
         self.perform(step.effects);
     }
@@ -138,14 +158,14 @@ impl BuyerActor {
         }
         let step = match &state {
             _ if writes.contains(&buyer::Write::Acknowledge) => Step::StoreSwept,
-            Buyer::Ended(_) => Step::StoreBought,
+            Buyer::Ended(_) | Buyer::GivenUp(_) => Step::StoreBought,
             Buyer::Fetching(_) => Step::StoreFetching,
             Buyer::Awarded(_) | Buyer::Working(_) => Step::Other,
         };
         let settles = writes.iter().any(|write| matches!(write, buyer::Write::Settle(_)));
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
-        let (state, writes) = (state.clone(), writes.to_vec());
-        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await?;
+        let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
+        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes, now)).await?;
         if settles {
             self.with.wallet.nudge();
         }
@@ -159,6 +179,7 @@ impl BuyerActor {
                 Effect::WakeAt(at) => self.with.open.set_alarm(self.trade(), at),
                 Effect::Fetch { content, salt } => self.fetch(content, salt),
                 Effect::Finish => self.finish(),
+                Effect::Accuse(took) => self.accuse(took),
             }
         }
     }
@@ -166,10 +187,28 @@ impl BuyerActor {
     fn finish(&mut self) {
         self.with.open.clear_alarm(self.trade());
         (self.fetching, self.pin) = (None, None);
-        if let (Some(waiter), Buyer::Ended(ended)) = (self.waiter.take(), &self.state) {
+        if let (Some(waiter), Some(ended)) = (self.waiter.take(), self.state.ended()) {
             // Whoever hired may have gone.
             let _ = waiter.send(ended.clone());
         }
+    }
+
+    /// Tells that the seller took money for nothing. The record of it stands.
+    fn accuse(&self, took: u64) {
+        let (args, trade, peer) = (self.deal.award.args(), self.trade(), self.deal.seller());
+        let sum = Money { amount: took, unit: args.unit.to_string() };
+        self.with.events.emit(Event::Cheated {
+            task: args.task,
+            trade,
+            side: Side::Buyer,
+            peer,
+            what: "took the money and delivered nothing for it".into(),
+            sum: Some(sum),
+        });
+        self.with.cheats.note(peer, self.with.runtime.now());
+        let penalties = self.with.penalties.clone();
+        let punishing = async move { penalties.punish(peer, Violation::Took).await };
+        self.with.runtime.spawn("trade/penalty", punishing).detach();
     }
 
     /// Starts fetching the output, unless that is under way.
@@ -200,7 +239,7 @@ impl BuyerActor {
                 self.with.events.emit(Event::Accepted { task, trade, side, peer });
             }
             Buyer::Fetching(_) => {}
-            Buyer::Ended(ended) => {
+            Buyer::GivenUp(buyer::GivenUp { ended }) | Buyer::Ended(ended) => {
                 if ended.outcome == BuyerOutcome::Mismatch {
                     self.with.penalties.punish(peer, Violation::Mismatch).await;
                 }
@@ -235,6 +274,7 @@ impl Phase {
             Buyer::Awarded(_) => Self::Awarded,
             Buyer::Working(_) => Self::Working,
             Buyer::Fetching(_) => Self::Fetching,
+            Buyer::GivenUp(_) => Self::Ended(false),
             Buyer::Ended(ended) => Self::Ended(ended.output.is_some()),
         }
     }
@@ -292,6 +332,7 @@ pub(super) fn write(
     deal: &Deal,
     state: &Buyer,
     writes: &[buyer::Write],
+    now: Timestamp,
 ) -> Result<(), WalletError> {
     let (trade, key) = (deal.id(), key(deal.id()));
     for write in writes {
@@ -304,7 +345,7 @@ pub(super) fn write(
             buyer::Write::Share(id) => records::share(w, *id, deal.seller(), trade)?,
             buyer::Write::Settle(settlement) => wallet.settle(w, trade, told(*settlement))?,
             buyer::Write::Acknowledge => wallet.acknowledge(w, trade)?,
-            buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct)?,
+            buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
         }
     }
     Ok(())
@@ -319,12 +360,18 @@ fn told(settlement: buyer::Settlement) -> Settlement {
 }
 
 /// Remembers how the seller did, for choosing among offers.
-fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct) -> Result<(), StoreError> {
+fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct, now: Timestamp) -> Result<(), StoreError> {
     let key = Key::of(deal.seller());
     let mut history: SellerHistory = w.get(SELLER_HISTORY, &key)?.unwrap_or_default();
     match conduct {
         Conduct::Delivered => history.delivered += 1,
         Conduct::Failed => history.failed += 1,
+        Conduct::Took(took) => {
+            history.took += 1;
+            history.took_at = Some(now);
+            let cheat = Cheat { seller: deal.seller(), took, at: now };
+            w.put(CHEATS, records::key(deal.id()), &cheat)?;
+        }
     }
     w.put(SELLER_HISTORY, &key, &history)
 }

@@ -1,13 +1,14 @@
-//! What comes in: one task per source, each of which hands everything on without waiting for any trade.
+//! What comes in: one task per source, each of which hands everything on without waiting for any trade. Frames wait in a
+//! [`FairQueue`], so that no peer is served at the cost of another.
 
 use std::sync::Arc;
 
 use guilder_protocol::{
     envelope::Signed,
     identity::AgentId,
-    market::Offer,
+    market::{Advert, Offer},
     trade::{buyer, seller},
-    wire::{Message, Offered, Unknown},
+    wire::{Advertised, Message, Offered, Unknown},
 };
 use tokio::sync::{broadcast, mpsc};
 
@@ -16,6 +17,8 @@ use super::{
     asks::Asks,
     awards::Awards,
     buckets::{Buckets, Meter},
+    clocks::PeerClocks,
+    fair::{FairQueue, Next},
     hires::{Answer, Hires},
     journal::Journal,
     mailbox::{BuyerMail, Cause, Mail},
@@ -27,7 +30,7 @@ use crate::{
     catalogue::Catalogue,
     events::Side,
     failpoint::Step,
-    network::{Frames, PeerChange},
+    network::{Frame, Frames, PeerChange},
     runtime::Runtime,
     wallet::{MoneyOutcome, Wallet},
 };
@@ -47,16 +50,43 @@ pub(super) struct Router {
     pub(super) buckets: Buckets,
     pub(super) penalties: Penalties,
     pub(super) outbox: Outbox,
+    pub(super) clocks: PeerClocks,
 }
 
 impl Router {
     /// Takes trade frames until the network is gone.
     pub(super) async fn take_frames(self: Arc<Self>, mut frames: Frames) {
-        while let Some(frame) = frames.recv().await {
-            match Message::decode(&frame.bytes) {
-                Ok(message) => self.take(frame.from, message).await,
-                Err(error) => self.penalties.punish(frame.from, error).await,
+        let mut queue = FairQueue::new(self.runtime.instant());
+        loop {
+            while let Some(frame) = frames.try_recv() {
+                self.queue(&mut queue, frame).await;
             }
+            let next = match queue.pop(self.runtime.instant()) {
+                Next::Take(from, message) => {
+                    self.take(from, *message).await;
+                    continue;
+                }
+                Next::Empty => frames.recv().await,
+                Next::Wait(until) => match tokio::time::timeout_at(until, frames.recv()).await {
+                    Ok(next) => next,
+                    Err(_) => continue,
+                },
+            };
+            match next {
+                Some(frame) => self.queue(&mut queue, frame).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn queue(&self, queue: &mut FairQueue, frame: Frame) {
+        match Message::decode(&frame.bytes) {
+            Ok(message) => {
+                if !queue.push(frame.from, message, frame.bytes.len()) {
+                    tracing::debug!(from = %frame.from, "frame dropped: too many wait");
+                }
+            }
+            Err(error) => self.penalties.punish(frame.from, error).await,
         }
     }
 
@@ -69,6 +99,7 @@ impl Router {
             }
             Message::Advertised(answer) => {
                 if let Err(error) = self.catalogue.advertised(from, &answer) {
+                    self.note_clock_of_advert(from, &answer);
                     self.penalties.punish(from, error).await;
                 }
             }
@@ -85,6 +116,18 @@ impl Router {
                 }
             }
         }
+    }
+
+    /// A seller gives out an advert that isn't of this time: by its clock it is.
+    fn note_clock_of_advert(&self, from: AgentId, answer: &Advertised) {
+        let Ok(advert) = Signed::<Advert>::decode(&answer.advert) else { return };
+        let now = self.runtime.now();
+        if advert.issuer() != from || advert.timely(now).is_ok() {
+            return;
+        }
+        // Ahead of us at least by what it is dated ahead; behind at least by what it is past its time.
+        let theirs = if advert.iat > now { advert.iat } else { advert.exp.unwrap_or(advert.iat) };
+        self.clocks.note(from, theirs, now);
     }
 
     async fn take_about_award(&self, from: AgentId, message: Message) {
@@ -127,6 +170,7 @@ impl Router {
         if offer.issuer() != from {
             return self.penalties.punish(from, Violation::NotItsOwn("offer")).await;
         }
+        self.clocks.note(from, offer.iat, self.runtime.now());
         self.hires.answer(offer.body.ask, Answer { from, what: Ok(offer) });
     }
 

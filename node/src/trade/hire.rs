@@ -47,6 +47,8 @@ use super::{
     Stopping, TradeConfig,
     actors::Actors,
     buying::{self, outcome},
+    cheats::Cheats,
+    clocks::PeerClocks,
     hires::{Answer, HireSlot, Hires},
     journal::Journal,
     limits::MAX_HIRES,
@@ -116,6 +118,8 @@ pub(super) struct Parts {
     pub(super) outbox: Outbox,
     pub(super) events: Events,
     pub(super) quiet: QuietSellers,
+    pub(super) clocks: PeerClocks,
+    pub(super) cheats: Cheats,
 }
 
 /// A hire under way.
@@ -198,7 +202,7 @@ fn payload(input: &Data) -> (Payload, Digest) {
 
 impl Hiring {
     async fn run(mut self, inbox: mpsc::Receiver<Answer>, tell: oneshot::Sender<Result<Hired, HireError>>) {
-        let result = self.seek(inbox).await;
+        let result = self.seek(inbox).await.map_err(|error| error.doubting(self.with.clocks.doubt()));
         match &result {
             // What ended by a refusal hasn't been told as ended yet: another seller might have taken it.
             Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => {
@@ -224,6 +228,7 @@ impl Hiring {
             config: &self.with.config,
             catalogue: &self.with.catalogue,
             content: &self.with.content,
+            cheats: &self.with.cheats,
             penalties: &self.with.penalties,
             outbox: &self.with.outbox,
             events: &self.with.events,
@@ -350,7 +355,7 @@ impl Hiring {
         writes: Vec<buyer::Write>,
         prepared: PreparedLock,
     ) -> Result<(), HireError> {
-        let (record, wallet) = (self.record.clone(), self.with.funds.wallet().clone());
+        let (record, now, wallet) = (self.record.clone(), self.with.runtime.now(), self.with.funds.wallet().clone());
         let task = self.task();
         let first = record.awards.len() == 1;
         let stored: Result<(), WalletError> = self
@@ -358,7 +363,7 @@ impl Hiring {
             .journal
             .commit(Step::StoreAward, move |w| {
                 prepared.debit(w, deal.id())?;
-                buying::write(w, &wallet, &deal, &state, &writes)?;
+                buying::write(w, &wallet, &deal, &state, &writes, now)?;
                 Ok(store_task(w, task, &record, first)?)
             })
             .await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::buckets::Rate;
+
 /// Trades of both sides that are open at once. Each holds a task and at most two inline payloads: at 64 KiB of input
 /// that is 128 MiB in the worst case and a few MiB in the usual one.
 pub const MAX_OPEN_TRADES: usize = 2_048;
@@ -39,6 +41,10 @@ pub(crate) const ANSWERS: usize = 2 * MAX_CANDIDATES;
 /// Peers whose rates are remembered. Beyond it the one heard longest ago is forgotten, whose buckets are full again.
 pub(crate) const MAX_METERED_PEERS: usize = 4_096;
 
+/// Refusals that one buyer may cause: twice as many at once as it can hire at once, if it couldn't know better. Each may cost a
+/// check of proofs and a durable write.
+pub(crate) const REFUSED: Rate = Rate { per_sec: 16, burst: 1_024 };
+
 /// Tasks or trades that one page of a listing holds at most.
 pub(crate) const MAX_PAGE: usize = 200;
 
@@ -60,3 +66,52 @@ pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Sellers remembered for not having answered an ask, so that a hire doesn't wait for them again.
 /// Beyond it the one asked longest ago is forgotten.
 pub(crate) const MAX_QUIET_SELLERS: usize = 1_024;
+
+/// Bytes of progress that a buyer hears of one trade per second: twice what our own sellers send.
+pub(crate) const PROGRESS_BYTES_PER_SEC: u64 = 16 * 1024;
+
+/// And at once: frames that a slow connection has held up.
+pub(crate) const PROGRESS_BURST_BYTES: u64 = 64 * 1024;
+
+/// And in all: twice what our own executors report of one run.
+pub(crate) const MAX_PROGRESS_BYTES: u64 = 512 * 1024;
+
+/// What a frame of progress costs besides its text: an event for whoever listens.
+pub(crate) const PROGRESS_FRAME_BYTES: u64 = 256;
+
+/// Notes of one trade's progress that are kept for a listing.
+pub(crate) const MAX_PROGRESS_NOTES: usize = 8;
+
+/// The end of one trade's partial words that is kept for a listing, in bytes: a screen's worth.
+pub(crate) const MAX_PROGRESS_TAIL: usize = 2 * 1024;
+
+/// Messages of one peer that wait to be taken, in each lane: what an honest one sends in a second.
+pub(crate) const MAX_QUEUED_FRAMES_PER_PEER: usize = 64;
+
+/// Messages of all peers that wait to be taken, in each lane.
+pub(crate) const MAX_QUEUED_FRAMES: usize = 1_024;
+
+/// Bytes of one peer's messages that wait, in each lane: several of the largest.
+pub(crate) const MAX_QUEUED_BYTES_PER_PEER: usize = 512 * 1024;
+
+/// Bytes of all peers' messages that wait, in each lane.
+pub(crate) const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Asks and queries that are answered in all, per second: at 0.1 to 0.15 ms each, a third of a core.
+pub(crate) const ASKS_PER_SEC: f64 = 2_000.0;
+
+/// And at once, after a quiet while.
+pub(crate) const ASKS_BURST: f64 = 1_000.0;
+
+/// Messages of trades that are taken before an ask gets its turn.
+pub(crate) const ASK_TURN: usize = 16;
+
+/// Peers whose clocks are compared with ours: those heard last. A few liars among them change nothing.
+pub(crate) const MAX_CLOCKS: usize = 15;
+
+/// How long a seller that took money for nothing isn't asked, unless a task names it, in seconds: a month. A key is cheap, so
+/// that it is the one who lost its books by accident, and comes back under the same key, whom longer would hurt.
+pub(crate) const DISTRUST_SECS: u64 = 30 * 24 * 60 * 60;
+
+/// Sellers that are remembered for it at once: each has cost money, so that they are few.
+pub(crate) const MAX_DISTRUSTED: usize = 1_024;

@@ -9,11 +9,12 @@ use std::{
 };
 
 use cid::Cid;
-use guilder_protocol::{identity::AgentId, time::Timestamp};
+use guilder_protocol::{identity::AgentId, time::Timestamp, wire};
 
 use super::{
     limits::{MAX_INTAKES, MAX_OPEN_TRADES},
     mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
+    progress::Progress,
     timers::Timers,
 };
 use crate::{events::Side, network::Protection, runtime::Runtime, sync::lock};
@@ -44,6 +45,10 @@ pub(super) struct OpenTrade {
     accepted: bool,
     /// Keeps the connection to the peer, and makes it one that we dealt with.
     _protection: Option<Protection>,
+    /// We have given it up, and ask on for what may still come of it.
+    given_up: bool,
+    /// What was said of the work last.
+    progress: Progress,
 }
 
 /// A mailbox of either side.
@@ -74,7 +79,8 @@ pub(super) enum From {
 
 impl OpenTrade {
     pub(super) fn new(peer: AgentId, mailbox: SideMailbox, protection: Option<Protection>) -> Self {
-        Self { peer, mailbox, accepted: false, _protection: protection }
+        let (accepted, given_up, progress) = (false, false, Progress::default());
+        Self { peer, mailbox, accepted, given_up, progress, _protection: protection }
     }
 
     fn side(&self) -> Side {
@@ -189,14 +195,22 @@ impl OpenTrades {
         self.registry().intakes.contains(&trade)
     }
 
-    /// Whether another trade may be opened.
+    /// Whether another trade may be opened. As many as may be open may have been given up besides.
     pub(super) fn has_room(&self) -> bool {
-        self.len() < MAX_OPEN_TRADES
+        let all = self.registry().trades.len();
+        all < 2 * MAX_OPEN_TRADES && self.len() < MAX_OPEN_TRADES
     }
 
-    /// How many trades are open.
+    /// How many trades are open and not given up.
     pub(super) fn len(&self) -> usize {
-        self.registry().trades.len()
+        self.registry().trades.values().filter(|trade| !trade.given_up).count()
+    }
+
+    /// Notes whether a trade has been given up.
+    pub(super) fn note_given_up(&self, trade: Cid, given_up: bool) {
+        if let Some(open) = self.registry().trades.get_mut(&trade) {
+            open.given_up = given_up;
+        }
     }
 
     /// How many are open that we sell.
@@ -214,6 +228,18 @@ impl OpenTrades {
         let registry = self.registry();
         let bought = registry.trades.iter().filter(|(_, trade)| trade.side() == Side::Buyer);
         bought.filter(|(_, trade)| peer.is_none_or(|peer| peer == trade.peer)).map(|(id, _)| *id).collect()
+    }
+
+    /// Notes what was said of a trade's work.
+    pub(super) fn note_progress(&self, trade: Cid, said: &wire::Progress) {
+        if let Some(open) = self.registry().trades.get_mut(&trade) {
+            open.progress.add(said);
+        }
+    }
+
+    /// What was said last of an open trade's work.
+    pub(super) fn progress(&self, trade: Cid) -> Option<Progress> {
+        self.registry().trades.get(&trade).map(|open| open.progress.clone())
     }
 
     /// Notes that the seller of a trade works.

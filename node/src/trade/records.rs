@@ -11,7 +11,9 @@
 //! | `trade/offers` | expiry, our offer | the award that took it |
 //! | `trade/refusals` | expiry of the offer, award | the reason, so that an award once refused is never taken |
 //! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
-//! | `trade/seller-history` | seller | how often it served us and failed us |
+//! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
+//! | `trade/buyer-history` | buyer | how often its money was good, and its input never came |
+//! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
 use cid::Cid;
 use guilder_protocol::{
@@ -43,6 +45,8 @@ pub(super) const CONTENT: Table<()> = Table::new("trade/content");
 pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
 pub(super) const REFUSALS: Table<Refusal> = Table::new("trade/refusals");
 pub(super) const SELLER_HISTORY: Table<SellerHistory> = Table::new("trade/seller-history");
+pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-history");
+pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,18 +117,43 @@ pub(super) struct Refusal {
     pub(super) until: Timestamp,
 }
 
-/// [`Experience`] as stored.
+/// What we know of a seller from our own trades.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SellerHistory {
     pub(super) delivered: u64,
     pub(super) failed: u64,
+    /// How often it took money for which it delivered nothing.
+    pub(super) took: u64,
+    /// When it was last found to have.
+    pub(super) took_at: Option<Timestamp>,
 }
 
 impl From<SellerHistory> for Experience {
-    fn from(SellerHistory { delivered, failed }: SellerHistory) -> Self {
-        Self { delivered, failed }
+    fn from(SellerHistory { delivered, failed, took, .. }: SellerHistory) -> Self {
+        Self { delivered, failed: failed.saturating_add(took) }
     }
+}
+
+/// What we know of a buyer from our own trades.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BuyerHistory {
+    pub(super) paid: u64,
+    /// How often it never served the input of its award.
+    pub(super) no_input: u64,
+    /// When it last didn't.
+    pub(super) no_input_at: Option<Timestamp>,
+}
+
+/// A seller took money for which it delivered nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cheat {
+    pub(super) seller: AgentId,
+    /// How much of the lock it took.
+    pub(super) took: u64,
+    pub(super) at: Timestamp,
 }
 
 /// The key of a record that stands under one content ID.

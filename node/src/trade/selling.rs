@@ -10,9 +10,10 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentKey,
     receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, TaskError},
+    time::Timestamp,
     trade::{
         Deal, Stored,
-        seller::{self, Effect, Input, Seller},
+        seller::{self, Conduct, Effect, Input, Seller},
     },
 };
 use serde_bytes::ByteBuf;
@@ -24,7 +25,8 @@ use super::{
     open::OpenTrades,
     outbox::Outbox,
     permits::Permit,
-    records::{self, DEALS, OPEN, SELLERS, StoredSide, key},
+    records::{self, BUYER_HISTORY, BuyerHistory, DEALS, OPEN, SELLERS, StoredSide, key},
+    violation::{Penalties, Violation},
     work::{Done, Worked, Workshop},
 };
 use crate::{
@@ -34,7 +36,7 @@ use crate::{
     executor::Service,
     failpoint::Step,
     runtime::{Runtime, Task},
-    store::Write,
+    store::{Key, Reader, StoreError, Write},
     wallet::{Wallet, WalletError},
 };
 
@@ -51,6 +53,7 @@ pub(super) struct Selling {
     pub(super) catalogue: Catalogue,
     pub(super) workshop: Workshop,
     pub(super) events: Events,
+    pub(super) penalties: Penalties,
 }
 
 /// See the module.
@@ -135,12 +138,12 @@ impl SellerActor {
         let step = match &state {
             _ if writes.contains(&seller::Write::Acknowledge) => Step::StoreRedeemed,
             Seller::Ended(_) | Seller::Broken(_) => Step::StoreSold,
-            Seller::Accepted(_) => Step::Other,
+            Seller::Fetching(_) | Seller::Working(_) => Step::Other,
         };
         let redeems = writes.contains(&seller::Write::Redeem);
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
-        let (state, writes) = (state.clone(), writes.to_vec());
-        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes)).await?;
+        let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
+        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes, now)).await?;
         if redeems {
             self.with.wallet.nudge();
         }
@@ -164,14 +167,14 @@ impl SellerActor {
                     self.with.open.clear_alarm(self.trade());
                     (self.working, self.permit, self.pin) = (None, None, None);
                 }
+                Effect::Accuse(conduct) => self.accuse(conduct).await,
             }
         }
     }
 
     /// Signs the receipt and ends the work. What comes after the end changes nothing.
     async fn conclude(&mut self, Worked(work): Worked) {
-        let Seller::Accepted(at_work) = &self.state else { return };
-        let began = at_work.began;
+        let Some(began) = self.state.began() else { return };
         let (out, output) = match work {
             Ok(Done { salt, commitment, output }) => (Ok(commitment), Some((salt, self.keep(output)))),
             Err(error) => (Err(error), None),
@@ -190,11 +193,7 @@ impl SellerActor {
         }
     }
 
-    fn sign(
-        &self,
-        out: Result<Digest, TaskError>,
-        began: guilder_protocol::time::Timestamp,
-    ) -> Result<Signed<Receipt>, EnvelopeError> {
+    fn sign(&self, out: Result<Digest, TaskError>, began: Timestamp) -> Result<Signed<Receipt>, EnvelopeError> {
         let now = self.with.runtime.now();
         let body = seller::receipt_body(&self.deal, out, began, now);
         Signed::claim(body, now, None, ByteArray(self.with.runtime.random()), &self.with.key)
@@ -237,6 +236,18 @@ impl SellerActor {
         self.working = Some(self.with.runtime.spawn("trade/work", working));
     }
 
+    /// Tells how the buyer failed to keep its part.
+    async fn accuse(&self, conduct: Conduct) {
+        let what = match conduct {
+            Conduct::Paid => return,
+            Conduct::NoInput => "awarded a task and never served its input",
+        };
+        let (task, trade, peer) = (self.deal.award.args().task, self.trade(), self.deal.buyer());
+        let side = Side::Seller;
+        self.with.events.emit(Event::Cheated { task, trade, side, peer, what: what.into(), sum: None });
+        self.with.penalties.punish(peer, Violation::NoInput).await;
+    }
+
     fn tell_end(&self) {
         let (task, trade, side) = (self.deal.award.args().task, self.trade(), Side::Seller);
         let ended = match &self.state {
@@ -245,7 +256,7 @@ impl SellerActor {
                 let outcome = Outcome::Failed { fault: Fault::Internal, reason: broken.why.clone() };
                 return self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome });
             }
-            Seller::Accepted(_) => return,
+            Seller::Fetching(_) | Seller::Working(_) => return,
         };
         if let Some((_, stored)) = &ended.output {
             let (peer, receipt, output_bytes) = (self.deal.buyer(), ended.receipt.cid(), stored_size(stored));
@@ -274,6 +285,7 @@ pub(super) fn write(
     deal: &Deal,
     state: &Seller,
     writes: &[seller::Write],
+    now: Timestamp,
 ) -> Result<(), WalletError> {
     let (trade, key) = (deal.id(), key(deal.id()));
     for write in writes {
@@ -287,7 +299,22 @@ pub(super) fn write(
             seller::Write::Redeem => wallet.redeemable(w, trade)?,
             seller::Write::Void => wallet.void(w, trade)?,
             seller::Write::Acknowledge => wallet.acknowledge(w, trade)?,
+            seller::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
         }
     }
     Ok(())
+}
+
+/// Remembers how the buyer did.
+fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct, now: Timestamp) -> Result<(), StoreError> {
+    let key = Key::of(deal.buyer());
+    let mut history: BuyerHistory = w.get(BUYER_HISTORY, &key)?.unwrap_or_default();
+    match conduct {
+        Conduct::Paid => history.paid += 1,
+        Conduct::NoInput => {
+            history.no_input += 1;
+            history.no_input_at = Some(now);
+        }
+    }
+    w.put(BUYER_HISTORY, &key, &history)
 }

@@ -23,6 +23,7 @@ use super::{
     journal::Journal,
     limits::MAX_PAGE,
     open::OpenTrades,
+    progress::Progress,
     records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
 };
 use crate::{
@@ -127,6 +128,8 @@ pub struct TaskView {
     pub receipt: Option<Cid>,
     /// Size of the output in bytes, if it is here.
     pub output_bytes: Option<u64>,
+    /// What was said last of the work, while the trade is open.
+    pub progress: Option<Progress>,
 }
 
 impl TaskView {
@@ -250,6 +253,7 @@ impl Tasks {
         if view.state == TaskState::Awarded && view.trade.is_some_and(|trade| self.open.is_accepted(trade)) {
             view.state = TaskState::Working;
         }
+        view.progress = view.trade.and_then(|trade| self.open.progress(trade));
     }
 
     /// Hires without an award yet, which are on no disk; they are newer than any page but the first.
@@ -344,6 +348,7 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         deadline: ask.body.deadline,
         receipt: None,
         output_bytes: None,
+        progress: None,
     }
 }
 
@@ -362,7 +367,7 @@ fn add_bought(view: &mut TaskView, state: &Buyer) {
         Buyer::Awarded(_) => return view.state = TaskState::Awarded,
         Buyer::Working(_) => return view.state = TaskState::Working,
         Buyer::Fetching(_) => return view.state = TaskState::Fetching,
-        Buyer::Ended(ended) => ended,
+        Buyer::GivenUp(buyer::GivenUp { ended }) | Buyer::Ended(ended) => ended,
     };
     view.state = match &ended.outcome {
         BuyerOutcome::Delivered { .. } => TaskState::Delivered,
@@ -394,7 +399,7 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
     (view.side, view.task) = (Side::Seller, deal.award.args().task);
     agreed(&mut view, award, &deal, deal.buyer());
     let ended = match state {
-        Seller::Accepted(_) => None,
+        Seller::Fetching(_) | Seller::Working(_) => None,
         Seller::Ended(ended) => Some(ended),
         Seller::Broken(broken) => {
             (view.state, view.updated) = (TaskState::Failed, broken.at);

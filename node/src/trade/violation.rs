@@ -29,6 +29,9 @@ pub(super) enum Violation {
     /// Asked more often than we answer.
     #[error("asks too often")]
     TooManyAsks,
+    /// Sends awards that are refused, over and over.
+    #[error("sends awards that are refused, over and over")]
+    RefusedTooOften,
     /// Answered a query with something else than its advert.
     #[error("bad answer to a query: {0}")]
     Advert(#[from] BadAnswer),
@@ -44,6 +47,12 @@ pub(super) enum Violation {
     /// Delivered something else than was agreed.
     #[error("bad delivery: {0}")]
     Delivery(#[from] DeliveryError),
+    /// Took money and delivered nothing for it.
+    #[error("took the money of a trade and delivered nothing for it")]
+    Took,
+    /// Never served the input of its award.
+    #[error("awarded a task and never served its input")]
+    NoInput,
     /// Delivered what its own receipt belies.
     #[error("delivered what its own receipt doesn't commit to")]
     Mismatch,
@@ -57,16 +66,20 @@ impl Violation {
             Self::Frame(error) if error.fault() == Fault::Incompatible => None,
             Self::Statement(error) if error.fault() == Fault::Incompatible => None,
             Self::Frame(_) | Self::Statement(_) | Self::NotItsOwn(_) | Self::NotItsTrade => Some(Penalty::Major),
-            Self::TooManyAsks => Some(Penalty::Minor),
+            Self::TooManyAsks | Self::RefusedTooOften => Some(Penalty::Minor),
             Self::Advert(BadAnswer::Envelope(error)) if error.fault() == Fault::Incompatible => None,
             Self::Advert(BadAnswer::Envelope(_) | BadAnswer::NotItsOwn) => Some(Penalty::Major),
-            // Late answers and wrong clocks happen.
-            Self::Advert(BadAnswer::Unasked | BadAnswer::Untimely) => Some(Penalty::Minor),
+            // Late answers happen.
+            Self::Advert(BadAnswer::Unasked) => Some(Penalty::Minor),
+            // So do wrong clocks, and it may be ours.
+            Self::Advert(BadAnswer::Untimely) => None,
             Self::Offer(error) if error.fault() == Fault::Incompatible => None,
-            Self::Offer(OfferError::Untimely(_)) => Some(Penalty::Minor),
+            Self::Offer(OfferError::Untimely(_)) => None,
             Self::Offer(_) | Self::Delivery(_) => Some(Penalty::Major),
             Self::Refused(reason) => of_reason(*reason),
-            Self::Mismatch => Some(Penalty::Fatal),
+            // A line that broke looks the same, so that it takes several.
+            Self::NoInput => Some(Penalty::Major),
+            Self::Mismatch | Self::Took => Some(Penalty::Fatal),
         }
     }
 }
@@ -105,13 +118,14 @@ fn of_reason(reason: Reason) -> Option<Penalty> {
         | Reason::Internal
         | Reason::Cancelled
         | Reason::NotUnderstood
+        // The clock that is wrong may be ours.
+        | Reason::Untimely
         | Reason::Other(_) => None,
-        // A careless or confused buyer: wrong clock, stale advert, revocation that it hasn't heard of.
+        // A careless or confused buyer: stale advert, revocation that it hasn't heard of.
         Reason::UnknownService
         | Reason::InputTooLarge
         | Reason::InputInvalid
         | Reason::RateLimited
-        | Reason::Untimely
         | Reason::Revoked
         | Reason::OfferTaken => Some(Penalty::Minor),
         // Only who forges or tries to cheat.
@@ -137,6 +151,19 @@ mod tests {
         assert!(Violation::Frame(WireError::UnknownKind(99)).penalty().is_none());
         assert!(Violation::Offer(OfferError::NotUnderstood).penalty().is_none());
         assert!(Violation::Refused(Reason::NotUnderstood).penalty().is_none());
+    }
+
+    #[test]
+    fn a_date_costs_nobody_anything() {
+        use guilder_protocol::claim::Untimely;
+        for violation in [
+            Violation::Refused(Reason::Untimely),
+            Violation::Advert(BadAnswer::Untimely),
+            Violation::Offer(OfferError::Untimely(Untimely::Expired)),
+            Violation::Offer(OfferError::Untimely(Untimely::Future)),
+        ] {
+            assert!(violation.penalty().is_none(), "{violation}");
+        }
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! A seller's work on one trade: its input fetched, the service run, the output committed to.
 
+use std::pin::pin;
+
 use guilder_protocol::{
     bytes::{ByteArray, Digest},
     content::ContentId,
     limits::MAX_ERROR_TEXT,
     receipt::{Commitment, FailureCode, Salt, TaskError},
     trade::Deal,
-    wire::Payload,
+    wire::{self, Payload},
 };
 
-use super::{limits::FETCH_RETRY, transfers::Transfers};
+use super::{limits::FETCH_RETRY, open::OpenTrades, outbox::Outbox, transfers::Transfers};
 use crate::{
     content::{ContentError, Data, Pin},
-    executor::Service,
+    events::{Event, Events, Side},
+    executor::{ProgressReport, Reports, Service},
     runtime::Runtime,
 };
 
@@ -33,11 +36,20 @@ pub(super) struct Done {
 pub(super) struct Workshop {
     runtime: Runtime,
     transfers: Transfers,
+    open: OpenTrades,
+    outbox: Outbox,
+    events: Events,
 }
 
 impl Workshop {
-    pub(super) fn new(runtime: Runtime, transfers: Transfers) -> Self {
-        Self { runtime, transfers }
+    pub(super) fn new(
+        runtime: Runtime,
+        transfers: Transfers,
+        open: OpenTrades,
+        outbox: Outbox,
+        events: Events,
+    ) -> Self {
+        Self { runtime, transfers, open, outbox, events }
     }
 
     /// Fetches the input until it is here, can't be had, or the actor gives up at the deadline.
@@ -66,7 +78,8 @@ impl Workshop {
             Payload::Content(id) => Data::Stored(self.transfers.pin(*id)),
         };
         let slot = service.reserve().await;
-        let output = service.run(slot, service.work(deal.id(), deal.buyer(), input)).await.map_err(|error| {
+        let (work, reports) = service.work(deal.id(), deal.buyer(), input).reported();
+        let output = self.tell_while(deal, reports, service.run(slot, work)).await.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "the work failed");
             TaskError { code: error.code(), text: clipped(error.public_text()) }
         })?;
@@ -76,6 +89,31 @@ impl Workshop {
             TaskError { code: FailureCode::Internal, text: "the seller's node could not handle the output".into() }
         })?;
         Ok(Done { salt, commitment, output })
+    }
+
+    /// Waits for the end of a run, and tells the buyer what it reports until then.
+    async fn tell_while<R>(&self, deal: &Deal, mut reports: Reports, run: impl Future<Output = R>) -> R {
+        let mut run = pin!(run);
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut run => return result,
+                report = reports.next(), if !silent => match report {
+                    Some(report) => self.tell(deal, report),
+                    None => silent = true,
+                },
+            }
+        }
+    }
+
+    fn tell(&self, deal: &Deal, ProgressReport { permille, note, partial }: ProgressReport) {
+        let (task, trade) = (deal.award.args().task, deal.id());
+        let said = wire::Progress { award: trade, permille, note: note.unwrap_or_default(), partial };
+        self.open.note_progress(trade, &said);
+        let (note, partial) = (said.note.clone(), said.partial.clone());
+        self.events.emit(Event::Progress { task, trade, side: Side::Seller, permille, note, partial });
+        self.outbox.send(deal.buyer(), &said.into());
     }
 
     async fn commit(&self, salt: &Salt, output: &Data) -> Result<Digest, ContentError> {

@@ -18,6 +18,11 @@ use crate::{
 const FIRST_RETRY_SECS: u64 = 2;
 /// Longest such wait, in seconds; also how often a seller at work is asked where it stands, should its delivery be lost.
 const MAX_RETRY_SECS: u64 = 30;
+/// How long a seller that is asked after the deadline has to answer, in seconds, before the trade is given up: whoever
+/// slept over the deadline finds what was delivered in time.
+const LATE_ANSWER_SECS: u64 = 5;
+/// How often a seller is asked whether it delivered, in seconds, once the trade is given up and until the money falls back.
+const GIVEN_UP_RETRY_SECS: u64 = 120;
 /// How often an award is sent again at once to a seller that says it never got it, before that is left to the timer.
 const MAX_QUICK_TRIES: u32 = 3;
 
@@ -31,6 +36,8 @@ pub enum Buyer {
     Working(Waiting),
     /// The seller has delivered; the output is on its way.
     Fetching(Fetching),
+    /// Past the deadline, and told so; the seller is asked until the money falls back.
+    GivenUp(GivenUp),
     /// Over.
     Ended(Ended),
 }
@@ -43,6 +50,16 @@ pub struct Waiting {
     tries: u32,
     /// Whether the user has cancelled.
     cancelled: bool,
+    /// Whether the seller has been asked since the deadline.
+    asked_late: bool,
+}
+
+/// Given up without a word from the seller: what still comes of it is welcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenUp {
+    /// How it ends if nothing comes.
+    pub ended: Ended,
 }
 
 /// Fetching an output that goes as content.
@@ -104,6 +121,17 @@ impl From<Settlement> for Money {
 }
 
 impl BuyerOutcome {
+    /// Whether the seller may take the money of a trade that ended so.
+    fn earns(&self, deal: &Deal, receipt: Option<&Signed<Receipt>>) -> bool {
+        match self {
+            Self::Delivered { .. } => true,
+            Self::Failed(_) => receipt.is_some_and(|receipt| deal.award.part().is_earned_by(&receipt.body.out)),
+            // The seller may have done all it had to.
+            Self::Broken(_) => true,
+            Self::Refused(_) | Self::Overdue | Self::Mismatch => false,
+        }
+    }
+
     /// What it says of the seller; `None` if the seller isn't to be judged by it.
     fn conduct(&self) -> Option<Conduct> {
         match self {
@@ -166,6 +194,8 @@ pub enum Conduct {
     Delivered,
     /// It is at fault that nothing came of the trade.
     Failed,
+    /// It took so much of the lock, and delivered nothing for it.
+    Took(u64),
 }
 
 /// What can happen to a buyer's trade.
@@ -218,6 +248,8 @@ pub enum Effect {
     },
     /// Tell whoever waits that the trade is over.
     Finish,
+    /// Tell that the seller took so much of the lock and delivered nothing for it; keep the proof.
+    Accuse(u64),
 }
 
 /// What a step writes. All of it goes into one transaction.
@@ -271,6 +303,7 @@ impl Buyer {
             Self::Awarded(waiting) => waiting.in_awarded(deal, input, now),
             Self::Working(waiting) => waiting.in_working(deal, input, now),
             Self::Fetching(fetching) => fetching.handle(deal, input, now),
+            Self::GivenUp(given_up) => given_up.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input, now),
         };
         if is_swept {
@@ -283,6 +316,15 @@ impl Buyer {
     /// Whether anything is still expected of the seller or of this machine.
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Ended(_))
+    }
+
+    /// How it ended, as far as the user is told: also once it is given up and may still come to something.
+    pub fn ended(&self) -> Option<&Ended> {
+        match self {
+            Self::Ended(ended) => Some(ended),
+            Self::GivenUp(given_up) => Some(&given_up.ended),
+            Self::Awarded(_) | Self::Working(_) | Self::Fetching(_) => None,
+        }
     }
 }
 
@@ -330,14 +372,14 @@ impl Waiting {
         }
     }
 
-    /// Asks again, or gives up once the deadline has passed.
+    /// Asks again; gives up once the deadline has passed and the seller, asked once more, has kept quiet.
     fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
-        if now > deal.award.args().deadline {
-            return end(BuyerOutcome::Overdue, Said::Now(Settlement::Reclaim), None, None, now);
-        }
         if self.cancelled && input == Input::Unknown {
             // It never got the award, as far as it says; whether that stays true, only the locktime shows.
-            return end(BuyerOutcome::Refused(Reason::Cancelled), Said::Now(Settlement::Reclaim), None, None, now);
+            return give_up(BuyerOutcome::Refused(Reason::Cancelled), deal, now);
+        }
+        if now > deal.award.args().deadline {
+            return self.late(deal, input, now, stay);
         }
         let tries = if input == Input::Resume { self.tries } else { self.tries.saturating_add(1) };
         let state = stay(Self { tries, ..self });
@@ -355,11 +397,55 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    fn late(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
+        if self.asked_late && input != Input::Resume {
+            return give_up(BuyerOutcome::Overdue, deal, now);
+        }
+        let award = deal.id();
+        let question =
+            if self.cancelled { wire::Cancel { award }.into() } else { Message::from(wire::Status { award }) };
+        let mut effects = vec![Effect::Send(question)];
+        if !self.asked_late {
+            effects.push(Effect::WakeAt(now.saturating_add(LATE_ANSWER_SECS)));
+        }
+        Step::passing(stay(Self { asked_late: true, ..self }), effects)
+    }
+}
+
+impl GivenUp {
+    fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+        match input {
+            Input::Resume | Input::Tick if now > falls_back(deal) => self.close(),
+            Input::Resume | Input::Tick => {
+                let question = Effect::Send(wire::Status { award: deal.id() }.into());
+                let wake = given_up_retry(deal, now);
+                Step::passing(Buyer::GivenUp(self), vec![question, wake])
+            }
+            // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
+            // finds at the mint what the seller has taken.
+            Input::Delivered(delivery) => delivered(deal, delivery, Some(self.ended.money), now),
+            Input::Swept { .. } => {
+                let mut step = self.ended.handle(deal, input, now);
+                step.writes.push(Write::Close);
+                step.effects.push(Effect::Finish);
+                step
+            }
+            _ => Step::passing(Buyer::GivenUp(self), vec![]),
+        }
+    }
+
+    fn close(self) -> Step {
+        let writes = vec![Write::State, Write::Close];
+        Step { state: Buyer::Ended(self.ended), writes, effects: vec![Effect::Finish] }
+    }
+}
+
 impl Fetching {
     fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Resume | Input::Tick => {
-                if now > deal.award.part().until() {
+                if now > falls_back(deal) {
                     let said = Said::waiting(self.overdue);
                     return end(BuyerOutcome::Overdue, said, Some(self.receipt), None, now);
                 }
@@ -389,7 +475,7 @@ impl Fetching {
     /// Fetches, and gives up when the money falls back.
     fn start(&self, deal: &Deal) -> Vec<Effect> {
         let fetch = Effect::Fetch { content: self.content, salt: self.salt };
-        vec![fetch, Effect::WakeAt(deal.award.part().until().saturating_add(1))]
+        vec![fetch, Effect::WakeAt(falls_back(deal).saturating_add(1))]
     }
 }
 
@@ -406,9 +492,16 @@ impl Ended {
             // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
             // finds at the mint what the seller has taken.
             Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
-            Input::Swept { refunded, taken, fee } if self.money == Money::Waiting => {
+            // What went back into the purse is swept only if the seller has taken some of it.
+            Input::Swept { refunded, taken, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
                 self.money = Money::Settled { refunded, taken, fee };
-                noted(Buyer::Ended(self))
+                let took = taken > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
+                let mut step = noted(Buyer::Ended(self));
+                if took {
+                    step.writes.push(Write::Conduct(Conduct::Took(taken)));
+                    step.effects.push(Effect::Accuse(taken));
+                }
+                step
             }
             _ => Step::passing(Buyer::Ended(self), vec![]),
         }
@@ -485,6 +578,25 @@ fn end(
     writes.extend(outcome.conduct().map(Write::Conduct));
     let state = Buyer::Ended(Ended { outcome, money, receipt, output, at });
     Step { state, writes, effects: vec![Effect::Finish] }
+}
+
+/// Gives the trade up, without a word from the seller: the user is told, the money is to be swept back, and the seller is
+/// asked on until then.
+fn give_up(outcome: BuyerOutcome, deal: &Deal, now: Timestamp) -> Step {
+    let mut writes = vec![Write::State, Write::Settle(Settlement::Reclaim)];
+    writes.extend(outcome.conduct().map(Write::Conduct));
+    let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now };
+    let effects = vec![Effect::Finish, given_up_retry(deal, now)];
+    Step { state: Buyer::GivenUp(GivenUp { ended }), writes, effects }
+}
+
+/// When the money falls back to the buyer.
+fn falls_back(deal: &Deal) -> Timestamp {
+    deal.award.part().until()
+}
+
+fn given_up_retry(deal: &Deal, now: Timestamp) -> Effect {
+    Effect::WakeAt(now.saturating_add(GIVEN_UP_RETRY_SECS).min(falls_back(deal).saturating_add(1)))
 }
 
 /// A step that changes nothing but the state on disk.

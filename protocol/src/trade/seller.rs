@@ -16,23 +16,44 @@ use crate::{
     wire::{self, Message, Output, Payload},
 };
 
+/// How long a buyer has to begin to serve an input that goes as content, in seconds.
+const INPUT_GRACE_SECS: u64 = 15;
+/// The slowest rate at which an input is waited for beyond that, in bytes per second: 64 MiB come within 17 minutes.
+const INPUT_BYTES_PER_SEC: u64 = 64 * 1024;
+
 /// Where the seller stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Seller {
-    /// Taken: fetching the input or at work. A restart begins the work anew.
-    Accepted(AtWork),
+    /// Taken: the input is on its way.
+    Fetching(Fetching),
+    /// Taken, and the input is here. A restart begins the work anew.
+    Working(AtWork),
     /// Over: the receipt is signed.
     Ended(Ended),
     /// Over without a receipt: this node couldn't go on with it.
     Broken(Broken),
 }
 
-/// Fetching the input, or working.
+/// Fetching the input. The time that the work may take hasn't begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetching {
+    /// What is fetched.
+    input: ContentId,
+    /// When the award was taken.
+    pub began: Timestamp,
+    /// When the buyer must have served it: see [`input_by`].
+    by: Timestamp,
+    /// Whether the buyer has cancelled.
+    cancelled: bool,
+}
+
+/// Working.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AtWork {
-    /// When the award was taken.
+    /// When the award was taken, or its input was here.
     pub began: Timestamp,
     /// Whether the buyer has cancelled.
     cancelled: bool,
@@ -77,6 +98,15 @@ pub enum Money {
     Voided,
     /// The mint wouldn't redeem it: in words.
     Lost(String),
+}
+
+/// How a buyer kept its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    /// Its money was good.
+    Paid,
+    /// It never served the input that its award names.
+    NoInput,
 }
 
 /// What can happen to a seller's trade.
@@ -125,6 +155,8 @@ pub enum Effect {
     Abort(FailureCode, &'static str),
     /// The work is over: let go of what it held.
     Finish,
+    /// Tell how the buyer failed to keep its part.
+    Accuse(Conduct),
 }
 
 /// What a step writes. All of it goes into one transaction.
@@ -148,29 +180,41 @@ pub enum Write {
     Void,
     /// The wallet's word on what became of the lock has been taken note of.
     Acknowledge,
+    /// How the buyer did.
+    Conduct(Conduct),
 }
 
 /// A step of a seller's trade.
 pub type Step = super::Step<Seller, Write, Effect>;
 
 impl Seller {
-    /// Takes an award: to be persisted together with the deal and the reservations.
-    pub fn begin(deal: &Deal, now: Timestamp) -> Step {
-        let work = AtWork { began: now, cancelled: false };
+    /// Takes an award: to be persisted together with the deal and the reservations. `input_by` is when an input that goes
+    /// as content must have come.
+    pub fn begin(deal: &Deal, input_by: Timestamp, now: Timestamp) -> Step {
         let mut writes = vec![Write::Deal, Write::State, Write::Open];
-        if let Payload::Content(input) = &deal.input {
-            writes.push(Write::Keep(*input));
-        }
         let mut effects = vec![accepted(deal)];
-        effects.extend(work.start(deal));
-        Step { state: Self::Accepted(work), writes, effects }
+        let state = match &deal.input {
+            Payload::Content(input) => {
+                writes.push(Write::Keep(*input));
+                let fetching = Fetching { input: *input, began: now, by: input_by, cancelled: false };
+                effects.extend(fetching.start());
+                Self::Fetching(fetching)
+            }
+            _ => {
+                let work = AtWork { began: now, cancelled: false };
+                effects.extend(work.start(deal));
+                Self::Working(work)
+            }
+        };
+        Step { state, writes, effects }
     }
 
     /// Takes the next input.
     pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         let is_outcome = matches!(input, Input::Redeemed { .. } | Input::RedeemFailed(_));
         let mut step = match self {
-            Self::Accepted(work) => work.handle(deal, input, now),
+            Self::Fetching(fetching) => fetching.handle(deal, input, now),
+            Self::Working(work) => work.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input),
             // Nothing is left to say; the buyer's money comes back to it after the locktime.
             Self::Broken(broken) => Step::passing(Self::Broken(broken), vec![]),
@@ -182,52 +226,104 @@ impl Seller {
         step
     }
 
+    /// When the work, or the fetch before it, began; `None` once it is over.
+    pub fn began(&self) -> Option<Timestamp> {
+        match self {
+            Self::Fetching(fetching) => Some(fetching.began),
+            Self::Working(work) => Some(work.began),
+            Self::Ended(_) | Self::Broken(_) => None,
+        }
+    }
+
     /// Whether the work is over.
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Ended(_) | Self::Broken(_))
     }
 }
 
-impl AtWork {
+impl Fetching {
     fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
-            Input::Resume if now > deal.award.args().deadline => self.abort(FailureCode::TimedOut, TOO_LATE),
-            Input::Resume if self.cancelled => self.abort(FailureCode::Cancelled, BY_BUYER),
-            Input::Resume => {
-                let effects = self.start(deal);
-                Step::passing(Seller::Accepted(self), effects)
+            Input::Resume if self.cancelled => abort(Seller::Fetching(self), FailureCode::Cancelled, BY_BUYER),
+            Input::Resume | Input::Tick if now > self.by => {
+                abort(Seller::Fetching(self), FailureCode::InputMissing, NOT_SERVED)
             }
-            Input::Tick if now > deal.award.args().deadline => self.abort(FailureCode::TimedOut, TOO_LATE),
-            Input::InputReady => Step::passing(Seller::Accepted(self), vec![Effect::Run]),
-            Input::Asked => Step::passing(Seller::Accepted(self), vec![accepted(deal)]),
+            Input::Resume => {
+                let effects = self.start();
+                Step::passing(Seller::Fetching(self), effects)
+            }
+            Input::InputReady => {
+                let work = AtWork { began: now, cancelled: self.cancelled };
+                let effects = work.start(deal);
+                Step { state: Seller::Working(work), writes: vec![Write::State], effects }
+            }
             Input::Cancel if !self.cancelled => {
                 self.cancelled = true;
                 let abort = Effect::Abort(FailureCode::Cancelled, BY_BUYER);
-                Step { state: Seller::Accepted(self), writes: vec![Write::State], effects: vec![abort] }
+                Step { state: Seller::Fetching(self), writes: vec![Write::State], effects: vec![abort] }
             }
-            Input::Concluded { receipt, output } => conclude(deal, receipt, output, now),
-            Input::Broken(why) => Step {
-                state: Seller::Broken(Broken { why, at: now }),
-                writes: vec![Write::State, Write::Close, Write::Void],
-                effects: vec![Effect::Finish],
-            },
-            _ => Step::passing(Seller::Accepted(self), vec![]),
+            other => taken(Seller::Fetching(self), deal, other, now),
         }
     }
 
-    fn abort(self, code: FailureCode, why: &'static str) -> Step {
-        Step::passing(Seller::Accepted(self), vec![Effect::Abort(code, why)])
-    }
-
-    fn start(&self, deal: &Deal) -> Vec<Effect> {
-        let wake = Effect::WakeAt(deal.award.args().deadline.saturating_add(1));
-        match &deal.input {
-            Payload::Inline(_) => vec![wake, Effect::Run],
-            Payload::Content(content) => vec![wake, Effect::Fetch(*content)],
-        }
+    fn start(&self) -> Vec<Effect> {
+        vec![Effect::WakeAt(self.by.saturating_add(1)), Effect::Fetch(self.input)]
     }
 }
 
+impl AtWork {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+        match input {
+            Input::Resume | Input::Tick if now > deal.award.args().deadline => {
+                abort(Seller::Working(self), FailureCode::TimedOut, TOO_LATE)
+            }
+            Input::Resume if self.cancelled => abort(Seller::Working(self), FailureCode::Cancelled, BY_BUYER),
+            Input::Resume => {
+                let effects = self.start(deal);
+                Step::passing(Seller::Working(self), effects)
+            }
+            Input::Cancel if !self.cancelled => {
+                self.cancelled = true;
+                let abort = Effect::Abort(FailureCode::Cancelled, BY_BUYER);
+                Step { state: Seller::Working(self), writes: vec![Write::State], effects: vec![abort] }
+            }
+            other => taken(Seller::Working(self), deal, other, now),
+        }
+    }
+
+    fn start(&self, deal: &Deal) -> Vec<Effect> {
+        vec![Effect::WakeAt(deal.award.args().deadline.saturating_add(1)), Effect::Run]
+    }
+}
+
+/// What means the same whether the input is here or not.
+fn taken(state: Seller, deal: &Deal, input: Input, now: Timestamp) -> Step {
+    match input {
+        Input::Asked => Step::passing(state, vec![accepted(deal)]),
+        Input::Concluded { receipt, output } => conclude(deal, receipt, output, now),
+        Input::Broken(why) => Step {
+            state: Seller::Broken(Broken { why, at: now }),
+            writes: vec![Write::State, Write::Close, Write::Void],
+            effects: vec![Effect::Finish],
+        },
+        _ => Step::passing(state, vec![]),
+    }
+}
+
+fn abort(state: Seller, code: FailureCode, why: &'static str) -> Step {
+    Step::passing(state, vec![Effect::Abort(code, why)])
+}
+
+/// When an input that goes as content must have come: its size at the slowest rate that is waited for after a moment to
+/// begin, and early enough that the work can still take `work_secs`, all that it may; but no sooner than that moment.
+pub fn input_by(deal: &Deal, work_secs: u64, now: Timestamp) -> Timestamp {
+    let begins = now.saturating_add(INPUT_GRACE_SECS);
+    let comes = begins.saturating_add(deal.input.size() / INPUT_BYTES_PER_SEC);
+    let deadline = deal.award.args().deadline;
+    comes.min(deadline.saturating_sub(work_secs).max(begins)).min(deadline)
+}
+
+const NOT_SERVED: &str = "the buyer did not serve the input in time";
 const TOO_LATE: &str = "the deadline passed before the work was done";
 const BY_BUYER: &str = "cancelled by the buyer";
 
@@ -240,7 +336,9 @@ impl Ended {
             }
             Input::Redeemed { amount } if self.money == Money::Due => {
                 self.money = Money::Redeemed { amount };
-                noted(Seller::Ended(self))
+                let mut step = noted(Seller::Ended(self));
+                step.writes.push(Write::Conduct(Conduct::Paid));
+                step
             }
             Input::RedeemFailed(why) if self.money == Money::Due => {
                 self.money = Money::Lost(why);
@@ -265,9 +363,15 @@ fn conclude(deal: &Deal, receipt: Signed<Receipt>, output: Option<(Salt, Stored)
         writes.push(Write::Share(*id));
     }
     writes.push(write);
+    let no_input = matches!(&deal.input, Payload::Content(_))
+        && matches!(&receipt.body.out, Outcome::Error(error) if error.code == FailureCode::InputMissing);
     let ended = Ended { receipt, output, money, at: now };
-    let delivery = ended.delivery(deal);
-    Step { state: Seller::Ended(ended), writes, effects: vec![delivery, Effect::Finish] }
+    let mut effects = vec![ended.delivery(deal), Effect::Finish];
+    if no_input {
+        writes.push(Write::Conduct(Conduct::NoInput));
+        effects.push(Effect::Accuse(Conduct::NoInput));
+    }
+    Step { state: Seller::Ended(ended), writes, effects }
 }
 
 /// A step that changes nothing but the state on disk.

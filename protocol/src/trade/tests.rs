@@ -90,6 +90,8 @@ struct World {
     settled: Vec<buyer::Money>,
     redeemed: u32,
     voided: u32,
+    /// What the seller was said to have taken for nothing.
+    accused: Vec<u64>,
     /// Whether the output goes as content.
     large: bool,
     /// Whether the seller refuses the award.
@@ -117,6 +119,7 @@ impl World {
             settled: Vec::new(),
             redeemed: 0,
             voided: 0,
+            accused: Vec::new(),
             large,
             refuses,
             deal,
@@ -188,7 +191,7 @@ impl World {
                 match intake::read(&award, from, me, self.now, &NoRevocations) {
                     Ok(deal) if !self.refuses => {
                         assert_eq!(deal, self.deal);
-                        let step = Seller::begin(&deal, self.now);
+                        let step = Seller::begin(&deal, self.now, self.now);
                         self.take_seller(step);
                     }
                     Ok(_) => self.refuse(Reason::Busy),
@@ -228,6 +231,7 @@ impl World {
         if !step.writes.contains(&buyer::Write::State) {
             assert!(!step.effects.contains(&buyer::Effect::Finish));
             assert_eq!(before.is_ended(), step.state.is_ended());
+            assert_eq!(before.ended(), step.state.ended());
         }
         self.buyer = step.state;
         self.perform_buyer(step.effects);
@@ -253,6 +257,7 @@ impl World {
                 buyer::Effect::Send(message) => self.to_seller.push_back(message),
                 buyer::Effect::WakeAt(at) => self.buyer_alarm = Some(at),
                 buyer::Effect::Fetch { .. } => self.fetching = true,
+                buyer::Effect::Accuse(taken) => self.accused.push(taken),
                 buyer::Effect::Finish => (self.fetching, self.buyer_alarm) = (false, None),
             }
         }
@@ -273,7 +278,7 @@ impl World {
                 seller::Write::Open => self.seller_open = true,
                 seller::Write::Close => self.seller_open = false,
                 seller::Write::Deal | seller::Write::Keep(_) | seller::Write::Share(_) => {}
-                seller::Write::Acknowledge => {}
+                seller::Write::Acknowledge | seller::Write::Conduct(_) => {}
             }
         }
         let is_open = self.seller_disk.as_ref().is_some_and(|disk| !disk.is_ended());
@@ -285,6 +290,7 @@ impl World {
                 seller::Effect::WakeAt(at) => self.seller_alarm = Some(at),
                 seller::Effect::Fetch(_) => panic!("the input is inline"),
                 seller::Effect::Run => self.working = true,
+                seller::Effect::Accuse(conduct) => panic!("the input was in the award: {conduct:?}"),
                 seller::Effect::Abort(code, why) => self.conclude(Err(TaskError { code, text: why.into() })),
                 seller::Effect::Finish => (self.working, self.seller_alarm) = (false, None),
             }
@@ -310,7 +316,7 @@ impl World {
             }
             self.act(Act::Finish);
             self.act(Act::Fetched);
-            if self.buyer.is_ended() && self.seller.as_ref().is_none_or(Seller::is_ended) {
+            if self.buyer.ended().is_some() && self.seller.as_ref().is_none_or(Seller::is_ended) {
                 return;
             }
             self.wait(5);
@@ -319,8 +325,7 @@ impl World {
     }
 
     fn ended(&self) -> &buyer::Ended {
-        let Buyer::Ended(ended) = &self.buyer else { panic!("{:?}", self.buyer) };
-        ended
+        self.buyer.ended().unwrap_or_else(|| panic!("{:?}", self.buyer))
     }
 
     /// What both sides believe of the money fits together.
@@ -421,6 +426,9 @@ fn a_seller_that_vanishes_is_overdue_and_its_money_waits() {
     world.act(Act::ToBuyer);
     world.act(Act::Wait(49));
     world.disconnect();
+    world.act(Act::Wait(2));
+    assert!(world.buyer.ended().is_none(), "it is asked once more");
+    world.disconnect();
     world.act(Act::Wait(30));
     world.disconnect();
     assert_eq!(world.ended().outcome, BuyerOutcome::Overdue);
@@ -436,8 +444,10 @@ fn a_delivery_after_the_end_is_kept_and_changes_no_money() {
         world.act(Act::Finish);
         let delivery = world.to_buyer.pop_back().unwrap();
         world.disconnect();
-        world.act(Act::Wait(60));
-        world.disconnect();
+        for secs in [60, 10] {
+            world.act(Act::Wait(secs));
+            world.disconnect();
+        }
         world.feed_buyer(buyer::Input::Swept { refunded: 0, taken: 8, fee: 0 });
         world.hear_buyer(delivery);
         world.act(Act::Fetched);
@@ -610,9 +620,127 @@ fn a_trade_that_its_node_cannot_go_on_with_ends_at_nobody_elses_expense() {
         "the seller isn't judged by it"
     );
 
-    let step = Seller::begin(&deal, NOW).state.handle(&deal, seller::Input::Broken("a bug".into()), NOW);
+    let step = Seller::begin(&deal, NOW, NOW).state.handle(&deal, seller::Input::Broken("a bug".into()), NOW);
     assert!(step.state.is_ended());
     assert_eq!(step.writes, [seller::Write::State, seller::Write::Close, seller::Write::Void]);
     let after = step.state.clone().handle(&deal, seller::Input::Asked, NOW);
     assert_eq!((after.state, after.writes, after.effects), (step.state, vec![], vec![]));
+}
+
+/// A laptop that was shut over the deadline: the seller delivered in time, and is asked before anything is given up.
+#[test]
+fn a_buyer_that_slept_over_the_deadline_gets_what_was_delivered_in_time() {
+    for crashed in [false, true] {
+        let mut world = World::new(false, false);
+        world.act(Act::ToSeller);
+        world.act(Act::ToBuyer);
+        world.act(Act::Finish);
+        world.disconnect();
+        world.now = world.now.saturating_add(400);
+        world.act(if crashed { Act::CrashBuyer } else { Act::Reconnect });
+        world.act(Act::ToSeller);
+        world.act(Act::ToBuyer);
+        assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
+        assert_eq!(world.ended().money, buyer::Money::Paid);
+        world.check();
+    }
+}
+
+#[test]
+fn a_trade_that_is_given_up_is_asked_for_on_every_reconnect_until_the_money_falls_back() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Finish);
+    world.disconnect();
+    for secs in [60, 10] {
+        world.act(Act::Wait(secs));
+        world.disconnect();
+    }
+    assert_eq!((&world.ended().outcome, world.buyer_open), (&BuyerOutcome::Overdue, true));
+    assert_eq!(world.settled, [buyer::Money::Waiting]);
+    world.act(Act::CrashBuyer);
+    assert!(matches!(world.to_seller.front(), Some(Message::Status(_))), "{:?}", world.to_seller);
+    world.act(Act::ToSeller);
+    world.act(Act::ToBuyer);
+    assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
+    assert_eq!((world.ended().money, world.buyer_open), (buyer::Money::Waiting, false));
+
+    let mut silent = World::new(false, false);
+    for _ in 0..100 {
+        silent.act(Act::Wait(30));
+        silent.disconnect();
+    }
+    assert!(silent.buyer.is_ended() && !silent.buyer_open && silent.buyer_alarm.is_none());
+    assert_eq!(silent.ended().outcome, BuyerOutcome::Overdue);
+}
+
+#[test]
+fn an_input_that_is_not_served_ends_the_trade_early_as_the_buyers_doing() {
+    let mut deal = testing::deal();
+    let id = ContentId { size: 640 * 1024, ..ContentId::of(testing::INPUT) };
+    deal.input = Payload::Content(id);
+    let by = seller::input_by(&deal, 10, NOW);
+    assert_eq!(by, NOW.saturating_add(25), "15 s to begin, and ten for ten times 64 KiB");
+    assert_eq!(seller::input_by(&deal, 40, NOW), NOW.saturating_add(15), "the work keeps its time, all but the grace");
+    let step = Seller::begin(&deal, by, NOW);
+    assert!(matches!(step.state, Seller::Fetching(_)));
+    assert!(!step.effects.contains(&seller::Effect::Run));
+    assert!(step.effects.contains(&seller::Effect::WakeAt(by.saturating_add(1))));
+    let waiting = step.state.clone().handle(&deal, seller::Input::Tick, by);
+    assert_eq!(waiting.effects, []);
+    for input in [seller::Input::Tick, seller::Input::Resume] {
+        let late = step.state.clone().handle(&deal, input, by.saturating_add(1));
+        assert!(matches!(late.effects[..], [seller::Effect::Abort(FailureCode::InputMissing, _)]), "{late:?}");
+    }
+    // Once it is here, all the time up to the deadline is the work's, after a restart as well.
+    let here = step.state.handle(&deal, seller::Input::InputReady, by);
+    assert_eq!(here.writes, [seller::Write::State]);
+    assert!(here.effects.contains(&seller::Effect::Run));
+    let later = here.state.handle(&deal, seller::Input::Resume, by.saturating_add(5));
+    assert!(later.effects.contains(&seller::Effect::Run), "{later:?}");
+}
+
+/// Refused, failed or silent, and the money taken all the same: the seller is charged with it, once.
+#[test]
+fn a_seller_that_takes_without_giving_is_charged_with_it() {
+    let swept = buyer::Input::Swept { refunded: 0, taken: 8, fee: 0 };
+    let failed = |code| TaskError { code, text: String::new() };
+    type Play = fn(&mut World);
+    let refused: Play = |world| world.hear_buyer(wire::Refused { award: world.deal.id(), reason: Reason::Busy }.into());
+    let silent: Play = |world| (0..3).for_each(|_| world.wait(60));
+    for play in [refused, silent] {
+        let mut world = World::new(false, false);
+        play(&mut world);
+        world.feed_buyer(swept.clone());
+        world.feed_buyer(swept.clone());
+        assert_eq!(world.accused, [8]);
+        assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, taken: 8, fee: 0 });
+    }
+    // A signed failure is no right to the money, but for a task that was called off.
+    for code in [FailureCode::InputInvalid, FailureCode::InputMissing, FailureCode::Crashed] {
+        let mut world = World::new(false, false);
+        world.act(Act::ToSeller);
+        world.conclude(Err(failed(code)));
+        world.run_down();
+        world.feed_buyer(swept.clone());
+        assert_eq!(world.accused, [8], "{code:?}");
+    }
+    // Nothing taken, nothing said.
+    let mut world = World::new(false, false);
+    silent(&mut world);
+    world.feed_buyer(buyer::Input::Swept { refunded: 8, taken: 0, fee: 0 });
+    assert!(world.accused.is_empty() && world.buyer.is_ended() && !world.buyer_open);
+    // A late delivery is one.
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Finish);
+    let delivery = world.to_buyer.pop_back().unwrap();
+    world.disconnect();
+    (0..3).for_each(|_| {
+        world.wait(60);
+        world.disconnect();
+    });
+    world.hear_buyer(delivery);
+    world.feed_buyer(swept);
+    assert!(world.accused.is_empty());
 }

@@ -116,8 +116,11 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("07-awarded-content", large.message()),
         ("08-accepted", Accepted { award }.into()),
         ("09-refused", Refused { award, reason: Reason::ProofReused }.into()),
-        ("10-progress", Progress { award, permille: Some(250), note: "a quarter".into() }.into()),
-        ("10-progress-unknown", Progress { award, permille: None, note: String::new() }.into()),
+        (
+            "10-progress",
+            Progress { award, permille: Some(250), note: "a quarter".into(), partial: "Once upon ".into() }.into(),
+        ),
+        ("10-progress-unknown", Progress { award, permille: None, note: String::new(), partial: String::new() }.into()),
         ("11-delivered-inline", delivered(Payload::Inline(bytes(OUTPUT))).into()),
         ("11-delivered-content", delivered(Payload::Content(ContentId::of(OUTPUT))).into()),
         ("11-delivered-error", Delivered { award, receipt: bytes(failed_receipt(&deal).bytes()), output: None }.into()),
@@ -231,10 +234,15 @@ fn bounds_are_held_on_both_ends() {
     assert!(matches!(with(&fill(MAX_PROOFS + 1)), Err(WireError::Encoding(_))));
     let secret = |award: &mut Awarded| prepaid(&mut award.lock).proofs[0].secret = "x".repeat(MAX_LOCK_SECRET + 1);
     assert!(matches!(with(&secret), Err(WireError::Encoding(_))));
-    let note = Progress { award: deal().id(), permille: None, note: "x".repeat(MAX_ERROR_TEXT + 1) };
-    assert!(matches!(Message::decode(&cbor::encode(&Message::from(note))), Err(WireError::Bound(_))));
-    let over = Progress { award: deal().id(), permille: Some(1_001), note: String::new() };
-    assert!(matches!(Message::decode(&cbor::encode(&Message::from(over))), Err(WireError::Bound(_))));
+    let fair = Progress { award: deal().id(), permille: None, note: String::new(), partial: String::new() };
+    let long = "x".repeat(MAX_ERROR_TEXT + 1);
+    for over in [
+        Progress { note: long.clone(), ..fair.clone() },
+        Progress { partial: long, ..fair.clone() },
+        Progress { permille: Some(1_001), ..fair },
+    ] {
+        assert!(matches!(Message::decode(&cbor::encode(&Message::from(over))), Err(WireError::Bound(_))));
+    }
     let huge = Advertised { advert: bytes(&[0; MAX_FRAME]) };
     assert!(matches!(Message::from(huge).encode(), Err(WireError::TooLarge(_))));
 }
@@ -256,6 +264,8 @@ fn neither_money_nor_work_is_printed() {
     let shown = format!("{:?}", deal.message());
     assert!(!shown.contains(&deal.lock.proofs()[0].secret) && !shown.contains("some input"), "{shown}");
     assert!(!shown.contains(&hex::encode([2; 32])), "a blinding factor: {shown}");
+    let progress = Progress { award: deal.id(), permille: None, note: String::new(), partial: "some words".into() };
+    assert!(!format!("{progress:?}").contains("some words"));
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -263,7 +273,8 @@ fn message() -> impl Strategy<Value = Message> {
     let award = deal.id();
     prop_oneof![
         4 => prop::sample::select(all).prop_map(|(_, message)| message),
-        1 => (prop::option::of(0_u16..=1_000), ".{0,200}").prop_map(move |(permille, note)| Progress { award, permille, note }.into()),
+        1 => (prop::option::of(0_u16..=1_000), ".{0,200}", ".{0,200}")
+            .prop_map(move |(permille, note, partial)| Progress { award, permille, note, partial }.into()),
         1 => any::<u16>().prop_map(move |number| Refused { award, reason: Reason::from_number(number) }.into()),
         1 => prop::collection::vec(any::<u8>(), 0..500).prop_map(move |data| {
             let output = Some(Output { salt: SALT, data: Payload::Inline(ByteBuf::from(data)) });

@@ -24,6 +24,7 @@ use crate::{
     runtime::Runtime,
     trade::{
         TradeConfig,
+        cheats::Cheats,
         hires::{Answer, HireSlot},
         limits::{MAX_CANDIDATES, MIN_OFFER_WINDOW, RECENT_PATIENCE},
         outbox::Outbox,
@@ -38,6 +39,7 @@ pub(super) struct Search<'a> {
     pub(super) config: &'a TradeConfig,
     pub(super) catalogue: &'a Catalogue,
     pub(super) content: &'a Content,
+    pub(super) cheats: &'a Cheats,
     pub(super) penalties: &'a Penalties,
     pub(super) outbox: &'a Outbox,
     pub(super) events: &'a Events,
@@ -123,10 +125,11 @@ impl<'a> Candidates<'a> {
     fn find(&self, until: Instant, depth: Depth) -> mpsc::Receiver<Found> {
         let offered = self.offers.iter().map(Signed::issuer);
         let without = self.without.iter().map(|(seller, _)| *seller);
+        let distrusted = self.search.cheats.distrusted(self.search.runtime.now());
         let wanted = Wanted {
             service: self.search.request.service.clone(),
             ask: Some(self.search.ask.body.clone()),
-            except: self.silent.iter().copied().chain(offered).chain(without).collect(),
+            except: self.silent.iter().copied().chain(offered).chain(without).chain(distrusted).collect(),
             limit: self.most,
             depth,
         };

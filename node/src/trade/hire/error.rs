@@ -16,6 +16,7 @@ use crate::{
     content::ContentError,
     executor::ExecError,
     store::StoreError,
+    trade::ClockDoubt,
     wallet::WalletError,
 };
 
@@ -58,6 +59,14 @@ pub enum HireError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nobody could be hired, and our clock is the likely cause.
+    #[error("{clock}, which is likely why: {cause}")]
+    Clock {
+        /// What speaks against our clock.
+        clock: String,
+        /// What came of the task.
+        cause: Box<Self>,
+    },
     /// Called off before the award.
     #[error("cancelled before any seller was awarded the task")]
     Cancelled,
@@ -89,7 +98,32 @@ pub enum NoOffer {
     Silent,
 }
 
+impl HireError {
+    /// The same, with what speaks against our clock where that may be the cause.
+    pub(super) fn doubting(self, doubt: Option<ClockDoubt>) -> Self {
+        let may_be_clock = match &self {
+            Self::NoSeller | Self::Seller(_) | Self::Offer(OfferError::Untimely(_)) => true,
+            Self::NoOffer(sellers) => sellers.iter().any(|(_, why)| why.is_untimely()),
+            _ => false,
+        };
+        let all_untimely = match &self {
+            Self::NoOffer(sellers) => !sellers.is_empty() && sellers.iter().all(|(_, why)| why.is_untimely()),
+            _ => false,
+        };
+        let clock = match doubt {
+            Some(doubt) if may_be_clock => doubt.to_string(),
+            _ if all_untimely => "this machine's clock and the sellers' differ".into(),
+            _ => return self,
+        };
+        Self::Clock { clock, cause: Box::new(self) }
+    }
+}
+
 impl NoOffer {
+    fn is_untimely(&self) -> bool {
+        matches!(self, Self::Declined(Reason::Untimely) | Self::Offer(OfferError::Untimely(_)))
+    }
+
     fn fault(&self) -> Fault {
         match self {
             Self::Unfit(_) => Fault::Incompatible,
@@ -133,7 +167,7 @@ impl AtFault for HireError {
             Self::Check(error) => error.fault(),
             Self::Money(error) => error.fault(),
             Self::Store(error) => error.fault(),
-            Self::Stopping => Fault::Environment,
+            Self::Stopping | Self::Clock { .. } => Fault::Environment,
         }
     }
 
@@ -151,6 +185,7 @@ impl AtFault for HireError {
             Self::Check(error) => error.hint(),
             Self::Money(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Clock { .. } => Some("set this machine's clock (`timedatectl set-ntp true`), then try again"),
             Self::TooMany(_) => Some("wait for some of them to be awarded"),
             _ => None,
         }

@@ -51,25 +51,27 @@ impl Pair {
 
     /// Waits until neither side has anything left to do, and checks that every coin is in one place.
     async fn settled(&self) {
+        self.idle().await;
+        let held = self.buyer.balance().await + self.seller.balance().await;
+        assert_eq!(held, self.bank.outstanding().await, "coins");
+    }
+
+    /// Waits until neither side has anything left to do, and the seller has noted what its money came to.
+    async fn idle(&self) {
         until(|| async {
             let idle = self.buyer.trade.open_count() + self.seller.trade.open_count() == 0;
             let in_flight: usize =
                 [&self.buyer, &self.seller].iter().map(|n| n.wallet.swaps_in_flight().unwrap()).sum();
             let due: u64 = self.seller.wallet.balances().unwrap().iter().map(|balance| balance.unredeemed).sum();
-            idle && in_flight == 0 && due == 0
+            let sold = self.seller.trade.tasks(Page::default()).unwrap();
+            let is_due = |view: &TaskView| view.money == Some(MoneyView::Sold(seller::Money::Due));
+            idle && in_flight == 0 && due == 0 && !sold.iter().any(is_due)
         })
         .await;
-        let held = self.buyer.balance().await + self.seller.balance().await;
-        assert_eq!(held, self.bank.outstanding().await, "coins");
     }
 
     /// Checks that both sides say the same of every trade.
     async fn agree(&self) {
-        until(|| async {
-            let sold = self.seller.trade.tasks(Page::default()).unwrap();
-            sold.iter().all(|view| !matches!(view.money, Some(MoneyView::Sold(seller::Money::Due))))
-        })
-        .await;
         for bought in self.buyer.trade.tasks(Page::default()).unwrap() {
             assert!(bought.state.is_over(), "{bought:?}");
             let Some(trade) = bought.trade else { continue };
@@ -105,8 +107,12 @@ async fn walk(victim: Victim) -> u64 {
                 () = failpoint.tripped() => true,
                 done = handle.done() => {
                     assert_eq!(done.unwrap().ended.outcome, BuyerOutcome::Delivered { late: false }, "step {steps}");
-                    // What the seller still has to do after the delivery is walked too.
-                    victim == Victim::Seller && timeout(Duration::from_secs(8), failpoint.tripped()).await.is_ok()
+                    // What is still to be done after the delivery is walked too.
+                    tokio::select! {
+                        biased;
+                        () = failpoint.tripped() => true,
+                        () = pair.idle() => failpoint.is_tripped(),
+                    }
                 }
             }
         })

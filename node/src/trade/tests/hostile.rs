@@ -4,12 +4,14 @@ use guilder_protocol::{
     cbor::cid_of,
     envelope::Signed,
     market::{Advert, AdvertBody, Ask, ServiceName, Withdrawal, WithdrawalBody},
+    receipt::FailureCode,
     settlement::Mode,
     wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Status},
 };
 use serde_bytes::ByteBuf;
 
 use super::{raw::Raw, *};
+use crate::events::{Event, Heard};
 
 async fn shop() -> (Bank, Node, Raw) {
     let bank = Bank::open().await;
@@ -196,12 +198,12 @@ async fn the_buyers_own_mint_is_no_mint() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_and_floods_end_in_a_ban() {
     let (_bank, seller, raw) = shop().await;
-    for _ in 0..6 {
+    until(|| async {
         // Those after the ban find no connection.
         let _ = raw.base.network.send(seller.id(), Bytes::from_static(&[0x82, 1, 2])).await;
-        sleep(Duration::from_millis(50)).await;
-    }
-    until(|| async { !seller.network.is_connected(raw.base.key.id()) }).await;
+        !seller.network.is_connected(raw.base.key.id())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,11 +231,11 @@ async fn strangers_learn_nothing_of_a_trade() {
     delivery(&mut raw).await;
     let mut stranger = Raw::start(&bank, 3, &seller).await;
     stranger.send(Status { award: deal.id() }).await;
-    assert!(stranger.hears_nothing().await);
+    stranger.hears_nothing().await;
     assert!(points(&seller, stranger.base.key.id()).await >= 20);
     // Another's award, sent again by a stranger.
     stranger.send(deal.message()).await;
-    assert!(stranger.hears_nothing().await);
+    stranger.hears_nothing().await;
     // What nobody knows is unknown.
     let award = cid_of(b"nothing");
     assert!(matches!(stranger.say(Status { award }).await, Message::Unknown(unknown) if unknown.award == award));
@@ -243,6 +245,7 @@ async fn strangers_learn_nothing_of_a_trade() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_input_that_never_comes_is_the_buyers_failure() {
     let (_bank, seller, mut raw) = shop().await;
+    let mut events = seller.events.subscribe();
     let ask = raw.ask(|ask| ask.deadline = raw.now().saturating_add(3));
     let Message::Offered(offered) = raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await else { panic!() };
     let offered = (ask, Signed::decode(&offered.offer).unwrap());
@@ -253,7 +256,16 @@ async fn an_input_that_never_comes_is_the_buyers_failure() {
     raw.send(deal.message()).await;
     let receipt = delivery(&mut raw).await.receipt;
     let receipt = Signed::<guilder_protocol::receipt::Receipt>::decode(&receipt).unwrap();
-    assert!(matches!(receipt.body.out, guilder_protocol::receipt::Outcome::Error(_)));
+    let guilder_protocol::receipt::Outcome::Error(error) = &receipt.body.out else { panic!("{receipt:?}") };
+    assert_eq!(error.code, FailureCode::InputMissing);
+    // It is told, and costs the buyer.
+    loop {
+        let Some(Heard::Event(heard)) = in_time(events.next()).await else { panic!("nothing is told") };
+        if matches!(&heard.event, Event::Cheated { peer, .. } if *peer == raw.base.key.id()) {
+            break;
+        }
+    }
+    until(|| async { points(&seller, raw.base.key.id()).await >= 15 }).await;
     let view = seller.trade.show(deal.id()).unwrap().unwrap();
     assert_eq!(view.money, Some(MoneyView::Sold(seller::Money::Voided)));
 }
@@ -311,4 +323,30 @@ async fn gossip_is_believed_of_its_issuer_alone_and_forgers_pay() {
         before = points(&seller, me).await;
         assert_eq!(seller.catalogue.known(), 1);
     }
+}
+
+/// A flood of awards whose money doesn't hold is refused so often and then dropped: it costs its sender, and no commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awards_that_are_refused_over_and_over_end_in_a_ban_and_cost_no_commits() {
+    let (_bank, seller, mut raw) = shop().await;
+    let offered = raw.offer().await;
+    let mut forged = raw.lock(&offered.1).await;
+    raw::prepaid(&mut forged.0).proofs[0].id = "00ffffffffffffff".parse().unwrap();
+    let me = raw.base.key.id();
+    let before = seller.store.commits();
+    let mut sent = 0;
+    while sent < 2_000 && raw.base.network.is_connected(seller.id()) {
+        // Another nonce each time: another award.
+        let deal = raw.award(&offered, &forged, |_| {});
+        let frame = deal.message().encode().unwrap();
+        if raw.base.network.send(seller.id(), frame.into()).await.is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    until(|| async { !seller.network.is_connected(me) }).await;
+    assert_eq!(seller.trade.open_count(), 0);
+    // As many as it was refused, the ban, and what goes on by itself.
+    let commits = seller.store.commits() - before;
+    assert!(commits < 200, "{commits} commits for {sent} awards");
 }

@@ -8,7 +8,7 @@ use guilder_protocol::{
     market::{Ask, AskBody, Offer},
     settlement::{AwardPart, Lock, Mode, prepaid},
     trade::Deal,
-    wire::{Asked, Message, Payload},
+    wire::{Asked, Message, Payload, Query},
 };
 use serde_bytes::ByteBuf;
 
@@ -60,9 +60,11 @@ impl Raw {
         self.hear().await
     }
 
-    /// Whether nothing comes for a while.
-    pub(super) async fn hears_nothing(&mut self) -> bool {
-        timeout(Duration::from_secs(1), self.base.inbound.frames.recv()).await.is_err()
+    /// Checks that nothing came of what was sent before: a question that is asked after it is the next to be answered.
+    pub(super) async fn hears_nothing(&mut self) {
+        let service: ServiceName = "text.nobody".parse().unwrap();
+        let answer = self.say(Query { service: service.clone() }).await;
+        assert!(matches!(&answer, Message::NotAdvertised(answer) if answer.service == service), "{answer:?}");
     }
 
     pub(super) fn ask(&self, change: impl FnOnce(&mut AskBody)) -> Signed<Ask> {

@@ -19,6 +19,8 @@ enum Worker {
     Hangs,
     Floods,
     Slow(Duration),
+    /// Says how it goes, and waits to be called off.
+    Talks,
 }
 
 #[async_trait]
@@ -33,6 +35,11 @@ impl Executor for Worker {
                 Err(ExecError::TimedOut { secs: work.limits.time.as_secs() })
             }
             Self::Floods => Ok(Data::Inline(vec![0; work.limits.output_bytes as usize + 1].into())),
+            Self::Talks => {
+                work.reporter.step(Some(250), Some("a quarter"));
+                work.reporter.partial("Once upon ");
+                std::future::pending().await
+            }
             Self::Slow(time) => {
                 sleep(*time).await;
                 Ok(work.input)
@@ -458,6 +465,53 @@ async fn a_step_that_can_never_be_written_ends_its_trade() {
         if let Event::MoneyTrouble { fault, .. } = &heard.event {
             assert_eq!(*fault, Fault::Internal);
             break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_reaches_the_buyer_and_is_shown_while_the_trade_is_open() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Talks))).await;
+    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let (task, mut events) = (handle.task, handle.events);
+    loop {
+        let Some(Heard::Event(heard)) = in_time(events.next()).await else { panic!("no progress") };
+        if let Event::Progress { permille, note, partial, .. } = &heard.event {
+            assert_eq!((*permille, note.as_str(), partial.as_str()), (Some(250), "a quarter", "Once upon "));
+            break;
+        }
+    }
+    let expected = Progress { permille: Some(250), notes: vec!["a quarter".into()], partial: "Once upon ".into() };
+    for node in [&buyer, &seller] {
+        assert_eq!(node.trade.show(task).unwrap().unwrap().progress.as_ref(), Some(&expected));
+    }
+    buyer.trade.cancel(task).await.unwrap();
+    until(|| async { buyer.trade.open_count() == 0 }).await;
+    assert_eq!(buyer.trade.show(task).unwrap().unwrap().progress, None);
+}
+
+/// A buyer whose clock is off: it is told so, and nobody loses standing over it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_clock_is_told_and_nobody_is_punished_for_it() {
+    for off in [-240_i64, 240, 7_200] {
+        let bank = Bank::open().await;
+        let seller = Plan::new(&bank, 2).start().await;
+        let mut plan = Plan::joining(&bank, 1, &seller);
+        let by = off.unsigned_abs();
+        plan.now = if off < 0 { plan.now.saturating_sub(by) } else { plan.now.saturating_add(by) };
+        let buyer = plan.start().await;
+        buyer.fund(1_000).await;
+        buyer.connect(&seller).await;
+        seller.sell(7, None).await;
+        let wish = HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") };
+        let error = buyer.hire(wish).await.unwrap_err();
+        assert!(matches!(error, HireError::Clock { .. }), "off by {off}: {error:?}");
+        assert!(error.to_string().contains("clock"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("clock")), "{:?}", error.hint());
+        for (node, peer) in [(&buyer, seller.id()), (&seller, buyer.id())] {
+            let peers = node.network.peers().await;
+            assert!(peers.iter().all(|known| known.agent != peer || known.points == 0), "off by {off}");
         }
     }
 }

@@ -229,7 +229,11 @@ fn without_home(text: &str) -> String {
     let mut words = text.split(' ');
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
-        if word == "--home" { drop(words.next()) } else { kept.push(word) }
+        if word == "--home" {
+            words.next();
+        } else {
+            kept.push(word)
+        }
     }
     kept.join(" ")
 }

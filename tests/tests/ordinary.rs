@@ -1,7 +1,7 @@
 //! Ordinary trouble: odd files, stopped processes, busy ports, damaged disks, hostile words, long pastes. Each ends in
 //! words, none in a hang, a forged line or a lost price.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
     fs,

@@ -31,7 +31,10 @@ use cdk::{
 };
 use cdk_common::{database::KVStore, nut00::KnownMethod, payment::DynMintPayment};
 use cdk_sqlite::MintSqliteDatabase;
-use guilder_protocol::fault::{AtFault, Fault};
+use guilder_protocol::{
+    fault::{AtFault, Fault},
+    limits::MAX_MINT_FRAME,
+};
 use tokio::{net::TcpListener, sync::watch};
 use tower_service::Service;
 
@@ -41,7 +44,6 @@ use crate::{
     wallet::connector::{
         Exchange, ExchangeError,
         frames::{Method, Reply, Request},
-        limits::MAX_FRAME,
     },
 };
 
@@ -144,6 +146,8 @@ impl HostedMint {
         let method = match request.method {
             Method::Get => axum::http::Method::GET,
             Method::Post => axum::http::Method::POST,
+            // Of a later version: its caller can tell from the status, and the stream goes on.
+            Method::Other(_) => return Ok(Reply::error(405, "a method that this mint doesn't know")),
         };
         let call = axum::http::Request::builder()
             .method(method)
@@ -153,7 +157,7 @@ impl HostedMint {
             .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
         let response = self.router.clone().call(call).await.unwrap_or_else(|never| match never {});
         let status = response.status().as_u16();
-        let body = axum::body::to_bytes(response.into_body(), MAX_FRAME - 2).await;
+        let body = axum::body::to_bytes(response.into_body(), MAX_MINT_FRAME - 2).await;
         let body = body.map_err(|error| ExchangeError::Lost(error.to_string()))?;
         Ok(Reply { status, body: body.into() })
     }

@@ -8,6 +8,10 @@
 //! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`settlement`]
 //! and [`locks`] (what the money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
 //! checks it afterwards).
+//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`locks`] (what the
+//! money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
+//! checks it afterwards). Beside them, [`discovery`] (how agents find each other) and [`mint`] (how a wallet talks to a mint
+//! that a peer hosts).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -17,12 +21,14 @@ pub mod bytes;
 pub mod cbor;
 pub mod claim;
 pub mod content;
+pub mod discovery;
 pub mod envelope;
 pub mod fault;
 pub mod identity;
 pub mod limits;
 pub mod locks;
 pub mod market;
+pub mod mint;
 pub mod receipt;
 pub mod settlement;
 #[cfg(test)]

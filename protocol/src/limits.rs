@@ -1,12 +1,25 @@
 //! Every bound of the protocol, with its reason. A peer that goes over one is at fault.
 
-/// One signed statement, in bytes. An advert with two JSON Schemas is the largest.
+/// One signed statement, in bytes. Ours are under 8 KiB; the rest is room for what later versions add.
 pub const MAX_ENVELOPE: usize = 64 * 1024;
+
+/// How deep lists and maps nest in any one item. Statements need about ten levels, policies forty; the rest is room for later
+/// ones, far from what would exhaust a reader's stack.
+pub const MAX_NESTING: usize = 128;
+
+/// Names that one statement calls critical.
+pub const MAX_CRITICAL: usize = 16;
+
+/// A name of an open vocabulary (a failure's code, a critical name, a form of a payload), in bytes.
+pub const MAX_WORD: usize = 64;
+
+/// An advert or a withdrawal, in bytes: what gossip carries. The largest that this version makes is half of it.
+pub const MAX_ANNOUNCEMENT: usize = 8 * 1024;
 
 /// An advert's description, in bytes: a paragraph.
 pub const MAX_DESCRIPTION: usize = 1024;
 
-/// One JSON Schema, as text, in bytes. Two of them and the rest fit [`MAX_ENVELOPE`].
+/// One JSON Schema, as text, in bytes. It travels in a frame of its own.
 pub const MAX_SCHEMA: usize = 16 * 1024;
 
 /// Mints that one advert, ask or offer names.
@@ -62,6 +75,12 @@ pub const MAX_CONTENT: u64 = 64 * 1024 * 1024;
 
 /// One trade frame, in bytes: the largest holds an inline input, a chain, a lock of [`MAX_PROOFS`] and an award.
 pub const MAX_FRAME: usize = 256 * 1024;
+
+/// One frame of `/guilder/mint/1`, in bytes: a swap of 512 locked proofs is about half of it.
+pub const MAX_MINT_FRAME: usize = 1024 * 1024;
+
+/// The path of a request to a mint, in bytes. The longest in the NUTs names a quote: about 60.
+pub const MAX_MINT_PATH: usize = 255;
 
 /// One secret of a lock, in bytes. A prepaid one is about 310.
 pub const MAX_LOCK_SECRET: usize = 512;

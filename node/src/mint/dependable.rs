@@ -40,6 +40,7 @@ use cdk::{
 };
 use cdk_axum::cache::{HttpCache, HttpCacheKey, HttpCacheStorage};
 use cdk_common::{Bolt11Invoice, MeltQuoteResponse, QuoteId};
+use guilder_protocol::limits::MAX_MINT_FRAME;
 use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -50,7 +51,7 @@ use super::{
 };
 use crate::{
     runtime::Runtime,
-    wallet::connector::{frames::Reply, limits::MAX_FRAME},
+    wallet::connector::frames::Reply,
 };
 
 /// The router that every request goes through.
@@ -88,7 +89,7 @@ async fn take(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Re
     if parts.uri.path() == WEBSOCKET {
         return refusal(StatusCode::NOT_FOUND, "this mint has no notifications");
     }
-    let Ok(body) = to_bytes(body, MAX_FRAME).await else {
+    let Ok(body) = to_bytes(body, MAX_MINT_FRAME).await else {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long");
     };
     let (tell, told) = oneshot::channel();
@@ -182,7 +183,7 @@ impl Desk {
 
     async fn with_preimage(&self, response: Response) -> Response {
         let (parts, body) = response.into_parts();
-        let Ok(body) = to_bytes(body, MAX_FRAME).await else {
+        let Ok(body) = to_bytes(body, MAX_MINT_FRAME).await else {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the reply is too long");
         };
         match serde_json::from_slice::<MeltQuoteBolt11Response<QuoteId>>(&body) {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use guilder_protocol::discovery;
 use libp2p::{
     PeerId, StreamProtocol, allow_block_list,
     allow_block_list::BlockedPeers,
@@ -25,9 +26,7 @@ use super::{
 use crate::runtime::Runtime;
 
 /// Our own name for Kademlia: a table of its own, apart from every other libp2p network.
-pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/guilder/kad/1");
-/// What peers are asked to be compatible with.
-const IDENTIFY_PROTOCOL: &str = "/guilder/id/1";
+pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new(discovery::KAD_PROTOCOL);
 /// How often a connection's round trip is measured, which also finds out whether it still is one.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -57,7 +56,7 @@ impl Behaviour {
         let named = config.bootstrap.iter().filter_map(|address| split(address).1).collect();
         let newcomers_most = config.high_water.saturating_add(CONNECTIONS_SLACK / 2) as usize;
         let agent_version = format!("guilder/{}", env!("CARGO_PKG_VERSION"));
-        let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
+        let identify = identify::Config::new(discovery::IDENTIFY_PROTOCOL.to_owned(), key.public())
             .with_agent_version(agent_version)
             .with_push_listen_addr_updates(true)
             .with_cache_size(0);

@@ -1,17 +1,15 @@
 //! What runs in Kademlia on behalf of other rooms: services announced, providers searched.
 //!
-//! A service's key is the sha-256 of its name under a fixed prefix. Announcements are renewed by Kademlia itself; this
-//! module repeats them while the routing table is still filling, because an announcement made among few peers reaches
-//! the wrong ones.
+//! Announcements are renewed by Kademlia itself; this module repeats them while the routing table is still filling,
+//! because an announcement made among few peers reaches the wrong ones.
 
 use std::collections::BTreeSet;
 
-use guilder_protocol::{identity::AgentId, market::ServiceName};
+use guilder_protocol::{discovery, identity::AgentId, market::ServiceName};
 use libp2p::{
     Multiaddr, PeerId,
     kad::{K_VALUE, QueryId, RecordKey},
 };
-use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -26,8 +24,7 @@ const SETTLED: usize = 20;
 
 /// The key under which a service's providers are recorded in Kademlia.
 pub fn service_key(service: &ServiceName) -> RecordKey {
-    let hash = Sha256::new().chain_update("guilder/service/1/").chain_update(service.as_str()).finalize();
-    RecordKey::new(&hash)
+    RecordKey::new(&discovery::service_key(service))
 }
 
 /// What is going on in Kademlia.

@@ -15,13 +15,12 @@ use std::{
     time::Duration,
 };
 
-use guilder_protocol::{identity::AgentId, market::ServiceName};
+use guilder_protocol::{discovery, identity::AgentId, market::ServiceName};
 use libp2p::{
     PeerId,
     gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash, TopicScoreParams},
     identity::Keypair,
 };
-use sha2::{Digest, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -41,21 +40,16 @@ pub(super) type Gossipsub = gossipsub::Behaviour<
     gossipsub::MaxCountSubscriptionFilter<gossipsub::AllowAllSubscriptionFilter>,
 >;
 
-/// What a service's topic is called: this and the service's name.
-const TOPIC_PREFIX: &str = "/guilder/market/1/";
-
-/// sha-256 of topic, a zero byte, and content.
 pub(super) fn message_id(topic: &TopicHash, data: &[u8]) -> MessageId {
-    let hash = Sha256::new().chain_update(topic.as_str()).chain_update([0]).chain_update(data).finalize();
-    MessageId::new(&hash)
+    MessageId::new(&discovery::message_id(topic.as_str(), data))
 }
 
 fn topic_of(service: &ServiceName) -> IdentTopic {
-    IdentTopic::new(format!("{TOPIC_PREFIX}{service}"))
+    IdentTopic::new(discovery::topic(service))
 }
 
 fn service_of(topic: &TopicHash) -> Option<ServiceName> {
-    topic.as_str().strip_prefix(TOPIC_PREFIX)?.parse().ok()
+    discovery::service_of(topic.as_str())
 }
 
 /// Passes messages to the catalogue at a bounded rate, and its verdicts back to gossipsub.
@@ -297,24 +291,6 @@ fn score_params() -> TopicScoreParams {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_topic_names_its_service() {
-        let service: ServiceName = "text.summarize".parse().unwrap();
-        let topic = topic_of(&service).hash();
-        assert_eq!(service_of(&topic), Some(service));
-        assert_eq!(service_of(&IdentTopic::new("/guilder/market/1/NOT A NAME").hash()), None);
-        assert_eq!(service_of(&IdentTopic::new("blocks").hash()), None);
-    }
-
-    #[test]
-    fn an_id_is_of_topic_and_content() {
-        let (a, b) = (IdentTopic::new("a").hash(), IdentTopic::new("b").hash());
-        assert_eq!(message_id(&a, b"x"), message_id(&a, b"x"));
-        assert_ne!(message_id(&a, b"x"), message_id(&b, b"x"));
-        assert_ne!(message_id(&a, b"x"), message_id(&a, b"y"));
-        assert_eq!(message_id(&a, b"x").0.len(), 32);
-    }
 
     #[test]
     fn score_parameters_are_sane() {

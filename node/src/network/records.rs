@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use guilder_protocol::identity::AgentId;
+use guilder_protocol::{discovery::is_service_key, identity::AgentId};
 use libp2p::{
     PeerId,
     kad::{self, KBucketDistance, KBucketKey, RecordKey, store::RecordStore},
@@ -58,6 +58,9 @@ impl Records {
     pub(super) fn keep(&mut self, kad: &mut Kad, mut record: kad::ProviderRecord, from: Origin, now: Instant) {
         let Some(agent) = agent_of(&record.provider) else { return };
         let key = record.key.to_vec();
+        if !is_service_key(&key) {
+            return tracing::debug!(?agent, "provider record refused: its key is no service's");
+        }
         let place = match self.place(agent, &key, from.prefix) {
             Ok(place) => place,
             Err(why) => return tracing::debug!(?agent, why, "provider record refused"),
@@ -178,7 +181,7 @@ mod tests {
     }
 
     fn key(number: u32) -> RecordKey {
-        RecordKey::new(&[&number.to_be_bytes()[..], &[0; 28]].concat())
+        RecordKey::new(&[&[0x12, 32][..], &number.to_be_bytes(), &[0; 28]].concat())
     }
 
     impl Test {

@@ -2,12 +2,6 @@
 
 use std::time::Duration;
 
-/// One frame of `/guilder/mint/1`, in bytes: a swap of [`MAX_ITEMS`] locked proofs is about half of it.
-pub const MAX_FRAME: usize = 1024 * 1024;
-
-/// The path of a request, in bytes. The longest in the NUTs names a quote: about 60.
-pub const MAX_PATH: usize = 255;
-
 /// Proofs, or outputs, in one request. 512 of each keep a mint's core busy for a fifth of a second.
 pub const MAX_ITEMS: usize = 512;
 

@@ -49,6 +49,7 @@ impl Exchange for Web {
         let url = format!("{}{}", self.base, request.path);
         let call = match request.method {
             Method::Get => bitreq::get(url),
+            Method::Other(_) => return Err(ExchangeError::Malformed("no method of HTTP".into())),
             Method::Post => bitreq::post(url).with_header("content-type", "application/json").with_body(request.body),
         };
         let call = call.with_max_redirects(0).with_max_body_size(MAX_WEB_REPLY).with_timeout(MELT_TIMEOUT.as_secs());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  operator ── add, remove ─▶ own services ── signed advert ─▶ gossip topic of the service, Kademlia provider record
-//!  peer ── Query ──────────▶ own services ── Advertised
+//!  peer ── Query ──────────▶ own services ── Advertised, or Schema by its hash
 //!  gossip ─▶ intake (topic, signature, age, newest?) ─▶ cache ─▶ forwarded only if it was accepted
 //!  search ─▶ cache, then Kademlia providers, then connected peers ─▶ Query ─▶ Advertised ─▶ cache ─▶ stream of listings
 //! ```
@@ -20,6 +20,7 @@ mod intake;
 mod limits;
 mod listing;
 mod own;
+mod schemas;
 mod search;
 mod topics;
 
@@ -31,22 +32,23 @@ use std::{
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
-    market::{MintUrl, ServiceName},
-    wire::{Advertised, Message, NotAdvertised, Query},
+    market::{MintUrl, Offer, ServiceName},
+    wire::{Advertised, Message, NotAdvertised, Query, Schema},
 };
 use serde_bytes::ByteBuf;
 use tokio::{sync::mpsc, time::Instant};
 
 pub(crate) use self::intake::BadAnswer;
-use self::{intake::Intake, own::OwnServices, search::Search, topics::Topics};
+use self::{intake::Intake, own::OwnServices, schemas::SellerSchemas, search::Search, topics::Topics};
 pub use self::{
     limits::MAX_ADVERTS,
     listing::{InputError, Listing, Unfit},
     search::{Depth, Found, SearchError, Wanted},
 };
 use crate::{
+    content::Data,
     events::Events,
-    executor::{Definition, Executors, Service, definition::DefinitionError},
+    executor::{Definition, ExecError, Executors, Service, definition::DefinitionError},
     network::{AnnounceError, Gossip, Network},
     runtime::Runtime,
     store::{Store, StoreError},
@@ -80,6 +82,7 @@ pub struct Catalogue {
     own: Arc<OwnServices>,
     intake: Arc<Intake>,
     search: Arc<Search>,
+    schemas: Arc<SellerSchemas>,
 }
 
 impl Catalogue {
@@ -92,6 +95,8 @@ impl Catalogue {
         let topics = Arc::new(Topics::new(network.clone(), runtime.clone()));
         let intake = Arc::new(Intake::new(network.clone(), runtime.clone(), events.clone()));
         let search = Search::new(network.clone(), runtime.clone(), Arc::clone(&intake), Arc::clone(&topics));
+        let content = executors.content().clone();
+        let schemas = Arc::new(SellerSchemas::new(network.clone(), runtime.clone(), content));
         let own = Arc::new(OwnServices {
             key,
             runtime: runtime.clone(),
@@ -104,7 +109,7 @@ impl Catalogue {
             offered: Mutex::default(),
         });
         own.restore().await?;
-        let catalogue = Self { own, intake, search: Arc::new(search) };
+        let catalogue = Self { own, intake, search: Arc::new(search), schemas };
         let (renewing, expiring) = (Arc::clone(&catalogue.own), Arc::clone(&catalogue.intake));
         let renew = async move {
             loop {
@@ -215,9 +220,14 @@ impl Catalogue {
 
     /// What we answer to a [`Query`].
     pub(crate) fn answer(&self, query: &Query) -> Message {
+        let service = query.service.clone();
+        if let Some(hash) = query.schema {
+            let text = self.own.schema(&service, hash);
+            return Schema { service, hash, text }.into();
+        }
         match self.own.advert(&query.service) {
             Some(advert) => Advertised { advert: ByteBuf::from(advert.bytes()) }.into(),
-            None => NotAdvertised { service: query.service.clone() }.into(),
+            None => NotAdvertised { service }.into(),
         }
     }
 
@@ -227,6 +237,28 @@ impl Catalogue {
     /// If it doesn't hold or nobody asked for it: the sender is at fault.
     pub(crate) fn advertised(&self, from: AgentId, message: &Advertised) -> Result<(), BadAnswer> {
         self.search.advertised(from, message)
+    }
+
+    /// Takes a seller's answer to our query for a schema.
+    ///
+    /// # Errors
+    /// If nobody asked for it, or the text isn't the one of that hash: the sender is at fault.
+    pub(crate) fn schema_given(&self, from: AgentId, given: Schema) -> Result<(), BadAnswer> {
+        self.schemas.given(from, given)
+    }
+
+    /// Holds an input against the schema that a seller's offer names.
+    ///
+    /// # Errors
+    /// Outermost: if the input can't be read. Then: if the seller doesn't give the schema. Innermost: why the seller wouldn't
+    /// take the input.
+    pub(crate) async fn check_input(
+        &self,
+        seller: AgentId,
+        offer: &Offer,
+        input: &Data,
+    ) -> Result<Result<Result<(), InputError>, SearchError>, ExecError> {
+        self.schemas.check_input(seller, offer, input).await
     }
 
     /// Takes a seller's answer that it doesn't offer what we asked for.

@@ -38,6 +38,7 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
     limits::MAX_CONTENT,
+    word::Word,
 };
 
 mod data;
@@ -245,6 +246,9 @@ pub enum ContentError {
     /// The peer has nothing for us.
     #[error("the peer does not give content {0}: it does not hold it, or not for us")]
     Refused(ContentId),
+    /// The peer answers in words of a later version.
+    #[error("not understood: the peer answers with {0}")]
+    NotUnderstood(Word),
     /// The peer has too much to do.
     #[error("the peer serves too many contents at the moment")]
     Busy,
@@ -270,6 +274,7 @@ impl AtFault for ContentError {
         match self {
             Self::Missing(_) | Self::TooLarge { .. } => Fault::Ours,
             Self::Wrong(_) | Self::Refused(_) => Fault::Peer,
+            Self::NotUnderstood(_) => Fault::Incompatible,
             Self::Busy
             | Self::Stalled { .. }
             | Self::Broken(_)

@@ -13,6 +13,9 @@
 //! seller's, about this award and this money; and it says who answers for what. A bundle holds no proofs of
 //! ecash, no Ys in clear and no output: it can be shown around.
 //!
+//! A bundle may hold statements of later versions. What this version doesn't understand of them, the report says so; a hire
+//! that hangs on it is neither held to be good nor to be bad.
+//!
 //! What it can't show: that an award without a receipt was taken, and whether the locked money was paid in the end. The
 //! mint knows that, and the report says so.
 
@@ -25,15 +28,19 @@ use cid::Cid;
 
 pub use self::{
     car::CarError,
-    report::{Answer, Hire, Report},
+    report::{Answer, Hire, Report, Unread},
 };
 use crate::{
     award::{Award, AwardError},
     envelope::{EnvelopeError, Signed},
     fault::{AtFault, Fault},
     limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS},
-    market::{Ask, Offer, choice},
+    market::{
+        Ask, Offer,
+        choice::{self, OfferError},
+    },
     receipt::Receipt,
+    settlement::ReceiptPart,
     ucan::{
         Delegation,
         chain::{self, At, ChainError, NoRevocations},
@@ -85,45 +92,75 @@ pub fn verify(bytes: &[u8]) -> Result<Report, AuditError> {
         return Err(AuditError::TooLarge(bytes.len()));
     }
     let (declared, blocks) = car::read(bytes, MAX_BUNDLE_BLOCKS)?;
-    let evidence = sort(&blocks)?;
-    if evidence.awards.is_empty() {
-        return Err(AuditError::NoAward);
-    }
-    if declared != roots(&evidence.awards, &evidence.receipts) {
+    let Sorted { evidence, unread } = sort(&blocks)?;
+    let Some(first) = evidence.awards.first() else {
+        return Err(unread
+            .into_iter()
+            .next()
+            .map_or(AuditError::NoAward, |(cid, why)| AuditError::NotUnderstood(cid, why)));
+    };
+    // What can't be read may be a receipt, or need any of the rest.
+    if unread.is_empty() && declared != roots(&evidence.awards, &evidence.receipts) {
         return Err(AuditError::Roots);
     }
+    let task = first.args().task;
     let mut used = BTreeSet::new();
     let mut hires = Vec::new();
     for award in &evidence.awards {
-        hires.push(check_hire(award, &evidence, &mut used)?);
+        hires.push(check_hire(award, &evidence, &unread, &mut used)?);
     }
-    let task = evidence.awards[0].args().task;
     if evidence.awards.iter().any(|award| award.args().task != task) {
         return Err(AuditError::OtherTask);
     }
-    if let Some(stray) = blocks.keys().find(|cid| !used.contains(*cid)) {
+    if let Some(stray) = blocks.keys().find(|cid| !used.contains(*cid)).filter(|_| unread.is_empty()) {
         return Err(AuditError::Stray(*stray));
     }
     hires.sort_by_key(|hire| (hire.awarded, hire.award));
-    Ok(Report { task, hires })
+    let unread = unread.into_iter().map(|(statement, why)| Unread { statement, why }).collect();
+    Ok(Report { task, hires, unread })
+}
+
+/// A bundle's statements: those that are understood, and those that hold but are of a later version.
+#[derive(Default)]
+struct Sorted {
+    evidence: Evidence,
+    unread: BTreeMap<Cid, String>,
 }
 
 /// Reads each block as the one kind of statement that it is.
-fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Evidence, AuditError> {
-    let mut evidence = Evidence::default();
+fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
+    let mut sorted = Sorted::default();
     for (cid, bytes) in blocks {
-        match kind_of(bytes) {
-            Some(Kind::Ask) => evidence.asks.push(decode(*cid, bytes)?),
-            Some(Kind::Offer) => evidence.offers.push(decode(*cid, bytes)?),
-            Some(Kind::Receipt) => evidence.receipts.push(decode(*cid, bytes)?),
-            Some(Kind::Delegation) => evidence.delegations.push(decode(*cid, bytes)?),
-            Some(Kind::Award) => {
-                evidence.awards.push(Award::decode(bytes).map_err(|error| AuditError::Award(*cid, Box::new(error)))?);
-            }
-            None => return Err(AuditError::Stray(*cid)),
+        let evidence = &mut sorted.evidence;
+        let read = match kind_of(bytes) {
+            Some(Kind::Ask) => Signed::decode(bytes).map(|ask| evidence.asks.push(ask)),
+            Some(Kind::Offer) => Signed::decode(bytes).map(|offer| evidence.offers.push(offer)),
+            Some(Kind::Receipt) => Signed::decode(bytes).map(|receipt| evidence.receipts.push(receipt)),
+            Some(Kind::Delegation) => Signed::decode(bytes).map(|delegation| evidence.delegations.push(delegation)),
+            Some(Kind::Award) => match Award::decode(bytes) {
+                Ok(award) => {
+                    evidence.awards.push(award);
+                    Ok(())
+                }
+                Err(AwardError::Envelope(error)) => Err(error),
+                Err(error) if error.fault() == Fault::Incompatible => {
+                    sorted.unread.insert(*cid, error.to_string());
+                    Ok(())
+                }
+                Err(error) => return Err(AuditError::Award(*cid, error.into())),
+            },
+            None => match Signed::<Ask>::decode(bytes) {
+                Err(error @ EnvelopeError::Name(_)) => Err(error),
+                _ => return Err(AuditError::Stray(*cid)),
+            },
+        };
+        match read {
+            Ok(()) => {}
+            Err(error) if error.fault() == Fault::Incompatible => _ = sorted.unread.insert(*cid, error.to_string()),
+            Err(error) => return Err(AuditError::Envelope(*cid, error.into())),
         }
     }
-    Ok(evidence)
+    Ok(sorted)
 }
 
 enum Kind {
@@ -136,7 +173,11 @@ enum Kind {
 
 /// Finds the tag in an envelope without believing anything else of it: the statement is verified under that tag next.
 fn kind_of(bytes: &[u8]) -> Option<Kind> {
-    use crate::{claim::Body, envelope::Statement, market, receipt, ucan};
+    use crate::{
+        claim::Body,
+        envelope::{self, Statement},
+        market, receipt, ucan,
+    };
     let tags = [
         (market::AskBody::TAG, Kind::Ask),
         (market::OfferBody::TAG, Kind::Offer),
@@ -144,29 +185,38 @@ fn kind_of(bytes: &[u8]) -> Option<Kind> {
         (ucan::Delegation::TAG, Kind::Delegation),
         (ucan::Invocation::TAG, Kind::Award),
     ];
-    // The tag is the second key of the signed map: after the signature (67 bytes), the map's head, "h" and its value.
-    let tag = bytes.get(67 + 1 + 2 + 9..)?;
-    tags.into_iter().find(|(name, _)| tag.get(1..=name.len()) == Some(name.as_bytes())).map(|(_, kind)| kind)
-}
-
-fn decode<T: crate::envelope::Statement>(cid: Cid, bytes: &[u8]) -> Result<Signed<T>, AuditError> {
-    Signed::decode(bytes).map_err(|error| AuditError::Envelope(cid, error))
+    let name = |tag: &'static str| tag.split('@').next();
+    let found = envelope::tag_of(bytes)?.split('@').next();
+    tags.into_iter().find(|(tag, _)| name(tag) == found).map(|(_, kind)| kind)
 }
 
 fn find<T>(items: &[Signed<T>], cid: Cid) -> Option<&Signed<T>> {
     items.iter().find(|item| item.cid() == cid)
 }
 
-fn check_hire(award: &Award, evidence: &Evidence, used: &mut BTreeSet<Cid>) -> Result<Hire, AuditError> {
+fn check_hire(
+    award: &Award,
+    evidence: &Evidence,
+    unread: &BTreeMap<Cid, String>,
+    used: &mut BTreeSet<Cid>,
+) -> Result<Hire, AuditError> {
     let (cid, args) = (award.cid(), award.args());
+    let awarded = award.made();
+    let prf = &award.invocation().prf;
+    used.extend([cid, args.offer, args.ask]);
+    used.extend(prf.iter().copied());
+    if prf.iter().chain([&args.offer, &args.ask]).any(|link| unread.contains_key(link)) {
+        return Ok(Hire::not_understood(award, awarded));
+    }
     let offer = find(&evidence.offers, args.offer).ok_or(AuditError::Missing { award: cid, what: "offer" })?;
     let ask = find(&evidence.asks, args.ask).ok_or(AuditError::Missing { award: cid, what: "ask" })?;
-    let awarded = award.made();
     award.matches(offer).map_err(|error| AuditError::Award(cid, error.into()))?;
-    choice::acceptable(ask, offer, awarded).map_err(|_| AuditError::Offer(offer.cid()))?;
-    let chain = award
-        .invocation()
-        .prf
+    match choice::acceptable(ask, offer, awarded) {
+        Ok(()) => {}
+        Err(OfferError::NotUnderstood) => return Ok(Hire::not_understood(award, awarded)),
+        Err(_) => return Err(AuditError::Offer(offer.cid())),
+    }
+    let chain = prf
         .iter()
         .map(|link| find(&evidence.delegations, *link).cloned())
         .collect::<Option<Vec<_>>>()
@@ -175,15 +225,20 @@ fn check_hire(award: &Award, evidence: &Evidence, used: &mut BTreeSet<Cid>) -> R
     verified
         .and_then(|chain| chain::check_award(&chain, args.seller))
         .map_err(|error| AuditError::Chain(cid, error.into()))?;
-    used.extend([cid, offer.cid(), ask.cid()]);
-    used.extend(award.invocation().prf.iter().copied());
-    let receipt = receipt_of(award, evidence, used)?;
-    Ok(Hire::new(award, awarded, receipt))
+    match receipt_of(award, evidence, unread, used)? {
+        // What can't be read may be its receipt.
+        None if !unread.is_empty() => Ok(Hire::not_understood(award, awarded)),
+        Some(receipt) if matches!(receipt.body.money, ReceiptPart::Other(_)) => {
+            Ok(Hire::not_understood(award, awarded))
+        }
+        receipt => Ok(Hire::new(award, awarded, receipt)),
+    }
 }
 
 fn receipt_of<'a>(
     award: &Award,
     evidence: &'a Evidence,
+    unread: &BTreeMap<Cid, String>,
     used: &mut BTreeSet<Cid>,
 ) -> Result<Option<&'a Signed<Receipt>>, AuditError> {
     let (cid, args) = (award.cid(), award.args());
@@ -194,10 +249,11 @@ fn receipt_of<'a>(
     }
     let body = &receipt.body;
     let about_it = receipt.issuer() == args.seller && body.offer == args.offer;
-    if !about_it || !body.money.is_of(award) {
+    let is_later = matches!(body.money, ReceiptPart::Other(_));
+    if !about_it || !is_later && !body.money.is_of(award) {
         return Err(AuditError::Receipt(receipt.cid()));
     }
-    for sub in &body.sub {
+    for sub in body.sub.iter().filter(|sub| !unread.contains_key(sub)) {
         let known = find(&evidence.receipts, *sub)
             .ok_or(AuditError::Missing { award: cid, what: "receipt of passed-on work" })?;
         let under = evidence.awards.iter().find(|other| other.cid() == known.body.award);
@@ -220,7 +276,7 @@ pub enum AuditError {
     Car(#[from] CarError),
     /// A statement in it isn't its issuer's.
     #[error("the statement {0} does not hold: {1}")]
-    Envelope(Cid, EnvelopeError),
+    Envelope(Cid, Box<EnvelopeError>),
     /// An award in it doesn't hold or departs from its offer.
     #[error("the award {0} does not hold: {1}")]
     Award(Cid, Box<AwardError>),
@@ -244,6 +300,9 @@ pub enum AuditError {
         /// What is missing.
         what: &'static str,
     },
+    /// No award in it can be read, and this is of a later version.
+    #[error("the statement {0} is of a later version: {1}")]
+    NotUnderstood(Cid, String),
     /// Nothing was awarded.
     #[error("the bundle holds no award")]
     NoAward,
@@ -261,14 +320,14 @@ pub enum AuditError {
 impl AtFault for AuditError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Award(_, error) => error.fault(),
+            Self::NotUnderstood(..) => Fault::Incompatible,
             _ => Fault::Peer,
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
-        if self.fault() == Fault::Incompatible {
-            return Some("the file may be sound; read it with a newer version of guilder");
+        if let Self::NotUnderstood(..) = self {
+            return Some("a later version of Guilder can read it");
         }
         Some("the file was changed or made wrongly; ask whoever gave it to you to export it again")
     }

@@ -16,14 +16,16 @@ use crate::{
     market::{MintUrl, Offer, ServiceName, Unit},
     settlement::{AwardPart, ModeName},
     time::Timestamp,
-    ucan::{Args, Command, Invocation},
+    ucan::{Args, Command, Invocation, critical_in},
+    word::{Word, fields_of},
 };
 
 /// The command that awards a task.
 pub const COMMAND: &str = "/task/award";
 
 /// The arguments of an award that don't depend on how it is paid. Those that do are its [`AwardPart`]; on the wire they
-/// stand in one map.
+/// stand in one map. A later version may add others: policies see them, this version skips them, unless `crit` among them
+/// lists one that it must understand. None may ever move money beyond `price` and `spent`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AwardArgs {
     /// The root ask, copied unchanged into every award beneath it: names the whole task.
@@ -107,6 +109,12 @@ impl Award {
         }
         // First of all, for a later mode may have other arguments throughout.
         let part = AwardPart::read(&signed.args)?;
+        let critical = critical_in(signed.args.get("crit")).map_err(|_| AwardError::Arguments)?;
+        let is_known =
+            |name: &str| name == "mode" || fields_of::<AwardArgs>().contains(&name) || part.fields().contains(&name);
+        if let Some(name) = critical.into_iter().find(|name| !is_known(name.as_str())) {
+            return Err(AwardError::Critical(name));
+        }
         let args: AwardArgs = signed.args.to_value().map_err(|_| AwardError::Arguments)?;
         if signed.aud != Some(args.seller) || args.seller == signed.iss {
             return Err(AwardError::Audience);
@@ -210,8 +218,11 @@ pub enum AwardError {
     #[error("an award invokes {COMMAND}")]
     Command,
     /// To be paid in a way that this version doesn't know.
-    #[error("the award is to be paid by `{0}`, which this version doesn't know")]
+    #[error("not understood: the award is to be paid by `{0}`")]
     NotUnderstood(ModeName),
+    /// Not understood: an argument that the award calls critical.
+    #[error("not understood: {0}, which the award calls critical")]
+    Critical(Word),
     /// Arguments missing or of the wrong type.
     #[error("the award's arguments are not those of {COMMAND}")]
     Arguments,
@@ -244,7 +255,7 @@ impl AtFault for AwardError {
     fn fault(&self) -> Fault {
         match self {
             Self::Envelope(error) => error.fault(),
-            Self::NotUnderstood(_) => Fault::Incompatible,
+            Self::NotUnderstood(_) | Self::Critical(_) => Fault::Incompatible,
             _ => Fault::Peer,
         }
     }

@@ -1,7 +1,11 @@
 //! Strict DAG-CBOR (ipld.io/specs/codecs/dag-cbor, "Strictness") and the content IDs of what it encodes.
 //!
 //! A value has exactly one encoding here: what isn't canonical (key order, repeated keys, longer than minimal heads,
-//! indefinite lengths, trailing bytes, tags other than a CID) doesn't decode. Nesting is bounded by the decoder.
+//! indefinite lengths, trailing bytes, tags other than a CID, nesting beyond
+//! [`MAX_NESTING`](crate::limits::MAX_NESTING)) doesn't decode. That holds of
+//! all bytes, also of those that a type skips because it doesn't know the field.
+
+mod form;
 
 use std::fmt;
 
@@ -32,40 +36,12 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// # Errors
 /// If the bytes aren't the canonical DAG-CBOR of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
-    let value = serde_ipld_dagcbor::from_slice(bytes).map_err(|error| CborError(words(&error)))?;
-    if links_are_exact(bytes).unwrap_or(false) {
-        Ok(value)
-    } else {
-        Err(CborError("a link holds more than its content ID".into()))
+    let read = serde_ipld_dagcbor::from_slice(bytes);
+    match (read, form::check(bytes)) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Ok(_), Err(what)) => Err(CborError { text: what.into(), is_canonical: false }),
+        (Err(error), form) => Err(CborError { text: words(&error), is_canonical: form.is_ok() }),
     }
-}
-
-/// Whether every link in the encoding of one item, which has been decoded, is its content ID and nothing more. The decoder
-/// lets a link be followed by any bytes within its byte string, and drops them. `None` if there is another fault in it.
-fn links_are_exact(mut bytes: &[u8]) -> Option<bool> {
-    /// The tag of a link.
-    const LINK: u64 = 42;
-    let mut is_link = false;
-    while let Some((&head, rest)) = bytes.split_first() {
-        let (kind, length) = (head >> 5, usize::from(head & 0x1f));
-        let width = if length < 24 { 0 } else { 1_usize.checked_shl(length as u32 - 24)? };
-        let (argument, rest) = rest.split_at_checked(width)?;
-        let argument = argument.iter().fold(0, |value: u64, byte| value << 8 | u64::from(*byte));
-        let argument = if width == 0 { length as u64 } else { argument };
-        // Strings carry their bytes; numbers, lists, maps, tags and simple values are their head alone.
-        let carried = if matches!(kind, 2 | 3) { usize::try_from(argument).ok()? } else { 0 };
-        let (string, rest) = rest.split_at_checked(carried)?;
-        if is_link {
-            // The multibase prefix of binary, then the ID.
-            let id = string.strip_prefix(&[0])?;
-            if Cid::read_bytes(id).ok()?.encoded_len() != id.len() {
-                return Some(false);
-            }
-        }
-        is_link = kind == 6 && argument == LINK;
-        bytes = rest;
-    }
-    Some(!is_link)
 }
 
 /// The content ID of encoded bytes: CIDv1, dag-cbor, sha2-256.
@@ -123,8 +99,18 @@ pub(crate) fn is_printable(letter: char) -> bool {
 
 /// The bytes aren't canonical DAG-CBOR of what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not canonical DAG-CBOR of the expected form: {0}")]
-pub struct CborError(String);
+#[error("not canonical DAG-CBOR of the expected form: {text}")]
+pub struct CborError {
+    text: String,
+    is_canonical: bool,
+}
+
+impl CborError {
+    /// Whether the bytes are canonical DAG-CBOR of something, though not of what was expected.
+    pub fn is_canonical(&self) -> bool {
+        self.is_canonical
+    }
+}
 
 impl AtFault for CborError {
     fn fault(&self) -> Fault {
@@ -138,9 +124,9 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::limits::MAX_NESTING;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
     struct Pair {
         a: u64,
         bb: Option<String>,
@@ -158,10 +144,43 @@ mod tests {
             ("long length", &[0xa2, 0x78, 1, b'a', 1, 0x62, b'b', b'b', 0xf6]),
             ("indefinite map", &[0xbf, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf6, 0xff]),
             ("trailing byte", &[0xa2, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf6, 0]),
-            ("unknown field", &[0xa3, 0x61, b'a', 1, 0x61, b'b', 0xf6, 0x62, b'b', b'b', 0xf6]),
             ("undefined", &[0xa2, 0x61, b'a', 1, 0x62, b'b', b'b', 0xf7]),
         ] {
-            assert!(decode::<Pair>(bytes).is_err(), "{why}");
+            assert!(decode::<Pair>(bytes).is_err_and(|error| !error.is_canonical()), "{why}");
+        }
+        assert!(decode::<Pair>(&encode(&[1, 2])).is_err_and(|error| error.is_canonical()));
+    }
+
+    #[test]
+    fn what_a_skipped_field_holds_is_canonical_too() {
+        // {"a": 1, "b": …, "bb": null}
+        let with = |value: &[u8]| {
+            decode::<Pair>(&[&[0xa3, 0x61, b'a', 1, 0x61, b'b'][..], value, &[0x62, b'b', b'b', 0xf6]].concat())
+        };
+        let link = encode(&cid_of(b"something"));
+        for good in
+            [&[0xf6][..], &[0x82, 1, 0x81, 0x80], &[0xa2, 0x61, b'x', 1, 0x61, b'y', 0xa0], &[0x41, 0xff], &link]
+        {
+            assert_eq!(with(good), Ok(Pair { a: 1, bb: None }), "{good:02x?}");
+        }
+        let nested = |depth| [vec![0x81; depth], vec![0]].concat();
+        assert!(with(&nested(MAX_NESTING - 1)).is_ok());
+        for (why, bad) in [
+            ("repeated key", &[0xa2, 0x61, b'x', 1, 0x61, b'x', 1][..]),
+            ("key order", &[0xa2, 0x61, b'y', 1, 0x61, b'x', 1]),
+            ("key that is no text", &[0xa1, 1, 1]),
+            ("long integer", &[0x18, 1]),
+            ("long length", &[0x58, 1, 0]),
+            ("open list", &[0x9f, 0xff]),
+            ("no text", &[0x61, 0xff]),
+            ("undefined", &[0xf7]),
+            ("half float", &[0xf9, 0x3c, 0]),
+            ("not a number", &[0xfb, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0]),
+            ("another tag", &[0xc1, 1]),
+            ("padded link", &[&[0xd8, 42, 0x58, 38], &link[4..], &[0]].concat()),
+            ("nesting", &nested(MAX_NESTING)),
+        ] {
+            assert!(with(bad).is_err_and(|error| !error.is_canonical()), "{why}");
         }
     }
 
@@ -186,15 +205,22 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_without_overflow() {
-        let mut deep = vec![0x81; 1 << 20];
-        deep.push(0xf6);
-        assert!(decode::<ipld_core::ipld::Ipld>(&deep).is_err());
+        for head in [&[0x81][..], &[0xa1, 0x61, b'k']] {
+            let mut deep = head.repeat(1 << 20);
+            deep.push(0xf6);
+            assert!(decode::<ipld_core::ipld::Ipld>(&deep).is_err());
+            assert!(decode::<serde::de::IgnoredAny>(&deep).is_err());
+        }
     }
 
     #[test]
     fn an_error_quotes_nothing_that_a_terminal_acts_on() {
-        let sent = encode(&std::collections::BTreeMap::from([("\u{1b}[2J\u{202e}", 1)]));
-        let error = decode::<Pair>(&sent).unwrap_err().to_string();
+        #[derive(Debug, Deserialize)]
+        enum Colour {
+            Red,
+        }
+        assert!(matches!(decode::<Colour>(&encode("Red")), Ok(Colour::Red)));
+        let error = decode::<Colour>(&encode("\u{1b}[2J\u{202e}")).unwrap_err().to_string();
         assert!(error.contains(r"\u{1b}[2J\u{202e}") && error.chars().all(is_printable), "{error}");
     }
 

@@ -1,4 +1,7 @@
 //! Guilder's own signed statements: one frame of issuer, dates and nonce around the body that says something.
+//!
+//! A minor version may add fields to the frame and to a body, and values to the vocabularies in it. Whoever doesn't know them
+//! skips them: they stay in the bytes that were signed. What must not be skipped stands by name in [`Claim::crit`].
 
 use std::fmt;
 
@@ -8,7 +11,9 @@ use crate::{
     bytes::Nonce,
     envelope::{EnvelopeError, Signed, Statement},
     identity::{AgentId, AgentKey},
+    limits::MAX_ENVELOPE,
     time::Timestamp,
+    word::{Critical, Word, fields_of},
 };
 
 /// What one kind of statement says.
@@ -17,6 +22,8 @@ pub trait Body: Serialize + DeserializeOwned + Clone + fmt::Debug {
     const TAG: &'static str;
     /// The longest that such a statement may hold, in seconds; `None` if it may hold for ever.
     const MAX_LIFETIME: Option<u64>;
+    /// The largest envelope of such a statement, in bytes.
+    const MAX_BYTES: usize = MAX_ENVELOPE;
 
     /// What must hold of the body by itself.
     ///
@@ -27,7 +34,6 @@ pub trait Body: Serialize + DeserializeOwned + Clone + fmt::Debug {
 
 /// A statement: who says it, when, until when it holds, and the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Claim<B> {
     /// Who says it.
     pub iss: AgentId,
@@ -39,9 +45,14 @@ pub struct Claim<B> {
     pub nonce: Nonce,
     /// What is said.
     pub body: B,
+    /// What a reader must understand to act on the statement: fields of the body or of this frame, or other names. Left out
+    /// where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crit: Option<Critical>,
 }
 
 impl<B: Body> Statement for Claim<B> {
+    const MAX_BYTES: usize = B::MAX_BYTES;
     const TAG: &'static str = B::TAG;
 
     fn issuer(&self) -> AgentId {
@@ -61,6 +72,14 @@ impl<B: Body> Statement for Claim<B> {
         }
         self.body.check()
     }
+
+    fn critical(&self) -> Result<Vec<Word>, &'static str> {
+        Ok(self.crit.iter().flat_map(|crit| crit.names().to_vec()).collect())
+    }
+
+    fn understands(name: &str) -> bool {
+        fields_of::<B>().contains(&name) || fields_of::<Self>().contains(&name)
+    }
 }
 
 impl<B: Body> Signed<Claim<B>> {
@@ -75,7 +94,7 @@ impl<B: Body> Signed<Claim<B>> {
         nonce: Nonce,
         key: &AgentKey,
     ) -> Result<Self, EnvelopeError> {
-        Self::sign(Claim { iss: key.id(), iat: now, exp, nonce, body }, key)
+        Self::sign(Claim { iss: key.id(), iat: now, exp, nonce, body, crit: None }, key)
     }
 }
 

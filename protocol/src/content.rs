@@ -23,6 +23,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     cbor,
     fault::{AtFault, Fault},
     limits::MAX_CONTENT,
+    word::{Word, open_choice, open_words},
 };
 
 /// The libp2p protocol that moves content.
@@ -38,10 +40,11 @@ pub const PROTOCOL: &str = "/guilder/content/1";
 pub const CHUNK_SIZE: usize = 256 * 1024;
 /// The most chunks that a content has.
 pub const MAX_CHUNKS: usize = (MAX_CONTENT / CHUNK_SIZE as u64) as usize;
-/// The longest [`Request`] frame, in bytes, without its length.
-pub const MAX_REQUEST_FRAME: usize = 128;
-/// The longest [`Reply`] frame, in bytes, without its length: the list of [`MAX_CHUNKS`] digests and its wrapping.
-pub const MAX_REPLY_FRAME: usize = MAX_CHUNKS * 32 + 64;
+/// The longest [`Request`] frame, in bytes, without its length: this version's has about 80, the rest is for later fields.
+pub const MAX_REQUEST_FRAME: usize = 512;
+/// The longest [`Reply`] frame, in bytes, without its length: the list of [`MAX_CHUNKS`] digests and its wrapping,
+/// with room for later forms.
+pub const MAX_REPLY_FRAME: usize = MAX_CHUNKS * 32 + 512;
 
 const DOMAIN: &[u8] = b"guilder/content/1";
 /// `<64 hex digits>:<size>`, the size in at most 20 digits.
@@ -49,7 +52,6 @@ const MAX_TEXT: usize = 64 + 1 + 20;
 
 /// The name of a content: its hash and its size. Written `<64 hex digits>:<size in bytes>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ContentId {
     /// The hash over size and chunk digests; see the module's documentation.
     pub hash: Digest,
@@ -200,7 +202,6 @@ fn hash_list(size: u64, digests: &[u8]) -> Digest {
 
 /// The fetcher's one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Request {
     /// What is wanted.
     pub id: ContentId,
@@ -209,23 +210,25 @@ pub struct Request {
 }
 
 /// The holder's one frame, before the chunks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The digests of all chunks, back to back; the chunks from [`Request::from`] on follow as bare bytes.
-    Chunks(#[serde(with = "serde_bytes")] Vec<u8>),
+    Chunks(ByteBuf),
     /// Nothing follows.
     Refused(Refusal),
+    /// An answer of a later version: nothing that follows can be read.
+    Other(Word),
 }
+open_choice!(Reply { "chunks" => Chunks, "refused" => Refused });
 
-/// Why a holder gives nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Refusal {
-    /// It doesn't hold it, or the asker has no claim to it: the two look the same from outside.
-    Unknown,
-    /// Too many transfers under way; ask again later.
-    Busy,
+open_words! {
+    /// Why a holder gives nothing.
+    pub enum Refusal {
+        /// It doesn't hold it, or the asker has no claim to it: the two look the same from outside.
+        "unknown" => Unknown,
+        /// Too many transfers under way; ask again later.
+        "busy" => Busy,
+    }
 }
 
 /// What is wrong with a content, a list or a chunk.
@@ -289,7 +292,7 @@ mod tests {
                 cbor::encode(&Request { id, from: 1 }),
                 format!("a2626964a264686173685820{hash}6473697a651a000493e06466726f6d01"),
             ),
-            (cbor::encode(&Reply::Chunks(vec![9; 32])), format!("a1666368756e6b735820{}", "09".repeat(32))),
+            (cbor::encode(&Reply::Chunks(vec![9; 32].into())), format!("a1666368756e6b735820{}", "09".repeat(32))),
             (cbor::encode(&Reply::Refused(Refusal::Unknown)), "a16772656675736564".to_owned() + "67756e6b6e6f776e"),
             (cbor::encode(&Reply::Refused(Refusal::Busy)), "a16772656675736564".to_owned() + "6462757379"),
         ] {
@@ -301,7 +304,7 @@ mod tests {
     fn the_longest_frames_fit_their_bounds() {
         let id = ContentId { hash: Digest::from([0xff; 32]), size: u64::MAX };
         assert!(cbor::encode(&Request { id, from: u64::MAX }).len() <= MAX_REQUEST_FRAME);
-        assert!(cbor::encode(&Reply::Chunks(vec![0; MAX_CHUNKS * 32])).len() <= MAX_REPLY_FRAME);
+        assert!(cbor::encode(&Reply::Chunks(vec![0; MAX_CHUNKS * 32].into())).len() <= MAX_REPLY_FRAME);
     }
 
     #[test]

@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(hex::encode(key), "12208c5134cfc982a270e45750f41fd7e197e234f1ecf493a313898e55fdd4db9803");
         assert_eq!(service_cid(&echo()).to_string(), "bafkreiemke2m7smcujyoiv2q6qp5pymx4i2pd3husorrhcmokx65jw4yam");
         assert_eq!(topic(&echo()), "/guilder/market/1/text.echo");
-        assert_eq!(hex::encode(message_id(&topic(&echo()), b"data")), "e6216eea6a072ec3d0edb3cdf59ef71865f3000bd8c8255d17a3743b7f5b3549");
+        assert_eq!(
+            hex::encode(message_id(&topic(&echo()), b"data")),
+            "e6216eea6a072ec3d0edb3cdf59ef71865f3000bd8c8255d17a3743b7f5b3549"
+        );
     }
 
     #[test]
@@ -87,7 +90,8 @@ mod tests {
     #[test]
     fn a_topic_is_its_services_and_no_other_text_is_one() {
         assert_eq!(service_of(&topic(&echo())), Some(echo()));
-        for other in ["/guilder/market/1/NOT A NAME", "/guilder/market/1/", "/guilder/market/2/text.echo", "text.echo"] {
+        for other in ["/guilder/market/1/NOT A NAME", "/guilder/market/1/", "/guilder/market/2/text.echo", "text.echo"]
+        {
             assert_eq!(service_of(other), None, "{other}");
         }
     }

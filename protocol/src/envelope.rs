@@ -1,19 +1,26 @@
 //! The one envelope for every signed thing: UCAN 1.0's (ucan-wg/spec, "Envelope").
 //!
 //! ```text
-//! [ signature, { "h": varsig header, "<tag>@<version>": payload } ]        canonical DAG-CBOR
+//! [ signature, { "h": varsig header, "<name>@<version>": payload } ]        canonical DAG-CBOR
 //! ```
 //!
 //! The signature covers the bytes of the map as received; nothing is encoded again to be verified. A [`Signed`] can be
 //! had in two ways only, by signing and by [`Signed::decode`], which verifies: whoever holds one knows that its issuer
-//! said it. Whether it is still timely is for the caller, who knows the time.
+//! said it, and that this version understands all of it that must be understood. Whether it is still timely is for the
+//! caller, who knows the time.
+//!
+//! **Later versions.** Of a name every version with a known major is read (of UCAN's tokens those in
+//! [`Versions::Exactly`]); fields that aren't known are skipped and stay in the bytes. What must not be skipped the
+//! statement calls critical, see [`Statement::critical`]. A statement whose signature holds but which this version can't
+//! read, or must not act on, is *not understood*: [`EnvelopeError::fault`] is then [`Fault::Incompatible`], and
+//! [`Relayed::decode`] still lets it be passed on.
 
-use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use cid::Cid;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, DeserializeOwned, DeserializeSeed, MapAccess},
+    de::{self, DeserializeOwned},
     ser::SerializeMap,
 };
 
@@ -21,20 +28,41 @@ use crate::{
     cbor::{self, CborError},
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
-    limits::MAX_ENVELOPE,
+    limits::{MAX_ENVELOPE, MAX_WORD},
+    word::Word,
 };
 
 /// Varsig v1 header: prefix 0x34, version 1, EdDSA (0xed), Ed25519 curve (0xed), SHA2-512 (0x13), DAG-CBOR (0x71).
 /// (ChainAgnostic/varsig, "Signature Algorithm: EdDSA")
 const VARSIG_ED25519_DAG_CBOR: [u8; 8] = [0x34, 0x01, 0xed, 0x01, 0xed, 0x01, 0x13, 0x71];
-/// CBOR head of an array of two.
+/// CBOR heads: an array of two, a map of two, an empty byte string, an empty text.
 const ARRAY_OF_TWO: u8 = 0x82;
+const MAP_OF_TWO: u8 = 0xa2;
+const BYTES: u8 = 0x40;
+const TEXT: u8 = 0x60;
 const SIGNATURE_LENGTH: usize = 64;
+
+/// The names of all statements that this version reads somewhere.
+const NAMES: [&str; 7] =
+    ["guilder/advert", "guilder/ask", "guilder/offer", "guilder/receipt", "guilder/withdrawal", "ucan/dlg", "ucan/inv"];
+
+/// Which versions of a statement are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// All with the major version of [`Statement::TAG`]: a minor version only adds.
+    SameMajor,
+    /// These and no other. For what others standardise, where an addition could take authority away.
+    Exactly(&'static [&'static str]),
+}
 
 /// A payload that can be signed: a delegation, an invocation, or one of Guilder's own statements.
 pub trait Statement: Serialize + DeserializeOwned + Clone + fmt::Debug {
-    /// The payload's key in the envelope, `name@version`.
+    /// The payload's key in the envelope as it is written, `name@version`.
     const TAG: &'static str;
+    /// The versions that are read.
+    const VERSIONS: Versions = Versions::SameMajor;
+    /// The largest envelope, in bytes.
+    const MAX_BYTES: usize = MAX_ENVELOPE;
 
     /// Who says it, and so whose signature must stand on it.
     fn issuer(&self) -> AgentId;
@@ -45,6 +73,19 @@ pub trait Statement: Serialize + DeserializeOwned + Clone + fmt::Debug {
     /// The rule that it breaks, in words.
     fn check(&self) -> Result<(), &'static str> {
         Ok(())
+    }
+
+    /// The names in it that whoever acts on it must understand.
+    ///
+    /// # Errors
+    /// The rule that the list breaks, in words.
+    fn critical(&self) -> Result<Vec<Word>, &'static str> {
+        Ok(Vec::new())
+    }
+
+    /// Whether this version understands a critical name.
+    fn understands(_name: &str) -> bool {
+        false
     }
 }
 
@@ -61,7 +102,7 @@ impl<T: Statement> Signed<T> {
     /// Signs `payload` with `key`.
     ///
     /// # Errors
-    /// If the payload breaks its own rules, is over [`MAX_ENVELOPE`], or names another issuer than `key`.
+    /// If the payload breaks its own rules, is over [`Statement::MAX_BYTES`], or names another issuer than `key`.
     pub fn sign(payload: T, key: &AgentKey) -> Result<Self, EnvelopeError> {
         if payload.issuer() != key.id() {
             return Err(EnvelopeError::ForeignKey);
@@ -73,8 +114,8 @@ impl<T: Statement> Signed<T> {
         bytes.extend_from_slice(&[ARRAY_OF_TWO, 0x58, SIGNATURE_LENGTH as u8]);
         bytes.extend_from_slice(&signature);
         bytes.extend_from_slice(&signed_bytes);
-        if bytes.len() > MAX_ENVELOPE {
-            return Err(EnvelopeError::TooLarge(bytes.len()));
+        if bytes.len() > T::MAX_BYTES {
+            return Err(EnvelopeError::TooLarge { size: bytes.len(), most: T::MAX_BYTES });
         }
         let cid = cbor::cid_of(&bytes);
         Ok(Self::from_verified(payload, &bytes, cid))
@@ -83,8 +124,8 @@ impl<T: Statement> Signed<T> {
     /// Reads and verifies a signed statement.
     ///
     /// # Errors
-    /// If the bytes are over [`MAX_ENVELOPE`], aren't a canonical envelope of a `T`, break the payload's own rules, or
-    /// if the signature isn't the issuer's.
+    /// If the bytes are over [`Statement::MAX_BYTES`], aren't a canonical envelope of a `T`, break the payload's own rules,
+    /// if the signature isn't the issuer's, or if it is not understood.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         Unverified::read(bytes)?.verify()
     }
@@ -104,26 +145,78 @@ impl<T: Statement> Signed<T> {
     }
 }
 
+/// A statement whose issuer's signature has been verified, to be passed on: it may call critical what this version doesn't
+/// understand, and then nobody here may act on it.
+#[derive(Clone, Debug)]
+pub struct Relayed<T>(Signed<T>);
+
+impl<T: Statement> Relayed<T> {
+    /// Reads and verifies a signed statement.
+    ///
+    /// # Errors
+    /// As [`Signed::decode`], but critical names need not be understood.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        Unverified::read(bytes)?.relay()
+    }
+
+    /// What is said, as far as this version reads it.
+    pub fn payload(&self) -> &T {
+        &self.0
+    }
+
+    /// The statement as one that may be acted on.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Critical`] if this version doesn't understand a name in it that it must.
+    pub fn understood(self) -> Result<Signed<T>, EnvelopeError> {
+        let critical = self.0.critical().map_err(EnvelopeError::Rule)?;
+        match critical.into_iter().find(|name| !T::understands(name.as_str())) {
+            Some(name) => Err(EnvelopeError::Critical(name)),
+            None => Ok(self.0),
+        }
+    }
+}
+
 /// A statement that decodes, before its signature is looked at. Only for code that must tell the two apart.
 pub(crate) struct Unverified<'a, T> {
     payload: T,
-    signature: &'a [u8],
-    signed_bytes: &'a [u8],
+    parts: Parts<'a>,
     bytes: &'a [u8],
     cid: Cid,
 }
 
 impl<'a, T: Statement> Unverified<'a, T> {
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
-        if bytes.len() > MAX_ENVELOPE {
-            return Err(EnvelopeError::TooLarge(bytes.len()));
+        if bytes.len() > T::MAX_BYTES {
+            return Err(EnvelopeError::TooLarge { size: bytes.len(), most: T::MAX_BYTES });
         }
-        let (signature, signed_bytes) = split(bytes).ok_or(EnvelopeError::Shape)?;
-        let Received { header, payload } = cbor::decode::<Received<T>>(signed_bytes)?;
-        if !header.is_ours {
+        let parts = Parts::of(bytes).ok_or(EnvelopeError::Shape)?;
+        if parts.header != VARSIG_ED25519_DAG_CBOR {
             return Err(EnvelopeError::Algorithm);
         }
-        Ok(Self { payload, signature, signed_bytes, bytes, cid: cbor::cid_of(bytes) })
+        let (name, version) = parts.tag.split_once('@').unwrap_or((parts.tag, ""));
+        let (known, written) = T::TAG.split_once('@').unwrap_or((T::TAG, ""));
+        if name != known {
+            let error = match NAMES.contains(&name) {
+                true => EnvelopeError::Misplaced { found: shown(parts.tag), expected: known },
+                false => EnvelopeError::Name(shown(parts.tag)),
+            };
+            return Err(parts.blame(error));
+        }
+        let is_read = match T::VERSIONS {
+            Versions::SameMajor => is_minor_of(version, written),
+            Versions::Exactly(versions) => versions.contains(&version),
+        };
+        if !is_read {
+            return Err(parts.blame(EnvelopeError::Version(shown(parts.tag))));
+        }
+        match cbor::decode(parts.payload) {
+            Ok(payload) => Ok(Self { payload, parts, bytes, cid: cbor::cid_of(bytes) }),
+            Err(error) if error.is_canonical() && matches!(T::VERSIONS, Versions::Exactly(_)) => {
+                Err(parts.blame(EnvelopeError::Foreign(error)))
+            }
+            Err(error) => Err(EnvelopeError::Encoding(error)),
+        }
     }
 
     pub(crate) fn payload(&self) -> &T {
@@ -135,10 +228,13 @@ impl<'a, T: Statement> Unverified<'a, T> {
     }
 
     pub(crate) fn verify(self) -> Result<Signed<T>, EnvelopeError> {
-        let signature = self.signature.try_into().map_err(|_| EnvelopeError::Signature)?;
-        self.payload.issuer().verify(self.signed_bytes, signature).map_err(|_| EnvelopeError::Signature)?;
+        self.relay()?.understood()
+    }
+
+    fn relay(self) -> Result<Relayed<T>, EnvelopeError> {
+        self.parts.verify(self.payload.issuer())?;
         self.payload.check().map_err(EnvelopeError::Rule)?;
-        Ok(Signed::from_verified(self.payload, self.bytes, self.cid))
+        Ok(Relayed(Signed::from_verified(self.payload, self.bytes, self.cid)))
     }
 }
 
@@ -197,22 +293,82 @@ impl<'de, T: Statement> Deserialize<'de> for Signed<T> {
     }
 }
 
-/// The signature and the bytes that it covers. The signature may have any length here, so that one of the wrong
-/// length is reported as a bad signature and not as a bad encoding.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[ARRAY_OF_TWO, head], rest) = bytes.split_first_chunk::<2>()? else { return None };
-    let (length, rest) = match head {
-        0x40..=0x57 => (usize::from(head - 0x40), rest),
-        0x58 => {
+/// An envelope's parts, as they stand in its bytes. Nothing in them is verified, and the payload is any bytes.
+struct Parts<'a> {
+    /// Of any length here, so that one of the wrong length is a bad signature and not a bad envelope.
+    signature: &'a [u8],
+    /// The map, which the signature covers.
+    signed: &'a [u8],
+    header: &'a [u8],
+    tag: &'a str,
+    payload: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(&[ARRAY_OF_TWO])?;
+        let (signature, signed) = string(rest, BYTES)?;
+        // The map's head and its first key: "h" is shorter than any tag.
+        let rest = signed.strip_prefix(&[MAP_OF_TWO, 0x61, b'h'])?;
+        let (header, rest) = string(rest, BYTES)?;
+        let (tag, payload) = string(rest, TEXT)?;
+        Some(Self { signature, signed, header, tag: std::str::from_utf8(tag).ok()?, payload })
+    }
+
+    fn verify(&self, issuer: AgentId) -> Result<(), EnvelopeError> {
+        let signature = self.signature.try_into().map_err(|_| EnvelopeError::Signature)?;
+        issuer.verify(self.signed, signature).map_err(|_| EnvelopeError::Signature)
+    }
+
+    /// Whose fault it is that a statement can't be read: what is forged or no DAG-CBOR excuses itself with no version.
+    fn blame(&self, otherwise: EnvelopeError) -> EnvelopeError {
+        #[derive(Deserialize)]
+        struct Anyone {
+            iss: AgentId,
+        }
+        match cbor::decode::<Anyone>(self.payload) {
+            Ok(Anyone { iss }) => self.verify(iss).err().unwrap_or(otherwise),
+            Err(error) if error.is_canonical() => otherwise,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// A string of fewer than 256 bytes at the beginning of `bytes`, its head in the shortest form, and what follows.
+fn string(bytes: &[u8], major: u8) -> Option<(&[u8], &[u8])> {
+    let (&head, rest) = bytes.split_first()?;
+    let (length, rest) = match head.checked_sub(major)? {
+        short @ 0..=23 => (short, rest),
+        24 => {
             let (&length, rest) = rest.split_first()?;
-            if length < 24 {
-                return None;
-            }
-            (usize::from(length), rest)
+            (length >= 24).then_some((length, rest))?
         }
         _ => return None,
     };
-    rest.split_at_checked(length)
+    rest.split_at_checked(length.into())
+}
+
+/// The tag of an envelope, `name@version`; `None` if the bytes are none. Nothing of it is verified.
+pub fn tag_of(bytes: &[u8]) -> Option<&str> {
+    Parts::of(bytes).map(|parts| parts.tag)
+}
+
+/// Whether `version` is `major.minor.patch` with the major of `written`.
+fn is_minor_of(version: &str, written: &str) -> bool {
+    let is_number = |part: &str| {
+        part.len() < 10 && part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
+    let mut parts = version.split('.');
+    let major = parts.next().filter(|major| written.split('.').next() == Some(*major));
+    let [minor, patch] = [parts.next(), parts.next()];
+    let numbers = [major, minor, patch].map(|part| part.is_some_and(|part| !part.is_empty() && is_number(part)));
+    numbers == [true; 3] && parts.next().is_none()
+}
+
+/// A tag as it may be printed.
+fn shown(tag: &str) -> String {
+    let end = tag.char_indices().nth(MAX_WORD).map_or(tag.len(), |(at, _)| at);
+    cbor::printable(&tag[..end])
 }
 
 /// The map that is signed, on the way out.
@@ -229,109 +385,52 @@ impl<T: Statement> Serialize for SignedPart<'_, T> {
     }
 }
 
-/// The map that is signed, on the way in: exactly the header and one payload under `T`'s tag.
-struct Received<T> {
-    header: Header,
-    payload: T,
-}
-
-impl<'de, T: Statement> Deserialize<'de> for Received<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ReceivedVisitor(PhantomData))
-    }
-}
-
-struct ReceivedVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Statement> de::Visitor<'de> for ReceivedVisitor<T> {
-    type Value = Received<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a map of \"h\" and \"{}\"", T::TAG)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Received<T>, A::Error> {
-        map.next_key_seed(Key("h"))?.ok_or_else(|| de::Error::missing_field("h"))?;
-        let header = map.next_value()?;
-        map.next_key_seed(Key(T::TAG))?.ok_or_else(|| de::Error::missing_field(T::TAG))?;
-        let payload = map.next_value()?;
-        if map.next_key::<de::IgnoredAny>()?.is_some() {
-            return Err(de::Error::custom("a signed payload has two keys"));
-        }
-        Ok(Received { header, payload })
-    }
-}
-
-/// Expects one key.
-struct Key(&'static str);
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl de::Visitor<'_> for Key {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-
-    fn visit_str<E: de::Error>(self, found: &str) -> Result<(), E> {
-        if found == self.0 {
-            return Ok(());
-        }
-        Err(E::custom(format_args!("expected the key {}, found {found:.40}", self.0)))
-    }
-}
-
-/// The varsig header.
-struct Header {
-    is_ours: bool,
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl de::Visitor<'_> for Bytes {
-            type Value = Header;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a varsig header")
-            }
-
-            fn visit_bytes<E: de::Error>(self, header: &[u8]) -> Result<Header, E> {
-                Ok(Header { is_ours: header == VARSIG_ED25519_DAG_CBOR })
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
-}
-
 /// Why bytes are no valid signed statement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Larger than [`MAX_ENVELOPE`]; the field is the size in bytes.
-    #[error("a signed statement of {0} bytes is over the limit of {MAX_ENVELOPE}")]
-    TooLarge(usize),
+    /// Larger than such a statement may be, in bytes.
+    #[error("a signed statement of {size} bytes is over the limit of {most}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The most.
+        most: usize,
+    },
     /// Not `[signature, map]`.
     #[error("not a signed envelope: expected [signature, payload]")]
     Shape,
     /// The payload isn't canonical or isn't of the expected type.
     #[error(transparent)]
     Encoding(#[from] CborError),
-    /// Signed with another algorithm or over another encoding than Ed25519 over DAG-CBOR.
-    #[error("signed with an algorithm other than Ed25519 over DAG-CBOR")]
-    Algorithm,
+    /// Another statement of ours stands where this one belongs.
+    #[error("a {found} where a {expected} belongs")]
+    Misplaced {
+        /// Its tag.
+        found: String,
+        /// The name that was expected.
+        expected: &'static str,
+    },
     /// The signature isn't the issuer's over these bytes.
     #[error("the signature is not the issuer's over these bytes")]
     Signature,
     /// The payload breaks a rule of its type.
     #[error("{0}")]
     Rule(&'static str),
+    /// Not understood: signed with another algorithm or over another encoding than Ed25519 over DAG-CBOR.
+    #[error("not understood: signed with an algorithm other than Ed25519 over DAG-CBOR")]
+    Algorithm,
+    /// Not understood: a statement that this version doesn't know.
+    #[error("not understood: a statement {0}")]
+    Name(String),
+    /// Not understood: a version of the statement that this one doesn't read.
+    #[error("not understood: the version of {0}")]
+    Version(String),
+    /// Not understood: a token that isn't in the form of the one version of another's standard that is read.
+    #[error("not understood: {0}")]
+    Foreign(CborError),
+    /// Not understood: a name that the statement calls critical.
+    #[error("not understood: {0}, which the statement calls critical")]
+    Critical(Word),
     /// Asked to sign in another's name.
     #[error("the payload names another issuer than the signing key")]
     ForeignKey,
@@ -341,8 +440,15 @@ impl AtFault for EnvelopeError {
     fn fault(&self) -> Fault {
         match self {
             Self::ForeignKey => Fault::Ours,
-            Self::Algorithm => Fault::Incompatible,
-            _ => Fault::Peer,
+            Self::Algorithm | Self::Name(_) | Self::Version(_) | Self::Foreign(_) | Self::Critical(_) => {
+                Fault::Incompatible
+            }
+            Self::TooLarge { .. }
+            | Self::Shape
+            | Self::Encoding(_)
+            | Self::Misplaced { .. }
+            | Self::Signature
+            | Self::Rule(_) => Fault::Peer,
         }
     }
 }
@@ -353,10 +459,11 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
     struct Note {
         iss: AgentId,
         text: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        crit: Vec<Word>,
     }
 
     impl Statement for Note {
@@ -369,6 +476,26 @@ mod tests {
         fn check(&self) -> Result<(), &'static str> {
             if self.text.is_empty() { Err("a note says something") } else { Ok(()) }
         }
+
+        fn critical(&self) -> Result<Vec<Word>, &'static str> {
+            Ok(self.crit.clone())
+        }
+
+        fn understands(name: &str) -> bool {
+            name == "text"
+        }
+    }
+
+    fn words(text: &str) -> Note {
+        Note { iss: key().id(), text: text.into(), crit: Vec::new() }
+    }
+
+    /// An envelope as `by` would sign it.
+    fn envelope(tag: &str, payload: &ipld_core::ipld::Ipld, by: &AgentKey) -> Vec<u8> {
+        let header = ipld_core::ipld::Ipld::Bytes(VARSIG_ED25519_DAG_CBOR.to_vec());
+        let map = std::collections::BTreeMap::from([("h", &header), (tag, payload)]);
+        let signed = cbor::encode(&map);
+        [&[ARRAY_OF_TWO, 0x58, 64][..], &by.sign(&signed), &signed].concat()
     }
 
     fn key() -> AgentKey {
@@ -376,7 +503,7 @@ mod tests {
     }
 
     fn note() -> Signed<Note> {
-        Signed::sign(Note { iss: key().id(), text: "hi".into() }, &key()).unwrap()
+        Signed::sign(words("hi"), &key()).unwrap()
     }
 
     #[test]
@@ -419,17 +546,66 @@ mod tests {
                 self.0.iss
             }
         }
-        assert!(matches!(Signed::<Other>::decode(note().bytes()), Err(EnvelopeError::Encoding(_))));
+        let error = Signed::<Other>::decode(note().bytes()).unwrap_err();
+        assert_eq!(error, EnvelopeError::Name("guilder/note@1.0.0".into()));
+        let ask = envelope("guilder/ask@1.0.0", &ipld_core::ipld!({ "iss": key().id().to_string() }), &key());
+        let misplaced = Signed::<Note>::decode(&ask).unwrap_err();
+        assert!(matches!(misplaced, EnvelopeError::Misplaced { .. }) && misplaced.fault() == Fault::Peer);
+    }
+
+    #[test]
+    fn a_minor_version_is_read_and_what_it_adds_is_kept_in_the_bytes() {
+        let payload =
+            ipld_core::ipld!({ "iss": key().id().to_string(), "text": "hi", "mood": { "is": ["good", 1.5] } });
+        for version in ["1.0.0", "1.0.7", "1.12.0"] {
+            let bytes = envelope(&format!("guilder/note@{version}"), &payload, &key());
+            let read = Signed::<Note>::decode(&bytes).unwrap();
+            assert_eq!((read.payload(), read.bytes()), (&words("hi"), &bytes[..]), "{version}");
+            let stored: Signed<Note> = cbor::decode(&cbor::encode(&read)).unwrap();
+            assert_eq!(stored.bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn another_version_is_not_understood_unless_it_is_forged() {
+        let payload = ipld_core::ipld!({ "iss": key().id().to_string(), "text": 7 });
+        for version in
+            ["2.0.0", "0.9.0", "1.0", "1.0.0.0", "1.00.0", "1.0.0-rc.1", "01.0.0", "", "1..0", "99999999999.0.0"]
+        {
+            let tag = format!("guilder/note@{version}");
+            let error = Signed::<Note>::decode(&envelope(&tag, &payload, &key())).unwrap_err();
+            assert_eq!(
+                (&error, error.fault()),
+                (&EnvelopeError::Version(tag.clone()), Fault::Incompatible),
+                "{version}"
+            );
+            let forged = envelope(&tag, &payload, &AgentKey::from_seed(&[2; 32]));
+            assert_eq!(Signed::<Note>::decode(&forged).unwrap_err(), EnvelopeError::Signature, "{version}");
+        }
+        let error = Signed::<Note>::decode(&envelope("guilder/note@1.1.0", &payload, &key())).unwrap_err();
+        assert!(matches!(error, EnvelopeError::Encoding(_)) && error.fault() == Fault::Peer, "a field of another type");
+    }
+
+    #[test]
+    fn what_is_critical_must_be_understood_to_act_but_not_to_pass_on() {
+        let with = |names: &[&str]| {
+            let crit = names.iter().map(|name| name.parse().unwrap()).collect();
+            Signed::sign(Note { crit, ..words("hi") }, &key()).unwrap()
+        };
+        assert!(Signed::<Note>::decode(with(&["text"]).bytes()).is_ok());
+        let later = with(&["text", "mood"]);
+        let error = Signed::<Note>::decode(later.bytes()).unwrap_err();
+        assert_eq!((&error, error.fault()), (&EnvelopeError::Critical("mood".parse().unwrap()), Fault::Incompatible));
+        let relayed = Relayed::<Note>::decode(later.bytes()).unwrap();
+        assert_eq!(relayed.payload().text, "hi");
+        assert_eq!(relayed.understood().unwrap_err(), error);
     }
 
     #[test]
     fn nobody_signs_in_anothers_name() {
         let other = AgentKey::from_seed(&[2; 32]);
-        let foreign = Note { iss: other.id(), text: "hi".into() };
+        let foreign = Note { iss: other.id(), ..words("hi") };
         assert_eq!(Signed::sign(foreign, &key()).unwrap_err(), EnvelopeError::ForeignKey);
-        assert_eq!(
-            Signed::sign(Note { iss: key().id(), text: String::new() }, &key()).unwrap_err(),
-            EnvelopeError::Rule("a note says something")
-        );
+        assert_eq!(Signed::sign(words(""), &key()).unwrap_err(), EnvelopeError::Rule("a note says something"));
     }
 }

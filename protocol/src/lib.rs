@@ -37,3 +37,4 @@ pub mod time;
 pub mod trade;
 pub mod ucan;
 pub mod wire;
+pub mod word;

@@ -16,14 +16,25 @@ use serde::{Deserialize, Serialize};
 
 pub use self::names::{MintUrl, NameError, ServiceName, Unit};
 use crate::{
+    bytes::{ByteArray, Digest},
+    cbor,
     claim::{Body, Claim},
     identity::AgentId,
     limits::{
-        MAX_ADVERT_SECS, MAX_ASK_SECS, MAX_DESCRIPTION, MAX_MINTS, MAX_MODES, MAX_OFFER_SECS, MAX_PROOFS, MAX_SCHEMA,
+        MAX_ADVERT_SECS, MAX_ANNOUNCEMENT, MAX_ASK_SECS, MAX_DESCRIPTION, MAX_MINTS, MAX_MODES, MAX_OFFER_SECS,
+        MAX_PROOFS,
     },
     settlement::{Mode, Terms},
     time::Timestamp,
 };
+
+/// The name of a JSON Schema: the SHA-256 of its text, byte for byte as its seller wrote it.
+pub type SchemaHash = Digest;
+
+/// The hash of a JSON Schema's text.
+pub fn schema_hash(text: &str) -> SchemaHash {
+    ByteArray(cbor::sha256(text.as_bytes()))
+}
 
 /// A seller's public statement of a service.
 pub type Advert = Claim<AdvertBody>;
@@ -36,7 +47,6 @@ pub type Offer = Claim<OfferBody>;
 
 /// See [`Advert`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AdvertBody {
     /// The service's name.
     pub service: ServiceName,
@@ -50,10 +60,10 @@ pub struct AdvertBody {
     pub mints: Vec<MintUrl>,
     /// The ways to pay, in order of preference; 1 to [`MAX_MODES`].
     pub modes: Vec<Mode>,
-    /// JSON Schema of the input, as JSON text; null if any bytes are taken.
-    pub input: Option<String>,
-    /// JSON Schema of the output, as JSON text; null if it can be any bytes.
-    pub output: Option<String>,
+    /// The JSON Schema that the input satisfies; null if any bytes are taken. The seller gives it by its hash.
+    pub input: Option<SchemaHash>,
+    /// The JSON Schema that the output will satisfy; null if it can be any bytes.
+    pub output: Option<SchemaHash>,
     /// Largest input taken, in bytes.
     pub max_input: u64,
     /// Largest output given, in bytes.
@@ -63,15 +73,13 @@ pub struct AdvertBody {
 }
 
 impl Body for AdvertBody {
+    const MAX_BYTES: usize = MAX_ANNOUNCEMENT;
     const MAX_LIFETIME: Option<u64> = Some(MAX_ADVERT_SECS);
     const TAG: &'static str = "guilder/advert@1.0.0";
 
     fn check(&self) -> Result<(), &'static str> {
         if self.description.len() > MAX_DESCRIPTION {
             return Err("an advert's description is too long");
-        }
-        if [&self.input, &self.output].into_iter().flatten().any(|schema| schema.len() > MAX_SCHEMA) {
-            return Err("an advert's schema is too large");
         }
         if self.price == 0 {
             return Err("a price is at least 1");
@@ -83,7 +91,6 @@ impl Body for AdvertBody {
 
 /// See [`Withdrawal`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct WithdrawalBody {
     /// The service that is withdrawn.
     pub service: ServiceName,
@@ -92,6 +99,7 @@ pub struct WithdrawalBody {
 }
 
 impl Body for WithdrawalBody {
+    const MAX_BYTES: usize = MAX_ANNOUNCEMENT;
     const MAX_LIFETIME: Option<u64> = Some(MAX_ADVERT_SECS);
     const TAG: &'static str = "guilder/withdrawal@1.0.0";
 
@@ -102,7 +110,6 @@ impl Body for WithdrawalBody {
 
 /// See [`Ask`]. The content ID of the root ask names the whole task, in every award beneath it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AskBody {
     /// The service wanted.
     pub service: ServiceName,
@@ -132,7 +139,6 @@ impl Body for AskBody {
 
 /// See [`Offer`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct OfferBody {
     /// The buyer that it binds the seller to.
     pub aud: AgentId,
@@ -152,6 +158,11 @@ pub struct OfferBody {
     pub max_proofs: u64,
     /// When the seller will have delivered, if awarded before the offer expires. Not after the ask's deadline.
     pub deadline: Timestamp,
+    /// The JSON Schema that the input must satisfy; null if any bytes are taken.
+    pub input: Option<SchemaHash>,
+    /// The JSON Schema that the output will satisfy; null if it can be any bytes. An output under the receipt of this trade
+    /// that doesn't is shown to be invalid by the offer, the schema and the output alone.
+    pub output: Option<SchemaHash>,
 }
 
 impl Body for OfferBody {

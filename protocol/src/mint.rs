@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn what_is_no_request_or_reply_is_refused() {
-        for bad in [&[9, 4, b'v', b'1', b'/', b'a'][..], &[1, 200, b'/'], &[1], &[], b"\x01\x08/v1/a\nb", b"\x01\x02v2"] {
+        for bad in [&[9, 4, b'v', b'1', b'/', b'a'][..], &[1, 200, b'/'], &[1], &[], b"\x01\x08/v1/a\nb", b"\x01\x02v2"]
+        {
             assert!(matches!(Request::decode(bad.to_vec()), Err(FrameError::Malformed(_))), "{bad:?}");
         }
         assert!(matches!(Reply::decode(vec![1]), Err(FrameError::Malformed(_))));

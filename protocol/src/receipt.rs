@@ -13,6 +13,7 @@ use crate::{
     limits::{MAX_ERROR_TEXT, MAX_SUB_RECEIPTS},
     settlement::ReceiptPart,
     time::Timestamp,
+    word::{Word, open_choice, open_words},
 };
 
 /// See the module.
@@ -22,7 +23,6 @@ pub type Salt = ByteArray<32>;
 
 /// See [`Receipt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReceiptBody {
     /// The award that was worked under.
     pub award: Cid,
@@ -41,18 +41,19 @@ pub struct ReceiptBody {
 }
 
 /// What came of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Done: the salted hash of the output, see [`commit`].
     Ok(Digest),
     /// Not done.
     Error(TaskError),
+    /// An outcome of a later version: neither done nor failed, as far as this version can tell.
+    Other(Word),
 }
+open_choice!(Outcome { "ok" => Ok, "error" => Error });
 
 /// Why a task was not done, as the seller says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TaskError {
     /// What kind of failure.
     pub code: FailureCode,
@@ -60,33 +61,33 @@ pub struct TaskError {
     pub text: String,
 }
 
-/// The kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureCode {
-    /// The service's program failed.
-    Crashed,
-    /// It ran past its time.
-    TimedOut,
-    /// It used more memory than it may.
-    OutOfMemory,
-    /// Its output is larger than the advert allows.
-    OutputTooLarge,
-    /// Its output doesn't satisfy the advert's schema.
-    OutputInvalid,
-    /// The input never arrived whole.
-    InputMissing,
-    /// The input doesn't satisfy the advert's schema. The buyer's fault.
-    InputInvalid,
-    /// The buyer cancelled after work began.
-    Cancelled,
-    /// The seller's node failed.
-    Internal,
+open_words! {
+    /// The kinds of failure.
+    pub enum FailureCode {
+        /// The service's program failed.
+        "crashed" => Crashed,
+        /// It ran past its time.
+        "timed-out" => TimedOut,
+        /// It used more memory than it may.
+        "out-of-memory" => OutOfMemory,
+        /// Its output is larger than the advert allows.
+        "output-too-large" => OutputTooLarge,
+        /// Its output doesn't satisfy the schema that the offer names.
+        "output-invalid" => OutputInvalid,
+        /// The input never arrived whole.
+        "input-missing" => InputMissing,
+        /// The input doesn't satisfy the schema that the offer names. The buyer's fault.
+        "input-invalid" => InputInvalid,
+        /// The buyer cancelled after work began.
+        "cancelled" => Cancelled,
+        /// The seller's node failed.
+        "internal" => Internal,
+    }
 }
 
 impl FailureCode {
-    /// Whether the failure is the buyer's doing.
-    pub fn by_buyer(self) -> bool {
+    /// Whether the failure is the buyer's doing, as far as this version knows the code.
+    pub fn by_buyer(&self) -> bool {
         matches!(self, Self::InputMissing | Self::InputInvalid | Self::Cancelled)
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     receipt::Outcome,
     time::Timestamp,
     ucan::Args,
+    word::fields_of,
 };
 
 macro_rules! modes {
@@ -112,6 +113,11 @@ macro_rules! modes {
             /// The mode that it is of.
             pub fn mode(&self) -> Mode {
                 match self { $(Self::$mode(_) => Mode::$mode,)* }
+            }
+
+            /// The names of the arguments that it reads, beside `mode`.
+            pub(crate) fn fields(&self) -> &'static [&'static str] {
+                match self { $(Self::$mode(_) => fields_of::<$module::AwardPart>(),)* }
             }
 
             /// Reads the part of `args` that its mode looks at.

@@ -9,7 +9,7 @@ use crate::{
     content::ContentId,
     envelope::Signed,
     identity::AgentKey,
-    market::{Ask, AskBody, Offer, OfferBody},
+    market::{self, Ask, AskBody, Offer, OfferBody},
     receipt::{self, Receipt, Salt, TaskError},
     settlement::{AwardPart, Lock, Mode, Terms, prepaid},
     time::Timestamp,
@@ -19,6 +19,8 @@ use crate::{
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// The schema of the input.
+pub(crate) const SCHEMA: &str = r#"{"type":"string"}"#;
 pub(crate) const INPUT: &[u8] = b"some input";
 pub(crate) const OUTPUT: &[u8] = b"some output";
 pub(crate) const SALT: Salt = ByteArray([9; 32]);
@@ -63,6 +65,8 @@ pub(crate) fn offer(ask: &Signed<Ask>) -> Signed<Offer> {
         terms: Terms::Prepaid(prepaid::Terms { payee: lock_keys()[0], locktime: NOW.saturating_add(1_000) }),
         max_proofs: 8,
         deadline: NOW.saturating_add(50),
+        input: Some(market::schema_hash(SCHEMA)),
+        output: None,
     };
     Signed::claim(body, NOW, Some(NOW.saturating_add(30)), ByteArray([4; 16]), &seller()).unwrap()
 }

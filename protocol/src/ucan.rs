@@ -26,6 +26,7 @@ pub mod grant;
 mod invocation;
 pub mod policy;
 
+pub(crate) use self::field::critical_in;
 pub use self::{
     chain::{At, Chain, ChainError},
     command::Command,

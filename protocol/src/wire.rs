@@ -6,7 +6,7 @@
 //!
 //! | kind | message | from | answered by |
 //! |---|---|---|---|
-//! | 1 | [`Query`] | anyone | `Advertised` or `NotAdvertised` |
+//! | 1 | [`Query`] | anyone | `Advertised`, `NotAdvertised` or `Schema` |
 //! | 2 | [`Advertised`] | seller | |
 //! | 3 | [`NotAdvertised`] | seller | |
 //! | 4 | [`Asked`] | buyer | `Offered` or `Declined` |
@@ -20,9 +20,11 @@
 //! | 12 | [`Status`] | buyer | the trade's last message, or `Unknown` |
 //! | 13 | [`Unknown`] | seller | |
 //! | 14 | [`Cancel`] | buyer | `Delivered` with an error receipt, or the trade's last message |
+//! | 15 | [`Schema`] | seller | |
 //!
-//! Numbers are never used again. A kind that isn't known is dropped without a penalty, so that a later minor addition
-//! (escrow's release, for one) doesn't break older peers; a frame that doesn't decode costs its sender standing.
+//! Numbers are never used again. A kind that isn't known is dropped without a penalty, and a field that isn't known is skipped,
+//! so that a later minor addition (escrow's release, for one) doesn't break older peers; what a receiver must not skip gets
+//! a kind of its own. A frame that doesn't decode costs its sender standing.
 
 mod reason;
 
@@ -41,26 +43,27 @@ use crate::{
     cbor::{self, CborError},
     content::ContentId,
     fault::{AtFault, Fault},
-    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE},
-    market::ServiceName,
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE, MAX_SCHEMA},
+    market::{SchemaHash, ServiceName},
     receipt::Salt,
     settlement::Lock,
+    word::{Word, open_choice},
 };
 
 /// The protocol's name and version, as negotiated by multistream-select.
 pub const PROTOCOL: &str = "/guilder/trade/1";
 
-/// "Show me your advert of this service."
+/// "Show me your advert of this service", or a schema that an advert or offer of yours names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Query {
     /// Which service.
     pub service: ServiceName,
+    /// The hash of the schema that is wanted; null if the advert is.
+    pub schema: Option<SchemaHash>,
 }
 
 /// A signed advert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Advertised {
     /// The [`crate::market::Advert`]'s envelope.
     pub advert: ByteBuf,
@@ -68,15 +71,24 @@ pub struct Advertised {
 
 /// "I don't offer that service."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct NotAdvertised {
     /// Which service.
     pub service: ServiceName,
 }
 
+/// A schema of a service, to whoever asked for it by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Which service.
+    pub service: ServiceName,
+    /// The hash that was asked for.
+    pub hash: SchemaHash,
+    /// The JSON Schema as text, of at most [`MAX_SCHEMA`] bytes and with that hash; null if there is none.
+    pub text: Option<String>,
+}
+
 /// A signed ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Asked {
     /// The [`crate::market::Ask`]'s envelope.
     pub ask: ByteBuf,
@@ -84,7 +96,6 @@ pub struct Asked {
 
 /// A signed offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Offered {
     /// The [`crate::market::Offer`]'s envelope.
     pub offer: ByteBuf,
@@ -92,7 +103,6 @@ pub struct Offered {
 
 /// "I make no offer."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Declined {
     /// The ask.
     pub ask: Cid,
@@ -102,7 +112,6 @@ pub struct Declined {
 
 /// An award with everything its seller needs to accept it without asking anybody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Awarded {
     /// The award's envelope, see [`crate::award`].
     pub award: ByteBuf,
@@ -119,14 +128,16 @@ pub struct Awarded {
 }
 
 /// Input or output: in the frame if small, else as content to be fetched from the peer that names it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Payload {
     /// The bytes themselves; at most [`MAX_INLINE`].
     Inline(ByteBuf),
     /// Fetched over `/guilder/content/1` by this hash.
     Content(ContentId),
+    /// In a form of a later version: not to be had by this one.
+    Other(Word),
 }
+open_choice!(Payload { "inline" => Inline, "content" => Content });
 
 impl Payload {
     /// The payload's size in bytes, as far as it is known or claimed.
@@ -134,6 +145,7 @@ impl Payload {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
             Self::Content(id) => id.size,
+            Self::Other(_) => 0,
         }
     }
 }
@@ -144,13 +156,13 @@ impl fmt::Debug for Payload {
         match self {
             Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
             Self::Content(id) => write!(f, "Content({id})"),
+            Self::Other(form) => write!(f, "Other({form})"),
         }
     }
 }
 
 /// "I have recorded the award and work on it."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Accepted {
     /// The award.
     pub award: Cid,
@@ -158,7 +170,6 @@ pub struct Accepted {
 
 /// "I don't take the award; I haven't reserved its money and won't."
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Refused {
     /// The award.
     pub award: Cid,
@@ -168,7 +179,6 @@ pub struct Refused {
 
 /// How far the work is; for people, not for decisions.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The award.
     pub award: Cid,
@@ -191,7 +201,6 @@ impl fmt::Debug for Progress {
 
 /// The end of the work: the receipt and, unless it failed, the output in clear (prepaid).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Delivered {
     /// The award.
     pub award: Cid,
@@ -203,7 +212,6 @@ pub struct Delivered {
 
 /// An output and the salt that its commitment was made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Output {
     /// The salt.
     pub salt: Salt,
@@ -213,7 +221,6 @@ pub struct Output {
 
 /// "Where does this award stand?"
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Status {
     /// The award.
     pub award: Cid,
@@ -221,7 +228,6 @@ pub struct Status {
 
 /// "I know no such award": it never arrived, or is long over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Unknown {
     /// The award.
     pub award: Cid,
@@ -229,7 +235,6 @@ pub struct Unknown {
 
 /// "Stop working on this award." What has begun is paid for all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Cancel {
     /// The award.
     pub award: Cid,
@@ -279,7 +284,7 @@ macro_rules! messages {
 }
 messages! {
     1 Query, 2 Advertised, 3 NotAdvertised, 4 Asked, 5 Offered, 6 Declined, 7 Awarded, 8 Accepted, 9 Refused,
-    10 Progress, 11 Delivered, 12 Status, 13 Unknown, 14 Cancel,
+    10 Progress, 11 Delivered, 12 Status, 13 Unknown, 14 Cancel, 15 Schema,
 }
 
 impl Message {
@@ -315,6 +320,9 @@ impl Message {
                 Some(&body.input)
             }
             Self::Delivered(body) => body.output.as_ref().map(|output| &output.data),
+            Self::Schema(body) if body.text.as_ref().is_some_and(|text| text.len() > MAX_SCHEMA) => {
+                return Err(WireError::Bound("a schema is at most 16 KiB"));
+            }
             Self::Progress(body) if body.note.len().max(body.partial.len()) > MAX_ERROR_TEXT => {
                 return Err(WireError::Bound("a progress note, and partial words, are at most 1 KiB each"));
             }

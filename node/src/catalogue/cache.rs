@@ -71,8 +71,13 @@ impl Cache {
 
     /// Respects a withdrawal that has been verified and is timely.
     pub(super) fn withdraw(&mut self, withdrawal: &Signed<Withdrawal>) -> Kept {
-        let key = (withdrawal.body.service.clone(), withdrawal.issuer());
         let until = withdrawal.body.until.min(withdrawal.iat);
+        self.end(withdrawal.body.service.clone(), withdrawal.issuer(), until)
+    }
+
+    /// Nothing that the seller advertised of the service up to that moment counts any longer.
+    pub(super) fn end(&mut self, service: ServiceName, seller: AgentId, until: Timestamp) -> Kept {
+        let key = (service, seller);
         if self.withdrawn.get(&key).is_some_and(|known| *known >= until) {
             return Kept::Stale;
         }

@@ -4,10 +4,12 @@
 use std::sync::Mutex;
 
 use guilder_protocol::{
-    envelope::{EnvelopeError, Signed},
+    claim::Claim,
+    envelope::{self, EnvelopeError, Relayed, Signed},
     fault::{AtFault, Fault},
     identity::AgentId,
     market::{Advert, ServiceName, Withdrawal},
+    time::Timestamp,
 };
 use tokio::sync::{broadcast, mpsc};
 
@@ -25,8 +27,8 @@ use crate::{
 
 /// What travels on a service's topic.
 enum Statement {
-    Advert(Signed<Advert>),
-    Withdrawal(Signed<Withdrawal>),
+    Advert(Relayed<Advert>),
+    Withdrawal(Relayed<Withdrawal>),
 }
 
 /// See the module's documentation.
@@ -82,14 +84,36 @@ impl Intake {
     /// each forwarder may ask for it.
     fn verdict(&self, from: AgentId, topic: &ServiceName, bytes: &[u8]) -> Verdict {
         match read(bytes) {
-            Ok(Statement::Advert(advert)) if advert.body.service == *topic => self.take_advert(from, &advert),
-            Ok(Statement::Withdrawal(withdrawal)) if withdrawal.body.service == *topic => {
-                self.take_withdrawal(&withdrawal)
+            Ok(Statement::Advert(heard)) if heard.payload().body.service == *topic => {
+                let until = heard.payload().iat;
+                match heard.clone().understood() {
+                    Ok(advert) => self.take_advert(from, &advert),
+                    Err(_) => self.pass_on(heard.payload(), topic, until),
+                }
+            }
+            Ok(Statement::Withdrawal(heard)) if heard.payload().body.service == *topic => {
+                let until = heard.payload().body.until.min(heard.payload().iat);
+                match heard.clone().understood() {
+                    Ok(withdrawal) => self.take_withdrawal(&withdrawal),
+                    Err(_) => self.pass_on(heard.payload(), topic, until),
+                }
             }
             Ok(_) => Verdict::Reject,
-            // Another algorithm may be a later version's; it isn't for us to judge.
+            // A later version's: it isn't for us to judge.
             Err(error) if error.fault() == Fault::Incompatible => Verdict::Ignore,
             Err(_) => Verdict::Reject,
+        }
+    }
+
+    /// Passes on, once, what calls critical something that we don't understand: others may. What its issuer said of the
+    /// service up to then no longer counts for us, for it wouldn't say so any more.
+    fn pass_on<B>(&self, claim: &Claim<B>, service: &ServiceName, until: Timestamp) -> Verdict {
+        if claim.timely(self.runtime.now()).is_err() || claim.iss == self.network.local() {
+            return Verdict::Ignore;
+        }
+        match lock(&self.cache).end(service.clone(), claim.iss, until) {
+            Kept::New => Verdict::Accept,
+            Kept::Stale | Kept::TooSoon => Verdict::Ignore,
         }
     }
 
@@ -153,10 +177,9 @@ impl Intake {
 
 /// An advert or a withdrawal. The envelope's tag tells which before any signature is checked.
 fn read(bytes: &[u8]) -> Result<Statement, EnvelopeError> {
-    match Signed::decode(bytes) {
-        Ok(advert) => Ok(Statement::Advert(advert)),
-        Err(EnvelopeError::Encoding(_)) => Signed::decode(bytes).map(Statement::Withdrawal),
-        Err(error) => Err(error),
+    match envelope::tag_of(bytes).and_then(|tag| tag.split('@').next()) {
+        Some("guilder/withdrawal") => Relayed::decode(bytes).map(Statement::Withdrawal),
+        _ => Relayed::decode(bytes).map(Statement::Advert),
     }
 }
 
@@ -172,6 +195,9 @@ pub(crate) enum BadAnswer {
     /// Expired, or dated in the future.
     #[error("the advert has expired, or is dated in the future")]
     Untimely,
+    /// A schema that isn't the one of its hash.
+    #[error("the schema is not the one of its hash")]
+    OtherSchema,
     /// Nobody asked for it.
     #[error("an answer to no question of ours")]
     Unasked,

@@ -12,7 +12,7 @@ pub const MAX_ADVERTS: usize = 4_096;
 /// rest.
 pub(crate) const MAX_ADVERTS_PER_SERVICE: usize = 512;
 
-/// All kept adverts together, in bytes as received. A usual one is under 1 KiB, the largest 64 KiB.
+/// All kept adverts together, in bytes as received. A usual one is under 1 KiB, the largest 8 KiB.
 pub(crate) const MAX_ADVERT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Withdrawals that are remembered, so that an older advert on its way doesn't come back.
@@ -26,6 +26,9 @@ pub(crate) const ADVERT_SECS: u64 = 60 * 60;
 
 /// Our adverts are signed anew and gossiped this often, well before they run out.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(20 * 60);
+
+/// Compiled schemas of sellers that are kept for the next hire. A usual one has some KiB, and each has a bound.
+pub(crate) const MAX_KEPT_SCHEMAS: usize = 16;
 
 /// Topics of services that we don't offer and follow because we looked for them.
 pub(crate) const MAX_FOLLOWED: usize = 32;

@@ -1,34 +1,23 @@
-//! A verified advert with its schemas, compiled when they are first needed.
-
-use std::sync::Arc;
+//! A verified advert, and why its seller can't be asked.
 
 use guilder_protocol::{
     envelope::Signed,
     identity::AgentId,
     market::{Advert, AskBody},
 };
-use tokio::sync::OnceCell;
 
-use crate::{
-    content::{Content, Data},
-    executor::{
-        ExecError, check_data,
-        schema::{Schema, SchemaError},
-    },
-    runtime::{Job, Runtime},
-};
+use crate::executor::schema::SchemaError;
 
-/// A seller's advert that has been verified. Cheap to clone; clones share the compiled schema.
+/// A seller's advert that has been verified. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The advert.
     pub advert: Signed<Advert>,
-    input: Arc<OnceCell<Result<Option<Arc<Schema>>, SchemaError>>>,
 }
 
 impl Listing {
     pub(super) fn new(advert: Signed<Advert>) -> Self {
-        Self { advert, input: Arc::default() }
+        Self { advert }
     }
 
     /// Who sells.
@@ -59,32 +48,6 @@ impl Listing {
         }
         Ok(())
     }
-
-    /// Holds an input against the advert: its size and its schema.
-    ///
-    /// # Errors
-    /// Outer: if the input can't be read. Inner: why the seller wouldn't take it.
-    pub async fn check_input(
-        &self,
-        input: &Data,
-        content: &Content,
-        runtime: &Runtime,
-    ) -> Result<Result<(), InputError>, ExecError> {
-        let (size, limit) = (input.size(), self.advert.body.max_input);
-        if size > limit {
-            return Ok(Err(InputError::TooLarge { size, limit }));
-        }
-        let Some(text) = &self.advert.body.input else { return Ok(Ok(())) };
-        let compile = || async {
-            let text = text.clone();
-            runtime.offload(Job::Schema, move || Schema::compile(&text).map(|schema| Some(Arc::new(schema)))).await
-        };
-        match self.input.get_or_init(compile).await {
-            Ok(None) => Ok(Ok(())),
-            Ok(Some(schema)) => Ok(check_data(schema, input, content, runtime).await?.map_err(InputError::Schema)),
-            Err(error) => Ok(Err(InputError::BadSchema(error.clone()))),
-        }
-    }
 }
 
 /// Why a seller can't be asked, by its advert.
@@ -107,17 +70,9 @@ pub enum Unfit {
     InputSize,
 }
 
-/// Why a seller wouldn't take an input, by its advert.
+/// Why a seller wouldn't take an input, by the schema that its offer names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// Too large.
-    #[error("the input has {size} bytes, the seller takes {limit}")]
-    TooLarge {
-        /// Its size in bytes.
-        size: u64,
-        /// The advert's limit in bytes.
-        limit: u64,
-    },
     /// It doesn't satisfy the schema.
     #[error("the input doesn't satisfy the seller's schema: {0}")]
     Schema(SchemaError),

@@ -25,7 +25,7 @@ use guilder_protocol::{
     envelope::{EnvelopeError, Signed},
     identity::AgentKey,
     limits::MAX_MINTS,
-    market::{Advert, AdvertBody, MintUrl, ServiceName, Withdrawal, WithdrawalBody},
+    market::{Advert, AdvertBody, MintUrl, SchemaHash, ServiceName, Withdrawal, WithdrawalBody, schema_hash},
     settlement::Mode,
 };
 
@@ -49,6 +49,8 @@ pub(super) struct OwnServices {
 #[derive(Debug)]
 pub(super) struct Offered {
     service: Service,
+    /// The texts of its schemas.
+    schemas: BTreeMap<SchemaHash, String>,
     /// None while there is no mint at which we could be paid.
     advert: Option<Signed<Advert>>,
 }
@@ -66,12 +68,19 @@ impl OwnServices {
         lock(&self.offered).get(name)?.advert.clone()
     }
 
+    pub(super) fn schema(&self, name: &ServiceName, hash: SchemaHash) -> Option<String> {
+        lock(&self.offered).get(name)?.schemas.get(&hash).cloned()
+    }
+
     fn put(&self, name: ServiceName, service: Service) -> Result<(), CatalogueError> {
         let mut offered = lock(&self.offered);
         if offered.len() >= MAX_SERVICES && !offered.contains_key(&name) {
             return Err(CatalogueError::Full(MAX_SERVICES));
         }
-        offered.insert(name, Offered { service, advert: None });
+        let definition = service.definition();
+        let texts = [&definition.input, &definition.output].into_iter().flatten();
+        let schemas = texts.map(|text| (schema_hash(text), text.clone())).collect();
+        offered.insert(name, Offered { service, schemas, advert: None });
         Ok(())
     }
 
@@ -203,8 +212,8 @@ impl OwnServices {
             unit: definition.unit.clone(),
             mints,
             modes: Mode::ALL.to_vec(),
-            input: definition.input.clone(),
-            output: definition.output.clone(),
+            input: definition.input.as_deref().map(schema_hash),
+            output: definition.output.as_deref().map(schema_hash),
             max_input: definition.max_input_bytes,
             max_output: definition.max_output_bytes,
             time_limit: definition.time_limit_secs,

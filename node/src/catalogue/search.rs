@@ -142,7 +142,7 @@ impl Search {
         let (tell, told) = oneshot::channel();
         lock(&self.queries.0).entry((seller, service.clone())).or_default().push(tell);
         let asking = async {
-            let frame = Message::from(Query { service: service.clone() }).encode().unwrap_or_default();
+            let frame = Message::from(Query { service: service.clone(), schema: None }).encode().unwrap_or_default();
             self.network.send(seller, frame.into()).await?;
             match told.await {
                 Ok(Some(listing)) => Ok(listing),
@@ -349,6 +349,14 @@ pub enum SearchError {
     /// It doesn't answer.
     #[error("{} doesn't answer", .0.peer_id())]
     Silent(AgentId),
+    /// It doesn't give the schema that its offer names.
+    #[error("{} doesn't give the schema that its offer of {service} names", .seller.peer_id())]
+    NoSchema {
+        /// Who was asked.
+        seller: AgentId,
+        /// The service that is offered.
+        service: ServiceName,
+    },
     /// It doesn't offer the service.
     #[error("{} doesn't offer {service}", .seller.peer_id())]
     NotOffered {
@@ -365,6 +373,7 @@ impl AtFault for SearchError {
             Self::Send(error) => error.fault(),
             Self::Silent(_) => Fault::Environment,
             Self::NotOffered { .. } => Fault::Incompatible,
+            Self::NoSchema { .. } => Fault::Peer,
         }
     }
 }

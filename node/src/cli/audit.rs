@@ -1,6 +1,6 @@
 //! `guilder audit show|export|verify`
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Subcommand;
 use guilder_protocol::{
@@ -111,12 +111,16 @@ impl Show for Exported {
 /// What a bundle says, in a form for JSON, and in words.
 #[derive(Serialize)]
 pub(crate) struct Told {
-    valid: bool,
+    /// Null if nothing in it can be read by this version.
+    valid: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
     hires: Vec<ToldHire>,
+    /// Statements of later versions, which this one doesn't understand, by content ID.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_understood: BTreeMap<String, String>,
     #[serde(skip)]
     words: String,
 }
@@ -138,7 +142,7 @@ struct ToldHire {
     output_commitment: Option<String>,
     failure: Option<String>,
     /// What the statements show: `delivered`, `seller-failed`, `seller-says` (that it is the buyer's doing; nothing shows it),
-    /// `open`.
+    /// `open`, `not-understood`.
     answer: &'static str,
 }
 
@@ -151,13 +155,25 @@ impl Told {
             }
         }
         let words = format!("valid\n\n{report}");
+        let not_understood =
+            report.unread.iter().map(|unread| (unread.statement.to_string(), unread.why.clone())).collect();
         let hires = report.hires.into_iter().map(ToldHire::from).collect();
-        Self { valid: true, why: None, task: Some(report.task.to_string()), hires, words }
+        Self { valid: Some(true), why: None, task: Some(report.task.to_string()), hires, not_understood, words }
     }
 
     fn invalid(error: AuditError) -> Self {
-        let words = format!("invalid: {}\n", one_line(&error.to_string()));
-        Self { valid: false, why: Some(error.to_string()), task: None, hires: Vec::new(), words }
+        let is_later = matches!(error, AuditError::NotUnderstood(..));
+        let what = if is_later { "not understood" } else { "invalid" };
+        let words = format!("{what}: {}\n", one_line(&error.to_string()));
+        let (hires, not_understood) = (Vec::new(), BTreeMap::new());
+        Self {
+            valid: (!is_later).then_some(false),
+            why: Some(error.to_string()),
+            task: None,
+            hires,
+            not_understood,
+            words,
+        }
     }
 }
 
@@ -182,7 +198,7 @@ impl From<audit::Hire> for ToldHire {
                 _ => None,
             },
             failure: match out {
-                Some(Outcome::Error(error)) => Some(format!("{:?}: {}", error.code, error.text)),
+                Some(Outcome::Error(error)) => Some(format!("{}: {}", error.code, error.text)),
                 _ => None,
             },
             answer: match hire.answer {
@@ -190,6 +206,7 @@ impl From<audit::Hire> for ToldHire {
                 Answer::SellerFailed(_) => "seller-failed",
                 Answer::SellerSays(..) => "seller-says",
                 Answer::Open => "open",
+                Answer::NotUnderstood => "not-understood",
             },
         }
     }

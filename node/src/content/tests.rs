@@ -203,7 +203,7 @@ async fn a_broken_fetch_goes_on_where_it_ended() {
     let fetch = taker.fetch(ours, id, MAX_CONTENT);
     let break_off = async {
         assert_eq!(request(&mut theirs).await, Request { id, from: 0 });
-        send(&mut theirs, &Reply::Chunks(list_of(&bytes))).await;
+        send(&mut theirs, &Reply::Chunks(list_of(&bytes).into())).await;
         theirs.write_all(&bytes[..2 * CHUNK_SIZE + 1000]).await.unwrap();
         drop(theirs);
     };
@@ -332,14 +332,14 @@ async fn a_hostile_holder_is_found_out() {
     let (id, list) = (ContentId::of(&bytes), list_of(&bytes));
     let mut wrong = bytes.to_vec();
     wrong[CHUNK_SIZE] ^= 1;
-    let reply = framed(&Reply::Chunks(list.clone()));
+    let reply = framed(&Reply::Chunks(list.clone().into()));
     for (why, frames) in [
         ("garbage", vec![vec![0xff; 100]]),
         ("a huge frame", vec![u32::MAX.to_be_bytes().to_vec()]),
         ("not canonical", vec![vec![0, 0, 0, 2, 0xbf, 0xff]]),
-        ("another list", vec![framed(&Reply::Chunks(list_of(&wrong)))]),
-        ("a short list", vec![framed(&Reply::Chunks(list[..32].to_vec()))]),
-        ("a swapped list", vec![framed(&Reply::Chunks([&list[32..], &list[..32]].concat()))]),
+        ("another list", vec![framed(&Reply::Chunks(list_of(&wrong).into()))]),
+        ("a short list", vec![framed(&Reply::Chunks(list[..32].to_vec().into()))]),
+        ("a swapped list", vec![framed(&Reply::Chunks([&list[32..], &list[..32]].concat().into()))]),
         ("a wrong chunk", vec![reply.clone(), wrong]),
     ] {
         let error = fetch_from(id, frames).await;
@@ -364,7 +364,7 @@ async fn a_peer_that_drips_is_given_up() {
     let (ours, mut theirs) = pipe();
     let drip = async {
         request(&mut theirs).await;
-        send(&mut theirs, &Reply::Chunks(list_of(&bytes))).await;
+        send(&mut theirs, &Reply::Chunks(list_of(&bytes).into())).await;
         for byte in bytes.chunks(1) {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if theirs.write_all(byte).await.is_err() {

@@ -52,7 +52,7 @@ impl Content {
             Err(ContentError::Missing(_)) => return refuse(stream, Refusal::Unknown).await,
             opened => opened?,
         };
-        write_frame(&mut stream, &Reply::Chunks(reader.list().digests().to_vec())).await?;
+        write_frame(&mut stream, &Reply::Chunks(reader.list().digests().to_vec().into())).await?;
         let sent = send_chunks(&mut stream, &mut reader, from).await?;
         close(stream).await?;
         Ok(sent)
@@ -80,7 +80,8 @@ impl Content {
         let list = match read_frame(&mut stream, MAX_REPLY_FRAME).await? {
             Reply::Refused(Refusal::Unknown) => return Err(ContentError::Refused(id)),
             Reply::Refused(Refusal::Busy) => return Err(ContentError::Busy),
-            Reply::Chunks(digests) => ChunkList::check(id, digests).map_err(|_| WRONG_LIST)?,
+            Reply::Refused(Refusal::Other(why)) | Reply::Other(why) => return Err(ContentError::NotUnderstood(why)),
+            Reply::Chunks(digests) => ChunkList::check(id, digests.into_vec()).map_err(|_| WRONG_LIST)?,
         };
         part.list = Some(Arc::new(list));
         part.check_held().await?;

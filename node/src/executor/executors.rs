@@ -37,6 +37,11 @@ impl Executors {
         Self { content, runtime, make: Make::StandIn(executor) }
     }
 
+    /// Where inputs and outputs are.
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
     /// Builds the executor that a definition asks for.
     pub fn build(&self, run: &Run) -> Arc<dyn Executor> {
         let workplace = match &self.make {

@@ -49,10 +49,7 @@ use super::{
     limits::{MAX_READING, MAX_WAITING},
     play::PlayKey,
 };
-use crate::{
-    runtime::Runtime,
-    wallet::connector::frames::Reply,
-};
+use crate::{runtime::Runtime, wallet::connector::frames::Reply};
 
 /// The router that every request goes through.
 pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> Result<Router, MintError> {

@@ -178,10 +178,10 @@ pub(super) const BOOK_DIALS: usize = 8;
 
 // Gossip.
 
-/// One gossip message: an advert of the largest size and its frame.
-pub(super) const GOSSIP_BYTES: usize = 72 * 1024;
-/// What a message may hold beside gossip's own envelope of it.
-pub(super) const GOSSIP_DATA_BYTES: usize = GOSSIP_BYTES - 4 * 1024;
+/// One gossip packet: a few messages, or the subscriptions to [`GOSSIP_TOPICS`] services with the longest names.
+pub(super) const GOSSIP_BYTES: usize = 32 * 1024;
+/// What a message may hold: the largest advert.
+pub(super) const GOSSIP_DATA_BYTES: usize = guilder_protocol::limits::MAX_ANNOUNCEMENT;
 /// Messages that one gossip packet may carry.
 pub(super) const GOSSIP_PER_RPC: usize = 64;
 /// Gossip packets that wait for one slow peer.

@@ -7,7 +7,7 @@ use guilder_protocol::{
     envelope::Signed,
     identity::{AgentId, AgentKey},
     limits::MAX_PROOFS,
-    market::{Ask, MintUrl, Offer, OfferBody},
+    market::{Ask, MintUrl, Offer, OfferBody, schema_hash},
     settlement::Mode,
     time::Timestamp,
     wire::{Asked, Declined, Message, Offered, Reason},
@@ -74,7 +74,7 @@ impl Asks {
             return Err((Reason::RateLimited, Some(Violation::TooManyAsks)));
         }
         let ask = Signed::<Ask>::decode(&message.ask)
-            .map_err(|error| (Reason::Malformed, Some(Violation::Statement(error))))?;
+            .map_err(|error| (Reason::of_statement(&error), Some(Violation::Statement(error))))?;
         if ask.issuer() != from {
             return Err((Reason::Malformed, Some(Violation::NotItsOwn("ask"))));
         }
@@ -142,6 +142,8 @@ impl Asks {
             terms: self.wallet.terms(mode, ask.issuer(), deadline).ok_or(Reason::NoCommonMode)?,
             max_proofs: self.config.max_proofs.min(MAX_PROOFS) as u64,
             deadline,
+            input: ours.input.as_deref().map(schema_hash),
+            output: ours.output.as_deref().map(schema_hash),
         };
         let exp = now.saturating_add(self.config.offer_secs).min(deadline);
         Signed::claim(body, now, Some(exp), ByteArray(self.runtime.random()), &self.key).map_err(|error| {

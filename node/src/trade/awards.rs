@@ -202,6 +202,7 @@ impl Parts {
             Payload::Content(id) if id.size > service.definition().max_input_bytes => Err(Reason::InputTooLarge),
             // Its schema is checked once it is here.
             Payload::Content(_) => Ok(()),
+            Payload::Other(_) => Err(Reason::NotUnderstood),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Token buckets per peer: how much of our time a stranger may take.
 //!
-//! Three things are metered: questions that leave nothing behind (queries, asks), everything about an award, which may cost a
-//! look into the store, and awards that were refused, each of which cost a check of its money. The network meters frames as
-//! such. The peers heard longest ago are forgotten first.
+//! Metered are questions that leave nothing behind (queries, asks), those whose answer is a whole schema, everything about an
+//! award, which may cost a look into the store, and awards that were refused, each of which cost a check of its money. The
+//! network meters frames as such. The peers heard longest ago are forgotten first.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use guilder_protocol::identity::AgentId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::limits::{MAX_METERED_PEERS, REFUSED};
+use super::limits::{MAX_METERED_PEERS, REFUSED, SCHEMA_QUERIES};
 use crate::sync::lock;
 
 /// A rate and how far it may be exceeded for a moment.
@@ -31,6 +31,8 @@ pub struct Rate {
 pub(crate) enum Meter {
     /// A query or an ask.
     Asks,
+    /// A query for a schema: a hundred bytes ask for sixteen thousand.
+    Schemas,
     /// An award, or anything about one.
     Others,
     /// An award that was refused.
@@ -41,7 +43,7 @@ pub(crate) enum Meter {
 #[derive(Clone, Debug)]
 pub(crate) struct Buckets {
     /// By meter.
-    rates: [Rate; 3],
+    rates: [Rate; 4],
     peers: Arc<Mutex<BTreeMap<AgentId, Peer>>>,
 }
 
@@ -49,13 +51,13 @@ pub(crate) struct Buckets {
 struct Peer {
     heard: Instant,
     /// By meter.
-    tokens: [f64; 3],
+    tokens: [f64; 4],
 }
 
 impl Buckets {
     /// Full buckets for everybody.
     pub(crate) fn new(asks: Rate, others: Rate) -> Self {
-        Self { rates: [asks, others, REFUSED], peers: Arc::default() }
+        Self { rates: [asks, others, REFUSED, SCHEMA_QUERIES], peers: Arc::default() }
     }
 
     /// Takes one token from the peer's bucket, if there is one.
@@ -91,11 +93,12 @@ impl Buckets {
         for (tokens, rate) in entry.tokens.iter_mut().zip(&self.rates) {
             *tokens = (*tokens + quiet * f64::from(rate.per_sec)).min(f64::from(rate.burst));
         }
-        let [asks, others, refused] = &mut entry.tokens;
+        let [asks, others, refused, schemas] = &mut entry.tokens;
         use_bucket(match meter {
             Meter::Asks => asks,
             Meter::Others => others,
             Meter::Refused => refused,
+            Meter::Schemas => schemas,
         })
     }
 }

@@ -93,13 +93,19 @@ impl Router {
     async fn take(&self, from: AgentId, message: Message) {
         match message {
             Message::Query(query) => {
-                if self.allows(from, Meter::Asks).await {
+                let meter = if query.schema.is_some() { Meter::Schemas } else { Meter::Asks };
+                if self.allows(from, meter).await {
                     self.outbox.send(from, &self.catalogue.answer(&query));
                 }
             }
             Message::Advertised(answer) => {
                 if let Err(error) = self.catalogue.advertised(from, &answer) {
                     self.note_clock_of_advert(from, &answer);
+                    self.penalties.punish(from, error).await;
+                }
+            }
+            Message::Schema(answer) => {
+                if let Err(error) = self.catalogue.schema_given(from, answer) {
                     self.penalties.punish(from, error).await;
                 }
             }

@@ -40,7 +40,10 @@ use tokio::{
     time::timeout,
 };
 
-use self::candidates::{Candidates, Search};
+use self::{
+    candidates::{Candidates, Search},
+    error::NoOffer,
+};
 pub use self::{error::HireError, request::HireRequest};
 pub(super) use self::{funds::Funds, quiet::QuietSellers};
 use super::{
@@ -227,7 +230,6 @@ impl Hiring {
             runtime: &self.with.runtime,
             config: &self.with.config,
             catalogue: &self.with.catalogue,
-            content: &self.with.content,
             cheats: &self.with.cheats,
             penalties: &self.with.penalties,
             outbox: &self.with.outbox,
@@ -253,6 +255,11 @@ impl Hiring {
                 // What the others would lock and deliver is of no use any more.
                 return last.unwrap_or(Err(HireError::DeadlinePassed));
             }
+            if let Err(error) = self.check_input(&offer).await {
+                tracing::info!(%task, seller = %offer.issuer(), %error, "offer not taken");
+                last = Some(Err(error));
+                continue;
+            }
             match self.award(&offer).await {
                 Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => last = Some(Ok(hired)),
                 Ok(hired) => return Ok(hired),
@@ -277,6 +284,13 @@ impl Hiring {
             };
             offers.iter().map(of).collect()
         })
+    }
+
+    /// Holds the input against the schema that the offer names, before any money is locked for it.
+    async fn check_input(&self, offer: &Signed<Offer>) -> Result<(), HireError> {
+        let seller = offer.issuer();
+        let checked = self.with.catalogue.check_input(seller, offer, &self.request.input).await?;
+        checked?.map_err(|error| HireError::NoOffer(vec![(seller, NoOffer::Input(error))]))
     }
 
     /// Awards the task on an offer and waits for the end of the trade.

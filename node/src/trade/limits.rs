@@ -45,6 +45,10 @@ pub(crate) const MAX_METERED_PEERS: usize = 4_096;
 /// check of proofs and a durable write.
 pub(crate) const REFUSED: Rate = Rate { per_sec: 16, burst: 1_024 };
 
+/// Schemas that one peer is given: at most 320 KB a second of the largest. A buyer fetches one for each seller that it awards,
+/// and keeps it.
+pub(crate) const SCHEMA_QUERIES: Rate = Rate { per_sec: 20, burst: 64 };
+
 /// Tasks or trades that one page of a listing holds at most.
 pub(crate) const MAX_PAGE: usize = 200;
 

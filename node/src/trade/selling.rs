@@ -271,6 +271,11 @@ pub(super) fn outcome(ended: &seller::Ended) -> Outcome {
     match &ended.receipt.body.out {
         ReceiptOutcome::Ok(_) => Outcome::Done,
         ReceiptOutcome::Error(error) if error.code == FailureCode::Cancelled => Outcome::Cancelled,
+        // Only a later version of this node writes one.
+        ReceiptOutcome::Other(form) => {
+            let reason = format!("not understood: the receipt says {form}");
+            Outcome::Failed { fault: Fault::Incompatible, reason }
+        }
         ReceiptOutcome::Error(error) => {
             let fault = if error.code.by_buyer() { Fault::Peer } else { Fault::Ours };
             Outcome::Failed { fault, reason: error.text.clone() }

@@ -51,6 +51,7 @@ use crate::{
 
 mod crash;
 mod hostile;
+mod later;
 mod raw;
 mod whole;
 

@@ -411,6 +411,10 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
     if let Some(ended) = ended {
         (view.state, view.failure) = match &ended.receipt.body.out {
             ReceiptOutcome::Ok(_) => (TaskState::Delivered, None),
+            ReceiptOutcome::Other(form) => {
+                let reason = format!("not understood: the receipt says {form}");
+                (TaskState::Failed, Some((Fault::Incompatible, reason)))
+            }
             ReceiptOutcome::Error(error) => {
                 let fault = if error.code.by_buyer() { Fault::Peer } else { Fault::Ours };
                 let state = if error.code == FailureCode::Cancelled { TaskState::Cancelled } else { TaskState::Failed };

@@ -62,19 +62,22 @@ impl Violation {
     /// What it costs; nothing where an honest peer may do the same.
     fn penalty(&self) -> Option<Penalty> {
         match self {
-            // A later version's message, or another signature scheme.
+            // Another version's message: not understood is not misbehaved.
             Self::Frame(error) if error.fault() == Fault::Incompatible => None,
             Self::Statement(error) if error.fault() == Fault::Incompatible => None,
             Self::Frame(_) | Self::Statement(_) | Self::NotItsOwn(_) | Self::NotItsTrade => Some(Penalty::Major),
             Self::TooManyAsks | Self::RefusedTooOften => Some(Penalty::Minor),
             Self::Advert(BadAnswer::Envelope(error)) if error.fault() == Fault::Incompatible => None,
-            Self::Advert(BadAnswer::Envelope(_) | BadAnswer::NotItsOwn) => Some(Penalty::Major),
+            Self::Advert(BadAnswer::Envelope(_) | BadAnswer::NotItsOwn | BadAnswer::OtherSchema) => {
+                Some(Penalty::Major)
+            }
             // Late answers happen.
             Self::Advert(BadAnswer::Unasked) => Some(Penalty::Minor),
             // So do wrong clocks, and it may be ours.
             Self::Advert(BadAnswer::Untimely) => None,
             Self::Offer(error) if error.fault() == Fault::Incompatible => None,
             Self::Offer(OfferError::Untimely(_)) => None,
+            Self::Delivery(error) if error.fault() == Fault::Incompatible => None,
             Self::Offer(_) | Self::Delivery(_) => Some(Penalty::Major),
             Self::Refused(reason) => of_reason(*reason),
             // A line that broke looks the same, so that it takes several.
@@ -167,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn our_own_and_the_mints_faults_are_never_charged() {
+    fn our_own_faults_the_mints_and_what_we_do_not_understand_are_never_charged() {
         for reason in Reason::ALL {
-            if matches!(reason.fault(), Fault::Environment | Fault::Mint) {
+            if matches!(reason.fault(), Fault::Environment | Fault::Mint) || *reason == Reason::NotUnderstood {
                 assert!(of_reason(*reason).is_none(), "{reason}");
             }
         }

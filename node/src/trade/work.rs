@@ -76,6 +76,10 @@ impl Workshop {
         let input = match &deal.input {
             Payload::Inline(bytes) => Data::Inline(bytes.to_vec().into()),
             Payload::Content(id) => Data::Stored(self.transfers.pin(*id)),
+            Payload::Other(form) => {
+                let text = format!("not understood: an input as {form}");
+                return Err(TaskError { code: FailureCode::InputMissing, text });
+            }
         };
         let slot = service.reserve().await;
         let (work, reports) = service.work(deal.id(), deal.buyer(), input).reported();

@@ -138,6 +138,9 @@ impl NodeConnectors {
     }
 
     fn connect(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
+        if !url.is_known() {
+            return Err(ConnectorError::Url(url.clone()));
+        }
         let exchange: Arc<dyn Exchange> = match (url.peer(), &self.hosted) {
             (Some(peer), Some((local, mint))) if *local == peer => Arc::clone(mint),
             (Some(peer), _) => Arc::new(pool::Pool::new(peer, Arc::clone(&self.opener))),

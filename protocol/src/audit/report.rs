@@ -20,6 +20,17 @@ pub struct Report {
     pub task: Cid,
     /// Every award beneath it, the earliest first.
     pub hires: Vec<Hire>,
+    /// What the bundle holds beside that, of later versions.
+    pub unread: Vec<Unread>,
+}
+
+/// A statement that its issuer signed and that this version doesn't understand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Its content ID.
+    pub statement: Cid,
+    /// What isn't understood.
+    pub why: String,
 }
 
 /// One award and what came of it.
@@ -45,7 +56,7 @@ pub struct Hire {
 
 /// Who answers for a hire, as far as the statements show. A party answers only for what its own signature stands under; what
 /// one says of the other is that one's word and no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The seller answers for the output that it signed for.
     Delivered(AgentId),
@@ -55,12 +66,22 @@ pub enum Answer {
     SellerSays(AgentId, FailureCode),
     /// There is no receipt. Whoever made the file may have left it out.
     Open,
+    /// It hangs on something of a later version.
+    NotUnderstood,
 }
 
 impl Hire {
     pub(super) fn new(award: &Award, awarded: Timestamp, receipt: Option<&Signed<Receipt>>) -> Self {
         let receipt = receipt.map(|receipt| receipt.body.clone());
         let answer = answer(award, receipt.as_ref());
+        Self::with(award, awarded, receipt, answer)
+    }
+
+    pub(super) fn not_understood(award: &Award, awarded: Timestamp) -> Self {
+        Self::with(award, awarded, None, Answer::NotUnderstood)
+    }
+
+    fn with(award: &Award, awarded: Timestamp, receipt: Option<ReceiptBody>, answer: Answer) -> Self {
         Self {
             award: award.cid(),
             awarded,
@@ -80,9 +101,10 @@ fn answer(award: &Award, receipt: Option<&ReceiptBody>) -> Answer {
     match &receipt.out {
         Outcome::Ok(_) if receipt.ended > award.args().deadline => Answer::SellerFailed(seller),
         Outcome::Ok(_) => Answer::Delivered(seller),
-        Outcome::Error(error) => match error.code {
+        Outcome::Other(_) => Answer::NotUnderstood,
+        Outcome::Error(error) => match &error.code {
             FailureCode::InputMissing | FailureCode::InputInvalid | FailureCode::Cancelled => {
-                Answer::SellerSays(seller, error.code)
+                Answer::SellerSays(seller, error.code.clone())
             }
             FailureCode::Crashed
             | FailureCode::TimedOut
@@ -90,6 +112,7 @@ fn answer(award: &Award, receipt: Option<&ReceiptBody>) -> Answer {
             | FailureCode::OutputTooLarge
             | FailureCode::OutputInvalid
             | FailureCode::Internal => Answer::SellerFailed(seller),
+            FailureCode::Other(_) => Answer::NotUnderstood,
         },
     }
 }
@@ -97,7 +120,11 @@ fn answer(award: &Award, receipt: Option<&ReceiptBody>) -> Answer {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Task {}", self.task)?;
-        self.hires.iter().try_for_each(|hire| write!(f, "\n{hire}"))
+        self.hires.iter().try_for_each(|hire| write!(f, "\n{hire}"))?;
+        for Unread { statement, why } in &self.unread {
+            write!(f, "\n  {statement} is of a later version, {why}\n")?;
+        }
+        Ok(())
     }
 }
 
@@ -121,8 +148,9 @@ impl fmt::Display for Hire {
             match &receipt.out {
                 Outcome::Ok(commitment) => writeln!(f, "  output      salted hash {commitment}")?,
                 Outcome::Error(error) => {
-                    writeln!(f, "  failed      {:?}, in the seller's words: {:?}", error.code, error.text)?
+                    writeln!(f, "  failed      {}, in the seller's words: {:?}", error.code, error.text)?
                 }
+                Outcome::Other(form) => writeln!(f, "  outcome     {form}, which this version doesn't know")?,
             }
             if let Some(locked) = receipt.money.locked() {
                 writeln!(
@@ -154,6 +182,9 @@ impl fmt::Display for Answer {
                     _ => "it is not to blame",
                 };
                 write!(f, "not done: {} says that {what}; nothing that the buyer signed shows it", seller.peer_id())
+            }
+            Self::NotUnderstood => {
+                f.write_str("not understood: it hangs on something of a later version, so nobody is held to answer")
             }
             Self::Open => f.write_str("no receipt: nothing here shows whether the seller took the award"),
         }

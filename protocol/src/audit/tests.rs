@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     bytes::ByteArray,
-    receipt::{FailureCode, TaskError},
+    receipt::{FailureCode, Outcome, TaskError},
     settlement::ReceiptPart,
     testing,
 };
@@ -34,6 +34,10 @@ fn failed(code: FailureCode) -> Signed<Receipt> {
     paid(testing::receipt(&testing::deal(), Err(error), testing::NOW).body.clone())
 }
 
+fn with_out(out: Outcome) -> Signed<Receipt> {
+    paid(crate::receipt::ReceiptBody { out, ..done().body.clone() })
+}
+
 /// A receipt of work that went on after the deadline, and says that it succeeded all the same.
 fn late() -> Signed<Receipt> {
     let body = done().body.clone();
@@ -43,8 +47,10 @@ fn late() -> Signed<Receipt> {
     })
 }
 
+const NOT_UNDERSTOOD: &str = "not understood: it hangs on something of a later version, so nobody is held to answer";
+
 /// Names each failure once; a new one doesn't compile until its verdict stands here.
-fn verdict(code: FailureCode) -> &'static str {
+fn verdict(code: &FailureCode) -> &'static str {
     match code {
         FailureCode::Crashed
         | FailureCode::TimedOut
@@ -61,29 +67,21 @@ fn verdict(code: FailureCode) -> &'static str {
         FailureCode::Cancelled => {
             "not done: {seller} says that the buyer cancelled; nothing that the buyer signed shows it"
         }
+        FailureCode::Other(_) => NOT_UNDERSTOOD,
     }
 }
-
-const FAILURES: [FailureCode; 9] = [
-    FailureCode::Crashed,
-    FailureCode::TimedOut,
-    FailureCode::OutOfMemory,
-    FailureCode::OutputTooLarge,
-    FailureCode::OutputInvalid,
-    FailureCode::InputMissing,
-    FailureCode::InputInvalid,
-    FailureCode::Cancelled,
-    FailureCode::Internal,
-];
 
 /// What a receipt can say, or that there is none, with the verdict's last line.
 fn outcomes() -> Vec<(Option<Signed<Receipt>>, &'static str)> {
     let mut outcomes = vec![
         (None, "no receipt: nothing here shows whether the seller took the award"),
         (Some(done()), "delivered: {seller} signed for the output and answers for it"),
-        (Some(late()), verdict(FailureCode::TimedOut)),
+        (Some(late()), verdict(&FailureCode::TimedOut)),
+        (Some(with_out(Outcome::Other("later".parse().unwrap()))), NOT_UNDERSTOOD),
     ];
-    outcomes.extend(FAILURES.map(|code| (Some(failed(code)), verdict(code))));
+    let later = FailureCode::Other("later".parse().unwrap());
+    let codes = FailureCode::KNOWN.iter().chain([&later]);
+    outcomes.extend(codes.map(|code| (Some(failed(code.clone())), verdict(code))));
     outcomes
 }
 
@@ -184,4 +182,65 @@ fn an_award_that_departs_from_its_offer_is_found() {
     departing.awards = vec![testing::award(&args)];
     let cid = departing.awards[0].cid();
     assert_eq!(verify(&bundle(&departing)), Err(AuditError::Award(cid, AwardError::Offer.into())));
+}
+
+/// A bundle of the evidence's blocks with one block more, or one in another's place; its roots are whatever they are.
+fn with_block(evidence: &Evidence, replaced: Option<Cid>, bytes: &[u8]) -> Vec<u8> {
+    let (roots, mut blocks) = car::read(&bundle(evidence), MAX_BUNDLE_BLOCKS).unwrap();
+    if let Some(replaced) = replaced {
+        blocks.remove(&replaced);
+    }
+    blocks.insert(crate::cbor::cid_of(bytes), bytes.to_vec());
+    car::write(&roots, &blocks.iter().map(|(cid, bytes)| (*cid, &bytes[..])).collect())
+}
+
+/// A claim that calls something critical.
+fn critical<B: crate::claim::Body>(
+    signed: &Signed<crate::claim::Claim<B>>,
+    key: &crate::identity::AgentKey,
+) -> Vec<u8> {
+    let crit = crate::word::Critical::new(vec!["later".parse().unwrap()]).unwrap();
+    let claim = crate::claim::Claim { crit: Some(crit), ..signed.payload().clone() };
+    Signed::sign(claim, key).unwrap().bytes().to_vec()
+}
+
+#[test]
+fn a_statement_of_a_later_version_is_reported_as_not_understood_and_the_rest_is_judged() {
+    // The receipt can't be read: nobody is said to have failed, and the award still holds.
+    let receipt = critical(&done(), &testing::seller());
+    let file = with_block(&evidence(vec![done()]), Some(done().cid()), &receipt);
+    let report = verify(&file).unwrap();
+    assert_eq!((report.hires.len(), &report.hires[0].answer), (1, &Answer::NotUnderstood));
+    assert_eq!(report.unread[0].statement, crate::cbor::cid_of(&receipt));
+    let words = report.to_string();
+    assert!(
+        words.contains("is of a later version, not understood: later, which the statement calls critical"),
+        "{words}"
+    );
+
+    // Something beside a trade that is whole.
+    let file = with_block(&evidence(vec![done()]), None, &critical(&testing::ask(), &testing::buyer()));
+    let report = verify(&file).unwrap();
+    assert_eq!(report.hires[0].answer, Answer::Delivered(testing::seller().id()));
+    assert_eq!(report.unread.len(), 1);
+}
+
+#[test]
+fn a_bundle_of_which_no_award_can_be_read_is_not_called_invalid() {
+    let mut invocation = testing::deal().award.invocation().payload().clone();
+    let crit = ipld_core::ipld::Ipld::List(vec!["later".to_owned().into()]);
+    invocation.args = invocation.args.clone().with(BTreeMap::from([("crit".to_owned(), crit)]).into());
+    let award = Signed::sign(invocation, &testing::buyer()).unwrap();
+    let file = with_block(&evidence(vec![]), Some(testing::deal().award.cid()), award.bytes());
+    let error = verify(&file).unwrap_err();
+    assert!(matches!(&error, AuditError::NotUnderstood(cid, _) if *cid == award.cid()), "{error}");
+    assert_eq!(error.fault(), Fault::Incompatible);
+}
+
+#[test]
+fn a_forged_statement_of_a_later_version_is_invalid() {
+    let mut forged = critical(&testing::ask(), &testing::buyer());
+    forged[10] ^= 1;
+    let file = with_block(&evidence(vec![done()]), None, &forged);
+    assert!(matches!(verify(&file), Err(AuditError::Envelope(_, error)) if *error == EnvelopeError::Signature));
 }

@@ -40,6 +40,10 @@ fn int(value: u64) -> Ipld {
     Ipld::Integer(value.into())
 }
 
+fn names(names: &[&str]) -> Ipld {
+    Ipld::List(names.iter().map(|name| Ipld::String((*name).into())).collect())
+}
+
 fn did(key: &AgentKey) -> Ipld {
     Ipld::String(key.id().to_string())
 }
@@ -57,6 +61,7 @@ fn name(error: &AwardError) -> &'static str {
         AwardError::Envelope(_) => "envelope",
         AwardError::Command => "command",
         AwardError::NotUnderstood(_) => "not understood",
+        AwardError::Critical(_) => "critical",
         AwardError::Arguments => "arguments",
         AwardError::Audience => "audience",
         AwardError::Depth => "depth",
@@ -79,6 +84,9 @@ fn each_contradiction_in_an_award_has_its_name() {
         ("another command", "command", with(|inv| inv.cmd = "/task/cancel".parse().unwrap())),
         ("a command below it", "command", with(|inv| inv.cmd = "/task/award/now".parse().unwrap())),
         ("a mode of a later version", "not understood", with_arg("mode", Ipld::String("later".into()))),
+        ("a critical argument of a later version", "critical", with_arg("crit", names(&["price", "later"]))),
+        ("critical names that are none", "arguments", with_arg("crit", int(1))),
+        ("no critical name", "arguments", with_arg("crit", names(&[]))),
         ("no mode", "arguments", without_arg("mode")),
         ("a mode that is no name", "arguments", with_arg("mode", Ipld::String("Pre paid".into()))),
         ("no price", "arguments", without_arg("price")),
@@ -126,7 +134,16 @@ fn each_contradiction_in_an_award_has_its_name() {
         assert_eq!(name(&error), expected, "{why}: {error}");
         seen.insert(expected);
     }
-    assert_eq!(seen.len(), 10, "all but `offer`, which the next test has: {seen:?}");
+    assert_eq!(seen.len(), 11, "all but `offer`, which the next test has: {seen:?}");
+}
+
+#[test]
+fn an_award_may_call_critical_what_this_version_reads_and_may_say_more() {
+    let known = ["price", "mode", "locktime", "ys"];
+    assert!(with_arg("crit", names(&known)).is_ok());
+    let more = with_arg("later", names(&known)).unwrap();
+    assert_eq!(more.args(), testing::deal().award.args());
+    assert_eq!(more.invocation().args.get("later"), Some(&names(&known)));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::{
 };
 
 const P2P_MINT: &str = "p2p://mint/";
+/// The schemes that this version knows.
+const SCHEMES: [&str; 3] = ["https", "http", "p2p"];
 
 /// The name of a service, e.g. `text.summarize`: lower-case words of letters, digits and `-`, joined by dots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +24,8 @@ pub struct ServiceName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct Unit(String);
 
-/// Where a mint is reached: `https://…`, `http://…`, or `p2p://mint/<peer id>` over libp2p.
+/// Where a mint is reached: `https://…`, `http://…`, or `p2p://mint/<peer id>` over libp2p. Text is parsed to one of these; what
+/// comes in a statement may have a scheme of a later version, and then nobody here can pay there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MintUrl(String);
@@ -50,6 +53,11 @@ impl MintUrl {
     /// The agent that hosts the mint, if it is reached over libp2p.
     pub fn peer(&self) -> Option<AgentId> {
         AgentId::from_peer_id(self.0.strip_prefix(P2P_MINT)?).ok()
+    }
+
+    /// Whether this version knows how such a mint is reached.
+    pub fn is_known(&self) -> bool {
+        self.0.split_once("://").is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
     }
 
     /// The URL as text.
@@ -87,6 +95,20 @@ impl FromStr for Unit {
     }
 }
 
+impl TryFrom<String> for MintUrl {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        let is_later = text.split_once("://").is_some_and(|(scheme, rest)| {
+            let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+                && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+            let is_visible = rest.bytes().all(|byte| byte.is_ascii_graphic());
+            is_scheme && is_visible && !rest.is_empty() && !SCHEMES.contains(&scheme) && text.len() <= MAX_MINT_URL
+        });
+        if is_later { Ok(Self(text)) } else { text.parse() }
+    }
+}
+
 impl FromStr for MintUrl {
     type Err = NameError;
 
@@ -115,14 +137,6 @@ macro_rules! text_name {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-
-            fn try_from(text: String) -> Result<Self, NameError> {
-                text.parse()
-            }
-        }
-
         impl From<$name> for String {
             fn from(name: $name) -> Self {
                 name.0
@@ -131,6 +145,19 @@ macro_rules! text_name {
     )*};
 }
 text_name!(ServiceName, Unit, MintUrl);
+
+macro_rules! parsed_name {
+    ($($name:ident),*) => {$(
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+    )*};
+}
+parsed_name!(ServiceName, Unit);
 
 /// Why a text isn't the name it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,5 +210,19 @@ mod tests {
         }
         assert!(peer.parse::<MintUrl>().is_ok_and(|url| url.peer().is_some_and(|id| MintUrl::of_peer(id) == url)));
         assert_eq!("https://a/".parse::<MintUrl>(), "https://a".parse());
+    }
+
+    #[test]
+    fn a_mint_of_a_later_scheme_is_read_in_a_statement_and_nowhere_else() {
+        let read = |text: &str| MintUrl::try_from(text.to_owned());
+        for later in ["onion://abc.onion/mint", "https+tor://x"] {
+            assert!(read(later).is_ok_and(|url| !url.is_known() && url.peer().is_none()), "{later}");
+            assert_eq!(later.parse::<MintUrl>(), Err(NameError::Mint), "{later}");
+        }
+        let long = format!("x://{}", "a".repeat(MAX_MINT_URL));
+        for bad in ["x://", "://x", "X://x", "x://a b", "p2p://mint/x", "http://", "mint.example", &long] {
+            assert_eq!(read(bad), Err(NameError::Mint), "{bad}");
+        }
+        assert!(read("https://mint.example").is_ok_and(|url| url.is_known()));
     }
 }

@@ -151,6 +151,7 @@ pub(super) fn is_earned_by(out: &Outcome) -> bool {
     match out {
         Outcome::Ok(_) => true,
         Outcome::Error(error) => error.code == FailureCode::Cancelled,
+        Outcome::Other(_) => false,
     }
 }
 

@@ -534,8 +534,8 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
             let error = error.clone();
             end(BuyerOutcome::Failed(error), said, Some(receipt), None, now)
         }
-        // `check_delivery` lets no successful receipt through without its output.
-        (Outcome::Ok(_), None) => end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now),
+        // `check_delivery` lets nothing of this through.
+        (Outcome::Ok(_) | Outcome::Other(_), _) => end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now),
     }
 }
 
@@ -619,15 +619,24 @@ fn wake_in(secs: u64, deal: &Deal, now: Timestamp) -> Effect {
 /// # Errors
 /// What it strays from; the seller is at fault and the trade stands as before.
 pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -> Result<Delivery, DeliveryError> {
-    let receipt = Signed::<Receipt>::decode(&message.receipt).map_err(|_| DeliveryError::Receipt)?;
+    let receipt = Signed::<Receipt>::decode(&message.receipt).map_err(|error| match error.fault() {
+        Fault::Incompatible => DeliveryError::NotUnderstood,
+        _ => DeliveryError::Receipt,
+    })?;
     let (body, args) = (&receipt.body, deal.award.args());
     if receipt.issuer() != deal.seller() || body.award != deal.id() || body.offer != args.offer {
         return Err(DeliveryError::Receipt);
+    }
+    if matches!(body.money, ReceiptPart::Other(_)) {
+        return Err(DeliveryError::NotUnderstood);
     }
     if body.money != ReceiptPart::of(&deal.award, &deal.lock) {
         return Err(DeliveryError::Locked);
     }
     match (&body.out, &message.output) {
+        (Outcome::Other(_), _) | (_, Some(Output { data: Payload::Other(_), .. })) => {
+            return Err(DeliveryError::NotUnderstood);
+        }
         (Outcome::Ok(_), None) | (Outcome::Error(_), Some(_)) => return Err(DeliveryError::Output),
         (_, Some(output)) if output.data.size() > max_output => return Err(DeliveryError::TooLarge),
         _ => {}
@@ -650,6 +659,9 @@ pub enum DeliveryError {
     /// Success without output, or failure with one.
     #[error("the receipt and the output contradict each other")]
     Output,
+    /// A receipt, outcome or form of output of a later version.
+    #[error("not understood: what was delivered is of a later version")]
+    NotUnderstood,
     /// Larger than agreed.
     #[error("the output is larger than the service's limit")]
     TooLarge,
@@ -657,6 +669,9 @@ pub enum DeliveryError {
 
 impl AtFault for DeliveryError {
     fn fault(&self) -> Fault {
-        Fault::Peer
+        match self {
+            Self::NotUnderstood => Fault::Incompatible,
+            _ => Fault::Peer,
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     cbor::cid_of,
     content,
     envelope::Signed,
+    fault::{AtFault, Fault},
     identity::AgentId,
     limits::MAX_CONTENT,
     market::Offer,
@@ -35,8 +36,7 @@ pub fn read(
 ) -> Result<Deal, Reason> {
     let award = Award::decode(&message.award).map_err(|error| match error {
         AwardError::Offer => Reason::OfferMismatch,
-        AwardError::NotUnderstood(_) => Reason::NotUnderstood,
-        _ => Reason::Malformed,
+        error => Reason::of_statement(&error),
     })?;
     let offer = Signed::<Offer>::decode(&message.offer).map_err(|_| Reason::OfferUnknown)?;
     if award.buyer() != from || award.args().seller != me {
@@ -86,6 +86,7 @@ fn check_input(message: &Awarded, named: Digest) -> Result<(), Reason> {
         Payload::Inline(bytes) => content::ContentId::of(bytes).hash,
         Payload::Content(id) if id.size > MAX_CONTENT => return Err(Reason::InputTooLarge),
         Payload::Content(id) => id.hash,
+        Payload::Other(_) => return Err(Reason::NotUnderstood),
     };
     if hash == named { Ok(()) } else { Err(Reason::InputMismatch) }
 }
@@ -97,12 +98,13 @@ fn read_chain(
     now: Timestamp,
     revocations: &impl Revocations,
 ) -> Result<Vec<Signed<Delegation>>, Reason> {
-    let chain = message
-        .proofs
-        .iter()
-        .map(|bytes| Signed::<Delegation>::decode(bytes))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| Reason::BadChain)?;
+    let chain =
+        message.proofs.iter().map(|bytes| Signed::<Delegation>::decode(bytes)).collect::<Result<Vec<_>, _>>().map_err(
+            |error| match error.fault() {
+                Fault::Incompatible => Reason::NotUnderstood,
+                _ => Reason::BadChain,
+            },
+        )?;
     let holds = |at| {
         chain::verify(award.invocation(), &chain, At::tolerant(at), revocations).map_err(|error| match error {
             ChainError::Revoked { .. } => Reason::Revoked,

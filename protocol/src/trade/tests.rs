@@ -720,7 +720,7 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
     for code in [FailureCode::InputInvalid, FailureCode::InputMissing, FailureCode::Crashed] {
         let mut world = World::new(false, false);
         world.act(Act::ToSeller);
-        world.conclude(Err(failed(code)));
+        world.conclude(Err(failed(code.clone())));
         world.run_down();
         world.feed_buyer(swept.clone());
         assert_eq!(world.accused, [8], "{code:?}");

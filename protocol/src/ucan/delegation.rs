@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{command::Command, field, policy::Policy};
-use crate::{envelope::Statement, identity::AgentId, time::Timestamp};
+use crate::{
+    envelope::{Statement, Versions},
+    identity::AgentId,
+    time::Timestamp,
+    word::Word,
+};
 
 /// What one agent lets another do in the subject's name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +31,7 @@ pub struct Delegation {
     pub pol: Policy,
     /// Makes the delegation unique.
     pub nonce: ByteBuf,
-    /// Anything else that the issuer asserts. Grants nothing.
+    /// Anything else that the issuer asserts. Grants nothing; `crit` in it lists what must be understood all the same.
     #[serde(default, deserialize_with = "field::optional", skip_serializing_if = "Option::is_none")]
     pub meta: Option<BTreeMap<String, Ipld>>,
     /// The first second at which it holds.
@@ -39,6 +44,7 @@ pub struct Delegation {
 
 impl Statement for Delegation {
     const TAG: &'static str = "ucan/dlg@1.0.0";
+    const VERSIONS: Versions = field::VERSIONS;
 
     fn issuer(&self) -> AgentId {
         self.iss
@@ -52,5 +58,9 @@ impl Statement for Delegation {
             return Err("the meta of a delegation must be what DAG-CBOR can hold");
         }
         Ok(())
+    }
+
+    fn critical(&self) -> Result<Vec<Word>, &'static str> {
+        field::critical(self.meta.as_ref())
     }
 }

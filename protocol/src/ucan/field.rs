@@ -1,11 +1,32 @@
 //! How single fields of a UCAN payload are read where serde's defaults are too lenient.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::time::Timestamp;
+use crate::{
+    envelope::Versions,
+    time::Timestamp,
+    word::{Critical, Word},
+};
+
+/// UCAN's own version, and the one that iso-ucan 0.5 writes for the same form. A later one could take authority away by what it
+/// adds, so none is guessed at.
+pub(super) const VERSIONS: Versions = Versions::Exactly(&["1.0.0", "1.0.0-rc.1"]);
+
+/// The critical names that a payload's `meta` lists under `crit`.
+pub(super) fn critical(meta: Option<&BTreeMap<String, Ipld>>) -> Result<Vec<Word>, &'static str> {
+    critical_in(meta.and_then(|meta| meta.get("crit")))
+}
+
+/// The critical names that a value lists; none if there is no value.
+pub(crate) fn critical_in(listed: Option<&Ipld>) -> Result<Vec<Word>, &'static str> {
+    let Some(listed) = listed else { return Ok(Vec::new()) };
+    let crit: Critical =
+        ipld_core::serde::from_ipld(listed.clone()).map_err(|_| "crit is a list of names, each once")?;
+    Ok(crit.names().to_vec())
+}
 
 /// 2^53 − 1: the largest whole number that every implementation can hold (ucan-wg/delegation, "Delegation Payload").
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;

@@ -10,10 +10,11 @@ use serde_bytes::ByteBuf;
 
 use super::{command::Command, field};
 use crate::{
-    envelope::Statement,
+    envelope::{Statement, Versions},
     fault::{AtFault, Fault},
     identity::AgentId,
     time::Timestamp,
+    word::Word,
 };
 
 /// A signed request to act on a subject's authority.
@@ -51,6 +52,7 @@ pub struct Invocation {
 
 impl Statement for Invocation {
     const TAG: &'static str = "ucan/inv@1.0.0";
+    const VERSIONS: Versions = field::VERSIONS;
 
     fn issuer(&self) -> AgentId {
         self.iss
@@ -65,6 +67,10 @@ impl Statement for Invocation {
             return Err("the arguments of an invocation must be what DAG-CBOR can hold");
         }
         Ok(())
+    }
+
+    fn critical(&self) -> Result<Vec<Word>, &'static str> {
+        field::critical(self.meta.as_ref())
     }
 }
 

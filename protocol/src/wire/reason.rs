@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::fault::Fault;
+use crate::fault::{AtFault, Fault};
 
 macro_rules! reasons {
     ($($number:literal $name:ident $fault:ident $text:literal),* $(,)?) => {
@@ -68,6 +68,13 @@ reasons! {
     24 Internal Environment "the seller's node failed",
     25 Cancelled Peer "the buyer cancelled before work began",
     26 NotUnderstood Incompatible "it holds something that the seller's version doesn't understand",
+}
+
+impl Reason {
+    /// What is said of a statement that doesn't hold.
+    pub fn of_statement(error: &impl AtFault) -> Self {
+        if error.fault() == Fault::Incompatible { Self::NotUnderstood } else { Self::Malformed }
+    }
 }
 
 impl fmt::Display for Reason {

@@ -93,13 +93,43 @@ fn commands_policies_and_identities_are_parsed_at_once() {
 
 #[test]
 fn a_token_of_another_kind_or_version_is_refused() {
-    for tag in ["ucan/dlg@1.0.0-rc.1", "ucan/dlg@2.0.0", INVOCATION, "guilder/offer@1.0.0"] {
+    for tag in ["ucan/dlg@1.1.0", "ucan/dlg@2.0.0", INVOCATION, "guilder/offer@1.0.0"] {
         let other = forge(tag, Ipld::Map(fields(&delegation(1, 2, "/task"))), &key(1));
         assert_eq!(verdict(&other), "InvalidEncoding", "{tag}");
     }
     let link = sign_delegation(delegation(1, 2, "/task"));
     let outcome = chain::verify_bytes(link.bytes(), &[] as &[&[u8]], At::exact(NOW), &NoRevocations);
     assert_eq!(name(&outcome), "InvalidEncoding");
+}
+
+#[test]
+fn the_candidate_that_iso_ucan_writes_is_read() {
+    let token = forge("ucan/dlg@1.0.0-rc.1", Ipld::Map(fields(&delegation(1, 2, "/task"))), &key(1));
+    assert_eq!(verdict(&token), "valid");
+}
+
+#[test]
+fn a_token_that_cannot_be_read_is_not_understood_if_its_issuer_signed_it() {
+    use guilder_protocol::{
+        envelope::EnvelopeError,
+        fault::{AtFault, Fault},
+    };
+    let later = |map: &mut std::collections::BTreeMap<String, Ipld>| drop(map.insert("not".into(), Ipld::Null));
+    let error = Signed::<Delegation>::decode(&spoilt(later)).unwrap_err();
+    assert!(matches!(error, EnvelopeError::Foreign(_)) && error.fault() == Fault::Incompatible, "{error}");
+    let mut map = fields(&delegation(1, 2, "/task"));
+    later(&mut map);
+    let forged = Signed::<Delegation>::decode(&forge(DELEGATION, Ipld::Map(map), &key(3))).unwrap_err();
+    assert_eq!(forged, EnvelopeError::Signature);
+}
+
+#[test]
+fn what_the_meta_of_a_token_calls_critical_must_be_understood() {
+    let crit = |names: Ipld| std::collections::BTreeMap::from([("crit".to_owned(), names)]);
+    let with = |names: Ipld| verdict(&spoilt(|map| drop(map.insert("meta".into(), Ipld::Map(crit(names))))));
+    assert_eq!(with(Ipld::List(vec![Ipld::String("uses".into())])), "InvalidEncoding");
+    assert_eq!(with(Ipld::List(vec![])), "InvalidEncoding");
+    assert_eq!(verdict(&spoilt(|map| drop(map.insert("meta".into(), Ipld::Map(Default::default()))))), "valid");
 }
 
 #[test]

@@ -18,8 +18,7 @@ use super::{
     quiet::QuietSellers,
 };
 use crate::{
-    catalogue::{Catalogue, Depth, Found, InputError, Listing, SearchError, Wanted},
-    content::Content,
+    catalogue::{Catalogue, Depth, Found, Listing, SearchError, Wanted},
     events::{Event, Events, Money, Side},
     runtime::Runtime,
     trade::{
@@ -38,7 +37,6 @@ pub(super) struct Search<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) config: &'a TradeConfig,
     pub(super) catalogue: &'a Catalogue,
-    pub(super) content: &'a Content,
     pub(super) cheats: &'a Cheats,
     pub(super) penalties: &'a Penalties,
     pub(super) outbox: &'a Outbox,
@@ -105,7 +103,7 @@ impl<'a> Candidates<'a> {
             () = slot.called_off() => return Err(HireError::Cancelled),
             advert = tokio::time::timeout_at(until, catalogue.advert_of(seller, &service)) => advert,
         };
-        self.approach(advert.unwrap_or(Err(SearchError::Silent(seller)))?).await?;
+        self.approach(advert.unwrap_or(Err(SearchError::Silent(seller)))?);
         self.hear(until).await
     }
 
@@ -149,7 +147,7 @@ impl<'a> Candidates<'a> {
                 // Also once all were told who can be found: whoever advertises now is as good as they are.
                 seller = found.recv(), if open && asked < self.most => match seller {
                     Some(Found::Seller(listing)) => {
-                        asked += usize::from(self.approach(listing).await?);
+                        asked += usize::from(self.approach(listing));
                         searching &= asked < self.most;
                     }
                     Some(Found::Unfit(seller, why)) => self.without.push((seller, NoOffer::Unfit(why))),
@@ -185,12 +183,12 @@ impl<'a> Candidates<'a> {
     }
 
     /// Asks a seller, if its advert fits. Says whether it did.
-    async fn approach(&mut self, listing: Listing) -> Result<bool, HireError> {
+    fn approach(&mut self, listing: Listing) -> bool {
         let (task, seller) = (self.task(), listing.seller());
         self.search.events.emit(Event::SellerFound { task, seller });
-        if let Err(why) = self.fits(&listing).await? {
-            self.without.push((seller, why));
-            return Ok(false);
+        if let Err(why) = listing.fits(&self.search.ask.body) {
+            self.without.push((seller, NoOffer::Unfit(why)));
+            return false;
         }
         self.search.slot.expect(seller);
         self.silent.push(seller);
@@ -198,15 +196,7 @@ impl<'a> Candidates<'a> {
         self.search.outbox.send(seller, &message);
         let service = self.search.request.service.to_string();
         self.search.events.emit(Event::Asked { task, side: Side::Buyer, peer: seller, service });
-        Ok(true)
-    }
-
-    async fn fits(&self, listing: &Listing) -> Result<Result<(), NoOffer>, HireError> {
-        if let Err(why) = listing.fits(&self.search.ask.body) {
-            return Ok(Err(NoOffer::Unfit(why)));
-        }
-        let checked = listing.check_input(&self.search.request.input, self.search.content, self.search.runtime);
-        Ok(checked.await?.map_err(|error: InputError| NoOffer::Input(error)))
+        true
     }
 
     /// Takes a seller's answer. Only those come here that were asked, each once.

@@ -3,17 +3,20 @@
 use guilder_protocol::{
     cbor::cid_of,
     envelope::Signed,
-    market::{Advert, AdvertBody, Ask, ServiceName, Withdrawal, WithdrawalBody},
+    market::{Advert, AdvertBody, Ask, ServiceName, Withdrawal, WithdrawalBody, schema_hash},
     receipt::FailureCode,
     settlement::Mode,
-    wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Status},
+    wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Schema, Status},
 };
 use serde_bytes::ByteBuf;
 
 use super::{raw::Raw, *};
-use crate::events::{Event, Heard};
+use crate::{
+    events::{Event, Heard},
+    trade::limits::SCHEMA_QUERIES,
+};
 
-async fn shop() -> (Bank, Node, Raw) {
+pub(super) async fn shop() -> (Bank, Node, Raw) {
     let bank = Bank::open().await;
     let seller = Plan::new(&bank, 2).start().await;
     seller.sell(7, None).await;
@@ -21,7 +24,7 @@ async fn shop() -> (Bank, Node, Raw) {
     (bank, seller, raw)
 }
 
-fn refused(message: &Message) -> Reason {
+pub(super) fn refused(message: &Message) -> Reason {
     match message {
         Message::Refused(refused) => refused.reason,
         Message::Declined(declined) => declined.reason,
@@ -29,13 +32,13 @@ fn refused(message: &Message) -> Reason {
     }
 }
 
-async fn points(seller: &Node, of: AgentId) -> u32 {
+pub(super) async fn points(seller: &Node, of: AgentId) -> u32 {
     let peers = seller.network.peers().await;
     peers.into_iter().find(|peer| peer.agent == of).map_or(100, |peer| peer.points)
 }
 
 /// Takes what comes until the delivery.
-async fn delivery(raw: &mut Raw) -> guilder_protocol::wire::Delivered {
+pub(super) async fn delivery(raw: &mut Raw) -> guilder_protocol::wire::Delivered {
     loop {
         match raw.hear().await {
             Message::Delivered(delivered) => return delivered,
@@ -239,7 +242,7 @@ async fn strangers_learn_nothing_of_a_trade() {
     // What nobody knows is unknown.
     let award = cid_of(b"nothing");
     assert!(matches!(stranger.say(Status { award }).await, Message::Unknown(unknown) if unknown.award == award));
-    assert!(matches!(stranger.say(Query { service: echo() }).await, Message::Advertised(_)));
+    assert!(matches!(stranger.say(Query { service: echo(), schema: None }).await, Message::Advertised(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,8 +273,37 @@ async fn an_input_that_never_comes_is_the_buyers_failure() {
     assert_eq!(view.money, Some(MoneyView::Sold(seller::Money::Voided)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_is_given_by_its_hash_and_only_so_often() {
+    let (bank, text) = (Bank::open().await, r#"{"type":"string"}"#);
+    let seller = Plan::new(&bank, 2).start().await;
+    seller.sell_as(Definition { input: Some(text.into()), ..definition(7) }, None).await;
+    let mut raw = Raw::start(&bank, 1, &seller).await;
+    let query = |hash| Query { service: echo(), schema: Some(hash) };
+    let given = |message| match message {
+        Message::Schema(schema) => schema.text,
+        other => panic!("{other:?}"),
+    };
+    let (_, offer) = raw.offer().await;
+    assert_eq!((offer.body.input, offer.body.output), (Some(schema_hash(text)), None));
+    assert_eq!(given(raw.say(query(schema_hash(text))).await).as_deref(), Some(text));
+    assert_eq!(given(raw.say(query([1; 32].into())).await), None);
+    for _ in 0..SCHEMA_QUERIES.burst {
+        raw.send(query(schema_hash(text))).await;
+    }
+    until(|| async { points(&seller, raw.base.key.id()).await > 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_with_another_hash_costs_its_sender() {
+    let (_bank, seller, raw) = shop().await;
+    let me = raw.base.key.id();
+    raw.send(Schema { service: echo(), hash: schema_hash("{}"), text: Some("{ }".into()) }).await;
+    until(|| async { points(&seller, me).await >= 20 }).await;
+}
+
 /// Publishes until the seller listens.
-async fn gossip(raw: &Raw, statement: &[u8]) {
+pub(super) async fn gossip(raw: &Raw, statement: &[u8]) {
     let published = || async { raw.base.network.publish(&echo(), statement.to_vec().into()).await.is_ok() };
     until(published).await;
 }

@@ -63,7 +63,7 @@ impl Raw {
     /// Checks that nothing came of what was sent before: a question that is asked after it is the next to be answered.
     pub(super) async fn hears_nothing(&mut self) {
         let service: ServiceName = "text.nobody".parse().unwrap();
-        let answer = self.say(Query { service: service.clone() }).await;
+        let answer = self.say(Query { service: service.clone(), schema: None }).await;
         assert!(matches!(&answer, Message::NotAdvertised(answer) if answer.service == service), "{answer:?}");
     }
 

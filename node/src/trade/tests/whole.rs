@@ -59,7 +59,7 @@ async fn pair() -> (Bank, Node, Node) {
 
 fn failure(hired: &Hired) -> FailureCode {
     match &hired.ended.outcome {
-        BuyerOutcome::Failed(error) => error.code,
+        BuyerOutcome::Failed(error) => error.code.clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -106,6 +106,11 @@ fn a_token_of_another_kind_or_version_is_refused() {
 fn the_candidate_that_iso_ucan_writes_is_read() {
     let token = forge("ucan/dlg@1.0.0-rc.1", Ipld::Map(fields(&delegation(1, 2, "/task"))), &key(1));
     assert_eq!(verdict(&token), "valid");
+    let text: String = include_str!("../vectors/ucan/iso-ucan-0.5-delegation.hex").split_whitespace().collect();
+    let token: Vec<u8> =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+    let delegation = Signed::<Delegation>::decode(&token).unwrap();
+    assert_eq!((delegation.cmd.as_str(), delegation.pol.statements().len()), ("/task/award", 2));
 }
 
 #[test]

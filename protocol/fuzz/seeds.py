@@ -67,8 +67,11 @@ for number, text in enumerate(
     seed("content_frames", f"text-{number}", text.encode())
 
 for file in sorted(vectors.glob("ucan/*.json")):
-    fixtures = json.loads(file.read_text())
     seed("tokens", file.stem, file.read_bytes()[:200_000])
+    try:
+        fixtures = json.loads(file.read_text())
+    except json.JSONDecodeError:
+        continue  # see the README beside it
     cases = fixtures if isinstance(fixtures, list) else [v for k in fixtures.values() if isinstance(k, list) for v in k]
     for number, case in enumerate(cases):
         if isinstance(case, dict):

@@ -166,6 +166,21 @@ fn every_statement_has_its_frozen_bytes_and_reads_back() {
 }
 
 #[test]
+fn an_audit_bundle_has_its_frozen_bytes_and_holds() {
+    let deal = deal();
+    let evidence = crate::audit::Evidence {
+        asks: vec![testing::ask()],
+        offers: vec![deal.offer.clone()],
+        receipts: vec![testing::good_receipt(&deal)],
+        awards: vec![deal.award],
+        delegations: vec![],
+    };
+    let bundle = crate::audit::bundle(&evidence);
+    frozen("bundle", &bundle);
+    assert_eq!(crate::audit::verify(&bundle).map(|report| report.hires.len()), Ok(1));
+}
+
+#[test]
 fn reasons_have_their_numbers() {
     let table: String = Reason::ALL.iter().map(|reason| format!("{} {reason:?}\n", reason.number())).collect();
     frozen("reasons", table.as_bytes());

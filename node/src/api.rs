@@ -79,6 +79,7 @@ impl Api {
                 None => Vec::new(),
             },
             balances: self.balances(caller)?,
+            clock: node.trade.clock_doubt().map(|doubt| doubt.to_string()),
             peer_id,
         })
     }

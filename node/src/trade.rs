@@ -317,7 +317,7 @@ impl Trade {
             CalledOff::Awarded(trade) => trade,
             CalledOff::Unknown => self.tasks.trade_of(id)?.ok_or(CancelError::Unknown(id))?,
         };
-        if !self.open.is_open(trade) {
+        if !self.open.is_wanted(trade) {
             return Err(CancelError::Over(id));
         }
         if self.actors.post(trade, Cause::Cancel, buyer::Input::Cancel.into()) {

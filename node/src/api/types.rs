@@ -43,6 +43,9 @@ pub struct Status {
     pub mint_books: Vec<Totals>,
     /// What the wallet holds.
     pub balances: Vec<Balance>,
+    /// What speaks against this machine's clock, in words, if most peers heard last agree that it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
 }
 
 /// The node's identity.

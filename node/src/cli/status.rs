@@ -36,6 +36,7 @@ impl Show for Status {
                 ("peers", self.peers.to_string().into()),
                 ("services", self.services.to_string().into()),
                 ("open tasks", self.open_tasks.to_string().into()),
+                ("clock", self.clock.clone().unwrap_or_default().into()),
                 ("hosted mint", self.hosted_mint.clone().into()),
                 ("in circulation", self.mint_books.iter().map(in_circulation).collect::<Vec<_>>().into()),
             ],

@@ -256,7 +256,7 @@ async fn two_fetches_of_the_same_content_do_not_meet() {
 }
 
 #[tokio::test]
-async fn nobody_gets_what_is_not_for_them() {
+async fn a_content_is_served_only_to_peers_that_may_have_it() {
     let ((_a, holder), (_b, taker)) = (folder().await, folder().await);
     let id = holder.put(pattern(9)).await.unwrap().id();
     for (id, allowed) in [(id, false), (ContentId::of(b"unknown"), true)] {
@@ -269,7 +269,7 @@ async fn nobody_gets_what_is_not_for_them() {
 }
 
 #[tokio::test]
-async fn one_peer_does_not_take_every_place() {
+async fn transfers_served_to_one_peer_are_bounded() {
     let (_dir, holder) = folder().await;
     let id = holder.put(pattern(CHUNK_SIZE)).await.unwrap().id();
     let mut waiting = Vec::new();
@@ -327,7 +327,7 @@ fn framed(frame: &impl serde::Serialize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_hostile_holder_is_found_out() {
+async fn a_holder_that_sends_something_else_is_refused() {
     let bytes = pattern(2 * CHUNK_SIZE);
     let (id, list) = (ContentId::of(&bytes), list_of(&bytes));
     let mut wrong = bytes.to_vec();
@@ -357,7 +357,7 @@ async fn a_hostile_holder_is_found_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_drips_is_given_up() {
+async fn a_transfer_that_stalls_is_given_up() {
     let (_dir, taker) = folder().await;
     let bytes = pattern(2 * CHUNK_SIZE);
     let id = ContentId::of(&bytes);
@@ -393,7 +393,7 @@ async fn a_peer_that_drips_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_hostile_fetcher_is_found_out() {
+async fn a_fetcher_that_asks_malformed_questions_is_refused() {
     let (_dir, holder) = folder().await;
     let pin = holder.put(pattern(10)).await.unwrap();
     let huge = ContentId { size: u64::MAX, ..pin.id() };
@@ -444,7 +444,7 @@ async fn a_full_disk_says_so_and_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn what_nobody_needs_is_collected() {
+async fn a_content_without_pin_or_reference_is_collected() {
     let (_dir, content) = folder().await;
     let runtime = Runtime::anchored(Timestamp::from_secs(1_000));
     let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();

@@ -381,7 +381,7 @@ async fn the_file_is_let_go_when_the_last_handle_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_is_no_store_is_refused() {
+async fn a_file_that_is_not_a_store_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("node.redb");
     std::fs::write(&path, "these are not the bytes of a database".repeat(500)).unwrap();

@@ -26,10 +26,11 @@ use super::{
     actors::Actors,
     buckets::{Buckets, Meter},
     journal::Journal,
+    limits::{MAX_NO_INPUT, NO_INPUT_SECS, PAID_PER_NO_INPUT},
     open::{OpenTrades, Posted},
     outbox::Outbox,
     permits::{Permit, Permits},
-    records::{BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
+    records::{BUYER_HISTORY, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
     selling,
     violation::{Penalties, Violation},
 };
@@ -200,10 +201,20 @@ impl Parts {
                 })
             }
             Payload::Content(id) if id.size > service.definition().max_input_bytes => Err(Reason::InputTooLarge),
+            Payload::Content(_) if self.lets_us_wait(deal.buyer()) => Err(Reason::RateLimited),
             // Its schema is checked once it is here.
             Payload::Content(_) => Ok(()),
             Payload::Other(_) => Err(Reason::NotUnderstood),
         }
+    }
+
+    /// Whether the buyer has lately let us wait for its inputs, and seldom paid.
+    fn lets_us_wait(&self, buyer: AgentId) -> bool {
+        let history =
+            self.journal.read(|r| r.get(BUYER_HISTORY, Key::of(buyer))).unwrap_or_default().unwrap_or_default();
+        let lately = self.runtime.now().saturating_sub(NO_INPUT_SECS);
+        history.no_input_at.is_some_and(|at| at >= lately)
+            && history.no_input > MAX_NO_INPUT + history.paid / PAID_PER_NO_INPUT
     }
 
     async fn check_lock(&self, deal: &Deal) -> Result<VettedLock, Reason> {
@@ -311,5 +322,33 @@ fn reason_of(error: &WalletError) -> Reason {
         WalletError::Lock(_) => Reason::BadLock,
         other if other.fault() == Fault::Mint => Reason::MintUnavailable,
         _ => Reason::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guilder_protocol::locks::LockError;
+
+    use super::*;
+
+    #[test]
+    fn each_fault_of_a_lock_has_its_reason() {
+        let mint: guilder_protocol::market::MintUrl = "https://mint.example".parse().expect("a URL");
+        let (unit, host) =
+            ("sat".parse::<guilder_protocol::market::Unit>().expect("a unit"), AgentId::from_bytes([1; 32]));
+        for (error, reason) in [
+            (WalletError::AlreadyReserved, Reason::ProofReused),
+            (WalletError::MintCap { max: 1, unit: unit.clone() }, Reason::CreditLimit),
+            (WalletError::BuyerCap { max: 1, unit }, Reason::CreditLimit),
+            (WalletError::UnknownMint(mint.clone()), Reason::NoCommonMint),
+            (WalletError::PartyMint { mint: mint.clone(), host }, Reason::NoCommonMint),
+            (WalletError::MintUnfit { mint, missing: "NUT-12".into() }, Reason::NoCommonMint),
+            (WalletError::Lock(LockError::NotUnderstood), Reason::NotUnderstood),
+            (WalletError::Lock(LockError::KeysetId), Reason::BadLock),
+            (WalletError::Store(StoreError::DiskFull), Reason::Internal),
+            (WalletError::LockGone, Reason::Internal),
+        ] {
+            assert_eq!(reason_of(&error), reason, "{error}");
+        }
     }
 }

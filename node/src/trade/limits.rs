@@ -119,3 +119,13 @@ pub(crate) const DISTRUST_SECS: u64 = 30 * 24 * 60 * 60;
 
 /// Sellers that are remembered for it at once: each has cost money, so that they are few.
 pub(crate) const MAX_DISTRUSTED: usize = 1_024;
+
+/// Awards whose input never came that one buyer may have before awards with inputs to be fetched are refused to it for a day:
+/// each may have been a line that broke.
+pub(crate) const MAX_NO_INPUT: u64 = 3;
+
+/// Paid trades that make up for one more.
+pub(crate) const PAID_PER_NO_INPUT: u64 = 10;
+
+/// How long that is held against a buyer, in seconds.
+pub(crate) const NO_INPUT_SECS: u64 = 24 * 60 * 60;

@@ -155,6 +155,11 @@ impl OpenTrades {
         self.registry().trades.contains_key(&trade)
     }
 
+    /// Whether the trade is open and not given up.
+    pub(super) fn is_wanted(&self, trade: Cid) -> bool {
+        self.registry().trades.get(&trade).is_some_and(|open| !open.given_up)
+    }
+
     /// Lets go of a trade if no mail waits for it.
     pub(super) fn close<M>(&self, trade: Cid, inbox: &Inbox<M>) -> bool {
         let mut registry = self.registry();

@@ -57,7 +57,7 @@ impl Outbox {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%to, %error, "frame not sent"),
             None => {
-                let Some(place) = Place::take(&self.waiting, to) else {
+                let Some(waits) = WaitingFrame::take(&self.waiting, to) else {
                     tracing::debug!(%to, "frame dropped: too many wait");
                     return;
                 };
@@ -67,7 +67,7 @@ impl Outbox {
                         Ok(Err(error)) => tracing::debug!(%to, %error, "frame not sent"),
                         Err(_) => tracing::debug!(%to, "frame dropped: the peer doesn't read"),
                     }
-                    drop(place);
+                    drop(waits);
                 };
                 self.runtime.spawn("trade/send", wait).detach();
             }
@@ -75,13 +75,13 @@ impl Outbox {
     }
 }
 
-/// A frame's place among those that wait; given up when dropped.
-struct Place {
+/// A frame that waits, as it counts; no longer once this is dropped.
+struct WaitingFrame {
     waiting: Arc<Mutex<Waiting>>,
     to: AgentId,
 }
 
-impl Place {
+impl WaitingFrame {
     fn take(waiting: &Arc<Mutex<Waiting>>, to: AgentId) -> Option<Self> {
         let mut counts = lock(waiting);
         let to_peer = counts.by_peer.get(&to).copied().unwrap_or(0);
@@ -94,7 +94,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingFrame {
     fn drop(&mut self) {
         let mut counts = lock(&self.waiting);
         counts.all = counts.all.saturating_sub(1);
@@ -115,12 +115,12 @@ mod tests {
     fn places_are_bounded_per_peer_and_given_back() {
         let waiting = Arc::default();
         let [a, b] = [1, 2].map(|byte| AgentId::from_bytes([byte; 32]));
-        let places: Vec<_> = (0..MAX_WAITING_FRAMES_PER_PEER).map_while(|_| Place::take(&waiting, a)).collect();
+        let places: Vec<_> = (0..MAX_WAITING_FRAMES_PER_PEER).map_while(|_| WaitingFrame::take(&waiting, a)).collect();
         assert_eq!(places.len(), MAX_WAITING_FRAMES_PER_PEER);
-        assert!(Place::take(&waiting, a).is_none());
-        assert!(Place::take(&waiting, b).is_some());
+        assert!(WaitingFrame::take(&waiting, a).is_none());
+        assert!(WaitingFrame::take(&waiting, b).is_some());
         drop(places);
-        assert!(Place::take(&waiting, a).is_some());
+        assert!(WaitingFrame::take(&waiting, a).is_some());
         assert_eq!(lock(&waiting).all, 0);
     }
 }

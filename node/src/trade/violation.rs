@@ -80,8 +80,8 @@ impl Violation {
             Self::Delivery(error) if error.fault() == Fault::Incompatible => None,
             Self::Offer(_) | Self::Delivery(_) => Some(Penalty::Major),
             Self::Refused(reason) => of_reason(*reason),
-            // A line that broke looks the same, so that it takes several.
-            Self::NoInput => Some(Penalty::Major),
+            // A line that broke looks the same.
+            Self::NoInput => Some(Penalty::Minor),
             Self::Mismatch | Self::Took => Some(Penalty::Fatal),
         }
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a buyer has to begin to serve an input that goes as content, in seconds.
-const INPUT_GRACE_SECS: u64 = 15;
+const INPUT_GRACE_SECS: u64 = 30;
 /// The slowest rate at which an input is waited for beyond that, in bytes per second: 64 MiB come within 17 minutes.
 const INPUT_BYTES_PER_SEC: u64 = 64 * 1024;
 

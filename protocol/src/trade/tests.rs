@@ -514,7 +514,7 @@ fn a_content_that_never_comes_ends_the_trade_after_a_restart_too() {
 }
 
 #[test]
-fn whoever_claims_to_know_nothing_does_not_set_the_pace() {
+fn repeated_unknown_answers_do_not_resend_the_award_faster() {
     let mut world = World::new(false, false);
     world.disconnect();
     let mut sent = 0;
@@ -527,7 +527,7 @@ fn whoever_claims_to_know_nothing_does_not_set_the_pace() {
 }
 
 #[test]
-fn work_that_ends_too_late_is_not_charged() {
+fn work_that_ends_after_the_deadline_is_not_charged() {
     let mut world = World::new(false, false);
     world.act(Act::ToSeller);
     world.now = world.now.saturating_add(51);
@@ -538,7 +538,7 @@ fn work_that_ends_too_late_is_not_charged() {
 }
 
 #[test]
-fn an_output_that_the_receipt_belies_is_not_paid() {
+fn an_output_that_differs_from_its_receipt_is_not_paid() {
     let deal = testing::deal();
     let receipt = testing::good_receipt(&deal);
     let other = wire::Output { salt: SALT, data: Payload::Inline(b"other".to_vec().into()) };
@@ -680,8 +680,8 @@ fn an_input_that_is_not_served_ends_the_trade_early_as_the_buyers_doing() {
     let id = ContentId { size: 640 * 1024, ..ContentId::of(testing::INPUT) };
     deal.input = Payload::Content(id);
     let by = seller::input_by(&deal, 10, NOW);
-    assert_eq!(by, NOW.saturating_add(25), "15 s to begin, and ten for ten times 64 KiB");
-    assert_eq!(seller::input_by(&deal, 40, NOW), NOW.saturating_add(15), "the work keeps its time, all but the grace");
+    assert_eq!(by, NOW.saturating_add(40), "30 s to begin, and ten for ten times 64 KiB");
+    assert_eq!(seller::input_by(&deal, 40, NOW), NOW.saturating_add(30), "the work keeps its time, all but the grace");
     let step = Seller::begin(&deal, by, NOW);
     assert!(matches!(step.state, Seller::Fetching(_)));
     assert!(!step.effects.contains(&seller::Effect::Run));

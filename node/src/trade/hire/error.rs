@@ -156,7 +156,7 @@ impl AtFault for HireError {
             Self::Cancelled | Self::TooMany(_) => Fault::Ours,
             Self::NoSeller => Fault::Incompatible,
             Self::Seller(error) => error.fault(),
-            // What all have against it is what it is about.
+            // If every seller gives a reason of the same fault, that is the fault.
             Self::NoOffer(sellers) => {
                 let mut faults = sellers.iter().map(|(_, why)| why.fault());
                 let first = faults.next().unwrap_or(Fault::Incompatible);

@@ -24,16 +24,26 @@ pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 // wallet
 
-/// Inputs of one swap: mints bound a request, and one of 256 is well within cdk's and Nutshell's.
-pub const MAX_SWAP_INPUTS: usize = 256;
-/// Swaps that are posted at once; the others wait. A mint answers a batch in some 0.1 s.
-pub const SWAPS_AT_ONCE: usize = 8;
+/// Inputs of one operation: mints bound a request, and one of 256 is well within cdk's and Nutshell's.
+pub const MAX_OPERATION_INPUTS: usize = 256;
+/// Operations that are posted to one mint at once; the others wait. A mint answers a batch in some 0.1 s.
+pub const OPERATIONS_AT_ONCE: usize = 8;
+/// Proofs whose state is asked for at once, as many as a swap has.
+pub const MAX_STATES_ASKED: usize = 256;
+/// The longest token that is read, in characters: one of so many proofs with their DLEQ proofs takes a quarter of it.
+pub const MAX_TOKEN_TEXT: usize = 512 * 1024;
+/// Derivation numbers of one keyset that are kept to be used again.
+pub const MAX_FREED_NUMBERS: usize = 4096;
+/// Coins are moved out of a keyset so long before it ends, in seconds: a node that runs once a week is in time.
+pub const RENEW_BEFORE_SECS: u64 = 14 * 24 * 60 * 60;
+/// A lock's locktime is at least so long before its keyset ends, in seconds, so that it can be refunded before it.
+pub const LOCK_ENDS_BEFORE_KEYSET_SECS: u64 = 24 * 60 * 60;
 /// The longest wait for one answer of a mint. Connectors give up sooner.
 pub const MINT_CALL_PATIENCE: Duration = Duration::from_secs(120);
-/// The pause before a swap is posted again; it doubles each time up to the last.
-pub const SWAP_FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause before a swap is posted again: a mint that is back is found within it.
-pub const SWAP_LAST_PAUSE: Duration = Duration::from_secs(60);
+/// The pause before an operation is posted again; it doubles each time up to the last.
+pub const OPERATION_FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause before an operation is posted again: a mint that is back is found within it.
+pub const OPERATION_LAST_PAUSE: Duration = Duration::from_secs(60);
 /// Keysets kept of one mint, the active ones first. A mint that rotates monthly fills it in ten years. Beyond it those
 /// stay that it no longer lists and of which there are coins in the wallet.
 pub const MAX_KEYSETS_PER_MINT: usize = 128;
@@ -47,15 +57,17 @@ pub const MINT_QUOTE_POLL: Duration = Duration::from_millis(500);
 pub const MINT_QUOTE_POLL_LATER: Duration = Duration::from_secs(30);
 /// For how long one start watches a quote for which nobody waits, whatever time its mint gives it.
 pub const MINT_QUOTE_WATCH: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long after its time an unpaid quote is watched on, in seconds: a payment on its way may yet arrive.
-pub const QUOTE_GRACE_SECS: u64 = 600;
+/// How long an unpaid quote is kept after it and its invoice have run out, in seconds: a mint may notice a payment late.
+pub const QUOTE_MARGIN_SECS: u64 = 24 * 60 * 60;
+/// How long a quote is kept that names no time, and whose request tells none, in seconds.
+pub const UNDATED_QUOTE_SECS: u64 = 30 * 24 * 60 * 60;
 /// First and longest pause before a mint in trouble is asked about a quote again, or about what a former run began.
 pub const FUNDING_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// Mint quotes of one mint and unit that are watched though nobody waits, after a start the youngest first: each asks
 /// the mint now and then.
 pub const MAX_OPEN_QUOTES: usize = 16;
-/// Secrets that a restore asks a mint about at once, as NUT-13 suggests.
-pub const RESTORE_BATCH: u32 = 100;
+/// Secrets that a restore asks a mint about at once, as NUT-13 suggests. Fewer in tests, whose wallets are restored often.
+pub const RESTORE_BATCH: u32 = if cfg!(test) { 25 } else { 100 };
 /// Batches in a row that bring nothing before a restore ends, as NUT-13 suggests.
 pub const RESTORE_GAP: u32 = 3;
 /// Purses in memory. Beyond it the longest unused of the empty ones go.
@@ -75,25 +87,33 @@ pub const REDEEM_RETRY_SECS: u64 = 30;
 pub const REDEEM_LAST_RETRY_SECS: u64 = 60 * 60;
 /// Old reservations forgotten in one transaction.
 pub const RESERVED_SWEEP: usize = 1024;
+/// How often old reservations are looked for.
+pub const RESERVED_PAUSE: Duration = Duration::from_secs(60);
 /// How often fallen-back money is looked for. Nobody waits for it.
-pub const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-/// Failed trades' locks that are looked at together.
-pub const SWEEP_READ: usize = 256;
-/// A swap of a lot that was refused is tried again after the pause above, twice it after the second time, and so on up
-/// to this: each leaves a parked swap.
-pub const SWEEP_LAST_PAUSE: Duration = Duration::from_secs(60 * 60);
+pub const REFUND_PAUSE: Duration = Duration::from_secs(60);
+/// Lots of one mint that are looked at together.
+pub const REFUND_READ: usize = 256;
+/// A lot that was looked at and not refunded is tried again after the pause above, twice it after the second time, and so
+/// on up to this: each refused swap leaves a parked operation.
+pub const REFUND_LAST_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// How long after its locktime a lot that is worth no more than the mint's fee waits for the fee to fall, in seconds.
+pub const DUST_KEPT_SECS: u64 = 30 * 24 * 60 * 60;
 /// How often old records of the wallet are looked at.
 pub const TIDY_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// Of each kind, in one look: most of them ask a mint.
 pub const TIDY_BATCH: usize = 64;
-/// How long a parked swap is kept, in seconds: no copy of its request is on its way for thirty days.
+/// How long a parked operation is kept, in seconds: no copy of its request is on its way for thirty days.
 pub const FAILED_KEEP_SECS: u64 = 30 * 24 * 60 * 60;
-/// Parked swaps beyond which the oldest are looked at sooner; of some 2 KiB each.
+/// Parked operations beyond which the oldest are looked at sooner; of some 2 KiB each.
 pub const MAX_FAILED: usize = 1024;
-/// How long a token that was given out is shown, and a quote and cdk's journal are kept, in seconds.
+/// How long a token that was sent and taken is shown, and the mark of a received one and an issued quote kept, in seconds.
 pub const SENT_KEEP_SECS: u64 = 30 * 24 * 60 * 60;
-/// Tokens given out beyond which the oldest are looked at sooner; of some 1 KiB each.
+/// Tokens sent beyond which the oldest are looked at sooner; of some 1 KiB each.
 pub const MAX_SENT: usize = 4096;
+/// Lines of the history beyond which the oldest go; of some 200 bytes each.
+pub const MAX_HISTORY: usize = 1_000_000;
+/// Old lines that go at once.
+pub const HISTORY_TRIM: usize = 1024;
 /// Outcomes of trades' money that wait for the trade room.
 pub const MAX_OUTCOMES: usize = 256;
 

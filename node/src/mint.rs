@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  peers ── /guilder/mint/1 ── serve ─┐
-//!  wallets ── HTTP ─────────── http ──┤      ┌ dependable ┐    cdk-axum      cdk mint ── SQLite file (WAL, synced)
+//!  wallets ── HTTP ─────────── http ──┤      ┌ idempotent ┐    cdk-axum      cdk mint ── SQLite file (WAL, synced)
 //!  our own wallet ── Exchange ────────┴── router ── repeats answered ── NUT paths ──┴── payment backend (play money)
 //! ```
 //!
@@ -48,7 +48,7 @@ use crate::{
 };
 
 mod config;
-mod dependable;
+mod idempotent;
 pub mod limits;
 mod play;
 mod rate;
@@ -100,7 +100,7 @@ impl HostedMint {
         mint.set_mint_info(info).await?;
         mint.start().await?;
 
-        let router = dependable::router(Arc::clone(&mint), key, runtime.clone()).await?;
+        let router = idempotent::router(Arc::clone(&mint), key, runtime.clone()).await?;
         Ok(Self { mint, router, peers: Arc::default(), closing: watch::Sender::new(false) })
     }
 

@@ -37,7 +37,6 @@ use crate::{
     wallet::{
         Wallet, WalletError, WalletParts,
         connector::{Connectors, MintStream, NodeConnectors, Opener, Unreachable},
-        db::WalletDb,
     },
 };
 
@@ -121,7 +120,6 @@ impl Node {
             seed: parts.wallet_seed,
             lock_seed: parts.lock_seed,
             store: store.clone(),
-            database: Arc::new(WalletDb::new(store.clone(), runtime.clone())),
             connectors,
             runtime: runtime.clone(),
             events: events.clone(),

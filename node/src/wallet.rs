@@ -1,45 +1,48 @@
 //! The wallet: ecash at the operator's mints, locked to sellers as a buyer, redeemed as a seller.
 //!
 //! ```text
-//!  trade room ── lock / debit / settle ─────────► purse ──┐                    buyer
-//!             ── check_lock / reserve / redeemable ► takings ┤ swaps ── mints   seller
-//!  people     ── fund / send / receive / restore ► pockets ─┘
-//!             ◄── outcomes: redeemed, swept
+//!  trade room ── lock / debit / settle ───────────► locks: purse, refunds ─┐            buyer
+//!             ── check_lock / reserve / redeemable ─► locks: redemption ────┤ ledger     seller
+//!  people     ── send / receive / restore ──────────────────────────────────┤   │
+//!             ── fund / pay ────────────────────────► quotes ───────────────┘   ▼
+//!             ◄── outcomes: redeemed, refunded                                mints
 //! ```
 //!
-//! - **Nothing is lost.** Every coin is in exactly one table ([`records`]); it moves through a mint only by a
-//!   [swap](swap) that is written down before it is posted and repeated until its fate is known. [`Wallet::audit`]
-//!   proves it.
-//! - **No mint on the hot path.** A hire is paid from the [purse](purse); a lock is [checked](takings) offline.
+//! Three objects with fields of their own: the [ledger] (coins, operations, books), the [locks] (purse, redemption,
+//! refunds) and the [mints] (connectors, keysets, clocks); [quotes] are the way in and out over Lightning. This facade is
+//! all that other rooms see.
+//!
+//! - **Nothing is lost.** Every coin is in exactly one table ([`records`]); it moves through a mint only by an
+//!   operation that is written down before it is posted and repeated until its fate is known. [`Wallet::audit`] proves it.
+//! - **A wallet believes least.** What became of a lost reply is decided in one place (`ledger/fate.rs`), from what the mint
+//!   says of inputs and outputs; only a NUT error code is a mint's judgement; a derivation number is used once, also by an
+//!   older copy of the home (`ledger/numbers.rs`); one mint's trouble costs no other mint a second.
+//! - **No mint on the hot path.** A hire is paid from the purse; a lock is checked offline.
 //! - **Methods that take a [`Write`]** are parts of the caller's own transaction: the trade's record and its money change
 //!   together or not at all. After such a commit, [`Wallet::nudge`] sets the background work going at once.
 //! - **Time** falls back by the mint's clock: what waits for a locktime waits for the tolerated skew too.
 //!
-//! Background tasks (all end with the node): the redeemer, the sweeper, the purse keeper, the keyset refresher, the
-//! outcome teller, and one per swap in flight. This is the only room that knows cdk's wallets.
+//! Background tasks (all end with the node): the redeemer, the refunder, the purse keeper, the keyset refreshers, the outcome
+//! teller, the tidier, one per operation in flight and one per open quote. This is the only room that knows cdk's types of
+//! a wallet.
 //!
-//! Bounded: mints, keysets, purses, inputs per swap, swaps posted at once, outcomes told and not yet noted
+//! Bounded: mints, keysets, purses, inputs per operation, operations posted at once, outcomes told and not yet noted
 //! ([`crate::limits`]); purse and unredeemed value by [`WalletConfig`].
 
 mod amounts;
-mod books;
 mod coin;
 mod config;
 pub mod connector;
-pub mod db;
 mod error;
-mod funding;
 mod keys;
+mod ledger;
+mod locks;
 mod mints;
-mod pockets;
-mod purse;
-mod reclaim;
+mod notices;
+mod quotes;
 mod records;
-mod restore;
-mod swap;
-mod takings;
-mod telling;
-mod tidying;
+mod tables;
+mod tidy;
 
 #[cfg(test)]
 mod tests;
@@ -47,58 +50,48 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use cdk::{
-    cdk_database::{self, WalletDatabase},
-    nuts::SecretKey,
-};
 use cid::Cid;
 use guilder_protocol::{
     identity::AgentId,
-    locks::KeysetId,
     market::{MintUrl, Unit},
-    settlement::{Lock, LockDemand, Mode, Terms, prepaid},
+    settlement::{Lock, LockDemand, Mode, Terms},
     time::Timestamp,
 };
-use tokio::{
-    sync::{Notify, Semaphore, mpsc},
-    time::Instant,
-};
+use serde::Serialize;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 pub use self::{
-    books::{AuditFault, Balance, HeldCoin, Holding},
-    config::{PurseConfig, TakingsConfig, WalletConfig},
+    config::{PurseConfig, RedemptionConfig, WalletConfig},
     error::WalletError,
-    funding::FundQuote,
+    ledger::{AuditFault, Balance, HeldCoin, Holding, Received, Restored},
+    locks::{LockContext, LockRequest, PreparedLock, Settlement, VettedLock},
     mints::MintSummary,
-    pockets::Received,
-    purse::{LockRequest, PreparedLock, Settlement},
-    records::{Account, MoneyOutcome, SentToken},
-    takings::{LockContext, VettedLock},
+    quotes::{FundQuote, InvoicePaid},
+    records::{Account, HistoryEntry, MoneyOutcome, Reason, SentState, SentToken},
 };
 use self::{
     connector::Connectors,
-    funding::Tills,
     keys::LockKeys,
+    ledger::{Ledger, LedgerParts, Underway},
+    locks::{LocksParts, Purse, Redemption, Refunds, Shared},
     mints::Mints,
-    pockets::Pockets,
-    purse::Purse,
-    records::{OUTCOMES, Outcome, Pocket, SENT, SWAPS, SwapRecord},
+    notices::Notices,
+    quotes::Quotes,
+    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REFUNDS},
+    tidy::Tidy,
 };
 use crate::{
     events::Events,
     failpoint::Failpoint,
-    limits::{MAX_OUTCOMES, PURSE_PAUSE, SWAPS_AT_ONCE},
+    limits::{MAX_OUTCOMES, PURSE_PAUSE},
     runtime::Runtime,
     store::{Key, KeyRange, Reader, Store, Write},
 };
-
-/// cdk's wallet database, as implemented over our store.
-pub type DynDatabase = Arc<dyn WalletDatabase<cdk_database::Error> + Send + Sync>;
 
 /// What a wallet is made of.
 #[derive(Debug)]
@@ -111,8 +104,6 @@ pub struct WalletParts {
     pub lock_seed: Zeroizing<[u8; 32]>,
     /// Where everything is written down.
     pub store: Store,
-    /// cdk's tables in the same store.
-    pub database: DynDatabase,
     /// The way to mints.
     pub connectors: Arc<dyn Connectors>,
     /// Time, tasks, entropy, CPU.
@@ -124,65 +115,100 @@ pub struct WalletParts {
 }
 
 /// The handle of a node's wallet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Wallet(Arc<Inner>);
 
 struct Inner {
-    config: WalletConfig,
-    seed: Zeroizing<[u8; 64]>,
-    keys: LockKeys,
     store: Store,
-    database: DynDatabase,
     runtime: Runtime,
-    events: Events,
-    failpoint: Failpoint,
-    mints: Mints,
-    pockets: Pockets,
-    tills: Tills,
-    purse: Purse,
-    /// How long to wait before a lot is swept again, and until when.
-    sweeps: Mutex<BTreeMap<Vec<u8>, (Duration, Instant)>>,
-    posting: Semaphore,
-    purse_work: Notify,
-    redeem_work: Notify,
-    sweep_work: Notify,
-    outcome_work: Notify,
+    shared: Arc<Shared>,
+    mints: Arc<Mints>,
+    ledger: Arc<Ledger>,
+    purse: Arc<Purse>,
+    redemption: Arc<Redemption>,
+    refunds: Arc<Refunds>,
+    quotes: Arc<Quotes>,
+    tidy: Arc<Tidy>,
+}
+
+/// Something that is under way in a wallet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// Names it.
+    pub id: String,
+    /// What it is: `refill`, `send`, `renew`, `receive`, `redeem`, `refund`, `mint`, `pay` (an operation at the mint), `quote`
+    /// (waits for a payment), `earned` (waits to be redeemed), `locked` (waits for its locktime).
+    pub what: &'static str,
+    /// The mint.
+    pub mint: MintUrl,
+    /// The unit.
+    pub unit: Unit,
+    /// How much.
+    pub amount: u64,
+    /// Since when.
+    pub since: Timestamp,
+    /// What holds it up, if that is known.
+    pub why: Option<String>,
+    /// What ends it.
+    pub ends: String,
 }
 
 impl Wallet {
-    /// Opens the wallet, takes up every swap that was in flight, and starts its background work. The receiver gets what
-    /// became of trades' money, again after each start until [`Self::acknowledge`]d.
+    /// Opens the wallet, takes up every operation that was in flight, and starts its background work. The receiver gets
+    /// what became of trades' money, again after each start until [`Self::acknowledge`]d.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn open(parts: WalletParts) -> Result<(Self, mpsc::Receiver<(Cid, MoneyOutcome)>), WalletError> {
-        let WalletParts { config, seed, lock_seed, store, database, connectors, runtime, events, failpoint } = parts;
-        let mints = Mints::open(config.mints.clone(), &store, &runtime, &connectors, &events)?;
-        let inner = Arc::new(Inner {
-            keys: LockKeys::new(lock_seed),
-            mints,
-            pockets: Pockets::default(),
-            tills: Tills::default(),
-            purse: Purse::default(),
-            sweeps: Mutex::default(),
-            posting: Semaphore::new(SWAPS_AT_ONCE),
-            purse_work: Notify::new(),
-            redeem_work: Notify::new(),
-            sweep_work: Notify::new(),
-            outcome_work: Notify::new(),
-            config,
-            seed,
-            store,
-            database,
-            runtime,
-            events,
+        let WalletParts { config, seed, lock_seed, store, connectors, runtime, events, failpoint } = parts;
+        let mints = Arc::new(Mints::open(config.mints.clone(), &store, &runtime, &connectors, &events)?);
+        let (notices, shared) = (Notices::new(events), Arc::new(Shared::default()));
+        let patience = Duration::from_secs(config.mint_patience_secs);
+        let tokens = keys::token_seed(&seed);
+        let ledger = Arc::new(Ledger::open(LedgerParts {
+            mints: Arc::clone(&mints),
+            seeds: [seed, tokens],
+            store: store.clone(),
+            runtime: runtime.clone(),
+            notices: notices.clone(),
             failpoint,
+            observer: shared.clone(),
+            patience,
+        })?);
+        let locks = LocksParts {
+            mints: Arc::clone(&mints),
+            ledger: Arc::clone(&ledger),
+            keys: Arc::new(LockKeys::new(lock_seed)),
+            store: store.clone(),
+            runtime: runtime.clone(),
+            notices,
+            shared: Arc::clone(&shared),
+            patience,
+        };
+        let quotes = Arc::new(Quotes::new(&mints, &ledger, &store, &runtime, patience));
+        let tidy = Tidy {
+            mints: Arc::clone(&mints),
+            ledger: Arc::clone(&ledger),
+            quotes: Arc::clone(&quotes),
+            store: store.clone(),
+            runtime: runtime.clone(),
+        };
+        let inner = Arc::new(Inner {
+            purse: Arc::new(Purse::open(locks.clone(), config.purse)?),
+            redemption: Arc::new(Redemption::new(locks.clone(), config.redemption)),
+            refunds: Arc::new(Refunds::new(locks)),
+            tidy: Arc::new(tidy),
+            store,
+            runtime,
+            shared,
+            mints,
+            ledger,
+            quotes,
         });
-        inner.load_purse()?;
-        inner.count_all_funds()?;
-        swap::resume(&inner)?;
+        inner.ledger.resume()?;
+        inner.quotes.resume()?;
         let (tell, told) = mpsc::channel(MAX_OUTCOMES);
-        inner.start(tell);
+        inner.start(Duration::from_secs(config.keyset_refresh_secs.max(1)), tell);
         Ok((Self(inner), told))
     }
 
@@ -191,10 +217,10 @@ impl Wallet {
     /// Takes a lock out of the purse, or makes one at the mint if there is none.
     ///
     /// # Errors
-    /// If the money isn't there or the mint doesn't make the lock in time; a swap under way goes on, and what it makes is
-    /// in the purse.
+    /// If the money isn't there or the mint doesn't make the lock in time; an operation under way goes on, and what it makes
+    /// is in the purse.
     pub async fn lock(&self, request: &LockRequest) -> Result<PreparedLock, WalletError> {
-        self.0.lock(request).await
+        self.0.purse.lock(request).await
     }
 
     /// Writes what becomes of a trade's lock. Can be repeated.
@@ -202,7 +228,7 @@ impl Wallet {
     /// # Errors
     /// If the store fails.
     pub fn settle(&self, write: &mut Write<'_>, trade: Cid, how: Settlement) -> Result<(), WalletError> {
-        purse::settle(write, trade, how)
+        self.0.purse.settle(write, trade, how)
     }
 
     /// As [`Self::settle`], in a transaction of its own.
@@ -210,7 +236,7 @@ impl Wallet {
     /// # Errors
     /// If the store fails.
     pub async fn settle_buyer(&self, trade: Cid, how: Settlement) -> Result<(), WalletError> {
-        self.0.store.transact(move |write| purse::settle(write, trade, how)).await?;
+        self.0.purse.settle_now(trade, how).await?;
         self.nudge();
         Ok(())
     }
@@ -220,16 +246,11 @@ impl Wallet {
     /// The terms of an offer to `buyer` that is delivered by `deadline`; `None` in a mode that we don't know. Our key in
     /// prepaid ones is always the same for a buyer; their locktime leaves us the margin to redeem.
     pub fn terms(&self, mode: &Mode, buyer: AgentId, deadline: Timestamp) -> Option<Terms> {
-        match mode {
-            Mode::Prepaid => {
-                let locktime = deadline.saturating_add(self.0.config.takings.margin_secs);
-                Some(Terms::Prepaid(prepaid::Terms { payee: self.0.lock_key(buyer), locktime }))
-            }
-            Mode::Other(_) => None,
-        }
+        self.0.redemption.terms(mode, buyer, deadline)
     }
 
-    /// Holds a buyer's lock against what was agreed. Asks no mint, unless it shows a keyset that we don't know.
+    /// Holds a buyer's lock against what was agreed. Asks no mint, unless it shows a keyset that we don't know, or our
+    /// clock seems to be off the mint's.
     ///
     /// # Errors
     /// Why it isn't taken.
@@ -239,7 +260,7 @@ impl Wallet {
         demand: &LockDemand,
         lock: &Lock,
     ) -> Result<VettedLock, WalletError> {
-        self.0.check_lock(context, demand, lock).await
+        self.0.redemption.check_lock(context, demand, lock).await
     }
 
     /// Reserves the proofs of a lock for `trade`, in the transaction that accepts it. Can be repeated.
@@ -247,7 +268,7 @@ impl Wallet {
     /// # Errors
     /// If a proof is another trade's, or a limit is reached. The transaction must not go on then.
     pub fn reserve(&self, write: &mut Write<'_>, lock: &VettedLock, trade: Cid) -> Result<(), WalletError> {
-        self.0.reserve(write, lock, trade)
+        self.0.redemption.reserve(write, lock, trade)
     }
 
     /// The lock of `trade` is earned: redeem it with the next batch. Can be repeated.
@@ -255,7 +276,7 @@ impl Wallet {
     /// # Errors
     /// If the store fails.
     pub fn redeemable(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
-        self.0.redeemable(write, trade)
+        self.0.redemption.redeemable(write, trade)
     }
 
     /// Gives the lock of `trade` up: the buyer takes it back after its locktime. Can be repeated.
@@ -263,7 +284,7 @@ impl Wallet {
     /// # Errors
     /// If the store fails.
     pub fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
-        self.0.void(write, trade)
+        self.0.redemption.void(write, trade)
     }
 
     /// The outcome of `trade`'s money has been taken note of, in the same transaction.
@@ -276,13 +297,13 @@ impl Wallet {
 
     /// A transaction with one of the methods above has been committed: look for work now.
     pub fn nudge(&self) {
-        self.0.purse_work.notify_one();
-        self.0.redeem_work.notify_one();
+        self.0.purse.work.notify_one();
+        self.0.shared.redeem.notify_one();
     }
 
     // People
 
-    /// The mints on the operator's list.
+    /// The mints on the operator's list, each once, however many URLs it has.
     pub fn mints(&self) -> Vec<MintSummary> {
         self.0.mints.list()
     }
@@ -292,22 +313,25 @@ impl Wallet {
         self.0.mints.is_listed(mint)
     }
 
-    /// Puts a mint on the list.
+    /// Puts a mint on the list. If it is one that is there already under another URL, this becomes a further URL of it.
     ///
     /// # Errors
     /// If it can't be reached or lacks what locked money needs.
     pub async fn add_mint(&self, mint: &MintUrl) -> Result<MintSummary, WalletError> {
         self.0.mints.add(mint).await?;
-        let known = self.mints().into_iter().find(|known| known.url == *mint);
+        let is_it = |known: &MintSummary| known.url == *mint || known.also.contains(mint);
+        let known = self.mints().into_iter().find(is_it);
         known.ok_or_else(|| WalletError::UnknownMint(mint.clone()))
     }
 
-    /// Takes a mint that was added by command off the list.
+    /// Takes a mint that was added by command off the list, or one of its URLs.
     ///
     /// # Errors
-    /// If there is money at it, or it stands in the config file.
+    /// If there is money at it or on its way, or it stands in the config file.
     pub async fn remove_mint(&self, mint: &MintUrl) -> Result<(), WalletError> {
-        if self.balances()?.iter().any(|balance| balance.mint == *mint && balance.total() > 0) {
+        let held = self.balances()?.into_iter().filter(|balance| balance.total() + balance.incoming > 0);
+        let moving = self.pending()?.into_iter().map(|pending| pending.mint);
+        if held.map(|balance| balance.mint).chain(moving).any(|used| used == *mint) {
             return Err(WalletError::MintInUse(mint.clone()));
         }
         self.0.mints.remove(mint).await
@@ -318,7 +342,7 @@ impl Wallet {
     /// # Errors
     /// If the store can't be read.
     pub fn balances(&self) -> Result<Vec<Balance>, WalletError> {
-        self.0.balances()
+        self.0.ledger.balances()
     }
 
     /// All money, after proving that every coin is in one place and that they are what came in and didn't go out.
@@ -326,7 +350,7 @@ impl Wallet {
     /// # Errors
     /// Outside, if the store can't be read; inside, what doesn't add up.
     pub fn audit(&self) -> Result<Result<Vec<Balance>, AuditFault>, WalletError> {
-        self.0.audit()
+        self.0.ledger.audit(&self.0.purse.totals())
     }
 
     /// Every coin of this wallet, for an auditor of many wallets. Nothing in it can be spent with.
@@ -334,12 +358,20 @@ impl Wallet {
     /// # Errors
     /// If the store can't be read.
     pub fn holdings(&self) -> Result<Vec<Holding>, WalletError> {
-        self.0.holdings()
+        self.0.ledger.holdings()
     }
 
     /// What can be paid with in `unit`, by mint, the most first: spendable and locked to sellers. Cheap: from memory.
     pub fn funds(&self, unit: &Unit) -> Vec<(MintUrl, u64)> {
-        self.0.funds(unit)
+        let mut funds: BTreeMap<MintUrl, u64> = self.0.ledger.funds(unit);
+        for (currency, locked) in self.0.purse.totals() {
+            if currency.unit == *unit {
+                *funds.entry(currency.mint).or_default() += locked;
+            }
+        }
+        let mut funds: Vec<_> = funds.into_iter().filter(|(_, funds)| *funds > 0).collect();
+        funds.sort_by_key(|(_, funds)| std::cmp::Reverse(*funds));
+        funds
     }
 
     /// Asks a mint what to pay for `amount` of ecash.
@@ -347,7 +379,7 @@ impl Wallet {
     /// # Errors
     /// If the mint isn't on the list or doesn't give a quote.
     pub async fn fund(&self, mint: &MintUrl, unit: &Unit, amount: u64) -> Result<FundQuote, WalletError> {
-        self.0.quote(&Pocket::new(mint, unit), amount).await
+        self.0.quotes.fund(&self.0.mints.currency(mint, unit).await?, amount).await
     }
 
     /// Waits until a quote is paid and gets its ecash; `None` if it isn't paid within `patience`. Can be repeated. Begins
@@ -362,8 +394,17 @@ impl Wallet {
         quote: &str,
         patience: Duration,
     ) -> impl Future<Output = Result<Option<u64>, WalletError>> + Send + use<> {
-        let told = self.0.watch_quote(&Pocket::new(mint, unit), quote, patience);
+        let currency = Currency::new(&self.0.mints.primary(mint), unit);
+        let told = self.0.quotes.watch(&currency, quote, patience);
         async move { told.await.unwrap_or(Err(WalletError::Unsettled)) }
+    }
+
+    /// Pays a Lightning invoice with ecash of a mint.
+    ///
+    /// # Errors
+    /// If the mint doesn't pay it, or not in time; what was begun goes on.
+    pub async fn pay(&self, mint: &MintUrl, unit: &Unit, invoice: &str) -> Result<InvoicePaid, WalletError> {
+        self.0.quotes.pay(&self.0.mints.currency(mint, unit).await?, invoice).await
     }
 
     /// Makes a token worth `amount`, to give to anybody.
@@ -371,67 +412,163 @@ impl Wallet {
     /// # Errors
     /// If the money isn't there or the mint doesn't change it in time; a token made later is in [`Self::sent`].
     pub async fn send(&self, mint: &MintUrl, unit: &Unit, amount: u64) -> Result<SentToken, WalletError> {
-        self.0.send(&Pocket::new(mint, unit), amount).await
+        self.0.ledger.send(&self.0.mints.currency(mint, unit).await?, amount).await
     }
 
-    /// The tokens given out.
+    /// The tokens sent, the oldest first.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn sent(&self) -> Result<Vec<SentToken>, WalletError> {
-        let rows = self.0.store.read(|read| read.range(SENT, KeyRange::all(), usize::MAX))?;
-        Ok(rows.into_iter().map(|(_, token)| token).collect())
+        self.0.ledger.sent()
+    }
+
+    /// The tokens sent, after asking their mints which of them were taken. Mints that don't answer leave theirs as they are.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn look_at_sent(&self) -> Result<Vec<SentToken>, WalletError> {
+        let looking = self.sent()?.into_iter().map(|token| async move {
+            let looked = self.0.ledger.look_at_token(&token).await;
+            looked.unwrap_or(token)
+        });
+        Ok(futures::future::join_all(looking).await)
+    }
+
+    /// One token sent, by the beginning of its ID.
+    ///
+    /// # Errors
+    /// If no single one has it.
+    pub fn sent_token(&self, id: &str) -> Result<SentToken, WalletError> {
+        self.0.ledger.sent_token(id)
+    }
+
+    /// Takes a token that was sent back into the balance, by the beginning of its ID.
+    ///
+    /// # Errors
+    /// If no single one has it, or it was taken meanwhile.
+    pub async fn take_back(&self, id: &str) -> Result<Received, WalletError> {
+        self.0.ledger.take_back(id).await
     }
 
     /// Takes a token, of a mint on the list.
     ///
     /// # Errors
-    /// If it can't be taken, or isn't in time; a swap under way goes on.
+    /// If it can't be taken, or isn't in time; an operation under way goes on.
     pub async fn receive(&self, token: &str) -> Result<Received, WalletError> {
-        self.0.receive(token).await
+        self.0.ledger.receive(token).await
     }
 
-    /// Looks for coins that this wallet's seed once made at a mint. Gives what was found.
+    /// Looks for coins and tokens that this wallet's seed once made at a mint, and strikes coins that another copy of it has
+    /// spent. Money that is locked isn't found by it: it is in the home folder alone.
     ///
     /// # Errors
     /// If the mint isn't on the list or doesn't answer.
-    pub async fn restore(&self, mint: &MintUrl, unit: &Unit) -> Result<u64, WalletError> {
-        self.0.restore(&Pocket::new(mint, unit)).await
+    pub async fn restore(&self, mint: &MintUrl, unit: &Unit) -> Result<Restored, WalletError> {
+        self.0.ledger.restore(&self.0.mints.currency(mint, unit).await?).await
     }
 
-    /// How many swaps are waiting for a mint's answer.
+    /// Every change of the balance from a number on, so many at most.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn history(&self, from: u64, limit: usize) -> Result<Vec<HistoryEntry>, WalletError> {
+        self.0.ledger.history(from, limit)
+    }
+
+    /// How many operations are waiting for a mint's answer.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn swaps_in_flight(&self) -> Result<usize, WalletError> {
-        Ok(self.0.store.read(|read| read.range(SWAPS, KeyRange::all(), usize::MAX))?.len())
+        Ok(self.0.ledger.underway()?.len())
+    }
+
+    /// What is under way, for how long, why, and what ends it.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn pending(&self) -> Result<Vec<Pending>, WalletError> {
+        let mut pending: Vec<_> = self.0.ledger.underway()?.into_iter().map(of_operation).collect();
+        for quote in self.0.quotes.list()?.into_iter().filter(|quote| quote.issued == 0) {
+            pending.push(Pending {
+                id: quote.id,
+                what: "quote",
+                mint: quote.currency.mint,
+                unit: quote.currency.unit,
+                amount: quote.amount,
+                since: quote.made,
+                why: None,
+                ends: format!("its payment; if it isn't paid, it is forgotten after {}", quote.kept_until),
+            });
+        }
+        let (due, locked) = self.0.store.read(|read| {
+            Ok((read.range(DUE, KeyRange::all(), usize::MAX)?, read.range(REFUNDS, KeyRange::all(), usize::MAX)?))
+        })?;
+        for (_, due) in due {
+            let taken = self.0.store.read(|read| read.get(records::TAKEN, Key::of(due.trade)))?;
+            pending.push(Pending {
+                id: due.trade.to_string(),
+                what: "earned",
+                mint: due.currency.mint,
+                unit: due.currency.unit,
+                amount: taken.map_or(0, |taken| taken.amount()),
+                since: due.since,
+                why: (due.tries + due.put_off > 0).then(|| "its redemption came to nothing before".into()),
+                ends: format!("its redemption, at the latest before its locktime {}", due.locktime),
+            });
+        }
+        for (_, lock) in locked {
+            pending.push(Pending {
+                id: lock.trade.to_string(),
+                what: "locked",
+                amount: lock.amount(),
+                mint: lock.currency.mint,
+                unit: lock.currency.unit,
+                since: lock.terms.locktime,
+                why: None,
+                ends: format!("its refund, once its locktime {} has passed", lock.terms.locktime),
+            });
+        }
+        Ok(pending)
+    }
+}
+
+fn of_operation(underway: Underway) -> Pending {
+    let Underway { id, record, why } = underway;
+    let inputs = record.input_sum();
+    let (what, amount) = match &record.purpose {
+        Purpose::Refill { .. } => ("refill", inputs),
+        Purpose::Send => ("send", record.output_sum(Destination::Token)),
+        Purpose::Renew => ("renew", inputs),
+        Purpose::Receive { .. } => ("receive", inputs),
+        Purpose::Redeem { .. } => ("redeem", inputs),
+        Purpose::Refund { .. } => ("refund", inputs),
+        Purpose::Mint { .. } => ("mint", record.output_sum(Destination::Coins)),
+        Purpose::Melt { amount, .. } => ("pay", *amount),
+    };
+    Pending {
+        id: hex::encode(id.0),
+        what,
+        mint: record.currency.mint,
+        unit: record.currency.unit,
+        amount,
+        since: record.made,
+        why: why.map(|why| why.to_string()),
+        ends: "the mint's answer: the request is repeated until it is known".into(),
     }
 }
 
 impl Inner {
-    fn start(self: &Arc<Self>, tell: mpsc::Sender<(Cid, MoneyOutcome)>) {
+    fn start(self: &Arc<Self>, refresh: Duration, tell: mpsc::Sender<(Cid, MoneyOutcome)>) {
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| self.runtime.spawn(name, task).detach();
-        let inner = Arc::clone(self);
-        let every = Duration::from_secs(self.config.keyset_refresh_secs.max(1));
-        spawn("wallet mints", Box::pin(async move { inner.mints.keep_fresh(every).await }));
-        spawn("wallet quotes", Box::pin(Arc::clone(self).keep_funding()));
-        spawn("wallet tidying", Box::pin(Arc::clone(self).keep_tidy()));
-        spawn("wallet redeemer", Box::pin(Arc::clone(self).keep_redeeming()));
-        spawn("wallet sweeper", Box::pin(Arc::clone(self).keep_sweeping()));
-        spawn("wallet purse", Box::pin(Arc::clone(self).keep_purse()));
+        spawn("wallet mints", Box::pin(Arc::clone(&self.mints).keep_fresh(refresh)));
+        spawn("wallet tidying", Box::pin(Arc::clone(&self.tidy).keep()));
+        spawn("wallet redeemer", Box::pin(Arc::clone(&self.redemption).keep()));
+        spawn("wallet reservations", Box::pin(Arc::clone(&self.redemption).keep_forgetting()));
+        spawn("wallet refunds", Box::pin(Arc::clone(&self.refunds).keep()));
+        spawn("wallet purse", Box::pin(Arc::clone(&self.purse).keep()));
         spawn("wallet outcomes", Box::pin(Arc::clone(self).keep_telling(tell)));
-    }
-
-    /// Keeps the purse's index true to its table.
-    async fn keep_purse(self: Arc<Self>) {
-        loop {
-            self.purse_work.notified().await;
-            if let Err(error) = self.reconcile_purse().await {
-                tracing::warn!(%error, "purse not reconciled");
-            }
-            // Under load, many locks are looked at together.
-            tokio::time::sleep(PURSE_PAUSE).await;
-        }
     }
 
     /// Tells what became of trades' money, each once per start, until it is acknowledged.
@@ -454,46 +591,15 @@ impl Inner {
             }
             tokio::select! {
                 biased;
-                () = self.outcome_work.notified() => {}
+                () = self.shared.outcomes.notified() => {}
                 () = tokio::time::sleep(PURSE_PAUSE * 60) => {}
-            }
-        }
-    }
-
-    fn notice_swap(&self, record: &SwapRecord, result: &Result<swap::Settled, WalletError>) {
-        match result {
-            Ok(_) => self.tell_swap(record),
-            Err(error) => tracing::warn!(%error, "swap parked"),
-        }
-        self.outcome_work.notify_one();
-        self.redeem_work.notify_one();
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_secs(self.config.mint_patience_secs)
-    }
-
-    /// The first of `count` unused numbers for deriving secrets under a keyset, shared with cdk's wallets.
-    async fn counters(&self, keyset: KeysetId, count: u32) -> Result<u32, WalletError> {
-        if count == 0 {
-            return Ok(0);
-        }
-        let next = self.database.increment_keyset_counter(&keyset.to_cashu(), count).await;
-        Ok(next.map_err(|error| WalletError::Database(error.to_string()))?.saturating_sub(count))
-    }
-
-    fn random_scalar(&self) -> SecretKey {
-        loop {
-            // All but one in 2^128 of 32 random bytes are a scalar.
-            if let Ok(scalar) = SecretKey::from_slice(&self.runtime.random::<32>()) {
-                return scalar;
             }
         }
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wallet").field("config", &self.config).field("keys", &self.keys).finish_non_exhaustive()
+        f.debug_struct("Wallet").finish_non_exhaustive()
     }
 }

@@ -14,7 +14,7 @@ pub const LOOPBACK: &str = "network.listen = [\"/ip4/127.0.0.1/tcp/0\"]\nnetwork
 
 /// Locks that fall back soon after the deadline. They come back once the tolerated skew of a minute has passed too.
 pub const SHORT_LOCKS: &str =
-    "wallet.purse.life_secs = 1\nwallet.purse.bucket_secs = 1\nwallet.takings.margin_secs = 5\n";
+    "wallet.purse.life_secs = 1\nwallet.purse.bucket_secs = 1\nwallet.redemption.margin_secs = 5\n";
 
 /// A node that hosts a mint of play money, and the right to run a swarm.
 #[derive(Debug)]

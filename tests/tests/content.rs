@@ -37,7 +37,7 @@ fn hire(buyer: &Daemon, input: &Path, output: &Path) -> guilder_tests::Ran {
 #[test]
 fn sixty_four_mebibytes_go_in_and_out_in_bounded_memory() {
     let swarm = Swarm::start(0);
-    let seller = swarm.trader("seller", "wallet.takings.interval_secs = 1\n");
+    let seller = swarm.trader("seller", "wallet.redemption.interval_secs = 1\n");
     let buyer = swarm.buyer(100, "");
     swarm::sell(&seller, "text.large", 5, LARGE);
     let bytes = noise(LARGEST);

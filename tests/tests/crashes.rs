@@ -21,8 +21,8 @@ const SIGKILL: i32 = 9;
 
 /// A lock for each hire, made when it is due and of no use for another; redeemed at once.
 const SETTINGS: &str = "wallet.purse.warm_after_hires = 1000000\nwallet.purse.life_secs = 1\n\
-    wallet.purse.bucket_secs = 1\nwallet.takings.batch = 1\nwallet.takings.interval_secs = 1\n\
-    wallet.takings.margin_secs = 5\ntrade.search_secs = 3\n";
+    wallet.purse.bucket_secs = 1\nwallet.redemption.batch = 1\nwallet.redemption.interval_secs = 1\n\
+    wallet.redemption.margin_secs = 5\ntrade.search_secs = 3\n";
 
 /// Where a task must stand after its victim has come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ time_limit_secs = 20
 command = ["tr", "[:lower:]", "[:upper:]"]
 "#;
 
-const SOON: &str = "wallet.takings.interval_secs = 1\n";
+const SOON: &str = "wallet.redemption.interval_secs = 1\n";
 
 /// The one task of a listing.
 #[track_caller]

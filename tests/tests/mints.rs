@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// Settings that trade with the ecash of the mint at `url` alone.
 fn at_mint(swarm: &Swarm, url: &str, unit: &str) -> String {
-    let settings = swarm.settings("wallet.takings.interval_secs = 1\n");
+    let settings = swarm.settings("wallet.redemption.interval_secs = 1\n");
     let settings = settings.replace(&swarm.mint_url, url);
     settings.replace("wallet.unit = \"play\"", &format!("wallet.unit = \"{unit}\""))
 }

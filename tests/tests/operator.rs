@@ -16,7 +16,7 @@ use guilder_tests::{
 use serde_json::Value;
 
 /// Redeems soon, so that the books settle while the test looks on.
-const PROMPT: &str = "wallet.takings.interval_secs = 1\n";
+const PROMPT: &str = "wallet.redemption.interval_secs = 1\n";
 
 #[track_caller]
 fn meet(buyer: &Daemon, service: &str) {

@@ -147,7 +147,7 @@ fn all_falls_back(swarm: &Swarm, buyer: &mut Daemon, seller: &Daemon) {
 #[test]
 fn a_mint_that_is_down_stops_no_trade_that_was_paid_in_advance() {
     let mut swarm = Swarm::start(0);
-    let settings = "wallet.mint_patience_secs = 2\nwallet.takings.interval_secs = 1\n";
+    let settings = "wallet.mint_patience_secs = 2\nwallet.redemption.interval_secs = 1\n";
     let seller = swarm.trader("seller", settings);
     let buyer = swarm.buyer(1_000, settings);
     swarm::sell_echo(&seller, "text.echo", 5, "");

@@ -84,7 +84,7 @@ impl Api {
     pub async fn restore(&self, caller: &Caller, restore: Restore) -> Result<Restored, ApiError> {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(restore.mint, restore.unit)?;
-        let amount = self.node().wallet.restore(&mint, &unit).await?;
+        let wallet::Restored { found: amount, .. } = self.node().wallet.restore(&mint, &unit).await?;
         Ok(Restored { mint, amount, unit })
     }
 
@@ -188,7 +188,7 @@ impl From<wallet::Balance> for Balance {
             available: balance.spendable,
             purse: balance.locked,
             at_risk: balance.at_risk,
-            waiting: balance.waiting,
+            waiting: balance.refunding,
             earned: balance.unredeemed,
             pending: balance.pending,
             account: balance.account,

@@ -58,6 +58,10 @@ pub enum SwapPurpose {
     Send,
     /// A token taken in.
     Receive,
+    /// Coins moved to a newer keyset.
+    Renew,
+    /// A Lightning invoice paid.
+    Pay,
     /// One that a later version knows.
     #[serde(other)]
     Unknown,
@@ -70,6 +74,8 @@ impl SwapPurpose {
             Self::Refill => "refill",
             Self::Send => "send",
             Self::Receive => "receive",
+            Self::Renew => "renew",
+            Self::Pay => "pay",
             Self::Unknown => "unknown",
         }
     }

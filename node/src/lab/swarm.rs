@@ -141,7 +141,7 @@ pub(super) fn mint_settings(fee_ppk: u64) -> String {
 pub(super) fn trader_settings(bootstrap: &str, mint: &str) -> String {
     format!(
         "[network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nmdns = false\nbootstrap = [\"{bootstrap}\"]\n\
-         [wallet]\nmints = [\"{mint}\"]\nunit = \"{UNIT}\"\n[wallet.takings]\ninterval_secs = 1\n"
+         [wallet]\nmints = [\"{mint}\"]\nunit = \"{UNIT}\"\n[wallet.redemption]\ninterval_secs = 1\n"
     )
 }
 

@@ -1,4 +1,4 @@
-//! The hosted mint and the connectors to it, together: every call, every lost reply, restarts, and what is refused.
+//! The hosted mint and the connectors to it, together: every call, restarts, and what is refused.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -28,15 +28,14 @@ use guilder_protocol::{
 use tokio::time::{advance, pause, resume};
 
 use super::*;
-use crate::{
-    runtime::Limits,
-    wallet::connector::{DynConnector, MintTrouble, over},
-};
+use crate::runtime::Limits;
 
 mod bench;
-mod lost;
 mod reach;
 mod restart;
+mod wire;
+
+use wire::{DynConnector, over};
 
 /// Invoices in it pay themselves at once.
 const PLAY: &str = "play";
@@ -61,7 +60,7 @@ fn host() -> AgentId {
 }
 
 fn direct(mint: &HostedMint) -> DynConnector {
-    over(&MintUrl::of_peer(host()), Arc::new(mint.clone())).unwrap()
+    over(&MintUrl::of_peer(host()), Arc::new(mint.clone()))
 }
 
 fn bolt11() -> PaymentMethod {
@@ -262,8 +261,7 @@ async fn money_spent_by_another_is_said_to_be() {
     let proofs = purse.fund(&[8]).await;
     purse.mint.post_swap(swap(&proofs, &purse.outputs(&[8]))).await.unwrap();
     let error = purse.mint.post_swap(swap(&proofs, &purse.outputs(&[8]))).await.unwrap_err();
-    let trouble = MintTrouble::from_error(&MintUrl::of_peer(host()), &error);
-    assert!(matches!(trouble, MintTrouble::Spent { .. }), "{trouble}");
+    assert!(matches!(error, Error::TokenAlreadySpent), "{error}");
 }
 
 #[test]

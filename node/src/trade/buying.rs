@@ -355,7 +355,7 @@ fn told(settlement: buyer::Settlement) -> Settlement {
     match settlement {
         buyer::Settlement::Paid => Settlement::Paid,
         buyer::Settlement::Returned => Settlement::Returned,
-        buyer::Settlement::Reclaim => Settlement::Reclaim,
+        buyer::Settlement::Reclaim => Settlement::Refund,
     }
 }
 

@@ -1,19 +1,31 @@
 //! Coins between our records and the Cashu crates' proofs.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use cdk::{
     Amount,
     dhke::{hash_to_curve, unblind_message},
-    nuts::{BlindSignature, BlindedMessage, Proof, ProofDleq, PublicKey, SecretKey, Witness, nut11::P2PKWitness},
+    nuts::{
+        BlindSignature, BlindedMessage, CurrencyUnit, Proof, ProofDleq, PublicKey, SecretKey, Witness,
+        nut11::P2PKWitness,
+    },
     secret::Secret,
 };
 use guilder_protocol::{
     bytes::ByteArray,
     locks::{Dleq, Keyset, LockedProof},
+    market::Unit,
 };
 
-use super::records::{AtRisk, Coin, Destination, Premint, SentToken, SwapInput, SwapRecord, TakenLock, Y};
+use super::{
+    keys,
+    records::{AtRisk, Coin, Destination, Input, Operation, Premint, SentToken, SignedBy, TakenLock, Y},
+};
+
+/// The unit as the Cashu crates have it.
+pub(super) fn currency_unit(unit: &Unit) -> CurrencyUnit {
+    CurrencyUnit::from_str(unit.as_str()).unwrap_or_else(|_| CurrencyUnit::custom(unit.as_str()))
+}
 
 impl Coin {
     pub(super) fn from_proof(proof: &Proof) -> Self {
@@ -47,8 +59,21 @@ impl Coin {
         Some(Proof::new(Amount::from(self.amount), self.id.to_cashu(), Secret::new(self.secret.clone()), c))
     }
 
+    /// Whether its DLEQ proof, if it has one, shows that the mint has signed it for its amount (NUT-12).
+    pub(super) fn is_proven_false(&self, keyset: &Keyset) -> bool {
+        let Some(key) = keyset.key(self.amount) else { return true };
+        let Some(proof) = self.to_proof() else { return true };
+        proof.dleq.is_some() && proof.verify_dleq(key).is_err()
+    }
+
     pub(super) fn y(&self) -> Option<Y> {
         y_of(&self.secret)
+    }
+
+    /// As a proof of a lock; `None` without a DLEQ proof.
+    pub(super) fn into_locked(self) -> Option<LockedProof> {
+        let Self { amount, c, dleq, id, secret } = self;
+        Some(LockedProof { amount, c, dleq: dleq?, id, secret })
     }
 }
 
@@ -63,32 +88,37 @@ impl From<LockedProof> for Coin {
     }
 }
 
-impl Coin {
-    /// As a proof of a lock; `None` without a DLEQ proof.
-    pub(super) fn into_locked(self) -> Option<LockedProof> {
-        let Self { amount, c, dleq, id, secret } = self;
-        Some(LockedProof { amount, c, dleq: dleq?, id, secret })
-    }
-}
-
-impl SwapInput {
+impl Input {
     /// An input that its secret alone spends.
     pub(super) fn plain(coin: Coin) -> Option<Self> {
-        Some(Self { y: coin.y()?, coin, signature: None })
+        Some(Self { y: coin.y()?, coin, signed: None })
     }
 
     /// An input that `key` signs for (NUT-11, SIG_INPUTS).
     pub(super) fn signed(coin: Coin, key: &SecretKey) -> Option<Self> {
-        let signature = key.sign(coin.secret.as_bytes()).ok()?;
-        Some(Self { y: coin.y()?, coin, signature: Some(signature.to_string()) })
+        let signature = key.sign(coin.secret.as_bytes()).ok()?.to_string();
+        let signed = SignedBy { key: ByteArray(key.public_key().to_bytes()), signature };
+        Some(Self { y: coin.y()?, coin, signed: Some(signed) })
     }
 
     pub(super) fn to_proof(&self) -> Option<Proof> {
         let witness = self
-            .signature
+            .signed
             .as_ref()
-            .map(|signature| Witness::P2PKWitness(P2PKWitness { signatures: vec![signature.clone()] }));
+            .map(|signed| Witness::P2PKWitness(P2PKWitness { signatures: vec![signed.signature.clone()] }));
         Some(Proof { witness, ..self.coin.bare()? })
+    }
+
+    /// Whether the coin, which is spent, may have been spent by us. Of one that isn't locked nobody can tell, nor where the
+    /// mint doesn't say with which signatures it was.
+    pub(super) fn may_be_spent_by_us(&self, signatures: &[String]) -> bool {
+        self.signed.is_none() || signatures.is_empty() || self.is_spent_by_us(signatures)
+    }
+
+    /// Whether one of the signatures that the coin was spent with is by our key.
+    pub(super) fn is_spent_by_us(&self, signatures: &[String]) -> bool {
+        let Some(signed) = &self.signed else { return false };
+        keys::has_signed(signed.key, &self.coin.secret, signatures)
     }
 }
 
@@ -104,6 +134,7 @@ impl Premint {
             r: ByteArray(r.to_secret_bytes()),
             secret,
             to,
+            number: None,
         })
     }
 
@@ -112,18 +143,20 @@ impl Premint {
         Some(BlindedMessage::new(Amount::from(self.amount), self.id.to_cashu(), blinded))
     }
 
-    /// The coin that the mint's signature makes of it, if the mint proves that it is this amount's (NUT-12).
+    /// The coin that the mint's signature makes of it, if the mint proves that it is this amount's (NUT-12). Where the
+    /// amount is 0, the mint decides on it.
     pub(super) fn unblind(&self, signature: &BlindSignature, keyset: &Keyset) -> Option<Coin> {
-        if signature.amount.to_u64() != self.amount || signature.keyset_id != self.id.to_cashu() {
+        let amount = signature.amount.to_u64();
+        if (self.amount != 0 && amount != self.amount) || signature.keyset_id != self.id.to_cashu() {
             return None;
         }
-        let key = keyset.key(self.amount)?;
+        let key = keyset.key(amount)?;
         let dleq = signature.dleq.as_ref()?;
         signature.verify_dleq(key, PublicKey::from_slice(&self.blinded.0).ok()?).ok()?;
         let r = SecretKey::from_slice(&self.r.0).ok()?;
         let c = unblind_message(&signature.c, &r, &key).ok()?;
         Some(Coin {
-            amount: self.amount,
+            amount,
             c: ByteArray(c.to_bytes()),
             dleq: Some(Dleq {
                 e: ByteArray(dleq.e.to_secret_bytes()),
@@ -141,9 +174,13 @@ pub(super) fn sum<'a>(amounts: impl IntoIterator<Item = &'a u64>) -> u64 {
     amounts.into_iter().fold(0, |sum, amount| sum.saturating_add(*amount))
 }
 
-impl SwapRecord {
+impl Operation {
     pub(super) fn input_sum(&self) -> u64 {
         sum(self.inputs.iter().map(|input| &input.coin.amount))
+    }
+
+    pub(super) fn output_sum(&self, to: Destination) -> u64 {
+        sum(self.outputs.iter().filter(|output| output.to == to).map(|output| &output.amount))
     }
 }
 
@@ -172,10 +209,10 @@ impl fmt::Debug for SentToken {
     }
 }
 
-impl fmt::Debug for SwapRecord {
+impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SwapRecord")
-            .field("pocket", &self.pocket)
+        f.debug_struct("Operation")
+            .field("currency", &self.currency)
             .field("inputs", &self.inputs.len())
             .field("outputs", &self.outputs.len())
             .finish_non_exhaustive()

@@ -19,7 +19,7 @@ pub struct WalletConfig {
     /// The buyer's side.
     pub purse: PurseConfig,
     /// The seller's side.
-    pub takings: TakingsConfig,
+    pub redemption: RedemptionConfig,
 }
 
 /// Ecash kept pre-locked to a seller, so that a prepaid call touches no mint.
@@ -47,7 +47,7 @@ pub struct PurseConfig {
 /// Locked ecash accepted from buyers, until it is redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TakingsConfig {
+pub struct RedemptionConfig {
     /// Redeem when so many proofs are due. One swap of 64 costs the mint little more than one of 8.
     pub batch: usize,
     /// Redeem at the latest this many seconds after the first proof is due.
@@ -71,7 +71,7 @@ impl Default for WalletConfig {
             keyset_refresh_secs: 600,
             mint_patience_secs: 15,
             purse: PurseConfig::default(),
-            takings: TakingsConfig::default(),
+            redemption: RedemptionConfig::default(),
         }
     }
 }
@@ -90,7 +90,7 @@ impl Default for PurseConfig {
     }
 }
 
-impl Default for TakingsConfig {
+impl Default for RedemptionConfig {
     fn default() -> Self {
         Self { batch: 64, interval_secs: 5, margin_secs: 30 * 60, max_per_mint: 100_000, max_per_buyer: 10_000 }
     }

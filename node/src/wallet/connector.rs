@@ -1,21 +1,19 @@
-//! How wallets reach mints: one [`Connectors`] gives a cdk [`MintConnector`] for a mint's URL.
+//! How wallets reach mints: one [`Connectors`] gives an [`Exchange`] for a mint's URL.
 //!
 //! ```text
-//! wallet ─ MintConnector ─ Steady ─ cdk HttpClient ─ Wire ─ Exchange ┬ Pool      p2p://mint/<peer id>, streams of /guilder/mint/1
-//!          (cdk's trait)   repeats,  paths and JSON    JSON   request │ Web       https://…, http://127.0.0.1…
-//!                          checks    of the NUTs       only   → reply └ HostedMint our own mint, no stream at all
+//! wallet ─ MintClient ───────── Exchange ┬ Pool       p2p://mint/<peer id>, streams of /guilder/mint/1
+//!          paths and JSON of    request  │ Web        https://…, http://127.0.0.1…
+//!          the NUTs, checks     → reply  └ HostedMint our own mint, no stream at all
 //! ```
 //!
 //! - An [`Exchange`] carries one request of the Cashu HTTP API (method, path, JSON body) to a mint and brings one
 //!   reply (status, JSON body) back; [`frames`] are its form on a stream. What goes over it is exactly what the NUTs
 //!   say of HTTP, so a mint behaves the same however it is reached.
-//! - [`Steady`] makes swap, mint and melt safe to repeat: a lost reply is found again with NUT-09, so the caller
-//!   repeats the identical request until it knows. It also bounds the time of each call and refuses answers that can't
-//!   be true.
-//! - [`MintTrouble`] says of any error of a connector what it means: down, slow, refused, lying, spent.
+//! - [`MintTrouble`] says of any call that failed what it means: down, slow, refused, lying, spent. Only a NUT error code
+//!   is a mint's judgement; every other answer is silence.
 //!
-//! Everything is cancel-safe in this sense: a call that is dropped may or may not have reached the mint, and the same
-//! request posted again has the same effect once.
+//! Everything is cancel-safe in this sense: a call that is dropped may or may not have reached the mint. What became of a
+//! call that changes the mint's books is found out by the wallet's operations, and nowhere else.
 
 use std::{
     collections::BTreeMap,
@@ -24,37 +22,32 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cdk::wallet::MintConnector;
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
     market::MintUrl,
 };
 
+mod client;
 pub mod frames;
 pub mod limits;
 mod pool;
-mod steady;
 mod trouble;
 mod web;
-mod wire;
 
+pub(super) use client::{Info, MintClient, ProofState, QuoteState};
 pub use pool::{MintStream, Opener, Unreachable};
-pub use steady::Steady;
 pub use trouble::MintTrouble;
 
 use frames::{Reply, Request};
 
-/// A connector as the wallet holds it.
-pub type DynConnector = Arc<dyn MintConnector + Send + Sync>;
-
 /// Where connectors come from. The simulator has its own.
 pub trait Connectors: fmt::Debug + Send + Sync {
-    /// The connector to the mint at `url`; the same one each time, so that its streams are shared.
+    /// The way to the mint at `url`; the same one each time, so that its streams are shared.
     ///
     /// # Errors
     /// If no mint can have this URL. Whether the mint is there shows when it is called.
-    fn for_url(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError>;
+    fn for_url(&self, url: &MintUrl) -> Result<Arc<dyn Exchange>, ConnectorError>;
 }
 
 /// Carries one request to a mint and its reply back.
@@ -84,7 +77,7 @@ pub enum ExchangeError {
 /// Why there can be no connector for a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectorError {
-    /// cdk can't take the URL, well-formed as it is.
+    /// The URL is none, well-formed as it looks.
     #[error("{0}: no mint can have this URL")]
     Url(MintUrl),
     /// Plain HTTP to another machine would show the money to everybody on the way.
@@ -109,19 +102,11 @@ impl AtFault for ConnectorError {
     }
 }
 
-/// The connector to the mint at `url` whose requests go over `exchange`.
-///
-/// # Errors
-/// If no mint can have this URL.
-pub fn over(url: &MintUrl, exchange: Arc<dyn Exchange>) -> Result<DynConnector, ConnectorError> {
-    Ok(Arc::new(Steady::new(wire::connector(url, exchange)?)))
-}
-
 /// The connectors of a real node.
 pub struct NodeConnectors {
     opener: Arc<dyn Opener>,
     hosted: Option<(AgentId, Arc<dyn Exchange>)>,
-    known: Mutex<BTreeMap<MintUrl, DynConnector>>,
+    known: Mutex<BTreeMap<MintUrl, Arc<dyn Exchange>>>,
 }
 
 impl NodeConnectors {
@@ -137,21 +122,20 @@ impl NodeConnectors {
         self
     }
 
-    fn connect(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
+    fn connect(&self, url: &MintUrl) -> Result<Arc<dyn Exchange>, ConnectorError> {
         if !url.is_known() {
             return Err(ConnectorError::Url(url.clone()));
         }
-        let exchange: Arc<dyn Exchange> = match (url.peer(), &self.hosted) {
+        Ok(match (url.peer(), &self.hosted) {
             (Some(peer), Some((local, mint))) if *local == peer => Arc::clone(mint),
             (Some(peer), _) => Arc::new(pool::Pool::new(peer, Arc::clone(&self.opener))),
             (None, _) => Arc::new(web::Web::new(url)?),
-        };
-        over(url, exchange)
+        })
     }
 }
 
 impl Connectors for NodeConnectors {
-    fn for_url(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
+    fn for_url(&self, url: &MintUrl) -> Result<Arc<dyn Exchange>, ConnectorError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connector) = known.get(url) {
             return Ok(Arc::clone(connector));

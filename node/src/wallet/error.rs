@@ -8,10 +8,14 @@ use guilder_protocol::{
     settlement::Mode,
 };
 
-use super::connector::{ConnectorError, MintTrouble};
+use super::{
+    connector::{ConnectorError, MintTrouble},
+    records::SentState,
+};
 use crate::store::StoreError;
 
-/// Why the wallet couldn't do it. Whatever it says, no coin is lost by it: each is in one of the wallet's tables.
+/// Why the wallet couldn't do it. Whatever it says, no coin is lost by it: each is in one of the wallet's
+/// tables.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WalletError {
     /// The mint isn't on the operator's list.
@@ -45,7 +49,7 @@ pub enum WalletError {
     #[error("the mint {0} stands in the config file")]
     MintConfigured(MintUrl),
     /// Removing a mint at which there is money.
-    #[error("there is money at the mint {0}")]
+    #[error("there is money at the mint {0}, or on its way there or from there")]
     MintInUse(MintUrl),
     /// Money of a mint that the payer runs is the payer's word.
     #[error("the mint {mint} is hosted by {host}, who is party to the trade")]
@@ -115,18 +119,67 @@ pub enum WalletError {
     /// A lock from the purse that was used meanwhile.
     #[error("the prepared lock is no longer in the purse")]
     LockGone,
-    /// Not a token, or none of money that this wallet takes.
+    /// Not a token.
     #[error("not a Cashu token that can be received: {0}")]
     Token(&'static str),
+    /// A token that can be read, and that this wallet can't take.
+    #[error("this token can't be received: {0}")]
+    TokenUnfit(&'static str),
+    /// A token that its mint has not signed.
+    #[error("this token is forged: its mint has not signed it")]
+    Forged,
+    /// A token that its mint refuses for good.
+    #[error("the mint {mint} refuses this token: {reason}")]
+    TokenRefused {
+        /// The mint.
+        mint: MintUrl,
+        /// In the mint's words.
+        reason: String,
+    },
+    /// A token that this wallet took before.
+    #[error("this wallet has received this token before")]
+    ReceivedBefore,
+    /// A token that costs as much to receive as it is worth.
+    #[error("a token of {amount} {unit} would cost its receiver {fee} {unit} in the mint's fees")]
+    WorthItsFee {
+        /// What was to be sent.
+        amount: u64,
+        /// What the mint keeps when it is received.
+        fee: u64,
+        /// The unit.
+        unit: Unit,
+    },
+    /// No token that was sent has this ID, or several begin with it.
+    #[error("no single token sent has an ID that begins with {0:?}")]
+    UnknownToken(String),
+    /// A token that can't be taken back any more.
+    #[error("the token {id} was {}", if *state == SentState::Back { "taken back before" } else { "taken by its receiver" })]
+    TokenGone {
+        /// Its ID.
+        id: String,
+        /// What became of it.
+        state: SentState,
+    },
     /// A quote that this wallet doesn't know.
     #[error("no mint quote {0} in this wallet")]
     UnknownQuote(String),
-    /// A swap whose fate isn't known yet.
+    /// A quote whose money another copy of this wallet got.
+    #[error("the money of the mint quote {0} went to another copy of this wallet")]
+    IssuedElsewhere(String),
+    /// A mint that says another time than this machine.
+    #[error("this machine's clock is {} s {} that of the mint {mint}", ahead_secs.unsigned_abs(), if *ahead_secs > 0 { "ahead of" } else { "behind" })]
+    Clock {
+        /// The mint.
+        mint: MintUrl,
+        /// How far our clock is ahead of it, in seconds.
+        ahead_secs: i64,
+    },
+    /// Every number for deriving secrets under a keyset is used: four billion.
+    #[error("the derivation numbers of a keyset are used up")]
+    NumbersUsedUp,
+    /// An operation whose fate isn't known yet.
     #[error("the mint has not answered yet")]
     Unsettled,
-    /// cdk's tables in the store failed.
-    #[error("the wallet's database failed: {0}")]
-    Database(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -142,11 +195,13 @@ impl AtFault for WalletError {
                 Fault::Incompatible
             }
             Self::Keyset { .. } | Self::Unsettled => Fault::Mint,
-            Self::Database(_) => Fault::Environment,
-            Self::PartyMint { .. } | Self::AlreadyReserved => Fault::Peer,
+            Self::Clock { .. } => Fault::Environment,
+            Self::PartyMint { .. } | Self::AlreadyReserved | Self::Forged | Self::TokenRefused { .. } => Fault::Peer,
             Self::MintInUse(_) | Self::MintConfigured(_) | Self::Insufficient { .. } => Fault::Ours,
             Self::LockGone | Self::AlreadyDebited => Fault::Ours,
-            Self::Token(_) | Self::UnknownQuote(_) => Fault::Ours,
+            Self::Token(_) | Self::TokenUnfit(_) | Self::ReceivedBefore | Self::WorthItsFee { .. } => Fault::Ours,
+            Self::UnknownToken(_) | Self::TokenGone { .. } => Fault::Ours,
+            Self::UnknownQuote(_) | Self::IssuedElsewhere(_) | Self::NumbersUsedUp => Fault::Ours,
             Self::Mint(error) => error.fault(),
             Self::Connector(error) => error.fault(),
             Self::Lock(error) => error.fault(),
@@ -158,12 +213,21 @@ impl AtFault for WalletError {
         match self {
             Self::UnknownMint(_) => Some("if you trust it with your money: guilder wallet mints add URL"),
             Self::MintUnfit { .. } => Some("use a mint with spending conditions, DLEQ proofs and restore"),
-            Self::MintInUse(_) => Some("spend or send it first: guilder wallet balance shows where it is"),
+            Self::MintInUse(_) => Some("see guilder wallet balance and guilder wallet pending; spend or send it first"),
             Self::MintConfigured(_) => Some("take it out of the config file and restart"),
             Self::Insufficient { .. } => Some("guilder wallet fund AMOUNT"),
             Self::MintCap { .. } | Self::BuyerCap { .. } => Some("try again once it has redeemed"),
-            Self::Unsettled => Some("nothing is lost: the node repeats the request until it knows"),
+            Self::Unsettled => {
+                Some("nothing is lost: the node repeats the request until it knows (guilder wallet pending)")
+            }
             Self::Token(_) => Some("copy the whole token: it begins with cashuA or cashuB"),
+            Self::TokenUnfit(_) => Some("ask whoever gave it for a plain token of a mint that you accept"),
+            Self::Forged | Self::TokenRefused { .. } => Some("whoever gave you this token gave you nothing"),
+            Self::ReceivedBefore => Some("its money is in this wallet already: guilder wallet history"),
+            Self::WorthItsFee { .. } => Some("send more, or use a mint that takes a smaller fee"),
+            Self::UnknownToken(_) => Some("guilder wallet sent list shows them"),
+            Self::IssuedElsewhere(_) => Some("guilder wallet restore finds it, if it is unspent"),
+            Self::Clock { .. } => Some("set this machine's clock; if it is right, ask the mint's operator"),
             Self::Mint(error) => error.hint(),
             Self::Connector(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -6,8 +6,8 @@
 //! - `prepaid/<buyer's did>`: our key towards this buyer, when we sell. Stable, so that the buyer can lock ahead.
 //! - `refund/<seller's did>/<locktime>`: our key for what we locked to this seller, when we buy.
 
-use bitcoin_hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
-use cdk::nuts::SecretKey;
+use bitcoin_hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256, sha512};
+use cdk::nuts::{PublicKey, SecretKey};
 use guilder_protocol::{
     bytes::{ByteArray, LockKey},
     identity::AgentId,
@@ -53,6 +53,22 @@ impl std::fmt::Debug for LockKeys {
     }
 }
 
+/// The seed of the secrets of tokens that are sent, a line of their own under NUT-13: HMAC-SHA512 of `guilder/tokens` with
+/// the wallet's seed as its key.
+pub(super) fn token_seed(wallet_seed: &[u8; 64]) -> Zeroizing<[u8; 64]> {
+    let mut engine = HmacEngine::<sha512::Hash>::new(wallet_seed);
+    engine.input(b"guilder/tokens");
+    Zeroizing::new(Hmac::from_engine(engine).to_byte_array())
+}
+
+/// Whether one of some signatures, in hex, is by `key` over a coin's secret.
+pub(super) fn has_signed(key: LockKey, secret: &str, signatures: &[String]) -> bool {
+    let Ok(key) = PublicKey::from_slice(&key.0) else { return false };
+    let signed =
+        |signature: &String| signature.parse().is_ok_and(|signature| key.verify(secret.as_bytes(), &signature).is_ok());
+    signatures.iter().any(signed)
+}
+
 /// The public half as it travels.
 pub(super) fn public(key: &SecretKey) -> LockKey {
     ByteArray(key.public_key().to_bytes())
@@ -60,6 +76,7 @@ pub(super) fn public(key: &SecretKey) -> LockKey {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -79,5 +96,23 @@ mod tests {
             hex::encode(super::public(&all[0]).0),
             "039bafac291355655eb39d6798836afdfd5da4e7e6112cdca9fdf3f97b57ae6a1e"
         );
+    }
+
+    #[test]
+    fn the_tokens_seed_is_not_the_wallets_and_stays_the_same() {
+        let seed = token_seed(&[7; 64]);
+        assert_ne!(*seed, [7; 64]);
+        assert_eq!(*seed, *token_seed(&[7; 64]));
+        assert_ne!(*seed, *token_seed(&[8; 64]));
+    }
+
+    #[test]
+    fn a_signature_is_told_from_anothers() {
+        let (ours, theirs) = (SecretKey::from_slice(&[1; 32]).unwrap(), SecretKey::from_slice(&[2; 32]).unwrap());
+        let by = |key: &SecretKey| vec!["no signature".into(), key.sign(b"secret").unwrap().to_string()];
+        assert!(has_signed(public(&ours), "secret", &by(&ours)));
+        assert!(!has_signed(public(&ours), "secret", &by(&theirs)));
+        assert!(!has_signed(public(&ours), "another", &by(&ours)));
+        assert!(!has_signed(public(&ours), "secret", &[]));
     }
 }

@@ -1,55 +1,55 @@
-//! The mints that the operator trusts, and what we know of their keysets.
+//! The mints that the operator trusts, what we know of their keysets, and how they are reached.
 //!
 //! The list is the config file's plus what `guilder wallet mints add` added; a message never adds to it. What a mint
 //! says of its keysets is kept by (mint, full ID), each ID computed again from the keys ([`Keyset::verify`]), and
 //! survives a restart: a lock is checked against it with the mint unreachable. It is looked at again every
-//! [`keyset_refresh_secs`](super::WalletConfig::keyset_refresh_secs), and when somebody shows a keyset that we don't
-//! know, no more often than once in [`UNKNOWN_KEYSET_PAUSE`] per mint.
+//! [`keyset_refresh_secs`](super::WalletConfig::keyset_refresh_secs), each mint by itself, and when somebody shows a
+//! keyset that we don't know, no more often than once in [`UNKNOWN_KEYSET_PAUSE`] per mint.
 //!
 //! A keyset once verified is kept when its mint no longer lists it: coins of ours may be of it, and the keys of an ID
-//! never change. No new coin is made with it and no lock of it accepted. One keyset that isn't what its ID says is
-//! passed over, and doesn't keep the others of its mint from being refreshed.
+//! never change. No new coin is made with it and no lock of it accepted. One keyset that isn't what its ID says, or whose
+//! keys can't be had, is passed over, and doesn't keep the others of its mint from being refreshed.
 //!
-//! A mint is whoever holds its keys: two URLs that share a keyset are one mint, with one identity, so that a proof can't
-//! pay once under each.
+//! **One mint is its keys.** Two URLs that share a keyset are one mint, with one identity. Its money is kept under the
+//! URL that was reached first ([`Mints::primary`]), so that a coin is counted once and a proof can't pay once under each.
+//!
+//! **Clocks.** Each look also tells the mint's time (NUT-06). Locktimes are the mint's to judge, so nothing is accepted
+//! offline while our clock is more than the tolerated skew off it ([`Mints::check_clock`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
 };
 
-use cdk::nuts::{KeySet, KeySetInfo, MintInfo};
+use cdk::nuts::{KeySet, KeySetInfo};
 use guilder_protocol::{
     bytes::ByteArray,
     cbor::sha256,
     limits::MAX_LOCK_SECS,
     locks::{Keyset, KeysetId, KeysetView},
     market::{MintUrl, Unit},
-    time::Timestamp,
+    time::{SKEW_SECS, Timestamp},
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    WalletError, books,
-    connector::{Connectors, DynConnector, MintTrouble},
-    records::{KeysetRecord, MINTS, MintRecord, Pocket},
+    coin::currency_unit,
+    connector::{Connectors, Info, MintClient},
+    error::WalletError,
+    records::{Currency, KeysetRecord, MINTS, MintRecord},
+    tables,
 };
 use crate::{
     events::{Event, Events},
     limits::{MAX_KEYSETS_PER_MINT, MINT_RETRY_PAUSE, UNKNOWN_KEYSET_PAUSE},
     runtime::Runtime,
     store::{Json, KeyRange, Reader, Store, StoreError},
+    sync::lock,
 };
 
 /// What must be announced: spent check, restore, spending conditions, P2PK, DLEQ, HTLC.
-const NEEDED: [(&str, fn(&MintInfo) -> bool); 6] = [
-    ("NUT-07", |info| info.nuts.nut07.supported),
-    ("NUT-09", |info| info.nuts.nut09.supported),
-    ("NUT-10", |info| info.nuts.nut10.supported),
-    ("NUT-11", |info| info.nuts.nut11.supported),
-    ("NUT-12", |info| info.nuts.nut12.supported),
-    ("NUT-14", |info| info.nuts.nut14.supported),
-];
+const NEEDED: [&str; 6] = ["7", "9", "10", "11", "12", "14"];
 
 /// The mints of a wallet.
 #[derive(Debug)]
@@ -61,9 +61,12 @@ pub(super) struct Mints {
     events: Events,
     known: RwLock<BTreeMap<MintUrl, Arc<MintView>>>,
     looked: Mutex<BTreeMap<MintUrl, Instant>>,
+    clocks: Mutex<BTreeMap<MintUrl, Clock>>,
+    /// A mint was put on the list.
+    added: Notify,
 }
 
-/// What we know of one mint.
+/// What we know of one mint under one of its URLs.
 #[derive(Debug)]
 pub(super) struct MintView {
     pub(super) url: MintUrl,
@@ -75,13 +78,29 @@ pub(super) struct MintView {
     pub(super) name: Option<String>,
     active: BTreeMap<Unit, Vec<KeysetId>>,
     added: bool,
+    /// Otherwise it is only known from before, and its URL names money.
+    on_list: bool,
+    since: Timestamp,
+}
+
+/// How a mint's clock stood to ours when we last looked.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// How far ours is ahead of it, in seconds.
+    ahead_secs: i64,
+    /// What the look's own time leaves open.
+    unsure_secs: i64,
+    wall: Timestamp,
+    at: Instant,
 }
 
 /// A mint on the operator's list.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MintSummary {
-    /// Its URL.
+    /// The URL that its money is kept under.
     pub url: MintUrl,
+    /// Further URLs on the list at which the same mint (the same keys) is reached.
+    pub also: Vec<MintUrl>,
     /// What it calls itself, once it has been reached.
     pub name: Option<String>,
     /// The units that it issues; empty until it has been reached.
@@ -91,7 +110,7 @@ pub struct MintSummary {
 }
 
 impl MintView {
-    fn new(url: &MintUrl, record: MintRecord) -> Self {
+    fn new(url: &MintUrl, record: MintRecord, on_list: bool) -> Self {
         let (mut keysets, mut listed) = (KeysetView::new(), KeysetView::new());
         let mut active = BTreeMap::<Unit, Vec<KeysetId>>::new();
         for KeysetRecord { keyset: Json(keyset), active: is_active, delisted } in record.keysets {
@@ -105,8 +124,8 @@ impl MintView {
             }
             keysets.insert(keyset.id(), keyset);
         }
-        let MintRecord { identity, name, added, .. } = record;
-        Self { url: url.clone(), identity, keysets, listed, name, active, added }
+        let MintRecord { identity, name, added, since, .. } = record;
+        Self { url: url.clone(), identity, keysets, listed, name, active, added, on_list, since }
     }
 
     /// The keyset to make new coins with: of the active ones, one that outlasts any lock if there is one, and then
@@ -144,12 +163,17 @@ impl MintView {
     pub(super) fn infos(&self) -> Vec<KeySetInfo> {
         let info = |keyset: &Arc<Keyset>| KeySetInfo {
             id: keyset.id().to_cashu(),
-            unit: super::pockets::currency(keyset.unit()),
+            unit: currency_unit(keyset.unit()),
             active: self.is_active(keyset.id()),
             input_fee_ppk: keyset.input_fee_ppk(),
             final_expiry: keyset.final_expiry().map(Timestamp::as_secs),
         };
         self.keysets.values().map(info).collect()
+    }
+
+    /// Its keysets of a unit.
+    pub(super) fn of_unit(&self, unit: &Unit) -> Vec<Arc<Keyset>> {
+        self.keysets.values().filter(|keyset| keyset.unit() == unit).cloned().collect()
     }
 }
 
@@ -165,8 +189,8 @@ impl Mints {
         let views = records.into_iter().filter_map(|(key, record)| {
             let url: MintUrl = String::from_utf8(key).ok()?.parse().ok()?;
             let on_list = record.added || configured.contains(&url);
-            let view = Arc::new(MintView::new(&url, record));
-            on_list.then_some((url, view))
+            let view = Arc::new(MintView::new(&url, record, on_list));
+            Some((url, view))
         });
         Ok(Self {
             known: RwLock::new(views.collect()),
@@ -176,11 +200,30 @@ impl Mints {
             store: store.clone(),
             events: events.clone(),
             looked: Mutex::default(),
+            clocks: Mutex::default(),
+            added: Notify::new(),
         })
     }
 
-    pub(super) fn connector(&self, url: &MintUrl) -> Result<DynConnector, WalletError> {
-        Ok(self.connectors.for_url(url)?)
+    /// The way to the mint that has this URL, among others perhaps.
+    pub(super) fn client(&self, url: &MintUrl) -> Result<MintClient, WalletError> {
+        let url = self.cached(url).map_or_else(|| url.clone(), |view| view.url.clone());
+        Ok(MintClient::new(&url, self.connectors.for_url(&url)?))
+    }
+
+    /// The URL that the money of the mint at `url` is kept under; `url` itself for a mint that we don't know.
+    pub(super) fn primary(&self, url: &MintUrl) -> MintUrl {
+        let known = self.read_known();
+        let Some(view) = known.get(url) else { return url.clone() };
+        let same = known.values().filter(|other| other.identity == view.identity);
+        same.min_by_key(|view| (view.since, &view.url)).map_or_else(|| url.clone(), |first| first.url.clone())
+    }
+
+    /// The money of a mint, whichever of its URLs is said, in a unit. Asks the mint if it was never reached, for only
+    /// then is it known which mint it is.
+    pub(super) async fn currency(&self, url: &MintUrl, unit: &Unit) -> Result<Currency, WalletError> {
+        self.view(url).await?;
+        Ok(Currency::new(&self.primary(url), unit))
     }
 
     /// What we know of a mint on the list; asks it if it was never reached.
@@ -194,9 +237,14 @@ impl Mints {
         self.look(url, false).await
     }
 
-    /// What we know of a mint on the list, without asking it.
+    /// What we know of a mint on the list, under whichever URL, without asking it.
     pub(super) fn cached(&self, url: &MintUrl) -> Option<Arc<MintView>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+        let known = self.read_known();
+        let view = known.get(url)?;
+        if view.on_list {
+            return Some(Arc::clone(view));
+        }
+        known.values().find(|other| other.on_list && other.identity == view.identity).cloned()
     }
 
     pub(super) fn is_listed(&self, url: &MintUrl) -> bool {
@@ -210,24 +258,24 @@ impl Mints {
         ids: impl IntoIterator<Item = KeysetId>,
     ) -> Result<Arc<MintView>, WalletError> {
         let view = self.view(url).await?;
-        if ids.into_iter().all(|id| view.keysets.contains_key(&id)) || !self.may_look(url) {
+        if ids.into_iter().all(|id| view.keysets.contains_key(&id)) || !self.may_look(&view.url) {
             return Ok(view);
         }
         // A mint that is down now doesn't make what we know of it untrue.
-        Ok(self.look(url, view.added).await.unwrap_or(view))
+        Ok(self.look(&view.url, view.added).await.unwrap_or(view))
     }
 
     /// Looks at a mint that doesn't take the keyset that we think it signs with, or seems to have none. Rate-limited.
     pub(super) async fn look_again(&self, url: &MintUrl) {
-        let Some(view) = self.cached(url).filter(|_| self.may_look(url)) else { return };
-        if let Err(error) = self.look(url, view.added).await {
-            tracing::debug!(mint = %url, %error, "mint not refreshed for want of a keyset");
+        let Some(view) = self.cached(url).filter(|view| self.may_look(&view.url)) else { return };
+        if let Err(error) = self.look(&view.url, view.added).await {
+            tracing::debug!(mint = %url, %error, "mint not refreshed");
         }
     }
 
     fn may_look(&self, url: &MintUrl) -> bool {
         let now = self.runtime.instant();
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = lock(&self.looked);
         let rested = looked.get(url).is_none_or(|last| now.duration_since(*last) >= UNKNOWN_KEYSET_PAUSE);
         if rested {
             looked.insert(url.clone(), now);
@@ -237,7 +285,9 @@ impl Mints {
 
     /// Puts a mint on the list, if it is fit for locked money.
     pub(super) async fn add(&self, url: &MintUrl) -> Result<Arc<MintView>, WalletError> {
-        self.look(url, !self.configured.contains(url)).await
+        let view = self.look(url, !self.configured.contains(url)).await?;
+        self.added.notify_one();
+        Ok(view)
     }
 
     /// Takes a mint that was added by command off the list.
@@ -251,48 +301,75 @@ impl Mints {
         Ok(())
     }
 
+    /// The mints on the list, each once.
     pub(super) fn list(&self) -> Vec<MintSummary> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let reached = known.values().map(|view| MintSummary {
-            url: view.url.clone(),
-            name: view.name.clone(),
-            units: view.units().cloned().collect(),
-            added: view.added,
+        let known = self.read_known();
+        let mut mints = BTreeMap::<ByteArray<8>, Vec<&Arc<MintView>>>::new();
+        for view in known.values().filter(|view| view.on_list) {
+            mints.entry(view.identity).or_default().push(view);
+        }
+        let reached = mints.into_values().map(|mut views| {
+            views.sort_by_key(|view| (view.since, &view.url));
+            let first = views[0];
+            MintSummary {
+                url: first.url.clone(),
+                also: views[1..].iter().map(|view| view.url.clone()).collect(),
+                name: first.name.clone(),
+                units: first.units().cloned().collect(),
+                added: first.added,
+            }
         });
         let waiting = self.configured.iter().filter(|url| !known.contains_key(url)).map(|url| MintSummary {
             url: url.clone(),
+            also: Vec::new(),
             name: None,
             units: Vec::new(),
             added: false,
         });
-        reached.chain(waiting).collect()
-    }
-
-    /// Every mint on the list, reached or not.
-    pub(super) fn urls(&self) -> Vec<MintUrl> {
-        self.list().into_iter().map(|mint| mint.url).collect()
+        let mut list: Vec<_> = reached.chain(waiting).collect();
+        list.sort_by(|one, other| one.url.cmp(&other.url));
+        list
     }
 
     /// What money there can be of the mints that we know.
-    pub(super) fn pockets(&self) -> Vec<Pocket> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let units = |view: &Arc<MintView>| view.keysets.values().map(|keyset| keyset.unit().clone()).collect();
-        let pockets = |(url, view): (&MintUrl, &Arc<MintView>)| {
-            let units: BTreeSet<Unit> = units(view);
-            units.into_iter().map(|unit| Pocket::new(url, &unit)).collect::<Vec<_>>()
+    pub(super) fn currencies(&self) -> BTreeSet<Currency> {
+        let views: Vec<_> = self.read_known().values().filter(|view| view.on_list).cloned().collect();
+        let of = |view: &Arc<MintView>| {
+            let units: BTreeSet<Unit> = view.keysets.values().map(|keyset| keyset.unit().clone()).collect();
+            units.into_iter().map(|unit| Currency::new(&self.primary(&view.url), &unit)).collect::<Vec<_>>()
         };
-        known.iter().flat_map(pockets).collect()
+        views.iter().flat_map(of).collect()
     }
 
-    /// Looks at every mint on the list now and again; soon again at those never reached.
-    pub(super) async fn keep_fresh(&self, every: std::time::Duration) {
+    /// Looks at every mint on the list now and again, each in a task of its own so that none waits for another; soon again
+    /// at those never reached.
+    pub(super) async fn keep_fresh(self: Arc<Self>, every: Duration) {
+        let mut watched = BTreeSet::new();
         loop {
+            let added = self.added.notified();
+            let known: Vec<_> = self.read_known().values().filter(|view| view.on_list).map(|v| v.url.clone()).collect();
+            for url in known.into_iter().chain(self.configured.iter().cloned()) {
+                if watched.insert(url.clone()) {
+                    let watching = Arc::clone(&self).watch(url, every);
+                    self.runtime.spawn("wallet mint", watching).detach();
+                }
+            }
+            added.await;
+        }
+    }
+
+    async fn watch(self: Arc<Self>, url: MintUrl, every: Duration) {
+        let mut first = !self.configured.contains(&url);
+        loop {
+            let view = self.read_known().get(&url).cloned();
+            let on_list = view.as_ref().is_some_and(|view| view.on_list) || self.configured.contains(&url);
             let mut pause = every;
-            for url in self.urls() {
-                let added = self.cached(&url).is_some_and(|view| view.added);
+            // One that was added by command has been looked at just then.
+            if on_list && !std::mem::take(&mut first) {
+                let added = view.as_ref().is_some_and(|view| view.added);
                 if let Err(error) = self.look(&url, added).await {
                     tracing::debug!(mint = %url, %error, "mint not refreshed");
-                    if self.cached(&url).is_none() {
+                    if view.is_none() {
                         pause = pause.min(MINT_RETRY_PAUSE);
                     }
                 }
@@ -301,61 +378,118 @@ impl Mints {
         }
     }
 
+    /// Whether our clock agrees with the mint's, as far as the mint tells its time.
+    ///
+    /// # Errors
+    /// If it is further off than the tolerated skew, also after another look.
+    pub(super) async fn check_clock(&self, url: &MintUrl) -> Result<(), WalletError> {
+        let Some(view) = self.cached(url) else { return Ok(()) };
+        if self.clock_off(&view.url).is_some() {
+            self.look_again(&view.url).await;
+        }
+        match self.clock_off(&view.url) {
+            None => Ok(()),
+            Some(ahead_secs) => Err(WalletError::Clock { mint: view.url.clone(), ahead_secs }),
+        }
+    }
+
+    /// Whether some mint on the list has confirmed our clock, and none contradicts it.
+    pub(super) fn clock_is_confirmed(&self) -> bool {
+        let urls: Vec<MintUrl> = lock(&self.clocks).keys().cloned().collect();
+        !urls.is_empty() && urls.iter().all(|url| self.clock_off(url).is_none())
+    }
+
+    /// How far our clock is ahead of a mint's, if it is further off than the tolerated skew. A step of our clock since the
+    /// last look counts.
+    fn clock_off(&self, url: &MintUrl) -> Option<i64> {
+        let clock = *lock(&self.clocks).get(url)?;
+        let passed = self.runtime.instant().saturating_duration_since(clock.at).as_secs();
+        let expected = clock.wall.saturating_add(passed);
+        let step = difference(self.runtime.now(), expected);
+        let ahead = clock.ahead_secs.saturating_add(step);
+        let tolerated = i64::try_from(SKEW_SECS).unwrap_or(i64::MAX).saturating_add(clock.unsure_secs);
+        (ahead.saturating_abs() > tolerated).then_some(ahead)
+    }
+
+    fn note_clock(&self, url: &MintUrl, info: &Info, began: Instant) {
+        let Some(time) = info.time else { return };
+        let (wall, at) = (self.runtime.now(), self.runtime.instant());
+        let took = at.saturating_duration_since(began).as_secs();
+        // The mint read its clock at some time between.
+        let middle = wall.saturating_sub(took / 2);
+        let ahead_secs = difference(middle, Timestamp::from_secs(time));
+        let unsure_secs = i64::try_from(took.div_ceil(2)).unwrap_or(i64::MAX).saturating_add(1);
+        lock(&self.clocks).insert(url.clone(), Clock { ahead_secs, unsure_secs, wall, at });
+    }
+
     /// Asks a mint what it is and which keysets it has, and remembers the answer.
     async fn look(&self, url: &MintUrl, added: bool) -> Result<Arc<MintView>, WalletError> {
-        let connector = self.connector(url)?;
-        let trouble = |error: cdk::Error| WalletError::from(MintTrouble::from_error(url, &error));
-        let info = connector.get_mint_info().await.map_err(trouble)?;
-        let missing: Vec<_> = NEEDED.iter().filter(|(_, has)| !has(&info)).map(|(nut, _)| *nut).collect();
+        let client = MintClient::new(url, self.connectors.for_url(url)?);
+        let began = self.runtime.instant();
+        let info = client.info().await?;
+        self.note_clock(url, &info, began);
+        let missing: Vec<_> =
+            NEEDED.iter().filter(|nut| !info.supports(nut)).map(|nut| format!("NUT-{nut:0>2}")).collect();
         if !missing.is_empty() {
             return Err(WalletError::MintUnfit { mint: url.clone(), missing: missing.join(", ") });
         }
-        let cached = self.cached(url);
-        let keysets = self.keysets(url, &connector, cached.as_deref()).await?;
+        let cached = self.read_known().get(url).cloned();
+        let keysets = self.keysets(url, &client, cached.as_deref()).await?;
         let identity = self.identity(url, &keysets);
-        let record = MintRecord { identity, keysets, name: info.name, fetched: self.runtime.now(), added };
-        self.remember(url, record).await
+        let fetched = self.runtime.now();
+        let since = cached.as_ref().map_or(fetched, |view| view.since);
+        self.remember(url, MintRecord { identity, keysets, name: info.name, fetched, since, added }).await
     }
 
     /// The keysets that a mint lists, each verified, and those that it has listed before.
     async fn keysets(
         &self,
         url: &MintUrl,
-        connector: &DynConnector,
+        client: &MintClient,
         cached: Option<&MintView>,
     ) -> Result<Vec<KeysetRecord>, WalletError> {
-        let trouble = |error: cdk::Error| WalletError::from(MintTrouble::from_error(url, &error));
-        let mut listed = connector.get_mint_keysets().await.map_err(trouble)?.keysets;
+        let mut listed = client.keysets().await?;
         // The active ones first, in case there are more than we keep.
         listed.sort_by_key(|info| (!info.active, info.id));
-        let (mut records, mut lie) = (Vec::new(), None);
+        let (mut records, mut trouble) = (Vec::new(), None);
         for info in listed.into_iter().take(MAX_KEYSETS_PER_MINT) {
             if info.unit.to_string().parse::<Unit>().is_err() {
                 continue;
             }
-            // The keys of an ID never change: the first that we saw are pinned.
-            let keys = match cached.and_then(|view| view.keysets.get(&info.id.into())) {
-                Some(keyset) => keyset.keys().clone(),
-                None => connector.get_mint_keyset(info.id).await.map_err(trouble)?.keys,
-            };
-            let KeySetInfo { id, unit, active, input_fee_ppk, final_expiry } = info;
-            let keyset = KeySet { id, unit, active: Some(active), keys, input_fee_ppk, final_expiry };
-            match Keyset::from_mint(&keyset) {
-                Ok(_) => records.push(KeysetRecord { keyset: Json(keyset), active, delisted: false }),
-                Err(cause) => {
-                    let reason = format!("it is not used: {cause}");
+            match self.keyset(url, client, cached, info).await {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    let reason = format!("a keyset of it is not used: {error}");
                     self.events.emit(Event::MintTrouble { mint: url.to_string(), reason });
-                    lie.get_or_insert(cause);
+                    trouble.get_or_insert(error);
                 }
             }
         }
-        if let Some(cause) = lie
+        if let Some(error) = trouble
             && !records.iter().any(|record| record.active)
         {
-            return Err(WalletError::Keyset { mint: url.clone(), cause });
+            return Err(error);
         }
         self.keep_delisted(&mut records, cached)?;
         Ok(records)
+    }
+
+    /// A listed keyset with its keys. The keys of an ID never change: the first that we saw are pinned.
+    async fn keyset(
+        &self,
+        url: &MintUrl,
+        client: &MintClient,
+        cached: Option<&MintView>,
+        info: KeySetInfo,
+    ) -> Result<KeysetRecord, WalletError> {
+        let keys = match cached.and_then(|view| view.keysets.get(&info.id.into())) {
+            Some(keyset) => keyset.keys().clone(),
+            None => client.keyset(info.id).await?.keys,
+        };
+        let KeySetInfo { id, unit, active, input_fee_ppk, final_expiry } = info;
+        let keyset = KeySet { id, unit, active: Some(active), keys, input_fee_ppk, final_expiry };
+        Keyset::from_mint(&keyset).map_err(|cause| WalletError::Keyset { mint: url.clone(), cause })?;
+        Ok(KeysetRecord { keyset: Json(keyset), active, delisted: false })
     }
 
     /// Adds what the mint listed before: all of it as a rule, and beyond the bound that of which we have coins.
@@ -364,7 +498,7 @@ impl Mints {
         let gone = cached.into_iter().flat_map(|view| view.keysets.values());
         let gone: Vec<_> = gone.filter(|keyset| !listed.contains(&keyset.id())).collect();
         let crowded = records.len() + gone.len() > MAX_KEYSETS_PER_MINT;
-        let needed = if crowded { self.store.read(books::keysets_in_use)? } else { BTreeSet::new() };
+        let needed = if crowded { self.store.read(tables::keysets_in_use)? } else { BTreeSet::new() };
         let kept = gone.into_iter().filter(|keyset| !crowded || needed.contains(&keyset.id()));
         records.extend(kept.map(|keyset| KeysetRecord::delisted(keyset)));
         Ok(())
@@ -372,7 +506,7 @@ impl Mints {
 
     /// Whose keys these are: an identity that we know, if we know any of the keysets.
     fn identity(&self, url: &MintUrl, keysets: &[KeysetRecord]) -> ByteArray<8> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.read_known();
         let shares =
             |view: &&Arc<MintView>| keysets.iter().any(|record| view.keysets.contains_key(&record.keyset.0.id.into()));
         if let Some(same) = known.get(url).or_else(|| known.values().find(shares)) {
@@ -386,11 +520,21 @@ impl Mints {
     }
 
     async fn remember(&self, url: &MintUrl, record: MintRecord) -> Result<Arc<MintView>, WalletError> {
-        let view = Arc::new(MintView::new(url, record.clone()));
+        let view = Arc::new(MintView::new(url, record.clone(), true));
         let key = url.as_str().as_bytes().to_vec();
         self.store.write(move |write| write.put(MINTS, key, &record)).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(url.clone(), Arc::clone(&view));
         Ok(view)
     }
+
+    fn read_known(&self) -> RwLockReadGuard<'_, BTreeMap<MintUrl, Arc<MintView>>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `one` minus `other`, in seconds.
+fn difference(one: Timestamp, other: Timestamp) -> i64 {
+    let secs = |from: Timestamp, to: Timestamp| i64::try_from(to.as_secs().saturating_sub(from.as_secs()));
+    if one >= other { secs(other, one).unwrap_or(i64::MAX) } else { -secs(one, other).unwrap_or(i64::MAX) }
 }

@@ -2,18 +2,18 @@
 //! transaction:
 //!
 //! ```text
-//!               ┌─ COINS ◄────────── receive, fund, redeem, sweep
-//!               │    │ refill, cold lock, send
+//!               ┌─ COINS ◄────────── receive, fund, redeem, refund
+//!               │    │ refill, cold lock, send, pay
 //!               │    ▼
-//!   swaps ──► SWAPS (in flight; the identical request is posted until its fate is known) ──► FAILED (parked)
+//!   mint  ──► OPERATIONS (in flight; the identical request is posted until its fate is known) ──► FAILED (parked)
 //!               │
-//!   buyer       ├─► PURSE ──debit──► AT_RISK ──failed──► WAITING ──after the locktime──► COINS
+//!   buyer       ├─► PURSE ──debit──► AT_RISK ──failed──► REFUNDS ──after the locktime──► COINS
 //!               │     ▲───returned─────┘ └──paid──► gone
 //!   seller      └── TAKEN (accepted, DUE once earned) ──redeemed──► COINS
 //! ```
 //!
-//! ACCOUNTS counts what came in and went out per mint and unit, in the same transactions: [`super::books`] checks that
-//! the tables hold exactly the difference.
+//! ACCOUNTS counts what came in and went out per mint and unit, in the same transactions, and HISTORY has a line for
+//! each of these changes: [`super::books`] checks that the tables hold exactly the difference.
 
 use cid::Cid;
 use guilder_protocol::{
@@ -35,23 +35,29 @@ use crate::{
 pub(super) const MINTS: Table<MintRecord> = Table::new("wallet/trusted");
 /// Spendable coins, by mint, unit and Y.
 pub(super) const COINS: Table<Coin> = Table::new("wallet/coins");
-/// Swaps whose fate isn't known, by their ID.
-pub(super) const SWAPS: Table<SwapRecord> = Table::new("wallet/swaps");
-/// Swaps that can't come to be, with what is needed to look into it, by their ID.
-pub(super) const FAILED: Table<FailedSwap> = Table::new("wallet/failed");
-/// Terms of each purse batch, by its locktime and ID (that of the swap that made it).
+/// Operations at a mint whose fate isn't known, by their ID.
+pub(super) const OPERATIONS: Table<Operation> = Table::new("wallet/operations");
+/// Operations that can't come to be, with what is needed to look into them, by their ID.
+pub(super) const FAILED: Table<FailedOperation> = Table::new("wallet/failed");
+/// How many secrets were derived, by line of secrets and keyset.
+pub(super) const COUNTERS: Table<u32> = Table::new("wallet/counters");
+/// Derivation numbers below the counter that no mint has ever seen, by line of secrets and keyset.
+pub(super) const FREED: Table<Vec<u32>> = Table::new("wallet/counters/freed");
+/// Mint quotes that may yet bring money, by mint, unit and quote ID.
+pub(super) const QUOTES: Table<QuoteRecord> = Table::new("wallet/quotes");
+/// Terms of each purse batch, by its locktime and ID (that of the operation that made it).
 pub(super) const BATCHES: Table<BatchRecord> = Table::new("wallet/batches");
 /// Coins locked to a seller and not yet paid with, by batch and Y.
 pub(super) const PURSE: Table<LockedProof> = Table::new("wallet/purse");
 /// Coins paid with in a trade that isn't over, by trade.
 pub(super) const AT_RISK: Table<AtRisk> = Table::new("wallet/at-risk");
 /// Locks of failed trades that fall back to us, by locktime and trade.
-pub(super) const WAITING: Table<AtRisk> = Table::new("wallet/waiting");
+pub(super) const REFUNDS: Table<AtRisk> = Table::new("wallet/refunds");
 /// Trades whose coins went back to the purse since the purse was last read, with the batch.
-pub(super) const RETURNED: Table<(Timestamp, SwapId)> = Table::new("wallet/returned");
+pub(super) const RETURNED: Table<(Timestamp, OperationId)> = Table::new("wallet/returned");
 /// Locks accepted from buyers, by trade.
 pub(super) const TAKEN: Table<TakenLock> = Table::new("wallet/taken");
-/// Accepted locks that are earned and not yet in a swap, by locktime and trade.
+/// Accepted locks that are earned and not yet in an operation, by locktime and trade.
 pub(super) const DUE: Table<Due> = Table::new("wallet/due");
 /// Each accepted proof until it can't be accepted again, by locktime and Y.
 pub(super) const RESERVED: Table<Cid> = Table::new("wallet/reserved");
@@ -59,35 +65,41 @@ pub(super) const RESERVED: Table<Cid> = Table::new("wallet/reserved");
 pub(super) const OWED: Table<u64> = Table::new("wallet/owed");
 /// What became of a trade's money, until the trade room has taken note, by trade.
 pub(super) const OUTCOMES: Table<Outcome> = Table::new("wallet/outcomes");
-/// Tokens given out, by ID.
+/// Tokens sent, by ID.
 pub(super) const SENT: Table<SentToken> = Table::new("wallet/sent");
+/// The first proof of each token received, and when: so that the same token again is told from one that was spent by
+/// somebody else.
+pub(super) const RECEIVED: Table<Timestamp> = Table::new("wallet/received");
 /// What came in and went out, by mint and unit.
 pub(super) const ACCOUNTS: Table<AccountRecord> = Table::new("wallet/accounts");
-/// Coins given out as they were, by Y: a restore finds them until somebody has taken them, and must not count them.
-pub(super) const FUNDED: Table<u64> = Table::new("wallet/funded");
+/// Every change of a balance, by its number.
+pub(super) const HISTORY: Table<HistoryEntry> = Table::new("wallet/history");
+/// The number of the next line of HISTORY, under the empty key.
+pub(super) const HISTORY_NEXT: Table<u64> = Table::new("wallet/history/next");
 
-/// Names a swap, and the purse batch that it makes.
-pub(super) type SwapId = ByteArray<16>;
+/// Names an operation, and the purse batch or the token that it makes.
+pub(super) type OperationId = ByteArray<16>;
 /// A compressed point.
 pub(super) type Y = ByteArray<33>;
 
-pub(super) fn batch_key(locktime: Timestamp, id: SwapId) -> Key {
+pub(super) fn batch_key(locktime: Timestamp, id: OperationId) -> Key {
     Key::of(locktime).and(id.0)
 }
 
 /// The ID in a key of BATCHES or, at its beginning, of PURSE.
-pub(super) fn batch_id(key: &[u8]) -> Option<SwapId> {
+pub(super) fn batch_id(key: &[u8]) -> Option<OperationId> {
     Some(ByteArray(*key.first_chunk()?))
 }
 
-/// A mint and a unit: what money can be swapped within.
+/// A mint and a unit: what money can be swapped within. The mint by its first URL, however many it has
+/// ([`super::mints`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Pocket {
+pub(super) struct Currency {
     pub mint: MintUrl,
     pub unit: Unit,
 }
 
-impl Pocket {
+impl Currency {
     pub(super) fn new(mint: &MintUrl, unit: &Unit) -> Self {
         Self { mint: mint.clone(), unit: unit.clone() }
     }
@@ -104,6 +116,8 @@ pub(super) struct MintRecord {
     pub keysets: Vec<KeysetRecord>,
     pub name: Option<String>,
     pub fetched: Timestamp,
+    /// When this URL was first reached: the earliest of one mint's is the one that its money is kept under.
+    pub since: Timestamp,
     /// Added by command, not by the config file.
     pub added: bool,
 }
@@ -113,7 +127,6 @@ pub(super) struct KeysetRecord {
     pub keyset: Json<cdk::nuts::KeySet>,
     pub active: bool,
     /// The mint lists it no longer.
-    #[serde(default)]
     pub delisted: bool,
 }
 
@@ -121,7 +134,7 @@ impl KeysetRecord {
     pub(super) fn delisted(keyset: &Keyset) -> Self {
         let keyset = cdk::nuts::KeySet {
             id: keyset.id().to_cashu(),
-            unit: super::pockets::currency(keyset.unit()),
+            unit: super::coin::currency_unit(keyset.unit()),
             active: Some(false),
             keys: keyset.keys().clone(),
             input_fee_ppk: keyset.input_fee_ppk(),
@@ -141,11 +154,11 @@ pub(super) struct Coin {
     pub secret: String,
 }
 
-/// A swap, from before it is posted until its fate is known: enough to post it again, byte for byte.
+/// An operation at a mint, from before it is posted until its fate is known: enough to post it again, byte for byte.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct SwapRecord {
-    pub pocket: Pocket,
-    pub inputs: Vec<SwapInput>,
+pub(super) struct Operation {
+    pub currency: Currency,
+    pub inputs: Vec<Input>,
     pub outputs: Vec<Premint>,
     pub fee: u64,
     pub purpose: Purpose,
@@ -153,16 +166,26 @@ pub(super) struct SwapRecord {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct SwapInput {
+pub(super) struct Input {
     pub coin: Coin,
     pub y: Y,
-    /// The NUT-11 signature over the secret, in hex.
-    pub signature: Option<String>,
+    /// What unlocks it, if it is locked to a key of ours.
+    pub signed: Option<SignedBy>,
+}
+
+/// A signature of ours over a locked coin's secret (NUT-11, SIG_INPUTS).
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct SignedBy {
+    /// Our key, to tell our own spending from somebody else's.
+    pub key: ByteArray<33>,
+    /// In hex.
+    pub signature: String,
 }
 
 /// An output before the mint has signed it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Premint {
+    /// 0 where the mint decides (NUT-08).
     pub amount: u64,
     pub blinded: ByteArray<33>,
     pub id: KeysetId,
@@ -170,6 +193,8 @@ pub(super) struct Premint {
     pub r: ByteArray<32>,
     pub secret: String,
     pub to: Destination,
+    /// Which of its line of derived secrets it has, if it is derived.
+    pub number: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,7 +205,7 @@ pub(super) enum Destination {
     Token,
 }
 
-/// What a swap is for: where its inputs are from, and what its outputs become.
+/// What an operation is for: where its inputs are from, and what its outputs become.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Purpose {
@@ -188,43 +213,83 @@ pub(super) enum Purpose {
     Refill { seller: AgentId, terms: prepaid::Conditions },
     /// Inputs from COINS, outputs to a token (and change).
     Send,
-    /// Inputs from a token that somebody gave us.
-    Receive,
+    /// Inputs from COINS of keysets that end soon, outputs to COINS.
+    Renew,
+    /// Inputs from a token that somebody gave us, or from one that we take back.
+    Receive { taken_back: Option<OperationId> },
     /// Inputs are the proofs of these trades in TAKEN, in their order.
     Redeem { trades: Vec<Cid> },
-    /// Inputs are what is left of these locks in WAITING and of this batch in PURSE.
-    Sweep { locks: Vec<SweptLock>, batch: Option<SwapId> },
+    /// Inputs are what is left of these locks in REFUNDS, then of these batches in PURSE, in their order.
+    Refund { locks: Vec<RefundedLock>, batches: Vec<RefundedBatch> },
+    /// No inputs: a quote was paid.
+    Mint { quote: String },
+    /// Inputs from COINS, spent for an invoice; outputs are blank change.
+    Melt { quote: String, amount: u64 },
 }
 
-/// A failed trade's lock in a sweep.
+/// A failed trade's lock in a refund.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct SweptLock {
+pub(super) struct RefundedLock {
     pub trade: Cid,
     pub locktime: Timestamp,
-    /// How many of the sweep's inputs are its, in order.
+    /// How many of the refund's inputs are its, in order.
+    pub inputs: usize,
+}
+
+/// A purse batch in a refund.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct RefundedBatch {
+    pub id: OperationId,
+    /// How many of the refund's inputs are its, in order.
     pub inputs: usize,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct FailedSwap {
-    pub record: SwapRecord,
+pub(super) struct FailedOperation {
+    pub record: Operation,
     pub why: String,
     pub at: Timestamp,
+}
+
+/// A mint quote that was asked for and hasn't brought its money yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct QuoteRecord {
+    pub currency: Currency,
+    pub id: String,
+    pub request: String,
+    pub amount: u64,
+    pub made: Timestamp,
+    /// Until when it can be paid by the mint's word; `None` if it says nothing.
+    pub expires: Option<Timestamp>,
+    /// Until when it is looked at, at least.
+    pub kept_until: Timestamp,
+    /// What it has brought.
+    pub issued: u64,
+}
+
+impl QuoteRecord {
+    pub(super) fn key(&self) -> Key {
+        quote_key(&self.currency, &self.id)
+    }
+}
+
+pub(super) fn quote_key(currency: &Currency, id: &str) -> Key {
+    currency.key().and(id)
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct BatchRecord {
     pub seller: AgentId,
-    pub pocket: Pocket,
+    pub currency: Currency,
     pub terms: prepaid::Conditions,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AtRisk {
     pub trade: Cid,
-    pub batch: SwapId,
+    pub batch: OperationId,
     pub seller: AgentId,
-    pub pocket: Pocket,
+    pub currency: Currency,
     pub terms: prepaid::Conditions,
     pub proofs: Vec<LockedProof>,
     /// What the seller has been seen to have taken of it; no longer in `proofs`.
@@ -235,13 +300,12 @@ pub(super) struct AtRisk {
 pub(super) struct TakenLock {
     pub buyer: AgentId,
     pub identity: ByteArray<8>,
-    pub pocket: Pocket,
+    pub currency: Currency,
     pub locktime: Timestamp,
     pub proofs: Vec<LockedProof>,
     /// How often the mint has refused to redeem it.
     pub tries: u32,
-    /// In a swap whose fate isn't known: it is neither due again nor can it be given up.
-    #[serde(default)]
+    /// In an operation whose fate isn't known: it is neither due again nor can it be given up.
     pub redeeming: bool,
 }
 
@@ -249,13 +313,12 @@ pub(super) struct TakenLock {
 pub(super) struct Due {
     pub trade: Cid,
     pub locktime: Timestamp,
-    pub pocket: Pocket,
+    pub currency: Currency,
     pub proofs: usize,
     pub since: Timestamp,
     /// As in the lock. One that was refused is redeemed on its own.
     pub tries: u32,
     /// How often no swap could even be made of it since it is due.
-    #[serde(default)]
     pub put_off: u32,
 }
 
@@ -294,7 +357,7 @@ pub enum MoneyOutcome {
         why: String,
     },
     /// As a buyer: the locktime has passed and the lock is settled.
-    Swept {
+    Refunded {
         /// Came back, after the mint's fee.
         refunded: u64,
         /// The seller had taken it.
@@ -304,9 +367,11 @@ pub enum MoneyOutcome {
     },
 }
 
-/// A token that was given out.
+/// A token that was sent.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SentToken {
+    /// Names it in this wallet: 32 digits in hex.
+    pub id: String,
     /// The token, `cashuB…`. Whoever has it has the money.
     pub token: String,
     /// What it is worth, before the receiver's fee.
@@ -315,31 +380,106 @@ pub struct SentToken {
     pub mint: MintUrl,
     /// Its unit.
     pub unit: Unit,
-    /// When it was made.
+    /// When it was made, or found again.
     pub at: Timestamp,
+    /// What is known of it.
+    pub state: SentState,
+}
+
+/// What is known of a token that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SentState {
+    /// Nobody has been seen to have taken it.
+    Open,
+    /// All of it was taken.
+    Taken,
+    /// It was taken back into this wallet.
+    Back,
 }
 
 /// [`Account`] with what it is of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AccountRecord {
-    pub pocket: Pocket,
+    pub currency: Currency,
     pub account: Account,
+}
+
+/// Why a balance changed. Each says whether money came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// In: a mint quote was paid.
+    Funded,
+    /// In: found by the recovery phrase, or made by another copy of this wallet.
+    Restored,
+    /// In: a token was received.
+    Received,
+    /// In: a token that was sent was taken back.
+    TakenBack,
+    /// In: a buyer's lock was accepted.
+    Accepted,
+    /// Out: an accepted lock was given up.
+    Voided,
+    /// Out: a token was sent.
+    Sent,
+    /// Out: a Lightning invoice was paid.
+    Invoice,
+    /// Out: a seller was paid.
+    Paid,
+    /// Out: a seller whose trade failed took it.
+    Taken,
+    /// Out: the mint kept it.
+    Fee,
+    /// Out: spent by somebody else or by another copy of this wallet, or unredeemable.
+    Lost,
+}
+
+impl Reason {
+    /// Whether money came in.
+    pub fn is_in(self) -> bool {
+        match self {
+            Self::Funded | Self::Restored | Self::Received | Self::TakenBack | Self::Accepted => true,
+            Self::Voided | Self::Sent | Self::Invoice | Self::Paid | Self::Taken | Self::Fee | Self::Lost => false,
+        }
+    }
+}
+
+/// A change of a balance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Its number: they rise with time.
+    pub number: u64,
+    /// When, by our clock.
+    pub at: Timestamp,
+    /// The mint.
+    pub mint: MintUrl,
+    /// The unit.
+    pub unit: Unit,
+    /// How much.
+    pub amount: u64,
+    /// Why; it says whether it came or went.
+    pub reason: Reason,
+    /// The trade, the quote or the token that it was for, or a cause in words.
+    pub detail: Option<String>,
 }
 
 /// Money in and out of a wallet at one mint, in one unit, since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Account {
-    /// In: minted or restored.
+    /// In: minted, or found by the recovery phrase.
     pub funded: u64,
-    /// In: tokens received.
+    /// In: tokens received, or taken back.
     pub received: u64,
     /// In: locks accepted from buyers.
     pub accepted: u64,
     /// Out: accepted locks given up.
     pub voided: u64,
-    /// Out: tokens given out.
+    /// Out: tokens sent.
     pub sent: u64,
+    /// Out: Lightning invoices paid.
+    pub melted: u64,
     /// Out: paid to sellers.
     pub paid: u64,
     /// Out: taken by sellers whose trade failed.
@@ -355,6 +495,22 @@ impl Account {
     pub fn holdings(&self) -> Option<u64> {
         let sum = |parts: &[u64]| parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(*part));
         let came = sum(&[self.funded, self.received, self.accepted])?;
-        came.checked_sub(sum(&[self.voided, self.sent, self.paid, self.taken, self.fees, self.lost])?)
+        came.checked_sub(sum(&[self.voided, self.sent, self.melted, self.paid, self.taken, self.fees, self.lost])?)
+    }
+
+    pub(super) fn count(&mut self, reason: Reason, amount: u64) {
+        let field = match reason {
+            Reason::Funded | Reason::Restored => &mut self.funded,
+            Reason::Received | Reason::TakenBack => &mut self.received,
+            Reason::Accepted => &mut self.accepted,
+            Reason::Voided => &mut self.voided,
+            Reason::Sent => &mut self.sent,
+            Reason::Invoice => &mut self.melted,
+            Reason::Paid => &mut self.paid,
+            Reason::Taken => &mut self.taken,
+            Reason::Fee => &mut self.fees,
+            Reason::Lost => &mut self.lost,
+        };
+        *field = field.saturating_add(amount);
     }
 }

@@ -193,5 +193,5 @@ impl Cheat {
 const INPUT: &[u8] = b"paid for twice";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After a delivery: by then the seller has redeemed (`wallet.takings.interval_secs`).
+/// After a delivery: by then the seller has redeemed (`wallet.redemption.interval_secs`).
 const REDEEMED: Duration = Duration::from_secs(12);

@@ -19,10 +19,9 @@ use std::{
 use async_trait::async_trait;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use guilder::wallet::connector::{
-    ConnectorError, Connectors, DynConnector, Exchange, ExchangeError,
+    ConnectorError, Connectors, Exchange, ExchangeError,
     frames::{FrameError, Reply, Request, await_request, read_reply, read_request, write_reply, write_request},
     limits::{MELT_TIMEOUT, OPEN_TIMEOUT, STREAM_IDLE},
-    over,
 };
 use guilder_protocol::market::MintUrl;
 use libp2p::core::{
@@ -47,7 +46,7 @@ pub struct Lines {
     fabric: Fabric,
     meter: Arc<Meter>,
     mints: BTreeMap<MintUrl, HostId>,
-    known: Mutex<BTreeMap<MintUrl, DynConnector>>,
+    known: Mutex<BTreeMap<MintUrl, Arc<dyn Exchange>>>,
     trace: Trace,
 }
 
@@ -73,13 +72,13 @@ impl Lines {
 }
 
 impl Connectors for Lines {
-    fn for_url(&self, url: &MintUrl) -> Result<DynConnector, ConnectorError> {
+    fn for_url(&self, url: &MintUrl) -> Result<Arc<dyn Exchange>, ConnectorError> {
         let mut known = lock(&self.known);
         if let Some(connector) = known.get(url) {
             return Ok(Arc::clone(connector));
         }
         let line = self.to(url).ok_or_else(|| ConnectorError::Url(url.clone()))?;
-        let connector = over(url, Arc::new(line))?;
+        let connector: Arc<dyn Exchange> = Arc::new(line);
         known.insert(url.clone(), Arc::clone(&connector));
         Ok(connector)
     }

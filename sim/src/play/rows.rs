@@ -48,7 +48,6 @@ impl Play<'_> {
             resident: crate::run::resident(),
             wall_secs: interpose::real_secs() - self.real_start,
             cpu_secs: interpose::cpu_secs(),
-            operations: self.world.operations(),
             begun,
             done,
             failed,
@@ -272,7 +271,7 @@ impl Play<'_> {
                 {
                     add("issued", "buyers", balance.account.funded);
                     add("buyers", "sellers", balance.account.paid + balance.account.taken);
-                    add("buyers", "locked", balance.locked + balance.at_risk + balance.waiting);
+                    add("buyers", "locked", balance.locked + balance.at_risk + balance.refunding);
                     add("wallets", "fees", balance.account.fees);
                     add("wallets", "lost", balance.account.lost);
                 }

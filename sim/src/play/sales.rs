@@ -21,8 +21,8 @@ impl Play<'_> {
         let at_ms = self.now_us() / 1_000;
         for host in self.world.hosts().filter(|host| self.cast.is_honest(*host)).collect::<Vec<_>>() {
             let Some(node) = self.world.node(host) else { continue };
-            let takings = &node.config.wallet.takings;
-            let credit = Credit { per_mint: takings.max_per_mint, per_buyer: takings.max_per_buyer };
+            let redemption = &node.config.wallet.redemption;
+            let credit = Credit { per_mint: redemption.max_per_mint, per_buyer: redemption.max_per_buyer };
             for (rule, trade, what) in judge_sales(&self.sales(node, agents), credit) {
                 let what = format!("host {} and trade {trade}: {what}", host.0);
                 self.judge.accuse(at_ms, rule, what, self.world.journal().last_events(&trade));

@@ -325,7 +325,7 @@ async fn a_cancel_while_the_lock_is_made_is_in_time() {
     until(|| async { buyer.wallet.swaps_in_flight().unwrap() == 0 }).await;
     // Nothing is at risk or paid; what the mint kept for the lock is all that is missing.
     let balance = buyer.wallet.balances().unwrap().remove(0);
-    assert_eq!((balance.at_risk, balance.waiting, balance.account.paid), (0, 0, 0));
+    assert_eq!((balance.at_risk, balance.refunding, balance.account.paid), (0, 0, 0));
     assert_eq!(buyer.balance().await, bank.outstanding().await);
 }
 

@@ -26,8 +26,5 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A melt: the mint holds the reply until Lightning settles or gives up.
 pub const MELT_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How often one swap, mint or melt is posted before its caller hears of the trouble.
-pub const ATTEMPTS: u32 = 4;
-
-/// Before the first repetition; doubled each time.
+/// Before a call that changes nothing is repeated after its reply got lost.
 pub const RETRY_DELAY: Duration = Duration::from_millis(100);

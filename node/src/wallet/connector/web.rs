@@ -56,14 +56,19 @@ impl Exchange for Web {
         let response = call.send_async_with_client(&self.client).await.map_err(diagnose)?;
         let status = u16::try_from(response.status_code).unwrap_or(0);
         if (300..400).contains(&status) {
-            return Err(ExchangeError::Malformed("a redirect; name the mint by its own address".into()));
+            return Err(ExchangeError::Malformed(REDIRECT.into()));
         }
         Ok(Reply { status, body: response.into_bytes() })
     }
 }
 
+const REDIRECT: &str = "a redirect; name the mint by the address that it redirects to";
+
 fn diagnose(error: bitreq::Error) -> ExchangeError {
     match error {
+        bitreq::Error::TooManyRedirections
+        | bitreq::Error::InfiniteRedirectionLoop
+        | bitreq::Error::RedirectLocationMissing => ExchangeError::Malformed(REDIRECT.into()),
         bitreq::Error::BodyOverflow | bitreq::Error::HeadersOverflow => {
             ExchangeError::Malformed(format!("longer than {MAX_WEB_REPLY} bytes"))
         }

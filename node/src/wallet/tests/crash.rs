@@ -67,7 +67,7 @@ async fn a_refill_survives_power_cuts() {
             let lock = node.wallet.lock(&request).await.unwrap();
             let trade = trade(100 * number + more);
             node.debit(lock, trade).await.unwrap();
-            node.wallet.settle_buyer(trade, Settlement::Reclaim).await.unwrap();
+            node.wallet.settle_buyer(trade, Settlement::Refund).await.unwrap();
         }
         node
     };
@@ -98,7 +98,7 @@ async fn a_redemption_survives_power_cuts() {
     let bank = Bank::open(100).await;
     let (buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(20_000).await;
-    seller.config.takings.interval_secs = 0;
+    seller.config.redemption.interval_secs = 0;
     let now = seller.runtime.now();
     let seller = seller.restart(now).await;
     let prepare = async |seller: Node, number| {
@@ -128,11 +128,11 @@ async fn a_sweep_survives_power_cuts() {
         let buyer = buyer.restart(yesterday()).await;
         award(&buyer, &seller, 20, number).await;
         seller.void(trade(number)).await;
-        buyer.wallet.settle_buyer(trade(number), Settlement::Reclaim).await.unwrap();
+        buyer.wallet.settle_buyer(trade(number), Settlement::Refund).await.unwrap();
         buyer.quiet().await;
         buyer.restart(later).await
     };
-    let work = async |buyer: &Node| runs_out(buyer, |balance| balance.locked + balance.waiting).await;
+    let work = async |buyer: &Node| runs_out(buyer, |balance| balance.locked + balance.refunding).await;
     let buyer = walk(buyer, prepare, work, |_| 0).await;
     assert_eq!(buyer.balance().spendable, buyer.total());
     assert_eq!(buyer.balance().account.taken + buyer.balance().account.lost, 0);

@@ -21,7 +21,7 @@ async fn money_is_funded_sent_and_received() {
 
     // The same token again: its money is gone, ours is not.
     let again = other.wallet.receive(&token.token).await.unwrap_err();
-    assert!(matches!(again, WalletError::Mint(connector::MintTrouble::Spent { .. })), "{again}");
+    assert_eq!(again, WalletError::ReceivedBefore);
     assert_eq!(bank.outstanding().await, one.total() + other.total());
 }
 
@@ -91,34 +91,69 @@ async fn a_quote_paid_while_the_mint_was_down_comes_in() {
 }
 
 #[tokio::test]
-async fn coins_that_fit_are_sent_without_a_swap() {
+async fn more_than_there_is_is_not_sent() {
     let bank = Bank::open(0).await;
     let one = bank.wallet(1).await;
     one.fund(7).await;
-    let before = bank.calls("/v1/swap");
     assert_eq!(one.wallet.send(&mint_url(), &play(), 5).await.unwrap().amount, 5);
-    assert_eq!(bank.calls("/v1/swap"), before);
     assert_eq!(one.total(), 2);
     let poor = one.wallet.send(&mint_url(), &play(), 3).await.unwrap_err();
     assert!(matches!(poor, WalletError::Insufficient { needed: 3, available: 2, .. }), "{poor}");
 }
 
 #[tokio::test]
-async fn the_recovery_phrase_finds_the_coins_again() {
+async fn the_recovery_phrase_finds_coins_and_tokens_that_nobody_has_taken() {
     let bank = Bank::open(0).await;
-    let one = bank.wallet(1).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(2).await);
     one.fund(100).await;
-    let token = one.wallet.send(&mint_url(), &play(), 33).await.unwrap();
+    let open = one.wallet.send(&mint_url(), &play(), 33).await.unwrap();
+    let taken = one.wallet.send(&mint_url(), &play(), 10).await.unwrap();
+    other.wallet.receive(&taken.token).await.unwrap();
     // In place, a restore finds nothing that isn't there already.
-    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
-    assert_eq!(one.total(), 67);
+    let found = one.wallet.restore(&mint_url(), &play()).await.unwrap();
+    assert_eq!((found, one.total()), (Restored::default(), 57));
 
-    // From nothing, it finds whatever nobody has taken: coins given out as they were too.
+    // From nothing, it finds the balance, and tells the token that nobody has taken from it.
     let again = bank.wallet(1).await;
-    assert_eq!(again.wallet.restore(&mint_url(), &play()).await.unwrap(), 100);
-    assert_eq!((again.total(), bank.outstanding().await), (100, 100));
-    assert_eq!(again.wallet.send(&mint_url(), &play(), 100).await.unwrap().amount, 100);
-    assert_ne!(token.amount, 0);
+    let found = again.wallet.restore(&mint_url(), &play()).await.unwrap();
+    assert_eq!(found, Restored { found: 57, sent: 33, spent_elsewhere: 0 });
+    assert_eq!(again.total(), 57);
+    let sent = again.wallet.sent().unwrap();
+    assert_eq!((sent.len(), sent[0].amount, sent[0].state), (1, 33, SentState::Open));
+    // Twice finds it once; it can be taken back, and then its first text is worth nothing.
+    assert_eq!(again.wallet.restore(&mint_url(), &play()).await.unwrap(), Restored::default());
+    assert_eq!(again.wallet.take_back(&sent[0].id[..6]).await.unwrap().amount, 33);
+    let gone = other.wallet.receive(&open.token).await.unwrap_err();
+    assert!(matches!(gone, WalletError::Mint(connector::MintTrouble::Spent { .. })), "{gone}");
+    assert_eq!((again.total() + other.total(), bank.outstanding().await), (100, 100));
+    assert!(matches!(again.wallet.take_back(&sent[0].id).await, Err(WalletError::TokenGone { .. })));
+}
+
+/// A command that ended too early, a pipe that broke: the token is still there.
+#[tokio::test]
+async fn a_token_whose_text_got_lost_is_shown_again_or_taken_back() {
+    let bank = Bank::open(0).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(2).await);
+    one.fund_whole(64).await;
+    bank.set(Line::Deaf);
+    one.wallet.send(&mint_url(), &play(), 33).await.unwrap_err();
+    let pending = one.wallet.pending().unwrap();
+    assert_eq!((pending.len(), pending[0].what, pending[0].amount), (1, "send", 33));
+    bank.set(Line::Well);
+    one.quiet().await;
+    assert!(one.wallet.pending().unwrap().is_empty());
+    let one = one.crash().await;
+    let sent = one.wallet.sent().unwrap().into_iter().find(|token| token.amount == 33).unwrap();
+    assert_eq!(one.wallet.sent_token(&sent.id[..8]).unwrap().token, sent.token);
+    assert!(matches!(one.wallet.sent_token(""), Err(WalletError::UnknownToken(_))));
+    assert_eq!(one.wallet.take_back(&sent.id).await.unwrap().amount, 33);
+    assert_eq!((one.total(), bank.outstanding().await), (64, 64));
+    other.wallet.receive(&sent.token).await.unwrap_err();
+    // One that was taken is seen to be.
+    let token = one.wallet.send(&mint_url(), &play(), 20).await.unwrap();
+    other.wallet.receive(&token.token).await.unwrap();
+    let states: Vec<_> = one.wallet.look_at_sent().await.unwrap().iter().map(|token| token.state).collect();
+    assert!(states.ends_with(&[SentState::Taken]) && !states.contains(&SentState::Open), "{states:?}");
 }
 
 /// A coin that a swap has made at the mint, and of which we haven't heard yet, isn't found beside that swap.
@@ -132,7 +167,7 @@ async fn a_restore_beside_a_swap_counts_no_coin_twice() {
     // By now the swap is posted again every few seconds.
     sleep(Duration::from_secs(3)).await;
     bank.set(Line::Well);
-    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    assert_eq!(one.restore().await, 0);
     one.quiet().await;
     assert_eq!((one.total(), bank.outstanding().await), (31, 64));
 }
@@ -143,14 +178,15 @@ async fn a_restore_in_place_uses_up_no_secrets() {
     let bank = Bank::open(0).await;
     let one = bank.wallet(1).await;
     one.fund(1_000).await;
-    let keyset = one.wallet.0.mints.cached(&mint_url()).unwrap().active(&play(), one.runtime.now()).unwrap().id();
-    let counter =
-        async |node: &Node| node.wallet.0.database.increment_keyset_counter(&keyset.to_cashu(), 0).await.unwrap();
+    let counter = async |node: &Node| {
+        let counters = node.store.read(|read| read.range(records::COUNTERS, KeyRange::all(), 10)).unwrap();
+        counters.into_iter().map(|(_, counter)| counter).max().unwrap()
+    };
     let before = counter(&one).await;
-    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    assert_eq!(one.restore().await, 0);
     assert_eq!(counter(&one).await, before);
     let again = bank.wallet(1).await;
-    assert_eq!(again.wallet.restore(&mint_url(), &play()).await.unwrap(), 1_000);
+    assert_eq!(again.restore().await, 1_000);
     assert_eq!(counter(&again).await, before);
 }
 
@@ -197,13 +233,12 @@ async fn old_records_are_forgotten_unless_they_are_worth_something() {
     let waiting = one.wallet.send(&mint_url(), &play(), 20).await.unwrap();
     other.wallet.receive(&taken.token).await.unwrap();
     other.wallet.receive(&taken.token).await.unwrap_err();
-    let quotes = one.wallet.0.database.get_mint_quotes().await.unwrap().len();
-    assert_eq!(quotes, 1);
+    assert_eq!(one.wallet.0.quotes.list().unwrap().len(), 1);
     let parked = |node: &Node| node.store.read(|read| read.range(records::FAILED, KeyRange::all(), 10)).unwrap().len();
     let given = |node: &Node| node.wallet.sent().unwrap().into_iter().map(|token| token.token).collect::<Vec<_>>();
     assert_eq!(parked(&other), 1);
     for node in [&one, &other] {
-        node.wallet.0.tidy().await;
+        node.wallet.0.tidy.round().await;
     }
     assert_eq!((given(&one).len(), parked(&other)), (2, 1));
 
@@ -211,17 +246,16 @@ async fn old_records_are_forgotten_unless_they_are_worth_something() {
     let (one, other) = (one.restart(month).await, other.restart(month).await);
     bank.set(Line::Down);
     for node in [&one, &other] {
-        node.wallet.0.tidy().await;
+        node.wallet.0.tidy.round().await;
     }
     assert_eq!((given(&one).len(), parked(&other)), (2, 1));
     bank.set(Line::Well);
     for node in [&one, &other] {
-        node.wallet.0.tidy().await;
+        node.wallet.0.tidy.round().await;
     }
     assert_eq!((given(&one), parked(&other)), (vec![waiting.token.clone()], 0));
-    assert!(one.wallet.0.database.get_mint_quotes().await.unwrap().is_empty());
-    assert!(one.wallet.0.database.list_transactions(None, None, None).await.unwrap().is_empty());
-    assert_eq!(one.wallet.restore(&mint_url(), &play()).await.unwrap(), 0);
+    assert!(one.wallet.0.quotes.list().unwrap().is_empty());
+    assert_eq!(one.restore().await, 0);
     other.wallet.receive(&waiting.token).await.unwrap();
     assert_eq!((one.total(), other.total(), bank.outstanding().await), (47, 53, 100));
 }
@@ -243,6 +277,6 @@ async fn a_parked_swap_that_came_to_be_brings_its_coins() {
         (200, 0)
     );
     let other = other.restart(yesterday().saturating_add(31 * 86_400)).await;
-    other.wallet.0.tidy().await;
+    other.wallet.0.tidy.round().await;
     assert_eq!((other.total(), bank.outstanding().await), (64, 64));
 }

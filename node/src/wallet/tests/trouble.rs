@@ -1,7 +1,5 @@
 //! Mints that are down, deaf, lying or refusing.
 
-use guilder_protocol::fault::Fault;
-
 use super::*;
 use crate::wallet::connector::MintTrouble;
 
@@ -11,6 +9,8 @@ async fn a_lost_reply_loses_nothing() {
     let bank = Bank::open(100).await;
     let (buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(1_000).await;
+    // Its numbers are checked.
+    seller.fund(1).await;
 
     bank.set(Line::Deaf);
     let cold = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap_err();
@@ -23,7 +23,9 @@ async fn a_lost_reply_loses_nothing() {
 
     let other = bank.wallet(3).await;
     // One coin of 16, after the fees of getting it whole.
-    other.fund_whole(17).await;
+    other.fund(18).await;
+    let whole = other.wallet.send(&mint_url(), &play(), 17).await.unwrap();
+    other.wallet.receive(&whole.token).await.unwrap();
     bank.set(Line::Deaf);
     seller.redeemable(trade(1)).await;
     let sending = other.wallet.send(&mint_url(), &play(), 3).await.unwrap_err();
@@ -86,7 +88,7 @@ async fn a_spent_proof_holds_up_no_other() {
     let bank = Bank::open(0).await;
     let (mut cheat, honest) = (bank.wallet(1).await, bank.wallet(3).await);
     let mut config = WalletConfig::default();
-    config.takings.interval_secs = 1_000_000;
+    config.redemption.interval_secs = 1_000_000;
     let mut seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
     cheat.fund(100).await;
     honest.fund(100).await;
@@ -96,10 +98,10 @@ async fn a_spent_proof_holds_up_no_other() {
     for number in [2, 3] {
         honest.wallet.settle_buyer(trade(number), Settlement::Paid).await.unwrap();
     }
-    cheat.wallet.settle_buyer(trade(1), Settlement::Reclaim).await.unwrap();
+    cheat.wallet.settle_buyer(trade(1), Settlement::Refund).await.unwrap();
     // Past the locktime, before the seller has redeemed: the money is gone by the rules of the lock.
     cheat = cheat.restart(yesterday().saturating_add(6 * 3_600)).await;
-    assert!(matches!(cheat.outcome().await, (_, MoneyOutcome::Swept { refunded: 20, .. })));
+    assert!(matches!(cheat.outcome().await, (_, MoneyOutcome::Refunded { refunded: 20, .. })));
     for number in 1..=3 {
         seller.redeemable(trade(number)).await;
     }
@@ -154,50 +156,6 @@ async fn a_swap_whose_caller_is_gone_runs_to_its_end() {
     assert_eq!((buyer.total(), buyer.balance().pending, bank.outstanding().await), (2_000, 0, 2_000));
 }
 
-/// A mint that is no longer on the list keeps its own coins waiting, and nobody else's.
-#[tokio::test]
-async fn one_mint_holds_up_no_other() {
-    let bank = Bank::open(0).await;
-    let buyer = bank.wallet(1).await;
-    buyer.fund(1_000).await;
-    let gone: MintUrl = "https://gone.example".parse().unwrap();
-    assert!(gone < mint_url(), "it comes first");
-    let mut config = WalletConfig { mints: vec![gone.clone(), mint_url()], ..WalletConfig::default() };
-    config.takings.interval_secs = 1;
-    // Everything is near its locktime, so that nothing waits for company.
-    config.takings.margin_secs = 1_000_000;
-    let mut seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
-    for (number, mint) in [(1, gone), (2, mint_url())] {
-        let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
-        let (travels, part) = (lock.lock(), lock.part());
-        buyer.debit(lock, trade(number)).await.unwrap();
-        let vetted = seller.vet(buyer.id(), mint, 20, &travels, part).await.unwrap();
-        seller.reserve(vetted, trade(number)).await.unwrap();
-        seller.redeemable_later(trade(number)).await;
-    }
-    seller.config.mints.remove(0);
-    let mut seller = seller.restart(yesterday()).await;
-    assert_eq!(seller.outcome().await, (trade(2), MoneyOutcome::Redeemed { amount: 20 }));
-    let waiting =
-        |seller: &Node| seller.wallet.balances().unwrap().iter().map(|balance| balance.unredeemed).sum::<u64>();
-    assert_eq!(waiting(&seller), 20);
-    // That is told, once, and tried ever less often; not given up, though the locktime is past.
-    seller.hears(|event| matches!(event, Event::MoneyTrouble { fault: Fault::Incompatible, .. })).await;
-    let mut seller = seller.restart(yesterday().saturating_add(6 * 3_600)).await;
-    for _ in 0..8 {
-        pass(Duration::from_secs(600)).await;
-        sleep(Duration::from_millis(200)).await;
-    }
-    let again = seller.hears(|event| matches!(event, Event::MoneyTrouble { .. }));
-    assert!(timeout(Duration::from_secs(1), again).await.is_err());
-    assert_eq!(waiting(&seller), 20);
-    // Its mint is back on the list.
-    seller.config.mints.insert(0, "https://gone.example".parse().unwrap());
-    let mut seller = seller.restart(yesterday().saturating_add(9 * 3_600)).await;
-    seller.hears(|event| matches!(event, Event::Redeemed { .. })).await;
-    assert_eq!(waiting(&seller), 0);
-}
-
 /// What can't be swept now, because its mint doesn't show its keyset, isn't written off as the mint's fee.
 #[tokio::test]
 async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
@@ -205,8 +163,8 @@ async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
     let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(1_000).await;
     award(&buyer, &seller, 20, 1).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Reclaim).await.unwrap();
-    let waiting = buyer.balance().waiting;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Refund).await.unwrap();
+    let waiting = buyer.balance().refunding;
     bank.set(tampered("/v1/keysets", |list| list["keysets"] = serde_json::json!([])));
     let looked = bank.calls("/v1/keysets");
     let buyer = buyer.restart(yesterday()).await;
@@ -217,13 +175,13 @@ async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
     let later = yesterday().saturating_add(6 * 3_600);
     let buyer = buyer.restart(later).await;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(buyer.balance().waiting, waiting);
+    assert_eq!(buyer.balance().refunding, waiting);
     bank.set(Line::Well);
     let mut buyer = buyer.restart(later).await;
     // The purse keeper's first look may come before the mint's keysets do.
     pass(Duration::from_secs(120)).await;
     let (_, outcome) = buyer.outcome().await;
-    assert!(matches!(outcome, MoneyOutcome::Swept { refunded, .. } if refunded > 0), "{outcome:?}");
+    assert!(matches!(outcome, MoneyOutcome::Refunded { refunded, .. } if refunded > 0), "{outcome:?}");
 }
 
 /// Lists only the keysets that are active.
@@ -241,7 +199,7 @@ async fn a_delisted_keyset_is_remembered() {
     award(&buyer, &seller, 20, 2).await;
     let offered = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
     buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
-    buyer.wallet.settle_buyer(trade(2), Settlement::Reclaim).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), Settlement::Refund).await.unwrap();
     seller.void(trade(2)).await;
 
     bank.mint.rotate("play", 200).await.unwrap();
@@ -262,7 +220,7 @@ async fn a_delisted_keyset_is_remembered() {
     let later = yesterday().saturating_add(6 * 3_600);
     let mut buyer = buyer.restart(later).await;
     let (_, outcome) = buyer.outcome().await;
-    assert!(matches!(outcome, MoneyOutcome::Swept { refunded, .. } if refunded > 0), "{outcome:?}");
+    assert!(matches!(outcome, MoneyOutcome::Refunded { refunded, .. } if refunded > 0), "{outcome:?}");
     buyer.quiet().await;
     // The coins that were spendable still are, and new ones are of the new keyset.
     assert_eq!(buyer.wallet.send(&mint_url(), &play(), 700).await.unwrap().amount, 700);

@@ -57,7 +57,7 @@ pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> R
     let methods = vec!["bolt11".to_owned()];
     let paths = cdk_axum::create_mint_router_with_custom_cache(Arc::clone(&mint), cache, methods, false).await;
     let paths = paths.map_err(|error| MintError::Router(error.to_string()))?;
-    let desk = Arc::new(Desk {
+    let requests = Arc::new(Requests {
         mint,
         key,
         runtime,
@@ -65,13 +65,13 @@ pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> R
         reading: Semaphore::new(MAX_READING),
         changing: Semaphore::new(1),
     });
-    Ok(paths.layer(from_fn_with_state(desk, take)))
+    Ok(paths.layer(from_fn_with_state(requests, take)))
 }
 
 /// Where cdk's router takes WebSockets.
 const WEBSOCKET: &str = "/v1/ws";
 
-struct Desk {
+struct Requests {
     mint: Arc<Mint>,
     key: PlayKey,
     runtime: Runtime,
@@ -81,7 +81,7 @@ struct Desk {
 }
 
 /// Takes a request in whole, then hands it to a task that nobody but the node can stop.
-async fn take(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+async fn take(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if parts.uri.path() == WEBSOCKET {
         return refusal(StatusCode::NOT_FOUND, "this mint has no notifications");
@@ -90,22 +90,22 @@ async fn take(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Re
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long");
     };
     let (tell, told) = oneshot::channel();
-    let runtime = desk.runtime.clone();
+    let runtime = requests.runtime.clone();
     let work = async move {
         // The caller may have gone; the work is done all the same.
-        let _ = tell.send(work(&desk, parts, body, next).await);
+        let _ = tell.send(work(&requests, parts, body, next).await);
     };
     runtime.spawn("mint request", work).detach();
     told.await.unwrap_or_else(|_| refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping"))
 }
 
-async fn work(desk: &Desk, parts: Parts, body: Bytes, next: Next) -> Response {
-    let Ok(_waiting) = desk.waiting.try_acquire() else {
+async fn work(requests: &Requests, parts: Parts, body: Bytes, next: Next) -> Response {
+    let Ok(_waiting) = requests.waiting.try_acquire() else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait");
     };
     let path = parts.uri.path().to_owned();
     let post = parts.method == Method::POST;
-    let places = if may_change(post, &path) { &desk.changing } else { &desk.reading };
+    let places = if may_change(post, &path) { &requests.changing } else { &requests.reading };
     let Ok(_place) = places.acquire().await else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
     };
@@ -113,15 +113,15 @@ async fn work(desk: &Desk, parts: Parts, body: Bytes, next: Next) -> Response {
     let done = response.status().is_success();
     match path.strip_prefix("/v1/") {
         Some("swap") if post && !done => {
-            desk.undo_half_done_swaps().await;
-            desk.repeated_swap(&body).await.unwrap_or(response)
+            requests.undo_half_done_swaps().await;
+            requests.repeated_swap(&body).await.unwrap_or(response)
         }
         Some("mint/bolt11" | "mint/bolt11/batch") if post && !done => {
-            desk.repeated_mint(&body).await.unwrap_or(response)
+            requests.repeated_mint(&body).await.unwrap_or(response)
         }
-        Some("melt/bolt11") if post && !done => desk.repeated_melt(&body).await.unwrap_or(response),
-        Some("melt/bolt11") if done => desk.with_preimage(response).await,
-        Some(path) if path.starts_with("melt/quote/bolt11/") && done => desk.with_preimage(response).await,
+        Some("melt/bolt11") if post && !done => requests.repeated_melt(&body).await.unwrap_or(response),
+        Some("melt/bolt11") if done => requests.with_preimage(response).await,
+        Some(path) if path.starts_with("melt/quote/bolt11/") && done => requests.with_preimage(response).await,
         _ => response,
     }
 }
@@ -131,7 +131,7 @@ fn may_change(post: bool, path: &str) -> bool {
     if post { !matches!(path, "/v1/checkstate" | "/v1/restore") } else { path.contains("/quote/") }
 }
 
-impl Desk {
+impl Requests {
     /// Call it from the one request that may change the books: what is half done then, nobody is doing.
     async fn undo_half_done_swaps(&self) {
         if let Err(error) = self.mint.recover_from_incomplete_sagas().await {

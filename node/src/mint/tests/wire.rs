@@ -1,4 +1,4 @@
-//! cdk's HTTP client over any [`Exchange`]: it writes the paths and the JSON of the NUTs, we carry them.
+//! cdk's own client over any [`Exchange`], to hold the hosted mint against a wallet that we didn't write.
 
 use std::sync::Arc;
 
@@ -12,21 +12,20 @@ use guilder_protocol::market::MintUrl;
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
-use super::{
-    ConnectorError, DynConnector, Exchange, ExchangeError,
+use crate::wallet::connector::{
+    Exchange, ExchangeError,
     frames::{Method, Request},
 };
 
-/// What an error of ours starts with when the mint's reply was no reply: see `trouble`.
-pub(super) const MALFORMED: &str = "malformed reply";
+/// cdk's client, as its own wallets use it.
+pub(super) type DynConnector = Arc<dyn cdk::wallet::MintConnector + Send + Sync>;
 
-/// A connector to the mint at `url` through `exchange`.
-pub(super) fn connector(url: &MintUrl, exchange: Arc<dyn Exchange>) -> Result<DynConnector, ConnectorError> {
-    let refused = || ConnectorError::Url(url.clone());
-    let mint: cdk::mint_url::MintUrl = url.as_str().parse().map_err(|_| refused())?;
-    let whole: Url = mint.to_string().parse().map_err(|_| refused())?;
+/// cdk's client of the mint at `url`, through `exchange`.
+pub(super) fn over(url: &MintUrl, exchange: Arc<dyn Exchange>) -> DynConnector {
+    let mint: cdk::mint_url::MintUrl = url.as_str().parse().unwrap();
+    let whole: Url = mint.to_string().parse().unwrap();
     let wire = Wire { exchange, prefix: whole.path().trim_end_matches('/').to_owned() };
-    Ok(Arc::new(BaseHttpClient::with_transport(mint, wire, None)))
+    Arc::new(BaseHttpClient::with_transport(mint, wire, None))
 }
 
 /// cdk's transport seam. It hands us whole URLs; we send the path below the mint's own.
@@ -41,17 +40,14 @@ impl Wire {
         let path = url.path().strip_prefix(self.prefix.as_str()).unwrap_or_else(|| url.path()).to_owned();
         let reply = self.exchange.exchange(Request { method, path, body }).await.map_err(|error| match error {
             ExchangeError::Unreachable(cause) | ExchangeError::Lost(cause) => HttpError::Connection(cause),
-            ExchangeError::Malformed(what) => HttpError::Other(format!("{MALFORMED}: {what}")),
+            ExchangeError::Malformed(what) => HttpError::Other(what),
         })?;
         Ok(RawResponse::new(reply.status, reply.body))
     }
 }
 
 fn read<R: DeserializeOwned>(response: RawResponse) -> Result<R, HttpError> {
-    response.json_or_status_error().map_err(|error| match error {
-        HttpError::Serialization(what) => HttpError::Other(format!("{MALFORMED}: {what}")),
-        other => other,
-    })
+    response.json_or_status_error()
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@
 //! lock() ─ from the purse, or, cold, after one swap ─► PreparedLock ─ debit, in the trade's own transaction ─► AT_RISK
 //!    │                                                    └ dropped: back into the purse
 //!    └ running low: refill ahead of need, in the background, in one swap
-//! settle, in the trade's own transaction:   Paid: gone   Returned: back into the purse   Reclaim: swept after the locktime
+//! settle, in the trade's own transaction:   Paid: gone   Returned: back into the purse   Refund: after the locktime
 //! ```
 //!
 //! A **purse** is what is locked to one seller's key at one mint in one unit. It is filled in batches; those of a batch
@@ -21,8 +21,9 @@ mod index;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -36,21 +37,31 @@ use guilder_protocol::{
     settlement::{AwardPart, Lock, Terms, prepaid},
     time::Timestamp,
 };
+use tokio::sync::Notify;
 
-use self::index::{Index, Need};
-pub(super) use self::index::{Picked, PurseKey};
+pub(super) use self::index::Index;
+use self::index::{Need, Picked, PurseKey};
 use super::{
-    Inner, WalletError, amounts,
-    coin::sum,
-    keys,
-    pockets::book,
-    records::{
-        AT_RISK, AtRisk, BATCHES, BatchRecord, Destination, PURSE, Pocket, Purpose, RETURNED, SwapId, WAITING, Y,
-        batch_id, batch_key,
+    super::{
+        amounts,
+        coin::sum,
+        config::PurseConfig,
+        error::WalletError,
+        keys,
+        ledger::Handle,
+        records::{
+            AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, OperationId, PURSE, Purpose, REFUNDS,
+            RETURNED, Reason, Y, batch_id, batch_key,
+        },
+        tables::book,
     },
-    swap,
+    LocksParts,
 };
-use crate::store::{Key, KeyRange, Reader, Write};
+use crate::{
+    limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_PAUSE, PURSE_RECONCILE},
+    store::{Key, KeyRange, Reader, Write},
+    sync::lock,
+};
 
 /// What a buyer wants locked, from the offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +87,14 @@ pub enum Settlement {
     Paid,
     /// The seller never took it: free for another task of the same seller.
     Returned,
-    /// To be swept back after the locktime.
-    Reclaim,
+    /// To be refunded after the locktime.
+    Refund,
 }
 
 /// Proofs taken out of the purse for one award. Dropped before it is debited, they go back.
 #[derive(Debug)]
 pub struct PreparedLock {
-    inner: Arc<Inner>,
+    purse: Arc<Purse>,
     key: PurseKey,
     picked: Picked,
     fee: u64,
@@ -143,7 +154,7 @@ impl PreparedLock {
             trade,
             batch: self.picked.batch,
             seller: self.key.seller,
-            pocket: self.key.pocket.clone(),
+            currency: self.key.currency.clone(),
             terms: self.picked.terms,
             proofs: self.proofs().cloned().collect(),
             taken: 0,
@@ -155,133 +166,159 @@ impl PreparedLock {
 impl Drop for PreparedLock {
     fn drop(&mut self) {
         if *self.debited.get_mut() {
-            self.inner.purse.doubt(&self.key, &self.picked);
-            self.inner.purse_work.notify_one();
+            self.purse.doubt(&self.key, &self.picked);
+            self.purse.work.notify_one();
         } else {
-            self.inner.purse.put_back(&self.key, &self.picked);
+            self.purse.index().put_back(&self.key, &self.picked);
         }
     }
 }
 
 /// Writes what becomes of a trade's lock. Does nothing for a trade without one, so that it can be repeated.
-pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement) -> Result<(), WalletError> {
+pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement, now: Timestamp) -> Result<(), WalletError> {
     let Some(at_risk) = write.get(AT_RISK, Key::of(trade))? else { return Ok(()) };
     write.delete(AT_RISK, Key::of(trade))?;
     match how {
-        Settlement::Paid => book(write, &at_risk.pocket, |account| account.paid += at_risk.amount()),
+        Settlement::Paid => book(
+            write,
+            &at_risk.currency,
+            now,
+            Reason::Paid,
+            at_risk.amount(),
+            format!("{trade} to {}", at_risk.seller),
+        ),
         Settlement::Returned => {
             for proof in &at_risk.proofs {
                 let y = proof.y().ok_or(WalletError::Unsettled)?;
                 write.put(PURSE, Key::of(at_risk.batch.0).and(y.0), proof)?;
             }
-            // Its terms may be gone if its locktime has passed meanwhile; the sweep needs them.
-            let AtRisk { batch, seller, pocket, terms, .. } = at_risk.clone();
-            write.put(BATCHES, batch_key(terms.locktime, batch), &BatchRecord { seller, pocket, terms })?;
+            // Its terms may be gone if its locktime has passed meanwhile; the refund needs them.
+            let AtRisk { batch, seller, currency, terms, .. } = at_risk.clone();
+            write.put(BATCHES, batch_key(terms.locktime, batch), &BatchRecord { seller, currency, terms })?;
             Ok(write.put(RETURNED, Key::of(trade), &(at_risk.terms.locktime, at_risk.batch))?)
         }
-        Settlement::Reclaim => Ok(write.put(WAITING, Key::of(at_risk.terms.locktime).and(trade), &at_risk)?),
+        Settlement::Refund => Ok(write.put(REFUNDS, Key::of(at_risk.terms.locktime).and(trade), &at_risk)?),
     }
 }
 
-/// The purses in memory.
-#[derive(Debug, Default)]
-pub(super) struct Purse {
-    index: Mutex<Index>,
+/// The purses.
+pub(in super::super) struct Purse {
+    parts: LocksParts,
+    config: PurseConfig,
     /// One refill at a time per purse; whoever finds it empty waits here for the refill under way.
     filling: Mutex<BTreeMap<PurseKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Proofs whose debit was begun and whose lock was dropped: only the store knows where they are.
     doubts: Mutex<Vec<Doubt>>,
+    /// Locks were debited or given back.
+    pub(in super::super) work: Notify,
 }
 
-type Doubt = (PurseKey, Timestamp, SwapId, Y);
+impl fmt::Debug for Purse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purse").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+type Doubt = (PurseKey, Timestamp, OperationId, Y);
 
 impl Purse {
+    /// Reads the purses from the store.
+    pub(in super::super) fn open(parts: LocksParts, config: PurseConfig) -> Result<Self, WalletError> {
+        let (filling, doubts, work) = (Mutex::default(), Mutex::default(), Notify::new());
+        let purse = Self { parts, config, filling, doubts, work };
+        let usable = KeyRange::all().since(&Key::of(purse.parts.runtime.now()));
+        let batches = purse.parts.store.read(|read| read.range(BATCHES, usable, usize::MAX))?;
+        for (key, batch) in batches {
+            let Some(id) = key.get(8..).and_then(batch_id) else { continue };
+            let proofs = purse.batch_proofs(id)?;
+            if !proofs.is_empty() {
+                purse.index().add(id, &batch, proofs);
+            }
+        }
+        Ok(purse)
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn add_batch(&self, id: SwapId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>) {
-        self.index().add(id, batch, proofs);
-    }
-
-    fn put_back(&self, key: &PurseKey, picked: &Picked) {
-        self.index().put_back(key, picked);
+        lock(&self.parts.shared.index)
     }
 
     fn doubt(&self, key: &PurseKey, picked: &Picked) {
         let doubts = picked.proofs.keys().map(|y| (key.clone(), picked.terms.locktime, picked.batch, *y));
-        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).extend(doubts);
+        lock(&self.doubts).extend(doubts);
     }
 
-    fn take_doubts(&self) -> Vec<Doubt> {
-        std::mem::take(&mut *self.doubts.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Batches that no lock can be made of any more at `now`; they leave the index.
-    pub(super) fn retire(&self, now: Timestamp) {
-        self.index().retire(now);
-    }
-
-    /// What the index believes is in the purses, by pocket.
-    pub(super) fn totals(&self) -> BTreeMap<Pocket, u64> {
+    /// What the index believes is in the purses, by currency.
+    pub(in super::super) fn totals(&self) -> BTreeMap<Currency, u64> {
         self.index().totals()
     }
 
+    /// Writes what becomes of a trade's lock. Can be repeated.
+    pub(in super::super) fn settle(
+        &self,
+        write: &mut Write<'_>,
+        trade: Cid,
+        how: Settlement,
+    ) -> Result<(), WalletError> {
+        settle(write, trade, how, self.parts.runtime.now())
+    }
+
+    /// As [`Self::settle`], in a transaction of its own.
+    pub(in super::super) async fn settle_now(&self, trade: Cid, how: Settlement) -> Result<(), WalletError> {
+        let now = self.parts.runtime.now();
+        self.parts.store.transact(move |write| settle(write, trade, how, now)).await
+    }
+
     fn filling(&self, key: &PurseKey) -> Arc<tokio::sync::Mutex<()>> {
-        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut filling = lock(&self.filling);
         // Those that nobody holds are as good as new ones.
         filling.retain(|_, one| Arc::strong_count(one) > 1);
         Arc::clone(filling.entry(key.clone()).or_default())
     }
-}
 
-impl Inner {
-    /// Reads the purses from the store.
-    pub(super) fn load_purse(&self) -> Result<(), WalletError> {
-        let now = self.runtime.now();
-        let usable = KeyRange::all().since(&Key::of(now));
-        let batches = self.store.read(|read| read.range(BATCHES, usable, usize::MAX))?;
-        for (key, batch) in batches {
-            let Some(id) = key.get(8..).and_then(batch_id) else { continue };
-            let proofs = self.batch_proofs(id)?;
-            if !proofs.is_empty() {
-                self.purse.add_batch(id, &batch, proofs);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn batch_proofs(&self, id: SwapId) -> Result<BTreeMap<Y, LockedProof>, WalletError> {
-        let rows = self.store.read(|read| read.range(PURSE, Key::of(id.0).range(), usize::MAX))?;
+    fn batch_proofs(&self, id: OperationId) -> Result<BTreeMap<Y, LockedProof>, WalletError> {
+        let rows = self.parts.store.read(|read| read.range(PURSE, Key::of(id.0).range(), usize::MAX))?;
         Ok(rows.into_iter().filter_map(|(_, proof)| Some((proof.y()?, proof))).collect())
     }
 
-    pub(super) async fn lock(self: &Arc<Self>, request: &LockRequest) -> Result<PreparedLock, WalletError> {
+    /// Keeps the index true to its table.
+    pub(in super::super) async fn keep(self: Arc<Self>) {
+        loop {
+            self.work.notified().await;
+            if let Err(error) = self.reconcile().await {
+                tracing::warn!(%error, "purse not reconciled");
+            }
+            // Under load, many locks are looked at together.
+            tokio::time::sleep(PURSE_PAUSE).await;
+        }
+    }
+
+    pub(in super::super) async fn lock(self: &Arc<Self>, request: &LockRequest) -> Result<PreparedLock, WalletError> {
         let Terms::Prepaid(terms) = &request.terms else { return Err(WalletError::OtherMode(request.terms.mode())) };
-        let view = self.mints.view(&request.mint).await?;
-        let now = self.runtime.now();
+        let currency = self.parts.mints.currency(&request.mint, &request.unit).await?;
+        let view = self.parts.mints.view(&currency.mint).await?;
+        let now = self.parts.runtime.now();
         if terms.locktime > now.saturating_add(MAX_LOCK_SECS) {
             return Err(WalletError::LockTooLong);
         }
         let keyset = Arc::clone(view.active(&request.unit, now)?);
-        let need = Need::new(request, terms, &keyset);
+        let need = Need::new(request, terms, &currency, &keyset);
         if let Some(lock) = self.pick(&need, true) {
             return Ok(lock);
         }
-        let filling = self.purse.filling(&need.key);
+        let filling = self.filling(&need.key);
         let _filling = filling.lock().await;
         // Somebody else's refill may have been for us too.
         if let Some(lock) = self.pick(&need, false) {
             return Ok(lock);
         }
-        let filled = self.refill(&need, &keyset).await?.wait(self.patience()).await;
+        let filled = self.refill(&need, &keyset).await?.wait(self.parts.patience).await;
         let need = match filled {
             Ok(_) => need,
             Err(error) => {
                 // The mint changed its keys while we weren't looking; with those of today it works.
                 let keyset = self.newer_keyset(request, &keyset).ok_or(error)?;
-                let need = Need::new(request, terms, &keyset);
-                self.refill(&need, &keyset).await?.wait(self.patience()).await?;
+                let need = Need::new(request, terms, &currency, &keyset);
+                self.refill(&need, &keyset).await?.wait(self.parts.patience).await?;
                 need
             }
         };
@@ -290,82 +327,85 @@ impl Inner {
 
     /// The keyset to lock with by now, if it isn't `used` any more.
     fn newer_keyset(&self, request: &LockRequest, used: &Keyset) -> Option<Arc<Keyset>> {
-        let view = self.mints.cached(&request.mint)?;
-        let keyset = view.active(&request.unit, self.runtime.now()).ok()?;
+        let view = self.parts.mints.cached(&request.mint)?;
+        let keyset = view.active(&request.unit, self.parts.runtime.now()).ok()?;
         (keyset.id() != used.id()).then(|| Arc::clone(keyset))
     }
 
     /// Takes a lock out of the index, and has the purse refilled if it runs low.
     fn pick(self: &Arc<Self>, need: &Need, ahead: bool) -> Option<PreparedLock> {
-        let mut index = self.purse.index();
+        let mut index = self.index();
         let picked = index.pick(need)?;
-        let low = index.runs_low(need, &self.config.purse);
+        let low = index.runs_low(need, &self.config);
         drop(index);
         if ahead && low {
             self.refill_ahead(need.clone());
         }
         let fee = sum(picked.proofs.values().map(|proof| &proof.amount)) - need.price;
         let lock = PreparedLock {
-            inner: Arc::clone(self),
+            purse: Arc::clone(self),
             key: need.key.clone(),
             picked,
             fee,
             debited: AtomicBool::new(false),
         };
-        self.tell_locked(&need.key.pocket, lock.amount(), ahead);
+        self.parts.notices.locked(&need.key.currency, lock.amount(), ahead);
         Some(lock)
     }
 
     fn refill_ahead(self: &Arc<Self>, need: Need) {
-        let inner = Arc::clone(self);
+        let purse = Arc::clone(self);
         let refill = async move {
-            let filling = inner.purse.filling(&need.key);
+            let filling = purse.filling(&need.key);
             // One under way is enough.
             let Ok(_filling) = filling.try_lock() else { return };
-            let result = inner.refill_warm(&need).await;
+            let result = purse.refill_warm(&need).await;
             if let Err(error) = result {
                 tracing::debug!(seller = %need.key.seller, %error, "purse not refilled");
             }
         };
-        self.runtime.spawn("purse refill", refill).detach();
+        self.parts.runtime.spawn("purse refill", refill).detach();
     }
 
     async fn refill_warm(self: &Arc<Self>, need: &Need) -> Result<(), WalletError> {
-        let view = self.mints.view(&need.key.pocket.mint).await?;
-        let keyset = Arc::clone(view.active(&need.key.pocket.unit, self.runtime.now())?);
-        self.refill(need, &keyset).await?.wait(self.patience()).await?;
+        let view = self.parts.mints.view(&need.key.currency.mint).await?;
+        let keyset = Arc::clone(view.active(&need.key.currency.unit, self.parts.runtime.now())?);
+        self.refill(need, &keyset).await?.wait(self.parts.patience).await?;
         Ok(())
     }
 
     /// Sets a swap going that locks what `need` asks for, and more of the same if the seller has been hired before.
-    async fn refill(self: &Arc<Self>, need: &Need, keyset: &Keyset) -> Result<swap::Handle, WalletError> {
+    async fn refill(self: &Arc<Self>, need: &Need, keyset: &Keyset) -> Result<Handle, WalletError> {
         let max = need.max_proofs.min(MAX_PROOFS);
         let parts =
             amounts::lock_parts(need.price, keyset, max).ok_or(WalletError::Amount { amount: need.price, max })?;
-        let now = self.runtime.now();
+        let now = self.parts.runtime.now();
         let locktime = self.bucket(need.until, now, keyset)?;
         let copies = self.copies(need, &parts)?;
-        let PurseKey { seller, payee, pocket } = &need.key;
-        let refund = keys::public(&self.keys.refund(*seller, locktime));
+        let PurseKey { seller, payee, currency } = &need.key;
+        let refund = keys::public(&self.parts.keys.refund(*seller, locktime));
         let terms = prepaid::Conditions { locktime, payee: *payee, refund };
         let locked: Vec<_> = parts.iter().map(|amount| (*amount, Destination::Purse)).collect();
         let purpose = Purpose::Refill { seller: *seller, terms };
-        let several = self.spend(pocket, locked.repeat(copies), purpose.clone()).await;
-        match several {
+        let (ledger, worth) = (&self.parts.ledger, sum(&parts));
+        let several = worth.saturating_mul(copies as u64);
+        match ledger.spend(currency, several, locked.repeat(copies), purpose.clone()).await {
             // Not enough for several: the one that is due, then.
-            Err(WalletError::Insufficient { .. }) if copies > 1 => self.spend(pocket, locked, purpose).await,
+            Err(WalletError::Insufficient { .. }) if copies > 1 => ledger.spend(currency, worth, locked, purpose).await,
             other => other,
         }
     }
 
     /// The locktime of a new batch: it outlives what is asked by the batch's life, rounded up to a bucket.
     fn bucket(&self, until: Timestamp, now: Timestamp, keyset: &Keyset) -> Result<Timestamp, WalletError> {
-        let config = &self.config.purse;
+        let config = &self.config;
         let bucket = config.bucket_secs.max(1);
         let round_up = |at: Timestamp| Timestamp::from_secs(at.as_secs().div_ceil(bucket).saturating_mul(bucket));
         let allowed = now.saturating_add(MAX_LOCK_SECS);
-        // A seller takes no money that the mint disowns before it falls back.
-        let latest = keyset.final_expiry().map_or(allowed, |expiry| allowed.min(expiry.saturating_sub(1)));
+        // What falls back must be refunded while the mint still honours the keyset.
+        let latest = keyset
+            .final_expiry()
+            .map_or(allowed, |expiry| allowed.min(expiry.saturating_sub(LOCK_ENDS_BEFORE_KEYSET_SECS)));
         let wanted = round_up(until.saturating_add(config.life_secs));
         let candidates = [wanted, round_up(until), until];
         candidates.into_iter().find(|locktime| *locktime <= latest).ok_or(WalletError::LockTooLong)
@@ -373,10 +413,10 @@ impl Inner {
 
     /// For how many locks a refill is.
     fn copies(&self, need: &Need, parts: &[u64]) -> Result<usize, WalletError> {
-        let config = &self.config.purse;
+        let config = &self.config;
         let worth = sum(parts).max(1);
-        let (wanted, held) = self.purse.index().plan(need, config);
-        let spendable = sum(self.coins(&need.key.pocket)?.iter().map(|coin| &coin.amount));
+        let (wanted, held) = self.index().plan(need, config);
+        let spendable = self.parts.ledger.spendable(&need.key.currency)?;
         let room =
             config.cap.saturating_sub(held).min(spendable.saturating_mul(config.max_share_percent.min(100)) / 100);
         let by_value = usize::try_from(room / worth).unwrap_or(usize::MAX);
@@ -386,36 +426,39 @@ impl Inner {
 
     /// Puts right what the index can't know by itself: locks that were debited and dropped, and locks that trades gave
     /// back.
-    pub(super) async fn reconcile_purse(&self) -> Result<(), WalletError> {
+    async fn reconcile(&self) -> Result<(), WalletError> {
         // A debit may still be on its way to the disk: a write of ours that begins now comes after it.
-        let doubted = self.purse.take_doubts();
+        let doubted = std::mem::take(&mut *lock(&self.doubts));
         let returned = self
+            .parts
             .store
             .write(|write| {
-                let rows = write.range(RETURNED, KeyRange::all(), crate::limits::PURSE_RECONCILE)?;
+                let rows = write.range(RETURNED, KeyRange::all(), PURSE_RECONCILE)?;
                 for (key, _) in &rows {
                     write.delete(RETURNED, key)?;
                 }
-                Ok(rows.into_iter().map(|(_, batch)| batch).collect::<BTreeSet<(Timestamp, SwapId)>>())
+                Ok(rows.into_iter().map(|(_, batch)| batch).collect::<BTreeSet<(Timestamp, OperationId)>>())
             })
             .await;
         let returned = match returned {
             Ok(returned) => returned,
             Err(error) => {
-                self.purse.doubts.lock().unwrap_or_else(PoisonError::into_inner).extend(doubted);
+                lock(&self.doubts).extend(doubted);
                 return Err(error.into());
             }
         };
         for (key, locktime, batch, y) in doubted {
-            let still = self.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
-            self.purse.index().resolve(&key, (locktime, batch), y, still);
+            let still = self.parts.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
+            self.index().resolve(&key, (locktime, batch), y, still);
         }
-        let now = self.runtime.now();
+        let now = self.parts.runtime.now();
         for (locktime, id) in returned {
-            let Some(batch) = self.store.read(|read| read.get(BATCHES, batch_key(locktime, id)))? else { continue };
+            let Some(batch) = self.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, id)))? else {
+                continue;
+            };
             if batch.terms.locktime > now {
                 let proofs = self.batch_proofs(id)?;
-                self.purse.index().restore(id, &batch, proofs);
+                self.index().restore(id, &batch, proofs);
             }
         }
         Ok(())

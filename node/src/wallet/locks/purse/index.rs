@@ -11,10 +11,11 @@ use guilder_protocol::{
 };
 
 use super::{
-    super::{
-        PurseConfig, amounts,
+    super::super::{
+        amounts,
         coin::sum,
-        records::{BatchRecord, Pocket, SwapId, Y},
+        config::PurseConfig,
+        records::{BatchRecord, Currency, OperationId, Y},
     },
     LockRequest,
 };
@@ -23,9 +24,9 @@ use crate::limits::MAX_PURSES;
 /// Names a purse.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) struct PurseKey {
-    pub(in super::super) seller: AgentId,
-    pub(in super::super) payee: LockKey,
-    pub(in super::super) pocket: Pocket,
+    pub(super) seller: AgentId,
+    pub(super) payee: LockKey,
+    pub(super) currency: Currency,
 }
 
 /// What a lock must be.
@@ -40,10 +41,10 @@ pub(super) struct Need {
 }
 
 impl Need {
-    pub(super) fn new(request: &LockRequest, terms: &prepaid::Terms, keyset: &Keyset) -> Self {
-        let LockRequest { seller, mint, unit, price, max_proofs, .. } = request;
+    pub(super) fn new(request: &LockRequest, terms: &prepaid::Terms, currency: &Currency, keyset: &Keyset) -> Self {
+        let LockRequest { seller, price, max_proofs, .. } = request;
         Self {
-            key: PurseKey { seller: *seller, payee: terms.payee, pocket: Pocket::new(mint, unit) },
+            key: PurseKey { seller: *seller, payee: terms.payee, currency: currency.clone() },
             price: *price,
             until: terms.locktime,
             max_proofs: *max_proofs,
@@ -56,14 +57,14 @@ impl Need {
 /// Proofs taken out of a batch.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Picked {
-    pub(super) batch: SwapId,
+    pub(super) batch: OperationId,
     pub(super) terms: prepaid::Conditions,
     pub(super) proofs: BTreeMap<Y, LockedProof>,
 }
 
 /// The purses.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(in super::super) struct Index {
     purses: BTreeMap<PurseKey, OnePurse>,
     clock: u64,
 }
@@ -71,7 +72,7 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct OnePurse {
     /// By locktime, so that the oldest is used first.
-    batches: BTreeMap<(Timestamp, SwapId), Batch>,
+    batches: BTreeMap<(Timestamp, OperationId), Batch>,
     hires: u64,
     /// Locks that the last warm refill was for.
     refilled: usize,
@@ -115,15 +116,15 @@ impl Batch {
 }
 
 impl Index {
-    pub(super) fn add(&mut self, id: SwapId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>) {
-        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, pocket: batch.pocket.clone() };
+    pub(in super::super) fn add(&mut self, id: OperationId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>) {
+        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, currency: batch.currency.clone() };
         let entry = Batch { terms: batch.terms, free: proofs, out: BTreeSet::new() };
         self.purses.entry(key).or_default().batches.insert((batch.terms.locktime, id), entry);
     }
 
     /// Sets a batch to what the store holds of it, except what is out in prepared locks now.
-    pub(super) fn restore(&mut self, id: SwapId, batch: &BatchRecord, mut proofs: BTreeMap<Y, LockedProof>) {
-        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, pocket: batch.pocket.clone() };
+    pub(super) fn restore(&mut self, id: OperationId, batch: &BatchRecord, mut proofs: BTreeMap<Y, LockedProof>) {
+        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, currency: batch.currency.clone() };
         let batches = &mut self.purses.entry(key).or_default().batches;
         let out = batches.get(&(batch.terms.locktime, id)).map(|known| known.out.clone()).unwrap_or_default();
         proofs.retain(|y, _| !out.contains(y));
@@ -138,7 +139,7 @@ impl Index {
         }
         let purse = self.purses.entry(need.key.clone()).or_default();
         purse.used = clock;
-        let soonest = (need.until, SwapId::from([0; 16]));
+        let soonest = (need.until, OperationId::from([0; 16]));
         for ((_, id), batch) in purse.batches.range_mut(soonest..) {
             let stock = batch.stock(need.keyset);
             if let Some(wanted) = amounts::pick_lock(need.price, need.ppk, &stock, need.max_proofs) {
@@ -161,7 +162,13 @@ impl Index {
     }
 
     /// A proof that was out is free again if the store still has it.
-    pub(super) fn resolve(&mut self, key: &PurseKey, batch: (Timestamp, SwapId), y: Y, still: Option<LockedProof>) {
+    pub(super) fn resolve(
+        &mut self,
+        key: &PurseKey,
+        batch: (Timestamp, OperationId),
+        y: Y,
+        still: Option<LockedProof>,
+    ) {
         let Some(batch) = self.purses.get_mut(key).and_then(|purse| purse.batches.get_mut(&batch)) else { return };
         batch.out.remove(&y);
         batch.free.extend(still.map(|proof| (y, proof)));
@@ -190,22 +197,30 @@ impl Index {
 
     fn value(&self, key: &PurseKey, until: Timestamp) -> u64 {
         let Some(purse) = self.purses.get(key) else { return 0 };
-        let usable = purse.batches.range((until, SwapId::from([0; 16]))..);
+        let usable = purse.batches.range((until, OperationId::from([0; 16]))..);
         sum(usable.flat_map(|(_, batch)| batch.free.values().map(|proof| &proof.amount)))
     }
 
-    pub(super) fn totals(&self) -> BTreeMap<Pocket, u64> {
+    pub(super) fn totals(&self) -> BTreeMap<Currency, u64> {
         let mut totals = BTreeMap::new();
         for (key, purse) in &self.purses {
             let free = purse.batches.values().flat_map(|batch| batch.free.values().map(|proof| &proof.amount));
-            *totals.entry(key.pocket.clone()).or_default() += sum(free);
+            *totals.entry(key.currency.clone()).or_default() += sum(free);
         }
         totals
     }
 
-    pub(super) fn retire(&mut self, now: Timestamp) {
+    pub(in super::super) fn retire(&mut self, now: Timestamp) {
         for purse in self.purses.values_mut() {
             purse.batches.retain(|(locktime, _), _| *locktime > now);
+        }
+    }
+
+    /// No lock is made any more of what there is of a currency: it may have been paid with by another copy of this wallet.
+    /// It falls back after its locktime.
+    pub(in super::super) fn retire_currency(&mut self, currency: &Currency) {
+        for (_, purse) in self.purses.iter_mut().filter(|(key, _)| key.currency == *currency) {
+            purse.batches.clear();
         }
     }
 

@@ -1,0 +1,291 @@
+//! Where the money is, and the proof that it is all there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guilder_protocol::market::{MintUrl, Unit};
+use serde::Serialize;
+
+use super::super::{
+    coin::sum,
+    error::WalletError,
+    records::{
+        ACCOUNTS, AT_RISK, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS, Currency, Destination,
+        OPERATIONS, OWED, OperationId, PURSE, Purpose, REFUNDS, TAKEN, TakenLock, Y, batch_id,
+    },
+};
+use crate::store::{KeyRange, Read, Reader, Store, StoreError};
+
+/// A wallet's money at one mint, in one unit, by where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balance {
+    /// The mint.
+    pub mint: MintUrl,
+    /// The unit.
+    pub unit: Unit,
+    /// Free to spend.
+    pub spendable: u64,
+    /// Locked to sellers, ready to pay with.
+    pub locked: u64,
+    /// Paid with in trades that aren't over.
+    pub at_risk: u64,
+    /// Locked in failed trades, to be refunded after the locktime.
+    pub refunding: u64,
+    /// Accepted from buyers and not yet redeemed.
+    pub unredeemed: u64,
+    /// In operations whose answer isn't known yet.
+    pub pending: u64,
+    /// In tokens that are being received, or quotes that are being issued: not ours yet, and in no sum.
+    pub incoming: u64,
+    /// What came in and went out, since the beginning.
+    pub account: Account,
+}
+
+impl Balance {
+    fn new(currency: &Currency) -> Self {
+        Self {
+            mint: currency.mint.clone(),
+            unit: currency.unit.clone(),
+            spendable: 0,
+            locked: 0,
+            at_risk: 0,
+            refunding: 0,
+            unredeemed: 0,
+            pending: 0,
+            incoming: 0,
+            account: Account::default(),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        sum(&[self.spendable, self.locked, self.at_risk, self.refunding, self.unredeemed, self.pending])
+    }
+}
+
+/// A coin, as whoever looks at many wallets at once can count it: a lock is in its payer's and its payee's, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The mint.
+    pub mint: MintUrl,
+    /// What it is worth.
+    pub amount: u64,
+    /// Which one.
+    pub coin: HeldCoin,
+}
+
+/// How a coin is told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeldCoin {
+    /// In the wallet, or an input of a swap whose fate isn't known: its Y. The mint knows whether it is spent.
+    Had([u8; 33]),
+    /// An output of such a swap: its blinded message. The mint knows whether it has signed it.
+    Due([u8; 33]),
+}
+
+/// What doesn't add up. Never seen but through a defect of ours or a damaged store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditFault {
+    /// The tables hold something else than what came in and didn't go out.
+    #[error("{mint}, {unit}: {held} in the tables, {booked:?} by the account")]
+    Account {
+        /// The mint.
+        mint: MintUrl,
+        /// The unit.
+        unit: Unit,
+        /// What the tables hold.
+        held: u64,
+        /// What the account says.
+        booked: Option<u64>,
+    },
+    /// A coin is in two places.
+    #[error("{mint}, {unit}: a coin is in two places")]
+    Twice {
+        /// The mint.
+        mint: MintUrl,
+        /// The unit.
+        unit: Unit,
+    },
+    /// The purse in memory offers more than the table holds.
+    #[error("{mint}, {unit}: the purse offers {offered}, the table holds {held}")]
+    Purse {
+        /// The mint.
+        mint: MintUrl,
+        /// The unit.
+        unit: Unit,
+        /// In memory.
+        offered: u64,
+        /// In the table.
+        held: u64,
+    },
+    /// What mints and buyers owe isn't what was accepted and not redeemed.
+    #[error("{owed} owed by the limits' count, {unredeemed} by the locks")]
+    Owed {
+        /// Twice the sum, once by mint and once by buyer.
+        owed: u64,
+        /// The sum of unredeemed locks.
+        unredeemed: u64,
+    },
+}
+
+#[derive(Default)]
+struct Tally {
+    balances: BTreeMap<Currency, Balance>,
+    seen: BTreeSet<(Currency, Y)>,
+    twice: Option<Currency>,
+}
+
+impl Tally {
+    fn add(&mut self, currency: &Currency, amount: u64, to: fn(&mut Balance) -> &mut u64) {
+        *to(self.balance(currency)) += amount;
+    }
+
+    fn balance(&mut self, currency: &Currency) -> &mut Balance {
+        self.balances.entry(currency.clone()).or_insert_with(|| Balance::new(currency))
+    }
+
+    fn see(&mut self, currency: &Currency, y: Option<Y>) {
+        if y.is_none_or(|y| !self.seen.insert((currency.clone(), y))) {
+            self.twice = Some(currency.clone());
+        }
+    }
+}
+
+pub(super) fn balances(store: &Store) -> Result<Vec<Balance>, WalletError> {
+    Ok(tally(store)?.0.balances.into_values().collect())
+}
+
+pub(super) fn audit(
+    store: &Store,
+    offered: &BTreeMap<Currency, u64>,
+) -> Result<Result<Vec<Balance>, AuditFault>, WalletError> {
+    let (tally, owed) = tally(store)?;
+    if let Some(Currency { mint, unit }) = tally.twice {
+        return Ok(Err(AuditFault::Twice { mint, unit }));
+    }
+    let unredeemed = sum(tally.balances.values().map(|balance| &balance.unredeemed));
+    if owed != 2 * unredeemed {
+        return Ok(Err(AuditFault::Owed { owed, unredeemed }));
+    }
+    for (currency, balance) in &tally.balances {
+        let (mint, unit) = (currency.mint.clone(), currency.unit.clone());
+        let booked = balance.account.holdings();
+        if booked != Some(balance.total()) {
+            return Ok(Err(AuditFault::Account { mint, unit, held: balance.total(), booked }));
+        }
+        let offered = offered.get(currency).copied().unwrap_or_default();
+        if offered > balance.locked {
+            return Ok(Err(AuditFault::Purse { mint, unit, offered, held: balance.locked }));
+        }
+    }
+    Ok(Ok(tally.balances.into_values().collect()))
+}
+
+pub(super) fn holdings(store: &Store) -> Result<Vec<Holding>, WalletError> {
+    Ok(store.read(|read| {
+        let mut held = Vec::new();
+        let mut had = |currency: &Currency, amount: u64, y: Option<Y>| {
+            let coin = y.map(|y| Holding { mint: currency.mint.clone(), amount, coin: HeldCoin::Had(y.0) });
+            held.extend(coin);
+        };
+        for (_, AccountRecord { currency, .. }) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
+            let coins = read.range(COINS, currency.key().range(), usize::MAX)?;
+            coins.iter().for_each(|(_, coin)| had(&currency, coin.amount, coin.y()));
+        }
+        for table in [AT_RISK, REFUNDS] {
+            for (_, lock) in read.range(table, KeyRange::all(), usize::MAX)? {
+                lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
+            }
+        }
+        for (_, lock) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
+            lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
+        }
+        let batches = batches(read)?;
+        for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
+            let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
+            had(&batch.currency, proof.amount, proof.y());
+        }
+        let operations = read.range(OPERATIONS, KeyRange::all(), usize::MAX)?;
+        for (_, record) in &operations {
+            record.inputs.iter().for_each(|input| had(&record.currency, input.coin.amount, Some(input.y)));
+        }
+        for (_, record) in &operations {
+            held.extend(record.outputs.iter().map(|output| Holding {
+                mint: record.currency.mint.clone(),
+                amount: output.amount,
+                coin: HeldCoin::Due(output.blinded.0),
+            }));
+        }
+        Ok(held)
+    })?)
+}
+
+/// Adds up the tables, of one moment.
+fn tally(store: &Store) -> Result<(Tally, u64), WalletError> {
+    Ok(store.read(|read| {
+        let mut tally = Tally::default();
+        for (_, record) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
+            tally.balance(&record.currency).account = record.account;
+        }
+        // Money that no account tells of would be missed here, and by nothing else: book() precedes every coin.
+        let currencies: Vec<Currency> = tally.balances.keys().cloned().collect();
+        tally_coins(read, &mut tally, &currencies)?;
+        tally_locks(read, &mut tally)?;
+        let owed = read.range(OWED, KeyRange::all(), usize::MAX)?;
+        Ok((tally, sum(owed.iter().map(|(_, owed)| owed))))
+    })?)
+}
+
+fn tally_coins(read: &Read, tally: &mut Tally, currencies: &[Currency]) -> Result<(), StoreError> {
+    for currency in currencies {
+        for (_, coin) in read.range(COINS, currency.key().range(), usize::MAX)? {
+            tally.add(currency, coin.amount, |balance| &mut balance.spendable);
+            tally.see(currency, coin.y());
+        }
+    }
+    for (_, record) in read.range(OPERATIONS, KeyRange::all(), usize::MAX)? {
+        match record.purpose {
+            Purpose::Refill { .. } | Purpose::Send | Purpose::Renew | Purpose::Melt { .. } => {
+                tally.add(&record.currency, record.input_sum(), |balance| &mut balance.pending);
+                record.inputs.iter().for_each(|input| tally.see(&record.currency, Some(input.y)));
+            }
+            Purpose::Receive { .. } | Purpose::Mint { .. } => {
+                let coming = record.output_sum(Destination::Coins);
+                tally.add(&record.currency, coming, |balance| &mut balance.incoming);
+            }
+            // Their inputs are counted where they are until the operation is over.
+            Purpose::Redeem { .. } | Purpose::Refund { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn batches(read: &Read) -> Result<BTreeMap<OperationId, BatchRecord>, StoreError> {
+    let batches = read.range(BATCHES, KeyRange::all(), usize::MAX)?.into_iter();
+    Ok(batches.filter_map(|(key, batch)| Some((batch_id(key.get(8..)?)?, batch))).collect())
+}
+
+fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
+    let batches = batches(read)?;
+    for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
+        // Without its terms a proof can't be swept: the account will show that it is missing.
+        let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
+        tally.add(&batch.currency, proof.amount, |balance| &mut balance.locked);
+        tally.see(&batch.currency, proof.y());
+    }
+    let at_risk = |tally: &mut Tally, lock: &AtRisk, to: fn(&mut Balance) -> &mut u64| {
+        tally.add(&lock.currency, lock.amount(), to);
+        lock.proofs.iter().for_each(|proof| tally.see(&lock.currency, proof.y()));
+    };
+    for (_, lock) in read.range(AT_RISK, KeyRange::all(), usize::MAX)? {
+        at_risk(tally, &lock, |balance| &mut balance.at_risk);
+    }
+    for (_, lock) in read.range(REFUNDS, KeyRange::all(), usize::MAX)? {
+        at_risk(tally, &lock, |balance| &mut balance.refunding);
+    }
+    for (_, taken) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
+        let taken: TakenLock = taken;
+        tally.add(&taken.currency, taken.amount(), |balance| &mut balance.unredeemed);
+        taken.proofs.iter().for_each(|proof| tally.see(&taken.currency, proof.y()));
+    }
+    Ok(())
+}

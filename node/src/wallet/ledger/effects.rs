@@ -1,0 +1,484 @@
+//! What an operation changes in the tables: when it is written down, when it has come to be, when it can't.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use cdk::nuts::{State, Token};
+use cid::Cid;
+use guilder_protocol::{fault::Fault, locks::LockedProof, time::Timestamp};
+
+use super::{
+    super::{
+        coin::{currency_unit, sum},
+        connector::{MintTrouble, QuoteState},
+        error::WalletError,
+        records::{
+            BATCHES, BatchRecord, COINS, Coin, Currency, DUE, Destination, Due, FAILED, FailedOperation, MoneyOutcome,
+            OPERATIONS, Operation, OperationId, PURSE, Purpose, QUOTES, QuoteRecord, RECEIVED, REFUNDS, Reason,
+            RefundedBatch, RefundedLock, SENT, SentState, SentToken, TAKEN, TakenLock, Y, batch_key, quote_key,
+        },
+        tables::{book, coin_key, forget_taken, owe_less, strike, take_coin, tell},
+    },
+    fate::Evidence,
+    numbers,
+};
+use crate::store::{Key, Reader, Store, Write};
+
+/// What an operation that came to be has made.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Settled {
+    Refilled,
+    Sent(SentToken),
+    Received { amount: u64, fee: u64 },
+    Redeemed,
+    Refunded,
+    Renewed,
+    Minted(u64),
+    Melted { preimage: Option<String>, fee: u64 },
+}
+
+/// Takes the inputs out of the table that they are in. Those of a redemption or a refund stay where they are, out of
+/// anybody else's reach, until the operation has come to be.
+pub(super) fn claim(write: &mut Write<'_>, record: &Operation) -> Result<(), WalletError> {
+    match &record.purpose {
+        Purpose::Refill { .. } | Purpose::Send | Purpose::Renew | Purpose::Melt { .. } => {
+            for input in &record.inputs {
+                take_coin(write, &record.currency, input.y)?;
+            }
+        }
+        Purpose::Receive { .. } | Purpose::Mint { .. } => {}
+        Purpose::Redeem { trades } => {
+            for trade in trades {
+                let taken = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming);
+                let taken = taken.ok_or(WalletError::LockGone)?;
+                write.delete(DUE, Key::of(taken.locktime).and(trade))?;
+                write.put(TAKEN, Key::of(trade), &TakenLock { redeeming: true, ..taken })?;
+            }
+        }
+        Purpose::Refund { locks, .. } => {
+            for lock in locks {
+                if !write.contains(REFUNDS, Key::of(lock.locktime).and(lock.trade))? {
+                    return Err(WalletError::LockGone);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is written of an operation that came to be.
+pub(super) struct Settlement {
+    id: OperationId,
+    record: Arc<Operation>,
+    coins: Vec<Option<Coin>>,
+    preimage: Option<String>,
+    token: Option<SentToken>,
+    now: Timestamp,
+}
+
+impl Settlement {
+    /// `coins` in the order of the operation's outputs; `None` for change that there isn't.
+    pub(super) fn new(
+        id: OperationId,
+        record: &Arc<Operation>,
+        coins: &[Option<Coin>],
+        preimage: Option<String>,
+        now: Timestamp,
+    ) -> Result<Self, WalletError> {
+        let (record, coins) = (Arc::clone(record), coins.to_vec());
+        let token = match record.purpose {
+            Purpose::Send => {
+                let pairs = record.outputs.iter().zip(&coins).filter(|(output, _)| output.to == Destination::Token);
+                let given = pairs.filter_map(|(_, coin)| coin.as_ref());
+                Some(make_token(id, &record.currency, given, now)?)
+            }
+            _ => None,
+        };
+        Ok(Self { id, record, coins, preimage, token, now })
+    }
+
+    /// What whoever waits is told.
+    pub(super) fn settled(&self) -> Settled {
+        match (&self.record.purpose, &self.token) {
+            (Purpose::Send, Some(token)) => Settled::Sent(token.clone()),
+            (Purpose::Send | Purpose::Refill { .. }, _) => Settled::Refilled,
+            (Purpose::Renew, _) => Settled::Renewed,
+            (Purpose::Receive { .. }, _) => {
+                let amount = self.record.input_sum().saturating_sub(self.record.fee);
+                Settled::Received { amount, fee: self.record.fee }
+            }
+            (Purpose::Redeem { .. }, _) => Settled::Redeemed,
+            (Purpose::Refund { .. }, _) => Settled::Refunded,
+            (Purpose::Mint { .. }, _) => Settled::Minted(self.made()),
+            (Purpose::Melt { .. }, _) => Settled::Melted { preimage: self.preimage.clone(), fee: self.fee() },
+        }
+    }
+
+    /// What goes into the purse, if it is a refill.
+    pub(super) fn batch(&self) -> Option<(BatchRecord, BTreeMap<Y, LockedProof>)> {
+        let Purpose::Refill { seller, terms } = &self.record.purpose else { return None };
+        let batch = BatchRecord { seller: *seller, currency: self.record.currency.clone(), terms: *terms };
+        let pairs = self.record.outputs.iter().zip(&self.coins);
+        let locked = pairs.filter(|(output, _)| output.to == Destination::Purse).filter_map(|(_, coin)| coin.clone());
+        Some((batch, locked.filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect()))
+    }
+
+    fn made(&self) -> u64 {
+        sum(self.coins.iter().flatten().map(|coin| &coin.amount))
+    }
+
+    /// What the mint kept.
+    fn fee(&self) -> u64 {
+        match &self.record.purpose {
+            Purpose::Mint { .. } => 0,
+            Purpose::Melt { amount, .. } => self.record.input_sum().saturating_sub(self.made()).saturating_sub(*amount),
+            _ => self.record.fee,
+        }
+    }
+
+    /// Stores what the operation made and forgets it. Does nothing if that was done before: a commit of which the disk
+    /// couldn't tell may have come to be.
+    pub(super) fn write(&self, write: &mut Write<'_>) -> Result<(), WalletError> {
+        let Self { id, record, now, .. } = self;
+        if !write.contains(OPERATIONS, id.0)? {
+            return Ok(());
+        }
+        write.delete(OPERATIONS, id.0)?;
+        for (output, coin) in record.outputs.iter().zip(&self.coins) {
+            if let (Destination::Coins, Some(coin)) = (output.to, coin) {
+                write.put(COINS, coin_key(&record.currency, coin.y().ok_or(WalletError::Unsettled)?), coin)?;
+            }
+        }
+        book(write, &record.currency, *now, Reason::Fee, self.fee(), self.what())?;
+        self.write_purpose(write)
+    }
+
+    /// What it was for, as the history says it.
+    fn what(&self) -> Option<String> {
+        Some(match &self.record.purpose {
+            Purpose::Refill { seller, .. } => format!("locking to {seller}"),
+            Purpose::Send => format!("sending token {}", hex::encode(self.id.0)),
+            Purpose::Renew => "moving coins to a newer keyset".into(),
+            Purpose::Receive { .. } => "receiving a token".into(),
+            Purpose::Redeem { trades } => format!("redeeming {} locks", trades.len()),
+            Purpose::Refund { .. } => "a refund".into(),
+            Purpose::Mint { quote } | Purpose::Melt { quote, .. } => format!("quote {quote}"),
+        })
+    }
+
+    fn write_purpose(&self, write: &mut Write<'_>) -> Result<(), WalletError> {
+        let Self { id, record, now, .. } = self;
+        let currency = &record.currency;
+        match &record.purpose {
+            Purpose::Refill { .. } => {
+                if let Some((batch, proofs)) = self.batch() {
+                    write.put(BATCHES, batch_key(batch.terms.locktime, *id), &batch)?;
+                    for (y, proof) in proofs {
+                        write.put(PURSE, Key::of(id.0).and(y.0), &proof)?;
+                    }
+                }
+            }
+            Purpose::Send => {
+                let token = self.token.as_ref().ok_or(WalletError::Unsettled)?;
+                write.put(SENT, id.0, token)?;
+                book(write, currency, *now, Reason::Sent, token.amount, hex::encode(id.0))?;
+            }
+            Purpose::Renew => {}
+            Purpose::Receive { taken_back: None } => {
+                if let Some(first) = record.inputs.first() {
+                    write.put(RECEIVED, first.y.0, now)?;
+                }
+                book(write, currency, *now, Reason::Received, record.input_sum(), None)?;
+            }
+            Purpose::Receive { taken_back: Some(token) } => {
+                book(write, currency, *now, Reason::TakenBack, record.input_sum(), hex::encode(token.0))?;
+                if let Some(sent) = write.get(SENT, token.0)? {
+                    write.put(SENT, token.0, &SentToken { state: SentState::Back, ..sent })?;
+                }
+            }
+            Purpose::Redeem { trades } => settle_redeemed(write, record, trades)?,
+            Purpose::Refund { locks, batches } => settle_refunded(write, record, locks, batches)?,
+            Purpose::Mint { quote } => {
+                let key = quote_key(currency, quote);
+                if let Some(known) = write.get(QUOTES, &key)? {
+                    write.put(QUOTES, key, &QuoteRecord { issued: self.made(), ..known })?;
+                }
+                book(write, currency, *now, Reason::Funded, self.made(), quote.clone())?;
+            }
+            Purpose::Melt { quote, amount } => {
+                book(write, currency, *now, Reason::Invoice, *amount, quote.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shares a fee out by inputs, so that the shares add up: the rounding falls on those that cross a whole unit.
+struct Shares {
+    fee: u64,
+    inputs: u64,
+    counted: u64,
+}
+
+impl Shares {
+    fn of(record: &Operation) -> Self {
+        Self { fee: record.fee, inputs: record.inputs.len().max(1) as u64, counted: 0 }
+    }
+
+    fn next(&mut self, inputs: usize) -> u64 {
+        let before = self.fee * self.counted / self.inputs;
+        self.counted += inputs as u64;
+        self.fee * self.counted / self.inputs - before
+    }
+}
+
+/// Each trade bears the fee of its own proofs.
+fn settle_redeemed(write: &mut Write<'_>, record: &Operation, trades: &[Cid]) -> Result<(), WalletError> {
+    let mut shares = Shares::of(record);
+    for trade in trades {
+        let taken = write.get(TAKEN, Key::of(trade))?.ok_or(WalletError::LockGone)?;
+        let amount = taken.amount().saturating_sub(shares.next(taken.proofs.len()));
+        forget_taken(write, trade, &taken)?;
+        tell(write, *trade, MoneyOutcome::Redeemed { amount })?;
+    }
+    Ok(())
+}
+
+fn settle_refunded(
+    write: &mut Write<'_>,
+    record: &Operation,
+    locks: &[RefundedLock],
+    batches: &[RefundedBatch],
+) -> Result<(), WalletError> {
+    let mut shares = Shares::of(record);
+    for lock in locks {
+        let key = Key::of(lock.locktime).and(lock.trade);
+        let waiting = write.get(REFUNDS, &key)?.ok_or(WalletError::LockGone)?;
+        let fee = shares.next(lock.inputs);
+        let refunded = waiting.amount().saturating_sub(fee);
+        write.delete(REFUNDS, key)?;
+        tell(write, lock.trade, MoneyOutcome::Refunded { refunded, taken: waiting.taken, fee })?;
+    }
+    for_batch_inputs(record, locks, batches, |batch, y, _| Ok(write.delete(PURSE, Key::of(batch.0).and(y.0))?))
+}
+
+/// Shows the inputs of a refund that are from purse batches.
+fn for_batch_inputs(
+    record: &Operation,
+    locks: &[RefundedLock],
+    batches: &[RefundedBatch],
+    mut show: impl FnMut(OperationId, Y, u64) -> Result<(), WalletError>,
+) -> Result<(), WalletError> {
+    let mut from = locks.iter().map(|lock| lock.inputs).sum::<usize>();
+    for batch in batches {
+        for input in record.inputs.iter().skip(from).take(batch.inputs) {
+            show(batch.id, input.y, input.coin.amount)?;
+        }
+        from += batch.inputs;
+    }
+    Ok(())
+}
+
+/// A token of coins that leave the wallet.
+pub(in super::super) fn make_token<'a>(
+    id: OperationId,
+    currency: &Currency,
+    coins: impl IntoIterator<Item = &'a Coin>,
+    at: Timestamp,
+) -> Result<SentToken, WalletError> {
+    let coins: Vec<_> = coins.into_iter().collect();
+    let proofs: Option<Vec<_>> = coins.iter().map(|coin| coin.to_proof()).collect();
+    let proofs = proofs.ok_or(WalletError::Token("a coin on record can't be read"))?;
+    let url = currency.mint.as_str().parse().map_err(|_| WalletError::UnknownMint(currency.mint.clone()))?;
+    let token = Token::new(url, proofs, None, currency_unit(&currency.unit));
+    Ok(SentToken {
+        id: hex::encode(id.0),
+        token: token.to_string(),
+        amount: sum(coins.iter().map(|coin| &coin.amount)),
+        mint: currency.mint.clone(),
+        unit: currency.unit.clone(),
+        at,
+        state: SentState::Open,
+    })
+}
+
+/// Why an operation is released, and what comes of it.
+pub(super) struct Released {
+    pub(super) evidence: Evidence,
+    /// Coins that another copy of this wallet has made of the same numbers.
+    pub(super) adopted: Vec<Coin>,
+    /// It was posted once, and judged: no copy of it is on its way.
+    pub(super) unused: bool,
+}
+
+/// What a release has lost, and by whose fault.
+pub(super) struct Loss {
+    pub(super) amount: u64,
+    pub(super) fault: Fault,
+}
+
+/// The inputs of a barred operation that are spent.
+struct Spent {
+    all: BTreeSet<Y>,
+    /// By our own key, so by another copy of this wallet.
+    by_us: BTreeSet<Y>,
+    /// The quote was issued all the same.
+    issued: bool,
+    why: String,
+    at: Timestamp,
+}
+
+/// Parks an operation that can't come to be, and puts what is still ours of its inputs back where it was.
+pub(super) async fn release(
+    store: &Store,
+    id: OperationId,
+    record: &Arc<Operation>,
+    released: &Released,
+    why: &MintTrouble,
+    at: Timestamp,
+) -> Result<Loss, WalletError> {
+    let (mut all, mut by_us) = (BTreeSet::new(), BTreeSet::new());
+    for (input, state) in record.inputs.iter().zip(&released.evidence.inputs) {
+        if state.state == State::Spent {
+            all.insert(input.y);
+            if input.is_spent_by_us(&state.signatures) {
+                by_us.insert(input.y);
+            }
+        }
+    }
+    // Locked to us, it was the buyer's to take back after the locktime; else only whoever has our seed could.
+    let fault = match record.purpose {
+        Purpose::Redeem { .. } | Purpose::Receive { .. } => Fault::Peer,
+        _ => Fault::Mint,
+    };
+    let issued = released.evidence.quote == Some(QuoteState::Issued);
+    let spent = Spent { all, by_us, issued, why: why.to_string(), at };
+    let (record, adopted) = (Arc::clone(record), released.adopted.clone());
+    let signed = released.evidence.outputs.iter().any(|output| output.signature.is_some());
+    let free = released.unused && !signed;
+    let amount = store
+        .transact(move |write| {
+            if !write.contains(OPERATIONS, id.0)? {
+                return Ok(0);
+            }
+            write.delete(OPERATIONS, id.0)?;
+            let lost = release_inputs(write, &record, &spent)?;
+            if free {
+                numbers::free(write, &record.outputs)?;
+            }
+            adopt(write, &record.currency, &adopted, at)?;
+            let record = Operation::clone(&record);
+            write.put(FAILED, id.0, &FailedOperation { record, why: spent.why, at })?;
+            Ok::<_, WalletError>(lost)
+        })
+        .await?;
+    Ok(Loss { amount, fault })
+}
+
+/// Puts coins that we didn't have into the table.
+pub(super) fn adopt(
+    write: &mut Write<'_>,
+    currency: &Currency,
+    coins: &[Coin],
+    at: Timestamp,
+) -> Result<u64, WalletError> {
+    let mut sum = 0;
+    for coin in coins {
+        let key = coin_key(currency, coin.y().ok_or(WalletError::Unsettled)?);
+        if !write.contains(COINS, &key)? {
+            write.put(COINS, key, coin)?;
+            sum += coin.amount;
+        }
+    }
+    if sum > 0 {
+        book(write, currency, at, Reason::Restored, sum, None)?;
+    }
+    Ok(sum)
+}
+
+fn release_inputs(write: &mut Write<'_>, record: &Operation, spent: &Spent) -> Result<u64, WalletError> {
+    match &record.purpose {
+        Purpose::Refill { .. } | Purpose::Send | Purpose::Renew | Purpose::Melt { .. } => {
+            release_coins(write, record, spent)
+        }
+        Purpose::Receive { .. } => Ok(0),
+        Purpose::Mint { quote } => {
+            // Issued to another copy of this wallet; else it is still to come.
+            if spent.issued {
+                write.delete(QUOTES, quote_key(&record.currency, quote))?;
+            }
+            Ok(0)
+        }
+        Purpose::Redeem { trades } => release_taken(write, record, trades, spent),
+        Purpose::Refund { locks, batches } => release_refund(write, record, locks, batches, spent),
+    }
+}
+
+fn release_coins(write: &mut Write<'_>, record: &Operation, spent: &Spent) -> Result<u64, WalletError> {
+    let mut lost = 0;
+    for input in &record.inputs {
+        if spent.all.contains(&input.y) {
+            lost += input.coin.amount;
+        } else {
+            write.put(COINS, coin_key(&record.currency, input.y), &input.coin)?;
+        }
+    }
+    book(write, &record.currency, spent.at, Reason::Lost, lost, spent.why.clone())?;
+    Ok(lost)
+}
+
+/// Each trade is due again with what is unspent of it, on its own this time, so that one that the mint won't have
+/// holds up no other.
+fn release_taken(write: &mut Write<'_>, record: &Operation, trades: &[Cid], spent: &Spent) -> Result<u64, WalletError> {
+    let mut all_lost = 0;
+    for trade in trades {
+        let taken = write.get(TAKEN, Key::of(trade))?.ok_or(WalletError::LockGone)?;
+        let is_spent = |proof: &LockedProof| proof.y().is_none_or(|y| spent.all.contains(&y));
+        let by_us = taken.proofs.iter().all(|proof| proof.y().is_some_and(|y| spent.by_us.contains(&y)));
+        let (gone, left): (Vec<_>, Vec<_>) = taken.proofs.iter().cloned().partition(is_spent);
+        let lost = sum(gone.iter().map(|proof| &proof.amount));
+        let why = if by_us { "redeemed by another copy of this wallet".to_owned() } else { spent.why.clone() };
+        book(write, &record.currency, spent.at, Reason::Lost, lost, format!("{trade}: {why}"))?;
+        owe_less(write, &taken, lost)?;
+        let refused = u32::from(spent.all.is_empty());
+        let kept = TakenLock { proofs: left, tries: taken.tries + refused, redeeming: false, ..taken };
+        if kept.proofs.is_empty() {
+            forget_taken(write, trade, &kept)?;
+            let outcome =
+                if by_us { MoneyOutcome::Redeemed { amount: lost } } else { MoneyOutcome::RedeemFailed { why } };
+            tell(write, *trade, outcome)?;
+        } else {
+            let (locktime, currency, proofs) = (kept.locktime, record.currency.clone(), kept.proofs.len());
+            let due = Due { trade: *trade, locktime, currency, proofs, since: spent.at, tries: kept.tries, put_off: 0 };
+            write.put(DUE, Key::of(locktime).and(trade), &due)?;
+            write.put(TAKEN, Key::of(trade), &kept)?;
+        }
+        all_lost += if by_us { 0 } else { lost };
+    }
+    Ok(all_lost)
+}
+
+/// What is spent was taken by the seller meanwhile; the rest waits for the next refund.
+fn release_refund(
+    write: &mut Write<'_>,
+    record: &Operation,
+    locks: &[RefundedLock],
+    batches: &[RefundedBatch],
+    spent: &Spent,
+) -> Result<u64, WalletError> {
+    for lock in locks {
+        strike(write, lock.trade, lock.locktime, &spent.all, &spent.by_us, spent.at)?;
+    }
+    let mut lost = 0;
+    for_batch_inputs(record, locks, batches, |batch, y, amount| {
+        if spent.all.contains(&y) {
+            write.delete(PURSE, Key::of(batch.0).and(y.0))?;
+            lost += amount;
+        }
+        Ok(())
+    })?;
+    book(write, &record.currency, spent.at, Reason::Lost, lost, spent.why.clone())?;
+    Ok(lost)
+}

@@ -1,0 +1,271 @@
+//! Secrets derived from a seed by number (NUT-13), each number used once, also by an older copy of this wallet.
+//!
+//! There are two lines of secrets: that of our own coins, under the wallet's seed, where any Cashu wallet that is given
+//! the seed finds them; and that of tokens sent, under a seed of its own ([`super::super::keys::token_seed`]), so that a
+//! restore tells a token that nobody has taken yet from the balance.
+//!
+//! What a counter on disk says holds only for this copy of the home: an older backup, or another home of the same
+//! phrase, has used further numbers. So in each run, before the first number of a keyset is used, the mint is asked what
+//! it has signed from the counter on (NUT-09), and the counter raised past it. What is found by that is reported to
+//! [`Found`], for its coins may be ours to have.
+//!
+//! A number is freed again when the mint has signed nothing for it and never will; freed ones are used first, so that
+//! requests that come to nothing leave no gap in which a restore would end.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use cdk::{nuts::SecretKey, secret::Secret};
+use guilder_protocol::{
+    locks::{Keyset, KeysetId},
+    market::MintUrl,
+};
+use zeroize::Zeroizing;
+
+use super::super::{
+    connector::MintTrouble,
+    error::WalletError,
+    mints::Mints,
+    records::{COUNTERS, Coin, Currency, Destination, FREED, Premint},
+};
+use crate::{
+    limits::{MAX_FREED_NUMBERS, RESTORE_BATCH, RESTORE_GAP},
+    runtime::{Job, Runtime},
+    store::{Key, Reader, Store, StoreError, Write},
+    sync::lock,
+};
+
+/// A line of derived secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Line {
+    Coins,
+    Tokens,
+}
+
+impl Line {
+    pub(super) const ALL: [Self; 2] = [Self::Coins, Self::Tokens];
+
+    fn key(self, keyset: KeysetId) -> Key {
+        let line: u8 = match self {
+            Self::Coins => 0,
+            Self::Tokens => 1,
+        };
+        Key::of(line).and(keyset.to_bytes())
+    }
+
+    pub(super) fn of(to: Destination) -> Option<Self> {
+        match to {
+            Destination::Coins => Some(Self::Coins),
+            Destination::Token => Some(Self::Tokens),
+            Destination::Purse => None,
+        }
+    }
+}
+
+/// What the mint has signed for numbers that this copy of the wallet hasn't used.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) currency: Currency,
+    pub(super) line: Line,
+    pub(super) coins: Vec<Coin>,
+}
+
+/// Told what was found. Must not wait.
+pub(super) type OnFound = Box<dyn Fn(Found) + Send + Sync>;
+
+/// The counters and the seeds.
+pub(super) struct Numbers {
+    seeds: [Zeroizing<[u8; 64]>; 2],
+    mints: Arc<Mints>,
+    store: Store,
+    runtime: Runtime,
+    /// Whether a line of a keyset has been checked in this run; held while it is. By mint, so that none waits for another.
+    checked: Mutex<BTreeMap<(MintUrl, Line, KeysetId), Arc<tokio::sync::Mutex<bool>>>>,
+    on_found: OnFound,
+}
+
+impl Numbers {
+    pub(super) fn new(
+        seeds: [Zeroizing<[u8; 64]>; 2],
+        mints: &Arc<Mints>,
+        store: &Store,
+        runtime: &Runtime,
+        on_found: OnFound,
+    ) -> Self {
+        let (mints, store, runtime) = (Arc::clone(mints), store.clone(), runtime.clone());
+        Self { seeds, mints, store, runtime, checked: Mutex::default(), on_found }
+    }
+
+    /// So many unused numbers, after the check of this run.
+    ///
+    /// # Errors
+    /// If the mint doesn't answer the check.
+    pub(super) async fn take(
+        &self,
+        currency: &Currency,
+        keyset: &Arc<Keyset>,
+        line: Line,
+        count: u32,
+    ) -> Result<Vec<u32>, WalletError> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        self.check(currency, keyset, line).await?;
+        let id = keyset.id();
+        self.store.transact(move |write| take(write, line, id, count)).await
+    }
+
+    /// The counter of a line turned out to be behind the mint: it is raised, and no freed number trusted any more.
+    pub(super) async fn check_again(&self, currency: &Currency, keyset: &Arc<Keyset>) -> Result<(), WalletError> {
+        for line in Line::ALL {
+            let id = keyset.id();
+            self.store.write(move |write| write.delete(FREED, line.key(id))).await?;
+            *self.checking(currency, id, line).lock().await = false;
+            self.check(currency, keyset, line).await?;
+        }
+        Ok(())
+    }
+
+    fn checking(&self, currency: &Currency, keyset: KeysetId, line: Line) -> Arc<tokio::sync::Mutex<bool>> {
+        let mut checked = lock(&self.checked);
+        Arc::clone(checked.entry((currency.mint.clone(), line, keyset)).or_default())
+    }
+
+    /// Asks the mint, once in a run, what it has signed from the counter on.
+    async fn check(&self, currency: &Currency, keyset: &Arc<Keyset>, line: Line) -> Result<(), WalletError> {
+        let checking = self.checking(currency, keyset.id(), line);
+        let mut checked = checking.lock().await;
+        if *checked {
+            return Ok(());
+        }
+        let from = self.counter(line, keyset.id())?;
+        let coins = self.scan(currency, keyset, line, from).await?;
+        *checked = true;
+        if !coins.is_empty() {
+            (self.on_found)(Found { currency: currency.clone(), line, coins });
+        }
+        Ok(())
+    }
+
+    fn counter(&self, line: Line, keyset: KeysetId) -> Result<u32, StoreError> {
+        Ok(self.store.read(|read| read.get(COUNTERS, line.key(keyset)))?.unwrap_or_default())
+    }
+
+    /// Everything that the mint has signed for a line from a number on; raises the counter past it.
+    ///
+    /// # Errors
+    /// If the mint doesn't answer, or gives a signature that isn't by its key.
+    pub(super) async fn scan(
+        &self,
+        currency: &Currency,
+        keyset: &Arc<Keyset>,
+        line: Line,
+        from: u32,
+    ) -> Result<Vec<Coin>, WalletError> {
+        let client = self.mints.client(&currency.mint)?;
+        let (mut coins, mut used, mut start, mut empty) = (Vec::new(), from, from, 0);
+        while empty < RESTORE_GAP {
+            let outputs = self.outputs(keyset, line, start..start.saturating_add(RESTORE_BATCH)).await?;
+            let messages: Vec<_> = outputs.iter().filter_map(Premint::message).collect();
+            let signatures = client.signatures(&messages).await?;
+            empty += 1;
+            for (output, signature) in outputs.iter().zip(&signatures) {
+                let Some(signature) = signature else { continue };
+                let lie =
+                    || MintTrouble::lying(&currency.mint, "a restored signature that is not by the announced key");
+                coins.push(output.unblind(signature, keyset).ok_or_else(lie)?);
+                (used, empty) = (output.number.map_or(used, |number| number + 1), 0);
+            }
+            start = start.saturating_add(RESTORE_BATCH);
+        }
+        let id = keyset.id();
+        self.store.write(move |write| raise(write, line, id, used)).await?;
+        Ok(coins)
+    }
+
+    /// The outputs of some numbers, their amounts for the mint to tell.
+    async fn outputs(
+        &self,
+        keyset: &Arc<Keyset>,
+        line: Line,
+        numbers: std::ops::Range<u32>,
+    ) -> Result<Vec<Premint>, WalletError> {
+        let (keyset, seed) = (Arc::clone(keyset), self.seed(line).clone());
+        let to = match line {
+            Line::Coins => Destination::Coins,
+            Line::Tokens => Destination::Token,
+        };
+        let blinding = move || {
+            let blind = |number| {
+                let (secret, r) = derive(&seed, &keyset, number)?;
+                Some(Premint { number: Some(number), ..Premint::new(0, &keyset, secret, &r, to)? })
+            };
+            numbers.map(blind).collect::<Option<Vec<_>>>()
+        };
+        self.runtime.offload(Job::Signatures(RESTORE_BATCH), blinding).await.ok_or(WalletError::Unsettled)
+    }
+
+    /// The secret and the blinding factor of a number.
+    pub(super) fn derive(&self, keyset: &Keyset, line: Line, number: u32) -> Option<(String, SecretKey)> {
+        derive(self.seed(line), keyset, number)
+    }
+
+    fn seed(&self, line: Line) -> &Zeroizing<[u8; 64]> {
+        match line {
+            Line::Coins => &self.seeds[0],
+            Line::Tokens => &self.seeds[1],
+        }
+    }
+}
+
+fn derive(seed: &[u8; 64], keyset: &Keyset, number: u32) -> Option<(String, SecretKey)> {
+    let id = keyset.id().to_cashu();
+    let secret = Secret::from_seed(seed, id, number).ok()?.to_string();
+    Some((secret, SecretKey::from_seed(seed, id, number).ok()?))
+}
+
+fn take(write: &mut Write<'_>, line: Line, keyset: KeysetId, count: u32) -> Result<Vec<u32>, WalletError> {
+    let key = line.key(keyset);
+    let mut freed = write.get(FREED, &key)?.unwrap_or_default();
+    let mut numbers: Vec<u32> = freed.drain(..freed.len().min(count as usize)).collect();
+    if !numbers.is_empty() {
+        if freed.is_empty() { write.delete(FREED, &key)? } else { write.put(FREED, &key, &freed)? }
+    }
+    let first = write.get(COUNTERS, &key)?.unwrap_or_default();
+    let missing = count - numbers.len() as u32;
+    let next = first.checked_add(missing).ok_or(WalletError::NumbersUsedUp)?;
+    numbers.extend(first..next);
+    write.put(COUNTERS, key, &next)?;
+    Ok(numbers)
+}
+
+fn raise(write: &mut Write<'_>, line: Line, keyset: KeysetId, used: u32) -> Result<(), StoreError> {
+    let key = line.key(keyset);
+    if write.get(COUNTERS, &key)?.unwrap_or_default() < used {
+        write.put(COUNTERS, key, &used)?;
+    }
+    Ok(())
+}
+
+/// Frees the numbers of outputs that the mint has not signed and never will.
+pub(super) fn free(write: &mut Write<'_>, outputs: &[Premint]) -> Result<(), StoreError> {
+    let mut lines = BTreeMap::<(Line, KeysetId), Vec<u32>>::new();
+    for output in outputs {
+        if let (Some(line), Some(number)) = (Line::of(output.to), output.number) {
+            lines.entry((line, output.id)).or_default().push(number);
+        }
+    }
+    for ((line, keyset), numbers) in lines {
+        let key = line.key(keyset);
+        let mut freed = write.get(FREED, &key)?.unwrap_or_default();
+        freed.extend(numbers);
+        freed.sort_unstable();
+        freed.dedup();
+        // The lowest are worth most: a gap is counted from the last number that was used.
+        freed.truncate(MAX_FREED_NUMBERS);
+        write.put(FREED, key, &freed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Tokens sent: kept until they are taken, so that one whose text got lost is printed again or taken back.
+
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+
+use cdk::nuts::{ProofsMethods, State, Token};
+
+use super::{
+    super::{
+        error::WalletError,
+        mints::{MintView, Mints},
+        records::{Coin, Currency, OperationId, SENT, SentState, SentToken, Y},
+    },
+    effects::make_token,
+    operations::states,
+};
+use crate::{
+    limits::MAX_OPERATION_INPUTS,
+    runtime::Runtime,
+    store::{KeyRange, Reader, Store},
+};
+
+/// The tokens of a wallet.
+pub(in super::super) struct Tokens {
+    mints: Arc<Mints>,
+    store: Store,
+    runtime: Runtime,
+}
+
+impl Tokens {
+    pub(super) fn new(mints: &Arc<Mints>, store: &Store, runtime: &Runtime) -> Self {
+        Self { mints: Arc::clone(mints), store: store.clone(), runtime: runtime.clone() }
+    }
+
+    /// All that are on record, the oldest first.
+    pub(in super::super) fn list(&self) -> Result<Vec<SentToken>, WalletError> {
+        let rows = self.store.read(|read| read.range(SENT, KeyRange::all(), usize::MAX))?;
+        let mut tokens: Vec<_> = rows.into_iter().map(|(_, token)| token).collect();
+        tokens.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+        Ok(tokens)
+    }
+
+    /// The one whose ID begins so.
+    ///
+    /// # Errors
+    /// If none does, or several do.
+    pub(in super::super) fn find(&self, id: &str) -> Result<(OperationId, SentToken), WalletError> {
+        let unknown = || WalletError::UnknownToken(id.to_owned());
+        let mut found = self.list()?.into_iter().filter(|token| !id.is_empty() && token.id.starts_with(id));
+        let token = found.next().ok_or_else(unknown)?;
+        if found.next().is_some() {
+            return Err(unknown());
+        }
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(&token.id, &mut bytes).map_err(|_| unknown())?;
+        Ok((bytes.into(), token))
+    }
+
+    /// Asks the mint what became of a token, and notes it.
+    pub(in super::super) async fn look(&self, token: &SentToken) -> Result<SentToken, WalletError> {
+        if token.state != SentState::Open {
+            return Ok(token.clone());
+        }
+        let client = self.mints.client(&token.mint)?;
+        let states = states(&client, self.ys(token).await?).await?;
+        if !states.iter().all(|state| state.state == State::Spent) {
+            return Ok(token.clone());
+        }
+        let taken = SentToken { state: SentState::Taken, ..token.clone() };
+        let mut id = [0; 16];
+        hex::decode_to_slice(&token.id, &mut id).map_err(|_| WalletError::UnknownToken(token.id.clone()))?;
+        let noted = taken.clone();
+        self.store
+            .write(move |write| {
+                // Unless it was taken back meanwhile.
+                let open = write.get(SENT, id)?.is_some_and(|sent| sent.state == SentState::Open);
+                if open { write.put(SENT, id, &noted) } else { Ok(()) }
+            })
+            .await?;
+        Ok(taken)
+    }
+
+    async fn ys(&self, token: &SentToken) -> Result<Vec<Y>, WalletError> {
+        let view = self.mints.view(&token.mint).await?;
+        token_ys(&token.token, &view).ok_or(WalletError::TokenUnfit("it is of a keyset that its mint does not show"))
+    }
+
+    /// Puts coins that were found under the tokens' seed on record as tokens sent: those that nobody has taken and that are
+    /// in no token on record. Gives their worth.
+    pub(super) async fn note_found(&self, currency: &Currency, coins: Vec<Coin>) -> Result<u64, WalletError> {
+        let view = self.mints.view(&currency.mint).await?;
+        let known: BTreeSet<Y> =
+            self.list()?.iter().filter_map(|token| token_ys(&token.token, &view)).flatten().collect();
+        let new: Vec<(Y, Coin)> = coins.into_iter().filter_map(|coin| Some((coin.y()?, coin))).collect();
+        let new: Vec<_> = new.into_iter().filter(|(y, _)| !known.contains(y)).collect();
+        let ys: Vec<Y> = new.iter().map(|(y, _)| *y).collect();
+        let states = states(&self.mints.client(&currency.mint)?, ys).await?;
+        let open = new.into_iter().zip(states).filter(|(_, state)| state.state == State::Unspent);
+        let open: Vec<Coin> = open.map(|((_, coin), _)| coin).collect();
+        let mut found = 0;
+        for some in open.chunks(MAX_OPERATION_INPUTS) {
+            let id: OperationId = self.runtime.random::<16>().into();
+            let token = make_token(id, currency, some, self.runtime.now())?;
+            found += token.amount;
+            self.store.write(move |write| write.put(SENT, id.0, &token)).await?;
+        }
+        Ok(found)
+    }
+}
+
+/// The coins of a token.
+pub(in super::super) fn token_ys(token: &str, view: &MintView) -> Option<Vec<Y>> {
+    let proofs = Token::from_str(token).ok()?.proofs(&view.infos()).ok()?;
+    Some(proofs.ys().ok()?.iter().map(|y| y.to_bytes().into()).collect())
+}

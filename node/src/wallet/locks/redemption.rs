@@ -1,0 +1,441 @@
+//! The seller's side: locks accepted offline, and their redemption in batches.
+//!
+//! ```text
+//! check_lock (CPU, our own keysets) ─► VettedLock ─ reserve, in the trade's own transaction ─► TAKEN
+//!     earned: redeemable ─► DUE ─ by count, by time, before the locktime ─► one swap ─► COINS, and the trade is told
+//!     failed: void ─► gone; the buyer sweeps after the locktime
+//! ```
+//!
+//! A proof pays once: each Y is reserved for its trade until its locktime has long passed and no lock with it can be
+//! accepted again. By Y alone, whatever mint it is said to be of: a mint can have two URLs and change its keys between our
+//! looks at them, and no honest buyer uses a nonce twice. What isn't redeemed yet is credit given to the mint, known by
+//! its keys, and to the buyer, so both are capped.
+//!
+//! A batch that the mint refuses falls apart: NUT-07 says which proofs are spent, the rest is due again, each trade on its
+//! own, so that none holds up another. One that stays refused until its locktime has passed is given up, with the mint's
+//! reason told to its trade. One of which no swap can be made (its mint was taken off the list, or issues nothing in its
+//! unit just now) is tried ever less often, which is told once, and waits; it is given up, after its locktime, only when
+//! it is worth no more than the fee.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use cid::Cid;
+use guilder_protocol::{
+    bytes::ByteArray,
+    fault::{AtFault, Fault},
+    identity::AgentId,
+    locks::{CheckedLock, LockedProof},
+    market::MintUrl,
+    settlement::{Lock, LockDemand, Mode, Terms, prepaid},
+    time::{SKEW_SECS, Timestamp},
+};
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        config::RedemptionConfig,
+        error::WalletError,
+        keys,
+        ledger::Plan,
+        records::{Currency, DUE, Due, Input, MoneyOutcome, Purpose, RESERVED, Reason, TAKEN, TakenLock},
+        tables::{book, forget_taken, owe_more, tell},
+    },
+    LocksParts,
+};
+use crate::{
+    limits::{MAX_DUE_READ, MAX_REDEEM_TRIES, RESERVED_PAUSE, RESERVED_SWEEP},
+    runtime::Job,
+    store::{Key, KeyRange, Reader, Write},
+    sync::lock,
+};
+
+/// A lock that holds, at a mint of ours. Only [`Wallet::check_lock`](crate::wallet::Wallet::check_lock) makes one.
+#[derive(Clone, Debug)]
+pub struct VettedLock {
+    checked: Arc<CheckedLock>,
+    currency: Currency,
+    pub(in super::super) identity: ByteArray<8>,
+    buyer: AgentId,
+}
+
+impl VettedLock {
+    /// What the check found.
+    pub fn checked(&self) -> &CheckedLock {
+        &self.checked
+    }
+}
+
+/// What a lock is offered for, beside what the demand says of it.
+#[derive(Clone, Debug)]
+pub struct LockContext {
+    /// The mint, from the award.
+    pub mint: MintUrl,
+    /// Who pays.
+    pub buyer: AgentId,
+    /// On whose authority.
+    pub principal: AgentId,
+}
+
+fn reserved_key(locktime: Timestamp, y: ByteArray<33>) -> Key {
+    Key::of(locktime).and(y.0)
+}
+
+/// The seller's side.
+pub(in super::super) struct Redemption {
+    parts: LocksParts,
+    config: RedemptionConfig,
+    /// Mints whose due locks are being put into operations.
+    busy: Mutex<BTreeSet<MintUrl>>,
+    /// Since when a currency has had something due.
+    seen: Mutex<BTreeMap<Currency, Instant>>,
+}
+
+impl Redemption {
+    pub(in super::super) fn new(parts: LocksParts, config: RedemptionConfig) -> Self {
+        Self { parts, config, busy: Mutex::default(), seen: Mutex::default() }
+    }
+
+    pub(in super::super) fn terms(&self, mode: &Mode, buyer: AgentId, deadline: Timestamp) -> Option<Terms> {
+        match mode {
+            Mode::Prepaid => {
+                let payee = keys::public(&self.parts.keys.prepaid(buyer));
+                let locktime = deadline.saturating_add(self.config.margin_secs);
+                Some(Terms::Prepaid(prepaid::Terms { payee, locktime }))
+            }
+            Mode::Other(_) => None,
+        }
+    }
+
+    pub(in super::super) async fn check_lock(
+        &self,
+        context: &LockContext,
+        demand: &LockDemand,
+        lock: &Lock,
+    ) -> Result<VettedLock, WalletError> {
+        let LockContext { mint, buyer, principal } = context;
+        if let Some(host) = mint.peer().filter(|host| [buyer, principal].contains(&host)) {
+            return Err(WalletError::PartyMint { mint: mint.clone(), host });
+        }
+        let currency = self.parts.mints.currency(mint, &demand.unit).await?;
+        self.parts.mints.check_clock(mint).await?;
+        let ids: Vec<_> = lock.proofs().iter().map(|proof| proof.id).collect();
+        let view = self.parts.mints.view_with(mint, ids).await?;
+        let (demand, lock, count) = (demand.clone(), lock.clone(), lock.proofs().len() as u32);
+        let identity = view.identity;
+        // Of a keyset that the mint no longer lists, nobody knows whether it still redeems it.
+        let checking = move || demand.check(&lock, &view.listed);
+        let checked = Arc::new(self.parts.runtime.offload(Job::Dleq(count), checking).await?);
+        Ok(VettedLock { checked, currency, identity, buyer: *buyer })
+    }
+
+    /// Takes a lock for `trade`. Does nothing if it is taken for it already.
+    pub(in super::super) fn reserve(
+        &self,
+        write: &mut Write<'_>,
+        lock: &VettedLock,
+        trade: Cid,
+    ) -> Result<(), WalletError> {
+        if write.contains(TAKEN, Key::of(trade))? {
+            return Ok(());
+        }
+        let VettedLock { checked, currency, identity, buyer } = lock;
+        let locktime = checked.locktime();
+        for proof in checked.proofs() {
+            let key = reserved_key(locktime, proof.y);
+            if write.get(RESERVED, &key)?.is_some_and(|holder| holder != trade) {
+                return Err(WalletError::AlreadyReserved);
+            }
+            write.put(RESERVED, key, &trade)?;
+        }
+        let (config, unit, amount) = (&self.config, &currency.unit, checked.amount());
+        let (by_mint, by_buyer) = owe_more(write, *identity, unit, *buyer, amount)?;
+        if by_mint > config.max_per_mint {
+            return Err(WalletError::MintCap { max: config.max_per_mint, unit: unit.clone() });
+        }
+        if by_buyer > config.max_per_buyer {
+            return Err(WalletError::BuyerCap { max: config.max_per_buyer, unit: unit.clone() });
+        }
+        let now = self.parts.runtime.now();
+        book(write, currency, now, Reason::Accepted, amount, format!("{trade} from {buyer}"))?;
+        let proofs = checked.proofs().iter().filter_map(|checked| LockedProof::from_cashu(&checked.proof)).collect();
+        let taken = TakenLock {
+            buyer: *buyer,
+            identity: *identity,
+            currency: currency.clone(),
+            locktime,
+            proofs,
+            tries: 0,
+            redeeming: false,
+        };
+        Ok(write.put(TAKEN, Key::of(trade), &taken)?)
+    }
+
+    /// The lock of `trade` is earned: redeem it with the next batch. Does nothing for a trade without one, or if that is
+    /// known already.
+    pub(in super::super) fn redeemable(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
+        let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
+        let key = Key::of(taken.locktime).and(trade);
+        if taken.redeeming || write.contains(DUE, &key)? {
+            return Ok(());
+        }
+        let due = Due {
+            trade,
+            locktime: taken.locktime,
+            currency: taken.currency.clone(),
+            proofs: taken.proofs.len(),
+            since: self.parts.runtime.now(),
+            tries: taken.tries,
+            put_off: 0,
+        };
+        Ok(write.put(DUE, key, &due)?)
+    }
+
+    /// Gives the lock of `trade` up. Does nothing for a trade without one, or whose redemption is under way.
+    pub(in super::super) fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
+        let Some(taken) = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming) else { return Ok(()) };
+        for y in taken.proofs.iter().filter_map(LockedProof::y) {
+            write.delete(RESERVED, reserved_key(taken.locktime, y))?;
+        }
+        let now = self.parts.runtime.now();
+        book(write, &taken.currency, now, Reason::Voided, taken.amount(), trade.to_string())?;
+        write.delete(DUE, Key::of(taken.locktime).and(trade))?;
+        forget_taken(write, &trade, &taken)
+    }
+
+    /// Redeems whatever is due, again and again; each mint's in a task of its own.
+    pub(in super::super) async fn keep(self: Arc<Self>) {
+        loop {
+            let pause = match self.redeem_due() {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(%error, "redemption put off");
+                    Duration::from_secs(self.config.interval_secs.max(1))
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.parts.shared.redeem.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Starts a swap for each currency whose due proofs are many, old, or near their locktime. Says when to look again.
+    fn redeem_due(self: &Arc<Self>) -> Result<Duration, WalletError> {
+        let config = &self.config;
+        let interval = Duration::from_secs(config.interval_secs);
+        let (now, instant) = (self.parts.runtime.now(), self.parts.runtime.instant());
+        let mut currencies = self.due(now)?;
+        let mut seen = lock(&self.seen);
+        seen.retain(|currency, _| currencies.contains_key(currency));
+        currencies.retain(|currency, _| !lock(&self.busy).contains(&currency.mint));
+        let mut next = interval.max(Duration::from_secs(1)) * 12;
+        let mut ripe = BTreeMap::<MintUrl, Vec<(Currency, Vec<Due>)>>::new();
+        for (currency, rows) in currencies {
+            let since = *seen.entry(currency.clone()).or_insert(instant);
+            let proofs: usize = rows.iter().map(|due| due.proofs).sum();
+            let urgent = rows.iter().any(|due| due.locktime <= now.saturating_add(config.margin_secs));
+            let retried = rows.iter().any(|due| due.setbacks() > 0);
+            let age = instant.duration_since(since);
+            if proofs < config.batch && age < interval && !urgent && !retried {
+                next = next.min(interval - age);
+                continue;
+            }
+            seen.remove(&currency);
+            ripe.entry(currency.mint.clone()).or_default().push((currency, rows));
+        }
+        drop(seen);
+        for (mint, work) in ripe {
+            lock(&self.busy).insert(mint.clone());
+            let redeeming = Arc::clone(self).redeem_mint(mint, work, now);
+            self.parts.runtime.spawn("wallet redemption", redeeming).detach();
+        }
+        Ok(next)
+    }
+
+    /// Redeems what is due at one mint.
+    async fn redeem_mint(self: Arc<Self>, mint: MintUrl, work: Vec<(Currency, Vec<Due>)>, now: Timestamp) {
+        let mut full = false;
+        for (currency, rows) in work {
+            full = full || rows.len() >= MAX_DUE_READ;
+            for batch in batches(rows, self.config.batch) {
+                // One that can't be redeemed now holds up no other.
+                let redeemed = match self.redeem(&currency, &batch, now).await {
+                    Err(WalletError::Store(error)) => Err(WalletError::Store(error)),
+                    Err(error) => self.put_off(&currency, batch, now, &error).await,
+                    done => done,
+                };
+                if let Err(error) = redeemed {
+                    tracing::warn!(%error, "redemption put off");
+                }
+            }
+        }
+        lock(&self.busy).remove(&mint);
+        if full {
+            self.parts.shared.redeem.notify_one();
+        }
+    }
+
+    /// What is to be redeemed now, by currency, those whose locktime is nearest first. What waits for another try keeps
+    /// nothing else from it, nor does one mint another's.
+    fn due(&self, now: Timestamp) -> Result<BTreeMap<Currency, Vec<Due>>, WalletError> {
+        let mut currencies = BTreeMap::<Currency, Vec<Due>>::new();
+        self.parts.store.read(|read| {
+            read.visit(DUE, KeyRange::all(), |_, due| {
+                if due.setbacks() == 0 || now >= due.again_at() {
+                    let rows = currencies.entry(due.currency.clone()).or_default();
+                    if rows.len() < MAX_DUE_READ {
+                        rows.push(due);
+                    }
+                }
+                ControlFlow::Continue(())
+            })
+        })?;
+        Ok(currencies)
+    }
+
+    /// No swap can be made of these: they are tried again later, each on its own.
+    async fn put_off(
+        &self,
+        currency: &Currency,
+        batch: Vec<Due>,
+        now: Timestamp,
+        error: &WalletError,
+    ) -> Result<(), WalletError> {
+        tracing::warn!(mint = %currency.mint, %error, locks = batch.len(), "redemption put off");
+        if batch.iter().any(|due| due.put_off == 0) {
+            let reason = format!("{} earned locks can't be redeemed yet: {error}", batch.len());
+            match error {
+                WalletError::Mint(trouble) if trouble.is_silence() => {
+                    self.parts.notices.mint_trouble(&currency.mint, reason);
+                }
+                _ => self.parts.notices.money_trouble(&currency.mint, error.fault(), reason),
+            }
+        }
+        for due in batch {
+            let fallen = due.put_off >= MAX_REDEEM_TRIES && now > due.locktime.saturating_add(SKEW_SECS);
+            if fallen && matches!(error, WalletError::Insufficient { .. }) {
+                self.give_up(due.trade, "it is worth no more than the mint's fee".into()).await?;
+                continue;
+            }
+            let key = Key::of(due.locktime).and(due.trade);
+            let later = Due { put_off: due.put_off.saturating_add(1), since: now, ..due };
+            self.parts
+                .store
+                .write(move |write| {
+                    // Unless it was voided meanwhile.
+                    if write.contains(DUE, &key)? { write.put(DUE, &key, &later) } else { Ok(()) }
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn redeem(&self, currency: &Currency, batch: &[Due], now: Timestamp) -> Result<(), WalletError> {
+        let (mut trades, mut signing) = (Vec::new(), Vec::new());
+        for &Due { trade, locktime, tries, .. } in batch {
+            if tries >= MAX_REDEEM_TRIES && now > locktime.saturating_add(SKEW_SECS) {
+                self.give_up(trade, "the mint refused it until its locktime had passed".into()).await?;
+                continue;
+            }
+            let Some(taken) = self.parts.store.read(|read| read.get(TAKEN, Key::of(trade)))? else { continue };
+            let key = self.parts.keys.prepaid(taken.buyer);
+            signing.extend(taken.proofs.into_iter().map(|proof| (proof, key.clone())));
+            trades.push(trade);
+        }
+        if trades.is_empty() {
+            return Ok(());
+        }
+        let count = signing.len() as u32;
+        let sign = move || {
+            let signed = |(proof, key): (LockedProof, _)| Input::signed(proof.into(), &key);
+            signing.into_iter().map(signed).collect::<Option<Vec<_>>>()
+        };
+        let inputs = self.parts.runtime.offload(Job::Signatures(count), sign).await.ok_or(WalletError::Unsettled)?;
+        let purpose = Purpose::Redeem { trades };
+        let plan = Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose };
+        match self.parts.ledger.begin(plan).await {
+            // A trade of the batch was voided or redeemed meanwhile: look again.
+            Err(WalletError::LockGone) => self.parts.shared.redeem.notify_one(),
+            started => _ = started?,
+        }
+        Ok(())
+    }
+
+    /// It can't be redeemed, and by now the buyer can have it.
+    async fn give_up(&self, trade: Cid, why: String) -> Result<(), WalletError> {
+        let (reason, now) = (why.clone(), self.parts.runtime.now());
+        let lost = self
+            .parts
+            .store
+            .transact(move |write| {
+                let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(None) };
+                let lost = taken.amount();
+                book(write, &taken.currency, now, Reason::Lost, lost, format!("{trade}: {why}"))?;
+                write.delete(DUE, Key::of(taken.locktime).and(trade))?;
+                forget_taken(write, &trade, &taken)?;
+                tell(write, trade, MoneyOutcome::RedeemFailed { why })?;
+                Ok::<_, WalletError>(Some((taken.currency, lost)))
+            })
+            .await?;
+        if let Some((Currency { mint, unit }, lost)) = lost {
+            self.parts.notices.money_trouble(&mint, Fault::Mint, format!("{lost} {unit} lost: {reason}"));
+        }
+        self.parts.shared.outcomes.notify_one();
+        Ok(())
+    }
+
+    /// Forgets reservations whose proofs no check lets through any more: their locktime is past any offer's earliest. Only
+    /// while a mint confirms our clock, for one that jumps ahead and back would let a proof pay twice.
+    pub(in super::super) async fn keep_forgetting(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(RESERVED_PAUSE).await;
+            if let Err(error) = self.forget_reserved().await {
+                tracing::warn!(%error, "old reservations not forgotten");
+            }
+        }
+    }
+
+    async fn forget_reserved(&self) -> Result<(), WalletError> {
+        while self.parts.mints.clock_is_confirmed() {
+            let end = Key::of(self.parts.runtime.now().saturating_sub(2 * SKEW_SECS));
+            let forgetting = move |write: &mut Write<'_>| {
+                let old = write.range(RESERVED, KeyRange::between(&[], &end), RESERVED_SWEEP)?;
+                for (key, _) in &old {
+                    write.delete(RESERVED, key)?;
+                }
+                Ok(old.len())
+            };
+            if self.parts.store.write(forgetting).await? < RESERVED_SWEEP {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts due trades into swaps: those refused before each on its own, the others by `size` proofs.
+fn batches(rows: Vec<Due>, size: usize) -> Vec<Vec<Due>> {
+    let (mut done, mut open, mut proofs) = (Vec::new(), Vec::new(), 0);
+    for row in rows {
+        if row.setbacks() > 0 {
+            done.push(vec![row]);
+            continue;
+        }
+        proofs += row.proofs;
+        open.push(row);
+        if proofs >= size {
+            done.push(std::mem::take(&mut open));
+            proofs = 0;
+        }
+    }
+    if !open.is_empty() {
+        done.push(open);
+    }
+    done
+}

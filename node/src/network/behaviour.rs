@@ -1,6 +1,6 @@
 //! Which libp2p protocols the node speaks, and how each is set.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use guilder_protocol::discovery;
 use libp2p::{
@@ -53,7 +53,7 @@ impl Behaviour {
         runtime: &Runtime,
     ) -> Result<Self, StartError> {
         let local = key.public().to_peer_id();
-        let named = config.bootstrap.iter().filter_map(|address| split(address).1).collect();
+        let named: BTreeSet<_> = config.bootstrap.iter().filter_map(|address| split(address).1).collect();
         let newcomers_most = config.high_water.saturating_add(CONNECTIONS_SLACK / 2) as usize;
         let agent_version = format!("guilder/{}", env!("CARGO_PKG_VERSION"));
         let identify = identify::Config::new(discovery::IDENTIFY_PROTOCOL.to_owned(), key.public())
@@ -63,10 +63,10 @@ impl Behaviour {
         Ok(Self {
             bans: allow_block_list::Behaviour::default(),
             limits: connection_limits::Behaviour::new(connection_limits(config)),
-            newcomers: newcomers::Behaviour::new(dealings, named, newcomers_most, runtime.clone()),
+            newcomers: newcomers::Behaviour::new(Arc::clone(&dealings), named.clone(), newcomers_most, runtime.clone()),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
             identify: identify::Behaviour::new(identify),
-            kad: Kad::new(local, KAD_PROTOCOL, config.dht, runtime.clone()),
+            kad: Kad::new(local, KAD_PROTOCOL, config.dht, runtime.clone(), dealings, named),
             gossip: Screened::new(gossip::behaviour(key)?, runtime.clone()),
             mdns: if config.mdns { nearby(local)? } else { None.into() },
             streams,

@@ -259,7 +259,14 @@ mod tests {
         };
         let runtime = crate::runtime::Runtime::anchored(guilder_protocol::time::Timestamp::from_secs(1));
         let protocol = libp2p::StreamProtocol::new("/test/kad");
-        let mut kad = Kad::new(peer(0), protocol, crate::network::DhtMode::Server, runtime);
+        let mut kad = Kad::new(
+            peer(0),
+            protocol,
+            crate::network::DhtMode::Server,
+            runtime,
+            Default::default(),
+            Default::default(),
+        );
         let mut discovery = Discovery::default();
         let address: Multiaddr = "/ip4/192.0.2.1/tcp/4001".parse().unwrap();
         let start = Instant::now();

@@ -4,7 +4,9 @@
 //! points a whole network at a victim. So the addresses in an answer are judged by how far the way to its sender reaches, at
 //! most [`TOLD_ADDRS`] of each peer are kept, and a dial of addresses that somebody chose for us takes from that one's
 //! credit: as many as fail, [`BLIND_DIALS_PER_MIN`] a minute; what leads to the peer that was named is given back, and one
-//! more with it. Addresses that answered us before are free.
+//! more with it. Half of a stranger's credit is for providers of what we look for: honest peers tell of neighbours that are
+//! gone, and those must not use it up. Bootstrap peers and peers that we dealt with have [`MAX_CREDIT`]. Addresses that
+//! answered us before are free.
 //!
 //! ```text
 //!   answer ─▶ worth keeping? ─▶ told: peer, addresses, by whom ─▶ Kademlia
@@ -12,12 +14,15 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     num::NonZeroUsize,
     ops::{Deref, DerefMut},
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use guilder_protocol::identity::AgentId;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{Endpoint, transport::PortUse},
@@ -32,6 +37,7 @@ use tokio::time::Instant;
 use super::{
     addrs::{Scope, scope, split, worth_keeping},
     config::DhtMode,
+    dealings::Dealings,
     ids::agent_of,
     limits::{
         BLIND_DIALS_PER_MIN, FIND_TIMEOUT, INFORMANTS, MAX_CREDIT, PROVEN_PEERS, PROVIDED_KEYS, PROVIDER_RENEWAL,
@@ -48,6 +54,9 @@ pub(super) struct Kad {
     inner: Inner,
     hearsay: Hearsay,
     runtime: Runtime,
+    dealings: Arc<Dealings>,
+    /// Peers of the settings.
+    named: BTreeSet<AgentId>,
 }
 
 impl Deref for Kad {
@@ -65,7 +74,14 @@ impl DerefMut for Kad {
 }
 
 impl Kad {
-    pub(super) fn new(local: PeerId, protocol: StreamProtocol, mode: DhtMode, runtime: Runtime) -> Self {
+    pub(super) fn new(
+        local: PeerId,
+        protocol: StreamProtocol,
+        mode: DhtMode,
+        runtime: Runtime,
+        dealings: Arc<Dealings>,
+        named: BTreeSet<AgentId>,
+    ) -> Self {
         let mut config = kad::Config::new(protocol);
         config
             .set_query_timeout(FIND_TIMEOUT)
@@ -96,7 +112,7 @@ impl Kad {
             DhtMode::Server => Some(kad::Mode::Server),
             DhtMode::Client => Some(kad::Mode::Client),
         });
-        Self { inner, hearsay: Hearsay::default(), runtime }
+        Self { inner, hearsay: Hearsay::default(), runtime, dealings, named }
     }
 }
 
@@ -133,7 +149,9 @@ impl NetworkBehaviour for Kad {
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let known = self.inner.handle_pending_outbound_connection(connection, peer, ours, role)?;
         let Some(peer) = peer else { return Ok(known) };
-        Ok(self.hearsay.dial(connection, peer, known, ours, self.runtime.instant()))
+        let (dealings, named) = (&self.dealings, &self.named);
+        let trusted = |by: &PeerId| agent_of(by).is_some_and(|by| named.contains(&by) || dealings.has(by));
+        Ok(self.hearsay.dial(connection, peer, known, ours, trusted, self.runtime.instant()))
     }
 
     fn handle_established_outbound_connection(
@@ -164,11 +182,11 @@ impl NetworkBehaviour for Kad {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, mut event: Told) {
         match &mut event {
             Told::FindNodeRes { closer_peers, .. } | Told::GetRecordRes { closer_peers, .. } => {
-                self.hearsay.take(peer, connection, closer_peers);
+                self.hearsay.take(peer, connection, closer_peers, false);
             }
             Told::GetProvidersRes { closer_peers, provider_peers, .. } => {
-                self.hearsay.take(peer, connection, closer_peers);
-                self.hearsay.take(peer, connection, provider_peers);
+                self.hearsay.take(peer, connection, closer_peers, false);
+                self.hearsay.take(peer, connection, provider_peers, true);
             }
             _ => {}
         }
@@ -200,6 +218,8 @@ struct Hearsay {
 struct Address {
     by: PeerId,
     addresses: Vec<Multiaddr>,
+    /// It is told of as a provider of what we look for.
+    provides: bool,
 }
 
 /// How many addresses that one peer chose we may still dial.
@@ -212,14 +232,14 @@ struct Credit {
 
 impl Hearsay {
     /// Takes what a peer tells of others. What isn't worth keeping is taken out.
-    fn take(&mut self, by: PeerId, connection: ConnectionId, peers: &mut Vec<KadPeer>) {
+    fn take(&mut self, by: PeerId, connection: ConnectionId, peers: &mut Vec<KadPeer>, provides: bool) {
         let met = self.scopes.get(&connection).copied().unwrap_or(Scope::Global);
         peers.retain(|peer| agent_of(&peer.node_id).is_some());
         for peer in peers {
             peer.multiaddrs = worth_keeping(std::mem::take(&mut peer.multiaddrs), met);
             peer.multiaddrs.truncate(TOLD_ADDRS);
             if !peer.multiaddrs.is_empty() {
-                self.note(peer.node_id, Address { by, addresses: peer.multiaddrs.clone() });
+                self.note(peer.node_id, Address { by, addresses: peer.multiaddrs.clone(), provides });
             }
         }
     }
@@ -241,11 +261,14 @@ impl Hearsay {
         peer: PeerId,
         known: Vec<Multiaddr>,
         ours: &[Multiaddr],
+        trusted: impl Fn(&PeerId) -> bool,
         now: Instant,
     ) -> Vec<Multiaddr> {
         let told = self.told.get(&peer);
         // What is in the routing table and nobody told, the peer said of itself.
         let by = told.map_or(peer, |told| told.by);
+        let limit = if trusted(&by) { MAX_CREDIT } else { BLIND_DIALS_PER_MIN };
+        let kept_back = if told.is_some_and(|told| !told.provides) { limit / 2 } else { 0 };
         let all = known.into_iter().chain(told.into_iter().flat_map(|told| told.addresses.clone()));
         let (mut free, mut chosen) = (Vec::new(), Vec::new());
         for address in all.map(|address| split(&address).0) {
@@ -257,7 +280,7 @@ impl Hearsay {
         }
         chosen.truncate(TOLD_ADDRS);
         if !chosen.is_empty() {
-            let granted = self.credit(by, now).take(chosen.len() as u32);
+            let granted = self.credit(by, limit, now).take(chosen.len() as u32, kept_back);
             chosen.truncate(granted as usize);
             if granted == 0 {
                 tracing::debug!(%peer, %by, "not dialled: too many that this peer named were not there");
@@ -269,16 +292,16 @@ impl Hearsay {
         free
     }
 
-    fn credit(&mut self, by: PeerId, now: Instant) -> &mut Credit {
+    fn credit(&mut self, by: PeerId, limit: u32, now: Instant) -> &mut Credit {
         if self.credits.len() >= INFORMANTS && !self.credits.contains_key(&by) {
-            self.credits.retain(|_, credit| credit.filled(now).left < BLIND_DIALS_PER_MIN);
+            self.credits.retain(|_, credit| credit.filled(BLIND_DIALS_PER_MIN, now).left < BLIND_DIALS_PER_MIN);
             if self.credits.len() >= INFORMANTS {
                 let oldest = self.credits.iter().min_by_key(|(_, credit)| credit.at).map(|(peer, _)| *peer);
                 oldest.and_then(|oldest| self.credits.remove(&oldest));
             }
         }
-        let credit = self.credits.entry(by).or_insert(Credit { left: BLIND_DIALS_PER_MIN, at: now });
-        *credit = credit.filled(now);
+        let credit = self.credits.entry(by).or_insert(Credit { left: limit, at: now });
+        *credit = credit.filled(limit, now);
         credit
     }
 
@@ -311,19 +334,20 @@ impl Hearsay {
 }
 
 impl Credit {
-    fn filled(self, now: Instant) -> Self {
-        let each = std::time::Duration::from_secs(60) / BLIND_DIALS_PER_MIN;
+    /// With what comes to it in a minute, up to the limit.
+    fn filled(self, limit: u32, now: Instant) -> Self {
+        let each = Duration::from_secs(60) / limit;
         let new = now.saturating_duration_since(self.at).as_nanos() / each.as_nanos();
-        let new = u32::try_from(new).unwrap_or(u32::MAX).min(BLIND_DIALS_PER_MIN);
+        let new = u32::try_from(new).unwrap_or(u32::MAX).min(limit);
         if new == 0 {
             return self;
         }
         // What was earned by telling the truth isn't lost, and doesn't grow by waiting.
-        Self { left: self.left.max((self.left + new).min(BLIND_DIALS_PER_MIN)), at: now }
+        Self { left: self.left.max((self.left + new).min(limit)), at: now }
     }
 
-    fn take(&mut self, wanted: u32) -> u32 {
-        let granted = wanted.min(self.left);
+    fn take(&mut self, wanted: u32, kept_back: u32) -> u32 {
+        let granted = wanted.min(self.left.saturating_sub(kept_back));
         self.left -= granted;
         granted
     }
@@ -332,10 +356,6 @@ impl Credit {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
-    use guilder_protocol::identity::AgentId;
-
     use super::*;
 
     fn addr(port: usize) -> Multiaddr {
@@ -355,11 +375,11 @@ mod tests {
     }
 
     fn tell(hearsay: &mut Hearsay, number: u8, addresses: Vec<Multiaddr>) {
-        hearsay.take(peer(0), id(0), &mut vec![told(number, addresses)]);
+        hearsay.take(peer(0), id(0), &mut vec![told(number, addresses)], true);
     }
 
     fn dialled(hearsay: &mut Hearsay, number: u8, now: Instant) -> usize {
-        hearsay.dial(id(usize::from(number)), peer(number), Vec::new(), &[], now).len()
+        hearsay.dial(id(usize::from(number)), peer(number), Vec::new(), &[], |_| false, now).len()
     }
 
     #[test]
@@ -377,6 +397,23 @@ mod tests {
             later += dialled(&mut hearsay, number, now + Duration::from_secs(60));
         }
         assert_eq!(later, BLIND_DIALS_PER_MIN as usize);
+    }
+
+    #[test]
+    fn given_an_informant_whose_neighbours_are_dead_the_providers_that_it_names_are_dialled() {
+        let (mut hearsay, now) = (Hearsay::default(), Instant::now());
+        for number in 1..50 {
+            hearsay.take(peer(0), id(0), &mut vec![told(number, vec![addr(1)])], false);
+            dialled(&mut hearsay, number, now);
+        }
+        tell(&mut hearsay, 50, vec![addr(1), addr(2)]);
+        assert_eq!(dialled(&mut hearsay, 50, now), 2);
+        // One that the operator named is believed further.
+        let count = (100..200).filter(|number| {
+            hearsay.take(peer(99), id(0), &mut vec![told(*number, vec![addr(1)])], true);
+            !hearsay.dial(id(999), peer(*number), Vec::new(), &[], |by| *by == peer(99), now).is_empty()
+        });
+        assert_eq!(count.count(), MAX_CREDIT as usize);
     }
 
     #[test]
@@ -399,7 +436,7 @@ mod tests {
             dialled(&mut hearsay, number, now);
         }
         tell(&mut hearsay, 1, vec![addr(1), addr(2)]);
-        assert_eq!(hearsay.dial(id(8), peer(1), Vec::new(), &[], now), [addr(1)]);
+        assert_eq!(hearsay.dial(id(8), peer(1), Vec::new(), &[], |_| false, now), [addr(1)]);
     }
 
     #[test]
@@ -408,7 +445,7 @@ mod tests {
         hearsay.connected(id(1), peer(0), "/ip4/198.51.100.7/tcp/1".parse().unwrap(), false);
         let texts = ["/ip4/127.0.0.1/tcp/22", "/ip4/10.0.0.1/tcp/80", "/dns4/localhost/tcp/80", "/ip4/8.8.8.8/tcp/1"];
         let mut peers = vec![told(1, texts.iter().map(|text| text.parse().unwrap()).collect())];
-        hearsay.take(peer(0), id(1), &mut peers);
+        hearsay.take(peer(0), id(1), &mut peers, false);
         assert_eq!(peers[0].multiaddrs, ["/ip4/8.8.8.8/tcp/1".parse().unwrap()]);
     }
 
@@ -421,8 +458,8 @@ mod tests {
             super::super::ids::peer_of(AgentId::from_bytes(bytes))
         };
         for number in 0..TOLD_PEERS + 100 {
-            hearsay.note(key(number), Address { by: key(number + 1), addresses: vec![addr(1)] });
-            hearsay.dial(id(number), key(number), Vec::new(), &[], now);
+            hearsay.note(key(number), Address { by: key(number + 1), addresses: vec![addr(1)], provides: false });
+            hearsay.dial(id(number), key(number), Vec::new(), &[], |_| false, now);
             hearsay.connected(id(number), key(number), addr(1), true);
             hearsay.closed(id(number));
         }

@@ -187,7 +187,14 @@ mod tests {
     impl Test {
         fn new() -> Self {
             let (local, runtime) = (agent(0), Runtime::anchored(Timestamp::from_secs(1)));
-            let kad = Kad::new(peer_of(local), StreamProtocol::new("/test/kad"), DhtMode::Server, runtime);
+            let kad = Kad::new(
+                peer_of(local),
+                StreamProtocol::new("/test/kad"),
+                DhtMode::Server,
+                runtime,
+                Default::default(),
+                Default::default(),
+            );
             Self { records: Records::new(local), kad, now: Instant::now() }
         }
 

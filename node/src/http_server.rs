@@ -47,8 +47,12 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Pause after the system wouldn't give us a connection: it is out of descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
+/// Whether a request's good answer says something for who made it.
+pub(crate) type Counts = fn(&Request<Incoming>) -> bool;
+
 /// Answers requests on `listener` until `closing` is set or gone; requests under way end first. Dropped, it gives them up.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+/// A connection whose last request `counts` and was answered well gives way to no newcomer.
+pub(crate) async fn serve(listener: TcpListener, router: Router, counts: Counts, mut closing: watch::Receiver<bool>) {
     let places = Arc::new(Places::default());
     let told = closing.clone();
     let mut connections = JoinSet::new();
@@ -63,7 +67,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: wa
                     // acknowledgement that the client delays by 40 ms.
                     let _ = stream.set_nodelay(true);
                     if let Some(place) = places.take() {
-                        connections.spawn(connection(stream, router.clone(), place, told.clone()));
+                        connections.spawn(connection(stream, router.clone(), counts, place, told.clone()));
                     }
                 }
                 Err(error) => {
@@ -83,15 +87,22 @@ async fn is_set(flag: &mut watch::Receiver<bool>) {
 }
 
 /// Answers the requests of one connection.
-async fn connection(stream: TcpStream, router: Router, mut place: Place, mut closing: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    counts: Counts,
+    mut place: Place,
+    mut closing: watch::Receiver<bool>,
+) {
     let welcome = Arc::clone(&place.welcome);
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut router, welcome) = (router.clone(), Arc::clone(&welcome));
         async move {
+            let counted = counts(&request);
             let response = router.call(request.map(Body::new)).await;
             if let Ok(response) = &response {
                 let turned_away = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-                welcome.store(!turned_away, Ordering::Relaxed);
+                welcome.store(counted && !turned_away, Ordering::Relaxed);
             }
             response
         }
@@ -200,7 +211,7 @@ mod tests {
             .route("/", get(|| async { "hello" }))
             .route("/secret", get(|| async { StatusCode::UNAUTHORIZED }));
         let (stop, closing) = watch::channel(false);
-        tokio::spawn(serve(listener, router, closing));
+        tokio::spawn(serve(listener, router, |_| true, closing));
         (stop, address)
     }
 

@@ -106,7 +106,7 @@ impl HostedMint {
 
     /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.
     pub async fn http(&self, listener: TcpListener) {
-        http_server::serve(listener, self.router.clone(), self.closing.subscribe()).await;
+        http_server::serve(listener, self.router.clone(), |_| true, self.closing.subscribe()).await;
     }
 
     /// Stops the mint's background work and its servers. Requests at work end first.

@@ -34,13 +34,12 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
     routing::{delete, get, post},
-    serve::ListenerExt as _,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use guilder_protocol::market::ServiceName;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 use self::guard::Guard;
 use super::{
@@ -49,7 +48,7 @@ use super::{
     caller::Caller,
     types::{ApiError, Dial, ErrorCode, Identity, Line, Peer, ServiceView, Status},
 };
-use crate::executor::Definition;
+use crate::{executor::Definition, http_server};
 
 /// Most of a JSON body: a service with two schemas, or a token of many proofs.
 const MAX_BODY: usize = 1024 * 1024;
@@ -57,16 +56,13 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Answers requests on `listener` until `stop` resolves; those under way are given up then.
 pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: impl Future<Output = ()>) {
     let Ok(address) = listener.local_addr() else { return };
-    // A hire's steps are small and come one by one: held back for fuller packets, each would wait for an acknowledgement
-    // that the client delays by 40 ms.
-    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
-    let serving = axum::serve(listener, router(api, address, token)).into_future();
+    let (_open, closing) = watch::channel(false);
+    // Whoever has no token may ask who answers here, and is told; that keeps no place.
+    let has_token: http_server::Counts = |request| request.headers().contains_key(header::AUTHORIZATION);
     tokio::select! {
         biased;
         () = stop => {}
-        ended = serving => if let Err(error) = ended {
-            tracing::error!(%error, "the control API ended");
-        }
+        () = http_server::serve(listener, router(api, address, token), has_token, closing) => {}
     }
 }
 

@@ -4,6 +4,7 @@
 //! Home    an empty folder, and the command line run on it       guilder --home DIR … --json
 //! Daemon  `guilder up` on a home: ready, killed, restarted      a real process, its log kept
 //! Swarm   a mint host, and traders that know its address        loopback, play money, no mDNS
+//! Hostile an attacker under a key and from an address of its own
 //! ```
 //!
 //! The binary is built once per test program, in the profile that the tests are built in. Nothing here waits for a fixed
@@ -21,6 +22,7 @@
 pub mod binary;
 pub mod daemon;
 pub mod home;
+pub mod hostile;
 pub mod http;
 pub mod nutshell;
 pub mod slot;

@@ -1,0 +1,716 @@
+//! The attack suite: nodes in normal trade, and what strangers did to them when they tried.
+//!
+//! Each attack runs against a seller, a buyer and the mint's host for some seconds, from addresses outside theirs, while the
+//! buyer goes on hiring. `cargo test -p guilder-tests --test attacks -- --nocapture` prints what the honest side saw of each
+//! beside the quiet run: hires, failures, the time of one, memory, descriptors, disk. Times are printed and not asserted: a
+//! busy machine is slow, not wrong. Asserted is that nothing honest fails, and every bound that is no time. `GUILDER_ATTACK=crowd`
+//! runs that one alone.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures::{AsyncWriteExt as _, StreamExt as _};
+use guilder::{
+    events::Events,
+    network::{Network, NetworkConfig, Setup, transport},
+    runtime::{Limits, Runtime},
+    store::Store,
+};
+use guilder_protocol::{
+    bytes::ByteArray, envelope::Signed, identity::AgentKey, market::AdvertBody, settlement::Mode, time::Timestamp,
+};
+use guilder_tests::{
+    Daemon, Swarm, eventually,
+    hostile::{Hostile, attacker, gossip, socket_of, tcp_from, transport_from},
+    swarm::{UNIT, hire, sell_echo},
+    wait::LONG,
+};
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, allow_block_list, identify, identity::Keypair, kad, swarm::NetworkBehaviour,
+    swarm::SwarmEvent,
+};
+use tokio::io::AsyncWriteExt as _;
+
+/// How long each attack lasts.
+const ATTACK: Duration = Duration::from_secs(6);
+/// The service that honest nodes trade.
+const SERVICE: &str = "text.echo";
+/// The most memory that a node may have of its own, in MiB.
+const MAX_MEMORY_MIB: u64 = 150;
+/// The most that the nodes' folders and logs may grow, beside what the same hires write when it is quiet, in MiB a minute.
+const MAX_DISK_MIB_PER_MIN: f64 = 10.0;
+
+/// Honest nodes, and the right to run them.
+struct Scene {
+    swarm: Swarm,
+    seller: Daemon,
+    buyer: Daemon,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let swarm = Swarm::start(0);
+        let listen = "network.listen = [\"/ip4/127.0.0.1/tcp/0\", \"/ip4/127.0.0.1/udp/0/quic-v1\"]\n";
+        let settings = swarm.settings("").replacen("network.listen = [\"/ip4/127.0.0.1/tcp/0\"]\n", listen, 1);
+        let seller = Daemon::start("seller", &guilder_tests::Home::new(&settings));
+        sell_echo(&seller, SERVICE, 1, "");
+        let buyer = swarm.buyer(20_000, "");
+        let scene = Self { swarm, seller, buyer };
+        // The first hire finds the seller, gets a purse and warms everything up.
+        for _ in 0..3 {
+            hire(&scene.buyer, SERVICE, b"first", &["--max-price", "1"]);
+        }
+        scene
+    }
+
+    fn nodes(&self) -> [&Daemon; 3] {
+        [&self.swarm.mint, &self.seller, &self.buyer]
+    }
+}
+
+/// What the honest side saw of an attack.
+struct Row {
+    name: &'static str,
+    hires: Vec<Duration>,
+    failed: usize,
+    memory_mib: u64,
+    descriptors: usize,
+    disk_bytes: u64,
+    minutes: f64,
+    remark: String,
+}
+
+impl Row {
+    fn p50(&self) -> Duration {
+        self.hires.get(self.hires.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// What was written in a minute beside what as many hires write when it is quiet, in MiB.
+    fn disk(&self, quiet: &Self) -> f64 {
+        let usual = quiet.disk_bytes as f64 / quiet.hires.len().max(1) as f64 * self.hires.len() as f64;
+        (self.disk_bytes as f64 - usual).max(0.0) / f64::from(1 << 20) / self.minutes
+    }
+
+    fn print(&self, quiet: &Self) {
+        let times = self.p50().as_secs_f64() / quiet.p50().as_secs_f64().max(0.001);
+        println!(
+            "{:<34} {:>5} {:>6} {:>8.0?} {:>5.1}x {:>8.0?} {:>5} MiB {:>6} {:>6.1} MiB/min  {}",
+            self.name,
+            self.hires.len(),
+            self.failed,
+            self.p50(),
+            times,
+            self.hires.last().copied().unwrap_or_default(),
+            self.memory_mib,
+            self.descriptors,
+            self.disk(quiet),
+            self.remark
+        );
+    }
+
+    /// Every bound that isn't a time.
+    fn hold(&self) {
+        assert!(!self.hires.is_empty(), "{}: no hire ended", self.name);
+        assert_eq!(self.failed, 0, "{}: an honest hire failed", self.name);
+        assert!(self.memory_mib < MAX_MEMORY_MIB, "{}: {} MiB", self.name, self.memory_mib);
+    }
+}
+
+/// What an attack is told, and what it tells.
+#[derive(Clone, Default)]
+struct Signal {
+    over: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+}
+
+impl Signal {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, number: u64) {
+        self.count.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+/// Runs an attack while the buyer hires, and takes stock. `remark` says what became of the attack.
+fn measure<F: Future<Output = ()>>(
+    scene: &Scene,
+    name: &'static str,
+    attack: impl FnOnce(Signal) -> F + Send + 'static,
+    remark: impl FnOnce(u64) -> String,
+) -> Row {
+    let signal = Signal::default();
+    let running = {
+        let signal = signal.clone();
+        // One thread: attackers of a laptop's size.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(attack(signal));
+        })
+    };
+    let (began, disk) = (Instant::now(), disk_bytes(scene));
+    let mut row = Row {
+        name,
+        hires: Vec::new(),
+        failed: 0,
+        memory_mib: 0,
+        descriptors: 0,
+        disk_bytes: 0,
+        minutes: 0.0,
+        remark: String::new(),
+    };
+    while began.elapsed() < ATTACK {
+        let started = Instant::now();
+        let args = ["hire", SERVICE, "--max-price", "1", "--input", "-", "--deadline", "30s"];
+        let ran = scene.buyer.run_with(args, b"honest work");
+        match ran.code() {
+            0 => row.hires.push(started.elapsed()),
+            _ => {
+                println!("{name}: {ran}");
+                row.failed += 1;
+            }
+        }
+        for node in scene.nodes() {
+            row.memory_mib = row.memory_mib.max(memory_mib(node));
+            row.descriptors = row.descriptors.max(descriptors(node));
+        }
+    }
+    row.minutes = began.elapsed().as_secs_f64() / 60.0;
+    row.disk_bytes = disk_bytes(scene).saturating_sub(disk);
+    signal.over.store(true, Ordering::Relaxed);
+    running.join().unwrap();
+    row.hires.sort();
+    row.remark = remark(signal.count());
+    for node in scene.nodes() {
+        assert!(Path::new(&format!("/proc/{}", node.pid())).exists(), "{name}: {} is gone", node.name());
+        node.status();
+    }
+    row
+}
+
+/// The memory that is a process's own.
+fn memory_mib(node: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+fn descriptors(node: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count()
+}
+
+/// What all nodes have on disk, logs too.
+fn disk_bytes(scene: &Scene) -> u64 {
+    fn of(path: &Path) -> u64 {
+        // A file may go while we look.
+        let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+        if !meta.is_dir() {
+            return meta.len();
+        }
+        fs::read_dir(path).into_iter().flatten().flatten().map(|entry| of(&entry.path())).sum()
+    }
+    scene.nodes().iter().map(|node| of(&node.path()) + of(&node.log())).sum()
+}
+
+#[test]
+fn honest_nodes_trade_on_whatever_strangers_do() {
+    let scene = Scene::start();
+    let seller = scene.seller.address();
+    let buyer = scene.buyer.address();
+    let quiet = measure(&scene, "quiet", |_| async {}, |_| String::new());
+    println!(
+        "\n{:<34} {:>5} {:>6} {:>8} {:>6} {:>8} {:>9} {:>6} {:>14}",
+        "attack", "hires", "failed", "p50", "", "worst", "memory", "fds", "disk"
+    );
+    quiet.print(&quiet);
+    let attacks: [(&str, &dyn Fn() -> Row); 11] = [
+        ("half_open", &|| half_open(&scene, &seller)),
+        ("quic_initials", &|| quic_initials(&scene)),
+        ("false_addresses", &|| false_addresses(&scene, &buyer)),
+        ("sybil_adverts", &|| sybil_adverts(&scene, &buyer)),
+        ("advert_flood", &|| advert_flood(&scene, &seller)),
+        ("replayed_gossip", &|| replayed_gossip(&scene, &seller)),
+        ("long_topics", &|| long_topics(&scene, &seller)),
+        ("many_subscriptions", &|| many_subscriptions(&scene, &seller)),
+        ("crowd", &|| crowd(&scene, &seller)),
+        ("filled_table", &|| filled_table(&scene, &seller)),
+        ("idle_http", &|| idle_http(&scene)),
+    ];
+    let alone = std::env::var("GUILDER_ATTACK").ok();
+    let wanted = attacks.iter().filter(|(name, _)| alone.as_deref().is_none_or(|alone| alone == *name));
+    let rows: Vec<_> = wanted.map(|(_, attack)| attack()).inspect(|row| row.print(&quiet)).collect();
+    quiet.hold();
+    rows.iter().for_each(Row::hold);
+    // The store's files grow in steps: over all attacks they even out.
+    let minutes: f64 = rows.iter().map(|row| row.minutes).sum();
+    let disk = rows.iter().map(|row| row.disk(&quiet) * row.minutes).sum::<f64>() / minutes;
+    assert!(disk < MAX_DISK_MIB_PER_MIN, "{disk} MiB a minute");
+    scene.buyer.json(["wallet", "balance"]);
+}
+
+/// TCP connections that say nothing, opened again as fast as they are closed.
+fn half_open(scene: &Scene, target: &str) -> Row {
+    let to = socket_of(target);
+    let attack = move |signal: Signal| async move {
+        let mut open = Vec::new();
+        while !signal.is_over() {
+            for host in 1..=7_u8 {
+                if let Ok(stream) = tcp_from(Ipv4Addr::new(127, 10, 0, host), to).await {
+                    open.push(stream);
+                    signal.add(1);
+                }
+            }
+            if open.len() > 300 {
+                open.drain(..100);
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    measure(scene, "half-open TCP", attack, |count| format!("{count} connections"))
+}
+
+/// QUIC's first packets, whose answers nobody takes. They are made by real dials at a socket of ours, which passes the
+/// first packet of each on from a port of its own.
+fn quic_initials(scene: &Scene) -> Row {
+    let status = scene.seller.status();
+    let listen = status["listen"].as_array().unwrap().iter().filter_map(|address| address.as_str());
+    let quic = listen.into_iter().find(|address| address.contains("quic-v1")).unwrap().to_owned();
+    let target = socket_of(&quic);
+    let (sent, back) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (out, answers) = (Arc::clone(&sent), Arc::clone(&back));
+    let attack = move |signal: Signal| async move {
+        use libp2p::{Transport as _, core::Endpoint, core::transport::DialOpts, core::transport::PortUse, quic};
+        let decoy = UdpSocket::bind("127.20.0.1:0").unwrap();
+        decoy.set_nonblocking(true).unwrap();
+        let port = decoy.local_addr().unwrap().port();
+        let mut mute = Vec::new();
+        while !signal.is_over() {
+            for _ in 0..3 {
+                let mut dialler = quic::tokio::Transport::new(quic::Config::new(&Keypair::generate_ed25519()));
+                let address: Multiaddr = format!("/ip4/127.20.0.1/udp/{port}/quic-v1").parse().unwrap();
+                let opts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+                let dial = dialler.dial(address, opts).unwrap();
+                let _ = tokio::time::timeout(Duration::from_millis(15), dial).await;
+                // A first flight may be two packets.
+                let source = UdpSocket::bind("127.20.0.1:0").unwrap();
+                source.set_nonblocking(true).unwrap();
+                let mut packet = [0; 2_000];
+                while let Ok(length) = decoy.recv(&mut packet) {
+                    source.send_to(&packet[..length], target).unwrap();
+                    out.fetch_add(length as u64, Ordering::Relaxed);
+                    signal.add(1);
+                }
+                mute.push(source);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for source in mute {
+            let mut packet = [0; 2_000];
+            while let Ok(length) = source.recv(&mut packet) {
+                answers.fetch_add(length as u64, Ordering::Relaxed);
+            }
+        }
+    };
+    let row = measure(scene, "QUIC Initials, mute", attack, |count| format!("{count} packets"));
+    let (sent, back) = (sent.load(Ordering::Relaxed), back.load(Ordering::Relaxed));
+    assert!(back <= 3 * sent, "{back} bytes came back for {sent}");
+    Row { remark: format!("{}, {:.1} bytes back for each", row.remark, back as f64 / sent.max(1) as f64), ..row }
+}
+
+#[derive(NetworkBehaviour)]
+struct Liar {
+    /// It speaks with its victim alone, and dials none of those that it makes up.
+    alone: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
+    identify: identify::Behaviour,
+    kad: kad::Behaviour<kad::store::MemoryStore>,
+}
+
+/// The peer that an address names.
+fn peer_at(address: &str) -> PeerId {
+    let address: Multiaddr = address.parse().unwrap();
+    let peer = address.iter().find_map(|part| match part {
+        libp2p::multiaddr::Protocol::P2p(peer) => Some(peer),
+        _ => None,
+    });
+    peer.unwrap()
+}
+
+/// A libp2p node of the attacker's.
+fn swarm_at(from: Ipv4Addr, key: &Keypair, victim: &str) -> libp2p::Swarm<Liar> {
+    let local = key.public().to_peer_id();
+    let transport = transport_from(from, key);
+    let identify = identify::Behaviour::new(identify::Config::new("/guilder/id/1".to_owned(), key.public()));
+    let config = kad::Config::new(StreamProtocol::new("/guilder/kad/1"));
+    let mut kad = kad::Behaviour::with_config(local, kad::store::MemoryStore::new(local), config);
+    kad.set_mode(Some(kad::Mode::Server));
+    let mut alone = allow_block_list::Behaviour::default();
+    alone.allow_peer(peer_at(victim));
+    let config = libp2p::swarm::Config::with_tokio_executor();
+    let mut swarm = libp2p::Swarm::new(transport, Liar { alone, identify, kad }, local, config);
+    // Nobody needs to reach it; whoever has an address is one to be asked.
+    swarm.add_external_address(format!("/ip4/{from}/tcp/9").parse().unwrap());
+    swarm
+}
+
+/// Connects, and waits until both know each other.
+async fn join(swarm: &mut libp2p::Swarm<Liar>, target: &str) -> bool {
+    swarm.dial(target.parse::<Multiaddr>().unwrap()).unwrap();
+    let joined = async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::Behaviour(LiarEvent::Identify(identify::Event::Received { .. })) => return true,
+                SwarmEvent::OutgoingConnectionError { .. } => return false,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), joined).await.unwrap_or(false)
+}
+
+/// A peer that answers every look-up with peers that are not, at a victim's ports.
+fn false_addresses(scene: &Scene, target: &str) -> Row {
+    let target = target.to_owned();
+    let ports: Vec<_> = (0..100).map(|_| TcpListener::bind("127.30.9.1:0").unwrap()).collect();
+    let victims: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap().port()).collect();
+    let dials = Arc::new(AtomicU64::new(0));
+    for port in ports {
+        let dials = Arc::clone(&dials);
+        // Ends with the test program.
+        thread::spawn(move || {
+            while port.accept().is_ok() {
+                dials.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let attack = move |signal: Signal| async move {
+        let mut swarm = swarm_at(attacker(30, 1), &Keypair::generate_ed25519(), &target);
+        if !join(&mut swarm, &target).await {
+            return;
+        }
+        for number in 0..400_usize {
+            let peer = PeerId::from(Keypair::generate_ed25519().public());
+            for offset in 0..8 {
+                let port = victims[(number * 8 + offset) % victims.len()];
+                swarm.behaviour_mut().kad.add_address(&peer, format!("/ip4/127.30.9.1/tcp/{port}").parse().unwrap());
+            }
+        }
+        while !signal.is_over() {
+            let event = tokio::time::timeout(Duration::from_millis(100), swarm.select_next_some()).await;
+            if let Ok(SwarmEvent::Behaviour(LiarEvent::Kad(kad::Event::InboundRequest { .. }))) = event {
+                signal.add(1);
+            }
+        }
+    };
+    // Searches for what nobody sells walk to wherever they are sent.
+    let searching = Arc::new(AtomicBool::new(true));
+    let row = thread::scope(|scope| {
+        let stop = Arc::clone(&searching);
+        let buyer = &scene.buyer;
+        scope.spawn(move || {
+            let mut number = 0;
+            while stop.load(Ordering::Relaxed) {
+                number += 1;
+                buyer.run(["find", &format!("no.such{number}")]);
+            }
+        });
+        let row = measure(scene, "false addresses in Kademlia", attack, |count| format!("{count} answers"));
+        searching.store(false, Ordering::Relaxed);
+        row
+    });
+    let dials = dials.load(Ordering::Relaxed);
+    // An attack lasts less than a minute.
+    assert!(dials <= 8, "{dials} dials of addresses that a stranger chose");
+    Row { remark: format!("{}, {dials} dials", row.remark), ..row }
+}
+
+/// A node of the attacker's as honest ones have it, for what only differs in what it says.
+async fn network(seed: u8, from: Ipv4Addr, target: &str) -> (Network, guilder::network::Inbound, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::production(Limits::default());
+    let store = Store::open(&folder.path().join("store"), &runtime).await.unwrap();
+    let key = AgentKey::from_seed(&[seed; 32]);
+    let transport = transport_from(from, &transport::keypair(&key).unwrap());
+    let config = NetworkConfig { listen: Vec::new(), mdns: false, ..NetworkConfig::default() };
+    let setup = Setup { key, transport, config, runtime, store, events: Events::new(), tap: None };
+    let (network, inbound) = Network::start(setup).await.unwrap();
+    let _ = network.dial(target.parse().unwrap()).await;
+    let topic = SERVICE.parse().unwrap();
+    network.subscribe(&topic).await.unwrap();
+    (network, inbound, folder)
+}
+
+/// An advert of a seller that is nobody.
+fn advert(number: u64, mint: &str, price: u64, describes: usize) -> Vec<u8> {
+    let mut seed = [0xaa; 32];
+    seed[..8].copy_from_slice(&number.to_be_bytes());
+    let body = AdvertBody {
+        service: SERVICE.parse().unwrap(),
+        description: "x".repeat(describes),
+        price,
+        unit: UNIT.parse().unwrap(),
+        mints: vec![mint.parse().unwrap()],
+        modes: vec![Mode::Prepaid],
+        input: None,
+        output: None,
+        max_input: 1 << 20,
+        max_output: 1 << 20,
+        time_limit: 60,
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (iat, exp) = (Timestamp::from_secs(now), Timestamp::from_secs(now + 3_000));
+    let key = AgentKey::from_seed(&seed);
+    Signed::claim(body, iat, Some(exp), ByteArray([1; 16]), &key).unwrap().bytes().to_vec()
+}
+
+/// Adverts of sellers that are nobody: some that don't fit, some that do and never answer.
+fn sybil_adverts(scene: &Scene, target: &str) -> Row {
+    let (target, mint) = (target.to_owned(), scene.swarm.mint_url.clone());
+    let attack = move |signal: Signal| async move {
+        let (network, _inbound, _folder) = network(200, attacker(40, 1), &target).await;
+        let topic = SERVICE.parse().unwrap();
+        for number in 0..120 {
+            let foreign = "https://nowhere.example".to_owned();
+            let mint = if number % 2 == 0 { foreign } else { mint.clone() };
+            while network.publish(&topic, advert(number, &mint, 1, 0).into()).await.is_err() && !signal.is_over() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            signal.add(1);
+        }
+        while !signal.is_over() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        network.shutdown().await;
+    };
+    let row = measure(scene, "sybil adverts", attack, |count| format!("{count} adverts"));
+    let found = scene.buyer.run(["find", SERVICE]).ok().text();
+    assert!(found.contains(&scene.seller.peer_id()), "the honest seller is hidden:\n{found}");
+    row
+}
+
+/// As many bytes of fresh adverts as one connection takes.
+fn advert_flood(scene: &Scene, target: &str) -> Row {
+    let (target, mint) = (target.to_owned(), scene.swarm.mint_url.clone());
+    let bytes = Arc::new(AtomicU64::new(0));
+    let sent = Arc::clone(&bytes);
+    let attack = move |signal: Signal| async move {
+        let (network, _inbound, _folder) = network(201, attacker(50, 1), &target).await;
+        let topic = SERVICE.parse().unwrap();
+        let mut number = 1_000;
+        while !signal.is_over() {
+            for _ in 0..20 {
+                number += 1;
+                let advert = advert(number, &mint, 1, 500);
+                let length = advert.len() as u64;
+                if network.publish(&topic, advert.into()).await.is_ok() {
+                    sent.fetch_add(length, Ordering::Relaxed);
+                    signal.add(1);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        network.shutdown().await;
+    };
+    measure(scene, "advert flood", attack, |count| {
+        format!("{count} adverts, {} KiB", bytes.load(Ordering::Relaxed) >> 10)
+    })
+}
+
+/// Sends the same packet over and over on gossip streams, until it is cut off.
+async fn repeat(from: Ipv4Addr, target: &str, packet: &[u8], signal: &Signal) -> bool {
+    let peer = Hostile::connect(from, target).await.unwrap();
+    let mut stream = peer.open("/meshsub/1.2.0").await.unwrap();
+    while !signal.is_over() {
+        let writing = async {
+            stream.write_all(packet).await?;
+            stream.flush().await
+        };
+        match tokio::time::timeout(Duration::from_secs(1), writing).await {
+            Ok(Ok(())) => signal.add(1),
+            Ok(Err(_)) => return true,
+            Err(_) => {}
+        }
+        if peer.is_cut_off() {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+/// One forged message, again and again.
+fn replayed_gossip(scene: &Scene, target: &str) -> Row {
+    let target = target.to_owned();
+    let cut = Arc::new(AtomicBool::new(false));
+    let cut_off = Arc::clone(&cut);
+    let attack = move |signal: Signal| async move {
+        let author = PeerId::from(Keypair::generate_ed25519().public()).to_bytes();
+        let topic = format!("/guilder/market/1/{SERVICE}");
+        let packet = gossip::framed(&gossip::forged(&topic, &author, b"the same")).repeat(50);
+        cut_off.store(repeat(attacker(60, 1), &target, &packet, &signal).await, Ordering::Relaxed);
+    };
+    let row = measure(scene, "replayed gossip", attack, |count| format!("{} messages", 50 * count));
+    assert!(cut.load(Ordering::Relaxed), "a peer that floods gossip is cut off: {}", row.remark);
+    row
+}
+
+/// Topics with names of 15 KB, and message IDs as long, from many peers.
+fn long_topics(scene: &Scene, target: &str) -> Row {
+    let target = target.to_owned();
+    let attack = move |signal: Signal| async move {
+        let mut peers = Vec::new();
+        for number in 0..40_u8 {
+            let Ok(peer) = Hostile::connect(Ipv4Addr::new(127, 70, number % 8, 1), &target).await else { continue };
+            let Ok(mut stream) = peer.open("/meshsub/1.2.0").await else { continue };
+            for round in 0..64_u8 {
+                let topics: Vec<_> =
+                    (0..4).map(|topic| format!("{number}/{round}/{topic}/{}", "t".repeat(15_000))).collect();
+                let packet = gossip::subscriptions(topics.iter().map(String::as_str));
+                let ids: Vec<_> = topics.iter().map(|topic| topic.as_bytes()).collect();
+                let unwanted = gossip::unwanted(ids);
+                let framed = [gossip::framed(&packet), gossip::framed(&unwanted)].concat();
+                let writing = stream.write_all(&framed);
+                if !matches!(tokio::time::timeout(Duration::from_secs(1), writing).await, Ok(Ok(()))) {
+                    break;
+                }
+                signal.add(framed.len() as u64);
+                if signal.is_over() {
+                    return;
+                }
+            }
+            let _ = stream.flush().await;
+            peers.push((peer, stream));
+        }
+        while !signal.is_over() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    measure(scene, "topics and IDs of 15 KB", attack, |bytes| format!("{} MiB", bytes >> 20))
+}
+
+/// Packets of more subscriptions than are allowed, which libp2p logs as errors.
+fn many_subscriptions(scene: &Scene, target: &str) -> Row {
+    let log = || fs::metadata(scene.seller.log()).unwrap().len();
+    let before = log();
+    let target = target.to_owned();
+    let attack = move |signal: Signal| async move {
+        let topics: Vec<_> = (0..300).map(|number| format!("/guilder/market/1/a.s{number}")).collect();
+        let packet = gossip::framed(&gossip::subscriptions(topics.iter().map(String::as_str)));
+        repeat(attacker(80, 1), &target, &packet, &signal).await;
+    };
+    let row = measure(scene, "300 subscriptions a packet", attack, |count| format!("{count} packets"));
+    let written = log() - before;
+    assert!(written < 256 * 1024, "{written} bytes of log");
+    Row { remark: format!("{}, {} KiB of log", row.remark, written >> 10), ..row }
+}
+
+/// Two hundred identities of one address that connect again and again, and a buyer that comes then.
+fn crowd(scene: &Scene, target: &str) -> Row {
+    let target = target.to_owned();
+    let attack = move |signal: Signal| async move {
+        let mut peers: Vec<Hostile> = Vec::new();
+        while !signal.is_over() {
+            peers.retain(|peer| !peer.is_cut_off());
+            if peers.len() < 200
+                && let Ok(peer) = Hostile::connect(attacker(90, 1), &target).await
+            {
+                signal.add(1);
+                peers.push(peer);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let settings = scene.swarm.settings("");
+    thread::scope(|scope| {
+        let newcomer = scope.spawn(|| {
+            thread::sleep(ATTACK / 2);
+            let newcomer = Daemon::start("newcomer", &guilder_tests::Home::new(&settings));
+            guilder_tests::swarm::fund(&newcomer, 10);
+            hire(&newcomer, SERVICE, b"new here", &["--max-price", "1"]).output
+        });
+        let row = measure(scene, "crowd of one address", attack, |count| format!("{count} connections"));
+        assert_eq!(newcomer.join().unwrap(), "new here", "a newcomer from elsewhere gets in");
+        row
+    })
+}
+
+/// Peers that leave as many provider records as they may, for keys of nothing.
+fn filled_table(scene: &Scene, target: &str) -> Row {
+    let target = target.to_owned();
+    let attack = move |signal: Signal| async move {
+        let mut peers = Vec::new();
+        for number in 0..20_u8 {
+            if signal.is_over() {
+                return;
+            }
+            let mut swarm = swarm_at(Ipv4Addr::new(127, 100, 0, 1 + number), &Keypair::generate_ed25519(), &target);
+            if !join(&mut swarm, &target).await {
+                continue;
+            }
+            swarm.behaviour_mut().kad.add_address(&peer_at(&target), target.parse().unwrap());
+            for key in 0..128_u32 {
+                let key = [&[0x12, 0x20][..], &[number; 28], &key.to_be_bytes()].concat();
+                let _ = swarm.behaviour_mut().kad.start_providing(kad::RecordKey::new(&key));
+            }
+            let working = async {
+                loop {
+                    swarm.select_next_some().await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(150), working).await;
+            signal.add(128);
+            peers.push(swarm);
+        }
+        while !signal.is_over() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let row = measure(scene, "filled table of providers", attack, |count| format!("{count} records"));
+    sell_echo(&scene.seller, "late.comer", 1, "");
+    // By Kademlia, as nobody follows its topic.
+    eventually("the new service to be found", LONG, || {
+        let found = scene.buyer.run(["find", "late.comer"]).ok().text();
+        if found.contains(&scene.seller.peer_id()) { Ok(()) } else { Err(found) }
+    });
+    row
+}
+
+/// Half requests at the control API, more than there are descriptors by default.
+fn idle_http(scene: &Scene) -> Row {
+    let api: SocketAddr = scene.buyer.access().unwrap()["address"].as_str().unwrap().parse().unwrap();
+    let attack = move |signal: Signal| async move {
+        let mut open = Vec::new();
+        while !signal.is_over() {
+            for _ in 0..20 {
+                if open.len() < 900
+                    && let Ok(mut stream) = tokio::net::TcpStream::connect(api).await
+                {
+                    let _ = stream.write_all(b"GET /v1/status HT").await;
+                    open.push(stream);
+                    signal.add(1);
+                }
+            }
+            if open.len() >= 900 {
+                open.drain(..300);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    measure(scene, "half HTTP requests", attack, |count| format!("{count} connections"))
+}

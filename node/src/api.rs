@@ -24,7 +24,7 @@ use tokio::{sync::watch, time::Instant};
 
 use self::{
     caller::{Caller, Right},
-    types::{ApiError, Identity, Peer, Said, Status, Told},
+    types::{ApiError, DescribedEvent, Identity, NodeEvent, Peer, Status},
 };
 use crate::{events::Heard, keys::Home, parts::Node};
 
@@ -132,13 +132,13 @@ impl Api {
     ///
     /// # Errors
     /// If the caller may not.
-    pub fn events(&self, caller: &Caller) -> Result<impl Stream<Item = Told> + Send + 'static, ApiError> {
+    pub fn events(&self, caller: &Caller) -> Result<impl Stream<Item = NodeEvent> + Send + 'static, ApiError> {
         caller.may(Right::Look)?;
         let subscription = self.node().events.subscribe();
         Ok(stream::unfold(subscription, |mut subscription| async {
             let told = match subscription.next().await? {
-                Heard::Event(event) => Told::Event(Box::new(Said::from(&*event))),
-                Heard::Missed(missed) => Told::Missed { missed },
+                Heard::Event(event) => NodeEvent::Event(Box::new(DescribedEvent::from(&*event))),
+                Heard::Missed(missed) => NodeEvent::Missed { missed },
             };
             Some((told, subscription))
         }))

@@ -405,6 +405,8 @@ impl<'a> Play<'a> {
             deadline: node.runtime.now().saturating_add(workload.deadline_s),
             seller: None,
             mint: None,
+            avoid: Vec::new(),
+            prefer: Vec::new(),
             candidates: None,
         };
         let notes = self.notes.clone();

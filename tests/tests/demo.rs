@@ -7,10 +7,10 @@ use std::path::Path;
 use guilder_tests::{Home, Slot};
 use serde_json::Value;
 
-/// What a run of the demo told, step by step.
-struct Told(Vec<Value>);
+/// What a run of the demo steps, step by step.
+struct Steps(Vec<Value>);
 
-impl Told {
+impl Steps {
     fn all<'a, 's>(&'a self, step: &'s str) -> impl Iterator<Item = &'a Value> + use<'a, 's> {
         self.0.iter().filter(move |line| line["step"] == step)
     }
@@ -42,54 +42,54 @@ fn a_newcomer_sees_five_nodes_trade_and_can_prove_it() {
     let input = home.write("text.txt", text.repeat(20));
     let kept = home.file("kept");
     let words = ["demo".as_ref(), input.as_os_str(), "--keep".as_ref(), kept.as_os_str()];
-    let told = Told(home.run(words).ok().lines());
+    let steps = Steps(home.run(words).ok().lines());
 
     // Five processes, each with keys of its own, none of which outlives the demo.
-    assert_eq!(told.names("node"), ["mint", "buyer", "cheap", "fair", "dear"]);
-    let mut peers: Vec<_> = told.all("node").map(|line| line["peer_id"].as_str().unwrap()).collect();
+    assert_eq!(steps.names("node"), ["mint", "buyer", "cheap", "fair", "dear"]);
+    let mut peers: Vec<_> = steps.all("node").map(|line| line["peer_id"].as_str().unwrap()).collect();
     peers.sort_unstable();
     peers.dedup();
     assert_eq!(peers.len(), 5);
-    for node in told.all("node") {
+    for node in steps.all("node") {
         assert!(!Path::new(&format!("/proc/{}", number(node, "pid"))).exists(), "{node} is still there");
         let name = node["node"].as_str().unwrap();
         assert!(kept.join(name).join("config.toml").exists(), "the folder of {name} was not kept");
     }
 
     // All are found and asked, the cheapest does it, and each step comes after what it needs.
-    assert_eq!(told.all("seller_found").count(), 3);
-    let asked = told.all("offered").filter(|line| line["node"] == "buyer");
+    assert_eq!(steps.all("seller_found").count(), 3);
+    let asked = steps.all("offered").filter(|line| line["node"] == "buyer");
     assert_eq!(asked.map(|line| number(&line["event"]["price"], "amount")).max(), Some(14));
     let story =
         ["funded", "service", "hire", "searching", "asked", "awarded", "delivered", "balance", "receipt", "end"];
-    let times: Vec<_> = story.iter().map(|step| told.at_ms(step)).collect();
+    let times: Vec<_> = story.iter().map(|step| steps.at_ms(step)).collect();
     assert!(times.is_sorted(), "{story:?} at {times:?}");
-    assert!(told.all("check").all(|check| check["holds"] == true));
-    assert!(!told.one("output")["text"].as_str().unwrap().is_empty());
-    assert_eq!(told.one("end")["ok"], true);
+    assert!(steps.all("check").all(|check| check["holds"] == true));
+    assert!(!steps.one("output")["text"].as_str().unwrap().is_empty());
+    assert_eq!(steps.one("end")["ok"], true);
 
-    the_balances_add_up(&told);
-    the_bundle_holds_until_a_byte_is_changed(&home, &told, &kept.join("task.audit.car"));
+    the_balances_add_up(&steps);
+    the_bundle_holds_until_a_byte_is_changed(&home, &steps, &kept.join("task.audit.car"));
 }
 
-fn the_balances_add_up(told: &Told) {
-    assert_eq!(told.names("balance"), ["buyer", "cheap", "dear", "fair"]);
-    let sum = |name: &str| told.all("balance").map(|line| number(line, name)).sum::<u64>();
+fn the_balances_add_up(steps: &Steps) {
+    assert_eq!(steps.names("balance"), ["buyer", "cheap", "dear", "fair"]);
+    let sum = |name: &str| steps.all("balance").map(|line| number(line, name)).sum::<u64>();
     assert_eq!((sum("before"), sum("before")), (1_000, sum("after") + sum("fees")));
     assert!(sum("fees") > 0, "the mint's fees show");
-    let accounts = told.one("accounts");
+    let accounts = steps.one("accounts");
     assert_eq!([number(accounts, "before"), number(accounts, "after")], [sum("before"), sum("after")]);
-    let cheap = told.all("balance").find(|line| line["node"] == "cheap").unwrap();
+    let cheap = steps.all("balance").find(|line| line["node"] == "cheap").unwrap();
     assert_eq!(number(cheap, "after"), 7, "redeemed, not only accepted");
 }
 
-fn the_bundle_holds_until_a_byte_is_changed(home: &Home, told: &Told, path: &Path) {
+fn the_bundle_holds_until_a_byte_is_changed(home: &Home, steps: &Steps, path: &Path) {
     let verify = |file: &Path| home.run(["audit".as_ref(), "verify".as_ref(), file.as_os_str()]);
-    assert_eq!(told.one("bundle")["path"].as_str().unwrap(), path.to_str().unwrap());
+    assert_eq!(steps.one("bundle")["path"].as_str().unwrap(), path.to_str().unwrap());
     let report = verify(path).ok().json();
-    assert_eq!((&report["valid"], &report["task"]), (&Value::from(true), &told.one("receipt")["task"]));
+    assert_eq!((&report["valid"], &report["task"]), (&Value::from(true), &steps.one("receipt")["task"]));
     let hire = &report["hires"][0];
-    let id = |name: &str| told.all("node").find(|line| line["node"] == name).unwrap()["peer_id"].clone();
+    let id = |name: &str| steps.all("node").find(|line| line["node"] == name).unwrap()["peer_id"].clone();
     assert_eq!((&hire["buyer"], &hire["seller"]), (&id("buyer"), &id("cheap")));
     assert_eq!((&hire["answer"], &hire["price"], &hire["unit"]), (&"delivered".into(), &7.into(), &"play".into()));
     let words = home.run_as_person(["audit".as_ref(), "verify".as_ref(), path.as_os_str()], b"").ok().text();

@@ -143,6 +143,68 @@ fn an_output_is_as_it_is_in_a_file_and_harmless_on_a_terminal() {
     assert!(answer.contains("error:") && !answer.contains("AAAA"), "{answer}");
 }
 
+#[test]
+fn sellers_are_avoided_or_preferred_and_tasks_listed_page_by_page() {
+    let swarm = Swarm::start(0);
+    let (cheap, dear) = (swarm.trader("cheap", ""), swarm.trader("dear", ""));
+    swarm::sell_echo(&cheap, "text.echo", 3, "");
+    swarm::sell_echo(&dear, "text.echo", 5, "");
+    let buyer = swarm.buyer(100, "");
+    eventually("both sellers to be found", LONG, || {
+        let found = buyer.run(["find", "text.echo"]);
+        if found.json().as_array().unwrap().len() == 2 { Ok(()) } else { Err(found) }
+    });
+    let (cheap, dear) = (cheap.peer_id(), dear.peer_id());
+    let seller =
+        |more: &[&str]| swarm::hire(&buyer, "text.echo", b"hi", more).task["peer"].as_str().unwrap().to_owned();
+    assert_eq!(seller(&[]), cheap);
+    assert_eq!(seller(&["--prefer", &dear]), dear);
+    assert_eq!(seller(&["--avoid", &cheap]), dear);
+    buyer.run(["hire", "text.echo", "--avoid", &cheap, "--avoid", &dear]).failed();
+
+    let ids = |tasks: &Value| tasks.as_array().unwrap().iter().map(|task| task["id"].clone()).collect::<Vec<_>>();
+    let all = ids(&buyer.json(["task", "list"]));
+    assert_eq!(all.len(), 4);
+    let mut paged = ids(&buyer.json(["task", "list", "--limit", "3"]));
+    assert_eq!(paged, all[..3]);
+    let last = paged[2].as_str().unwrap().to_owned();
+    paged.extend(ids(&buyer.json(["task", "list", "--limit", "3", "--after", &last])));
+    assert_eq!(paged, all, "each once, in one order");
+    let text = buyer.run_as_person(["task", "list", "--limit", "3"], b"").ok().error_text();
+    assert!(text.contains("task list --after"), "{text}");
+}
+
+#[test]
+fn every_refusal_of_the_control_api_has_one_shape() {
+    let node = Daemon::start("node", &Home::new(LOOPBACK));
+    let token = format!("Bearer {}", node.access().unwrap()["token"].as_str().unwrap());
+    let token = [("authorization", token.as_str()), ("content-type", "application/json")];
+    for (method, path, status) in [
+        ("GET", "/v1/nothing", 404),
+        ("PUT", "/v1/status", 404),
+        ("GET", "/v1/tasks?limit=many", 400),
+        ("GET", "/v1/tasks?lmit=3", 400),
+        ("GET", "/v1/tasks/bafyzzzz", 404),
+        ("POST", "/v1/tasks?service=Not%20A%20Name", 400),
+        ("POST", "/v1/tasks?service=a.b&sellr=x", 400),
+        ("POST", "/v1/wallet/send", 400),
+        ("GET", "/v1/find/Not%20A%20Name", 400),
+        ("GET", "/v1/hello?nonce=zz", 400),
+    ] {
+        let answer = node.api(method, path, &token);
+        let error = answer.json();
+        assert_eq!(answer.status, status, "{method} {path}: {error}");
+        let code = error["code"].as_str().unwrap_or_else(|| panic!("{method} {path}: {error}"));
+        assert_eq!(code, if status == 404 { "not_found" } else { "invalid" }, "{method} {path}: {error}");
+        assert_eq!((&error["fault"], &error["retryable"]), (&"ours".into(), &false.into()), "{method} {path}");
+        for words in ["message", "hint"] {
+            assert!(!error[words].as_str().unwrap().is_empty(), "{method} {path}: {error}");
+        }
+    }
+    let unknown = node.api("GET", "/v1/status", &[]);
+    assert_eq!((unknown.status, &unknown.json()["code"]), (401, &"not_allowed".into()));
+}
+
 /// What a command says on a terminal to a paste that comes after its question.
 fn pasted(home: &Home, args: &str, question: &str, text: &str) -> String {
     let command = format!("'{}' --home '{}' {args}", binary::guilder().display(), home.path().display());

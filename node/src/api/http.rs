@@ -13,13 +13,14 @@
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
 //! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
-//! | `GET /v1/events` | everything that happens from now on; each line a [`Told`](super::types::Told) |
+//! | `GET /v1/events` | everything that happens from now on; each line a [`NodeEvent`](super::types::NodeEvent) |
 //! | `POST /v1/stop` | stop the daemon |
 //!
 //! No logic lives here, and no defaults: every handler reads its arguments, calls [`Api`] on behalf of whom the guard
 //! admitted, and writes what it says. An error is an [`ApiError`] with a status by its code. Bounded: JSON bodies by
 //! [`MAX_BODY`], an input by the protocol's largest content.
 
+mod extract;
 mod guard;
 mod tasks;
 mod wallet;
@@ -29,7 +30,7 @@ use std::{convert::Infallible, net::SocketAddr};
 use axum::{
     Extension, Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -41,7 +42,10 @@ use guilder_protocol::market::ServiceName;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::watch};
 
-use self::guard::Guard;
+use self::{
+    extract::{JsonBody, Path, Query},
+    guard::Guard,
+};
 use super::{
     Api,
     access::{Hello, Proof},
@@ -80,6 +84,7 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
         .merge(tasks::routes())
         .merge(wallet::routes())
         .fallback(unknown)
+        .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Guard::new(address, token), guard::admit))
         .with_state(api)
@@ -104,7 +109,7 @@ async fn peers(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Peer
     Ok(Json(api.peers(&caller).await?))
 }
 
-async fn dial(State(api): State<Api>, Extension(caller): By, Json(dial): Json<Dial>) -> Answer<()> {
+async fn dial(State(api): State<Api>, Extension(caller): By, JsonBody(dial): JsonBody<Dial>) -> Answer<()> {
     Ok(Json(api.dial(&caller, &dial.address).await?))
 }
 
@@ -115,7 +120,7 @@ async fn services(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<S
 async fn add_service(
     State(api): State<Api>,
     Extension(caller): By,
-    Json(definition): Json<Definition>,
+    JsonBody(definition): JsonBody<Definition>,
 ) -> Answer<ServiceView> {
     Ok(Json(api.add_service(&caller, definition).await?))
 }
@@ -148,6 +153,11 @@ async fn stop(State(api): State<Api>, Extension(caller): By) -> Answer<()> {
 
 async fn unknown() -> Failure {
     ApiError::missing("the API has no such path", "daemon and client may be of different versions").into()
+}
+
+async fn no_such_method() -> Failure {
+    ApiError::missing("the API does no such thing with this path", "daemon and client may be of different versions")
+        .into()
 }
 
 type Answer<T> = Result<Json<T>, Failure>;

@@ -15,12 +15,14 @@ use guilder_protocol::{
 use super::{
     Api, LISTED,
     caller::{Caller, Right},
-    types::{ApiError, Failure, Hire, HireEvent, Hired, Said, Step, TaskProgress, TaskSide, TaskView},
+    types::{
+        ApiError, DescribedEvent, Failure, Hire, HireEvent, Hired, Step, TaskListing, TaskProgress, TaskSide, TaskView,
+    },
 };
 use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
-    trade::{HireRequest, MoneyView, Page, TaskView as Trading},
+    trade::{CancelError, HireRequest, MoneyView, Page, TaskView as Trading},
 };
 
 /// Fewest letters of a task's ID that stand for it.
@@ -94,17 +96,20 @@ impl Api {
             seller: hire.seller,
             mint: hire.mint,
             service: hire.service,
+            avoid: hire.avoid,
+            prefer: hire.prefer,
             candidates: None,
         })
     }
 
-    /// The latest tasks, the newest first; [`LISTED`] of them if no limit is said.
+    /// Tasks, the newest first; [`LISTED`] of them if no limit is said.
     ///
     /// # Errors
-    /// If the caller may not, or the store can't be read.
-    pub fn tasks(&self, caller: &Caller, limit: Option<usize>) -> Result<Vec<TaskView>, ApiError> {
+    /// If the caller may not, the one to go on after isn't there, or the store can't be read.
+    pub fn tasks(&self, caller: &Caller, listing: &TaskListing) -> Result<Vec<TaskView>, ApiError> {
         caller.may(Right::Look)?;
-        let page = Page { after: None, limit: limit.unwrap_or(LISTED) };
+        let after = listing.after.as_deref().map(|id| self.view_of(self.resolve(id)?)).transpose()?;
+        let page = Page { after: after.map(|view| view.cursor()), limit: listing.limit.unwrap_or(LISTED) };
         Ok(self.node().trade.tasks(page)?.into_iter().map(TaskView::from).collect())
     }
 
@@ -123,9 +128,14 @@ impl Api {
     /// If the caller may not, there is none of that ID, or it is over.
     pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
         caller.may(Right::Hire)?;
-        let id = self.resolve(id)?;
-        self.node().trade.cancel(id).await?;
-        self.task_by_id(id)
+        let cid = self.resolve(id)?;
+        self.node().trade.cancel(cid).await.map_err(|error| match error {
+            CancelError::Over(_) => {
+                ApiError::misuse(format!("the task {id} is over"), format!("guilder task show {id} shows how it ended"))
+            }
+            error => error.into(),
+        })?;
+        self.task_by_id(cid)
     }
 
     /// A task's output: its size and its pieces.
@@ -139,7 +149,8 @@ impl Api {
     ) -> Result<(u64, impl Stream<Item = io::Result<Bytes>> + Send + 'static), ApiError> {
         caller.may(Right::Look)?;
         let data = self.node().trade.output(self.resolve(id)?)?;
-        let data = data.ok_or_else(|| ApiError::missing("the task has no output", "guilder task show ID says why"))?;
+        let data = data
+            .ok_or_else(|| ApiError::missing("the task has no output", format!("guilder task show {id} says why")))?;
         let pieces = data.pieces(&self.node().content).await?;
         // The data is kept with the stream: it pins its file.
         let pieces = stream::try_unfold((pieces, data.clone()), |(mut pieces, data)| async {
@@ -163,8 +174,11 @@ impl Api {
     }
 
     fn task_by_id(&self, id: Cid) -> Result<TaskView, ApiError> {
-        let view = self.node().trade.show(id)?.ok_or_else(|| no_task(&id.to_string()))?;
-        Ok(view.into())
+        Ok(self.view_of(id)?.into())
+    }
+
+    fn view_of(&self, id: Cid) -> Result<Trading, ApiError> {
+        self.node().trade.show(id)?.ok_or_else(|| no_task(&id.to_string()))
     }
 
     /// A task by its whole ID, or by the last letters of one of the latest.
@@ -224,7 +238,10 @@ fn steps(
                 continue;
             }
             let task_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            return Some((Ok(HireEvent::Step(Box::new(Step { task_ms, said: Said::from(&*event) }))), events));
+            return Some((
+                Ok(HireEvent::Step(Box::new(Step { task_ms, said: DescribedEvent::from(&*event) }))),
+                events,
+            ));
         }
     })
 }

@@ -142,6 +142,14 @@ pub struct Hire {
     #[arg(long, value_name = "PEER", value_parser = parse_agent)]
     #[serde(default, skip_serializing_if = "Option::is_none", with = "agent_text")]
     pub seller: Option<AgentId>,
+    /// Never hire this seller; may be said several times.
+    #[arg(long, value_name = "PEER", value_parser = parse_agent, conflicts_with = "seller")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "agent_list")]
+    pub avoid: Vec<AgentId>,
+    /// Take this seller's offer, if it makes one that fits; may be said several times.
+    #[arg(long, value_name = "PEER", value_parser = parse_agent, conflicts_with = "seller")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "agent_list")]
+    pub prefer: Vec<AgentId>,
     /// Pay with this mint's ecash and no other's.
     #[arg(long, value_name = "URL")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +163,17 @@ pub struct Hire {
 impl Hire {
     /// A hire of `service`, all else as the node is set.
     pub fn of(service: ServiceName) -> Self {
-        Self { service, max_price: None, unit: None, deadline_secs: None, seller: None, mint: None, quiet: false }
+        Self {
+            service,
+            max_price: None,
+            unit: None,
+            deadline_secs: None,
+            seller: None,
+            avoid: Vec::new(),
+            prefer: Vec::new(),
+            mint: None,
+            quiet: false,
+        }
     }
 }
 
@@ -188,12 +206,12 @@ pub struct Step {
     pub task_ms: u64,
     /// What happened.
     #[serde(flatten)]
-    pub said: Said,
+    pub said: DescribedEvent,
 }
 
 /// An event of the node, with a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct DescribedEvent {
     /// The same in words.
     pub say: String,
     /// The event.
@@ -201,7 +219,7 @@ pub struct Said {
     pub event: Stamped,
 }
 
-impl From<&Stamped> for Said {
+impl From<&Stamped> for DescribedEvent {
     fn from(event: &Stamped) -> Self {
         Self { say: event.event.say(), event: event.clone() }
     }
@@ -210,9 +228,9 @@ impl From<&Stamped> for Said {
 /// What the stream of all events tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Told {
+pub enum NodeEvent {
     /// Something happened.
-    Event(Box<Said>),
+    Event(Box<DescribedEvent>),
     /// The listener was too slow: so many events are gone.
     Missed {
         /// How many.
@@ -231,6 +249,20 @@ pub enum Line<T> {
     Item(T),
     /// The stream broke off; it is the last line.
     Error(ApiError),
+}
+
+/// Which tasks are listed: the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct TaskListing {
+    /// At most so many [default: 20].
+    #[arg(long, value_name = "N")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Only those before this one: the last of the page before.
+    #[arg(long, value_name = "ID")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// Which side of a task this node is on.
@@ -296,6 +328,16 @@ pub struct TaskProgress {
     pub notes: Vec<String>,
     /// The end of the words that have been written so far.
     pub partial: String,
+}
+
+impl TaskView {
+    /// What it is named by where a listing goes on after it: a seller may have sold the same task several times.
+    pub fn cursor(&self) -> &str {
+        match (self.side, &self.award) {
+            (TaskSide::Seller, Some(award)) => award,
+            _ => &self.id,
+        }
+    }
 }
 
 /// Why a task failed.
@@ -619,6 +661,21 @@ mod agent_text {
     }
 }
 
+/// Agents, with commas between them: a query has no lists.
+mod agent_list {
+    use super::{AgentId, Deserialize as _, Deserializer, Serializer, parse_agent};
+
+    pub(super) fn serialize<S: Serializer>(agents: &[AgentId], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AgentId>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let agents = text.split(',').filter(|agent| !agent.is_empty());
+        agents.map(|agent| parse_agent(agent).map_err(serde::de::Error::custom)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -638,7 +695,7 @@ mod tests {
 
     fn step(event: Event) -> HireEvent {
         let event = Stamped { seq: 7, at_ms: 1_200, event };
-        HireEvent::Step(Box::new(Step { task_ms: 12, said: Said::from(&event) }))
+        HireEvent::Step(Box::new(Step { task_ms: 12, said: DescribedEvent::from(&event) }))
     }
 
     #[test]
@@ -654,7 +711,7 @@ mod tests {
         {
             comes_back(&step(Event::Ended { task, trade: None, side: Side::Buyer, outcome }));
         }
-        comes_back(&Told::Missed { missed: 3 });
+        comes_back(&NodeEvent::Missed { missed: 3 });
         comes_back(&Line::Item(HireEvent::Hired(Hired { task: "bafy".into() })));
         comes_back(&Line::<Hired>::Error(ApiError::misuse("no", "try again")));
     }
@@ -662,7 +719,7 @@ mod tests {
     #[test]
     fn what_a_later_version_tells_is_unknown_and_not_an_error() {
         assert_eq!(read::<HireEvent>(r#"{"kind":"haggled","over":{"much":[1,2]}}"#), HireEvent::Unknown);
-        assert_eq!(read::<Told>(r#"{"kind":"rewound","to":3}"#), Told::Unknown);
+        assert_eq!(read::<NodeEvent>(r#"{"kind":"rewound","to":3}"#), NodeEvent::Unknown);
         let json = r#"{"kind":"step","task_ms":1,"say":"haggled","seq":1,"at_ms":2,"event":"haggled","with":{"a":1}}"#;
         let HireEvent::Step(step) = read(json) else { panic!("a step is a step") };
         assert_eq!(step.said.event, Stamped { seq: 1, at_ms: 2, event: Event::Unknown });
@@ -679,6 +736,8 @@ mod tests {
             unit: Some("play".parse().unwrap()),
             deadline_secs: Some(90),
             seller: Some(AgentKey::from_seed(&[1; 32]).id()),
+            avoid: vec![AgentKey::from_seed(&[2; 32]).id(), AgentKey::from_seed(&[3; 32]).id()],
+            prefer: vec![AgentKey::from_seed(&[4; 32]).id()],
             mint: Some("https://mint.example/a%20b".parse().unwrap()),
             quiet: true,
             ..Hire::of("text.echo".parse().unwrap())

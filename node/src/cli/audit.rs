@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         AuditCommand::Show { id } => wait_for(async {
             let bundle = download(id, context).await?;
             let report = audit::verify(&bundle)?;
-            context.printer.show(&Told::valid(report))?;
+            context.printer.show(&ReportView::valid(report))?;
             Ok(Exit::Done)
         }),
         AuditCommand::Export { id, output } => wait_for(async {
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             let bytes = read_bounded(file, MAX_BUNDLE as u64 + 1)?;
             let verdict = audit::verify(&bytes);
             let exit = if verdict.is_ok() { Exit::Done } else { Exit::No };
-            context.printer.show(&verdict.map_or_else(Told::invalid, Told::valid))?;
+            context.printer.show(&verdict.map_or_else(ReportView::invalid, ReportView::valid))?;
             Ok(exit)
         }
     }
@@ -110,14 +110,14 @@ impl Show for Exported {
 
 /// What a bundle says, in a form for JSON, and in words.
 #[derive(Serialize)]
-pub(crate) struct Told {
+pub(crate) struct ReportView {
     /// Null if nothing in it can be read by this version.
     valid: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
-    hires: Vec<ToldHire>,
+    hires: Vec<HireView>,
     /// Statements of later versions, which this one doesn't understand, by content ID.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     not_understood: BTreeMap<String, String>,
@@ -126,7 +126,7 @@ pub(crate) struct Told {
 }
 
 #[derive(Serialize)]
-struct ToldHire {
+struct HireView {
     award: String,
     awarded: Timestamp,
     buyer: String,
@@ -146,18 +146,12 @@ struct ToldHire {
     answer: &'static str,
 }
 
-impl Told {
-    pub(crate) fn valid(mut report: Report) -> Self {
-        // Words of the seller's, which can't be left to make lines among ours.
-        for receipt in report.hires.iter_mut().filter_map(|hire| hire.receipt.as_mut()) {
-            if let Outcome::Error(error) = &mut receipt.out {
-                error.text = one_line(&error.text).into_owned();
-            }
-        }
-        let words = format!("valid\n\n{report}");
+impl ReportView {
+    pub(crate) fn valid(report: Report) -> Self {
+        let words = format!("valid\n\n{}", harmless_words(report.clone()));
         let not_understood =
             report.unread.iter().map(|unread| (unread.statement.to_string(), unread.why.clone())).collect();
-        let hires = report.hires.into_iter().map(ToldHire::from).collect();
+        let hires = report.hires.into_iter().map(HireView::from).collect();
         Self { valid: Some(true), why: None, task: Some(report.task.to_string()), hires, not_understood, words }
     }
 
@@ -177,7 +171,18 @@ impl Told {
     }
 }
 
-impl From<audit::Hire> for ToldHire {
+/// The report with what others wrote in it held to its lines.
+fn harmless_words(mut report: Report) -> Report {
+    for receipt in report.hires.iter_mut().filter_map(|hire| hire.receipt.as_mut()) {
+        if let Outcome::Error(error) = &mut receipt.out {
+            error.text = one_line(&error.text).into_owned();
+        }
+    }
+    report.unread.iter_mut().for_each(|unread| unread.why = one_line(&unread.why).into_owned());
+    report
+}
+
+impl From<audit::Hire> for HireView {
     fn from(hire: audit::Hire) -> Self {
         let out = hire.receipt.as_ref().map(|receipt| &receipt.out);
         Self {
@@ -212,7 +217,7 @@ impl From<audit::Hire> for ToldHire {
     }
 }
 
-impl Show for Told {
+impl Show for ReportView {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str(&self.words)
     }

@@ -69,6 +69,6 @@ impl Show for Sellers {
         };
         let rows: Vec<_> = self.found.iter().map(row).collect();
         let nothing = format!("Nobody sells {} (that this node can find).", self.service);
-        table(out, &["SELLER", "PRICE", "MINTS", "WHAT"], &rows, &nothing)
+        table(out, &["SELLER", ">PRICE", "MINTS", "WHAT"], &rows, &nothing)
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         types::{Hire, HireEvent, TaskView},
     },
     console::{CliError, Exit, Show},
+    events::Event,
 };
 
 const EXAMPLES: &str = "\
@@ -77,11 +78,15 @@ async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskVi
                 context.printer.step(&hired, format_args!("task {}", hired.task))?;
                 task = Some(hired.task);
             }
+            Some(HireEvent::Step(step)) if step.said.event.event == Event::Unknown => {
+                context.printer.note(format_args!("           {}", step.said.say));
+            }
             Some(HireEvent::Step(step)) => {
                 let at = step.task_ms as f64 / 1_000.0;
                 context.printer.step(&step, format_args!("{at:>7.3} s  {}", step.said.say))?;
             }
             Some(HireEvent::Ended(ended)) => return Ok(*ended),
+            // What a later daemon tells beside.
             Some(HireEvent::Unknown) => {}
             None => {
                 let error = client::ClientError::Answer("the stream ended before the task did".into());

@@ -19,7 +19,7 @@ use crate::{
 /// `--output` and `--raw`.
 #[derive(Debug, clap::Args)]
 pub(super) struct OutputTo {
-    /// Where the output goes [default: standard output].
+    /// Where the output goes, or - for standard output [default: -].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print the output as it is, also to a terminal, which obeys what is in it.
@@ -52,8 +52,8 @@ impl OutputTo {
     /// If it can't.
     pub(super) fn open(&self) -> Result<Place, CliError> {
         match &self.output {
-            None => Ok(Place::Stdout { raw: self.raw }),
-            Some(path) => Place::at(path),
+            Some(path) if path.as_os_str() != "-" => Place::at(path),
+            _ => Ok(Place::Stdout { raw: self.raw }),
         }
     }
 }

@@ -150,7 +150,7 @@ impl Show for Services {
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        let header = ["SERVICE", "PRICE", "RUN BY", "AT ONCE", "TIME", "WHAT"];
+        let header = ["SERVICE", ">PRICE", "RUN BY", ">AT ONCE", ">TIME", "WHAT"];
         table(out, &header, &rows, "Nothing is on sale here. Add a service: guilder service add FILE")
     }
 }

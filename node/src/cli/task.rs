@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::{Context, hire, output::OutputTo, wait_for};
 use crate::{
     api::{
+        LISTED,
         client::{escape, query},
-        types::{TaskProgress, TaskSide, TaskView},
+        types::{TaskListing, TaskProgress, TaskSide, TaskView},
     },
     console::{CliError, Exit, Show, fields, table},
 };
@@ -34,11 +35,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum TaskCommand {
     /// Print the latest tasks, bought and sold.
-    List {
-        /// At most so many [default: 20].
-        #[arg(long, value_name = "N")]
-        limit: Option<u32>,
-    },
+    List(TaskListing),
     /// Print all about one task.
     Show {
         /// The task's ID.
@@ -69,9 +66,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
         match &args.command {
-            TaskCommand::List { limit } => {
-                let tasks = client.get(&query("/v1/tasks", &[("limit", limit)])?).await?;
+            TaskCommand::List(listing) => {
+                let tasks: Vec<TaskView> = client.get(&query("/v1/tasks", listing)?).await?;
+                let asked = listing.limit.unwrap_or(LISTED);
+                let more = tasks.last().filter(|_| tasks.len() >= asked).map(|last| last.cursor().to_owned());
                 context.printer.show(&Tasks(tasks))?;
+                if let Some(last) = more {
+                    context.printer.note(format_args!("older ones: guilder task list --after {last}"));
+                }
             }
             TaskCommand::Show { id } => {
                 context.printer.show(&client.get::<TaskView>(&path(id)).await?)?;
@@ -108,7 +110,7 @@ impl Show for Tasks {
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["ID", "SIDE", "SERVICE", "STATE", "PRICE", "PEER", "UPDATED"], &rows, "No tasks yet.")
+        table(out, &["ID", "SIDE", "SERVICE", "STATE", ">PRICE", "PEER", "UPDATED"], &rows, "No tasks yet.")
     }
 }
 

@@ -187,7 +187,7 @@ pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::R
             "No money yet. To get some: `guilder wallet mints add URL`, if none is accepted yet, then `guilder wallet fund N`."
         );
     }
-    let header = ["  AVAILABLE", "IN PURSE", "AT RISK", "FALLING BACK", "EARNED", "UNDER WAY"];
+    let header = [">  AVAILABLE", ">IN PURSE", ">AT RISK", ">FALLING BACK", ">EARNED", ">UNDER WAY"];
     for of_mint in balances.chunk_by(|one, next| one.mint == next.mint) {
         writeln!(out, "{}", of_mint[0].mint)?;
         table(out, &header, &of_mint.iter().map(row).collect::<Vec<_>>(), "")?;
@@ -278,6 +278,6 @@ mod tests {
         Balances(vec![balance.clone(), balance]).human(&mut text).unwrap();
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(text.starts_with(&format!("{mint}\n  AVAILABLE")), "{text}");
+        assert!(text.starts_with(&format!("{mint}\n  ")) && text.contains("  AVAILABLE  "), "{text}");
     }
 }

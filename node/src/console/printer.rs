@@ -202,20 +202,25 @@ pub fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Rows with aligned columns. The header is left out where there are no rows, and `nothing` said instead.
+/// Rows with aligned columns: those whose name begins with `>` to the right, as amounts stand. The header is left out where
+/// there are no rows, and `nothing` said instead.
 pub fn table(out: &mut dyn fmt::Write, header: &[&str], rows: &[Vec<String>], nothing: &str) -> fmt::Result {
     if rows.is_empty() {
         return writeln!(out, "{nothing}");
     }
     let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
+    let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('>')).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+        cells.chain([names[column].chars().count()]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let head = header.iter().map(|&name| name.into()).collect();
+    let columns: Vec<_> = (0..header.len()).map(|column| (width(column), header[column].starts_with('>'))).collect();
+    let head = names.iter().map(|&name| name.into()).collect();
     for row in std::iter::once(&head).chain(&rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row
+            .iter()
+            .zip(&columns)
+            .map(|(cell, &(width, right))| if right { format!("{cell:>width$}") } else { format!("{cell:width$}") });
         writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
@@ -273,6 +278,14 @@ mod tests {
         fields(&mut text, &[("what", forged)]).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(!text.contains('\x1b'), "{text}");
+    }
+
+    #[test]
+    fn amounts_stand_to_the_right_and_words_to_the_left() {
+        let row = |price: &str| vec!["a.b".to_owned(), price.to_owned(), "x".to_owned()];
+        let mut text = String::new();
+        table(&mut text, &["SERVICE", ">PRICE", "WHAT"], &[row("7 sat"), row("1200 sat")], "").unwrap();
+        assert_eq!(text, "SERVICE     PRICE  WHAT\na.b         7 sat  x\na.b      1200 sat  x\n");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! Every step is checked, and the exit code says whether all held.
 
-mod stage;
+mod narrator;
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use guilder_protocol::audit;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use self::stage::{Stage, watch};
+use self::narrator::{Narrator, watch};
 use super::{
     folder::Folder,
     swarm::{LabNode, UNIT, fund, lab_error, mint_settings, trader_settings},
@@ -32,7 +32,7 @@ use crate::{
         client,
         types::{Balance, Hire, HireEvent, ServiceView, TaskView},
     },
-    console::{CliError, Exit, Printer},
+    console::{CliError, Exit, Printer, quoted},
     executor::Definition,
 };
 
@@ -70,13 +70,13 @@ pub struct DemoArgs {
 pub async fn run(args: &DemoArgs, printer: &Printer) -> Result<Exit, CliError> {
     let input = read_input(args.file.as_deref())?;
     let mut folder = Folder::make(args.keep.as_deref())?;
-    let stage = Stage::new(printer);
-    let cast = Cast::start(&stage, &mut folder).await?;
-    let outcome = play(&stage, &cast, &input, folder.path()).await;
-    let stopped = cast.stop().await;
+    let narrator = Narrator::new(printer);
+    let nodes = Nodes::start(&narrator, &mut folder).await?;
+    let outcome = play(&narrator, &nodes, &input, folder.path()).await;
+    let stopped = nodes.stop().await;
     outcome?;
     stopped?;
-    stage.tell("end", json!({ "ok": true }), "every step held; the nodes have stopped")?;
+    narrator.tell("end", json!({ "ok": true }), "every step held; the nodes have stopped")?;
     Ok(Exit::Done)
 }
 
@@ -87,20 +87,20 @@ fn read_input(file: Option<&Path>) -> Result<Bytes, CliError> {
 }
 
 /// The nodes.
-struct Cast {
+struct Nodes {
     mint: LabNode,
     buyer: LabNode,
     sellers: Vec<LabNode>,
     mint_url: String,
 }
 
-impl Cast {
-    async fn start(stage: &Stage<'_>, folder: &mut Folder) -> Result<Self, CliError> {
+impl Nodes {
+    async fn start(narrator: &Narrator<'_>, folder: &mut Folder) -> Result<Self, CliError> {
         let dir = folder.path().to_owned();
-        stage.head("Five nodes, each with its own key, store and wallet")?;
+        narrator.head("Five nodes, each with its own key, store and wallet")?;
         folder.add("mint");
         let mint = LabNode::start(&dir, "mint", &mint_settings(FEE_PPK)).await?;
-        stage.node(&mint, "hosts a mint of play money, and is the one address that the others know")?;
+        narrator.node(&mint, "hosts a mint of play money, and is the one address that the others know")?;
         let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
         let settings = trader_settings(&mint.address, &mint_url);
         for name in SELLERS.iter().map(|(name, _)| *name).chain(["buyer"]) {
@@ -112,12 +112,12 @@ impl Cast {
             LabNode::start(&dir, SELLERS[1].0, &settings),
             LabNode::start(&dir, SELLERS[2].0, &settings),
         )?;
-        let cast = Self { mint, buyer, sellers: vec![cheap, fair, dear], mint_url };
-        stage.node(&cast.buyer, "wants a text summarized")?;
-        for (seller, (_, price)) in cast.sellers.iter().zip(SELLERS) {
-            stage.node(seller, &format!("will sell {SERVICE} for {price} {UNIT}"))?;
+        let nodes = Self { mint, buyer, sellers: vec![cheap, fair, dear], mint_url };
+        narrator.node(&nodes.buyer, "wants a text summarized")?;
+        for (seller, (_, price)) in nodes.sellers.iter().zip(SELLERS) {
+            narrator.node(seller, &format!("will sell {SERVICE} for {price} {UNIT}"))?;
         }
-        Ok(cast)
+        Ok(nodes)
     }
 
     /// Everyone that holds money.
@@ -134,37 +134,37 @@ impl Cast {
     }
 }
 
-async fn play(stage: &Stage<'_>, cast: &Cast, input: &Bytes, dir: &Path) -> Result<(), CliError> {
-    stage.head("Money and wares")?;
-    fund_buyer(stage, cast).await?;
-    for (seller, (_, price)) in cast.sellers.iter().zip(SELLERS) {
+async fn play(narrator: &Narrator<'_>, nodes: &Nodes, input: &Bytes, dir: &Path) -> Result<(), CliError> {
+    narrator.head("Money and wares")?;
+    fund_buyer(narrator, nodes).await?;
+    for (seller, (_, price)) in nodes.sellers.iter().zip(SELLERS) {
         let _: ServiceView = seller.client.post("/v1/services", &service(price)?).await?;
-        stage.tell(
+        narrator.tell(
             "service",
             json!({ "node": seller.name, "price": price }),
             format_args!("{} puts {SERVICE} on sale for {price} {UNIT} a task", seller.name),
         )?;
     }
-    let before = balances(cast).await?;
+    let before = balances(nodes).await?;
 
-    stage.head("The task")?;
-    let ended = trade(stage, cast, input).await?;
-    let output = output(stage, cast, &ended).await?;
+    narrator.head("The task")?;
+    let ended = trade(narrator, nodes, input).await?;
+    let output = output(narrator, nodes, &ended).await?;
 
-    stage.head("The money")?;
-    redeemed(stage, cast, &ended).await?;
-    let after = balances(cast).await?;
-    account(stage, &before, &after, &ended)?;
+    narrator.head("The money")?;
+    redeemed(narrator, nodes, &ended).await?;
+    let after = balances(nodes).await?;
+    account(narrator, &before, &after, &ended)?;
 
-    stage.head("The proof")?;
-    prove(stage, cast, &ended, dir).await?;
-    stage.head("The summary")?;
-    stage.tell("output", json!({ "text": output }), output.trim_end())
+    narrator.head("The proof")?;
+    prove(narrator, nodes, &ended, dir).await?;
+    narrator.head("The summary")?;
+    narrator.tell("output", json!({ "text": output }), output.trim_end())
 }
 
-async fn fund_buyer(stage: &Stage<'_>, cast: &Cast) -> Result<(), CliError> {
-    within("the buyer's funding", fund(&cast.buyer, &cast.mint_url, FUNDS)).await?;
-    stage.tell(
+async fn fund_buyer(narrator: &Narrator<'_>, nodes: &Nodes) -> Result<(), CliError> {
+    within("the buyer's funding", fund(&nodes.buyer, &nodes.mint_url, FUNDS)).await?;
+    narrator.tell(
         "funded",
         json!({ "amount": FUNDS, "unit": UNIT }),
         format_args!("buyer gets {FUNDS} {UNIT} from the mint (play money: its invoices pay themselves)"),
@@ -172,22 +172,22 @@ async fn fund_buyer(stage: &Stage<'_>, cast: &Cast) -> Result<(), CliError> {
 }
 
 /// Hires and says what happens on both sides, until the buyer has it.
-async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView, CliError> {
-    let mut events = watch(cast.traders()).await?;
+async fn trade(narrator: &Narrator<'_>, nodes: &Nodes, input: &Bytes) -> Result<TaskView, CliError> {
+    let mut events = watch(nodes.traders()).await?;
     let service = SERVICE.parse().map_err(|_| lab_error(format!("{SERVICE} is no service's name")))?;
     let wanted = Hire { max_price: Some(20), unit: UNIT.parse().ok(), deadline_secs: Some(30), ..Hire::of(service) };
-    let mut hire = cast.buyer.client.hire(&wanted, client::bytes(input.clone())).await?;
-    stage.tell(
+    let mut hire = nodes.buyer.client.hire(&wanted, client::bytes(input.clone())).await?;
+    narrator.tell(
         "hire",
         json!({ "input_bytes": input.len() }),
         format_args!("buyer hires {SERVICE} for at most 20 {UNIT}, on a text of {} bytes", input.len()),
     )?;
-    let names = names(cast);
+    let names = names(nodes);
     let deadline = Instant::now() + 2 * PATIENCE;
     let ended = loop {
         tokio::select! {
             biased;
-            Some((node, event)) = events.recv() => stage.event(&node, &event, &names)?,
+            Some((node, event)) = events.recv() => narrator.event(&node, &event, &names)?,
             told = hire.next() => match told? {
                 Some(HireEvent::Ended(ended)) => break *ended,
                 // What happens is heard from the nodes' own streams.
@@ -199,7 +199,7 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
     };
     // What the nodes said about it may still be on its way here.
     while let Ok(Some((node, event))) = timeout(AFTERMATH, events.recv()).await {
-        stage.event(&node, &event, &names)?;
+        narrator.event(&node, &event, &names)?;
     }
     match ended.failure {
         None => Ok(ended),
@@ -208,8 +208,8 @@ async fn trade(stage: &Stage<'_>, cast: &Cast, input: &Bytes) -> Result<TaskView
 }
 
 /// Waits until the seller has the coin at the mint: not a promise any more.
-async fn redeemed(stage: &Stage<'_>, cast: &Cast, task: &TaskView) -> Result<(), CliError> {
-    let Some(seller) = cast.sellers.iter().find(|node| Some(node.id.peer_id()) == task.peer) else {
+async fn redeemed(narrator: &Narrator<'_>, nodes: &Nodes, task: &TaskView) -> Result<(), CliError> {
+    let Some(seller) = nodes.sellers.iter().find(|node| Some(node.id.peer_id()) == task.peer) else {
         return Err(lab_error("the task has no seller".into()));
     };
     let paid = async {
@@ -223,24 +223,24 @@ async fn redeemed(stage: &Stage<'_>, cast: &Cast, task: &TaskView) -> Result<(),
     };
     let amount = within("the redemption", paid).await?;
     let fields = json!({ "node": seller.name, "amount": amount });
-    stage.tell(
+    narrator.tell(
         "redeemed",
         fields,
         format_args!("{} redeems the locked ecash at the mint: {amount} {UNIT}", seller.name),
     )
 }
 
-async fn output(stage: &Stage<'_>, cast: &Cast, ended: &TaskView) -> Result<String, CliError> {
-    let best = cast.sellers.iter().zip(SELLERS).min_by_key(|(_, (_, price))| *price);
+async fn output(narrator: &Narrator<'_>, nodes: &Nodes, ended: &TaskView) -> Result<String, CliError> {
+    let best = nodes.sellers.iter().zip(SELLERS).min_by_key(|(_, (_, price))| *price);
     let Some((best, (_, price))) = best else { return Err(lab_error("there is no seller".into())) };
-    stage.hold(ended.price == Some(price), "the best offer was taken")?;
-    stage.hold(ended.peer.as_deref() == Some(best.id.peer_id().as_str()), "its seller did the work")?;
-    let mut download = cast.buyer.client.download(&format!("/v1/tasks/{}/output", ended.id)).await?;
+    narrator.hold(ended.price == Some(price), "the best offer was taken")?;
+    narrator.hold(ended.peer.as_deref() == Some(best.id.peer_id().as_str()), "its seller did the work")?;
+    let mut download = nodes.buyer.client.download(&format!("/v1/tasks/{}/output", ended.id)).await?;
     let mut output = Vec::new();
     while let Some(piece) = download.next().await? {
         output.extend_from_slice(&piece);
     }
-    stage.hold(!output.is_empty(), "there is an output")?;
+    narrator.hold(!output.is_empty(), "there is an output")?;
     Ok(String::from_utf8_lossy(&output).into_owned())
 }
 
@@ -251,9 +251,9 @@ struct Funds {
     fees: u64,
 }
 
-async fn balances(cast: &Cast) -> Result<BTreeMap<String, Funds>, CliError> {
+async fn balances(nodes: &Nodes) -> Result<BTreeMap<String, Funds>, CliError> {
     let mut all = BTreeMap::new();
-    for node in cast.traders() {
+    for node in nodes.traders() {
         let balances: Vec<Balance> = node.client.get("/v1/wallet").await?;
         let held = balances.iter().map(Balance::total).sum();
         let fees = balances.iter().map(|balance| balance.account.fees).sum();
@@ -263,7 +263,7 @@ async fn balances(cast: &Cast) -> Result<BTreeMap<String, Funds>, CliError> {
 }
 
 fn account(
-    stage: &Stage<'_>,
+    narrator: &Narrator<'_>,
     before: &BTreeMap<String, Funds>,
     after: &BTreeMap<String, Funds>,
     ended: &TaskView,
@@ -274,7 +274,7 @@ fn account(
         let (before, after, fees) = (had.held, has.held, has.fees - had.fees);
         let kept = if fees > 0 { format!("   (fees to the mint: {fees})") } else { String::new() };
         let fields = json!({ "node": name, "before": before, "after": after, "fees": fees });
-        stage.tell("balance", fields, format_args!("{name:6} {before:>5} {UNIT}  ->  {after:>5} {UNIT}{kept}"))?;
+        narrator.tell("balance", fields, format_args!("{name:6} {before:>5} {UNIT}  ->  {after:>5} {UNIT}{kept}"))?;
         gained |= after > before && Some(after - before) == ended.price;
     }
     let sum = |of: fn(&Funds) -> u64, all: &BTreeMap<String, Funds>| all.values().map(of).sum::<u64>();
@@ -282,18 +282,18 @@ fn account(
     let fees = sum(|funds| funds.fees, after) - sum(|funds| funds.fees, before);
     let fields = json!({ "before": had, "after": has, "fees": fees, "unit": UNIT });
     let label = "sum";
-    stage.tell(
+    narrator.tell(
         "accounts",
         fields,
         format_args!("{label:6} {had:>5} {UNIT}  =  {has:>5} {UNIT} + {fees} {UNIT} of fees"),
     )?;
-    stage.hold(gained, "the seller has its net price")?;
-    stage.hold(had == has + fees, "the balances add up to the coin")
+    narrator.hold(gained, "the seller has its net price")?;
+    narrator.hold(had == has + fees, "the balances add up to the coin")
 }
 
 /// Exports the audit bundle as the buyer would, and checks it as a stranger would.
-async fn prove(stage: &Stage<'_>, cast: &Cast, ended: &TaskView, dir: &Path) -> Result<(), CliError> {
-    let mut download = cast.buyer.client.download(&format!("/v1/tasks/{}/audit", ended.id)).await?;
+async fn prove(narrator: &Narrator<'_>, nodes: &Nodes, ended: &TaskView, dir: &Path) -> Result<(), CliError> {
+    let mut download = nodes.buyer.client.download(&format!("/v1/tasks/{}/audit", ended.id)).await?;
     let mut bundle = Vec::new();
     while let Some(piece) = download.next().await? {
         bundle.extend_from_slice(&piece);
@@ -302,14 +302,14 @@ async fn prove(stage: &Stage<'_>, cast: &Cast, ended: &TaskView, dir: &Path) -> 
     std::fs::write(&path, &bundle).map_err(|cause| CliError::io(format!("can't write {}", path.display()), &cause))?;
     let report = audit::verify(&bundle)?;
     let receipt = ended.receipt.as_deref().unwrap_or_default();
-    stage.hold(report.task.to_string() == ended.id && !receipt.is_empty(), "the bundle is about this task")?;
-    stage.tell(
+    narrator.hold(report.task.to_string() == ended.id && !receipt.is_empty(), "the bundle is about this task")?;
+    narrator.tell(
         "receipt",
         json!({ "receipt": receipt, "task": ended.id, "award": ended.award }),
         format_args!("receipt {receipt}\n{report}"),
     )?;
-    let command = format!("{} audit verify {}", callable(), path.display());
-    stage.tell(
+    let command = format!("{} audit verify {}", quoted(callable().as_ref()), quoted(&path));
+    narrator.tell(
         "bundle",
         json!({ "path": path, "bytes": bundle.len(), "verify": command }),
         format_args!("audit bundle ({} bytes), checked; anyone can check it again:\n  {command}", bundle.len()),
@@ -329,12 +329,12 @@ fn callable() -> String {
 }
 
 /// The tail by which events name a peer, and the name that the demo gave it.
-fn names(cast: &Cast) -> Vec<(String, String)> {
+fn names(nodes: &Nodes) -> Vec<(String, String)> {
     let tail = |node: &LabNode| {
         let id = node.id.peer_id();
         (format!("…{}", &id[id.len().saturating_sub(6)..]), node.name.clone())
     };
-    cast.traders().chain([&cast.mint]).map(tail).collect()
+    nodes.traders().chain([&nodes.mint]).map(tail).collect()
 }
 
 /// The service as an operator would write it to a file: a program that reads the text and writes the summary.

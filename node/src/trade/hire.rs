@@ -246,6 +246,7 @@ impl Hiring {
             let known = standing.iter().find(|(seller, _)| *seller == offer.issuer());
             known.map_or_else(Default::default, |(_, standing)| (*standing).into())
         });
+        offers.sort_by_key(|offer| !self.request.prefer.contains(&offer.issuer()));
         let mut last = None;
         for offer in offers {
             if self.slot.is_called_off() {

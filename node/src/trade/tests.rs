@@ -328,6 +328,8 @@ impl Node {
             deadline: self.runtime.now().saturating_add(60),
             seller: None,
             mint: None,
+            avoid: Vec::new(),
+            prefer: Vec::new(),
             candidates: None,
         }
     }

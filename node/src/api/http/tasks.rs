@@ -3,17 +3,21 @@
 use axum::{
     Extension, Json, Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::header,
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use futures::StreamExt as _;
 
-use super::{Answer, By, Failure, Limit, lines};
+use super::{
+    Answer, By, Failure,
+    extract::{Path, Query},
+    lines,
+};
 use crate::api::{
     Api,
-    types::{ApiError, Hire, TaskView},
+    types::{ApiError, Hire, TaskListing, TaskView},
 };
 
 pub(super) fn routes() -> Router<Api> {
@@ -40,9 +44,9 @@ async fn hire(
 async fn list(
     State(api): State<Api>,
     Extension(caller): By,
-    Query(Limit { limit }): Query<Limit>,
+    Query(listing): Query<TaskListing>,
 ) -> Answer<Vec<TaskView>> {
-    Ok(Json(api.tasks(&caller, limit)?))
+    Ok(Json(api.tasks(&caller, &listing)?))
 }
 
 async fn show(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {

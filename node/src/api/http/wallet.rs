@@ -2,14 +2,18 @@
 
 use axum::{
     Extension, Json, Router,
-    extract::{Query, State},
+    extract::State,
     response::Response,
     routing::{get, post},
 };
 use guilder_protocol::market::MintUrl;
 use serde::Deserialize;
 
-use super::{Answer, By, Failure, lines};
+use super::{
+    Answer, By, Failure,
+    extract::{JsonBody, Query},
+    lines,
+};
 use crate::api::{
     Api,
     types::{AddMint, Balance, Fund, MintView, Receive, Received, Restore, Restored, Send, Token},
@@ -29,19 +33,31 @@ async fn balances(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<B
     Ok(Json(api.balances(&caller)?))
 }
 
-async fn fund(State(api): State<Api>, Extension(caller): By, Json(fund): Json<Fund>) -> Result<Response, Failure> {
+async fn fund(
+    State(api): State<Api>,
+    Extension(caller): By,
+    JsonBody(fund): JsonBody<Fund>,
+) -> Result<Response, Failure> {
     Ok(lines(api.fund(&caller, fund).await?))
 }
 
-async fn send(State(api): State<Api>, Extension(caller): By, Json(send): Json<Send>) -> Answer<Token> {
+async fn send(State(api): State<Api>, Extension(caller): By, JsonBody(send): JsonBody<Send>) -> Answer<Token> {
     Ok(Json(api.send(&caller, send).await?))
 }
 
-async fn receive(State(api): State<Api>, Extension(caller): By, Json(receive): Json<Receive>) -> Answer<Received> {
+async fn receive(
+    State(api): State<Api>,
+    Extension(caller): By,
+    JsonBody(receive): JsonBody<Receive>,
+) -> Answer<Received> {
     Ok(Json(api.receive(&caller, &receive.token).await?))
 }
 
-async fn restore(State(api): State<Api>, Extension(caller): By, Json(restore): Json<Restore>) -> Answer<Restored> {
+async fn restore(
+    State(api): State<Api>,
+    Extension(caller): By,
+    JsonBody(restore): JsonBody<Restore>,
+) -> Answer<Restored> {
     Ok(Json(api.restore(&caller, restore).await?))
 }
 
@@ -49,7 +65,7 @@ async fn mints(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Mint
     Ok(Json(api.mints(&caller)?))
 }
 
-async fn add_mint(State(api): State<Api>, Extension(caller): By, Json(add): Json<AddMint>) -> Answer<MintView> {
+async fn add_mint(State(api): State<Api>, Extension(caller): By, JsonBody(add): JsonBody<AddMint>) -> Answer<MintView> {
     Ok(Json(api.add_mint(&caller, &add.url).await?))
 }
 

@@ -121,13 +121,19 @@ impl<'a> Candidates<'a> {
 
     /// A search for sellers that fit, but for those who were tried.
     fn find(&self, until: Instant, depth: Depth) -> mpsc::Receiver<Found> {
+        let avoided = self.search.request.avoid.iter().copied();
         let offered = self.offers.iter().map(Signed::issuer);
         let without = self.without.iter().map(|(seller, _)| *seller);
         let distrusted = self.search.cheats.distrusted(self.search.runtime.now());
         let wanted = Wanted {
             service: self.search.request.service.clone(),
             ask: Some(self.search.ask.body.clone()),
-            except: self.silent.iter().copied().chain(offered).chain(without).chain(distrusted).collect(),
+            except: avoided
+                .chain(self.silent.iter().copied())
+                .chain(offered)
+                .chain(without)
+                .chain(distrusted)
+                .collect(),
             limit: self.most,
             depth,
         };

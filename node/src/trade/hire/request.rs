@@ -23,6 +23,10 @@ pub struct HireRequest {
     pub deadline: Timestamp,
     /// This seller and no other.
     pub seller: Option<AgentId>,
+    /// These sellers never.
+    pub avoid: Vec<AgentId>,
+    /// These before all others, if they make an acceptable offer.
+    pub prefer: Vec<AgentId>,
     /// This mint's ecash and no other's.
     pub mint: Option<MintUrl>,
     /// How many sellers are asked at the most; the settings' default if not said.

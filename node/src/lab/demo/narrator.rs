@@ -1,4 +1,4 @@
-//! What the audience sees: each step as it happens, with its time.
+//! What is shown of a demo: each step as it happens, with its time.
 
 use std::{fmt, time::Instant};
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::{
     api::{
         client,
-        types::{Said, Told},
+        types::{DescribedEvent, NodeEvent},
     },
     console::{CliError, Printer, harmless::one_line},
     events::Event,
@@ -20,12 +20,12 @@ use crate::{
 const BACKLOG: usize = 1_024;
 /// Says what happens, with the time since the beginning.
 #[derive(Debug)]
-pub(super) struct Stage<'a> {
+pub(super) struct Narrator<'a> {
     printer: &'a Printer,
     began: Instant,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Narrator<'a> {
     pub(super) fn new(printer: &'a Printer) -> Self {
         Self { printer, began: Instant::now() }
     }
@@ -54,7 +54,7 @@ impl<'a> Stage<'a> {
     }
 
     /// An event of a node, with the demo's names in place of peer IDs. What doesn't tell the story stays in the node's log.
-    pub(super) fn event(&self, node: &str, said: &Said, names: &[(String, String)]) -> Result<(), CliError> {
+    pub(super) fn event(&self, node: &str, said: &DescribedEvent, names: &[(String, String)]) -> Result<(), CliError> {
         let Some(step) = step(&said.event.event) else { return Ok(()) };
         let mut say = one_line(&said.say).into_owned();
         for (tail, name) in names {
@@ -91,15 +91,17 @@ fn step(event: &Event) -> Option<&'static str> {
 }
 
 /// All events of these nodes from now on, each with its node's name.
-pub(super) async fn watch(nodes: impl Iterator<Item = &LabNode>) -> Result<mpsc::Receiver<(String, Said)>, CliError> {
+pub(super) async fn watch(
+    nodes: impl Iterator<Item = &LabNode>,
+) -> Result<mpsc::Receiver<(String, DescribedEvent)>, CliError> {
     let (tell, heard) = mpsc::channel(BACKLOG);
     for node in nodes {
-        let mut events = node.client.lines::<Told>(Method::GET, "/v1/events", client::empty()).await?;
+        let mut events = node.client.lines::<NodeEvent>(Method::GET, "/v1/events", client::empty()).await?;
         let (tell, name) = (tell.clone(), node.name.clone());
-        // The lab is no node: there is no runtime of ours to spawn on. Ends with the node or the audience.
+        // The lab is no node: there is no runtime of ours to spawn on. Ends with the node or the listener.
         tokio::spawn(async move {
             while let Ok(Some(told)) = events.next().await {
-                if let Told::Event(said) = told
+                if let NodeEvent::Event(said) = told
                     && tell.send((name.clone(), *said)).await.is_err()
                 {
                     return;

@@ -38,9 +38,11 @@ mod keys;
 mod ledger;
 mod locks;
 mod mints;
+mod modes;
 mod notices;
 mod quotes;
 mod records;
+mod spend;
 mod tables;
 mod tidy;
 
@@ -525,9 +527,9 @@ impl Wallet {
                 amount: lock.amount(),
                 mint: lock.currency.mint,
                 unit: lock.currency.unit,
-                since: lock.terms.locktime,
+                since: lock.conditions.locktime(),
                 why: None,
-                ends: format!("its refund, once its locktime {} has passed", lock.terms.locktime),
+                ends: format!("its refund, once its locktime {} has passed", lock.conditions.locktime()),
             });
         }
         Ok(pending)

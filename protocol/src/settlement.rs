@@ -27,7 +27,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Serialize
 
 use crate::{
     award::{Award, AwardArgs, AwardError},
-    bytes::Digest,
+    bytes::{Digest, LockKey},
     limits::MAX_MODE_NAME,
     locks::{CheckedLock, KeysetView, LockError, LockedProof, Nonce, SpendingConditions as _},
     market::{NameError, Unit, choice::OfferError},
@@ -90,6 +90,11 @@ macro_rules! modes {
             /// From when on the payer can take it back.
             pub fn locktime(&self) -> Timestamp {
                 match self { $(Self::$mode(conditions) => conditions.locktime,)* }
+            }
+
+            /// The seller's key that it is locked to.
+            pub fn payee(&self) -> LockKey {
+                match self { $(Self::$mode(conditions) => conditions.payee,)* }
             }
 
             /// What travels beside an award that pays with these proofs.
@@ -287,6 +292,14 @@ impl Terms {
         match self {
             Self::Prepaid(terms) => terms.check(deadline),
             Self::Other(_) => Ok(()),
+        }
+    }
+
+    /// The key to which money is to be locked, and until when at the least; `None` if that isn't known.
+    pub fn locks_to(&self) -> Option<(LockKey, Timestamp)> {
+        match self {
+            Self::Prepaid(terms) => Some((terms.payee, terms.locktime)),
+            Self::Other(_) => None,
         }
     }
 

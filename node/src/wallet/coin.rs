@@ -5,10 +5,7 @@ use std::{fmt, str::FromStr};
 use cdk::{
     Amount,
     dhke::{hash_to_curve, unblind_message},
-    nuts::{
-        BlindSignature, BlindedMessage, CurrencyUnit, Proof, ProofDleq, PublicKey, SecretKey, Witness,
-        nut11::P2PKWitness,
-    },
+    nuts::{BlindSignature, BlindedMessage, CurrencyUnit, Proof, ProofDleq, PublicKey, SecretKey},
     secret::Secret,
 };
 use guilder_protocol::{
@@ -19,7 +16,7 @@ use guilder_protocol::{
 
 use super::{
     keys,
-    records::{AtRisk, Coin, Destination, Input, Operation, Premint, SentToken, SignedBy, TakenLock, Y},
+    records::{AtRisk, Coin, Destination, Input, Operation, Premint, SentToken, SignedBy, TakenLock, Unlocked, Y},
 };
 
 /// The unit as the Cashu crates have it.
@@ -91,34 +88,31 @@ impl From<LockedProof> for Coin {
 impl Input {
     /// An input that its secret alone spends.
     pub(super) fn plain(coin: Coin) -> Option<Self> {
-        Some(Self { y: coin.y()?, coin, signed: None })
-    }
-
-    /// An input that `key` signs for (NUT-11, SIG_INPUTS).
-    pub(super) fn signed(coin: Coin, key: &SecretKey) -> Option<Self> {
-        let signature = key.sign(coin.secret.as_bytes()).ok()?.to_string();
-        let signed = SignedBy { key: ByteArray(key.public_key().to_bytes()), signature };
-        Some(Self { y: coin.y()?, coin, signed: Some(signed) })
+        Some(Self { y: coin.y()?, coin, unlocked: None })
     }
 
     pub(super) fn to_proof(&self) -> Option<Proof> {
-        let witness = self
-            .signed
-            .as_ref()
-            .map(|signed| Witness::P2PKWitness(P2PKWitness { signatures: vec![signed.signature.clone()] }));
-        Some(Proof { witness, ..self.coin.bare()? })
+        Some(Proof { witness: self.unlocked.as_ref().map(Unlocked::witness), ..self.coin.bare()? })
     }
 
     /// Whether the coin, which is spent, may have been spent by us. Of one that isn't locked nobody can tell, nor where the
     /// mint doesn't say with which signatures it was.
     pub(super) fn may_be_spent_by_us(&self, signatures: &[String]) -> bool {
-        self.signed.is_none() || signatures.is_empty() || self.is_spent_by_us(signatures)
+        self.unlocked.is_none() || signatures.is_empty() || self.is_spent_by_us(signatures)
     }
 
-    /// Whether one of the signatures that the coin was spent with is by our key.
+    /// Whether one of the signatures that the coin was spent with is by a key of ours.
     pub(super) fn is_spent_by_us(&self, signatures: &[String]) -> bool {
-        let Some(signed) = &self.signed else { return false };
-        keys::has_signed(signed.key, &self.coin.secret, signatures)
+        let mut ours = self.unlocked.iter().flat_map(|unlocked| &unlocked.ours);
+        ours.any(|signed| keys::has_signed(signed.key, &self.coin.secret, signatures))
+    }
+}
+
+impl SignedBy {
+    /// Signs a coin's secret.
+    pub(super) fn sign(key: &SecretKey, secret: &str) -> Option<Self> {
+        let signature = key.sign(secret.as_bytes()).ok()?.to_string();
+        Some(Self { key: ByteArray(key.public_key().to_bytes()), signature })
     }
 }
 

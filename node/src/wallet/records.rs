@@ -21,11 +21,12 @@ use guilder_protocol::{
     identity::AgentId,
     locks::{Dleq, Keyset, KeysetId, LockedProof},
     market::{MintUrl, Unit},
-    settlement::prepaid,
+    settlement::Conditions,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
+use super::spend::Spend;
 use crate::{
     limits::{REDEEM_LAST_RETRY_SECS, REDEEM_RETRY_SECS},
     store::{Json, Key, Table},
@@ -45,7 +46,7 @@ pub(super) const COUNTERS: Table<u32> = Table::new("wallet/counters");
 pub(super) const FREED: Table<Vec<u32>> = Table::new("wallet/counters/freed");
 /// Mint quotes that may yet bring money, by mint, unit and quote ID.
 pub(super) const QUOTES: Table<QuoteRecord> = Table::new("wallet/quotes");
-/// Terms of each purse batch, by its locktime and ID (that of the operation that made it).
+/// Conditions of each purse batch, by its locktime and ID (that of the operation that made it).
 pub(super) const BATCHES: Table<BatchRecord> = Table::new("wallet/batches");
 /// Coins locked to a seller and not yet paid with, by batch and Y.
 pub(super) const PURSE: Table<LockedProof> = Table::new("wallet/purse");
@@ -169,8 +170,18 @@ pub(super) struct Operation {
 pub(super) struct Input {
     pub coin: Coin,
     pub y: Y,
-    /// What unlocks it, if it is locked to a key of ours.
-    pub signed: Option<SignedBy>,
+    /// What unlocks it, if it is locked.
+    pub unlocked: Option<Unlocked>,
+}
+
+/// What a locked coin is spent with.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Unlocked {
+    pub ours: Vec<SignedBy>,
+    /// Signatures that others gave us, in hex.
+    pub given: Vec<String>,
+    /// What the lock's hash is of (NUT-14).
+    pub preimage: Option<ByteArray<32>>,
 }
 
 /// A signature of ours over a locked coin's secret (NUT-11, SIG_INPUTS).
@@ -210,7 +221,7 @@ pub(super) enum Destination {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Purpose {
     /// Inputs from COINS, outputs to the purse (and change).
-    Refill { seller: AgentId, terms: prepaid::Conditions },
+    Refill { batch: BatchRecord },
     /// Inputs from COINS, outputs to a token (and change).
     Send,
     /// Inputs from COINS of keysets that end soon, outputs to COINS.
@@ -281,7 +292,9 @@ pub(super) fn quote_key(currency: &Currency, id: &str) -> Key {
 pub(super) struct BatchRecord {
     pub seller: AgentId,
     pub currency: Currency,
-    pub terms: prepaid::Conditions,
+    pub conditions: Conditions,
+    /// How it is taken back after the locktime.
+    pub refund: Spend,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -290,7 +303,9 @@ pub(super) struct AtRisk {
     pub batch: OperationId,
     pub seller: AgentId,
     pub currency: Currency,
-    pub terms: prepaid::Conditions,
+    pub conditions: Conditions,
+    /// How it is taken back after the locktime.
+    pub refund: Spend,
     pub proofs: Vec<LockedProof>,
     /// What the seller has been seen to have taken of it; no longer in `proofs`.
     pub taken: u64,
@@ -302,6 +317,8 @@ pub(super) struct TakenLock {
     pub identity: ByteArray<8>,
     pub currency: Currency,
     pub locktime: Timestamp,
+    /// How it is redeemed.
+    pub spend: Spend,
     pub proofs: Vec<LockedProof>,
     /// How often the mint has refused to redeem it.
     pub tries: u32,

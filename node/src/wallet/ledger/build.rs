@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cdk::nuts::SecretKey;
-use guilder_protocol::locks::{Keyset, KeysetId, SpendingConditions};
+use guilder_protocol::locks::{Keyset, KeysetId};
 
 use super::{
     super::{
@@ -117,7 +117,9 @@ impl Builder<'_> {
             let number = line.and_then(|line| numbers.get_mut(&line)?.next());
             let (secret, r) = match (line.zip(number), purpose) {
                 (Some((line, number)), _) => self.numbers.derive(keyset, line, number).ok_or(WalletError::Unsettled)?,
-                (None, Purpose::Refill { terms, .. }) => (terms.secret(&self.runtime.random()), self.random_scalar()),
+                (None, Purpose::Refill { batch }) => {
+                    (batch.conditions.secret(&self.runtime.random()), self.random_scalar())
+                }
                 (None, _) => (hex::encode(self.runtime.random::<32>()), self.random_scalar()),
             };
             secrets.push(Secretive { amount, to, secret, r, number });

@@ -118,11 +118,10 @@ impl Settlement {
 
     /// What goes into the purse, if it is a refill.
     pub(super) fn batch(&self) -> Option<(BatchRecord, BTreeMap<Y, LockedProof>)> {
-        let Purpose::Refill { seller, terms } = &self.record.purpose else { return None };
-        let batch = BatchRecord { seller: *seller, currency: self.record.currency.clone(), terms: *terms };
+        let Purpose::Refill { batch } = &self.record.purpose else { return None };
         let pairs = self.record.outputs.iter().zip(&self.coins);
         let locked = pairs.filter(|(output, _)| output.to == Destination::Purse).filter_map(|(_, coin)| coin.clone());
-        Some((batch, locked.filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect()))
+        Some((batch.clone(), locked.filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect()))
     }
 
     fn made(&self) -> u64 {
@@ -158,7 +157,7 @@ impl Settlement {
     /// What it was for, as the history says it.
     fn what(&self) -> Option<String> {
         Some(match &self.record.purpose {
-            Purpose::Refill { seller, .. } => format!("locking to {seller}"),
+            Purpose::Refill { batch } => format!("locking to {}", batch.seller),
             Purpose::Send => format!("sending token {}", hex::encode(self.id.0)),
             Purpose::Renew => "moving coins to a newer keyset".into(),
             Purpose::Receive { .. } => "receiving a token".into(),
@@ -174,7 +173,7 @@ impl Settlement {
         match &record.purpose {
             Purpose::Refill { .. } => {
                 if let Some((batch, proofs)) = self.batch() {
-                    write.put(BATCHES, batch_key(batch.terms.locktime, *id), &batch)?;
+                    write.put(BATCHES, batch_key(batch.conditions.locktime(), *id), &batch)?;
                     for (y, proof) in proofs {
                         write.put(PURSE, Key::of(id.0).and(y.0), &proof)?;
                     }

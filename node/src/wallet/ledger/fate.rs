@@ -101,7 +101,7 @@ mod tests {
     use guilder_protocol::{bytes::ByteArray, time::Timestamp};
 
     use super::{
-        super::super::records::{Coin, Currency, Input},
+        super::super::records::{Coin, Currency, Input, SignedBy, Unlocked},
         *,
     };
 
@@ -114,7 +114,9 @@ mod tests {
     fn input(key: Option<&SecretKey>) -> Input {
         let id: Id = "009a1f293253e41e".parse().unwrap();
         let coin = Coin { amount: 1, c: ByteArray([2; 33]), dleq: None, id: id.into(), secret: "secret".into() };
-        key.map_or_else(|| Input::plain(coin.clone()), |key| Input::signed(coin.clone(), key)).unwrap()
+        let ours = key.map(|key| vec![SignedBy::sign(key, &coin.secret).unwrap()]);
+        let unlocked = ours.map(|ours| Unlocked { ours, given: Vec::new(), preimage: None });
+        Input { unlocked, ..Input::plain(coin).unwrap() }
     }
 
     fn operation(purpose: Purpose, inputs: Vec<Input>) -> Operation {

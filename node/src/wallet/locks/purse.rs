@@ -34,7 +34,7 @@ use guilder_protocol::{
     limits::{MAX_LOCK_SECS, MAX_PROOFS},
     locks::{Keyset, LockedProof, ys_commitment},
     market::{MintUrl, Unit},
-    settlement::{AwardPart, Lock, Terms, prepaid},
+    settlement::{AwardPart, Lock, Terms},
     time::Timestamp,
 };
 use tokio::sync::Notify;
@@ -47,8 +47,8 @@ use super::{
         coin::sum,
         config::PurseConfig,
         error::WalletError,
-        keys,
         ledger::Handle,
+        modes::{self, Locking},
         records::{
             AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, OperationId, PURSE, Purpose, REFUNDS,
             RETURNED, Reason, Y, batch_id, batch_key,
@@ -104,13 +104,13 @@ pub struct PreparedLock {
 impl PreparedLock {
     /// What travels beside the award.
     pub fn lock(&self) -> Lock {
-        Lock::Prepaid(prepaid::Lock { proofs: self.proofs().cloned().collect(), refund: self.picked.terms.refund })
+        self.picked.conditions.lock(self.proofs().cloned().collect())
     }
 
     /// What the award says of it.
     pub fn part(&self) -> AwardPart {
         let ys = ys_commitment(&self.picked.proofs.keys().copied().collect::<Vec<_>>());
-        AwardPart::Prepaid(prepaid::AwardPart { locktime: self.locktime(), ys })
+        self.picked.conditions.part(ys)
     }
 
     /// The proofs.
@@ -120,7 +120,7 @@ impl PreparedLock {
 
     /// When the proofs fall back to us.
     pub fn locktime(&self) -> Timestamp {
-        self.picked.terms.locktime
+        self.picked.conditions.locktime()
     }
 
     /// What the proofs are worth: the price and the mint's fee.
@@ -155,7 +155,8 @@ impl PreparedLock {
             batch: self.picked.batch,
             seller: self.key.seller,
             currency: self.key.currency.clone(),
-            terms: self.picked.terms,
+            conditions: self.picked.conditions.clone(),
+            refund: self.picked.refund.clone(),
             proofs: self.proofs().cloned().collect(),
             taken: 0,
         };
@@ -192,12 +193,14 @@ pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement, now: Ti
                 let y = proof.y().ok_or(WalletError::Unsettled)?;
                 write.put(PURSE, Key::of(at_risk.batch.0).and(y.0), proof)?;
             }
-            // Its terms may be gone if its locktime has passed meanwhile; the refund needs them.
-            let AtRisk { batch, seller, currency, terms, .. } = at_risk.clone();
-            write.put(BATCHES, batch_key(terms.locktime, batch), &BatchRecord { seller, currency, terms })?;
-            Ok(write.put(RETURNED, Key::of(trade), &(at_risk.terms.locktime, at_risk.batch))?)
+            // Its conditions may be gone if its locktime has passed meanwhile; the refund needs them.
+            let AtRisk { batch, seller, currency, conditions, refund, .. } = at_risk;
+            let locktime = conditions.locktime();
+            let record = BatchRecord { seller, currency, conditions, refund };
+            write.put(BATCHES, batch_key(locktime, batch), &record)?;
+            Ok(write.put(RETURNED, Key::of(trade), &(locktime, batch))?)
         }
-        Settlement::Refund => Ok(write.put(REFUNDS, Key::of(at_risk.terms.locktime).and(trade), &at_risk)?),
+        Settlement::Refund => Ok(write.put(REFUNDS, Key::of(at_risk.conditions.locktime()).and(trade), &at_risk)?),
     }
 }
 
@@ -243,7 +246,7 @@ impl Purse {
     }
 
     fn doubt(&self, key: &PurseKey, picked: &Picked) {
-        let doubts = picked.proofs.keys().map(|y| (key.clone(), picked.terms.locktime, picked.batch, *y));
+        let doubts = picked.proofs.keys().map(|y| (key.clone(), picked.conditions.locktime(), picked.batch, *y));
         lock(&self.doubts).extend(doubts);
     }
 
@@ -293,15 +296,16 @@ impl Purse {
     }
 
     pub(in super::super) async fn lock(self: &Arc<Self>, request: &LockRequest) -> Result<PreparedLock, WalletError> {
-        let Terms::Prepaid(terms) = &request.terms else { return Err(WalletError::OtherMode(request.terms.mode())) };
+        let other_mode = || WalletError::OtherMode(request.terms.mode());
+        let (_, until) = request.terms.locks_to().ok_or_else(other_mode)?;
         let currency = self.parts.mints.currency(&request.mint, &request.unit).await?;
         let view = self.parts.mints.view(&currency.mint).await?;
         let now = self.parts.runtime.now();
-        if terms.locktime > now.saturating_add(MAX_LOCK_SECS) {
+        if until > now.saturating_add(MAX_LOCK_SECS) {
             return Err(WalletError::LockTooLong);
         }
         let keyset = Arc::clone(view.active(&request.unit, now)?);
-        let need = Need::new(request, terms, &currency, &keyset);
+        let need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
         if let Some(lock) = self.pick(&need, true) {
             return Ok(lock);
         }
@@ -317,7 +321,7 @@ impl Purse {
             Err(error) => {
                 // The mint changed its keys while we weren't looking; with those of today it works.
                 let keyset = self.newer_keyset(request, &keyset).ok_or(error)?;
-                let need = Need::new(request, terms, &currency, &keyset);
+                let need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
                 self.refill(&need, &keyset).await?.wait(self.parts.patience).await?;
                 need
             }
@@ -382,11 +386,13 @@ impl Purse {
         let now = self.parts.runtime.now();
         let locktime = self.bucket(need.until, now, keyset)?;
         let copies = self.copies(need, &parts)?;
-        let PurseKey { seller, payee, currency } = &need.key;
-        let refund = keys::public(&self.parts.keys.refund(*seller, locktime));
-        let terms = prepaid::Conditions { locktime, payee: *payee, refund };
+        let PurseKey { seller, currency, .. } = &need.key;
+        let other_mode = || WalletError::OtherMode(need.terms.mode());
+        let Locking { conditions, refund } =
+            modes::locking(&need.terms, &self.parts.keys, *seller, locktime).ok_or_else(other_mode)?;
         let locked: Vec<_> = parts.iter().map(|amount| (*amount, Destination::Purse)).collect();
-        let purpose = Purpose::Refill { seller: *seller, terms };
+        let batch = BatchRecord { seller: *seller, currency: currency.clone(), conditions, refund };
+        let purpose = Purpose::Refill { batch };
         let (ledger, worth) = (&self.parts.ledger, sum(&parts));
         let several = worth.saturating_mul(copies as u64);
         match ledger.spend(currency, several, locked.repeat(copies), purpose.clone()).await {
@@ -456,7 +462,7 @@ impl Purse {
             let Some(batch) = self.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, id)))? else {
                 continue;
             };
-            if batch.terms.locktime > now {
+            if batch.conditions.locktime() > now {
                 let proofs = self.batch_proofs(id)?;
                 self.index().restore(id, &batch, proofs);
             }

@@ -31,7 +31,7 @@ use guilder_protocol::{
     identity::AgentId,
     locks::{CheckedLock, LockedProof},
     market::MintUrl,
-    settlement::{Lock, LockDemand, Mode, Terms, prepaid},
+    settlement::{Lock, LockDemand, Mode, Terms},
     time::{SKEW_SECS, Timestamp},
 };
 use tokio::time::Instant;
@@ -40,9 +40,10 @@ use super::{
     super::{
         config::RedemptionConfig,
         error::WalletError,
-        keys,
         ledger::Plan,
-        records::{Currency, DUE, Due, Input, MoneyOutcome, Purpose, RESERVED, Reason, TAKEN, TakenLock},
+        modes,
+        records::{Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason, TAKEN, TakenLock},
+        spend::{Spend, unlock},
         tables::{book, forget_taken, owe_more, tell},
     },
     LocksParts,
@@ -61,6 +62,7 @@ pub struct VettedLock {
     currency: Currency,
     pub(in super::super) identity: ByteArray<8>,
     buyer: AgentId,
+    spend: Spend,
 }
 
 impl VettedLock {
@@ -101,14 +103,7 @@ impl Redemption {
     }
 
     pub(in super::super) fn terms(&self, mode: &Mode, buyer: AgentId, deadline: Timestamp) -> Option<Terms> {
-        match mode {
-            Mode::Prepaid => {
-                let payee = keys::public(&self.parts.keys.prepaid(buyer));
-                let locktime = deadline.saturating_add(self.config.margin_secs);
-                Some(Terms::Prepaid(prepaid::Terms { payee, locktime }))
-            }
-            Mode::Other(_) => None,
-        }
+        modes::terms(mode, &self.parts.keys, buyer, deadline.saturating_add(self.config.margin_secs))
     }
 
     pub(in super::super) async fn check_lock(
@@ -126,11 +121,11 @@ impl Redemption {
         let ids: Vec<_> = lock.proofs().iter().map(|proof| proof.id).collect();
         let view = self.parts.mints.view_with(mint, ids).await?;
         let (demand, lock, count) = (demand.clone(), lock.clone(), lock.proofs().len() as u32);
-        let identity = view.identity;
+        let (identity, spend) = (view.identity, modes::redemption(&demand.part, *buyer));
         // Of a keyset that the mint no longer lists, nobody knows whether it still redeems it.
         let checking = move || demand.check(&lock, &view.listed);
         let checked = Arc::new(self.parts.runtime.offload(Job::Dleq(count), checking).await?);
-        Ok(VettedLock { checked, currency, identity, buyer: *buyer })
+        Ok(VettedLock { checked, currency, identity, buyer: *buyer, spend })
     }
 
     /// Takes a lock for `trade`. Does nothing if it is taken for it already.
@@ -143,7 +138,7 @@ impl Redemption {
         if write.contains(TAKEN, Key::of(trade))? {
             return Ok(());
         }
-        let VettedLock { checked, currency, identity, buyer } = lock;
+        let VettedLock { checked, currency, identity, buyer, spend } = lock;
         let locktime = checked.locktime();
         for proof in checked.proofs() {
             let key = reserved_key(locktime, proof.y);
@@ -168,6 +163,7 @@ impl Redemption {
             identity: *identity,
             currency: currency.clone(),
             locktime,
+            spend: spend.clone(),
             proofs,
             tries: 0,
             redeeming: false,
@@ -337,26 +333,20 @@ impl Redemption {
     }
 
     async fn redeem(&self, currency: &Currency, batch: &[Due], now: Timestamp) -> Result<(), WalletError> {
-        let (mut trades, mut signing) = (Vec::new(), Vec::new());
+        let (mut trades, mut locks) = (Vec::new(), Vec::new());
         for &Due { trade, locktime, tries, .. } in batch {
             if tries >= MAX_REDEEM_TRIES && now > locktime.saturating_add(SKEW_SECS) {
                 self.give_up(trade, "the mint refused it until its locktime had passed".into()).await?;
                 continue;
             }
             let Some(taken) = self.parts.store.read(|read| read.get(TAKEN, Key::of(trade)))? else { continue };
-            let key = self.parts.keys.prepaid(taken.buyer);
-            signing.extend(taken.proofs.into_iter().map(|proof| (proof, key.clone())));
+            locks.push((taken.spend, taken.proofs));
             trades.push(trade);
         }
         if trades.is_empty() {
             return Ok(());
         }
-        let count = signing.len() as u32;
-        let sign = move || {
-            let signed = |(proof, key): (LockedProof, _)| Input::signed(proof.into(), &key);
-            signing.into_iter().map(signed).collect::<Option<Vec<_>>>()
-        };
-        let inputs = self.parts.runtime.offload(Job::Signatures(count), sign).await.ok_or(WalletError::Unsettled)?;
+        let inputs = unlock(&self.parts.runtime, &self.parts.keys, locks).await?;
         let purpose = Purpose::Redeem { trades };
         let plan = Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose };
         match self.parts.ledger.begin(plan).await {

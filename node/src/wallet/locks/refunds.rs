@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use cdk::nuts::{SecretKey, State};
+use cdk::nuts::State;
 use guilder_protocol::{
     locks::{KeysetId, LockedProof},
     market::MintUrl,
@@ -35,16 +35,16 @@ use super::{
         ledger::{Plan, states},
         mints::MintView,
         records::{
-            AtRisk, BATCHES, BatchRecord, Currency, Input, MoneyOutcome, OPERATIONS, OperationId, PURSE, Purpose,
-            REFUNDS, Reason, RefundedBatch, RefundedLock, Y, batch_id, batch_key,
+            AtRisk, BATCHES, BatchRecord, Currency, MoneyOutcome, OPERATIONS, OperationId, PURSE, Purpose, REFUNDS,
+            Reason, RefundedBatch, RefundedLock, Y, batch_id, batch_key,
         },
+        spend::{Spend, unlock},
         tables::{book, strike, tell},
     },
     LocksParts,
 };
 use crate::{
     limits::{DUST_KEPT_SECS, MAX_OPERATION_INPUTS, REFUND_LAST_PAUSE, REFUND_PAUSE, REFUND_READ},
-    runtime::Job,
     store::{Key, KeyRange, Reader, Write},
     sync::lock,
 };
@@ -74,8 +74,15 @@ impl Lot {
 
     fn locktime(&self) -> Timestamp {
         match self {
-            Self::Lock(lock) => lock.terms.locktime,
-            Self::Batch(_, batch, _) => batch.terms.locktime,
+            Self::Lock(lock) => lock.conditions.locktime(),
+            Self::Batch(_, batch, _) => batch.conditions.locktime(),
+        }
+    }
+
+    fn refund(&self) -> &Spend {
+        match self {
+            Self::Lock(lock) => &lock.refund,
+            Self::Batch(_, batch, _) => &batch.refund,
         }
     }
 
@@ -230,36 +237,21 @@ impl Refunds {
             }
             return Ok(());
         }
-        let (mut signing, mut locks, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut spending, mut locks, mut batches) = (Vec::new(), Vec::new(), Vec::new());
         // The locks first, then the batches: so they are told apart by their place.
         lots.sort_by_key(|lot| matches!(lot, Lot::Batch(..)));
         for lot in lots {
-            let key = self.refund_key(&lot);
-            let inputs = lot.proofs().len();
-            signing.extend(lot.proofs().iter().cloned().map(|proof| (proof, key.clone())));
+            let (inputs, locktime) = (lot.proofs().len(), lot.locktime());
+            spending.push((lot.refund().clone(), lot.proofs().to_vec()));
             match lot {
-                Lot::Lock(AtRisk { trade, terms, .. }) => {
-                    locks.push(RefundedLock { trade, locktime: terms.locktime, inputs });
-                }
+                Lot::Lock(AtRisk { trade, .. }) => locks.push(RefundedLock { trade, locktime, inputs }),
                 Lot::Batch(id, ..) => batches.push(RefundedBatch { id, inputs }),
             }
         }
-        let count = signing.len() as u32;
-        let sign = move || {
-            let signed = |(proof, key): (LockedProof, SecretKey)| Input::signed(proof.into(), &key);
-            signing.into_iter().map(signed).collect::<Option<Vec<_>>>()
-        };
-        let inputs = self.parts.runtime.offload(Job::Signatures(count), sign).await.ok_or(WalletError::Unsettled)?;
+        let inputs = unlock(&self.parts.runtime, &self.parts.keys, spending).await?;
         let plan = Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Refund { locks, batches } };
         drop(self.parts.ledger.begin(plan).await?);
         Ok(())
-    }
-
-    fn refund_key(&self, lot: &Lot) -> SecretKey {
-        match lot {
-            Lot::Lock(lock) => self.parts.keys.refund(lock.seller, lock.terms.locktime),
-            Lot::Batch(_, batch, _) => self.parts.keys.refund(batch.seller, batch.terms.locktime),
-        }
     }
 
     /// Asks the mint what of a lot is spent (NUT-07), and strikes it off.
@@ -269,12 +261,12 @@ impl Refunds {
         let client = self.parts.mints.client(&lot.currency().mint)?;
         let ys: Vec<Y> = proofs.iter().map(|(y, _)| *y).collect();
         let states = states(&client, ys).await?;
-        let ours = keys::public(&self.refund_key(lot));
+        let ours: Vec<_> = lot.refund().keys().iter().map(|path| self.parts.keys.public(path)).collect();
         let (mut spent, mut by_us) = (BTreeSet::new(), BTreeSet::new());
         for ((y, proof), state) in proofs.into_iter().zip(states) {
             if state.state == State::Spent {
                 spent.insert(y);
-                if keys::has_signed(ours, &proof.secret, &state.signatures) {
+                if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
                     by_us.insert(y);
                 }
             }
@@ -296,7 +288,7 @@ impl Refunds {
                 book(write, lot.currency(), now, Reason::Fee, fee, why)?;
                 match &lot {
                     Lot::Lock(lock) => {
-                        let key = Key::of(lock.terms.locktime).and(lock.trade);
+                        let key = Key::of(lock.conditions.locktime()).and(lock.trade);
                         let Some(waiting) = write.get(REFUNDS, &key)? else { return Ok(()) };
                         write.delete(REFUNDS, key)?;
                         tell(write, lock.trade, MoneyOutcome::Refunded { refunded: 0, taken: waiting.taken, fee })
@@ -349,7 +341,7 @@ fn strike_lot(
     now: Timestamp,
 ) -> Result<(), WalletError> {
     match lot {
-        Lot::Lock(lock) => strike(write, lock.trade, lock.terms.locktime, spent, by_us, now),
+        Lot::Lock(lock) => strike(write, lock.trade, lock.conditions.locktime(), spent, by_us, now),
         Lot::Batch(id, batch, _) => {
             let mut lost = 0;
             for y in spent {
@@ -368,7 +360,7 @@ fn strike_lot(
 
 fn forget_if_empty(write: &mut Write<'_>, id: OperationId, batch: &BatchRecord) -> Result<(), WalletError> {
     if write.range(PURSE, Key::of(id.0).range(), 1)?.is_empty() {
-        write.delete(BATCHES, batch_key(batch.terms.locktime, id))?;
+        write.delete(BATCHES, batch_key(batch.conditions.locktime(), id))?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use guilder_protocol::{
     bytes::LockKey,
     identity::AgentId,
     locks::{Keyset, KeysetId, LockedProof},
-    settlement::prepaid,
+    settlement::{Conditions, Terms},
     time::Timestamp,
 };
 
@@ -16,6 +16,7 @@ use super::{
         coin::sum,
         config::PurseConfig,
         records::{BatchRecord, Currency, OperationId, Y},
+        spend::Spend,
     },
     LockRequest,
 };
@@ -29,6 +30,12 @@ pub(in super::super) struct PurseKey {
     pub(super) currency: Currency,
 }
 
+impl PurseKey {
+    fn of(batch: &BatchRecord) -> Self {
+        Self { seller: batch.seller, payee: batch.conditions.payee(), currency: batch.currency.clone() }
+    }
+}
+
 /// What a lock must be.
 #[derive(Clone, Debug)]
 pub(super) struct Need {
@@ -36,21 +43,25 @@ pub(super) struct Need {
     pub(super) price: u64,
     pub(super) until: Timestamp,
     pub(super) max_proofs: usize,
+    pub(super) terms: Terms,
     keyset: KeysetId,
     ppk: u64,
 }
 
 impl Need {
-    pub(super) fn new(request: &LockRequest, terms: &prepaid::Terms, currency: &Currency, keyset: &Keyset) -> Self {
-        let LockRequest { seller, price, max_proofs, .. } = request;
-        Self {
-            key: PurseKey { seller: *seller, payee: terms.payee, currency: currency.clone() },
+    /// `None` if it isn't known what the terms lock money to.
+    pub(super) fn new(request: &LockRequest, currency: &Currency, keyset: &Keyset) -> Option<Self> {
+        let LockRequest { seller, price, max_proofs, terms, .. } = request;
+        let (payee, until) = terms.locks_to()?;
+        Some(Self {
+            key: PurseKey { seller: *seller, payee, currency: currency.clone() },
             price: *price,
-            until: terms.locktime,
+            until,
             max_proofs: *max_proofs,
+            terms: terms.clone(),
             keyset: keyset.id(),
             ppk: keyset.input_fee_ppk(),
-        }
+        })
     }
 }
 
@@ -58,7 +69,8 @@ impl Need {
 #[derive(Clone, Debug)]
 pub(in super::super) struct Picked {
     pub(super) batch: OperationId,
-    pub(super) terms: prepaid::Conditions,
+    pub(super) conditions: Conditions,
+    pub(super) refund: Spend,
     pub(super) proofs: BTreeMap<Y, LockedProof>,
 }
 
@@ -81,13 +93,18 @@ struct OnePurse {
 
 #[derive(Debug)]
 struct Batch {
-    terms: prepaid::Conditions,
+    conditions: Conditions,
+    refund: Spend,
     free: BTreeMap<Y, LockedProof>,
     /// Taken out and not known to be debited.
     out: BTreeSet<Y>,
 }
 
 impl Batch {
+    fn new(record: &BatchRecord, free: BTreeMap<Y, LockedProof>, out: BTreeSet<Y>) -> Self {
+        Self { conditions: record.conditions.clone(), refund: record.refund.clone(), free, out }
+    }
+
     /// The free amounts of a keyset.
     fn stock(&self, keyset: KeysetId) -> BTreeMap<u64, usize> {
         let mut stock = BTreeMap::new();
@@ -117,18 +134,18 @@ impl Batch {
 
 impl Index {
     pub(in super::super) fn add(&mut self, id: OperationId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>) {
-        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, currency: batch.currency.clone() };
-        let entry = Batch { terms: batch.terms, free: proofs, out: BTreeSet::new() };
-        self.purses.entry(key).or_default().batches.insert((batch.terms.locktime, id), entry);
+        let entry = Batch::new(batch, proofs, BTreeSet::new());
+        let batches = &mut self.purses.entry(PurseKey::of(batch)).or_default().batches;
+        batches.insert((batch.conditions.locktime(), id), entry);
     }
 
     /// Sets a batch to what the store holds of it, except what is out in prepared locks now.
     pub(super) fn restore(&mut self, id: OperationId, batch: &BatchRecord, mut proofs: BTreeMap<Y, LockedProof>) {
-        let key = PurseKey { seller: batch.seller, payee: batch.terms.payee, currency: batch.currency.clone() };
-        let batches = &mut self.purses.entry(key).or_default().batches;
-        let out = batches.get(&(batch.terms.locktime, id)).map(|known| known.out.clone()).unwrap_or_default();
+        let batches = &mut self.purses.entry(PurseKey::of(batch)).or_default().batches;
+        let key = (batch.conditions.locktime(), id);
+        let out = batches.get(&key).map(|known| known.out.clone()).unwrap_or_default();
         proofs.retain(|y, _| !out.contains(y));
-        batches.insert((batch.terms.locktime, id), Batch { terms: batch.terms, free: proofs, out });
+        batches.insert(key, Batch::new(batch, proofs, out));
     }
 
     pub(super) fn pick(&mut self, need: &Need) -> Option<Picked> {
@@ -144,7 +161,8 @@ impl Index {
             let stock = batch.stock(need.keyset);
             if let Some(wanted) = amounts::pick_lock(need.price, need.ppk, &stock, need.max_proofs) {
                 purse.hires += 1;
-                return Some(Picked { batch: *id, terms: batch.terms, proofs: batch.take(need.keyset, wanted) });
+                let (conditions, refund) = (batch.conditions.clone(), batch.refund.clone());
+                return Some(Picked { batch: *id, conditions, refund, proofs: batch.take(need.keyset, wanted) });
             }
         }
         None
@@ -153,7 +171,7 @@ impl Index {
     pub(super) fn put_back(&mut self, key: &PurseKey, picked: &Picked) {
         let Some(purse) = self.purses.get_mut(key) else { return };
         purse.hires = purse.hires.saturating_sub(1);
-        if let Some(batch) = purse.batches.get_mut(&(picked.terms.locktime, picked.batch)) {
+        if let Some(batch) = purse.batches.get_mut(&(picked.conditions.locktime(), picked.batch)) {
             for (y, proof) in &picked.proofs {
                 batch.out.remove(y);
                 batch.free.insert(*y, proof.clone());

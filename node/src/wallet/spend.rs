@@ -1,0 +1,148 @@
+//! How locked ecash is spent: whose signatures its witness needs, and what else it shows.
+//!
+//! A [`Spend`] is stored with the lock that it spends. Our keys are named in it by how they derive, never kept; what others
+//! have signed for us, and a preimage that the mint will see anyway, stand in it as they are.
+
+use std::{fmt, sync::Arc};
+
+use cdk::nuts::{HTLCWitness, Witness, nut11::P2PKWitness};
+use guilder_protocol::{bytes::ByteArray, locks::LockedProof};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::WalletError,
+    keys::{KeyPath, LockKeys},
+    records::{Input, SignedBy, Unlocked, Y},
+};
+use crate::runtime::{Job, Runtime};
+
+/// What it takes to spend locked proofs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Spend {
+    /// Our keys that sign each proof (NUT-11, SIG_INPUTS).
+    keys: Vec<KeyPath>,
+    /// What others have signed for us, by proof.
+    given: Vec<(Y, Vec<String>)>,
+    /// What the lock's hash is of (NUT-14).
+    preimage: Option<ByteArray<32>>,
+}
+
+impl Spend {
+    /// A signature of ours is all that it takes.
+    pub(super) fn signed_by(key: KeyPath) -> Self {
+        Self { keys: vec![key], given: Vec::new(), preimage: None }
+    }
+
+    /// The keys of ours that sign: what is spent with a signature of none of them was spent by somebody else.
+    pub(super) fn keys(&self) -> &[KeyPath] {
+        &self.keys
+    }
+
+    /// The input that spends `proof`.
+    fn input(&self, proof: LockedProof, keys: &LockKeys) -> Option<Input> {
+        let y = proof.y()?;
+        let ours = self.keys.iter().map(|path| SignedBy::sign(&keys.secret(path), &proof.secret));
+        let given = self.given.iter().filter(|(of, _)| *of == y).flat_map(|(_, signatures)| signatures.clone());
+        let unlocked = Unlocked { ours: ours.collect::<Option<_>>()?, given: given.collect(), preimage: self.preimage };
+        Some(Input { y, coin: proof.into(), unlocked: Some(unlocked) })
+    }
+}
+
+impl Unlocked {
+    /// As the mint reads it.
+    pub(super) fn witness(&self) -> Witness {
+        let ours = self.ours.iter().map(|signed| signed.signature.clone());
+        let signatures: Vec<_> = ours.chain(self.given.iter().cloned()).collect();
+        match self.preimage {
+            Some(preimage) => {
+                Witness::HTLCWitness(HTLCWitness { preimage: preimage.to_string(), signatures: Some(signatures) })
+            }
+            None => Witness::P2PKWitness(P2PKWitness { signatures }),
+        }
+    }
+}
+
+/// Signs for some locks, on a thread for such work: the inputs that spend them, in their order.
+pub(super) async fn unlock(
+    runtime: &Runtime,
+    keys: &Arc<LockKeys>,
+    locks: Vec<(Spend, Vec<LockedProof>)>,
+) -> Result<Vec<Input>, WalletError> {
+    let signatures: usize = locks.iter().map(|(spend, proofs)| spend.keys.len() * proofs.len()).sum();
+    let keys = Arc::clone(keys);
+    let sign = move || {
+        let of_lock = |(spend, proofs): (Spend, Vec<LockedProof>)| {
+            proofs.into_iter().map(|proof| spend.input(proof, &keys)).collect::<Vec<_>>()
+        };
+        locks.into_iter().flat_map(of_lock).collect::<Option<Vec<_>>>()
+    };
+    runtime.offload(Job::Signatures(signatures as u32), sign).await.ok_or(WalletError::Unsettled)
+}
+
+/// With the preimage and what others signed, whoever has our keys has the money.
+impl fmt::Debug for Spend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spend").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use cdk::nuts::SecretKey;
+    use guilder_protocol::locks::Dleq;
+    use zeroize::Zeroizing;
+
+    use super::{super::keys::has_signed, *};
+
+    fn proof(secret: &str) -> LockedProof {
+        let c = ByteArray(SecretKey::from_slice(&[1; 32]).unwrap().public_key().to_bytes());
+        let dleq = Dleq { e: ByteArray([1; 32]), r: ByteArray([2; 32]), s: ByteArray([3; 32]) };
+        LockedProof { amount: 1, c, dleq, id: "009a1f293253e41e".parse().unwrap(), secret: secret.into() }
+    }
+
+    fn keys() -> LockKeys {
+        LockKeys::new(Zeroizing::new([7; 32]))
+    }
+
+    #[test]
+    fn one_key_signs_each_proof_and_the_mint_sees_a_p2pk_witness() {
+        let (keys, path) = (keys(), KeyPath::new("one".into()));
+        let spend = Spend::signed_by(path.clone());
+        for secret in ["a", "b"] {
+            let input = spend.input(proof(secret), &keys).unwrap();
+            let Some(Witness::P2PKWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
+            assert_eq!(witness.signatures.len(), 1);
+            assert!(has_signed(keys.public(&path), secret, &witness.signatures));
+            assert!(input.is_spent_by_us(&witness.signatures) && !input.is_spent_by_us(&[]));
+        }
+    }
+
+    /// As escrow will: two signatures of which one is another's, and a preimage.
+    #[test]
+    fn another_s_signature_goes_with_its_own_proof_and_a_preimage_makes_it_an_htlc_witness() {
+        let (keys, path) = (keys(), KeyPath::new("seller".into()));
+        let (first, second) = (proof("a"), proof("b"));
+        let given = [(&first, "signed a"), (&second, "signed b")];
+        let given = given.map(|(proof, signature)| (proof.y().unwrap(), vec![signature.to_owned()])).to_vec();
+        let spend = Spend { keys: vec![path.clone()], given, preimage: Some(ByteArray([9; 32])) };
+        for (proof, theirs) in [(first, "signed a"), (second, "signed b")] {
+            let input = spend.input(proof.clone(), &keys).unwrap();
+            let Some(Witness::HTLCWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
+            let signatures = witness.signatures.unwrap();
+            assert_eq!((signatures.len(), signatures[1].as_str()), (2, theirs));
+            assert!(has_signed(keys.public(&path), &proof.secret, &signatures[..1]));
+            assert_eq!(witness.preimage, "09".repeat(32));
+            assert!(!input.may_be_spent_by_us(&signatures[1..]), "another's signature doesn't make it ours");
+        }
+        assert!(!format!("{spend:?}").contains("09") && !format!("{spend:?}").contains("signed a"));
+    }
+
+    #[test]
+    fn a_spend_reads_back_from_the_store() {
+        let given = vec![(proof("a").y().unwrap(), vec!["signed".to_owned()])];
+        let spend = Spend { keys: vec![KeyPath::new("k".into())], given, preimage: Some(ByteArray([9; 32])) };
+        let bytes = guilder_protocol::cbor::encode(&spend);
+        assert_eq!(guilder_protocol::cbor::decode::<Spend>(&bytes).unwrap(), spend);
+    }
+}

@@ -10,7 +10,7 @@ use cid::Cid;
 use guilder::events::{Event, Heard, Side, Stamped, Subscription};
 use tokio::time::Instant;
 
-use crate::{fabric::HostId, trace::Trace};
+use crate::{bare::Tally, fabric::HostId, trace::Trace};
 
 /// Events kept of each task: both sides' steps of an ordinary trade with a few candidates fit.
 const KEPT: usize = 48;
@@ -24,6 +24,7 @@ struct Inner {
     tasks: BTreeMap<Cid, Story>,
     counts: BTreeMap<&'static str, u64>,
     missed: u64,
+    tally: Tally,
 }
 
 /// What happened to one task, on both sides.
@@ -54,9 +55,9 @@ pub enum Step {
 }
 
 impl Journal {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(tally: Tally) -> Self {
         let (tasks, counts) = Default::default();
-        Self(Arc::new(Mutex::new(Inner { start: Instant::now(), tasks, counts, missed: 0 })))
+        Self(Arc::new(Mutex::new(Inner { start: Instant::now(), tasks, counts, missed: 0, tally })))
     }
 
     /// Writes down what one node says until it is gone.
@@ -74,6 +75,7 @@ impl Journal {
 
     fn note(&self, host: HostId, event: Arc<Stamped>) {
         let mut inner = self.lock();
+        inner.tally.event(&event.event);
         let at = inner.start.elapsed().as_micros() as u64;
         if let Some(name) = counted(&event.event) {
             *inner.counts.entry(name).or_default() += 1;

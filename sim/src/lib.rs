@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! interpose   the process's clock and entropy: virtual and seeded while a simulation runs
+//! bare        what the cryptography of a run costs by itself, beside which its speed is judged
 //! fabric      the network: a libp2p transport over one event heap, with latency, loss, bandwidth, partitions, crashes
 //! world       hosts, their machines and executors, and the whole nodes on them; the converged start
 //! mint        mints in memory with real blind signatures, that fail and lie as they are told
@@ -24,6 +25,7 @@
 
 #![allow(missing_debug_implementations)] // handles of one simulation; what is worth printing is in the trace
 
+pub mod bare;
 pub mod cast;
 pub mod fabric;
 pub mod interpose;

@@ -9,9 +9,8 @@ use clap::Parser;
 use commands::Command;
 
 /// What a node allocates and never touches (buffers, empty routing tables) costs no memory with this one.
-#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs many real Guilder nodes in one process, in virtual time, from one seed.
 #[derive(Parser)]

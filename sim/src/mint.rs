@@ -86,6 +86,7 @@ struct Inner {
     /// What a call takes besides CPU, at least and at most: its database, its own network.
     answer: (Duration, Duration),
     calls: u64,
+    points: u64,
 }
 
 impl ModelMint {
@@ -108,6 +109,7 @@ impl ModelMint {
             free_at: Instant::now(),
             answer,
             calls: 0,
+            points: 0,
         })))
     }
 
@@ -151,6 +153,11 @@ impl ModelMint {
         self.lock().calls
     }
 
+    /// How many points it has multiplied.
+    pub fn points(&self) -> u64 {
+        self.lock().points
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,9 +166,11 @@ impl ModelMint {
     /// between.
     fn act(&self, request: &Request) -> (Instant, Reply) {
         let mut inner = self.lock();
-        let Inner { books, condition, rng, free_at, answer: (least, most), calls, .. } = &mut *inner;
+        let Inner { books, condition, rng, free_at, answer: (least, most), calls, points: all_points, .. } =
+            &mut *inner;
         *calls += 1;
         let (reply, points) = paths::answer(books, condition.lie, request);
+        *all_points += points;
         let work = Duration::from_micros(CALL_US + POINT_US * points);
         *free_at = (*free_at).max(Instant::now()) + work;
         let spread = most.saturating_sub(*least).as_micros() as u64;

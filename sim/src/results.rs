@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::verdict::ASKED_FOR;
-use crate::{fabric::NatKind, meter::Protocol, scenario::Role};
+use crate::{bare::Operations, fabric::NatKind, meter::Protocol, scenario::Role};
 
 /// All that came of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -158,6 +158,9 @@ pub struct Sample {
     pub wall_secs: f64,
     /// Of these, seconds that the run kept a processor busy.
     pub cpu_secs: f64,
+    /// The cryptography that was done so far.
+    #[serde(default)]
+    pub operations: Operations,
     /// Tasks begun so far.
     pub begun: u64,
     /// Tasks done so far.

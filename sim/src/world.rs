@@ -50,6 +50,7 @@ use self::{
     machine::Machine,
 };
 use crate::{
+    bare::{Operations, Tally},
     fabric::{Fabric, HostId, PORT, Topology},
     interpose::Rng,
     journal::Journal,
@@ -69,6 +70,7 @@ pub struct World {
     fabric: Fabric,
     trace: Trace,
     journal: Journal,
+    tally: Tally,
     mints: BTreeMap<MintUrl, ModelMint>,
     hosts: BTreeMap<HostId, Host>,
     /// What runs instead of a node on hosts that are attackers'; `None` while it is down.
@@ -103,8 +105,9 @@ impl World {
         let fabric = Fabric::new(seed, topology);
         tokio::spawn(fabric.driver());
         let (mints, hosts, attackers) = Default::default();
-        let (journal, folder) = (Journal::new(), Folder::new()?);
-        Ok(Self { seed, fabric, trace, journal, mints, hosts, attackers, eclipse: None, folder })
+        let (tally, folder) = (Tally::default(), Folder::new()?);
+        let journal = Journal::new(tally.clone());
+        Ok(Self { seed, fabric, trace, journal, tally, mints, hosts, attackers, eclipse: None, folder })
     }
 
     /// The network.
@@ -120,6 +123,12 @@ impl World {
     /// What the nodes have said of themselves.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// The cryptography that was done so far.
+    pub fn operations(&self) -> Operations {
+        let points = self.mints.values().map(ModelMint::points).sum();
+        self.tally.with(points, self.fabric.traffic().accepted)
     }
 
     /// The mints, by URL.
@@ -259,7 +268,7 @@ impl World {
             *attacker = Some(Attacker::start(id, &host.key, wires, eclipse, &self.trace)?);
             return Ok(());
         }
-        let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace)).off_by(host.clock_off_s);
+        let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace, &self.tally)).off_by(host.clock_off_s);
         let store = Store::with_backend(host.disk.backend(), &runtime).await.map_err(WorldError::new)?;
         let content = Content::open(self.folder.of(id), runtime.clone()).await.map_err(WorldError::new)?;
         let events = Events::new();

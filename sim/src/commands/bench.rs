@@ -1,6 +1,8 @@
-//! `bench`: speed and memory at several sizes, each in a process of its own.
+//! `bench`: speed and memory at several sizes, each in a process of its own; and how many times the bare cryptography of the
+//! same run that is (`x bare`), which depends little on the machine.
 
 use clap::Args;
+use guilder_sim::bare::{Costs, Operations};
 
 use super::{Verdict, What, child, child::Ended};
 
@@ -24,28 +26,30 @@ pub(crate) struct Bench {
 impl Bench {
     pub(super) fn run(self) -> Verdict {
         let mut well = true;
+        let costs = Costs::measure()?;
+        println!("{costs}");
         for scenario in &self.scenario {
             println!("\n{scenario}, seed {}; speed and events from the end of the warm-up on", self.seed);
             println!(
-                "| nodes | tasks done | virtual s per wall s | per CPU s | MB per node | GB | events per CPU s | wall s | CPU s |"
+                "| nodes | tasks done | virtual s per wall s | per CPU s | x bare | MB per node | GB | events per CPU s | wall s | CPU s |"
             );
             println!(
-                "|------:|-----------:|---------------------:|----------:|------------:|---:|-----------------:|-------:|------:|"
+                "|------:|-----------:|---------------------:|----------:|-------:|------------:|---:|-----------------:|-------:|------:|"
             );
             for nodes in &self.nodes {
-                well &= self.measure(scenario, *nodes)?;
+                well &= self.measure(scenario, *nodes, &costs)?;
             }
         }
         Ok(well)
     }
 
-    fn measure(&self, scenario: &str, nodes: u32) -> Verdict {
+    fn measure(&self, scenario: &str, nodes: u32, costs: &Costs) -> Verdict {
         let what = What { scenario: scenario.to_owned(), nodes: Some(nodes), secs: self.secs, sabotage: None };
         what.load()?;
         let output = child::command(&what, self.seed)?.arg("--json").output()?;
         match child::ended(&output) {
             Ended::Ran(summary) => {
-                print(nodes, &summary);
+                print(nodes, &summary, costs);
                 let broken = child::violations(&summary);
                 broken.iter().for_each(|violation| println!("violation: {violation}"));
                 Ok(broken.is_empty())
@@ -58,14 +62,17 @@ impl Bench {
     }
 }
 
-fn print(nodes: u32, summary: &serde_json::Value) {
+fn print(nodes: u32, summary: &serde_json::Value, costs: &Costs) {
     let number = |name: &str| child::number(summary, name);
+    let operations = summary.pointer("/steady/operations").cloned().unwrap_or_default();
+    let operations: Operations = serde_json::from_value(operations).unwrap_or_default();
     let memory = number("/peak_resident");
     println!(
-        "| {nodes:>5} | {:>10} | {:>20.1} | {:>9.1} | {:>11.2} | {:>2.1} | {:>16.0} | {:>6.0} | {:>5.0} |",
+        "| {nodes:>5} | {:>10} | {:>20.1} | {:>9.1} | {:>6.1} | {:>11.2} | {:>2.1} | {:>16.0} | {:>6.0} | {:>5.0} |",
         number("/done"),
         number("/steady/speed"),
         number("/steady/speed_cpu"),
+        number("/steady/cpu_secs") / costs.secs(&operations),
         memory / f64::from(nodes) / 1e6,
         memory / 1e9,
         number("/steady/events_per_cpu_sec"),

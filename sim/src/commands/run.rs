@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use guilder_sim::{
+    bare::Operations,
     play::Watch,
     results::{Results, Sample, TaskOutcome},
     run::{self, Options, TraceTo},
@@ -111,6 +112,9 @@ struct Steady {
     /// Virtual seconds per second of processor time.
     speed_cpu: f64,
     events_per_cpu_sec: f64,
+    cpu_secs: f64,
+    /// Cryptography that was done.
+    operations: Operations,
     resident: u64,
 }
 
@@ -123,6 +127,8 @@ fn steady(results: &Results, scenario: &Scenario) -> Option<Steady> {
         speed: passed / (last.wall_secs - first.wall_secs),
         speed_cpu: passed / cpu,
         events_per_cpu_sec: (last.fabric_events - first.fabric_events) as f64 / cpu,
+        cpu_secs: cpu,
+        operations: last.operations - first.operations,
         resident: last.resident,
     })
 }

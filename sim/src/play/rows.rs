@@ -48,6 +48,7 @@ impl Play<'_> {
             resident: crate::run::resident(),
             wall_secs: interpose::real_secs() - self.real_start,
             cpu_secs: interpose::cpu_secs(),
+            operations: self.world.operations(),
             begun,
             done,
             failed,

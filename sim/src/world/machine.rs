@@ -15,13 +15,14 @@ use guilder::{
 };
 use tokio::time::Instant;
 
-use crate::{fabric::HostId, trace::Trace};
+use crate::{bare::Tally, fabric::HostId, trace::Trace};
 
 #[derive(Clone)]
 pub(super) struct Machine {
     host: HostId,
     disk: CrashBackend,
     trace: Trace,
+    tally: Tally,
     busy: Arc<Mutex<Busy>>,
 }
 
@@ -32,10 +33,10 @@ struct Busy {
 }
 
 impl Machine {
-    pub(super) fn new(host: HostId, disk: &CrashBackend, trace: &Trace) -> Self {
+    pub(super) fn new(host: HostId, disk: &CrashBackend, trace: &Trace, tally: &Tally) -> Self {
         let now = Instant::now();
         let busy = Arc::new(Mutex::new(Busy { cpu: now, disk: now }));
-        Self { host, disk: disk.clone(), trace: trace.clone(), busy }
+        Self { host, disk: disk.clone(), trace: trace.clone(), tally: tally.clone(), busy }
     }
 
     fn done_at(&self, kind: Job) -> Instant {
@@ -56,6 +57,7 @@ impl Offload for Machine {
     fn run(&self, kind: Job, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
         let machine = self.clone();
         Box::pin(async move {
+            machine.tally.job(kind);
             let before = machine.disk.syncs();
             work();
             let syncs = machine.disk.syncs();

@@ -13,6 +13,7 @@ use guilder_protocol::identity::AgentKey;
 
 use super::{World, WorldError, draw, machine::Machine, wires};
 use crate::{
+    bare::Tally,
     fabric::{Fabric, HostId},
     interpose::Rng,
     trace::Trace,
@@ -24,6 +25,7 @@ pub(crate) struct UnstartedPeer {
     key: AgentKey,
     fabric: Fabric,
     trace: Trace,
+    tally: Tally,
 }
 
 /// A raw peer, connected to nobody at first.
@@ -43,6 +45,7 @@ impl World {
             key,
             fabric: self.fabric.clone(),
             trace: self.trace.clone(),
+            tally: self.tally.clone(),
         }
     }
 }
@@ -50,9 +53,9 @@ impl World {
 impl UnstartedPeer {
     /// Starts its network.
     pub(crate) async fn start(self) -> Result<RawPeer, WorldError> {
-        let Self { host, key, fabric, trace } = self;
+        let Self { host, key, fabric, trace, tally } = self;
         let disk = CrashBackend::new();
-        let runtime = Runtime::with(Machine::new(host, &disk, &trace));
+        let runtime = Runtime::with(Machine::new(host, &disk, &trace, &tally));
         let store = Store::with_backend(disk.backend(), &runtime).await.map_err(WorldError::new)?;
         let config = NetworkConfig {
             listen: vec![host.address()],

@@ -49,6 +49,45 @@ fn a_hire_tells_its_steps_and_its_output_can_be_had_later() {
 }
 
 #[test]
+fn progress_is_told_while_a_program_works_to_who_hires_and_to_who_asks() {
+    let swarm = Swarm::start(0);
+    let seller = swarm.trader("seller", "");
+    let go_on = seller.file("go-on");
+    let script = format!(
+        "echo '40% page 2' >&$GUILDER_PROGRESS_FD
+         echo '{{\"partial\": \"The first\"}}' >&$GUILDER_PROGRESS_FD
+         while [ ! -e '{}' ]; do sleep 0.05; done
+         printf 'The first words.'",
+        go_on.display()
+    );
+    sell_script(&seller, "text.slow", 3, &script, "time_limit_secs = 600");
+    let buyer = swarm.buyer(100, "");
+    eventually("the seller to be found", LONG, || {
+        let ran = buyer.run(["find", "text.slow"]);
+        if ran.code() == 0 { Ok(()) } else { Err(ran) }
+    });
+    let told = std::thread::scope(|scope| {
+        let hire = scope.spawn(|| buyer.run_with(["hire", "text.slow", "--input", "-", "--deadline", "300s"], b"x"));
+        for node in [&buyer, &seller] {
+            eventually("progress in `task show`", LONG, || {
+                let task = node.json(["task", "list"])[0]["id"].as_str().map(str::to_owned).ok_or("no task")?;
+                let shown = node.json(["task", "show", &task]);
+                let has = |text: &str| shown["progress"].to_string().contains(text);
+                if has("400") && has("page 2") && has("The first") { Ok(()) } else { Err(shown.to_string()) }
+            });
+        }
+        fs::write(&go_on, "").unwrap();
+        hire.join().unwrap().ok()
+    });
+    let steps = events(&told);
+    let [progress, delivered] = ["progress", "delivered"].map(|name| steps.iter().position(|step| step == name));
+    assert!(progress.is_some() && progress < delivered, "{steps:?}");
+    let words: String = told.lines().iter().filter_map(|line| line["partial"].as_str().map(str::to_owned)).collect();
+    assert_eq!(words, "The first");
+    assert_eq!(told.lines().pop().unwrap()["output"], "The first words.");
+}
+
+#[test]
 fn a_seller_is_found_again_at_once_after_a_restart() {
     let swarm = Swarm::start(0);
     let mut seller = swarm.trader("seller", "");

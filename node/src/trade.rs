@@ -204,7 +204,14 @@ impl Trade {
             outbox: outbox.clone(),
             catalogue: catalogue.clone(),
             penalties: penalties.clone(),
-            workshop: Workshop::new(runtime.clone(), transfers.clone(), open.clone(), outbox.clone(), events.clone()),
+            workshop: Workshop::new(
+                runtime.clone(),
+                journal.clone(),
+                transfers.clone(),
+                open.clone(),
+                outbox.clone(),
+                events.clone(),
+            ),
             events: events.clone(),
         };
         let actors = Actors::new(open.clone(), network.clone(), buying, selling);

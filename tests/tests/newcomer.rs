@@ -54,7 +54,8 @@ fn progress_is_told_while_a_program_works_to_who_hires_and_to_who_asks() {
     let seller = swarm.trader("seller", "");
     let go_on = seller.file("go-on");
     let script = format!(
-        "echo '40% page 2' >&$GUILDER_PROGRESS_FD
+        "echo 'the model is old' >&2
+         echo '40% page 2' >&$GUILDER_PROGRESS_FD
          echo '{{\"partial\": \"The first\"}}' >&$GUILDER_PROGRESS_FD
          while [ ! -e '{}' ]; do sleep 0.05; done
          printf 'The first words.'",
@@ -84,7 +85,15 @@ fn progress_is_told_while_a_program_works_to_who_hires_and_to_who_asks() {
     assert!(progress.is_some() && progress < delivered, "{steps:?}");
     let words: String = told.lines().iter().filter_map(|line| line["partial"].as_str().map(str::to_owned)).collect();
     assert_eq!(words, "The first");
-    assert_eq!(told.lines().pop().unwrap()["output"], "The first words.");
+    let last = told.lines().pop().unwrap();
+    assert_eq!(last["output"], "The first words.");
+    // What the program says to its operator is kept there, and goes nowhere else.
+    let sold = seller.json(["task", "list"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(seller.json(["task", "show", &sold])["stderr"], "the model is old\n");
+    let said = seller.run_as_person(["task", "show", &sold], b"").ok().text();
+    assert!(said.contains("the model is old"), "{said}");
+    let bought = buyer.json(["task", "show", last["ended"]["id"].as_str().unwrap()]);
+    assert!(bought.get("stderr").is_none(), "{bought}");
 }
 
 #[test]

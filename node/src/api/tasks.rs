@@ -298,6 +298,7 @@ impl From<Trading> for TaskView {
                 notes: progress.notes,
                 partial: progress.partial,
             }),
+            stderr: view.stderr,
         }
     }
 }

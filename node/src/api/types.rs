@@ -317,6 +317,9 @@ pub struct TaskView {
     /// What was said last of the work, while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<TaskProgress>,
+    /// As a seller: the end of what the program wrote to its standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
 }
 
 /// What was said last of a task's work.

@@ -12,7 +12,7 @@ use crate::{
         client::{escape, query},
         types::{TaskListing, TaskProgress, TaskSide, TaskView},
     },
-    console::{CliError, Exit, Show, fields, table},
+    console::{CliError, Exit, Field, Show, fields, table},
 };
 
 const EXAMPLES: &str = "\
@@ -138,7 +138,9 @@ impl Show for TaskView {
                 ("award", self.award.clone().unwrap_or_default()),
                 ("receipt", self.receipt.clone().unwrap_or_default()),
             ],
-        )
+        )?;
+        let stderr = self.stderr.iter().flat_map(|stderr| stderr.lines()).map(str::to_owned).collect();
+        fields(out, &[("stderr", Field::Lines(stderr))])
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
 pub(super) const REFUSALS: Table<Refusal> = Table::new("trade/refusals");
 pub(super) const SELLER_HISTORY: Table<SellerHistory> = Table::new("trade/seller-history");
 pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-history");
+/// The end of what a program wrote to its standard error while it worked on a trade that we sell, for the operator.
+pub(super) const STDERR: Table<String> = Table::new("trade/stderr");
 pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.

@@ -24,7 +24,7 @@ use super::{
     limits::MAX_PAGE,
     open::OpenTrades,
     progress::Progress,
-    records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
+    records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, STDERR, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
 };
 use crate::{
     content::{Content, Data},
@@ -130,6 +130,8 @@ pub struct TaskView {
     pub output_bytes: Option<u64>,
     /// What was said last of the work, while the trade is open.
     pub progress: Option<Progress>,
+    /// As a seller, in a view of this task alone: the end of what the program wrote to its standard error.
+    pub stderr: Option<String>,
 }
 
 impl TaskView {
@@ -187,7 +189,10 @@ impl Tasks {
         }
         let mut view = self.journal.read(|r| match find(r, id)? {
             Some(Found::Bought(task)) => bought(r, task),
-            Some(Found::Sold(award, at)) => sold(r, award, at),
+            Some(Found::Sold(award, at)) => {
+                let stderr = r.get(STDERR, key(award))?;
+                Ok(sold(r, award, at)?.map(|view| TaskView { stderr, ..view }))
+            }
             None => Ok(None),
         })?;
         view.iter_mut().for_each(|view| self.bring_up_to_date(view));
@@ -349,6 +354,7 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         receipt: None,
         output_bytes: None,
         progress: None,
+        stderr: None,
     }
 }
 

@@ -11,11 +11,21 @@ use guilder_protocol::{
     wire::{self, Payload},
 };
 
-use super::{limits::FETCH_RETRY, open::OpenTrades, outbox::Outbox, transfers::Transfers};
+use cid::Cid;
+
+use super::{
+    journal::Journal,
+    limits::FETCH_RETRY,
+    open::OpenTrades,
+    outbox::Outbox,
+    records::{STDERR, key},
+    transfers::Transfers,
+};
 use crate::{
     content::{ContentError, Data, Pin},
     events::{Event, Events, Side},
     executor::{ProgressReport, Reports, Service},
+    failpoint::Step,
     runtime::Runtime,
 };
 
@@ -35,6 +45,7 @@ pub(super) struct Done {
 #[derive(Clone, Debug)]
 pub(super) struct Workshop {
     runtime: Runtime,
+    journal: Journal,
     transfers: Transfers,
     open: OpenTrades,
     outbox: Outbox,
@@ -44,12 +55,13 @@ pub(super) struct Workshop {
 impl Workshop {
     pub(super) fn new(
         runtime: Runtime,
+        journal: Journal,
         transfers: Transfers,
         open: OpenTrades,
         outbox: Outbox,
         events: Events,
     ) -> Self {
-        Self { runtime, transfers, open, outbox, events }
+        Self { runtime, journal, transfers, open, outbox, events }
     }
 
     /// Fetches the input until it is here, can't be had, or the actor gives up at the deadline.
@@ -82,8 +94,10 @@ impl Workshop {
             }
         };
         let slot = service.reserve().await;
-        let (work, reports) = service.work(deal.id(), deal.buyer(), input).reported();
-        let output = self.tell_while(deal, reports, service.run(slot, work)).await.map_err(|error| {
+        let (work, mut reports) = service.work(deal.id(), deal.buyer(), input).reported();
+        let output = self.tell_while(deal, &mut reports, service.run(slot, work)).await;
+        self.keep_stderr(deal.id(), reports.log()).await;
+        let output = output.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "the work failed");
             TaskError { code: error.code(), text: clipped(error.public_text()) }
         })?;
@@ -96,7 +110,7 @@ impl Workshop {
     }
 
     /// Waits for the end of a run, and tells the buyer what it reports until then.
-    async fn tell_while<R>(&self, deal: &Deal, mut reports: Reports, run: impl Future<Output = R>) -> R {
+    async fn tell_while<R>(&self, deal: &Deal, reports: &mut Reports, run: impl Future<Output = R>) -> R {
         let mut run = pin!(run);
         let mut silent = false;
         loop {
@@ -118,6 +132,17 @@ impl Workshop {
         let (note, partial) = (said.note.clone(), said.partial.clone());
         self.events.emit(Event::Progress { task, trade, side: Side::Seller, permille, note, partial });
         self.outbox.send(deal.buyer(), &said.into());
+    }
+
+    /// Keeps what the program said to its operator. The trade goes on without it.
+    async fn keep_stderr(&self, trade: Cid, log: String) {
+        if log.is_empty() {
+            return;
+        }
+        let kept = self.journal.commit(Step::Other, move |w| w.put(STDERR, key(trade), &log)).await;
+        if let Err(error) = kept {
+            tracing::warn!(%trade, %error, "a program's standard error could not be kept");
+        }
     }
 
     async fn commit(&self, salt: &Salt, output: &Data) -> Result<Digest, ContentError> {

@@ -16,6 +16,7 @@ mod find;
 mod hire;
 mod id;
 mod init;
+mod mint;
 mod output;
 mod passphrase;
 mod peers;
@@ -91,6 +92,7 @@ enum Command {
     Hire(hire::Args),
     Task(task::Args),
     Wallet(wallet::Args),
+    Mint(mint::Args),
     Audit(audit::Args),
     Ucan(ucan::Args),
     Demo(DemoArgs),
@@ -180,6 +182,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Hire(args) => hire::run(&args, context),
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
+        Command::Mint(args) => mint::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Ucan(args) => ucan::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),

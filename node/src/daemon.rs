@@ -136,7 +136,10 @@ async fn start(
     let executors = executors.map_err(|cause| HomeError::io("use", &home.work(), cause))?;
     let mint = if config.mint.host {
         Home::at(home.mint()).create()?;
-        Some(HostedMint::open(&home.mint(), &config.mint, &seeds.mint[..], runtime).await?)
+        let mint = HostedMint::open(&home.mint(), &config.mint, &seeds.mint[..], runtime).await?;
+        mint.guard(&home.mint_used(), &home.mint_resume()).await?;
+        runtime.spawn("mint/used", mint.clone().keep_guard(home.mint_used())).detach();
+        Some(mint)
     } else {
         None
     };

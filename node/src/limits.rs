@@ -74,8 +74,10 @@ pub const RESTORE_GAP: u32 = 3;
 pub const MAX_PURSES: usize = 1024;
 /// The least time between two looks at locks that were debited or given back.
 pub const PURSE_PAUSE: Duration = Duration::from_millis(500);
-/// Trades given back to the purse that are looked at together.
+/// Trades of one mint given back to the purse that are looked at together.
 pub const PURSE_RECONCILE: usize = 256;
+/// How often a mint that didn't answer is asked again about coins that came back.
+pub const RETURNED_PAUSE: Duration = Duration::from_secs(30);
 /// Due locks that are looked at together: several batches.
 pub const MAX_DUE_READ: usize = 1024;
 /// Times that the mint may refuse a lock before its locktime ends the trying.
@@ -112,6 +114,8 @@ pub const SENT_KEEP_SECS: u64 = 30 * 24 * 60 * 60;
 pub const MAX_SENT: usize = 4096;
 /// Lines of the history beyond which the oldest go; of some 200 bytes each.
 pub const MAX_HISTORY: usize = 1_000_000;
+/// Lines of the history in one answer.
+pub const MAX_HISTORY_PAGE: usize = 1000;
 /// Old lines that go at once.
 pub const HISTORY_TRIM: usize = 1024;
 /// Outcomes of trades' money that wait for the trade room.

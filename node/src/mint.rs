@@ -55,6 +55,7 @@ mod rate;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod used;
 
 pub use config::{Backend, MintConfig, MintUnit};
 pub use serve::ServeError;
@@ -69,6 +70,7 @@ pub struct HostedMint {
     router: Router,
     peers: Arc<rate::Peers>,
     closing: watch::Sender<bool>,
+    suspension: Arc<used::Suspension>,
 }
 
 impl HostedMint {
@@ -100,8 +102,9 @@ impl HostedMint {
         mint.set_mint_info(info).await?;
         mint.start().await?;
 
-        let router = idempotent::router(Arc::clone(&mint), key, runtime.clone()).await?;
-        Ok(Self { mint, router, peers: Arc::default(), closing: watch::Sender::new(false) })
+        let suspension = Arc::<used::Suspension>::default();
+        let router = idempotent::router(Arc::clone(&mint), key, runtime.clone(), Arc::clone(&suspension)).await?;
+        Ok(Self { mint, router, peers: Arc::default(), closing: watch::Sender::new(false), suspension })
     }
 
     /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.

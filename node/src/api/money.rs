@@ -10,9 +10,12 @@ use zeroize::Zeroizing;
 use super::{
     Api,
     caller::{Caller, Right},
-    types::{ApiError, Balance, Fund, Funding, MintView, Received, Restore, Restored, Send, Token},
+    types::{
+        ApiError, Balance, Fund, Funding, InvoicePaid, MintView, Pay, PendingView, Received, Restore, Restored, Send,
+        SentView, Token,
+    },
 };
-use crate::wallet::{self, MintSummary};
+use crate::wallet::{self, HistoryEntry, MintSummary};
 
 impl Api {
     /// What the wallet holds.
@@ -64,7 +67,65 @@ impl Api {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(send.mint, send.unit)?;
         let sent = self.node().wallet.send(&mint, &unit, send.amount).await?;
-        Ok(Token { token: sent.token, mint: sent.mint, amount: sent.amount, unit: sent.unit })
+        Ok(sent.into())
+    }
+
+    /// The tokens that were sent, after asking their mints which were taken.
+    ///
+    /// # Errors
+    /// If the caller may not, or the store can't be read.
+    pub async fn sent(&self, caller: &Caller) -> Result<Vec<SentView>, ApiError> {
+        caller.may(Right::Look)?;
+        Ok(self.node().wallet.look_at_sent().await?.into_iter().map(SentView::from).collect())
+    }
+
+    /// The text of a token that was sent, by the beginning of its ID.
+    ///
+    /// # Errors
+    /// If the caller may not, or no single one has it.
+    pub fn sent_token(&self, caller: &Caller, id: &str) -> Result<Token, ApiError> {
+        caller.may(Right::Money)?;
+        Ok(self.node().wallet.sent_token(id)?.into())
+    }
+
+    /// Takes a token that was sent back.
+    ///
+    /// # Errors
+    /// If the caller may not, no single one has this ID, or it was taken.
+    pub async fn take_back(&self, caller: &Caller, id: &str) -> Result<Received, ApiError> {
+        caller.may(Right::Money)?;
+        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.take_back(id).await?;
+        Ok(Received { mint, amount, fee, unit })
+    }
+
+    /// What is under way.
+    ///
+    /// # Errors
+    /// If the caller may not, or the store can't be read.
+    pub fn pending(&self, caller: &Caller) -> Result<Vec<PendingView>, ApiError> {
+        caller.may(Right::Look)?;
+        Ok(self.node().wallet.pending()?.into_iter().map(PendingView::from).collect())
+    }
+
+    /// Changes of the balance from a number on, so many at most.
+    ///
+    /// # Errors
+    /// If the caller may not, or the store can't be read.
+    pub fn history(&self, caller: &Caller, from: u64, limit: usize) -> Result<Vec<HistoryEntry>, ApiError> {
+        caller.may(Right::Look)?;
+        Ok(self.node().wallet.history(from, limit)?)
+    }
+
+    /// Pays a Lightning invoice.
+    ///
+    /// # Errors
+    /// If the caller may not, it isn't clear which money is meant, it isn't there, or the mint doesn't pay.
+    pub async fn pay(&self, caller: &Caller, pay: Pay) -> Result<InvoicePaid, ApiError> {
+        caller.may(Right::Money)?;
+        let (mint, unit) = self.place(pay.mint, pay.unit)?;
+        let paid = self.node().wallet.pay(&mint, &unit, &pay.invoice).await?;
+        let wallet::InvoicePaid { amount, fee, preimage, mint, unit } = paid;
+        Ok(InvoicePaid { mint, amount, fee, unit, preimage })
     }
 
     /// Takes a token in.
@@ -84,8 +145,9 @@ impl Api {
     pub async fn restore(&self, caller: &Caller, restore: Restore) -> Result<Restored, ApiError> {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(restore.mint, restore.unit)?;
-        let wallet::Restored { found: amount, .. } = self.node().wallet.restore(&mint, &unit).await?;
-        Ok(Restored { mint, amount, unit })
+        let restored = self.node().wallet.restore(&mint, &unit).await?;
+        let wallet::Restored { found: amount, sent, spent_elsewhere } = restored;
+        Ok(Restored { mint, amount, unit, sent, spent_elsewhere })
     }
 
     /// The accepted mints.
@@ -114,7 +176,7 @@ impl Api {
     /// If the caller may not, it isn't accepted, there is money at it, or it stands in the settings.
     pub async fn remove_mint(&self, caller: &Caller, url: &MintUrl) -> Result<(), ApiError> {
         caller.may(Right::Money)?;
-        if !self.node().wallet.mints().iter().any(|known| known.url == *url) {
+        if !self.node().wallet.mints().iter().any(|known| known.url == *url || known.also.contains(url)) {
             return Err(not_accepted(url, "guilder wallet mints shows the accepted ones"));
         }
         self.node().wallet.remove_mint(url).await?;
@@ -128,7 +190,7 @@ impl Api {
         let mint = match mint {
             Some(url) => mints
                 .into_iter()
-                .find(|known| known.url == url)
+                .find(|known| known.url == url || known.also.contains(&url))
                 .ok_or_else(|| not_accepted(&url, format!("if you trust it: guilder wallet mints add {url}")))?,
             None => only(mints)?,
         };
@@ -198,7 +260,27 @@ impl From<wallet::Balance> for Balance {
 
 impl From<MintSummary> for MintView {
     fn from(mint: MintSummary) -> Self {
-        Self { url: mint.url, name: mint.name, units: mint.units, added: mint.added }
+        Self { url: mint.url, name: mint.name, units: mint.units, added: mint.added, also: mint.also }
+    }
+}
+
+impl From<wallet::SentToken> for Token {
+    fn from(sent: wallet::SentToken) -> Self {
+        Self { id: sent.id, token: sent.token, mint: sent.mint, amount: sent.amount, unit: sent.unit }
+    }
+}
+
+impl From<wallet::SentToken> for SentView {
+    fn from(sent: wallet::SentToken) -> Self {
+        let wallet::SentToken { id, amount, mint, unit, at, state, .. } = sent;
+        Self { id, mint, amount, unit, at, state }
+    }
+}
+
+impl From<wallet::Pending> for PendingView {
+    fn from(pending: wallet::Pending) -> Self {
+        let wallet::Pending { id, what, mint, unit, amount, since, why, ends } = pending;
+        Self { id, what: what.to_owned(), mint, amount, unit, since, why, ends }
     }
 }
 

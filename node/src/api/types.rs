@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{
     events::{Stamped, fault_code},
     mint::Totals,
-    wallet::Account,
+    wallet::{Account, SentState},
 };
 
 /// How the node does.
@@ -442,6 +442,8 @@ pub struct Send {
 /// Money as text: whoever has it, has it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
+    /// Names it among the tokens sent.
+    pub id: String,
     /// `cashuB…` (NUT-00).
     pub token: String,
     /// Its mint.
@@ -498,10 +500,85 @@ pub struct Restore {
 pub struct Restored {
     /// At which mint.
     pub mint: MintUrl,
+    /// How much has come into the balance.
+    pub amount: u64,
+    /// Its unit.
+    pub unit: Unit,
+    /// How much is in tokens that were sent and that nobody has taken.
+    pub sent: u64,
+    /// How much has left the balance, because another copy of this wallet has spent it.
+    pub spent_elsewhere: u64,
+}
+
+/// A token that was sent, without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentView {
+    /// Names it.
+    pub id: String,
+    /// Its mint.
+    pub mint: MintUrl,
+    /// Its worth.
+    pub amount: u64,
+    /// Its unit.
+    pub unit: Unit,
+    /// When it was made, or found again.
+    pub at: Timestamp,
+    /// What became of it.
+    pub state: SentState,
+}
+
+/// Names a token that was sent, by the beginning of its ID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeBack {
+    /// The beginning of its ID.
+    pub id: String,
+}
+
+/// Something that is under way in the wallet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingView {
+    /// Names it.
+    pub id: String,
+    /// What it is: `refill`, `send`, `renew`, `receive`, `redeem`, `refund`, `mint`, `pay`, `quote`, `earned`, `locked`.
+    pub what: String,
+    /// The mint.
+    pub mint: MintUrl,
     /// How much.
     pub amount: u64,
     /// Its unit.
     pub unit: Unit,
+    /// Since when.
+    pub since: Timestamp,
+    /// What holds it up, if that is known.
+    pub why: Option<String>,
+    /// What ends it.
+    pub ends: String,
+}
+
+/// Pays a Lightning invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pay {
+    /// BOLT 11.
+    pub invoice: String,
+    /// With money of this mint; the wallet's only one if not said.
+    pub mint: Option<MintUrl>,
+    /// In this unit; the mint's only one if not said.
+    pub unit: Option<Unit>,
+}
+
+/// An invoice that was paid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoicePaid {
+    /// With money of this mint.
+    pub mint: MintUrl,
+    /// What its payee got.
+    pub amount: u64,
+    /// What mint and Lightning kept.
+    pub fee: u64,
+    /// The unit.
+    pub unit: Unit,
+    /// The proof of payment, in hex, if the mint gave it.
+    pub preimage: Option<String>,
 }
 
 /// A mint that the operator accepts.
@@ -515,6 +592,9 @@ pub struct MintView {
     pub units: Vec<Unit>,
     /// Whether it was added by command; otherwise it stands in the settings.
     pub added: bool,
+    /// Further URLs at which the same mint is accepted.
+    #[serde(default)]
+    pub also: Vec<MintUrl>,
 }
 
 /// Adds a mint to the accepted ones.

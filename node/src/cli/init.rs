@@ -70,6 +70,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     };
     let file = secret_file(args, context, &phrase)?;
     let id = make(&home, &file, &phrase)?;
+    if args.restore {
+        // Its mint may have signed: with empty books it spends nothing until the operator accepts the loss.
+        write_private(&home.mint_used(), b"0", Existing::Keep)?;
+    }
     let shown = (!args.restore).then(|| phrase.reveal().to_owned());
     context.printer.show(&Made {
         home: home.dir().display().to_string(),

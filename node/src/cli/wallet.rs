@@ -1,4 +1,4 @@
-//! `guilder wallet balance|fund|send|receive|restore|mints`
+//! `guilder wallet balance|fund|send|receive|sent|pay|pending|history|restore|mints`
 
 use std::fmt;
 
@@ -11,9 +11,13 @@ use super::{Context, prompt::ask_text, wait_for};
 use crate::{
     api::{
         client::{json, query},
-        types::{AddMint, Balance, Fund, Funding, MintView, Receive, Received, Restore, Restored, Send, Token},
+        types::{
+            AddMint, Balance, Fund, Funding, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Restore,
+            Restored, Send, SentView, TakeBack, Token,
+        },
     },
     console::{CliError, Exit, Show, harmless::one_line, table},
+    wallet::{HistoryEntry, Reason, SentState},
 };
 
 const EXAMPLES: &str = "\
@@ -59,10 +63,30 @@ enum WalletCommand {
         /// The token; read from standard input if not given, where it doesn't end up in your shell's history.
         token: Option<String>,
     },
+    /// List the tokens that were sent, print one again, or take one back.
+    Sent {
+        #[command(subcommand)]
+        command: Option<SentCommand>,
+    },
+    /// Pay a Lightning invoice.
+    Pay {
+        /// The invoice.
+        invoice: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print what is under way: since when, what holds it up, and what ends it.
+    Pending,
+    /// Print every change of the balance, with its reason.
+    History {
+        /// As comma-separated values, with a header.
+        #[arg(long)]
+        csv: bool,
+    },
     /// Look for money that this node's recovery phrase once had at a mint: after `guilder init --restore`.
     ///
-    /// Tokens that nobody has taken yet may be found again, too. Money that was locked to sellers or not yet redeemed
-    /// isn't: it is in the old home folder alone.
+    /// Tokens that nobody has taken yet are found, too, and listed by `guilder wallet sent`. Money that was locked to sellers
+    /// or not yet redeemed isn't: it is in the old home folder alone.
     Restore {
         #[command(flatten)]
         place: Place,
@@ -83,6 +107,22 @@ struct Place {
     /// In this unit [default: the mint's only one].
     #[arg(long)]
     unit: Option<Unit>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SentCommand {
+    /// List them, and ask their mints which were taken (as without a word).
+    List,
+    /// Print a token again. Whoever has it has the money.
+    Show {
+        /// The beginning of its ID.
+        id: String,
+    },
+    /// Take a token back into the balance, if nobody has taken it.
+    Reclaim {
+        /// The beginning of its ID.
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,6 +149,18 @@ struct Balances(Vec<Balance>);
 #[serde(transparent)]
 struct Mints(Vec<MintView>);
 
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Sent(Vec<SentView>);
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Pendings(Vec<PendingView>);
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct History(Vec<HistoryEntry>);
+
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         match &args.command {
@@ -118,7 +170,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             WalletCommand::Fund { amount, place } => fund(*amount, place, context).await?,
             WalletCommand::Send { amount, place } => {
                 let send = Send { amount: *amount, mint: place.mint.clone(), unit: place.unit.clone() };
-                context.printer.show(&context.client()?.post::<Token>("/v1/wallet/send", &send).await?)?;
+                hand_over(&context.client()?.post::<Token>("/v1/wallet/send", &send).await?, context)?;
             }
             WalletCommand::Receive { token } => {
                 let token = match token {
@@ -128,6 +180,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let receive = Receive { token };
                 context.printer.show(&context.client()?.post::<Received>("/v1/wallet/receive", &receive).await?)?;
             }
+            WalletCommand::Sent { command } => sent(command.as_ref(), context).await?,
+            WalletCommand::Pay { invoice, place } => {
+                let pay = Pay { invoice: invoice.clone(), mint: place.mint.clone(), unit: place.unit.clone() };
+                context.printer.show(&context.client()?.post::<InvoicePaid>("/v1/wallet/pay", &pay).await?)?;
+            }
+            WalletCommand::Pending => {
+                context.printer.show(&Pendings(context.client()?.get("/v1/wallet/pending").await?))?;
+            }
+            WalletCommand::History { csv } => history(*csv, context).await?,
             WalletCommand::Restore { place } => {
                 let restore = Restore { mint: place.mint.clone(), unit: place.unit.clone() };
                 context.printer.show(&context.client()?.post::<Restored>("/v1/wallet/restore", &restore).await?)?;
@@ -136,6 +197,88 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         }
         Ok(Exit::Done)
     })
+}
+
+/// Prints a token, which whoever asked for it must not lose.
+fn hand_over(token: &Token, context: &Context) -> Result<(), CliError> {
+    let id = &token.id[..token.id.len().min(8)];
+    if let Err(error) = context.printer.hand_over(token) {
+        let hint =
+            format!("the token is kept: `guilder wallet sent show {id}` prints it, `… reclaim {id}` takes it back");
+        return Err(CliError { hint: Some(hint), ..error });
+    }
+    context.printer.note(format_args!("It is kept as {id} until it is taken: guilder wallet sent"));
+    Ok(())
+}
+
+async fn sent(command: Option<&SentCommand>, context: &Context) -> Result<(), CliError> {
+    let client = context.client()?;
+    match command {
+        None | Some(SentCommand::List) => context.printer.show(&Sent(client.get("/v1/wallet/sent").await?)),
+        Some(SentCommand::Show { id }) => {
+            let token: Token = client.get(&format!("/v1/wallet/sent/{}", path_part(id)?)).await?;
+            context.printer.hand_over(&token)
+        }
+        Some(SentCommand::Reclaim { id }) => {
+            let back = TakeBack { id: id.clone() };
+            context.printer.show(&client.post::<Received>("/v1/wallet/reclaim", &back).await?)
+        }
+    }
+}
+
+/// An ID as a part of a path: it has digits of hex alone.
+fn path_part(id: &str) -> Result<&str, CliError> {
+    if !id.is_empty() && id.chars().all(|char| char.is_ascii_hexdigit()) {
+        return Ok(id);
+    }
+    Err(CliError::usage(format!("{id:?} is not the beginning of a token's ID"), "guilder wallet sent lists them"))
+}
+
+async fn history(csv: bool, context: &Context) -> Result<(), CliError> {
+    let client = context.client()?;
+    let (mut entries, mut from) = (Vec::<HistoryEntry>::new(), 0_u64);
+    loop {
+        let page: Vec<HistoryEntry> = client.get(&query("/v1/wallet/history", &[("from", &from)])?).await?;
+        let Some(last) = page.last() else { break };
+        from = last.number + 1;
+        entries.extend(page);
+    }
+    if csv { context.printer.bytes(csv_of(&entries).as_bytes()) } else { context.printer.show(&History(entries)) }
+}
+
+/// As RFC 4180 has it.
+fn csv_of(entries: &[HistoryEntry]) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let mut csv = String::from("number,time,mint,unit,change,reason,detail\r\n");
+    for entry in entries {
+        let detail = entry.detail.as_deref().map(|detail| quoted(&one_line(detail))).unwrap_or_default();
+        let HistoryEntry { number, at, mint, unit, .. } = entry;
+        let (sign, amount, reason) = (sign(entry), entry.amount, reason(entry.reason));
+        csv.push_str(&format!("{number},{at},{},{unit},{sign}{amount},{reason},{detail}\r\n", quoted(mint.as_str())));
+    }
+    csv
+}
+
+fn sign(entry: &HistoryEntry) -> &'static str {
+    if entry.reason.is_in() { "" } else { "-" }
+}
+
+/// In the words of `--json`.
+fn reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Funded => "funded",
+        Reason::Restored => "restored",
+        Reason::Received => "received",
+        Reason::TakenBack => "taken_back",
+        Reason::Accepted => "accepted",
+        Reason::Voided => "voided",
+        Reason::Sent => "sent",
+        Reason::Invoice => "invoice",
+        Reason::Paid => "paid",
+        Reason::Taken => "taken",
+        Reason::Fee => "fee",
+        Reason::Lost => "lost",
+    }
 }
 
 async fn fund(amount: u64, place: &Place, context: &Context) -> Result<(), CliError> {
@@ -228,7 +371,75 @@ impl Show for Received {
 
 impl Show for Restored {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        writeln!(out, "Found {} {} at {}.", self.amount, self.unit, self.mint)
+        let Self { mint, amount, unit, sent, spent_elsewhere } = self;
+        writeln!(out, "Found {amount} {unit} at {mint}.")?;
+        if *sent > 0 {
+            writeln!(out, "{sent} {unit} more are in tokens that nobody has taken: guilder wallet sent")?;
+        }
+        if *spent_elsewhere > 0 {
+            writeln!(
+                out,
+                "{spent_elsewhere} {unit} have left the balance: another copy of this wallet has spent them."
+            )?;
+        }
+        writeln!(out, "What was locked to sellers, or earned and not redeemed, is in the old home folder alone.")
+    }
+}
+
+impl Show for InvoicePaid {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let fee = if self.fee == 0 { String::new() } else { format!(" and a fee of {}", self.fee) };
+        writeln!(out, "Paid {} {}{fee} with money of {}.", self.amount, self.unit, self.mint)?;
+        self.preimage.iter().try_for_each(|preimage| writeln!(out, "Preimage: {}", one_line(preimage)))
+    }
+}
+
+impl Show for Sent {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let row = |token: &SentView| {
+            let state = match token.state {
+                SentState::Open => "open",
+                SentState::Taken => "taken",
+                SentState::Back => "taken back",
+            };
+            let id = token.id.chars().take(8).collect();
+            vec![
+                id,
+                token.at.to_string(),
+                format!("{} {}", token.amount, token.unit),
+                state.into(),
+                token.mint.to_string(),
+            ]
+        };
+        let rows: Vec<_> = self.0.iter().map(row).collect();
+        table(out, &["ID", "MADE", "AMOUNT", "STATE", "MINT"], &rows, "No token was sent.")
+    }
+}
+
+impl Show for Pendings {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(out, "Nothing is under way.");
+        }
+        for PendingView { id, what, mint, amount, unit, since, why, ends } in &self.0 {
+            writeln!(out, "{what}  {amount} {unit} at {mint}, since {since}")?;
+            writeln!(out, "  {}", one_line(id))?;
+            why.iter().try_for_each(|why| writeln!(out, "  held up: {}", one_line(why)))?;
+            writeln!(out, "  ends by: {}", one_line(ends))?;
+        }
+        Ok(())
+    }
+}
+
+impl Show for History {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let row = |entry: &HistoryEntry| {
+            let change = format!("{}{} {}", if entry.reason.is_in() { "+" } else { "-" }, entry.amount, entry.unit);
+            let detail = entry.detail.as_deref().map(|detail| one_line(detail).into_owned()).unwrap_or_default();
+            vec![entry.at.to_string(), change, reason(entry.reason).to_owned(), entry.mint.to_string(), detail]
+        };
+        let rows: Vec<_> = self.0.iter().map(row).collect();
+        table(out, &["TIME", "CHANGE", "REASON", "MINT", "DETAIL"], &rows, "Nothing has changed the balance yet.")
     }
 }
 
@@ -237,7 +448,7 @@ impl Show for Mints {
         let row = |mint: &MintView| {
             let units = mint.units.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             vec![
-                mint.url.to_string(),
+                std::iter::once(&mint.url).chain(&mint.also).map(ToString::to_string).collect::<Vec<_>>().join(" = "),
                 if units.is_empty() { "(not reached yet)".to_owned() } else { units },
                 if mint.added { "command" } else { "settings" }.to_owned(),
                 mint.name.clone().unwrap_or_default(),
@@ -257,6 +468,22 @@ impl Show for Mints {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn history_is_written_as_csv_that_nothing_breaks_out_of() {
+        let entry = HistoryEntry {
+            number: 7,
+            at: guilder_protocol::time::Timestamp::from_secs(1_800_000_000),
+            mint: "https://mint.example".parse().unwrap(),
+            unit: "sat".parse().unwrap(),
+            amount: 21,
+            reason: Reason::Lost,
+            detail: Some("he said \"no\",\nand more".into()),
+        };
+        let csv = csv_of(&[entry]);
+        assert_eq!(csv.lines().count(), 2, "{csv}");
+        assert!(csv.contains(",sat,-21,lost,\"he said \"\"no\"\","), "{csv}");
+    }
 
     #[test]
     fn a_balance_fits_a_terminal() {

@@ -73,6 +73,17 @@ impl Printer {
         self.bytes(text.as_bytes())
     }
 
+    /// A result that is lost if nobody gets it: a reader that went away is an error, too.
+    ///
+    /// # Errors
+    /// If standard output didn't take all of it.
+    pub fn hand_over<T: Show>(&self, result: &T) -> Result<(), CliError> {
+        let text = if self.json { json_line(result)? } else { human(result)? };
+        let mut out = self.out.borrow_mut();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|cause| CliError::io("can't write to standard output", &cause))
+    }
+
     /// A step on the way to a result: for people a line on standard error; with `--json` a line of `json` on standard
     /// output.
     ///

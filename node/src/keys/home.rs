@@ -104,6 +104,16 @@ impl Home {
         self.0.join("mint")
     }
 
+    /// How much the hosted mint's keys have signed, beside its books so that these can be held against it.
+    pub fn mint_used(&self) -> PathBuf {
+        self.0.join("mint.used")
+    }
+
+    /// There if the operator has accepted that the mint's books don't show all that its keys have signed.
+    pub fn mint_resume(&self) -> PathBuf {
+        self.0.join("mint.resume")
+    }
+
     /// Folders of running services.
     pub fn work(&self) -> PathBuf {
         self.0.join("work")

@@ -33,9 +33,9 @@ use axum::{
 use cdk::{
     mint::Mint,
     nuts::{
-        BatchMintRequest, BlindSignature, BlindedMessage, CheckStateRequest, MeltQuoteBolt11Response, MeltQuoteState,
-        MeltRequest, MintRequest, MintResponse, Proofs, ProofsMethods, RestoreRequest, State as ProofState,
-        SwapRequest, SwapResponse,
+        BatchMintRequest, BlindSignature, BlindedMessage, CheckStateRequest, CheckStateResponse,
+        MeltQuoteBolt11Response, MeltQuoteState, MeltRequest, MintRequest, MintResponse, Proofs, ProofsMethods,
+        RestoreRequest, State as ProofState, SwapRequest, SwapResponse,
     },
 };
 use cdk_axum::cache::{HttpCache, HttpCacheKey, HttpCacheStorage};
@@ -48,11 +48,17 @@ use super::{
     MintError,
     limits::{MAX_READING, MAX_WAITING},
     play::PlayKey,
+    used::Suspension,
 };
-use crate::{runtime::Runtime, wallet::connector::frames::Reply};
+use crate::runtime::Runtime;
 
 /// The router that every request goes through.
-pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> Result<Router, MintError> {
+pub(super) async fn router(
+    mint: Arc<Mint>,
+    key: PlayKey,
+    runtime: Runtime,
+    suspension: Arc<Suspension>,
+) -> Result<Router, MintError> {
     let cache = HttpCache::new(Duration::ZERO, Duration::ZERO, Some(Box::new(NoCache)));
     let methods = vec!["bolt11".to_owned()];
     let paths = cdk_axum::create_mint_router_with_custom_cache(Arc::clone(&mint), cache, methods, false).await;
@@ -61,6 +67,7 @@ pub(super) async fn router(mint: Arc<Mint>, key: PlayKey, runtime: Runtime) -> R
         mint,
         key,
         runtime,
+        suspension,
         waiting: Semaphore::new(MAX_WAITING),
         reading: Semaphore::new(MAX_READING),
         changing: Semaphore::new(1),
@@ -75,6 +82,7 @@ struct Requests {
     mint: Arc<Mint>,
     key: PlayKey,
     runtime: Runtime,
+    suspension: Arc<Suspension>,
     waiting: Semaphore,
     reading: Semaphore,
     changing: Semaphore,
@@ -105,11 +113,18 @@ async fn work(requests: &Requests, parts: Parts, body: Bytes, next: Next) -> Res
     };
     let path = parts.uri.path().to_owned();
     let post = parts.method == Method::POST;
+    if let Some(reason) = requests.suspension.reason().filter(|_| spends(post, &path)) {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
+    if post && path == "/v1/checkstate" && asks_for_nothing(&body) {
+        return json(&CheckStateResponse { states: Vec::new() });
+    }
     let places = if may_change(post, &path) { &requests.changing } else { &requests.reading };
     let Ok(_place) = places.acquire().await else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
     };
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+    let response = with_code(response).await;
     let done = response.status().is_success();
     match path.strip_prefix("/v1/") {
         Some("swap") if post && !done => {
@@ -124,6 +139,40 @@ async fn work(requests: &Requests, parts: Parts, body: Bytes, next: Next) -> Res
         Some(path) if path.starts_with("melt/quote/bolt11/") && done => requests.with_preimage(response).await,
         _ => response,
     }
+}
+
+/// Whether a request spends coins.
+fn spends(post: bool, path: &str) -> bool {
+    post && matches!(path, "/v1/swap" | "/v1/melt/bolt11")
+}
+
+fn asks_for_nothing(body: &Bytes) -> bool {
+    serde_json::from_slice::<CheckStateRequest>(body).is_ok_and(|request| request.ys.is_empty())
+}
+
+/// What is no request of the API gets this code, so that a client doesn't repeat it for ever. It lies where NUT error codes
+/// do, and means none of them.
+const NO_REQUEST: u32 = 10_000;
+/// Failures of the mint's own, as cdk has it: no judgement on the request.
+const FAILED: u32 = 50_000;
+/// What of an error's text is passed on, in bytes.
+const MAX_DETAIL: usize = 400;
+
+/// An error as the NUTs have it, `{code, detail}`, whatever part of the router it comes from.
+async fn with_code(response: Response) -> Response {
+    if response.status().is_success() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, MAX_MINT_FRAME).await.unwrap_or_default();
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if told["code"].is_u64() && told["detail"].is_string() {
+        return Response::from_parts(parts, Body::from(body));
+    }
+    let code = if parts.status.is_client_error() { NO_REQUEST } else { FAILED };
+    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_DETAIL)]).into_owned();
+    let detail = if text.is_empty() { parts.status.to_string() } else { text };
+    (parts.status, axum::Json(serde_json::json!({ "code": code, "detail": detail }))).into_response()
 }
 
 /// Whether a request may write to the books. To look at a quote does: a payment found then is booked.
@@ -205,8 +254,7 @@ fn json(answer: &impl Serialize) -> Response {
 }
 
 fn refusal(status: StatusCode, detail: &'static str) -> Response {
-    let reply = Reply::error(status.as_u16(), detail);
-    (status, [(axum::http::header::CONTENT_TYPE, "application/json")], reply.body).into_response()
+    (status, axum::Json(serde_json::json!({ "code": FAILED, "detail": detail }))).into_response()
 }
 
 /// Remembers nothing.

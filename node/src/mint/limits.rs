@@ -32,6 +32,9 @@ pub const REQUEST_COST: f64 = 1024.0;
 /// Peers whose rate is remembered. The one longest unheard is forgotten.
 pub const MAX_PEERS: usize = 4096;
 
+/// How often it is noted how much the keys have signed: what is signed in between, an older backup could hide.
+pub const USED_PAUSE: Duration = Duration::from_secs(10);
+
 /// A stream on which no request begins for this long is closed.
 pub const STREAM_IDLE: Duration = Duration::from_secs(150);
 

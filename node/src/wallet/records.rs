@@ -54,8 +54,8 @@ pub(super) const PURSE: Table<LockedProof> = Table::new("wallet/purse");
 pub(super) const AT_RISK: Table<AtRisk> = Table::new("wallet/at-risk");
 /// Locks of failed trades that fall back to us, by locktime and trade.
 pub(super) const REFUNDS: Table<AtRisk> = Table::new("wallet/refunds");
-/// Trades whose coins went back to the purse since the purse was last read, with the batch.
-pub(super) const RETURNED: Table<(Timestamp, OperationId)> = Table::new("wallet/returned");
+/// Trades whose coins are back in the purse's table, and can't be paid with until the mint has said that they are unspent.
+pub(super) const RETURNED: Table<Returned> = Table::new("wallet/returned");
 /// Locks accepted from buyers, by trade.
 pub(super) const TAKEN: Table<TakenLock> = Table::new("wallet/taken");
 /// Accepted locks that are earned and not yet in an operation, by locktime and trade.
@@ -309,6 +309,16 @@ pub(super) struct AtRisk {
     pub proofs: Vec<LockedProof>,
     /// What the seller has been seen to have taken of it; no longer in `proofs`.
     pub taken: u64,
+}
+
+/// Coins that a trade gave back. Its seller has had them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Returned {
+    pub trade: Cid,
+    pub batch: OperationId,
+    pub locktime: Timestamp,
+    pub currency: Currency,
+    pub ys: Vec<Y>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,12 +11,19 @@ use serde::Deserialize;
 
 use super::{
     Answer, By, Failure,
-    extract::{JsonBody, Query},
+    extract::{JsonBody, Path, Query},
     lines,
 };
-use crate::api::{
-    Api,
-    types::{AddMint, Balance, Fund, MintView, Receive, Received, Restore, Restored, Send, Token},
+use crate::{
+    api::{
+        Api,
+        types::{
+            AddMint, Balance, Fund, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Restore, Restored,
+            Send, SentView, TakeBack, Token,
+        },
+    },
+    limits::MAX_HISTORY_PAGE,
+    wallet::HistoryEntry,
 };
 
 pub(super) fn routes() -> Router<Api> {
@@ -26,6 +33,12 @@ pub(super) fn routes() -> Router<Api> {
         .route("/v1/wallet/send", post(send))
         .route("/v1/wallet/receive", post(receive))
         .route("/v1/wallet/restore", post(restore))
+        .route("/v1/wallet/sent", get(sent))
+        .route("/v1/wallet/sent/{id}", get(sent_token))
+        .route("/v1/wallet/reclaim", post(take_back))
+        .route("/v1/wallet/pending", get(pending))
+        .route("/v1/wallet/history", get(history))
+        .route("/v1/wallet/pay", post(pay))
         .route("/v1/mints", get(mints).post(add_mint).delete(remove_mint))
 }
 
@@ -59,6 +72,45 @@ async fn restore(
     JsonBody(restore): JsonBody<Restore>,
 ) -> Answer<Restored> {
     Ok(Json(api.restore(&caller, restore).await?))
+}
+
+async fn sent(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<SentView>> {
+    Ok(Json(api.sent(&caller).await?))
+}
+
+async fn sent_token(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<Token> {
+    Ok(Json(api.sent_token(&caller, &id)?))
+}
+
+async fn take_back(
+    State(api): State<Api>,
+    Extension(caller): By,
+    JsonBody(back): JsonBody<TakeBack>,
+) -> Answer<Received> {
+    Ok(Json(api.take_back(&caller, &back.id).await?))
+}
+
+async fn pending(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<PendingView>> {
+    Ok(Json(api.pending(&caller)?))
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    from: u64,
+    limit: Option<usize>,
+}
+
+async fn history(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Query(Page { from, limit }): Query<Page>,
+) -> Answer<Vec<HistoryEntry>> {
+    Ok(Json(api.history(&caller, from, limit.unwrap_or(MAX_HISTORY_PAGE).min(MAX_HISTORY_PAGE))?))
+}
+
+async fn pay(State(api): State<Api>, Extension(caller): By, JsonBody(pay): JsonBody<Pay>) -> Answer<InvoicePaid> {
+    Ok(Json(api.pay(&caller, pay).await?))
 }
 
 async fn mints(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<MintView>> {

@@ -209,6 +209,8 @@ async fn requests_out_of_place_are_answered_with_a_refusal() {
     for path in ["/v1/nothing", "/v1/swap", "/v1/keys/00", "/v1/ws", "/v1/mint/quote/bolt11/none"] {
         let reply = mint.exchange(get(path)).await.unwrap();
         assert!((400..500).contains(&reply.status), "{path}: {reply:?}");
+        let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert!(told["code"].is_u64() && told["detail"].is_string(), "{path}: {told}");
     }
     // Nobody is told over a WebSocket, and nobody is promised it.
     let info = mint.exchange(get("/v1/info")).await.unwrap();
@@ -216,7 +218,11 @@ async fn requests_out_of_place_are_answered_with_a_refusal() {
     assert!(info.nuts.nut17.supported.is_empty() && info.nuts.nut07.supported);
     assert_eq!(mint.exchange(get("/v1/ws")).await.unwrap().status, 404);
     let post = Request { method: Method::Post, path: "/v1/swap".into(), body: b"{\"inputs\":[".to_vec() };
-    assert!((400..500).contains(&mint.exchange(post).await.unwrap().status));
+    let reply = mint.exchange(post).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert!((400..500).contains(&reply.status) && told["code"] == 10_000, "{told}");
+    let post = Request { method: Method::Post, path: "/v1/checkstate".into(), body: b"{\"Ys\":[]}".to_vec() };
+    assert_eq!(mint.exchange(post).await.unwrap().body, b"{\"states\":[]}");
 }
 
 #[tokio::test]

@@ -30,6 +30,36 @@ async fn books_of_another_seed_are_not_touched() {
     open(folder.path(), &Runtime::anchored(NOW)).await;
 }
 
+/// Same keys, empty or older books: a coin that was spent before would be taken again.
+#[tokio::test]
+async fn a_mint_whose_books_are_behind_its_keys_spends_nothing_until_the_loss_is_accepted() {
+    let home = tempfile::tempdir().unwrap();
+    let (used, resume) = (home.path().join("mint.used"), home.path().join("mint.resume"));
+    let mint = open(&home.path().join("mint"), &Runtime::anchored(NOW)).await;
+    mint.guard(&used, &resume).await.unwrap();
+    let purse = Purse::new(&direct(&mint), PLAY).await;
+    let spent = purse.fund(&[8]).await;
+    purse.mint.post_swap(swap(&spent, &purse.outputs(&[8]))).await.unwrap();
+    mint.guard(&used, &resume).await.unwrap();
+    assert_eq!(mint.suspended(), None);
+
+    let again = open(&home.path().join("empty"), &Runtime::anchored(NOW)).await;
+    again.guard(&used, &resume).await.unwrap();
+    assert!(again.suspended().is_some());
+    let purse = Purse::new(&direct(&again), PLAY).await;
+    let request = swap(&spent, &purse.outputs(&[8]));
+    let error = purse.mint.post_swap(request.clone()).await.unwrap_err();
+    assert!(!error.is_definitive_failure() && error.to_string().contains("accept the loss"), "{error}");
+    // New money can be made; it can't be spent either.
+    let new = purse.fund(&[4]).await;
+    purse.mint.post_swap(swap(&new, &purse.outputs(&[4]))).await.unwrap_err();
+
+    std::fs::write(&resume, "").unwrap();
+    again.guard(&used, &resume).await.unwrap();
+    assert_eq!((again.suspended(), resume.exists()), (None, false));
+    purse.mint.post_swap(request).await.unwrap();
+}
+
 /// A mint whose tasks all ended some time after a swap was posted.
 struct CutOff {
     folder: tempfile::TempDir,
@@ -98,7 +128,8 @@ async fn a_swap_stuck_half_way_is_undone_without_a_restart() {
         let CutOff { folder: _folder, mut mint, purse, outputs, request, .. } = CutOff::after(after_us).await;
 
         let key = play::PlayKey::new(&SEED);
-        mint.router = idempotent::router(Arc::clone(&mint.mint), key, Runtime::anchored(NOW)).await.unwrap();
+        mint.router =
+            idempotent::router(Arc::clone(&mint.mint), key, Runtime::anchored(NOW), Arc::default()).await.unwrap();
         // The first that finds it stuck undoes it.
         let client = direct(&mint);
         let signatures = match client.post_swap(request.clone()).await {

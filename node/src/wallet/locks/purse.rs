@@ -4,7 +4,8 @@
 //! lock() ─ from the purse, or, cold, after one swap ─► PreparedLock ─ debit, in the trade's own transaction ─► AT_RISK
 //!    │                                                    └ dropped: back into the purse
 //!    └ running low: refill ahead of need, in the background, in one swap
-//! settle, in the trade's own transaction:   Paid: gone   Returned: back into the purse   Refund: after the locktime
+//! settle, in the trade's own transaction:   Paid: gone   Returned: back into the purse, once the
+//!                                           mint says that it is unspent   Refund: after the locktime
 //! ```
 //!
 //! A **purse** is what is locked to one seller's key at one mint in one unit. It is filled in batches; those of a batch
@@ -28,6 +29,7 @@ use std::{
     },
 };
 
+use cdk::nuts::State;
 use cid::Cid;
 use guilder_protocol::{
     identity::AgentId,
@@ -47,18 +49,18 @@ use super::{
         coin::sum,
         config::PurseConfig,
         error::WalletError,
-        ledger::Handle,
+        ledger::{Handle, states},
         modes::{self, Locking},
         records::{
-            AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, OperationId, PURSE, Purpose, REFUNDS,
-            RETURNED, Reason, Y, batch_id, batch_key,
+            AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, MoneyOutcome, OperationId, PURSE, Purpose,
+            REFUNDS, RETURNED, Reason, Returned, Y, batch_id, batch_key,
         },
-        tables::book,
+        tables::{book, tell},
     },
     LocksParts,
 };
 use crate::{
-    limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_PAUSE, PURSE_RECONCILE},
+    limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_PAUSE, PURSE_RECONCILE, RETURNED_PAUSE},
     store::{Key, KeyRange, Reader, Write},
     sync::lock,
 };
@@ -189,16 +191,18 @@ pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement, now: Ti
             format!("{trade} to {}", at_risk.seller),
         ),
         Settlement::Returned => {
+            let mut ys = Vec::with_capacity(at_risk.proofs.len());
             for proof in &at_risk.proofs {
                 let y = proof.y().ok_or(WalletError::Unsettled)?;
                 write.put(PURSE, Key::of(at_risk.batch.0).and(y.0), proof)?;
+                ys.push(y);
             }
             // Its conditions may be gone if its locktime has passed meanwhile; the refund needs them.
             let AtRisk { batch, seller, currency, conditions, refund, .. } = at_risk;
             let locktime = conditions.locktime();
-            let record = BatchRecord { seller, currency, conditions, refund };
+            let record = BatchRecord { seller, currency: currency.clone(), conditions, refund };
             write.put(BATCHES, batch_key(locktime, batch), &record)?;
-            Ok(write.put(RETURNED, Key::of(trade), &(locktime, batch))?)
+            Ok(write.put(RETURNED, Key::of(trade), &Returned { trade, batch, locktime, currency, ys })?)
         }
         Settlement::Refund => Ok(write.put(REFUNDS, Key::of(at_risk.conditions.locktime()).and(trade), &at_risk)?),
     }
@@ -212,6 +216,8 @@ pub(in super::super) struct Purse {
     filling: Mutex<BTreeMap<PurseKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Proofs whose debit was begun and whose lock was dropped: only the store knows where they are.
     doubts: Mutex<Vec<Doubt>>,
+    /// Mints that are being asked about coins that came back.
+    checking: Mutex<BTreeSet<MintUrl>>,
     /// Locks were debited or given back.
     pub(in super::super) work: Notify,
 }
@@ -227,8 +233,8 @@ type Doubt = (PurseKey, Timestamp, OperationId, Y);
 impl Purse {
     /// Reads the purses from the store.
     pub(in super::super) fn open(parts: LocksParts, config: PurseConfig) -> Result<Self, WalletError> {
-        let (filling, doubts, work) = (Mutex::default(), Mutex::default(), Notify::new());
-        let purse = Self { parts, config, filling, doubts, work };
+        let (filling, doubts, checking, work) = (Mutex::default(), Mutex::default(), Mutex::default(), Notify::new());
+        let purse = Self { parts, config, filling, doubts, checking, work };
         let usable = KeyRange::all().since(&Key::of(purse.parts.runtime.now()));
         let batches = purse.parts.store.read(|read| read.range(BATCHES, usable, usize::MAX))?;
         for (key, batch) in batches {
@@ -278,15 +284,25 @@ impl Purse {
         Arc::clone(filling.entry(key.clone()).or_default())
     }
 
+    /// What can be paid with of a batch: without what came back and isn't known to be unspent.
     fn batch_proofs(&self, id: OperationId) -> Result<BTreeMap<Y, LockedProof>, WalletError> {
-        let rows = self.parts.store.read(|read| read.range(PURSE, Key::of(id.0).range(), usize::MAX))?;
-        Ok(rows.into_iter().filter_map(|(_, proof)| Some((proof.y()?, proof))).collect())
+        let (rows, returned) = self.parts.store.read(|read| {
+            let rows = read.range(PURSE, Key::of(id.0).range(), usize::MAX)?;
+            Ok((rows, read.range(RETURNED, KeyRange::all(), usize::MAX)?))
+        })?;
+        let doubtful: BTreeSet<Y> = returned.into_iter().flat_map(|(_, returned)| returned.ys).collect();
+        let proofs = rows.into_iter().filter_map(|(_, proof)| Some((proof.y()?, proof)));
+        Ok(proofs.filter(|(y, _)| !doubtful.contains(y)).collect())
     }
 
     /// Keeps the index true to its table.
     pub(in super::super) async fn keep(self: Arc<Self>) {
         loop {
-            self.work.notified().await;
+            tokio::select! {
+                biased;
+                () = self.work.notified() => {}
+                () = tokio::time::sleep(RETURNED_PAUSE) => {}
+            }
             if let Err(error) = self.reconcile().await {
                 tracing::warn!(%error, "purse not reconciled");
             }
@@ -432,20 +448,10 @@ impl Purse {
 
     /// Puts right what the index can't know by itself: locks that were debited and dropped, and locks that trades gave
     /// back.
-    async fn reconcile(&self) -> Result<(), WalletError> {
+    async fn reconcile(self: &Arc<Self>) -> Result<(), WalletError> {
         // A debit may still be on its way to the disk: a write of ours that begins now comes after it.
         let doubted = std::mem::take(&mut *lock(&self.doubts));
-        let returned = self
-            .parts
-            .store
-            .write(|write| {
-                let rows = write.range(RETURNED, KeyRange::all(), PURSE_RECONCILE)?;
-                for (key, _) in &rows {
-                    write.delete(RETURNED, key)?;
-                }
-                Ok(rows.into_iter().map(|(_, batch)| batch).collect::<BTreeSet<(Timestamp, OperationId)>>())
-            })
-            .await;
+        let returned = self.parts.store.write(|write| write.range(RETURNED, KeyRange::all(), usize::MAX)).await;
         let returned = match returned {
             Ok(returned) => returned,
             Err(error) => {
@@ -457,16 +463,69 @@ impl Purse {
             let still = self.parts.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
             self.index().resolve(&key, (locktime, batch), y, still);
         }
-        let now = self.parts.runtime.now();
-        for (locktime, id) in returned {
-            let Some(batch) = self.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, id)))? else {
-                continue;
-            };
-            if batch.conditions.locktime() > now {
-                let proofs = self.batch_proofs(id)?;
-                self.index().restore(id, &batch, proofs);
+        let mut mints = BTreeMap::<MintUrl, Vec<Returned>>::new();
+        for (_, returned) in returned {
+            let of_mint = mints.entry(returned.currency.mint.clone()).or_default();
+            if of_mint.len() < PURSE_RECONCILE {
+                of_mint.push(returned);
+            }
+        }
+        for (mint, returned) in mints {
+            if lock(&self.checking).insert(mint.clone()) {
+                let checking = Arc::clone(self).check_returned(mint, returned);
+                self.parts.runtime.spawn("wallet purse check", checking).detach();
             }
         }
         Ok(())
     }
+
+    /// Asks a mint what of the coins that came back the seller has taken all the same, before they are paid with again.
+    async fn check_returned(self: Arc<Self>, mint: MintUrl, all: Vec<Returned>) {
+        for returned in all {
+            if let Err(error) = self.check_one_returned(returned).await {
+                tracing::debug!(%mint, %error, "what came back to the purse can't be paid with yet");
+                break;
+            }
+        }
+        lock(&self.checking).remove(&mint);
+    }
+
+    async fn check_one_returned(&self, returned: Returned) -> Result<(), WalletError> {
+        let client = self.parts.mints.client(&returned.currency.mint)?;
+        let states = states(&client, returned.ys.clone()).await?;
+        let spent = returned.ys.iter().zip(states).filter(|(_, state)| state.state == State::Spent);
+        let spent: Vec<Y> = spent.map(|(y, _)| *y).collect();
+        let (batch, locktime, now) = (returned.batch, returned.locktime, self.parts.runtime.now());
+        let taken = self.parts.store.transact(move |write| note_returned(write, &returned, &spent, now)).await?;
+        if taken > 0 {
+            self.parts.shared.outcomes.notify_one();
+        }
+        let terms = self.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, batch)))?;
+        if let Some(terms) = terms.filter(|batch| batch.conditions.locktime() > now) {
+            let proofs = self.batch_proofs(batch)?;
+            self.index().restore(batch, &terms, proofs);
+        }
+        Ok(())
+    }
+}
+
+/// Strikes what a seller has taken of coins that its trade gave back; the trade is told. Gives its worth.
+fn note_returned(write: &mut Write<'_>, returned: &Returned, spent: &[Y], now: Timestamp) -> Result<u64, WalletError> {
+    write.delete(RETURNED, Key::of(returned.trade))?;
+    let (mut taken, mut left) = (0, 0);
+    for y in &returned.ys {
+        let key = Key::of(returned.batch.0).and(y.0);
+        let Some(proof) = write.get(PURSE, &key)? else { continue };
+        if spent.contains(y) {
+            taken += proof.amount;
+            write.delete(PURSE, key)?;
+        } else {
+            left += proof.amount;
+        }
+    }
+    if taken > 0 {
+        book(write, &returned.currency, now, Reason::Taken, taken, returned.trade.to_string())?;
+        tell(write, returned.trade, MoneyOutcome::Refunded { refunded: left, taken, fee: 0 })?;
+    }
+    Ok(taken)
 }

@@ -82,7 +82,11 @@ async fn a_purse_outlives_a_restart_and_serves_many_at_once() {
 #[tokio::test]
 async fn a_lock_that_is_not_used_goes_back() {
     let bank = Bank::open(0).await;
-    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    let mut config = WalletConfig::default();
+    // Nothing else is in the purse.
+    config.purse.warm_after_hires = u64::MAX;
+    let buyer = Node::boot(&bank, 1, CrashBackend::new(), yesterday(), config).await;
+    let seller = bank.wallet(2).await;
     buyer.fund(1_000).await;
     let request = buyer.request(&seller, 9);
     let first = buyer.wallet.lock(&request).await.unwrap();
@@ -102,8 +106,11 @@ async fn a_lock_that_is_not_used_goes_back() {
     assert_eq!(again.part(), part);
     // Refused by the seller.
     buyer.debit(again, trade(2)).await.unwrap();
+    // It can be paid with again once the mint says that it is unspent.
+    bank.set(Line::Well);
     buyer.wallet.settle_buyer(trade(2), Settlement::Returned).await.unwrap();
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(2)).await;
+    bank.set(Line::Down);
     let again = buyer.wallet.lock(&request).await.unwrap();
     assert_eq!(again.part(), part);
     buyer.debit(again, trade(3)).await.unwrap();

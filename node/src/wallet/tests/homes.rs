@@ -596,6 +596,38 @@ async fn what_falls_back_together_pays_one_fee() {
     assert_eq!(mint.outstanding(), buyer.total());
 }
 
+/// A seller that refuses, and redeems.
+#[tokio::test(start_paused = true)]
+async fn what_a_seller_took_of_a_lock_that_it_refused_is_found_before_it_pays_again() {
+    let mint = Double::new(0);
+    let (mut buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    seller.redeem(1).await;
+    sleep(Duration::from_secs(10)).await;
+    buyer.wallet.settle_buyer(trade(1), Settlement::Returned).await.unwrap();
+    let (told, outcome) = buyer.outcomes.recv().await.unwrap();
+    assert_eq!((told, outcome), (trade(1), MoneyOutcome::Refunded { refunded: 0, taken: 20, fee: 0 }));
+    let balance = buyer.audit().remove(0);
+    assert_eq!((balance.account.taken, balance.locked, buyer.total()), (20, 0, 80));
+    // One that was honest costs nothing; while the mint is down its lock isn't used.
+    let doubtful = |buyer: &Home| {
+        let offered: u64 = buyer.wallet.0.purse.totals().values().sum();
+        buyer.audit().iter().map(|balance| balance.locked).sum::<u64>() - offered
+    };
+    buyer.award(&seller, 20, 2).await.unwrap();
+    mint.set(Mood::Down);
+    buyer.wallet.settle_buyer(trade(2), Settlement::Returned).await.unwrap();
+    let buyer = buyer.restart(None).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(doubtful(&buyer), 20);
+    mint.set(Mood::Well);
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(doubtful(&buyer), 0);
+    buyer.award(&seller, 20, 3).await.unwrap();
+    assert_eq!(buyer.total(), 80);
+}
+
 // Several mints
 
 fn there() -> MintUrl {

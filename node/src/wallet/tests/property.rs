@@ -254,7 +254,7 @@ impl World {
                 home.redeem(*number).await;
             }
         }
-        sleep(Duration::from_secs(3 * 86_400)).await;
+        sleep(Duration::from_secs(3 * 3_600)).await;
         for which in 0..3 {
             self.note(which);
         }

@@ -1,0 +1,109 @@
+//! Whether the books are those of all that the keys have signed.
+//!
+//! A mint's keys derive from the recovery phrase, its books don't: a home that is made of the phrase alone, or whose books
+//! come from an older backup, would take coins that were spent before. So beside the books stands a file that says how much
+//! the keys have signed at least. While the books say less, swaps and melts are off, and the reason is told, until the
+//! operator accepts the loss (`guilder mint resume --accept-loss`).
+//!
+//! The whole home in an older state can't be told from itself; what gives that away is only coins that come back without
+//! ever having been issued.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{HostedMint, MintError, limits::USED_PAUSE};
+
+/// Why swaps and melts are off, if they are.
+#[derive(Debug, Default)]
+pub(super) struct Suspension(Mutex<Option<&'static str>>);
+
+impl Suspension {
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, reason: Option<&'static str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
+/// What is said instead of a swap.
+const EMPTY: &str = "this mint's books are empty though its keys were used; its operator has to accept the loss first";
+const OLDER: &str =
+    "this mint's books are older than what its keys have signed; its operator has to accept the loss first";
+const SPENT: &str =
+    "this mint has taken back more than its books say it issued; its operator has to accept the loss first";
+
+impl HostedMint {
+    /// Compares the books with what `used` says that the keys have signed, and keeps that file true from now on. If `resume`
+    /// exists, the operator has accepted the loss: the books hold as they are.
+    ///
+    /// # Errors
+    /// If books or files can't be read or written.
+    pub async fn guard(&self, used: &Path, resume: &Path) -> Result<(), MintError> {
+        let accepted = tokio::fs::try_exists(resume).await.map_err(MintError::Folder)?;
+        let before = match tokio::fs::read_to_string(used).await {
+            Ok(text) => Some(text.trim().parse::<u64>().unwrap_or(0)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(MintError::Folder(error)),
+        };
+        let (issued, redeemed) = self.sums().await?;
+        let reason = match before {
+            _ if accepted => None,
+            Some(_) if issued == 0 => Some(EMPTY),
+            Some(before) if issued < before => Some(OLDER),
+            _ if redeemed > issued => Some(SPENT),
+            _ => None,
+        };
+        self.suspension.set(reason);
+        match reason {
+            Some(reason) => tracing::error!(reason, "swaps and melts are off: guilder mint resume --accept-loss"),
+            None => {
+                note(used, issued).await?;
+                if accepted {
+                    tokio::fs::remove_file(resume).await.map_err(MintError::Folder)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the file that [`Self::guard`] compares with true, for as long as the node runs.
+    pub async fn keep_guard(self, used: std::path::PathBuf) {
+        let mut noted = 0;
+        loop {
+            tokio::time::sleep(USED_PAUSE).await;
+            if self.suspension.reason().is_some() {
+                continue;
+            }
+            let written = match self.sums().await {
+                Ok((issued, _)) if issued > noted => note(&used, issued).await.map(|()| noted = issued),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                tracing::warn!(%error, "what the mint's keys have signed is not noted");
+            }
+        }
+    }
+
+    /// Why this mint does no swaps and melts, if it does none.
+    pub fn suspended(&self) -> Option<&'static str> {
+        self.suspension.reason()
+    }
+
+    async fn sums(&self) -> Result<(u64, u64), MintError> {
+        let totals = self.totals().await?;
+        let sum = |of: fn(&super::Totals) -> u64| totals.iter().map(of).fold(0, u64::saturating_add);
+        Ok((sum(|total| total.issued), sum(|total| total.redeemed)))
+    }
+}
+
+/// Whole or not at all.
+async fn note(used: &Path, issued: u64) -> Result<(), MintError> {
+    let new = used.with_extension("new");
+    tokio::fs::write(&new, issued.to_string()).await.map_err(MintError::Folder)?;
+    tokio::fs::rename(&new, used).await.map_err(MintError::Folder)
+}

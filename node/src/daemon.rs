@@ -11,6 +11,7 @@
 //! Ready means: listening, API up. It takes well under half a second, because whatever has to be recovered (swaps in
 //! flight, open trades, mint keys) is recovered in the background.
 
+mod accusations;
 mod lock;
 pub(crate) mod log;
 mod ports;
@@ -102,6 +103,7 @@ async fn serve(
         runtime.spawn("api", async move { http::serve(api, listener, &token, closed).await })
     };
     access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
+    runtime.spawn("accusations", accusations::keep(home.accusations(), node.clone())).detach();
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::Ready { took_ms });
 

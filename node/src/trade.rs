@@ -24,6 +24,7 @@
 //!
 //! **Cancel-safe**: every method of [`Trade`].
 
+mod accusation;
 mod actors;
 mod asks;
 mod awards;
@@ -66,6 +67,16 @@ use guilder_protocol::{
 };
 use tokio::sync::mpsc;
 
+pub use self::{
+    accusation::Accusation,
+    buckets::Rate,
+    clocks::ClockDoubt,
+    config::TradeConfig,
+    hire::{HireError, HireRequest, Hired, TaskHandle},
+    limits::MAX_OPEN_TRADES,
+    progress::Progress,
+    views::{MoneyView, Page, TaskState, TaskView},
+};
 use self::{
     actors::Actors,
     asks::Asks,
@@ -83,20 +94,12 @@ use self::{
     open::OpenTrades,
     outbox::Outbox,
     permits::Permits,
+    records::CHEATS,
     selling::Selling,
     transfers::Transfers,
     views::Tasks,
     violation::Penalties,
     work::Workshop,
-};
-pub use self::{
-    buckets::Rate,
-    clocks::ClockDoubt,
-    config::TradeConfig,
-    hire::{HireError, HireRequest, Hired, TaskHandle},
-    limits::MAX_OPEN_TRADES,
-    progress::Progress,
-    views::{MoneyView, Page, TaskState, TaskView},
 };
 use crate::{
     catalogue::Catalogue,
@@ -105,8 +108,8 @@ use crate::{
     failpoint::Failpoint,
     network::{Frames, InboundStream, Network},
     runtime::Runtime,
-    store::{Store, StoreError},
-    wallet::{MoneyOutcome, Wallet},
+    store::{KeyRange, Reader, Store, StoreError},
+    wallet::{MoneyOutcome, Wallet, WalletError},
 };
 
 /// What the trade room is built from.
@@ -164,6 +167,8 @@ pub struct Trade {
     open: OpenTrades,
     actors: Actors,
     clocks: PeerClocks,
+    journal: Journal,
+    wallet: Wallet,
 }
 
 impl Trade {
@@ -268,7 +273,7 @@ impl Trade {
         let router = Arc::new(Router {
             runtime: runtime.clone(),
             journal: journal.clone(),
-            wallet,
+            wallet: wallet.clone(),
             catalogue,
             asks,
             awards,
@@ -295,13 +300,15 @@ impl Trade {
         spawn("trade/contents", transfers.serve(parts.streams));
         spawn("trade/housekeeping", Box::pin(housekeeper.run()));
         Ok(Self {
-            tasks: Tasks { journal, content, open: open.clone(), hires: hires.clone() },
+            tasks: Tasks { journal: journal.clone(), content, open: open.clone(), hires: hires.clone() },
             stopping,
             hires,
             hirer,
             open,
             actors,
             clocks,
+            journal,
+            wallet,
         })
     }
 
@@ -364,6 +371,24 @@ impl Trade {
     /// If the store can't be read.
     pub fn evidence(&self, id: Cid) -> Result<Option<Evidence>, StoreError> {
         self.tasks.evidence(id)
+    }
+
+    /// The trades in which a seller took our money for nothing.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn cheats(&self) -> Result<Vec<Cid>, StoreError> {
+        let rows = self.journal.read(|r| r.range(CHEATS, KeyRange::all(), usize::MAX))?;
+        Ok(rows.iter().filter_map(|(key, _)| records::cid_part(key)).collect())
+    }
+
+    /// What shows that the seller of a trade took our money for nothing, if it did.
+    ///
+    /// # Errors
+    /// If the store or the wallet can't be read.
+    pub fn accusation(&self, trade: Cid) -> Result<Option<Accusation>, WalletError> {
+        let taken = self.wallet.taken_proofs(trade)?;
+        Ok(self.journal.read(|r| accusation::read(r, trade, taken))?)
     }
 
     /// Trades that aren't over, bought and sold, and hires under way.

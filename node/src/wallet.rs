@@ -74,7 +74,7 @@ pub use self::{
     locks::{LockContext, LockRequest, PreparedLock, Settlement, VettedLock},
     mints::MintSummary,
     quotes::{FundQuote, InvoicePaid},
-    records::{Account, HistoryEntry, MoneyOutcome, Reason, SentState, SentToken},
+    records::{Account, HistoryEntry, MoneyOutcome, Reason, SentState, SentToken, TakenProof},
 };
 use self::{
     connector::Connectors,
@@ -84,7 +84,7 @@ use self::{
     mints::Mints,
     notices::Notices,
     quotes::Quotes,
-    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REFUNDS},
+    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REFUNDS, TAKEN_PROOFS},
     tidy::Tidy,
 };
 use crate::{
@@ -241,6 +241,14 @@ impl Wallet {
         self.0.purse.settle_now(trade, how).await?;
         self.nudge();
         Ok(())
+    }
+
+    /// What shows that the seller of `trade` has taken proofs of its lock: kept once a mint has said so.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn taken_proofs(&self, trade: Cid) -> Result<Vec<TakenProof>, WalletError> {
+        Ok(self.0.store.read(|read| read.get(TAKEN_PROOFS, Key::of(trade)))?.unwrap_or_default())
     }
 
     // Seller

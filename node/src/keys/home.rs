@@ -94,6 +94,11 @@ impl Home {
         self.0.join("node.redb")
     }
 
+    /// What shows that sellers took money for nothing.
+    pub fn accusations(&self) -> PathBuf {
+        self.0.join("accusations")
+    }
+
     /// Large inputs and outputs.
     pub fn content(&self) -> PathBuf {
         self.0.join("content")

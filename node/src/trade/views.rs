@@ -271,7 +271,7 @@ impl Tasks {
     }
 }
 
-fn add(evidence: &mut Evidence, deal: Deal) {
+pub(super) fn add(evidence: &mut Evidence, deal: Deal) {
     if let Ok(ask) = Signed::<Ask>::decode(&deal.ask)
         && !evidence.asks.contains(&ask)
     {

@@ -15,6 +15,8 @@
 //! ACCOUNTS counts what came in and went out per mint and unit, in the same transactions, and HISTORY has a line for
 //! each of these changes: [`super::books`] checks that the tables hold exactly the difference.
 
+use std::fmt;
+
 use cid::Cid;
 use guilder_protocol::{
     bytes::ByteArray,
@@ -56,6 +58,8 @@ pub(super) const AT_RISK: Table<AtRisk> = Table::new("wallet/at-risk");
 pub(super) const REFUNDS: Table<AtRisk> = Table::new("wallet/refunds");
 /// Trades whose coins are back in the purse's table, and can't be paid with until the mint has said that they are unspent.
 pub(super) const RETURNED: Table<Returned> = Table::new("wallet/returned");
+/// Proofs that a seller has taken of a trade's lock, with the signatures by which it spent them. Kept as evidence.
+pub(super) const TAKEN_PROOFS: Table<Vec<TakenProof>> = Table::new("wallet/taken-proofs");
 /// Locks accepted from buyers, by trade.
 pub(super) const TAKEN: Table<TakenLock> = Table::new("wallet/taken");
 /// Accepted locks that are earned and not yet in an operation, by locktime and trade.
@@ -539,5 +543,22 @@ impl Account {
             Reason::Lost => &mut self.lost,
         };
         *field = field.saturating_add(amount);
+    }
+}
+
+/// A proof of a buyer's lock that was spent, and the mint's word on how: the witness carries the payee's signature, which
+/// nobody but the seller can have made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenProof {
+    /// The proof; its secret is the lock.
+    pub proof: LockedProof,
+    /// BIP-340 signatures of the secret, as hex, as the mint shows them (NUT-07).
+    pub signatures: Vec<String>,
+}
+
+impl fmt::Debug for TakenProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TakenProof({}, {} signatures)", self.proof.amount, self.signatures.len())
     }
 }

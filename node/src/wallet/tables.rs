@@ -9,7 +9,8 @@ use super::{
     error::WalletError,
     records::{
         ACCOUNTS, AT_RISK, Account, AccountRecord, COINS, Currency, FAILED, HISTORY, HISTORY_NEXT, HistoryEntry,
-        MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REFUNDS, Reason, TAKEN, TakenLock, Y,
+        MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REFUNDS, Reason, TAKEN, TAKEN_PROOFS, TakenLock,
+        TakenProof, Y,
     },
 };
 use crate::store::{Key, KeyRange, Read, Reader, StoreError, Write};
@@ -133,6 +134,16 @@ pub(super) fn strike(
         write.put(REFUNDS, key, &lock)?;
     }
     Ok(())
+}
+
+/// Keeps what shows that a seller has taken proofs of a trade's lock.
+pub(super) fn keep_taken(write: &mut Write<'_>, trade: Cid, taken: Vec<TakenProof>) -> Result<(), WalletError> {
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let mut kept = write.get(TAKEN_PROOFS, Key::of(trade))?.unwrap_or_default();
+    kept.extend(taken);
+    Ok(write.put(TAKEN_PROOFS, Key::of(trade), &kept)?)
 }
 
 /// The keysets of all coins that the wallet has, or may yet have from swaps.

@@ -3,10 +3,12 @@
 use guilder_protocol::{
     cbor::cid_of,
     envelope::Signed,
-    market::{Advert, AdvertBody, Ask, ServiceName, Withdrawal, WithdrawalBody, schema_hash},
+    market::{Advert, AdvertBody, Ask, Offer, OfferBody, ServiceName, Withdrawal, WithdrawalBody, schema_hash},
     receipt::FailureCode,
     settlement::Mode,
-    wire::{Asked, Awarded, Cancel, Message, Payload, Query, Reason, Schema, Status},
+    trade::intake,
+    ucan::chain::NoRevocations,
+    wire::{Advertised, Asked, Awarded, Cancel, Message, Offered, Payload, Query, Reason, Refused, Schema, Status},
 };
 use serde_bytes::ByteBuf;
 
@@ -14,6 +16,7 @@ use super::{raw::Raw, *};
 use crate::{
     events::{Event, Heard},
     trade::limits::SCHEMA_QUERIES,
+    wallet::LockContext,
 };
 
 pub(super) async fn shop() -> (Bank, Node, Raw) {
@@ -314,19 +317,7 @@ async fn gossip_is_believed_of_its_issuer_alone_and_forgers_pay() {
     raw.base.network.subscribe(&echo()).await.unwrap();
     let (me, now) = (raw.base.key.id(), raw.now());
     let advert = |service: &ServiceName, made: Timestamp, life_secs: u64| {
-        let body = AdvertBody {
-            service: service.clone(),
-            description: String::new(),
-            price: 7,
-            unit: play(),
-            mints: vec![mint_url()],
-            modes: vec![Mode::Prepaid],
-            input: None,
-            output: None,
-            max_input: 1,
-            max_output: 1,
-            time_limit: 1,
-        };
+        let body = AdvertBody { service: service.clone(), ..raw::advert(7) };
         let nonce = raw.base.runtime.random().into();
         Signed::<Advert>::claim(body, made, Some(made.saturating_add(life_secs)), nonce, &raw.base.key).unwrap()
     };
@@ -485,4 +476,107 @@ async fn an_award_beyond_what_a_service_works_on_is_refused_as_busy() {
     assert!(matches!(raw.say(deal.message()).await, Message::Accepted(_)));
     let deal = raw.award(&second, &other, |_| {});
     assert_eq!(refused(&raw.say(deal.message()).await), Reason::Busy);
+}
+
+/// A seller driven by hand: it refuses what it is awarded, and takes the money all the same.
+async fn refuse_and_redeem(mut base: Base) {
+    let (me, price) = (base.key.id(), 7);
+    while let Some(frame) = base.inbound.frames.recv().await {
+        let (now, nonce) = (base.runtime.now(), base.runtime.random().into());
+        let answer: Message = match Message::decode(&frame.bytes).unwrap() {
+            Message::Query(_) => {
+                let advert = raw::advert(price);
+                let advert = Signed::<Advert>::claim(advert, now, Some(now.saturating_add(600)), nonce, &base.key);
+                Advertised { advert: ByteBuf::from(advert.unwrap().bytes()) }.into()
+            }
+            Message::Asked(asked) => {
+                let ask = Signed::<Ask>::decode(&asked.ask).unwrap();
+                let deadline = ask.body.deadline;
+                let offer = OfferBody {
+                    aud: ask.issuer(),
+                    ask: ask.cid(),
+                    service: echo(),
+                    price,
+                    unit: play(),
+                    mints: vec![mint_url()],
+                    terms: base.wallet.terms(&Mode::Prepaid, ask.issuer(), deadline).unwrap(),
+                    max_proofs: 32,
+                    deadline,
+                    input: None,
+                    output: None,
+                };
+                let offer = Signed::<Offer>::claim(offer, now, Some(now.saturating_add(60)), nonce, &base.key);
+                Offered { offer: ByteBuf::from(offer.unwrap().bytes()) }.into()
+            }
+            Message::Awarded(message) => {
+                let deal = intake::read(&message, frame.from, me, now, &NoRevocations).unwrap();
+                let context = LockContext { mint: mint_url(), buyer: deal.buyer(), principal: deal.award.principal() };
+                let demand = intake::lock_demand(&deal);
+                let lock = base.wallet.check_lock(&context, &demand, &deal.lock).await.unwrap();
+                let (wallet, trade) = (base.wallet.clone(), deal.id());
+                let take = base.store.transact(move |w| {
+                    wallet.reserve(w, &lock, trade)?;
+                    wallet.redeemable(w, trade)
+                });
+                take.await.unwrap();
+                base.wallet.nudge();
+                let spendable = || base.wallet.balances().unwrap().iter().map(|balance| balance.spendable).sum::<u64>();
+                until(|| async { spendable() > 0 }).await;
+                Refused { award: trade, reason: Reason::Busy }.into()
+            }
+            _ => continue,
+        };
+        base.network.send(frame.from, answer.encode().unwrap().into()).await.unwrap();
+    }
+}
+
+/// Its refusal isn't the end of it: the money that came back is looked for at the mint, and was taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seller_that_refuses_and_redeems_is_charged_with_it() {
+    let bank = Bank::open().await;
+    let buyer = Plan::new(&bank, 1).start().await;
+    let thief = Base::start(Plan::joining(&bank, 2, &buyer)).await;
+    let seller = thief.key.id();
+    thief.network.dial(buyer.address.clone()).await.unwrap();
+    tokio::spawn(refuse_and_redeem(thief));
+    buyer.fund(1_000).await;
+    let mut events = buyer.events.subscribe();
+    let hired = buyer.hire(HireRequest { seller: Some(seller), ..buyer.wish(b"hello") }).await.unwrap();
+    assert_eq!(hired.ended.outcome, BuyerOutcome::Refused(Reason::Busy));
+    let trade = hired.deal.id();
+    loop {
+        let Some(Heard::Event(heard)) = in_time(events.next()).await else { panic!("nothing is told") };
+        if let Event::Cheated { peer, sum: Some(sum), .. } = &heard.event {
+            assert_eq!((*peer, sum.amount), (seller, hired.deal.locked()));
+            break;
+        }
+    }
+    let view = buyer.trade.show(trade).unwrap().unwrap();
+    let taken = hired.deal.locked();
+    assert_eq!(view.money, Some(MoneyView::Bought(buyer::Money::Settled { refunded: 0, taken, fee: 0 })));
+    until(|| async { buyer.network.is_banned(seller) }).await;
+
+    // What shows it: the lock, and the signature that only its payee can have made.
+    assert_eq!(buyer.trade.cheats().unwrap(), [trade]);
+    let accusation = serde_json::to_value(buyer.trade.accusation(trade).unwrap().unwrap()).unwrap();
+    assert_eq!(accusation["took"], taken);
+    for proof in accusation["proofs"].as_array().unwrap() {
+        let secret = proof["secret"].as_str().unwrap();
+        let signature = proof["signatures"][0].as_str().unwrap().parse().unwrap();
+        let nut10: serde_json::Value = serde_json::from_str(secret).unwrap();
+        let payee: cdk::nuts::PublicKey = nut10[1]["data"].as_str().unwrap().parse().unwrap();
+        assert!(payee.verify(secret.as_bytes(), &signature).is_ok());
+    }
+    let sum: u64 = accusation["proofs"].as_array().unwrap().iter().map(|proof| proof["amount"].as_u64().unwrap()).sum();
+    assert_eq!(sum, taken);
+    let bundle = data_encoding::BASE64.decode(accusation["bundle"].as_str().unwrap().as_bytes()).unwrap();
+    assert!(guilder_protocol::audit::verify(&bundle).is_ok());
+    // It outlives a restart.
+    let mut plan = buyer.plan.clone();
+    buyer.runtime.shutdown().await;
+    drop(buyer);
+    plan.disk.crash();
+    let buyer = plan.start().await;
+    assert_eq!(buyer.trade.cheats().unwrap(), [trade]);
+    assert!(buyer.network.is_banned(seller));
 }

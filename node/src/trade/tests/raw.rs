@@ -5,7 +5,7 @@ use guilder_protocol::{
     bytes::ByteArray,
     content::ContentId,
     envelope::Signed,
-    market::{Ask, AskBody, Offer},
+    market::{AdvertBody, Ask, AskBody, Offer},
     settlement::{AwardPart, Lock, Mode, prepaid},
     trade::Deal,
     wire::{Asked, Message, Payload, Query},
@@ -25,6 +25,23 @@ pub(super) fn prepaid(lock: &mut Lock) -> &mut prepaid::Lock {
     match lock {
         Lock::Prepaid(lock) => lock,
         Lock::Other(other) => panic!("{other:?}"),
+    }
+}
+
+/// An advert of the echo.
+pub(super) fn advert(price: u64) -> AdvertBody {
+    AdvertBody {
+        service: echo(),
+        description: String::new(),
+        price,
+        unit: play(),
+        mints: vec![mint_url()],
+        modes: vec![Mode::Prepaid],
+        input: None,
+        output: None,
+        max_input: 1_000,
+        max_output: 1_000,
+        time_limit: 1,
     }
 }
 

@@ -53,9 +53,9 @@ use super::{
         modes::{self, Locking},
         records::{
             AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, MoneyOutcome, OperationId, PURSE, Purpose,
-            REFUNDS, RETURNED, Reason, Returned, Y, batch_id, batch_key,
+            REFUNDS, RETURNED, Reason, Returned, TakenProof, Y, batch_id, batch_key,
         },
-        tables::{book, tell},
+        tables::{book, keep_taken, tell},
     },
     LocksParts,
 };
@@ -494,7 +494,7 @@ impl Purse {
         let client = self.parts.mints.client(&returned.currency.mint)?;
         let states = states(&client, returned.ys.clone()).await?;
         let spent = returned.ys.iter().zip(states).filter(|(_, state)| state.state == State::Spent);
-        let spent: Vec<Y> = spent.map(|(y, _)| *y).collect();
+        let spent: BTreeMap<Y, Vec<String>> = spent.map(|(y, state)| (*y, state.signatures)).collect();
         let (batch, locktime, now) = (returned.batch, returned.locktime, self.parts.runtime.now());
         let taken = self.parts.store.transact(move |write| note_returned(write, &returned, &spent, now)).await?;
         if taken > 0 {
@@ -510,19 +510,26 @@ impl Purse {
 }
 
 /// Strikes what a seller has taken of coins that its trade gave back; the trade is told. Gives its worth.
-fn note_returned(write: &mut Write<'_>, returned: &Returned, spent: &[Y], now: Timestamp) -> Result<u64, WalletError> {
+fn note_returned(
+    write: &mut Write<'_>,
+    returned: &Returned,
+    spent: &BTreeMap<Y, Vec<String>>,
+    now: Timestamp,
+) -> Result<u64, WalletError> {
     write.delete(RETURNED, Key::of(returned.trade))?;
-    let (mut taken, mut left) = (0, 0);
+    let (mut taken, mut left, mut shown) = (0, 0, Vec::new());
     for y in &returned.ys {
         let key = Key::of(returned.batch.0).and(y.0);
         let Some(proof) = write.get(PURSE, &key)? else { continue };
-        if spent.contains(y) {
+        if let Some(signatures) = spent.get(y) {
             taken += proof.amount;
             write.delete(PURSE, key)?;
+            shown.push(TakenProof { proof, signatures: signatures.clone() });
         } else {
             left += proof.amount;
         }
     }
+    keep_taken(write, returned.trade, shown)?;
     if taken > 0 {
         book(write, &returned.currency, now, Reason::Taken, taken, returned.trade.to_string())?;
         tell(write, returned.trade, MoneyOutcome::Refunded { refunded: left, taken, fee: 0 })?;

@@ -36,10 +36,10 @@ use super::{
         mints::MintView,
         records::{
             AtRisk, BATCHES, BatchRecord, Currency, MoneyOutcome, OPERATIONS, OperationId, PURSE, Purpose, REFUNDS,
-            Reason, RefundedBatch, RefundedLock, Y, batch_id, batch_key,
+            Reason, RefundedBatch, RefundedLock, TakenProof, Y, batch_id, batch_key,
         },
         spend::{Spend, unlock},
-        tables::{book, strike, tell},
+        tables::{book, keep_taken, strike, tell},
     },
     LocksParts,
 };
@@ -262,18 +262,28 @@ impl Refunds {
         let ys: Vec<Y> = proofs.iter().map(|(y, _)| *y).collect();
         let states = states(&client, ys).await?;
         let ours: Vec<_> = lot.refund().keys().iter().map(|path| self.parts.keys.public(path)).collect();
-        let (mut spent, mut by_us) = (BTreeSet::new(), BTreeSet::new());
+        let (mut spent, mut by_us, mut taken) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for ((y, proof), state) in proofs.into_iter().zip(states) {
             if state.state == State::Spent {
                 spent.insert(y);
                 if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
                     by_us.insert(y);
+                } else {
+                    taken.push(TakenProof { proof, signatures: state.signatures });
                 }
             }
         }
         lot.retain(|y| !spent.contains(&y));
         let struck = lot.clone();
-        self.parts.store.transact(move |write| strike_lot(write, &struck, &spent, &by_us, now)).await?;
+        self.parts
+            .store
+            .transact(move |write| {
+                if let Lot::Lock(lock) = &struck {
+                    keep_taken(write, lock.trade, taken)?;
+                }
+                strike_lot(write, &struck, &spent, &by_us, now)
+            })
+            .await?;
         self.parts.shared.outcomes.notify_one();
         Ok(())
     }

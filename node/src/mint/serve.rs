@@ -13,7 +13,7 @@ use super::{
 };
 use crate::wallet::connector::{
     ExchangeError,
-    frames::{FrameError, Reply, await_request, read_request, write_reply},
+    frames::{FrameError, Reply, await_request, read_claimed, read_length, write_reply},
 };
 
 impl HostedMint {
@@ -37,11 +37,13 @@ impl HostedMint {
             };
             let Ok(first) = first else { return Ok(()) };
             let Some(first) = first? else { return Ok(()) };
-            let request = timeout(FRAME_TIMEOUT, read_request(&mut stream, first)).await;
-            let request = request.map_err(|_| ServeError::Stalled)??;
-
-            let wait = self.peers.charge(peer, request.body.len(), Instant::now());
+            let claimed = timeout(FRAME_TIMEOUT, read_length(&mut stream, first)).await;
+            let claimed = claimed.map_err(|_| ServeError::Stalled)??;
+            // Before a byte of it is held: a peer that sends much waits with its bytes at its own end.
+            let wait = self.peers.charge(peer, claimed.bytes(), Instant::now());
             sleep(wait).await;
+            let request = timeout(FRAME_TIMEOUT, read_claimed(&mut stream, claimed)).await;
+            let request = request.map_err(|_| ServeError::Stalled)??;
             let reply = match self.answer(request).await {
                 Ok(reply) => reply,
                 Err(ExchangeError::Malformed(_)) => Reply::error(400, "not a request of the Cashu API"),

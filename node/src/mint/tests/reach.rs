@@ -268,3 +268,26 @@ async fn a_foreign_mint_keeps_the_same_rules() {
     assert!(matches!(error, Error::TokenAlreadySpent), "{error}");
     assert_eq!(purse.states(&proofs).await, [State::Spent; 2]);
 }
+
+#[tokio::test]
+async fn given_a_peer_over_its_rate_nothing_of_its_next_request_is_read_before_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let peer = AgentId::from_bytes([7; 32]);
+    mint.peers.charge(peer, 64 * 1024 * 1024, tokio::time::Instant::now());
+    let (mut near, far) = pair();
+    let serving = mint.serve(peer, far);
+    tokio::pin!(serving);
+    // A request of a mebibyte, as far as the mint takes it.
+    let mut request = (1_u32 << 20).to_be_bytes().to_vec();
+    request.resize(1 << 20, b'x');
+    let mut taken = 0;
+    for _ in 0..200 {
+        assert!(futures::poll!(serving.as_mut()).is_pending());
+        if let std::task::Poll::Ready(wrote) = futures::poll!(near.write(&request[taken..])) {
+            taken += wrote.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(taken < 256 * 1024, "{taken} bytes were read of a peer that has to wait");
+}

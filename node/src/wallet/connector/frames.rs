@@ -58,7 +58,37 @@ pub async fn await_request(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opti
 /// # Errors
 /// If the frame breaks a rule, or the stream breaks within it.
 pub async fn read_request(stream: &mut (impl AsyncRead + Unpin), begun: Begun) -> Result<Request, FrameError> {
-    Ok(Request::decode(read_frame(stream, begun).await?)?)
+    let claimed = read_length(stream, begun).await?;
+    read_claimed(stream, claimed).await
+}
+
+/// The length that a request claims, within the bound, before anything of it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimed(usize);
+
+impl Claimed {
+    /// In bytes.
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+/// Reads how long the request is that has begun.
+///
+/// # Errors
+/// If it is too long, or the stream breaks.
+pub async fn read_length(stream: &mut (impl AsyncRead + Unpin), Begun(first): Begun) -> Result<Claimed, FrameError> {
+    let mut claimed = [first, 0, 0, 0];
+    stream.read_exact(&mut claimed[1..]).await?;
+    Ok(Claimed(frame_length(claimed)?))
+}
+
+/// Reads the request behind its length.
+///
+/// # Errors
+/// If the frame breaks a rule, or the stream breaks within it.
+pub async fn read_claimed(stream: &mut (impl AsyncRead + Unpin), claimed: Claimed) -> Result<Request, FrameError> {
+    Ok(Request::decode(read_frame(stream, claimed).await?)?)
 }
 
 /// Writes a reply and flushes it.
@@ -76,13 +106,11 @@ pub async fn write_reply(stream: &mut (impl AsyncWrite + Unpin), reply: &Reply) 
 /// If the frame breaks a rule, or the stream breaks within it.
 pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Reply>, FrameError> {
     let Some(begun) = await_request(stream).await? else { return Ok(None) };
-    Ok(Some(Reply::decode(read_frame(stream, begun).await?)?))
+    let claimed = read_length(stream, begun).await?;
+    Ok(Some(Reply::decode(read_frame(stream, claimed).await?)?))
 }
 
-async fn read_frame(stream: &mut (impl AsyncRead + Unpin), Begun(first): Begun) -> Result<Vec<u8>, FrameError> {
-    let mut claimed = [first, 0, 0, 0];
-    stream.read_exact(&mut claimed[1..]).await?;
-    let length = frame_length(claimed)?;
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin), Claimed(length): Claimed) -> Result<Vec<u8>, FrameError> {
     let mut frame = Vec::new();
     stream.take(length as u64).read_to_end(&mut frame).await?;
     if frame.len() < length {

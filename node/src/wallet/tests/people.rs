@@ -152,8 +152,10 @@ async fn a_token_whose_text_got_lost_is_shown_again_or_taken_back() {
     // One that was taken is seen to be.
     let token = one.wallet.send(&mint_url(), &play(), 20).await.unwrap();
     other.wallet.receive(&token.token).await.unwrap();
-    let states: Vec<_> = one.wallet.look_at_sent().await.unwrap().iter().map(|token| token.state).collect();
-    assert!(states.ends_with(&[SentState::Taken]) && !states.contains(&SentState::Open), "{states:?}");
+    let sent = one.wallet.look_at_sent().await.unwrap();
+    let states: Vec<_> = sent.iter().map(|seen| (seen.id == token.id, seen.state)).collect();
+    assert!(states.contains(&(true, SentState::Taken)), "{states:?}");
+    assert!(states.iter().all(|(_, state)| *state != SentState::Open), "{states:?}");
 }
 
 /// A coin that a swap has made at the mint, and of which we haven't heard yet, isn't found beside that swap.

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use commands::Command;
 
-/// What a node allocates and never touches (buffers, empty routing tables) costs no memory with this one.
+/// Faster than the system's, and no larger as long as it takes no huge pages (60 nodes of a debug build: 255 MB without, 357
+/// with, 257 with glibc's).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

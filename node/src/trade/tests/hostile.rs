@@ -572,7 +572,7 @@ async fn a_seller_that_refuses_and_redeems_is_charged_with_it() {
     let bundle = data_encoding::BASE64.decode(accusation["bundle"].as_str().unwrap().as_bytes()).unwrap();
     assert!(guilder_protocol::audit::verify(&bundle).is_ok());
     // It outlives a restart.
-    let mut plan = buyer.plan.clone();
+    let plan = buyer.plan.clone();
     buyer.runtime.shutdown().await;
     drop(buyer);
     plan.disk.crash();

@@ -44,7 +44,7 @@ impl Listing {
             return Err(Unfit::Mode);
         }
         if advert.max_input < ask.input_size {
-            return Err(Unfit::InputSize);
+            return Err(Unfit::InputSize(advert.max_input));
         }
         Ok(())
     }
@@ -66,8 +66,8 @@ pub enum Unfit {
     #[error("it wants to be paid in a way that we can't")]
     Mode,
     /// The input is too large for it.
-    #[error("the input is larger than it takes")]
-    InputSize,
+    #[error("the input is too large: the seller takes {0} bytes")]
+    InputSize(u64),
 }
 
 /// Why a seller wouldn't take an input, by the schema that its offer names.

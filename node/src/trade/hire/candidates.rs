@@ -18,7 +18,7 @@ use super::{
     quiet::QuietSellers,
 };
 use crate::{
-    catalogue::{Catalogue, Depth, Found, Listing, SearchError, Wanted},
+    catalogue::{Catalogue, Depth, Found, Listing, SearchError, Unfit, Wanted},
     events::{Event, Events, Money, Side},
     runtime::Runtime,
     trade::{
@@ -156,7 +156,7 @@ impl<'a> Candidates<'a> {
                         asked += usize::from(self.approach(listing));
                         searching &= asked < self.most;
                     }
-                    Some(Found::Unfit(seller, why)) => self.without.push((seller, NoOffer::Unfit(why))),
+                    Some(Found::Unfit(seller, why)) => self.note_unfit(seller, why),
                     Some(Found::Searched) => searching = false,
                     None => (searching, open) = (false, false),
                 },
@@ -184,6 +184,13 @@ impl<'a> Candidates<'a> {
         self.silent.iter().for_each(|seller| self.search.quiet.note(*seller, now));
     }
 
+    /// Each seller is named once: two searches may both come upon it.
+    fn note_unfit(&mut self, seller: AgentId, why: Unfit) {
+        if !self.without.iter().any(|(known, _)| *known == seller) {
+            self.without.push((seller, NoOffer::Unfit(why)));
+        }
+    }
+
     fn task(&self) -> Cid {
         self.search.ask.cid()
     }
@@ -193,7 +200,7 @@ impl<'a> Candidates<'a> {
         let (task, seller) = (self.task(), listing.seller());
         self.search.events.emit(Event::SellerFound { task, seller });
         if let Err(why) = listing.fits(&self.search.ask.body) {
-            self.without.push((seller, NoOffer::Unfit(why)));
+            self.note_unfit(seller, why);
             return false;
         }
         self.search.slot.expect(seller);

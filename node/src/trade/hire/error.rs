@@ -126,6 +126,7 @@ impl NoOffer {
 
     fn fault(&self) -> Fault {
         match self {
+            Self::Unfit(Unfit::InputSize(_)) => Fault::Ours,
             Self::Unfit(_) => Fault::Incompatible,
             Self::Input(InputError::BadSchema(_)) | Self::Offer(_) => Fault::Peer,
             Self::Input(_) => Fault::Ours,

@@ -58,6 +58,15 @@ impl Draws {
     }
 }
 
+/// What tells the forged tokens' secret from others; see [`forged`](super::homes::forged).
+const FORGED: u8 = 9;
+
+/// The Y of the forged tokens: a home that is about to find out what they are worth holds them, too, and the mint owes nothing.
+static FORGED_Y: LazyLock<[u8; 33]> = LazyLock::new(|| {
+    let secret = format!("{FORGED:02x}").repeat(32);
+    cdk::dhke::hash_to_curve(secret.as_bytes()).unwrap().to_bytes()
+});
+
 /// A blinded message and the Y of its coin.
 type Derived = ([u8; 33], [u8; 33]);
 
@@ -111,7 +120,9 @@ impl World {
         let Some(home) = &self.homes[which] else { return };
         self.latest = self.latest.max(home.runtime.now());
         for holding in home.wallet.holdings().unwrap() {
-            if let HeldCoin::Had(y) = holding.coin {
+            if let HeldCoin::Had(y) = holding.coin
+                && y != *FORGED_Y
+            {
                 self.locked.insert(y, holding.amount);
             }
         }
@@ -169,7 +180,7 @@ impl World {
                     let _ = home.wallet.take_back(&token.id).await;
                 }
             }
-            10 => _ = home.wallet.receive(&super::homes::forged(&self.mint, 1 << draws.below(20), 9)).await,
+            10 => _ = home.wallet.receive(&super::homes::forged(&self.mint, 1 << draws.below(20), FORGED)).await,
             11 => _ = home.wallet.pay(&here(), &play(), &format!("pay:{}", 1 + amount / 4)).await,
             12..=13 => self.award(draws).await,
             14 => {

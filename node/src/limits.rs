@@ -70,6 +70,11 @@ pub const MAX_OPEN_QUOTES: usize = 16;
 pub const RESTORE_BATCH: u32 = if cfg!(test) { 25 } else { 100 };
 /// Batches in a row that bring nothing before a restore ends, as NUT-13 suggests.
 pub const RESTORE_GAP: u32 = 3;
+/// Numbers of one line that a mint may claim to have signed at one look: more than a wallet uses in years, and few enough for
+/// memory, as a mint that claims all of them must not fill it.
+pub const MAX_SCANNED_NUMBERS: u32 = 1_000_000;
+/// How long after it has said that a melt is paid a mint is given to sign the change (cdk does so in a later transaction).
+pub const MELT_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 /// Purses in memory. Beyond it the longest unused of the empty ones go.
 pub const MAX_PURSES: usize = 1024;
 /// The least time between two looks at locks that were debited or given back.

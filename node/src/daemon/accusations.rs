@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -53,15 +54,15 @@ async fn write_all(folder: &Path, node: &Node, trades: Vec<Cid>) {
 }
 
 fn write(path: &Path, accusation: &impl serde::Serialize) -> io::Result<()> {
-    if path.exists() {
+    let text = serde_json::to_vec_pretty(accusation)?;
+    if std::fs::read(path).is_ok_and(|known| known == text) {
         return Ok(());
     }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let part = path.with_extension("part");
-    let text = serde_json::to_vec_pretty(accusation)?;
-    let mut file = std::fs::File::create(&part)?;
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
     file.write_all(&text)?;
     file.sync_all()?;
     std::fs::rename(part, path)

@@ -219,6 +219,13 @@ impl Mints {
         same.min_by_key(|view| (view.since, &view.url)).map_or_else(|| url.clone(), |first| first.url.clone())
     }
 
+    /// All URLs that we know of the mint at `url`, that one included.
+    pub(super) fn same(&self, url: &MintUrl) -> Vec<MintUrl> {
+        let known = self.read_known();
+        let Some(view) = known.get(url) else { return vec![url.clone()] };
+        known.values().filter(|other| other.identity == view.identity).map(|other| other.url.clone()).collect()
+    }
+
     /// The money of a mint, whichever of its URLs is said, in a unit. Asks the mint if it was never reached, for only
     /// then is it known which mint it is.
     pub(super) async fn currency(&self, url: &MintUrl, unit: &Unit) -> Result<Currency, WalletError> {
@@ -504,12 +511,14 @@ impl Mints {
         Ok(())
     }
 
-    /// Whose keys these are: an identity that we know, if we know any of the keysets.
+    /// Whose keys these are: an identity that we know, if its URL lists every keyset that a known mint ever showed. Keysets
+    /// are public, so one in common proves nothing: a mint could list another's beside its own, and be sent that one's coins.
     fn identity(&self, url: &MintUrl, keysets: &[KeysetRecord]) -> ByteArray<8> {
         let known = self.read_known();
-        let shares =
-            |view: &&Arc<MintView>| keysets.iter().any(|record| view.keysets.contains_key(&record.keyset.0.id.into()));
-        if let Some(same) = known.get(url).or_else(|| known.values().find(shares)) {
+        let listed: BTreeSet<KeysetId> = keysets.iter().map(|record| record.keyset.0.id.into()).collect();
+        let is_same =
+            |view: &&Arc<MintView>| !view.keysets.is_empty() && view.keysets.keys().all(|id| listed.contains(id));
+        if let Some(same) = known.get(url).or_else(|| known.values().find(is_same)) {
             return same.identity;
         }
         let mut hash = [0; 8];

@@ -89,8 +89,14 @@ impl Evidence {
     }
 
     /// Whether another look at the signatures may change the verdict: the mint may have acted between two questions.
+    /// Of a melt, a mint signs the change only after it has said that it paid.
     pub(super) fn may_have_been_done_meanwhile(&self, record: &Operation) -> bool {
-        self.fate(record) == Fate::Elsewhere && self.outputs.iter().any(|output| output.signature.is_none())
+        let is_open = match self.fate(record) {
+            Fate::Elsewhere => true,
+            Fate::Done => matches!(record.purpose, Purpose::Melt { .. }),
+            _ => false,
+        };
+        is_open && self.outputs.iter().any(|output| output.signature.is_none())
     }
 }
 

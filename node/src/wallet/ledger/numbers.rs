@@ -31,7 +31,7 @@ use super::super::{
     records::{COUNTERS, Coin, Currency, Destination, FREED, Premint},
 };
 use crate::{
-    limits::{MAX_FREED_NUMBERS, RESTORE_BATCH, RESTORE_GAP},
+    limits::{MAX_FREED_NUMBERS, MAX_SCANNED_NUMBERS, RESTORE_BATCH, RESTORE_GAP},
     runtime::{Job, Runtime},
     store::{Key, Reader, Store, StoreError, Write},
     sync::lock,
@@ -167,6 +167,9 @@ impl Numbers {
         let client = self.mints.client(&currency.mint)?;
         let (mut coins, mut used, mut start, mut empty) = (Vec::new(), from, from, 0);
         while empty < RESTORE_GAP {
+            if start - from > MAX_SCANNED_NUMBERS {
+                return Err(MintTrouble::lying(&currency.mint, "it claims to have signed without end").into());
+            }
             let outputs = self.outputs(keyset, line, start..start.saturating_add(RESTORE_BATCH)).await?;
             let messages: Vec<_> = outputs.iter().filter_map(Premint::message).collect();
             let signatures = client.signatures(&messages).await?;

@@ -51,7 +51,7 @@ use super::{
 };
 use crate::{
     failpoint::{Failpoint, Step},
-    limits::{MAX_STATES_ASKED, MINT_CALL_PATIENCE, OPERATION_FIRST_PAUSE, OPERATION_LAST_PAUSE},
+    limits::{MAX_STATES_ASKED, MELT_CHANGE_PATIENCE, MINT_CALL_PATIENCE, OPERATION_FIRST_PAUSE, OPERATION_LAST_PAUSE},
     runtime::{Job, Runtime},
     store::{KeyRange, Reader, Store, StoreError},
     sync::lock,
@@ -328,6 +328,9 @@ impl Operations {
             Err(unknown) => return Posted::Open(stored, trouble.filter(MintTrouble::is_silence).unwrap_or(unknown)),
         };
         if evidence.may_have_been_done_meanwhile(&stored.record) {
+            if matches!(stored.record.purpose, Purpose::Melt { .. }) {
+                sleep(MELT_CHANGE_PATIENCE).await;
+            }
             match self.output_evidence(client, &stored.record).await {
                 Ok(outputs) => evidence.outputs = outputs,
                 Err(unknown) => return Posted::Open(stored, unknown),

@@ -459,8 +459,11 @@ impl Purse {
                 return Err(error.into());
             }
         };
+        // What came back is offered again only once the mint says that it is unspent.
+        let unsure: BTreeSet<Y> = returned.iter().flat_map(|(_, returned)| returned.ys.iter().copied()).collect();
         for (key, locktime, batch, y) in doubted {
             let still = self.parts.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
+            let still = still.filter(|_| !unsure.contains(&y));
             self.index().resolve(&key, (locktime, batch), y, still);
         }
         let mut mints = BTreeMap::<MintUrl, Vec<Returned>>::new();

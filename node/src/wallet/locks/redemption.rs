@@ -113,10 +113,12 @@ impl Redemption {
         lock: &Lock,
     ) -> Result<VettedLock, WalletError> {
         let LockContext { mint, buyer, principal } = context;
-        if let Some(host) = mint.peer().filter(|host| [buyer, principal].contains(&host)) {
+        let currency = self.parts.mints.currency(mint, &demand.unit).await?;
+        // Under whichever of its URLs it is named.
+        let mut hosts = self.parts.mints.same(mint).into_iter().filter_map(|url| url.peer());
+        if let Some(host) = hosts.find(|host| [buyer, principal].contains(&host)) {
             return Err(WalletError::PartyMint { mint: mint.clone(), host });
         }
-        let currency = self.parts.mints.currency(mint, &demand.unit).await?;
         self.parts.mints.check_clock(mint).await?;
         let ids: Vec<_> = lock.proofs().iter().map(|proof| proof.id).collect();
         let view = self.parts.mints.view_with(mint, ids).await?;

@@ -6,7 +6,7 @@
 //!                        └──> printer: results on standard output, progress and errors on standard error
 //! ```
 //!
-//! `init`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no daemon.
+//! `init`, `id`, `mint resume`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no daemon.
 
 mod audit;
 mod bench;

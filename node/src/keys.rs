@@ -4,7 +4,7 @@
 //! recovery phrase (BIP-39, 12 words)                   shown once by `guilder init`; all that a backup needs
 //!   └─ 64-byte seed (BIP-39, empty passphrase)
 //!        ├─ HMAC-SHA512(seed, "guilder/identity")[..32]   Ed25519 seed: peer ID and DID
-//!        ├─ HMAC-SHA512(seed, "guilder/wallet")           seed of the cashu wallets (NUT-13)
+//!        ├─ HMAC-SHA512(seed, "guilder/wallet")           seed of the wallet's coins (NUT-13), and of tokens sent
 //!        ├─ HMAC-SHA512(seed, "guilder/locks")[..32]      root of the secp256k1 keys in locks
 //!        └─ HMAC-SHA512(seed, "guilder/mint")             seed of the hosted mint's keysets
 //! ```

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  peers ── /guilder/mint/1 ── serve ─┐
-//!  wallets ── HTTP ─────────── http ──┤      ┌ idempotent ┐    cdk-axum      cdk mint ── SQLite file (WAL, synced)
-//!  our own wallet ── Exchange ────────┴── router ── repeats answered ── NUT paths ──┴── payment backend (play money)
+//!  wallets ── HTTP ─────────── http ──┼─▶ idempotent ──────▶ cdk-axum ──▶ cdk mint ┬─ SQLite file (WAL, synced)
+//!  our own wallet ── Exchange ────────┘   repeats answered   NUT paths             └─ payment backend (play money)
 //! ```
 //!
 //! All three ways lead through one router, so a mint says the same however it is asked. The room's rules:
@@ -12,8 +12,9 @@
 //!   mint starts. So a request, once read whole, runs in a task of its own: a caller that hangs up stops nothing.
 //! - **A repeated request gets its answer again**: signatures from NUT-09's table, a melt from its
 //!   quote. Nothing is kept in memory for it, so it holds across a crash.
-//! - **Bounds**: requests at work ([`limits::MAX_READING`], and one that may change the books), bytes of each, proofs of each, and for each peer a rate
-//!   in bytes. Over them a caller waits; what is over the bound of one frame is refused.
+//! - **Bounds**: requests at work ([`limits::MAX_READING`], and one that may change the books) and waiting
+//!   ([`limits::MAX_WAITING`]), bytes of each, proofs of each, and for each peer a rate in bytes. Over the first and the last a
+//!   caller waits; a request that is too large, or finds too many waiting, is refused.
 //! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives the
 //!   power cord. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money
 //!   keeps no state at all (see [`play`]).

@@ -257,7 +257,7 @@ impl Network {
         self.local
     }
 
-    /// Sends one trade frame, over a standing connection or a new one. Waits while the peer's queue is full.
+    /// Sends one trade frame, over an open connection or a new one. Waits while the peer's queue is full.
     /// Ok = queued on a live connection.
     ///
     /// # Errors
@@ -275,7 +275,7 @@ impl Network {
         self.link(to).await?.send(frame).await
     }
 
-    /// Opens a stream to a peer, over a standing connection or a new one. It is closed properly with
+    /// Opens a stream to a peer, over an open connection or a new one. It is closed properly with
     /// `AsyncWrite::close`; dropping it unclosed resets it. Waits while too many to this peer are open. That the peer
     /// doesn't offer the protocol may show only at the first read.
     ///

@@ -44,7 +44,7 @@ use crate::{
 pub struct Parts {
     /// Its identity.
     pub key: AgentKey,
-    /// Seed of its cashu wallets.
+    /// Seed of its wallet's coins (NUT-13).
     pub wallet_seed: Zeroizing<[u8; 64]>,
     /// Root of the keys that money is locked to.
     pub lock_seed: Zeroizing<[u8; 32]>,

@@ -23,8 +23,8 @@
 //! - **Time** falls back by the mint's clock: what waits for a locktime waits for the tolerated skew too.
 //!
 //! Background tasks (all end with the node): the redeemer, the refunder, the purse keeper, the keyset refreshers, the outcome
-//! teller, the tidier, one per operation in flight and one per open quote. This is the only room that knows cdk's types of
-//! a wallet.
+//! teller, the tidier, one per operation in flight and one per open quote. Coins and signatures are of
+//! cdk's types; its wallet isn't used.
 //!
 //! Bounded: mints, keysets, purses, inputs per operation, operations posted at once, outcomes told and not yet noted
 //! ([`crate::limits`]); purse and unredeemed value by [`WalletConfig`].

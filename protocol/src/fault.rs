@@ -5,7 +5,7 @@
 pub enum Fault {
     /// We, or the person at our command line, asked for something that can't be.
     Ours,
-    /// The peer broke the rules: bad signature, forged amount, oversized frame. Costs it standing.
+    /// The peer broke the rules: bad signature, forged amount, oversized frame. Costs it penalty points.
     Peer,
     /// The peer kept the rules, but we can't trade with it: another version, mint or unit.
     Incompatible,

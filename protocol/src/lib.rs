@@ -5,13 +5,10 @@
 //! give the same bytes and the same effects everywhere.
 //!
 //! Read in this order: [`identity`] (who), [`envelope`] (the one way anything is signed), [`ucan`] (on whose
-//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`settlement`]
-//! and [`locks`] (what the money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
-//! checks it afterwards).
-//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`locks`] (what the
-//! money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive it) and [`audit`] (how a stranger
-//! checks it afterwards). Beside them, [`discovery`] (how agents find each other) and [`mint`] (how a wallet talks to a mint
-//! that a peer hosts).
+//! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`settlement`] and
+//! [`locks`] (how it is paid, and what the money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive
+//! it) and [`audit`] (how a stranger checks it afterwards). Beside them, [`discovery`] (how agents find each other) and
+//! [`mint`] (how a wallet talks to a mint that a peer hosts).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

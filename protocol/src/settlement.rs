@@ -14,7 +14,7 @@
 //! **What a later version brings.** A mode's name that this version doesn't know is [`Mode::Other`]; terms, lock and
 //! receipt part under such a name are kept as they came ([`Unknown`]). They break no rule: lists of modes are read past
 //! them, an offer with them isn't acceptable, an award with them is refused with
-//! [`NotUnderstood`](crate::wire::Reason::NotUnderstood), and nobody loses standing.
+//! [`NotUnderstood`](crate::wire::Reason::NotUnderstood), and cost nobody penalty points.
 //!
 //! **Who loses what** stands at the top of each mode's file, and in docs/settlement.md.
 

@@ -19,12 +19,12 @@
 //! | 11 | [`Delivered`] | seller | |
 //! | 12 | [`Status`] | buyer | the trade's last message, or `Unknown` |
 //! | 13 | [`Unknown`] | seller | |
-//! | 14 | [`Cancel`] | buyer | `Delivered` with an error receipt, or the trade's last message |
+//! | 14 | [`Cancel`] | buyer | `Delivered` (the trade's last message), or `Unknown` |
 //! | 15 | [`Schema`] | seller | |
 //!
 //! Numbers are never used again. A kind that isn't known is dropped without a penalty, and a field that isn't known is skipped,
 //! so that a later minor addition (escrow's release, for one) doesn't break older peers; what a receiver must not skip gets
-//! a kind of its own. A frame that doesn't decode costs its sender standing.
+//! a kind of its own. A frame that doesn't decode costs its sender penalty points.
 
 mod reason;
 

@@ -5,7 +5,7 @@
 //!                                                                 transport   the fabric, noise and yamux
 //!                                                                 store       on the host's disk
 //!                                                                 connectors  lines to the model mints, over the fabric
-//!                                                                 executors   a executor
+//!                                                                 executors   work as functions, in virtual time
 //!                                                                 runtime     heavy work in place, at a modelled cost
 //! ```
 //!

@@ -107,7 +107,7 @@ pub enum Event {
         /// Why, in words.
         reason: String,
     },
-    /// A peer broke the rules and lost standing.
+    /// A peer broke the rules and was given penalty points.
     PeerPenalized {
         /// Who.
         peer: AgentId,

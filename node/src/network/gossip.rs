@@ -269,7 +269,7 @@ fn failed(error: impl ToString) -> StartError {
     StartError::Transport(DialCause(error.to_string()))
 }
 
-/// How a topic scores its peers: a little for standing and for news, much against what is invalid, and nothing for
+/// How a topic scores its peers: a little for time in the mesh and for news, much against what is invalid, and nothing for
 /// silence, because adverts are rare.
 fn score_params() -> TopicScoreParams {
     TopicScoreParams {

@@ -3,7 +3,7 @@
 //! Asks and offers are signed a moment before they come, so their dates are what their signers' clocks say; an advert that
 //! comes from a date ahead, or is past its time although its seller gives it out, says as much. One peer whose clock differs
 //! is its own affair. Where most of those heard last agree that ours is off, we say so, instead of blaming a service's name
-//! or a price; and nobody loses standing for a date.
+//! or a price; and a date costs nobody penalty points.
 
 use std::{
     collections::VecDeque,

@@ -96,7 +96,7 @@ impl Penalties {
         Self(network)
     }
 
-    /// Takes the standing that it costs.
+    /// Gives the peer the penalty points that it costs.
     pub(super) async fn punish(&self, peer: AgentId, violation: impl Into<Violation>) {
         let violation = violation.into();
         if let Some(penalty) = violation.penalty() {

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! ACCOUNTS counts what came in and went out per mint and unit, in the same transactions, and HISTORY has a line for
-//! each of these changes: [`super::books`] checks that the tables hold exactly the difference.
+//! each of these changes: the ledger's books (`ledger/books.rs`) check that the tables hold exactly the difference.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Where the work of a host's services is done: a function of the input, after a modelled time.
 //!
-//! The output of honest work is known to the judge: [`honest_output`]. What a executor does instead, a [`Conduct`] says.
+//! The output of honest work is known to the judge: [`honest_output`]. What an executor does instead, a [`Conduct`] says.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::interpose::Rng;
 
-/// How a executor works.
+/// How an executor works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conduct {
     /// As promised.

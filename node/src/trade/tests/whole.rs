@@ -491,7 +491,7 @@ async fn progress_reaches_the_buyer_and_is_shown_while_the_trade_is_open() {
     assert_eq!(buyer.trade.show(task).unwrap().unwrap().progress, None);
 }
 
-/// A buyer whose clock is off: it is told so, and nobody loses standing over it.
+/// A buyer whose clock is off: it is told so, and nobody is given penalty points for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_clock_is_told_and_nobody_is_punished_for_it() {
     for off in [-240_i64, 240, 7_200] {

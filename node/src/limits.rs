@@ -137,7 +137,7 @@ pub const CONTENT_CHUNK_TIMEOUT: Duration = Duration::from_secs(20);
 
 // executor
 
-/// What a failed program's last words are kept of, in bytes, for the error and the log.
+/// The end of a program's standard error that is kept, in bytes: for `task show`, and for the error and the log of a failure.
 pub const MAX_STDERR_TAIL: usize = 2 * 1024;
 /// One line of a program's progress, in bytes: a note or some words, with room for JSON's escapes.
 pub const MAX_PROGRESS_LINE: usize = 4 * 1024;

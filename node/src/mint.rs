@@ -15,8 +15,8 @@
 //! - **Bounds**: requests at work ([`limits::MAX_READING`], and one that may change the books) and waiting
 //!   ([`limits::MAX_WAITING`]), bytes of each, proofs of each, and for each peer a rate in bytes. Over the first and the last a
 //!   caller waits; a request that is too large, or finds too many waiting, is refused.
-//! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives the
-//!   power cord. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money
+//! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives a
+//!   power cut. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money
 //!   keeps no state at all (see [`play`]).
 //!
 //! cdk's own clock is the system's; a hosted mint is not part of the simulated world, which has its own model mint.

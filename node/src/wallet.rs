@@ -14,13 +14,13 @@
 //!
 //! - **Nothing is lost.** Every coin is in exactly one table ([`records`]); it moves through a mint only by an
 //!   operation that is written down before it is posted and repeated until its fate is known. [`Wallet::audit`] proves it.
-//! - **A wallet believes least.** What became of a lost reply is decided in one place (`ledger/fate.rs`), from what the mint
+//! - **A mint's answer is checked.** What became of a lost reply is decided in one place (`ledger/fate.rs`), from what the mint
 //!   says of inputs and outputs; only a NUT error code is a mint's judgement; a derivation number is used once, also by an
-//!   older copy of the home (`ledger/numbers.rs`); one mint's trouble costs no other mint a second.
+//!   older copy of the home (`ledger/numbers.rs`); trouble with one mint delays no other.
 //! - **No mint on the hot path.** A hire is paid from the purse; a lock is checked offline.
 //! - **Methods that take a [`Write`]** are parts of the caller's own transaction: the trade's record and its money change
 //!   together or not at all. After such a commit, [`Wallet::nudge`] sets the background work going at once.
-//! - **Time** falls back by the mint's clock: what waits for a locktime waits for the tolerated skew too.
+//! - **Locktimes** go by the mint's clock: what waits for one waits for the tolerated skew too.
 //!
 //! Background tasks (all end with the node): the redeemer, the refunder, the purse keeper, the keyset refreshers, the outcome
 //! teller, the tidier, one per operation in flight and one per open quote. Coins and signatures are of

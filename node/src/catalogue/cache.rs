@@ -2,7 +2,7 @@
 //!
 //! An advert costs its maker nothing, so a flood of them must not push out the others'. Each entry remembers who passed it on
 //! to us (its seller, if we asked that one). Where room is short, what was of use to us stays, and of the rest the peer that
-//! brought most gives way: a flood takes the place of itself.
+//! brought most gives way: a flood evicts its own adverts first.
 
 use std::collections::BTreeMap;
 

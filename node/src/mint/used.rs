@@ -5,8 +5,8 @@
 //! the keys have signed at least. While the books say less, swaps and melts are off, and the reason is told, until the
 //! operator accepts the loss (`guilder mint resume --accept-loss`).
 //!
-//! The whole home in an older state can't be told from itself; what gives that away is only coins that come back without
-//! ever having been issued.
+//! Where the whole home was put back to an older state, file and books agree, and it isn't noticed, until coins come back that
+//! these books never issued.
 
 use std::{
     path::Path,

@@ -1,4 +1,4 @@
-//! What a store stands on, and how to get hold of it again after it failed.
+//! The storage below a store: a file, or a disk of a test or the simulator; and how it is opened anew after a failure.
 
 use std::{
     fmt,

@@ -53,7 +53,7 @@ pub(super) enum Violation {
     /// Never served the input of its award.
     #[error("awarded a task and never served its input")]
     NoInput,
-    /// Delivered what its own receipt belies.
+    /// Delivered an output that its own receipt doesn't commit to.
     #[error("delivered what its own receipt doesn't commit to")]
     Mismatch,
 }

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-//! What a later version's modes do to this one: nothing, and nobody is blamed for them.
+//! Modes of a later version: they are passed over or refused as not understood, and cost nobody penalty points.
 
 use super::*;
 use crate::{

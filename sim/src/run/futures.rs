@@ -1,4 +1,4 @@
-//! Many futures of one past: at a moment the process forks, and each child goes on with other chance.
+//! Many futures of one run: at a moment the process forks, and each child goes on with other random numbers.
 //!
 //! ```text
 //! seed ──── start, convergence, warm-up ────┬── future 0 ── results, told by the child

@@ -1,4 +1,4 @@
-//! The guard's last word: a small text file, written once.
+//! How a run of a program ended, as its guard writes it: a small text file, written once.
 
 use std::{fs, io::Write as _, path::Path};
 

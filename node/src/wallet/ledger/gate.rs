@@ -1,5 +1,5 @@
 //! When a mint may be posted to: a few requests at once, and after silence with growing pauses. Each mint has a gate of
-//! its own, so that one that is dead costs no other a permit or a second.
+//! its own, so that one that is dead takes no permit and no time from another.
 
 use std::{
     collections::BTreeMap,

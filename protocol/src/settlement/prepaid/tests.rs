@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-//! A mint in miniature, an honest lock, and every way to be cheated that we know of.
+//! The attacks on a prepaid lock, each against a lock that holds, made by a small mint.
 
 use std::sync::Arc;
 

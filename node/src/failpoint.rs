@@ -36,7 +36,7 @@ pub enum Step {
     StoreFetching,
     /// Buyer: the trade's end becomes durable, and whose the money is.
     StoreBought,
-    /// Buyer: what was swept back after the locktime is noted.
+    /// Buyer: what was refunded after the locktime is noted.
     StoreSwept,
     /// Seller: the offer goes out.
     SendOffered,

@@ -132,7 +132,7 @@ pub const MAX_OUTCOMES: usize = 256;
 pub const MAX_CONTENT_TRANSFERS: usize = 32;
 /// Of them, to one peer, so that one can't take every place.
 pub const MAX_CONTENT_TRANSFERS_PER_PEER: usize = 4;
-/// How long one step of a transfer may take: a frame, or a chunk of 256 KiB. Slower than 13 KB/s is as good as gone.
+/// How long one step of a transfer may take: a frame, or a chunk of 256 KiB. A peer slower than 13 KB/s is given up.
 pub const CONTENT_CHUNK_TIMEOUT: Duration = Duration::from_secs(20);
 
 // executor

@@ -129,7 +129,7 @@ fn a_seller_vanishes(seller: &mut Daemon, buyer: &Daemon) {
     });
 }
 
-/// The sweep is one more thing that the buyer can be killed in.
+/// The buyer can be killed during the refund, too.
 fn all_falls_back(swarm: &Swarm, buyer: &mut Daemon, seller: &Daemon) {
     buyer.kill();
     ["post-swap", "settle-swap", "store-swept"].iter().for_each(|step| buyer.dies_at(step, FALL_BACK));

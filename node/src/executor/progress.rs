@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A report is for people and decides nothing, so none is worth waiting for: a program never waits for who reads, and
-//! what is malformed, too long or too much is dropped without a word. A [`Reporter`] keeps the latest of each kind;
+//! what is malformed, too long or too much is dropped, and nobody is told. A [`Reporter`] keeps the latest of each kind;
 //! [`Reports::next`] takes them at most every [`PROGRESS_PAUSE`].
 //!
 //! **A line** is UTF-8, ends with a line feed and has at most [`MAX_PROGRESS_LINE`] bytes:

@@ -74,7 +74,7 @@ impl fmt::Debug for Phrase {
 pub struct Seeds {
     /// Ed25519 seed of the agent's identity.
     pub identity: Zeroizing<[u8; 32]>,
-    /// Seed of the cashu wallets (NUT-13).
+    /// Seed of the wallet's coins (NUT-13); that of tokens sent derives from it.
     pub wallet: Zeroizing<[u8; 64]>,
     /// Root of the secp256k1 keys that locks are made to.
     pub locks: Zeroizing<[u8; 32]>,

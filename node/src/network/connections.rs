@@ -1,6 +1,6 @@
 //! Which connections stay.
 //!
-//! libp2p's own idle rule never bites here, because gossip keeps a stream open on every connection (libp2p issue
+//! libp2p's own idle rule never closes a connection here, because gossip keeps a stream open on every connection (libp2p issue
 //! #5190). So: above the high-water mark the least useful connections are closed, down to the low-water mark. Kept in
 //! any case are those of protected peers (a trade runs, or the operator named them) and those that are new or were in use
 //! within the grace period. Of the rest, those of peers that we never dealt with go first, then those outside our gossip

@@ -57,7 +57,7 @@ impl ProgressMeter {
         Self { tokens: PROGRESS_BURST_BYTES, left: MAX_PROGRESS_BYTES, at: now }
     }
 
-    /// Whether this is heard; what isn't is dropped without a word, as its sender can't know our bounds.
+    /// Whether this is heard; what isn't is dropped without penalty points, as its sender can't know our bounds.
     pub(super) fn admits(&mut self, said: &wire::Progress, now: Instant) -> bool {
         let secs = now.saturating_duration_since(self.at).as_secs();
         if secs > 0 {

@@ -163,15 +163,15 @@ pub enum Money {
     Paid,
     /// The seller never took it: free for another task of the same seller.
     Returned,
-    /// Waiting for the locktime, to be swept back.
+    /// Waiting for the locktime, to be refunded.
     Waiting,
     /// The locktime has passed: so much came back, so much the seller had taken.
     Settled {
-        /// Swept back, after the mint's fees.
+        /// Refunded to us, after the mint's fees.
         refunded: u64,
         /// Redeemed by the seller.
         taken: u64,
-        /// Kept by the mint for the sweep.
+        /// Kept by the mint for the refund.
         fee: u64,
     },
 }
@@ -183,7 +183,7 @@ pub enum Settlement {
     Paid,
     /// The seller never took it: free for another task of the same seller.
     Returned,
-    /// To be swept back after the locktime.
+    /// To be refunded after the locktime.
     Reclaim,
 }
 
@@ -221,7 +221,7 @@ pub enum Input {
     Cancel,
     /// The driver can't do what the last step said, and never will: in words.
     Broken(String),
-    /// The wallet has swept what was left of the lock.
+    /// The wallet has refunded what was left of the lock.
     Swept {
         /// Came back, after fees.
         refunded: u64,
@@ -422,8 +422,8 @@ impl GivenUp {
                 let wake = given_up_retry(deal, now);
                 Step::passing(Buyer::GivenUp(self), vec![question, wake])
             }
-            // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
-            // finds at the mint what the seller has taken.
+            // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
+            // at the mint: it may have been redeemed.
             Input::Delivered(delivery) => delivered(deal, delivery, Some(self.ended.money), now),
             Input::Swept { .. } => {
                 let mut step = self.ended.handle(deal, input, now);
@@ -489,10 +489,10 @@ impl Ended {
 
     fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
-            // Late is better than never, and the seller has signed for it; the money stays with the sweep, which
-            // finds at the mint what the seller has taken.
+            // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
+            // at the mint: it may have been redeemed.
             Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
-            // What went back into the purse is swept only if the seller has taken some of it.
+            // What went back into the purse is refunded only if the seller has taken some of it.
             Input::Swept { refunded, taken, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
                 self.money = Money::Settled { refunded, taken, fee };
                 let took = taken > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
@@ -580,7 +580,7 @@ fn end(
     Step { state, writes, effects: vec![Effect::Finish] }
 }
 
-/// Gives the trade up, without a word from the seller: the user is told, the money is to be swept back, and the seller is
+/// Gives the trade up, without a word from the seller: the user is told, the money is to be refunded, and the seller is
 /// asked on until then.
 fn give_up(outcome: BuyerOutcome, deal: &Deal, now: Timestamp) -> Step {
     let mut writes = vec![Write::State, Write::Settle(Settlement::Reclaim)];

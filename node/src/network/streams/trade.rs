@@ -5,7 +5,7 @@
 //! frames always shows as a disconnect.
 //!
 //! [`Receiver`]: at most one stream; a newer one replaces it. A frame that is read waits for its place in the inbound
-//! budget, and nothing more is read until it has it: backpressure to this peer, without a word to the others.
+//! budget, and nothing more is read until it has it: this slows down this peer and no other.
 
 use std::{
     fmt,

@@ -267,7 +267,7 @@ fn batches(read: &Read) -> Result<BTreeMap<OperationId, BatchRecord>, StoreError
 fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
     let batches = batches(read)?;
     for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
-        // Without its terms a proof can't be swept: the account will show that it is missing.
+        // Without its terms a proof can't be refunded: the account will show that it is missing.
         let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
         tally.add(&batch.currency, proof.amount, |balance| &mut balance.locked);
         tally.see(&batch.currency, proof.y());

@@ -3,7 +3,7 @@
 //! ```text
 //! check_lock (CPU, our own keysets) ─► VettedLock ─ reserve, in the trade's own transaction ─► TAKEN
 //!     earned: redeemable ─► DUE ─ by count, by time, before the locktime ─► one swap ─► COINS, and the trade is told
-//!     failed: void ─► gone; the buyer sweeps after the locktime
+//!     failed: void ─► gone; the buyer takes its refund after the locktime
 //! ```
 //!
 //! A proof pays once: each Y is reserved for its trade until its locktime has long passed and no lock with it can be

@@ -1,4 +1,4 @@
-//! The power goes at every single write of a refill, a send, a redemption, a sweep: no coin is lost or made.
+//! The power goes at every single write of a refill, a send, a redemption, a refund: no coin is lost or made.
 
 use super::*;
 

@@ -156,7 +156,7 @@ async fn a_swap_whose_caller_is_gone_runs_to_its_end() {
     assert_eq!((buyer.total(), buyer.balance().pending, bank.outstanding().await), (2_000, 0, 2_000));
 }
 
-/// What can't be swept now, because its mint doesn't show its keyset, isn't written off as the mint's fee.
+/// What can't be refunded now, because its mint doesn't show its keyset, isn't written off as the mint's fee.
 #[tokio::test]
 async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
     let bank = Bank::open(100).await;

@@ -124,7 +124,7 @@ impl Daemon {
         addresses.into_iter().find(|address| address.contains("/tcp/")).unwrap().to_owned()
     }
 
-    /// Ends it as the power cord would.
+    /// Kills it (SIGKILL), as a power cut would end it.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

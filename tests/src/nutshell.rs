@@ -87,7 +87,7 @@ impl Nutshell {
         format!("http://{}", self.address)
     }
 
-    /// Ends it as the power cord would.
+    /// Kills it (SIGKILL), as a power cut would end it.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -9,7 +9,7 @@
 //! | `GET /v1/services`, `POST /v1/services`, `DELETE /v1/services/NAME` | what is on sale here |
 //! | `GET /v1/find/NAME?limit=` | who sells it; a line each |
 //! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](super::types::Hire), each line a [`HireEvent`](super::types::HireEvent) |
-//! | `GET /v1/tasks?limit=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
+//! | `GET /v1/tasks?limit=&after=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
 //! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore`, `/pay`, `/reclaim`, `GET /v1/wallet/sent`, `/sent/ID`, `/pending`, `/history?from=&limit=` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |

@@ -21,7 +21,7 @@
 //! env = { MODEL = "small" }            # the environment is otherwise empty but for PATH, HOME, TMPDIR, GUILDER_*
 //! pass_env = ["CUDA_VISIBLE_DEVICES"]  # taken over from the node's environment
 //!
-//! # or: [run.http]                     # a local service: POST of the input, 200 with the output
+//! # or: [run.http]                     # a local service: POST of the input, 200 to 299 with the output
 //! # url = "http://127.0.0.1:8080/summarize"
 //! # headers = { authorization = "Bearer …" }
 //! # allow_remote = false               # whether the URL may be on another machine

@@ -1,4 +1,4 @@
-//! The recovery phrase and the seeds that it opens into.
+//! The recovery phrase and the seeds that derive from it.
 
 use std::fmt;
 
@@ -69,7 +69,7 @@ impl fmt::Debug for Phrase {
     }
 }
 
-/// What a phrase opens into. Wiped when dropped, never printed.
+/// The seeds that derive from a phrase. Wiped when dropped, never printed.
 #[derive(Clone)]
 pub struct Seeds {
     /// Ed25519 seed of the agent's identity.

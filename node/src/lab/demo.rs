@@ -42,7 +42,7 @@ const FUNDS: u64 = 1_000;
 const SELLERS: [(&str, u64); 3] = [("cheap", 7), ("fair", 9), ("dear", 14)];
 /// What the mint keeps of each proof spent, in thousandths: enough for fees to show.
 const FEE_PPK: u64 = 100;
-/// How long the nodes' last words about a task may lag behind it.
+/// How long after a task's end its last events may arrive.
 const AFTERMATH: Duration = Duration::from_millis(100);
 /// How long any one step may take.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -10,6 +10,7 @@
 //! | `trade/by-task` | ask, award | when we took it: finds a task's awards on the seller's side |
 //! | `trade/offers` | expiry, our offer | the award that took it |
 //! | `trade/refusals` | expiry of the offer, award | the reason, so that an award once refused is never taken |
+//! | `trade/stderr` | award | the end of what our program wrote to its standard error |
 //! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
 //! | `trade/buyer-history` | buyer | how often its money was good, and its input never came |

@@ -34,7 +34,7 @@ pub enum Conduct {
     Garbage,
     /// Gives its first output back, whatever the input.
     Replays,
-    /// Takes the work and pulls the node's plug.
+    /// Takes the work, and then the node is killed.
     Vanishes,
 }
 
@@ -51,7 +51,7 @@ pub struct Pace {
 pub struct SimExecutor {
     seed: u64,
     plan: Mutex<Plan>,
-    /// Told when the node's plug is to be pulled.
+    /// Told when the node is to be killed.
     pub vanish: Notify,
 }
 

@@ -422,7 +422,8 @@ async fn each_cause_to_refuse_an_award_has_its_reason() {
         let offered = (ask, Signed::decode(&offer.offer).unwrap());
         let money = raw.lock(&offered.1).await;
         match change {
-            0 => until(|| async { raw.now() > in_a_moment }).await,
+            // By the clock of who judges it.
+            0 => until(|| async { seller.runtime.now() > in_a_moment }).await,
             1 => {
                 let schema = Some(r#"{"type":"object"}"#.into());
                 seller.catalogue.remove(&echo()).await.unwrap();

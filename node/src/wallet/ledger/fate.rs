@@ -218,4 +218,14 @@ mod tests {
             assert_eq!(evidence.fate(&record), fate, "{quote:?} {coin:?} {change}");
         }
     }
+
+    #[test]
+    fn change_that_is_not_signed_yet_is_looked_for_once_more() {
+        let record = operation(Purpose::Melt { quote: "q".into(), amount: 1 }, vec![input(None)]);
+        for (change, again) in [("n", true), ("sn", true), ("ss", false), ("", false)] {
+            let inputs = vec![state(State::Spent)];
+            let evidence = Evidence { inputs, outputs: outputs(change), quote: Some(QuoteState::Paid) };
+            assert_eq!(evidence.may_have_been_done_meanwhile(&record), again, "{change}");
+        }
+    }
 }

@@ -171,6 +171,13 @@ impl Books {
         self.keysets.insert(keyset.id, (keyset, true));
     }
 
+    /// Lists another mint's keysets beside its own, as active ones.
+    pub(super) fn list_also(&mut self, other: &Self) {
+        for (id, (keyset, _)) in &other.keysets {
+            self.keysets.insert(*id, (keyset.clone(), true));
+        }
+    }
+
     pub(super) fn set_time(&mut self, time: Option<Timestamp>) {
         self.time = time.map(Timestamp::as_secs);
     }

@@ -440,6 +440,25 @@ async fn one_mint_under_two_urls_counts_once() {
     assert_eq!((other.audit().len(), other.total() + one.total(), mint.outstanding()), (1, 100, 100));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_mint_that_lists_another_s_keyset_beside_its_own_is_not_that_mint() {
+    let (liar, honest) = (Double::salted(0, 7), Double::new(0));
+    liar.books().list_also(&honest.books());
+    liar.route(also_here(), &honest);
+    let one = Home::new(&liar, 1).await;
+    // The liar is known first.
+    one.wallet.0.mints.view(&here()).await.unwrap();
+    one.fund_at(&also_here(), 40).await.unwrap();
+    assert_eq!((honest.outstanding(), liar.outstanding()), (40, 0));
+    assert_eq!(one.wallet.mints().len(), 2);
+    let other = Home::new(&liar, 2).await;
+    other.wallet.0.mints.view(&here()).await.unwrap();
+    let token = one.wallet.send(&also_here(), &play(), 8).await.unwrap();
+    let swaps = liar.calls("/v1/swap");
+    assert_eq!(other.wallet.receive(&token.token).await.unwrap().amount, 8);
+    assert_eq!(liar.calls("/v1/swap"), swaps, "no proof of the honest mint is shown to the liar");
+}
+
 // What is under way
 
 #[tokio::test(start_paused = true)]

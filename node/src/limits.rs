@@ -191,8 +191,3 @@ pub const MAX_DOCUMENT_VALUES: u64 = 100_000;
 pub const MAX_SCHEMA_STEPS: u64 = 50_000_000;
 /// Patterns of a schema, by size, times bytes of a document: at most this many steps of about 0.5 µs at worst.
 pub const MAX_PATTERN_STEPS: u64 = 8 * 1024 * 1024;
-
-// hosted mint
-
-/// Streams of wallets to the hosted mint that are served at once. Each waits for its next request in a few KiB.
-pub const MINT_STREAMS: usize = 512;

@@ -49,6 +49,7 @@ mod links;
 mod listeners;
 mod newcomers;
 mod peers;
+mod places;
 mod rate;
 mod records;
 mod scores;
@@ -161,6 +162,20 @@ pub struct InboundStream {
     pub protocol: StreamProtocol,
     /// The stream. Dropping it unclosed resets it.
     pub stream: Stream,
+    eviction: places::Eviction,
+}
+
+impl InboundStream {
+    /// Serves the stream until that is over, or until it loses its place to others and is reset; none then.
+    pub async fn serve<F: Future>(self, serve: impl FnOnce(Stream) -> F) -> Option<F::Output> {
+        let Self { stream, mut eviction, .. } = self;
+        let serving = serve(stream);
+        tokio::select! {
+            biased;
+            () = eviction.wait() => None,
+            result = serving => Some(result),
+        }
+    }
 }
 
 /// A gossip message. Its forwarding waits for [`Network::validate`].

@@ -28,7 +28,6 @@ use crate::{
     events::Events,
     executor::Executors,
     failpoint::Failpoint,
-    limits::MINT_STREAMS,
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
     runtime::Runtime,
@@ -204,17 +203,18 @@ impl Opener for MintStreams {
     }
 }
 
-/// Serves wallets on streams, each in a task of its own; the network bounds how many there are, this bounds it again.
+/// Serves wallets on streams, each in a task of its own; the network bounds how many there are.
 async fn serve_mint(mint: HostedMint, mut streams: mpsc::Receiver<InboundStream>, runtime: Runtime) {
-    let places = Arc::new(tokio::sync::Semaphore::new(MINT_STREAMS));
-    while let Some(InboundStream { from, stream, .. }) = streams.recv().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let mint = mint.clone();
+    while let Some(inbound) = streams.recv().await {
+        let (from, mint) = (inbound.from, mint.clone());
         let serving = async move {
-            if let Err(error) = mint.serve(from, stream).await {
-                tracing::debug!(peer = %from.peer_id(), %error, "a wallet's stream to the mint ended");
+            match inbound.serve(|stream| mint.serve(from, stream)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(peer = %from.peer_id(), %error, "a wallet's stream to the mint ended")
+                }
+                None => tracing::debug!(peer = %from.peer_id(), "a wallet's stream to the mint gave way to another"),
             }
-            drop(place);
         };
         runtime.spawn("mint/stream", serving).detach();
     }

@@ -35,7 +35,10 @@ pub const MAX_PEERS: usize = 4096;
 /// How often it is noted how much the keys have signed: what is signed in between, an older backup could hide.
 pub const USED_PAUSE: Duration = Duration::from_secs(10);
 
-/// A stream on which no request begins for this long is closed.
+/// A stream on which no first request begins for this long is closed: whoever opens one has a request to make.
+pub const FIRST_REQUEST: Duration = Duration::from_secs(5);
+
+/// A stream on which no further request begins for this long is closed.
 pub const STREAM_IDLE: Duration = Duration::from_secs(150);
 
 /// A request must be here whole this long after its first byte, and a reply be taken.

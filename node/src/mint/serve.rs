@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     HostedMint,
-    limits::{FRAME_TIMEOUT, STREAM_IDLE},
+    limits::{FIRST_REQUEST, FRAME_TIMEOUT, STREAM_IDLE},
 };
 use crate::wallet::connector::{
     ExchangeError,
@@ -29,14 +29,16 @@ impl HostedMint {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<(), ServeError> {
         let mut closing = self.closing.subscribe();
+        let mut patience = FIRST_REQUEST;
         loop {
             let first = tokio::select! {
                 biased;
                 _ = closing.wait_for(|closing| *closing) => return Ok(()),
-                first = timeout(STREAM_IDLE, await_request(&mut stream)) => first,
+                first = timeout(patience, await_request(&mut stream)) => first,
             };
             let Ok(first) = first else { return Ok(()) };
             let Some(first) = first? else { return Ok(()) };
+            patience = STREAM_IDLE;
             let claimed = timeout(FRAME_TIMEOUT, read_length(&mut stream, first)).await;
             let claimed = claimed.map_err(|_| ServeError::Stalled)??;
             // Before a byte of it is held: a peer that sends much waits with its bytes at its own end.

@@ -101,8 +101,9 @@ pub(super) async fn start(setup: Setup) -> Result<(Network, Inbound), StartError
     let links = Arc::new(Links::default());
     let dealings = Arc::new(Dealings::read(&setup.store));
     let keypair = transport::keypair(&setup.key)?;
-    let streams = streams::Behaviour::new(Arc::clone(&links), delivery, runtime.clone());
-    let behaviour = Behaviour::new(&keypair, &setup.config, streams, Arc::clone(&dealings), &runtime)?;
+    let streams = streams::Behaviour::new(Arc::clone(&links), delivery, Arc::clone(&dealings), runtime.clone());
+    let behaviour =
+        Behaviour::new(&keypair, &setup.config, streams, Arc::clone(&dealings), Arc::clone(&links), &runtime)?;
     let transport = Admission::of(setup.transport, runtime.clone());
     let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config(&runtime));
     let listeners = Listeners::open(&mut swarm, &setup.config, setup.events.clone(), ready)?;

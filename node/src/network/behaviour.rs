@@ -21,6 +21,7 @@ use super::{
     gossip::{self, screen::Screened},
     kad::Kad,
     limits::{CONNECTIONS_PER_PEER, CONNECTIONS_SLACK, DIALS_PENDING, RESERVED},
+    links::Links,
     newcomers, streams,
 };
 use crate::runtime::Runtime;
@@ -50,6 +51,7 @@ impl Behaviour {
         config: &NetworkConfig,
         streams: streams::Behaviour,
         dealings: Arc<Dealings>,
+        links: Arc<Links>,
         runtime: &Runtime,
     ) -> Result<Self, StartError> {
         let local = key.public().to_peer_id();
@@ -63,7 +65,13 @@ impl Behaviour {
         Ok(Self {
             bans: allow_block_list::Behaviour::default(),
             limits: connection_limits::Behaviour::new(connection_limits(config)),
-            newcomers: newcomers::Behaviour::new(Arc::clone(&dealings), named.clone(), newcomers_most, runtime.clone()),
+            newcomers: newcomers::Behaviour::new(
+                Arc::clone(&dealings),
+                links,
+                named.clone(),
+                newcomers_most,
+                runtime.clone(),
+            ),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
             identify: identify::Behaviour::new(identify),
             kad: Kad::new(local, KAD_PROTOCOL, config.dht, runtime.clone(), dealings, named),

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{
     Frame, InboundStream, StreamProtocol,
     limits::{RECEIVE_BUDGET_BYTES, STREAM_BACKLOG, STREAMS_INBOUND},
+    places::Places,
 };
 use crate::sync::lock;
 
@@ -112,8 +113,8 @@ pub(super) struct Delivery {
     content: mpsc::Sender<InboundStream>,
     mint: mpsc::Sender<InboundStream>,
     /// Places for inbound streams of all peers together, apart for each protocol.
-    content_places: Arc<Semaphore>,
-    mint_places: Arc<Semaphore>,
+    content_places: Arc<Places>,
+    mint_places: Arc<Places>,
 }
 
 /// The receiving ends.
@@ -133,8 +134,8 @@ impl Delivery {
             budget: Arc::new(Semaphore::new(RECEIVE_BUDGET_BYTES)),
             content,
             mint,
-            content_places: Arc::new(Semaphore::new(STREAMS_INBOUND)),
-            mint_places: Arc::new(Semaphore::new(STREAMS_INBOUND)),
+            content_places: Places::new(STREAMS_INBOUND),
+            mint_places: Places::new(STREAMS_INBOUND),
         };
         (delivery, Receivers { frames: Frames(shared), content: content_out, mint: mint_out })
     }
@@ -160,7 +161,7 @@ impl Delivery {
     }
 
     /// Places for inbound streams of a protocol, of all peers together.
-    pub(super) fn places(&self, protocol: StreamProtocol) -> &Arc<Semaphore> {
+    pub(super) fn places(&self, protocol: StreamProtocol) -> &Arc<Places> {
         match protocol {
             StreamProtocol::Content => &self.content_places,
             StreamProtocol::Mint => &self.mint_places,

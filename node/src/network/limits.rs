@@ -40,7 +40,8 @@ pub(super) const STREAMS_IN_PER_PEER: usize = 2 * STREAMS_OUT_PER_PEER;
 pub(super) const STREAMS_PER_SEC: u32 = 500;
 /// Streams that one connection may open to us at once after a pause.
 pub(super) const STREAM_BURST: u32 = 1_000;
-/// Inbound streams of one protocol open with all peers together; each has its own small buffers in its room.
+/// Inbound streams of one protocol open with all peers together; each has its own small buffers in its room. Past it, whoever
+/// holds most loses the one that is idle for longest.
 pub(super) const STREAMS_INBOUND: usize = 512;
 /// Inbound streams that wait to be taken up by their room, per protocol.
 pub(super) const STREAM_BACKLOG: usize = 64;

@@ -2,10 +2,13 @@
 //!
 //! A key costs nothing, so whoever wants all our places can have a key for each. What a newcomer can't choose freely is its
 //! address: one prefix (/24, /48) gets half of the newcomers' places, at a bounded rate, and every ban of one of its peers
-//! uses up that rate. Where a prefix's places are taken, its oldest newcomer that had time to ask its way gives way to the
-//! next. Some places are kept for peers that we dealt with, which none of these bounds touch.
+//! uses up that rate. Where a prefix's places are taken, one of its own newcomers gives way to the next; where all are taken,
+//! one of the most crowded prefix. That is one that had time to make a request ([`NEWCOMER_GRACE`]) and made none, the oldest of
+//! them; where all have made one, the one idle for longest. Some places are kept for peers that we dealt with, which none of
+//! these bounds touch.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, VecDeque},
     convert::Infallible,
     sync::Arc,
@@ -28,6 +31,7 @@ use super::{
     dealings::Dealings,
     ids::{agent_of, peer_of},
     limits::{BAN_COST, METERED_PREFIXES, NEWCOMER_BURST, NEWCOMER_GRACE, NEWCOMERS_PER_SEC},
+    links::Links,
     rate::Buckets,
 };
 use crate::runtime::Runtime;
@@ -40,6 +44,7 @@ struct Crowded;
 /// See the module's documentation.
 pub(super) struct Behaviour {
     dealings: Arc<Dealings>,
+    links: Arc<Links>,
     runtime: Runtime,
     /// Peers of the settings: no newcomers either.
     named: BTreeSet<AgentId>,
@@ -55,13 +60,28 @@ struct Opened {
     agent: AgentId,
     prefix: Prefix,
     since: Instant,
+    /// How much it was used when that was looked at last, and when that was more than before.
+    uses: u64,
+    used: Option<Instant>,
+}
+
+impl Opened {
+    fn new(agent: AgentId, prefix: Prefix, since: Instant) -> Self {
+        Self { agent, prefix, since, uses: 0, used: None }
+    }
 }
 
 impl Behaviour {
     /// At most `most` connections of newcomers; `named` are none.
-    pub(super) fn new(dealings: Arc<Dealings>, named: BTreeSet<AgentId>, most: usize, runtime: Runtime) -> Self {
+    pub(super) fn new(
+        dealings: Arc<Dealings>,
+        links: Arc<Links>,
+        named: BTreeSet<AgentId>,
+        most: usize,
+        runtime: Runtime,
+    ) -> Self {
         let (opened, rates, closing) = (BTreeMap::new(), Buckets::default(), VecDeque::new());
-        Self { dealings, runtime, named, opened, rates, most, closing }
+        Self { dealings, links, runtime, named, opened, rates, most, closing }
     }
 
     /// A newcomer was banned: that costs its prefix some of its rate.
@@ -89,16 +109,42 @@ impl Behaviour {
         if !self.bucket(from, now).take(now) {
             return Err(crowded());
         }
-        let mut newcomers = self.opened.iter().filter(|(_, opened)| self.is_newcomer(opened.agent));
-        if newcomers.clone().filter(|(_, opened)| opened.prefix == from).count() >= self.most / 2 {
-            let has_asked = |opened: &Opened| opened.agent != agent && opened.since + NEWCOMER_GRACE <= now;
-            let oldest = newcomers.find(|(_, opened)| opened.prefix == from && has_asked(opened));
-            let (id, opened) = oldest.ok_or_else(crowded)?;
-            self.closing.push_back((peer_of(opened.agent), *id));
-        } else if newcomers.count() >= self.most {
-            return Err(crowded());
+        let mut crowds = BTreeMap::<Prefix, usize>::new();
+        for opened in self.opened.values().filter(|opened| self.is_newcomer(opened.agent)) {
+            *crowds.entry(opened.prefix).or_default() += 1;
         }
+        let victim = if crowds.get(&from).is_some_and(|count| *count >= self.most / 2) {
+            self.idlest(agent, now, |prefix| (prefix == from).then_some(0))
+        } else if crowds.values().sum::<usize>() >= self.most {
+            self.idlest(agent, now, |prefix| crowds.get(&prefix).copied())
+        } else {
+            return Ok(());
+        };
+        // It is gone as far as the places are concerned; the swarm closes it next.
+        let id = victim.ok_or_else(crowded)?;
+        let gone = self.opened.remove(&id).ok_or_else(crowded)?;
+        self.closing.push_back((peer_of(gone.agent), id));
         Ok(())
+    }
+
+    /// The newcomer that is to give way to `agent`: of those with the largest `crowd`, one that has made no request though it
+    /// had the time, else the one idle for longest. None where there is no crowd.
+    fn idlest(
+        &mut self,
+        agent: AgentId,
+        now: Instant,
+        crowd: impl Fn(Prefix) -> Option<usize>,
+    ) -> Option<ConnectionId> {
+        for (id, opened) in &mut self.opened {
+            let uses = self.links.activity(opened.agent, *id);
+            if uses > opened.uses {
+                (opened.uses, opened.used) = (uses, Some(now));
+            }
+        }
+        let had_time = |opened: &Opened| opened.agent != agent && opened.since + NEWCOMER_GRACE <= now;
+        let candidates = self.opened.iter().filter(|(_, opened)| self.is_newcomer(opened.agent) && had_time(opened));
+        let ranked = candidates.filter_map(|(id, opened)| Some((Reverse(crowd(opened.prefix)?), opened.used, *id)));
+        ranked.min().map(|(.., id)| id)
     }
 }
 
@@ -133,7 +179,7 @@ impl NetworkBehaviour for Behaviour {
                 if let ConnectedPoint::Listener { send_back_addr, .. } = established.endpoint
                     && let Some(agent) = agent_of(&established.peer_id)
                 {
-                    let opened = Opened { agent, prefix: prefix(send_back_addr), since: self.runtime.instant() };
+                    let opened = Opened::new(agent, prefix(send_back_addr), self.runtime.instant());
                     self.opened.insert(established.connection_id, opened);
                 }
             }
@@ -167,6 +213,7 @@ mod tests {
     use guilder_protocol::{identity::AgentKey, time::Timestamp};
 
     use super::*;
+    use crate::network::links::Link;
 
     const MOST: usize = 20;
 
@@ -178,7 +225,7 @@ mod tests {
 
     fn behaviour(dealings: &Arc<Dealings>) -> Behaviour {
         let runtime = Runtime::anchored(Timestamp::from_secs(1_800_000_000));
-        Behaviour::new(Arc::clone(dealings), BTreeSet::new(), MOST, runtime)
+        Behaviour::new(Arc::clone(dealings), Arc::default(), BTreeSet::new(), MOST, runtime)
     }
 
     /// Lets a peer in, if it may.
@@ -188,8 +235,7 @@ mod tests {
         if admitted {
             let id = ConnectionId::new_unchecked(number as usize);
             let agent = agent_of(&peer(number)).unwrap();
-            let opened = Opened { agent, prefix: prefix(&address), since: newcomers.runtime.instant() };
-            newcomers.opened.insert(id, opened);
+            newcomers.opened.insert(id, Opened::new(agent, prefix(&address), newcomers.runtime.instant()));
         }
         admitted
     }
@@ -203,10 +249,41 @@ mod tests {
         assert!(open(&mut newcomers, 200, "/ip4/198.51.100.1/tcp/1"));
         drop(dealings.begin(agent_of(&peer(300)).unwrap(), Timestamp::from_secs(1)));
         assert!(open(&mut newcomers, 300, "/ip4/192.0.2.1/tcp/1"));
-        // A newcomer that was there long enough gives way to the next of its prefix.
+        // One that was there long enough and asked for nothing gives way to the next of its prefix.
         tokio::time::advance(NEWCOMER_GRACE + Duration::from_secs(100)).await;
+        use_connection(&newcomers, 0);
         assert!(open(&mut newcomers, 400, "/ip4/192.0.2.7/tcp/1"));
-        assert_eq!(newcomers.closing, [(peer(0), ConnectionId::new_unchecked(0))]);
+        assert_eq!(newcomers.closing, [(peer(1), ConnectionId::new_unchecked(1))]);
+    }
+
+    /// As if a frame had come on a peer's connection.
+    fn use_connection(newcomers: &Behaviour, number: u32) {
+        let agent = agent_of(&peer(number)).unwrap();
+        let (link, ends) = Link::new(agent, newcomers.links.quota(agent));
+        ends.state.touch();
+        newcomers.links.insert(agent, ConnectionId::new_unchecked(number as usize), link);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn given_crowds_of_several_prefixes_a_newcomer_from_elsewhere_gets_the_place_of_the_idlest_of_the_largest() {
+        let dealings = Arc::default();
+        let mut newcomers = behaviour(&dealings);
+        let address = |number: u32| format!("/ip4/192.0.{}.1/tcp/1", if number < 8 { 2 } else { 2 + number % 3 });
+        let count = (0..50).filter(|number| open(&mut newcomers, *number, &address(*number))).count();
+        assert_eq!(count, MOST, "no one of them had its time yet");
+        tokio::time::advance(NEWCOMER_GRACE).await;
+        (0..8).filter(|number| *number != 5).for_each(|number| use_connection(&newcomers, number));
+        assert!(open(&mut newcomers, 100, "/ip4/198.51.100.1/tcp/1"));
+        assert_eq!(newcomers.closing.back().unwrap().0, peer(5), "the one of the largest crowd that asked for nothing");
+        // Nor does the next one find the same one going.
+        assert!(open(&mut newcomers, 101, "/ip4/198.51.100.2/tcp/1"));
+        assert_ne!(newcomers.closing[0], newcomers.closing[1]);
+        assert_eq!(newcomers.opened.len(), MOST);
+        // Small crowds aren't sent away.
+        tokio::time::advance(NEWCOMER_GRACE).await;
+        (102..110).for_each(|number| _ = open(&mut newcomers, number, "/ip4/192.0.3.9/tcp/1"));
+        let gone: Vec<_> = newcomers.closing.iter().map(|(gone, _)| *gone).collect();
+        assert!(!gone.contains(&peer(100)) && !gone.contains(&peer(101)));
     }
 
     #[tokio::test(start_paused = true)]

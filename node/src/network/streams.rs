@@ -37,6 +37,8 @@ use libp2p::{
 use self::handler::{Handler, Report};
 pub(super) use self::trade::Violation;
 use super::{
+    addrs::prefix,
+    dealings::Dealings,
     ids::agent_of,
     inbound::Delivery,
     links::{Link, Links},
@@ -59,6 +61,7 @@ struct NoAgent;
 pub(super) struct Behaviour {
     links: Arc<Links>,
     delivery: Delivery,
+    dealings: Arc<Dealings>,
     runtime: Runtime,
     /// Links of connections that other behaviours may still refuse.
     pending: BTreeMap<ConnectionId, (AgentId, Link)>,
@@ -67,15 +70,21 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(links: Arc<Links>, delivery: Delivery, runtime: Runtime) -> Self {
-        Self { links, delivery, runtime, pending: BTreeMap::new(), events: VecDeque::new(), waker: None }
+    pub(super) fn new(links: Arc<Links>, delivery: Delivery, dealings: Arc<Dealings>, runtime: Runtime) -> Self {
+        Self { links, delivery, dealings, runtime, pending: BTreeMap::new(), events: VecDeque::new(), waker: None }
     }
 
-    fn handler(&mut self, connection: ConnectionId, peer: &PeerId) -> Result<Handler, ConnectionDenied> {
+    fn handler(
+        &mut self,
+        connection: ConnectionId,
+        peer: &PeerId,
+        remote: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
         let agent = agent_of(peer).ok_or_else(|| ConnectionDenied::new(NoAgent))?;
         let (link, ends) = Link::new(agent, self.links.quota(agent));
         self.pending.insert(connection, (agent, link));
-        Ok(Handler::new(agent, ends, self.delivery.clone(), self.runtime.clone()))
+        let (from, dealings) = ((agent, prefix(remote)), Arc::clone(&self.dealings));
+        Ok(Handler::new(from, dealings, ends, self.delivery.clone(), self.runtime.clone()))
     }
 }
 
@@ -88,20 +97,20 @@ impl NetworkBehaviour for Behaviour {
         connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(connection, &peer)
+        self.handler(connection, &peer, remote)
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        address: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(connection, &peer)
+        self.handler(connection, &peer, address)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

@@ -52,12 +52,14 @@ impl Transfers {
     /// Serves contents to those whose trades name them, until the network is gone.
     pub(super) fn serve(self, mut streams: mpsc::Receiver<InboundStream>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            while let Some(InboundStream { from, stream, .. }) = streams.recv().await {
-                let transfers = self.clone();
+            while let Some(inbound) = streams.recv().await {
+                let (from, transfers) = (inbound.from, self.clone());
                 let serving = async move {
                     let allow = |peer, id: &ContentId| transfers.may_have(peer, *id);
-                    if let Err(error) = transfers.content.serve(stream, from, allow).await {
-                        tracing::debug!(%from, %error, "a transfer broke off");
+                    match inbound.serve(|stream| transfers.content.serve(stream, from, allow)).await {
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => tracing::debug!(%from, %error, "a transfer broke off"),
+                        None => tracing::debug!(%from, "a transfer gave way to another"),
                     }
                 };
                 // The network bounds the streams, the content room the transfers.

@@ -28,9 +28,12 @@ use super::{
 use crate::{
     network::{
         InboundStream, OpenError, Stream, StreamProtocol,
+        addrs::Prefix,
+        dealings::Dealings,
         inbound::Delivery,
         limits::{DIAL_TIMEOUT, STREAM_BURST, STREAMS_PER_SEC},
         links::{LinkEnds, LinkState, Opening, Quota},
+        places::Holder,
         rate::Bucket,
     },
     runtime::Runtime,
@@ -119,6 +122,9 @@ type Action = ConnectionHandlerEvent<Wanted, Purpose, Report>;
 /// See the module's documentation.
 pub(crate) struct Handler {
     agent: AgentId,
+    /// Where the connection leads.
+    prefix: Prefix,
+    dealings: Arc<Dealings>,
     state: Arc<LinkState>,
     quota: Arc<Quota>,
     delivery: Delivery,
@@ -134,9 +140,17 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(agent: AgentId, ends: LinkEnds, delivery: Delivery, runtime: Runtime) -> Self {
+    pub(super) fn new(
+        (agent, prefix): (AgentId, Prefix),
+        dealings: Arc<Dealings>,
+        ends: LinkEnds,
+        delivery: Delivery,
+        runtime: Runtime,
+    ) -> Self {
         Self {
             agent,
+            prefix,
+            dealings,
             state: ends.state,
             receiver: Receiver::new(agent, delivery.clone(), Arc::clone(&ends.quota.frames), runtime.instant()),
             quota: ends.quota,
@@ -189,12 +203,12 @@ impl Handler {
             self.report(Report::Violation(Violation::TooManyStreams));
             return;
         };
-        let Ok(of_all) = Arc::clone(self.delivery.places(protocol)).try_acquire_owned() else {
-            tracing::debug!(agent = ?self.agent, %protocol, "reset an inbound stream: too many are open with all peers");
-            return;
-        };
         self.state.touch();
-        let stream = InboundStream { from: self.agent, protocol, stream: Stream::new(stream, vec![of_peer, of_all]) };
+        let known = self.dealings.has(self.agent);
+        let holder = if known { Holder::Known(self.agent) } else { Holder::Strangers(self.prefix) };
+        let (place, eviction) = self.delivery.places(protocol).take(holder);
+        let stream = Stream::new(stream, of_peer, Some(place));
+        let stream = InboundStream { from: self.agent, protocol, stream, eviction };
         let backlog = match protocol {
             StreamProtocol::Content => &mut self.content,
             StreamProtocol::Mint => &mut self.mint,
@@ -210,7 +224,7 @@ impl Handler {
             Purpose::Open(opening) => {
                 self.state.touch();
                 // If the caller is gone, dropping the stream resets it.
-                let _ = opening.reply.send(Ok(Stream::new(stream, vec![opening.place])));
+                let _ = opening.reply.send(Ok(Stream::new(stream, opening.place, None)));
             }
         }
     }

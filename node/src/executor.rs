@@ -35,6 +35,8 @@ use guilder_protocol::{
 pub mod definition;
 mod echo;
 mod executors;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod http;
 pub mod process;
 pub mod progress;

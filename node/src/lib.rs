@@ -11,6 +11,9 @@ pub mod daemon;
 pub mod events;
 pub mod executor;
 pub mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod http_server;
 pub mod keys;
 pub mod lab;

@@ -40,6 +40,8 @@ mod dealings;
 mod discovery;
 mod error;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod gossip;
 mod ids;
 mod inbound;

@@ -35,6 +35,8 @@ mod clocks;
 mod config;
 mod fair;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod hire;
 mod hires;
 mod housekeeping;

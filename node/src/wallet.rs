@@ -34,6 +34,8 @@ mod coin;
 mod config;
 pub mod connector;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod keys;
 mod ledger;
 mod locks;

@@ -247,5 +247,7 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

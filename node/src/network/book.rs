@@ -24,7 +24,7 @@ pub(super) struct Entry {
     claimed: Vec<Multiaddr>,
 }
 
-const PEERS: Table<Entry> = Table::new("network/peers");
+pub(super) const PEERS: Table<Entry> = Table::new("network/peers");
 
 /// See the module's documentation.
 #[derive(Debug, Default)]

@@ -28,14 +28,14 @@ impl<V> Table<V> {
 }
 
 impl<V: Serialize> Table<V> {
-    pub(super) fn encode(&self, value: &V) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn encode(&self, value: &V) -> Result<Vec<u8>, StoreError> {
         serde_ipld_dagcbor::to_vec(value).map_err(|_| StoreError::Encode { table: self.name })
     }
 }
 
 impl<V: DeserializeOwned> Table<V> {
     /// The decoder's message is left out of the error: it can quote the record, and the record can be a secret.
-    pub(super) fn decode(&self, bytes: &[u8]) -> Result<V, StoreError> {
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<V, StoreError> {
         serde_ipld_dagcbor::from_slice(bytes).map_err(|_| StoreError::Decode { table: self.name })
     }
 }

@@ -480,7 +480,7 @@ fn blank_change(chosen: &[Coin], amount: u64) -> Vec<(u64, Destination)> {
 }
 
 /// Reads a token however it was copied: with its scheme before it, folded, with spaces around it.
-fn read_token(text: &str) -> Result<Token, WalletError> {
+pub(super) fn read_token(text: &str) -> Result<Token, WalletError> {
     if text.len() > MAX_TOKEN_TEXT {
         return Err(WalletError::TokenUnfit("it is too long"));
     }

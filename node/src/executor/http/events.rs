@@ -223,31 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// What a stream says, read in pieces of a size. Outputs are joined.
-    fn read(stream: &[u8], size: usize) -> Vec<(char, Vec<u8>)> {
-        let mut reader = EventReader::default();
-        let mut said: Vec<(char, Vec<u8>)> = Vec::new();
-        for mut piece in stream.chunks(size) {
-            while let Some(item) = reader.next(&mut piece) {
-                let item = match item {
-                    Item::Output(bytes) => match said.last_mut() {
-                        Some(('o', output)) => {
-                            output.extend_from_slice(bytes);
-                            continue;
-                        }
-                        _ => ('o', bytes.to_vec()),
-                    },
-                    Item::End => ('.', Vec::new()),
-                    Item::Progress(data) => ('p', data),
-                    Item::Partial(data) => ('w', data),
-                    Item::Error(data) => ('e', data),
-                };
-                said.push(item);
-            }
-        }
-        said
-    }
+    use crate::executor::http::fuzz::said as read;
 
     fn assert_says(stream: &str, expected: &[(char, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(kind, data)| (*kind, data.as_bytes().to_vec())).collect();

@@ -62,7 +62,11 @@ use cid::Cid;
 use guilder_protocol::{
     identity::AgentId,
     market::{MintUrl, Unit},
-    settlement::{Lock, LockDemand, Mode, Terms},
+    seal::SealKey,
+    settlement::{
+        Lock, LockDemand, Mode, Terms,
+        escrow::{ReleaseSignature, Shown},
+    },
     time::Timestamp,
 };
 use serde::Serialize;
@@ -73,7 +77,7 @@ pub use self::{
     config::{PurseConfig, RedemptionConfig, WalletConfig},
     error::WalletError,
     ledger::{AuditFault, Balance, HeldCoin, Holding, Received, Restored},
-    locks::{LockContext, LockRequest, PreparedLock, Settlement, VettedLock},
+    locks::{LockContext, LockOf, LockRequest, PreparedLock, Settlement, VettedLock},
     mints::MintSummary,
     quotes::{FundQuote, InvoicePaid},
     records::{Account, HistoryEntry, MoneyOutcome, Reason, SentState, SentToken, TakenProof},
@@ -253,7 +257,44 @@ impl Wallet {
         Ok(self.0.store.read(|read| read.get(TAKEN_PROOFS, Key::of(trade)))?.unwrap_or_default())
     }
 
+    /// Signs the release of a lock that was made on `terms`: one signature for each proof, in its order. Whoever has them and
+    /// the key that the terms name can have the money.
+    ///
+    /// # Errors
+    /// If the lock isn't in escrow, or isn't ours.
+    pub async fn release(&self, terms: &Terms, lock: &Lock) -> Result<Vec<ReleaseSignature>, WalletError> {
+        self.0.purse.release(terms, lock).await
+    }
+
+    /// What the mint shows as the key that the lock of `trade` paid for, if anything of it was taken; kept once it was seen.
+    /// `None` if it has not been shown.
+    ///
+    /// # Errors
+    /// If the mint can't be asked.
+    pub async fn shown_key(&self, trade: Cid, deal: LockOf<'_>) -> Result<Option<Shown>, WalletError> {
+        self.0.purse.shown_key(trade, deal).await
+    }
+
     // Seller
+
+    /// The key with which we seal what we deliver under our own `terms`; `None` in a mode that seals nothing.
+    pub fn seal_key(&self, terms: &Terms) -> Option<SealKey> {
+        self.0.redemption.seal_key(terms)
+    }
+
+    /// The buyer has released the lock of `trade`: redeem it at once. The signatures must have been
+    /// [checked](guilder_protocol::settlement::escrow::check_release). Can be repeated.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn released(
+        &self,
+        write: &mut Write<'_>,
+        trade: Cid,
+        signatures: &[ReleaseSignature],
+    ) -> Result<(), WalletError> {
+        self.0.redemption.released(write, trade, signatures)
+    }
 
     /// The terms of an offer to `buyer` that is delivered by `deadline`; `None` in a mode that we don't know. Our key in
     /// prepaid ones is always the same for a buyer; their locktime leaves us the margin to redeem.

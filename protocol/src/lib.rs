@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`identity`] (who), [`envelope`] (the one way anything is signed), [`ucan`] (on whose
 //! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`settlement`] and
-//! [`locks`] (how it is paid, and what the money is bound to), [`wire`] (how it travels), [`trade`] (the machines that drive
+//! [`locks`] (how it is paid, and what the money is bound to), [`seal`] (what is delivered before it is paid), [`wire`] (how it travels), [`trade`] (the machines that drive
 //! it) and [`audit`] (how a stranger checks it afterwards). Beside them, [`discovery`] (how agents find each other) and
 //! [`mint`] (how a wallet talks to a mint that a peer hosts).
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod locks;
 pub mod market;
 pub mod mint;
 pub mod receipt;
+pub mod seal;
 pub mod settlement;
 #[cfg(test)]
 pub(crate) mod testing;

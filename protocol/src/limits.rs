@@ -52,6 +52,20 @@ pub const MAX_OFFER_SECS: u64 = 10 * 60;
 /// The longest that a buyer lets its money be locked, from the award: two days.
 pub const MAX_LOCK_SECS: u64 = 2 * 24 * 60 * 60;
 
+/// What an escrow offer leaves its buyer, from its deadline on, to fetch, check and release: a minute, for two clocks differ by
+/// that much. Sellers offer more.
+pub const MIN_RELEASE_SECS: u64 = 60;
+
+/// What an escrow offer leaves its seller, from the last release on, to redeem.
+pub const MIN_REDEEM_SECS: u64 = 60;
+
+/// What lies between the last redemption in escrow and the locktime: the mint's clock may be off by a minute, and its answer may
+/// take as long.
+pub const MIN_REDEEM_MARGIN_SECS: u64 = 120;
+
+/// What is read of a witness that a mint shows, in bytes. An honest one in escrow has about 400.
+pub const MAX_WITNESS: usize = 4 * 1024;
+
 /// Proofs in one lock: 64 powers of two make any amount, and each costs a signature check.
 pub const MAX_PROOFS: usize = 64;
 
@@ -82,7 +96,7 @@ pub const MAX_MINT_FRAME: usize = 1024 * 1024;
 /// The path of a request to a mint, in bytes. The longest in the NUTs names a quote: about 60.
 pub const MAX_MINT_PATH: usize = 255;
 
-/// One secret of a lock, in bytes. A prepaid one is about 310.
+/// One secret of a lock, in bytes. A prepaid one is about 310, one in escrow 466.
 pub const MAX_LOCK_SECRET: usize = 512;
 
 /// Delegations handed over with one invocation, used or not: a sender may not know which the receiver has.

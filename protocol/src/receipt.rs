@@ -127,6 +127,11 @@ impl Commitment {
         Self(Sha256::new_with_prefix(salt.as_bytes()))
     }
 
+    /// Of salt and output together, as they stand in a sealed one.
+    pub(crate) fn empty() -> Self {
+        Self(Sha256::new())
+    }
+
     /// Adds the next piece of the output.
     pub fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);

@@ -18,6 +18,7 @@
 //!
 //! **Who loses what** stands at the top of each mode's file, and in docs/settlement.md.
 
+pub mod escrow;
 pub mod prepaid;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -32,6 +33,7 @@ use crate::{
     locks::{CheckedLock, KeysetView, LockError, LockedProof, Nonce, SpendingConditions as _},
     market::{NameError, Unit, choice::OfferError},
     receipt::Outcome,
+    seal::Sealed,
     time::Timestamp,
     ucan::Args,
     word::fields_of,
@@ -95,6 +97,11 @@ macro_rules! modes {
             /// The seller's key that it is locked to.
             pub fn payee(&self) -> LockKey {
                 match self { $(Self::$mode(conditions) => conditions.payee,)* }
+            }
+
+            /// What is paid for, if the lock is for one trade alone.
+            pub fn once(&self) -> Option<Digest> {
+                match self { Self::Prepaid(_) => None, Self::Escrow(conditions) => Some(conditions.key_hash) }
             }
 
             /// What travels beside an award that pays with these proofs.
@@ -210,6 +217,8 @@ macro_rules! tagged {
 modes! {
     /// The price travels with the award, locked to the seller.
     Prepaid "prepaid" prepaid,
+    /// The output is delivered sealed; what takes the money opens it.
+    Escrow "escrow" escrow,
 }
 
 /// The name of a mode that this version doesn't know: 1 to [`MAX_MODE_NAME`] lower-case letters, digits and `-`.
@@ -283,6 +292,17 @@ impl fmt::Display for ModeName {
     }
 }
 
+/// To what money is locked under some terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocksTo {
+    /// The seller's key.
+    pub payee: LockKey,
+    /// The earliest locktime; for one trade, the only one.
+    pub until: Timestamp,
+    /// What is paid for, if the lock is for one trade alone and can't be made ahead.
+    pub once: Option<Digest>,
+}
+
 impl Terms {
     /// What must hold of the terms of an offer that delivers by `deadline`.
     ///
@@ -291,14 +311,18 @@ impl Terms {
     pub(crate) fn check(&self, deadline: Timestamp) -> Result<(), &'static str> {
         match self {
             Self::Prepaid(terms) => terms.check(deadline),
+            Self::Escrow(terms) => terms.check(deadline),
             Self::Other(_) => Ok(()),
         }
     }
 
-    /// The key to which money is to be locked, and until when at the least; `None` if that isn't known.
-    pub fn locks_to(&self) -> Option<(LockKey, Timestamp)> {
+    /// To what money is to be locked; `None` if that isn't known.
+    pub fn locks_to(&self) -> Option<LocksTo> {
         match self {
-            Self::Prepaid(terms) => Some((terms.payee, terms.locktime)),
+            Self::Prepaid(terms) => Some(LocksTo { payee: terms.payee, until: terms.locktime, once: None }),
+            Self::Escrow(terms) => {
+                Some(LocksTo { payee: terms.payee, until: terms.locktime, once: Some(terms.key_hash) })
+            }
             Self::Other(_) => None,
         }
     }
@@ -310,6 +334,7 @@ impl Terms {
     pub(crate) fn acceptable(&self, now: Timestamp) -> Result<(), OfferError> {
         match self {
             Self::Prepaid(terms) => terms.acceptable(now),
+            Self::Escrow(terms) => terms.acceptable(now),
             Self::Other(_) => Err(OfferError::NotUnderstood),
         }
     }
@@ -323,6 +348,7 @@ impl AwardPart {
     pub(crate) fn check(&self, deadline: Timestamp) -> Result<(), AwardError> {
         match self {
             Self::Prepaid(part) => part.check(deadline),
+            Self::Escrow(part) => part.check(deadline),
         }
     }
 
@@ -330,6 +356,7 @@ impl AwardPart {
     pub(crate) fn takes(&self, terms: &Terms) -> bool {
         match (self, terms) {
             (Self::Prepaid(part), Terms::Prepaid(terms)) => part.takes(terms),
+            (Self::Escrow(part), Terms::Escrow(terms)) => part.takes(terms),
             _ => false,
         }
     }
@@ -338,6 +365,7 @@ impl AwardPart {
     pub fn until(&self) -> Timestamp {
         match self {
             Self::Prepaid(part) => part.locktime,
+            Self::Escrow(part) => part.locktime,
         }
     }
 
@@ -345,6 +373,7 @@ impl AwardPart {
     pub fn commitment(&self) -> Option<Digest> {
         match self {
             Self::Prepaid(part) => Some(part.ys),
+            Self::Escrow(part) => Some(part.ys),
         }
     }
 
@@ -352,6 +381,7 @@ impl AwardPart {
     pub fn words(&self, args: &AwardArgs) -> String {
         match self {
             Self::Prepaid(part) => part.words(args),
+            Self::Escrow(part) => part.words(args),
         }
     }
 
@@ -359,6 +389,7 @@ impl AwardPart {
     pub fn is_earned_by(&self, out: &Outcome) -> bool {
         match self {
             Self::Prepaid(_) => prepaid::is_earned_by(out),
+            Self::Escrow(_) => escrow::is_earned_by(out),
         }
     }
 }
@@ -368,6 +399,7 @@ impl Lock {
     pub fn proofs(&self) -> &[LockedProof] {
         match self {
             Self::Prepaid(lock) => &lock.proofs,
+            Self::Escrow(lock) => &lock.proofs,
             Self::Other(_) => &[],
         }
     }
@@ -379,10 +411,21 @@ impl Lock {
 }
 
 impl ReceiptPart {
-    /// What an honest seller's receipt says of the money that `lock` holds under `award`.
-    pub fn of(award: &Award, lock: &Lock) -> Self {
+    /// What an honest seller's receipt says of the money that `lock` holds under `award`, and of what is delivered `sealed`
+    /// for it.
+    pub fn of(award: &Award, lock: &Lock, sealed: Option<&Sealed>) -> Self {
+        let (args, amount) = (award.args(), lock.amount());
         match award.part() {
-            AwardPart::Prepaid(part) => Self::Prepaid(prepaid::ReceiptPart::of(award.args(), part, lock.amount())),
+            AwardPart::Prepaid(part) => Self::Prepaid(prepaid::ReceiptPart::of(args, part, amount)),
+            AwardPart::Escrow(part) => Self::Escrow(escrow::ReceiptPart::of(args, part, amount, sealed)),
+        }
+    }
+
+    /// What it says was delivered sealed.
+    pub fn sealed(&self) -> Option<&Sealed> {
+        match self {
+            Self::Escrow(receipt) => receipt.sealed.as_ref(),
+            Self::Prepaid(_) | Self::Other(_) => None,
         }
     }
 
@@ -390,6 +433,7 @@ impl ReceiptPart {
     pub fn locked(&self) -> Option<u64> {
         match self {
             Self::Prepaid(receipt) => Some(receipt.amount),
+            Self::Escrow(receipt) => Some(receipt.amount),
             Self::Other(_) => None,
         }
     }
@@ -398,6 +442,7 @@ impl ReceiptPart {
     pub fn is_of(&self, award: &Award) -> bool {
         match (self, award.part()) {
             (Self::Prepaid(receipt), AwardPart::Prepaid(part)) => receipt.is_of(award.args(), part),
+            (Self::Escrow(receipt), AwardPart::Escrow(part)) => receipt.is_of(award.args(), part),
             _ => false,
         }
     }
@@ -429,6 +474,9 @@ impl LockDemand {
         match (&self.terms, &self.part, lock) {
             (Terms::Prepaid(terms), AwardPart::Prepaid(part), Lock::Prepaid(lock)) => {
                 prepaid::check(self, terms, part, lock, keysets)
+            }
+            (Terms::Escrow(terms), AwardPart::Escrow(part), Lock::Escrow(lock)) => {
+                escrow::check(self, terms, part, lock, keysets)
             }
             (_, _, Lock::Other(_)) => Err(LockError::NotUnderstood),
             _ => Err(LockError::OtherMode),

@@ -1,6 +1,8 @@
 //! A whole trade's statements for this crate's tests: one buyer, one seller, fixed keys, fixed times.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod mint;
+
 use serde_bytes::ByteBuf;
 
 use crate::{

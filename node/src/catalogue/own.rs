@@ -211,7 +211,7 @@ impl OwnServices {
             price: definition.price,
             unit: definition.unit.clone(),
             mints,
-            modes: Mode::ALL.to_vec(),
+            modes: vec![Mode::Prepaid],
             input: definition.input.as_deref().map(schema_hash),
             output: definition.output.as_deref().map(schema_hash),
             max_input: definition.max_input_bytes,

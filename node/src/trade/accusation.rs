@@ -60,7 +60,7 @@ pub(super) fn read(r: &Read, trade: Cid, taken: Vec<TakenProof>) -> Result<Optio
     super::views::add(&mut evidence, deal.clone());
     evidence.receipts.extend(receipt);
     let args = deal.award.args();
-    let proofs = taken.into_iter().map(|TakenProof { proof, signatures }| Taken {
+    let proofs = taken.into_iter().map(|TakenProof { proof, signatures, .. }| Taken {
         amount: proof.amount,
         id: proof.id.to_string(),
         secret: proof.secret,

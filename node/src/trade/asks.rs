@@ -107,7 +107,7 @@ impl Asks {
         if wanted.max_price < ours.price {
             return Err(Reason::PriceTooLow);
         }
-        let mode = Mode::ALL.iter().find(|mode| wanted.modes.contains(mode)).ok_or(Reason::NoCommonMode)?;
+        let mode = Some(&Mode::Prepaid).filter(|mode| wanted.modes.contains(mode)).ok_or(Reason::NoCommonMode)?;
         // Never one that the buyer runs: its money is the buyer's word.
         let common = |mint: &MintUrl| wanted.mints.contains(mint) && mint.peer() != Some(from);
         let mints: Vec<_> = self.catalogue.mints_for(&service).into_iter().filter(common).collect();

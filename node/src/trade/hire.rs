@@ -187,7 +187,7 @@ impl Parts {
             max_price: request.max_price,
             unit: request.unit.clone(),
             mints,
-            modes: Mode::ALL.to_vec(),
+            modes: vec![Mode::Prepaid],
             input_size,
             deadline: request.deadline,
         };

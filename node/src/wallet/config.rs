@@ -55,6 +55,14 @@ pub struct RedemptionConfig {
     /// Redeem at once when the locktime is this near, in seconds: after it the buyer can take the money back. Also what
     /// an offer adds to its deadline as the earliest locktime.
     pub margin_secs: u64,
+    /// Escrow: what an offer adds to its deadline, in seconds, for the buyer to release the money; one that is away for longer
+    /// gets its money back and nothing else.
+    pub release_secs: u64,
+    /// Escrow: what an offer leaves after that, in seconds, to redeem at a slow mint.
+    pub redeem_secs: u64,
+    /// Escrow: what lies between the last redemption and the locktime, in seconds: for clocks that differ, and for an answer of
+    /// the mint that takes its time.
+    pub escrow_margin_secs: u64,
     /// Most unredeemed value at one mint, per unit: what is lost if that mint fails or lies.
     pub max_per_mint: u64,
     /// Most unredeemed value from one buyer, per mint and unit.
@@ -92,6 +100,15 @@ impl Default for PurseConfig {
 
 impl Default for RedemptionConfig {
     fn default() -> Self {
-        Self { batch: 64, interval_secs: 5, margin_secs: 30 * 60, max_per_mint: 100_000, max_per_buyer: 10_000 }
+        Self {
+            batch: 64,
+            interval_secs: 5,
+            margin_secs: 30 * 60,
+            release_secs: 60 * 60,
+            redeem_secs: 15 * 60,
+            escrow_margin_secs: 15 * 60,
+            max_per_mint: 100_000,
+            max_per_buyer: 10_000,
+        }
     }
 }

@@ -5,6 +5,10 @@
 //!
 //! - `prepaid/<buyer's did>`: our key towards this buyer, when we sell. Stable, so that the buyer can lock ahead.
 //! - `refund/<seller's did>/<locktime>`: our key for what we locked to this seller, when we buy.
+//! - `escrow/payee/<label>`, `escrow/seal/<label>`: our key for one trade that we sell, and the one that its output is sealed
+//!   with; the label, in hex, stands in our offer.
+//! - `escrow/release/<payee>/<key hash>`, `escrow/refund/<payee>/<key hash>`: our keys for one trade that we buy, by what the
+//!   seller's offer names.
 
 use bitcoin_hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256, sha512};
 use cdk::nuts::{PublicKey, SecretKey};

@@ -211,7 +211,8 @@ impl Ledger {
                     };
                     let inputs: Option<Vec<_>> = chosen.into_iter().map(Input::plain).collect();
                     let inputs = inputs.ok_or(WalletError::Unsettled)?;
-                    let handle = self.begin(Plan { currency: currency.clone(), inputs, outputs, purpose }).await?;
+                    let handle =
+                        self.begin(Plan { currency: currency.clone(), inputs, outputs, purpose, until: None }).await?;
                     self.coins.count(currency)?;
                     return Ok(handle);
                 }
@@ -296,7 +297,8 @@ impl Ledger {
         let inputs: Option<Vec<_>> = proofs.iter().map(Coin::from_proof).map(Input::plain).collect();
         let inputs = inputs.ok_or(WalletError::TokenUnfit("a proof in it can't be read"))?;
         let first = inputs.first().map(|input| input.y);
-        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Receive { taken_back } };
+        let plan =
+            Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Receive { taken_back }, until: None };
         match self.begin(plan).await?.wait(self.patience).await {
             Ok(Settled::Received { amount, fee }) => Ok(Received { amount, fee, mint, unit }),
             Ok(_) => Err(WalletError::Unsettled),
@@ -403,7 +405,8 @@ impl Ledger {
         }
         let inputs: Option<Vec<_>> = coins.into_iter().map(Input::plain).collect();
         let inputs = inputs.ok_or(WalletError::Unsettled)?;
-        let plan = Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose: Purpose::Renew };
+        let plan =
+            Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose: Purpose::Renew, until: None };
         drop(self.begin(plan).await?);
         self.coins.count(currency)
     }

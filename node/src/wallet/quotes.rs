@@ -245,7 +245,7 @@ impl Quotes {
         let parts = parts.ok_or(WalletError::Amount { amount: record.amount, max })?;
         let outputs = parts.into_iter().map(|part| (part, Destination::Coins)).collect();
         let purpose = Purpose::Mint { quote: record.id.clone() };
-        let plan = Plan { currency: currency.clone(), inputs: Vec::new(), outputs, purpose };
+        let plan = Plan { currency: currency.clone(), inputs: Vec::new(), outputs, purpose, until: None };
         match self.ledger.begin(plan).await?.wait(self.patience).await? {
             Settled::Minted(amount) => Ok(Looked::Issued(amount)),
             _ => Err(WalletError::Unsettled),

@@ -28,7 +28,10 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::spend::Spend;
+use super::{
+    keys::KeyPath,
+    spend::{Preimage, Spend},
+};
 use crate::{
     limits::{REDEEM_LAST_RETRY_SECS, REDEEM_RETRY_SECS},
     store::{Json, Key, Table},
@@ -168,6 +171,8 @@ pub(super) struct Operation {
     pub fee: u64,
     pub purpose: Purpose,
     pub made: Timestamp,
+    /// The last moment to post it, if it shows what must not be shown later.
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -184,8 +189,8 @@ pub(super) struct Unlocked {
     pub ours: Vec<SignedBy>,
     /// Signatures that others gave us, in hex.
     pub given: Vec<String>,
-    /// What the lock's hash is of (NUT-14).
-    pub preimage: Option<ByteArray<32>>,
+    /// What the witness says of the lock's hash, if it has one.
+    pub preimage: Option<Preimage>,
 }
 
 /// A signature of ours over a locked coin's secret (NUT-11, SIG_INPUTS).
@@ -225,7 +230,7 @@ pub(super) enum Destination {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Purpose {
     /// Inputs from COINS, outputs to the purse (and change).
-    Refill { batch: BatchRecord },
+    Refill { batch: Box<BatchRecord> },
     /// Inputs from COINS, outputs to a token (and change).
     Send,
     /// Inputs from COINS of keysets that end soon, outputs to COINS.
@@ -338,6 +343,17 @@ pub(super) struct TakenLock {
     pub tries: u32,
     /// In an operation whose fate isn't known: it is neither due again nor can it be given up.
     pub redeeming: bool,
+    /// If it is in escrow: what it takes beyond our signature.
+    pub escrow: Option<EscrowTaken>,
+}
+
+/// A lock in escrow, before and after its release.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct EscrowTaken {
+    /// The key that opens what was delivered, by how it derives.
+    pub key: KeyPath,
+    /// The last moment to show it.
+    pub redeem_by: Timestamp,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -351,6 +367,8 @@ pub(super) struct Due {
     pub tries: u32,
     /// How often no swap could even be made of it since it is due.
     pub put_off: u32,
+    /// In escrow: the last moment to redeem it. The buyer waits for it, so it is redeemed at once.
+    pub redeem_by: Option<Timestamp>,
 }
 
 impl Due {
@@ -555,6 +573,8 @@ pub struct TakenProof {
     pub proof: LockedProof,
     /// BIP-340 signatures of the secret, as hex, as the mint shows them (NUT-07).
     pub signatures: Vec<String>,
+    /// The texts of the witness, as the mint shows it.
+    pub witness: Vec<String>,
 }
 
 impl fmt::Debug for TakenProof {

@@ -23,14 +23,35 @@ pub(super) struct Spend {
     keys: Vec<KeyPath>,
     /// What others have signed for us, by proof.
     given: Vec<(Y, Vec<String>)>,
-    /// What the lock's hash is of (NUT-14).
-    preimage: Option<ByteArray<32>>,
+    /// What the witness says of the lock's hash, if it has one.
+    preimage: Option<Preimage>,
+}
+
+/// What a witness says of a hash (NUT-14).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Preimage {
+    /// What was hashed: the receiver's path.
+    Shown(ByteArray<32>),
+    /// Nothing: the path back to the payer. Its witness has the field all the same, for by it mints tell its kind.
+    Withheld,
 }
 
 impl Spend {
     /// A signature of ours is all that it takes.
     pub(super) fn signed_by(key: KeyPath) -> Self {
         Self { keys: vec![key], given: Vec::new(), preimage: None }
+    }
+
+    /// A signature of ours, where the lock has a hash and we don't show what it is of.
+    pub(super) fn withholding(key: KeyPath) -> Self {
+        Self { preimage: Some(Preimage::Withheld), ..Self::signed_by(key) }
+    }
+
+    /// With one signature of another's for each proof, and what the lock's hash is of.
+    pub(super) fn released(self, given: Vec<(Y, String)>, preimage: ByteArray<32>) -> Self {
+        let given = given.into_iter().map(|(y, signature)| (y, vec![signature])).collect();
+        Self { given, preimage: Some(Preimage::Shown(preimage)), ..self }
     }
 
     /// The keys of ours that sign: what is spent with a signature of none of them was spent by somebody else.
@@ -43,7 +64,8 @@ impl Spend {
         let y = proof.y()?;
         let ours = self.keys.iter().map(|path| SignedBy::sign(&keys.secret(path), &proof.secret));
         let given = self.given.iter().filter(|(of, _)| *of == y).flat_map(|(_, signatures)| signatures.clone());
-        let unlocked = Unlocked { ours: ours.collect::<Option<_>>()?, given: given.collect(), preimage: self.preimage };
+        let unlocked =
+            Unlocked { ours: ours.collect::<Option<_>>()?, given: given.collect(), preimage: self.preimage.clone() };
         Some(Input { y, coin: proof.into(), unlocked: Some(unlocked) })
     }
 }
@@ -53,12 +75,12 @@ impl Unlocked {
     pub(super) fn witness(&self) -> Witness {
         let ours = self.ours.iter().map(|signed| signed.signature.clone());
         let signatures: Vec<_> = ours.chain(self.given.iter().cloned()).collect();
-        match self.preimage {
-            Some(preimage) => {
-                Witness::HTLCWitness(HTLCWitness { preimage: preimage.to_string(), signatures: Some(signatures) })
-            }
-            None => Witness::P2PKWitness(P2PKWitness { signatures }),
-        }
+        let preimage = match self.preimage {
+            None => return Witness::P2PKWitness(P2PKWitness { signatures }),
+            Some(Preimage::Withheld) => String::new(),
+            Some(Preimage::Shown(preimage)) => preimage.to_string(),
+        };
+        Witness::HTLCWitness(HTLCWitness { preimage, signatures: Some(signatures) })
     }
 }
 
@@ -118,14 +140,14 @@ mod tests {
         }
     }
 
-    /// As escrow will: two signatures of which one is another's, and a preimage.
+    /// As in escrow: two signatures of which one is another's, and a preimage.
     #[test]
     fn another_s_signature_goes_with_its_own_proof_and_a_preimage_makes_it_an_htlc_witness() {
         let (keys, path) = (keys(), KeyPath::new("seller".into()));
         let (first, second) = (proof("a"), proof("b"));
         let given = [(&first, "signed a"), (&second, "signed b")];
-        let given = given.map(|(proof, signature)| (proof.y().unwrap(), vec![signature.to_owned()])).to_vec();
-        let spend = Spend { keys: vec![path.clone()], given, preimage: Some(ByteArray([9; 32])) };
+        let given = given.map(|(proof, signature)| (proof.y().unwrap(), signature.to_owned())).to_vec();
+        let spend = Spend::signed_by(path.clone()).released(given, ByteArray([9; 32]));
         for (proof, theirs) in [(first, "signed a"), (second, "signed b")] {
             let input = spend.input(proof.clone(), &keys).unwrap();
             let Some(Witness::HTLCWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
@@ -139,10 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn a_refund_from_escrow_shows_an_empty_preimage() {
+        let input = Spend::withholding(KeyPath::new("refund".into())).input(proof("a"), &keys()).unwrap();
+        let Some(Witness::HTLCWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
+        assert_eq!((witness.preimage.as_str(), witness.signatures.unwrap().len()), ("", 1));
+    }
+
+    #[test]
     fn a_spend_reads_back_from_the_store() {
         let given = vec![(proof("a").y().unwrap(), vec!["signed".to_owned()])];
-        let spend = Spend { keys: vec![KeyPath::new("k".into())], given, preimage: Some(ByteArray([9; 32])) };
-        let bytes = guilder_protocol::cbor::encode(&spend);
-        assert_eq!(guilder_protocol::cbor::decode::<Spend>(&bytes).unwrap(), spend);
+        for preimage in [None, Some(Preimage::Withheld), Some(Preimage::Shown(ByteArray([9; 32])))] {
+            let spend = Spend { keys: vec![KeyPath::new("k".into())], given: given.clone(), preimage };
+            let bytes = guilder_protocol::cbor::encode(&spend);
+            assert_eq!(guilder_protocol::cbor::decode::<Spend>(&bytes).unwrap(), spend);
+        }
     }
 }

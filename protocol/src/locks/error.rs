@@ -44,9 +44,12 @@ pub enum LockError {
     /// Locked longer than anybody locks money: maybe past what the mint reads as a time.
     #[error("the money falls back at {0}, more than {MAX_LOCK_SECS} s after the offer's earliest")]
     LocktimeTooLate(Timestamp),
-    /// Payee and refund share an x-coordinate, so a signature of one is a signature of the other.
-    #[error("payee and refund are the same key")]
+    /// Two of the keys share an x-coordinate, so a signature of one is a signature of the other.
+    #[error("two of the lock's keys are the same")]
     SameKey,
+    /// Paid for another key than the offer's.
+    #[error("the award is for another key than the offer's")]
+    KeyHash,
     /// A secret differs from the one text that terms and nonce allow.
     #[error("proof {index}: its secret is not the agreed lock")]
     Secret {

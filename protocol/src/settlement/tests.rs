@@ -141,7 +141,7 @@ fn an_award_reads_back_with_its_part_and_further_arguments_are_skipped() {
 fn a_receipt_in_another_mode_than_the_award_is_not_about_its_money() {
     let deal = testing::deal();
     assert!(!later::<ReceiptPart>().0.is_of(&deal.award));
-    let honest = ReceiptPart::of(&deal.award, &deal.lock);
+    let honest = ReceiptPart::of(&deal.award, &deal.lock, None);
     assert!(!honest.is_of(&deal.award), "nothing is locked in the tests' deal, so it is less than the price");
     let ReceiptPart::Prepaid(part) = honest else { panic!() };
     assert!(ReceiptPart::Prepaid(prepaid::ReceiptPart { amount: 7, ..part }).is_of(&deal.award));

@@ -630,7 +630,7 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
     if matches!(body.money, ReceiptPart::Other(_)) {
         return Err(DeliveryError::NotUnderstood);
     }
-    if body.money != ReceiptPart::of(&deal.award, &deal.lock) {
+    if body.money != ReceiptPart::of(&deal.award, &deal.lock, None) {
         return Err(DeliveryError::Locked);
     }
     match (&body.out, &message.output) {

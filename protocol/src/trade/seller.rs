@@ -398,7 +398,7 @@ pub fn receipt_body(deal: &Deal, out: Result<Digest, TaskError>, began: Timestam
         award: deal.id(),
         offer: args.offer,
         out,
-        money: ReceiptPart::of(&deal.award, &deal.lock),
+        money: ReceiptPart::of(&deal.award, &deal.lock, None),
         began,
         ended: ended.max(began),
         sub: Vec::new(),

@@ -24,7 +24,7 @@ pub(super) struct Raw {
 pub(super) fn prepaid(lock: &mut Lock) -> &mut prepaid::Lock {
     match lock {
         Lock::Prepaid(lock) => lock,
-        Lock::Other(other) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

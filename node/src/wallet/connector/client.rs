@@ -11,8 +11,14 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use cdk::nuts::{BlindSignature, BlindedMessage, Id, KeySet, KeySetInfo, Proof, PublicKey, State};
-use guilder_protocol::market::{MintUrl, Unit};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use guilder_protocol::{
+    limits::MAX_WITNESS,
+    market::{MintUrl, Unit},
+};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned},
+};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -99,6 +105,8 @@ pub(in super::super) struct ProofState {
     pub(in super::super) state: State,
     /// The signatures that it was spent with; none if the mint doesn't tell.
     pub(in super::super) signatures: Vec<String>,
+    /// Every text in the witness that it was spent with, as the mint shows it.
+    pub(in super::super) witness: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,12 +116,81 @@ struct RawState {
     state: State,
     /// A JSON text as a rule; mints pass odd things on.
     #[serde(default)]
-    witness: Value,
+    witness: Witness,
+}
+
+/// A witness: as JSON has it, and every text in it, for JSON keeps only the last of two fields of one name.
+#[derive(Default)]
+struct Witness {
+    value: Value,
+    texts: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Witness {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Witness;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a witness")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Witness, E> {
+                Ok(Witness::default())
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Witness, E> {
+                Ok(Witness { value: value.into(), texts: Vec::new() })
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Witness, E> {
+                Ok(Witness { value: value.into(), texts: Vec::new() })
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Witness, E> {
+                Ok(Witness { value: value.into(), texts: Vec::new() })
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Witness, E> {
+                Ok(Witness { value: value.into(), texts: Vec::new() })
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Witness, E> {
+                let mut end = value.len().min(MAX_WITNESS);
+                while !value.is_char_boundary(end) {
+                    end -= 1;
+                }
+                Ok(Witness { value: value.into(), texts: vec![value[..end].into()] })
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Witness, A::Error> {
+                let (mut values, mut texts) = (Vec::new(), Vec::new());
+                while let Some(item) = seq.next_element::<Witness>()? {
+                    values.push(item.value);
+                    texts.extend(item.texts);
+                }
+                texts.truncate(MAX_TEXTS);
+                Ok(Witness { value: values.into(), texts })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Witness, A::Error> {
+                let (mut values, mut texts) = (serde_json::Map::new(), Vec::new());
+                while let Some((name, item)) = map.next_entry::<String, Witness>()? {
+                    values.insert(name, item.value);
+                    texts.extend(item.texts);
+                }
+                texts.truncate(MAX_TEXTS);
+                Ok(Witness { value: values.into(), texts })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 impl RawState {
     fn signatures(&self) -> Vec<String> {
-        let mut witness = self.witness.clone();
+        let mut witness = self.witness.value.clone();
         for _ in 0..MAX_WITNESS_LAYERS {
             let inner = witness.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
             let Some(inner) = inner else { break };
@@ -126,6 +203,8 @@ impl RawState {
 
 /// A witness is JSON in a text; some mints put that into a text again.
 const MAX_WITNESS_LAYERS: usize = 3;
+/// More texts than an honest witness has.
+const MAX_TEXTS: usize = 32;
 /// More signatures of one witness than any lock of ours needs.
 const MAX_SIGNATURES: usize = 16;
 
@@ -256,7 +335,11 @@ impl MintClient {
         let states: Option<Vec<_>> = ys.iter().map(|y| found.remove(&y.to_bytes())).collect();
         let states = states.filter(|_| found.is_empty());
         let states = states.ok_or_else(|| MintTrouble::lying(&self.mint, "states of other proofs than those asked"))?;
-        Ok(states.into_iter().map(|raw| ProofState { state: raw.state, signatures: raw.signatures() }).collect())
+        let told = |raw: RawState| {
+            let signatures = raw.signatures();
+            ProofState { state: raw.state, signatures, witness: raw.witness.texts }
+        };
+        Ok(states.into_iter().map(told).collect())
     }
 
     /// The signatures that the mint has given for outputs, in their order (NUT-09).

@@ -51,6 +51,12 @@ pub enum MintTrouble {
         /// What is wrong with it.
         what: String,
     },
+    /// Not posted any more: its last moment has passed, and the mint says that it has not been done.
+    #[error("the mint {mint} did not do it before its last moment had passed")]
+    TooLate {
+        /// Its URL.
+        mint: MintUrl,
+    },
     /// The proofs were spent, and not by the request posted: somebody else holds them too.
     #[error("the mint {mint} says the proofs are spent, and not by us")]
     Spent {
@@ -114,7 +120,7 @@ fn words(text: &str) -> String {
 impl AtFault for MintTrouble {
     fn fault(&self) -> Fault {
         match self {
-            Self::Down { .. } | Self::Slow { .. } | Self::Lying { .. } => Fault::Mint,
+            Self::Down { .. } | Self::Slow { .. } | Self::Lying { .. } | Self::TooLate { .. } => Fault::Mint,
             Self::Refused { .. } => Fault::Ours,
             Self::Spent { .. } => Fault::Peer,
         }
@@ -127,6 +133,7 @@ impl AtFault for MintTrouble {
             }
             Self::Lying { .. } => "stop using this mint until its operator explains",
             Self::Refused { .. } => "see the mint's reason",
+            Self::TooLate { .. } => "the buyer takes the money back; the key of its output was not shown again",
             Self::Spent { .. } => "whoever paid with these proofs had spent them, or another copy of this wallet did",
         })
     }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cdk::nuts::SecretKey;
-use guilder_protocol::locks::{Keyset, KeysetId};
+use guilder_protocol::{
+    locks::{Keyset, KeysetId},
+    time::Timestamp,
+};
 
 use super::{
     super::{
@@ -23,6 +26,8 @@ pub(in super::super) struct Plan {
     pub(in super::super) inputs: Vec<Input>,
     pub(in super::super) outputs: Vec<(u64, Destination)>,
     pub(in super::super) purpose: Purpose,
+    /// The last moment to post it, if it shows what must not be shown later.
+    pub(in super::super) until: Option<Timestamp>,
 }
 
 /// What blinding takes.
@@ -55,8 +60,8 @@ impl Builder<'_> {
         let keyset = Arc::clone(view.active(unit, made)?);
         let (amounts, fee) = balance(&plan, &view, &keyset)?;
         let outputs = self.blind(&plan.currency, &keyset, amounts, &plan.purpose).await?;
-        let Plan { currency, inputs, purpose, .. } = plan;
-        Ok(Operation { currency, inputs, outputs, fee, purpose, made })
+        let Plan { currency, inputs, purpose, until, .. } = plan;
+        Ok(Operation { currency, inputs, outputs, fee, purpose, made, until })
     }
 
     /// The same operation with outputs that the mint has not seen, of the keyset that it signs with now.

@@ -121,7 +121,7 @@ impl Settlement {
         let Purpose::Refill { batch } = &self.record.purpose else { return None };
         let pairs = self.record.outputs.iter().zip(&self.coins);
         let locked = pairs.filter(|(output, _)| output.to == Destination::Purse).filter_map(|(_, coin)| coin.clone());
-        Some((batch.clone(), locked.filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect()))
+        Some((BatchRecord::clone(batch), locked.filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect()))
     }
 
     fn made(&self) -> u64 {
@@ -450,7 +450,9 @@ fn release_taken(write: &mut Write<'_>, record: &Operation, trades: &[Cid], spen
             tell(write, *trade, outcome)?;
         } else {
             let (locktime, currency, proofs) = (kept.locktime, record.currency.clone(), kept.proofs.len());
-            let due = Due { trade: *trade, locktime, currency, proofs, since: spent.at, tries: kept.tries, put_off: 0 };
+            let redeem_by = kept.escrow.as_ref().map(|escrow| escrow.redeem_by);
+            let (trade, since, tries, put_off) = (*trade, spent.at, kept.tries, 0);
+            let due = Due { trade, locktime, currency, proofs, since, tries, put_off, redeem_by };
             write.put(DUE, Key::of(locktime).and(trade), &due)?;
             write.put(TAKEN, Key::of(trade), &kept)?;
         }

@@ -127,16 +127,16 @@ mod tests {
 
     fn operation(purpose: Purpose, inputs: Vec<Input>) -> Operation {
         let currency = Currency::new(&"https://mint.example".parse().unwrap(), &"sat".parse().unwrap());
-        Operation { currency, inputs, outputs: Vec::new(), fee: 0, purpose, made: Timestamp::from_secs(0) }
+        Operation { currency, inputs, outputs: Vec::new(), fee: 0, purpose, made: Timestamp::from_secs(0), until: None }
     }
 
     fn spent_with(key: &SecretKey) -> ProofState {
         let signature = key.sign(b"secret").unwrap().to_string();
-        ProofState { state: State::Spent, signatures: vec!["odd".into(), signature] }
+        ProofState { state: State::Spent, signatures: vec!["odd".into(), signature], witness: Vec::new() }
     }
 
     fn state(state: State) -> ProofState {
-        ProofState { state, signatures: Vec::new() }
+        ProofState { state, signatures: Vec::new(), witness: Vec::new() }
     }
 
     /// s: signed and fresh; o: signed and spent, or known; n: not signed.

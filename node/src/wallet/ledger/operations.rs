@@ -275,6 +275,11 @@ impl Operations {
             Ok(client) => client,
             Err(error) => return Posted::Open(stored, MintTrouble::down(mint, &error.to_string())),
         };
+        if record.until.is_some_and(|until| self.runtime.now() > until) {
+            // What it shows must not be shown any more; an earlier post of it may have come through.
+            let (late, before) = (MintTrouble::TooLate { mint: mint.clone() }, stored.posted);
+            return self.find_out(&client, stored, Some(late), before).await;
+        }
         let before = std::mem::replace(&mut stored.posted, true);
         self.failpoint.reach(Step::PostSwap);
         let answer = timeout(MINT_CALL_PATIENCE, self.call(&client, &record, before)).await;
@@ -345,7 +350,7 @@ impl Operations {
             Fate::Pending => Posted::Open(stored, MintTrouble::Slow { mint }),
             Fate::NotDone => match trouble {
                 Some(why) if why.is_about_keysets() && self.has_newer_keyset(&stored.record) => Posted::Anew(stored),
-                Some(why) if why.is_judgement() => {
+                Some(why) if why.is_judgement() || matches!(why, MintTrouble::TooLate { .. }) => {
                     let released = Released { evidence, adopted: Vec::new(), unused: !before };
                     Posted::Barred(Barred { stored, released, why })
                 }

@@ -32,11 +32,15 @@ use std::{
 use cdk::nuts::State;
 use cid::Cid;
 use guilder_protocol::{
+    bytes::Digest,
     identity::AgentId,
     limits::{MAX_LOCK_SECS, MAX_PROOFS},
     locks::{Keyset, LockedProof, ys_commitment},
     market::{MintUrl, Unit},
-    settlement::{AwardPart, Lock, Terms},
+    settlement::{
+        AwardPart, Lock, LocksTo, Terms,
+        escrow::{ReleaseSignature, Shown, key_in},
+    },
     time::Timestamp,
 };
 use tokio::sync::Notify;
@@ -48,12 +52,13 @@ use super::{
         amounts,
         coin::sum,
         config::PurseConfig,
+        connector::ProofState,
         error::WalletError,
         ledger::{Handle, states},
         modes::{self, Locking},
         records::{
             AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, MoneyOutcome, OperationId, PURSE, Purpose,
-            REFUNDS, RETURNED, Reason, Returned, TakenProof, Y, batch_id, batch_key,
+            REFUNDS, RETURNED, Reason, Returned, TAKEN_PROOFS, TakenProof, Y, batch_id, batch_key,
         },
         tables::{book, keep_taken, tell},
     },
@@ -61,6 +66,7 @@ use super::{
 };
 use crate::{
     limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_PAUSE, PURSE_RECONCILE, RETURNED_PAUSE},
+    runtime::Job,
     store::{Key, KeyRange, Reader, Write},
     sync::lock,
 };
@@ -80,6 +86,17 @@ pub struct LockRequest {
     pub price: u64,
     /// Most proofs that it takes.
     pub max_proofs: usize,
+}
+
+/// A lock that was made for a trade, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct LockOf<'a> {
+    /// The mint.
+    pub mint: &'a MintUrl,
+    /// The lock.
+    pub lock: &'a Lock,
+    /// What it pays for.
+    pub key_hash: Digest,
 }
 
 /// What becomes of a trade's lock, for the buyer.
@@ -313,7 +330,7 @@ impl Purse {
 
     pub(in super::super) async fn lock(self: &Arc<Self>, request: &LockRequest) -> Result<PreparedLock, WalletError> {
         let other_mode = || WalletError::OtherMode(request.terms.mode());
-        let (_, until) = request.terms.locks_to().ok_or_else(other_mode)?;
+        let LocksTo { until, .. } = request.terms.locks_to().ok_or_else(other_mode)?;
         let currency = self.parts.mints.currency(&request.mint, &request.unit).await?;
         let view = self.parts.mints.view(&currency.mint).await?;
         let now = self.parts.runtime.now();
@@ -350,6 +367,44 @@ impl Purse {
         let view = self.parts.mints.cached(&request.mint)?;
         let keyset = view.active(&request.unit, self.parts.runtime.now()).ok()?;
         (keyset.id() != used.id()).then(|| Arc::clone(keyset))
+    }
+
+    /// Signs the release of a lock, on a thread for such work.
+    pub(in super::super) async fn release(
+        &self,
+        terms: &Terms,
+        lock: &Lock,
+    ) -> Result<Vec<ReleaseSignature>, WalletError> {
+        let (Some(path), Lock::Escrow(lock)) = (modes::release(terms), lock) else {
+            return Err(WalletError::OtherMode(terms.mode()));
+        };
+        if self.parts.keys.public(&path) != lock.release {
+            return Err(WalletError::LockGone);
+        }
+        let (keys, proofs) = (Arc::clone(&self.parts.keys), lock.proofs.clone());
+        let sign = move || {
+            let key = keys.secret(&path);
+            let sign = |proof: &LockedProof| key.sign(proof.secret.as_bytes()).ok()?.to_string().parse().ok();
+            proofs.iter().map(sign).collect::<Option<Vec<_>>>()
+        };
+        let count = lock.proofs.len() as u32;
+        self.parts.runtime.offload(Job::Signatures(count), sign).await.ok_or(WalletError::Unsettled)
+    }
+
+    /// What a mint shows of the key that a lock paid for (NUT-07), or has shown before.
+    pub(in super::super) async fn shown_key(&self, trade: Cid, of: LockOf<'_>) -> Result<Option<Shown>, WalletError> {
+        let LockOf { mint, lock, key_hash } = of;
+        let kept = self.parts.store.read(|read| read.get(TAKEN_PROOFS, Key::of(trade)))?.unwrap_or_default();
+        let kept = kept.iter().flat_map(|taken| &taken.witness).find_map(|text| key_in(text, key_hash));
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let mint = self.parts.mints.primary(mint);
+        let client = self.parts.mints.client(&mint)?;
+        let ys: Vec<Y> = lock.proofs().iter().filter_map(LockedProof::y).collect();
+        let states = states(&client, ys).await?;
+        let spent = states.iter().filter(|state| state.state == State::Spent);
+        Ok(spent.flat_map(|state| &state.witness).find_map(|text| key_in(text, key_hash)))
     }
 
     /// Takes a lock out of the index, and has the purse refilled if it runs low.
@@ -400,14 +455,14 @@ impl Purse {
         let parts =
             amounts::lock_parts(need.price, keyset, max).ok_or(WalletError::Amount { amount: need.price, max })?;
         let now = self.parts.runtime.now();
-        let locktime = self.bucket(need.until, now, keyset)?;
+        let locktime = self.locktime(need, now, keyset)?;
         let copies = self.copies(need, &parts)?;
         let PurseKey { seller, currency, .. } = &need.key;
         let other_mode = || WalletError::OtherMode(need.terms.mode());
         let Locking { conditions, refund } =
             modes::locking(&need.terms, &self.parts.keys, *seller, locktime).ok_or_else(other_mode)?;
         let locked: Vec<_> = parts.iter().map(|amount| (*amount, Destination::Purse)).collect();
-        let batch = BatchRecord { seller: *seller, currency: currency.clone(), conditions, refund };
+        let batch = Box::new(BatchRecord { seller: *seller, currency: currency.clone(), conditions, refund });
         let purpose = Purpose::Refill { batch };
         let (ledger, worth) = (&self.parts.ledger, sum(&parts));
         let several = worth.saturating_mul(copies as u64);
@@ -418,9 +473,10 @@ impl Purse {
         }
     }
 
-    /// The locktime of a new batch: it outlives what is asked by the batch's life, rounded up to a bucket.
-    fn bucket(&self, until: Timestamp, now: Timestamp, keyset: &Keyset) -> Result<Timestamp, WalletError> {
-        let config = &self.config;
+    /// The locktime of a new batch: it outlives what is asked by the batch's life, rounded up to a bucket. One for one trade
+    /// alone has the locktime that is asked.
+    fn locktime(&self, need: &Need, now: Timestamp, keyset: &Keyset) -> Result<Timestamp, WalletError> {
+        let (config, until) = (&self.config, need.until);
         let bucket = config.bucket_secs.max(1);
         let round_up = |at: Timestamp| Timestamp::from_secs(at.as_secs().div_ceil(bucket).saturating_mul(bucket));
         let allowed = now.saturating_add(MAX_LOCK_SECS);
@@ -430,7 +486,8 @@ impl Purse {
             .map_or(allowed, |expiry| allowed.min(expiry.saturating_sub(LOCK_ENDS_BEFORE_KEYSET_SECS)));
         let wanted = round_up(until.saturating_add(config.life_secs));
         let candidates = [wanted, round_up(until), until];
-        candidates.into_iter().find(|locktime| *locktime <= latest).ok_or(WalletError::LockTooLong)
+        let candidates = if need.key.once.is_some() { &candidates[2..] } else { &candidates[..] };
+        candidates.iter().copied().find(|locktime| *locktime <= latest).ok_or(WalletError::LockTooLong)
     }
 
     /// For how many locks a refill is.
@@ -497,7 +554,7 @@ impl Purse {
         let client = self.parts.mints.client(&returned.currency.mint)?;
         let states = states(&client, returned.ys.clone()).await?;
         let spent = returned.ys.iter().zip(states).filter(|(_, state)| state.state == State::Spent);
-        let spent: BTreeMap<Y, Vec<String>> = spent.map(|(y, state)| (*y, state.signatures)).collect();
+        let spent: BTreeMap<Y, ProofState> = spent.map(|(y, state)| (*y, state)).collect();
         let (batch, locktime, now) = (returned.batch, returned.locktime, self.parts.runtime.now());
         let taken = self.parts.store.transact(move |write| note_returned(write, &returned, &spent, now)).await?;
         if taken > 0 {
@@ -516,7 +573,7 @@ impl Purse {
 fn note_returned(
     write: &mut Write<'_>,
     returned: &Returned,
-    spent: &BTreeMap<Y, Vec<String>>,
+    spent: &BTreeMap<Y, ProofState>,
     now: Timestamp,
 ) -> Result<u64, WalletError> {
     write.delete(RETURNED, Key::of(returned.trade))?;
@@ -524,10 +581,11 @@ fn note_returned(
     for y in &returned.ys {
         let key = Key::of(returned.batch.0).and(y.0);
         let Some(proof) = write.get(PURSE, &key)? else { continue };
-        if let Some(signatures) = spent.get(y) {
+        if let Some(state) = spent.get(y) {
             taken += proof.amount;
             write.delete(PURSE, key)?;
-            shown.push(TakenProof { proof, signatures: signatures.clone() });
+            let (signatures, witness) = (state.signatures.clone(), state.witness.clone());
+            shown.push(TakenProof { proof, signatures, witness });
         } else {
             left += proof.amount;
         }

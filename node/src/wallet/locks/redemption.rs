@@ -31,7 +31,8 @@ use guilder_protocol::{
     identity::AgentId,
     locks::{CheckedLock, LockedProof},
     market::MintUrl,
-    settlement::{Lock, LockDemand, Mode, Terms},
+    seal::SealKey,
+    settlement::{Lock, LockDemand, Mode, Terms, escrow::ReleaseSignature},
     time::{SKEW_SECS, Timestamp},
 };
 use tokio::time::Instant;
@@ -41,9 +42,9 @@ use super::{
         config::RedemptionConfig,
         error::WalletError,
         ledger::Plan,
-        modes,
+        modes::{self, Taking},
         records::{Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason, TAKEN, TakenLock},
-        spend::{Spend, unlock},
+        spend::unlock,
         tables::{book, forget_taken, owe_more, tell},
     },
     LocksParts,
@@ -62,7 +63,7 @@ pub struct VettedLock {
     currency: Currency,
     pub(in super::super) identity: ByteArray<8>,
     buyer: AgentId,
-    spend: Spend,
+    taking: Taking,
 }
 
 impl VettedLock {
@@ -103,7 +104,31 @@ impl Redemption {
     }
 
     pub(in super::super) fn terms(&self, mode: &Mode, buyer: AgentId, deadline: Timestamp) -> Option<Terms> {
-        modes::terms(mode, &self.parts.keys, buyer, deadline.saturating_add(self.config.margin_secs))
+        let label = self.parts.runtime.random::<16>().into();
+        modes::terms(mode, &self.parts.keys, modes::Asking { buyer, deadline, label, config: &self.config })
+    }
+
+    /// The key that seals what is delivered under our own terms; `None` in a mode that seals nothing.
+    pub(in super::super) fn seal_key(&self, terms: &Terms) -> Option<SealKey> {
+        modes::seal_key(terms, &self.parts.keys)
+    }
+
+    /// The buyer has released the lock of `trade`, with one signature for each proof in its order, which the caller has
+    /// checked. It is redeemed at once. Does nothing for a trade without one in escrow, or if that is known already.
+    pub(in super::super) fn released(
+        &self,
+        write: &mut Write<'_>,
+        trade: Cid,
+        signatures: &[ReleaseSignature],
+    ) -> Result<(), WalletError> {
+        let Some(taken) = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming) else { return Ok(()) };
+        let Some(escrow) = &taken.escrow else { return Ok(()) };
+        let pairs = taken.proofs.iter().zip(signatures);
+        let given = pairs.filter_map(|(proof, signature)| Some((proof.y()?, signature.to_string()))).collect();
+        let key = self.parts.keys.secret(&escrow.key).to_secret_bytes();
+        let spend = taken.spend.clone().released(given, key.into());
+        write.put(TAKEN, Key::of(trade), &TakenLock { spend, ..taken })?;
+        self.redeemable(write, trade)
     }
 
     pub(in super::super) async fn check_lock(
@@ -123,11 +148,13 @@ impl Redemption {
         let ids: Vec<_> = lock.proofs().iter().map(|proof| proof.id).collect();
         let view = self.parts.mints.view_with(mint, ids).await?;
         let (demand, lock, count) = (demand.clone(), lock.clone(), lock.proofs().len() as u32);
-        let (identity, spend) = (view.identity, modes::redemption(&demand.part, *buyer));
+        let other_mode = || WalletError::OtherMode(demand.terms.mode());
+        let taking = modes::redemption(&demand.terms, *buyer).ok_or_else(other_mode)?;
+        let identity = view.identity;
         // Of a keyset that the mint no longer lists, nobody knows whether it still redeems it.
         let checking = move || demand.check(&lock, &view.listed);
         let checked = Arc::new(self.parts.runtime.offload(Job::Dleq(count), checking).await?);
-        Ok(VettedLock { checked, currency, identity, buyer: *buyer, spend })
+        Ok(VettedLock { checked, currency, identity, buyer: *buyer, taking })
     }
 
     /// Takes a lock for `trade`. Does nothing if it is taken for it already.
@@ -140,7 +167,7 @@ impl Redemption {
         if write.contains(TAKEN, Key::of(trade))? {
             return Ok(());
         }
-        let VettedLock { checked, currency, identity, buyer, spend } = lock;
+        let VettedLock { checked, currency, identity, buyer, taking } = lock;
         let locktime = checked.locktime();
         for proof in checked.proofs() {
             let key = reserved_key(locktime, proof.y);
@@ -165,10 +192,11 @@ impl Redemption {
             identity: *identity,
             currency: currency.clone(),
             locktime,
-            spend: spend.clone(),
+            spend: taking.spend.clone(),
             proofs,
             tries: 0,
             redeeming: false,
+            escrow: taking.escrow.clone(),
         };
         Ok(write.put(TAKEN, Key::of(trade), &taken)?)
     }
@@ -189,6 +217,7 @@ impl Redemption {
             since: self.parts.runtime.now(),
             tries: taken.tries,
             put_off: 0,
+            redeem_by: taken.escrow.map(|escrow| escrow.redeem_by),
         };
         Ok(write.put(DUE, key, &due)?)
     }
@@ -237,7 +266,8 @@ impl Redemption {
         for (currency, rows) in currencies {
             let since = *seen.entry(currency.clone()).or_insert(instant);
             let proofs: usize = rows.iter().map(|due| due.proofs).sum();
-            let urgent = rows.iter().any(|due| due.locktime <= now.saturating_add(config.margin_secs));
+            let margin = now.saturating_add(config.margin_secs);
+            let urgent = rows.iter().any(|due| due.redeem_by.is_some() || due.locktime <= margin);
             let retried = rows.iter().any(|due| due.setbacks() > 0);
             let age = instant.duration_since(since);
             if proofs < config.batch && age < interval && !urgent && !retried {
@@ -335,8 +365,12 @@ impl Redemption {
     }
 
     async fn redeem(&self, currency: &Currency, batch: &[Due], now: Timestamp) -> Result<(), WalletError> {
-        let (mut trades, mut locks) = (Vec::new(), Vec::new());
-        for &Due { trade, locktime, tries, .. } in batch {
+        let (mut trades, mut locks, mut until) = (Vec::new(), Vec::new(), None);
+        for &Due { trade, locktime, tries, redeem_by, .. } in batch {
+            if redeem_by.is_some_and(|redeem_by| now > redeem_by) {
+                self.give_up(trade, "it was not redeemed before its last moment had passed".into()).await?;
+                continue;
+            }
             if tries >= MAX_REDEEM_TRIES && now > locktime.saturating_add(SKEW_SECS) {
                 self.give_up(trade, "the mint refused it until its locktime had passed".into()).await?;
                 continue;
@@ -344,13 +378,14 @@ impl Redemption {
             let Some(taken) = self.parts.store.read(|read| read.get(TAKEN, Key::of(trade)))? else { continue };
             locks.push((taken.spend, taken.proofs));
             trades.push(trade);
+            until = redeem_by.into_iter().chain(until).min();
         }
         if trades.is_empty() {
             return Ok(());
         }
         let inputs = unlock(&self.parts.runtime, &self.parts.keys, locks).await?;
         let purpose = Purpose::Redeem { trades };
-        let plan = Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose };
+        let plan = Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose, until };
         match self.parts.ledger.begin(plan).await {
             // A trade of the batch was voided or redeemed meanwhile: look again.
             Err(WalletError::LockGone) => self.parts.shared.redeem.notify_one(),
@@ -411,8 +446,14 @@ impl Redemption {
     }
 }
 
-/// Cuts due trades into swaps: those refused before each on its own, the others by `size` proofs.
+/// Cuts due trades into swaps: those refused before each on its own, the others by `size` proofs; those in escrow, of which a
+/// swap can come too late, apart from the rest.
 fn batches(rows: Vec<Due>, size: usize) -> Vec<Vec<Due>> {
+    let (escrow, prepaid): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.redeem_by.is_some());
+    [escrow, prepaid].into_iter().flat_map(|rows| by_size(rows, size)).collect()
+}
+
+fn by_size(rows: Vec<Due>, size: usize) -> Vec<Vec<Due>> {
     let (mut done, mut open, mut proofs) = (Vec::new(), Vec::new(), 0);
     for row in rows {
         if row.setbacks() > 0 {

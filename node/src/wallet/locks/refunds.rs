@@ -249,7 +249,8 @@ impl Refunds {
             }
         }
         let inputs = unlock(&self.parts.runtime, &self.parts.keys, spending).await?;
-        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Refund { locks, batches } };
+        let purpose = Purpose::Refund { locks, batches };
+        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose, until: None };
         drop(self.parts.ledger.begin(plan).await?);
         Ok(())
     }
@@ -269,7 +270,7 @@ impl Refunds {
                 if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
                     by_us.insert(y);
                 } else {
-                    taken.push(TakenProof { proof, signatures: state.signatures });
+                    taken.push(TakenProof { proof, signatures: state.signatures, witness: state.witness });
                 }
             }
         }

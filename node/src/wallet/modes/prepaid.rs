@@ -12,7 +12,7 @@ use super::{
         keys::{KeyPath, LockKeys},
         spend::Spend,
     },
-    Locking,
+    Asking, Locking,
 };
 
 /// Our key for what `buyer` locks to us.
@@ -25,8 +25,9 @@ fn refund(seller: AgentId, locktime: Timestamp) -> KeyPath {
     KeyPath::new(format!("refund/{seller}/{}", locktime.as_secs()))
 }
 
-pub(super) fn terms(keys: &LockKeys, buyer: AgentId, locktime: Timestamp) -> prepaid::Terms {
-    prepaid::Terms { payee: keys.public(&payee(buyer)), locktime }
+pub(super) fn terms(keys: &LockKeys, asking: Asking<'_>) -> prepaid::Terms {
+    let locktime = asking.deadline.saturating_add(asking.config.margin_secs);
+    prepaid::Terms { payee: keys.public(&payee(asking.buyer)), locktime }
 }
 
 pub(super) fn locking(terms: &prepaid::Terms, keys: &LockKeys, seller: AgentId, locktime: Timestamp) -> Locking {
@@ -45,6 +46,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::wallet::config::RedemptionConfig;
 
     #[test]
     fn the_keys_of_two_peers_or_locktimes_are_distinct_and_the_payee_is_always_the_same() {
@@ -57,12 +59,14 @@ mod tests {
         public.dedup();
         assert_eq!(public.len(), paths.len());
         // Frozen: whoever restores a home folder with a later version must find its money.
-        let ours = terms(&keys, one, at);
+        let config = RedemptionConfig::default();
+        let asking = |deadline| Asking { buyer: one, deadline, label: [0; 16].into(), config: &config };
+        let ours = terms(&keys, asking(at));
         assert_eq!(ours.payee.to_string(), "039bafac291355655eb39d6798836afdfd5da4e7e6112cdca9fdf3f97b57ae6a1e");
-        assert_eq!(terms(&keys, one, later).payee, ours.payee);
+        assert_eq!(terms(&keys, asking(later)).payee, ours.payee);
         assert_eq!(redemption(one), Spend::signed_by(payee(one)));
         let Some(locking) = super::super::locking(&Terms::Prepaid(ours.clone()), &keys, other, at) else { panic!() };
-        let Conditions::Prepaid(conditions) = locking.conditions;
+        let Conditions::Prepaid(conditions) = locking.conditions else { panic!() };
         assert_eq!((conditions.payee, conditions.refund), (ours.payee, keys.public(&refund(other, at))));
         assert_eq!(locking.refund, Spend::signed_by(refund(other, at)));
     }

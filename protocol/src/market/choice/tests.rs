@@ -25,7 +25,7 @@ fn offer(change: impl FnOnce(&mut OfferBody)) -> Signed<Offer> {
 fn terms(offer: &mut OfferBody) -> &mut prepaid::Terms {
     match &mut offer.terms {
         Terms::Prepaid(terms) => terms,
-        Terms::Other(other) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

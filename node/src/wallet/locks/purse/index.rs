@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guilder_protocol::{
-    bytes::LockKey,
+    bytes::{Digest, LockKey},
     identity::AgentId,
     locks::{Keyset, KeysetId, LockedProof},
-    settlement::{Conditions, Terms},
+    settlement::{Conditions, LocksTo, Terms},
     time::Timestamp,
 };
 
@@ -28,11 +28,14 @@ pub(in super::super) struct PurseKey {
     pub(super) seller: AgentId,
     pub(super) payee: LockKey,
     pub(super) currency: Currency,
+    /// What is paid for, if it is for one trade alone.
+    pub(super) once: Option<Digest>,
 }
 
 impl PurseKey {
     fn of(batch: &BatchRecord) -> Self {
-        Self { seller: batch.seller, payee: batch.conditions.payee(), currency: batch.currency.clone() }
+        let (payee, once) = (batch.conditions.payee(), batch.conditions.once());
+        Self { seller: batch.seller, payee, currency: batch.currency.clone(), once }
     }
 }
 
@@ -52,9 +55,9 @@ impl Need {
     /// `None` if it isn't known what the terms lock money to.
     pub(super) fn new(request: &LockRequest, currency: &Currency, keyset: &Keyset) -> Option<Self> {
         let LockRequest { seller, price, max_proofs, terms, .. } = request;
-        let (payee, until) = terms.locks_to()?;
+        let LocksTo { payee, until, once } = terms.locks_to()?;
         Some(Self {
-            key: PurseKey { seller: *seller, payee, currency: currency.clone() },
+            key: PurseKey { seller: *seller, payee, currency: currency.clone(), once },
             price: *price,
             until,
             max_proofs: *max_proofs,
@@ -157,7 +160,10 @@ impl Index {
         let purse = self.purses.entry(need.key.clone()).or_default();
         purse.used = clock;
         let soonest = (need.until, OperationId::from([0; 16]));
-        for ((_, id), batch) in purse.batches.range_mut(soonest..) {
+        for ((locktime, id), batch) in purse.batches.range_mut(soonest..) {
+            if need.key.once.is_some() && *locktime != need.until {
+                break;
+            }
             let stock = batch.stock(need.keyset);
             if let Some(wanted) = amounts::pick_lock(need.price, need.ppk, &stock, need.max_proofs) {
                 purse.hires += 1;
@@ -195,7 +201,8 @@ impl Index {
     /// Whether less than half of the last refill is left of a purse that is kept warm.
     pub(super) fn runs_low(&self, need: &Need, config: &PurseConfig) -> bool {
         let warm = |purse: &&OnePurse| purse.hires >= config.warm_after_hires;
-        let Some(purse) = self.purses.get(&need.key).filter(warm) else { return false };
+        let reused = |_: &&OnePurse| need.key.once.is_none();
+        let Some(purse) = self.purses.get(&need.key).filter(reused).filter(warm) else { return false };
         let left = self.value(&need.key, need.until);
         left < need.price.saturating_mul(purse.refilled.max(1) as u64).div_ceil(2)
     }
@@ -205,7 +212,7 @@ impl Index {
         let held = self.value(&need.key, Timestamp::from_secs(0));
         let Some(purse) = self.purses.get_mut(&need.key) else { return (1, held) };
         // The hire that this refill may be for isn't counted yet.
-        if purse.hires + 1 < config.warm_after_hires {
+        if need.key.once.is_some() || purse.hires + 1 < config.warm_after_hires {
             return (1, held);
         }
         let wanted = if purse.refilled == 0 { config.first_locks } else { purse.refilled.saturating_mul(2) };
@@ -248,7 +255,9 @@ impl Index {
             return;
         }
         let empty = self.purses.iter().filter(|(_, purse)| purse.batches.values().all(|batch| batch.free.is_empty()));
-        if let Some(key) = empty.min_by_key(|(_, purse)| purse.used).map(|(key, _)| key.clone()) {
+        // One that was for one trade alone is never used again.
+        if let Some(key) = empty.min_by_key(|(key, purse)| (key.once.is_none(), purse.used)).map(|(key, _)| key.clone())
+        {
             self.purses.remove(&key);
         }
     }

@@ -74,7 +74,7 @@ pub use self::{
     buckets::Rate,
     clocks::ClockDoubt,
     config::TradeConfig,
-    hire::{HireError, HireRequest, Hired, TaskHandle},
+    hire::{Hire, HireError, Hired, TaskHandle},
     limits::MAX_OPEN_TRADES,
     progress::Progress,
     views::{MoneyView, Page, TaskState, TaskView},
@@ -314,12 +314,12 @@ impl Trade {
         })
     }
 
-    /// Has a task done by whoever does it best within the terms. Returns as soon as it has a name.
+    /// Has a task done on `input` by whoever does it best within the terms. Returns as soon as it has a name.
     ///
     /// # Errors
-    /// If it can't even begin.
-    pub async fn hire(&self, request: HireRequest) -> Result<TaskHandle, HireError> {
-        self.hirer.hire(request).await
+    /// If it can't even begin: the hire must say what it may cost, in which unit, and how long it may take.
+    pub async fn hire(&self, hire: Hire, input: Data) -> Result<TaskHandle, HireError> {
+        self.hirer.hire(hire, input).await
     }
 
     /// Calls off a task that we buy, by its name or its award's. Before the award nothing is lost; once the seller works

@@ -35,7 +35,7 @@ use guilder::{
     network::Walk,
     network::service_key,
     parts::Node,
-    trade::HireRequest,
+    trade::Hire,
 };
 use guilder_protocol::market::{MintUrl, ServiceName, Unit};
 use tokio::{
@@ -397,18 +397,13 @@ impl<'a> Play<'a> {
             self.timeline.at_secs(at, Action::Wish(host));
         }
         let Some(node) = self.world.node(host).cloned() else { return };
-        let request = HireRequest {
-            service: self.services[want.service as usize].clone(),
-            input: Data::Inline(Bytes::from(want.input())),
-            max_price: workload.budget_sat,
-            unit: self.unit.clone(),
-            deadline: node.runtime.now().saturating_add(workload.deadline_s),
-            seller: None,
-            mint: None,
-            avoid: Vec::new(),
-            prefer: Vec::new(),
-            candidates: None,
+        let hire = Hire {
+            max_price: Some(workload.budget_sat),
+            unit: Some(self.unit.clone()),
+            deadline_secs: Some(workload.deadline_s),
+            ..Hire::of(self.services[want.service as usize].clone())
         };
+        let input = Data::Inline(Bytes::from(want.input()));
         let notes = self.notes.clone();
         let wish = Wish { at_us: now_us, buyer: host, want, task: None, error: None, ended_us: None };
         let index = {
@@ -418,7 +413,7 @@ impl<'a> Play<'a> {
         };
         let start = self.start;
         tokio::spawn(async move {
-            let error = match node.trade.hire(request).await {
+            let error = match node.trade.hire(hire, input).await {
                 Ok(handle) => {
                     notes.lock().wishes[index].task = Some(handle.task);
                     handle.done().await.err()

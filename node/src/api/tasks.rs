@@ -22,7 +22,7 @@ use super::{
 use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
-    trade::{CancelError, HireRequest, MoneyView, Page, TaskView as Trading},
+    trade::{CancelError, MoneyView, Page, TaskView as Trading},
 };
 
 /// Fewest letters of a task's ID that stand for it.
@@ -63,7 +63,7 @@ impl Api {
         caller.may(Right::Hire)?;
         let node = self.node();
         let (began, quiet) = (node.runtime.instant(), hire.quiet);
-        let mut handle = node.trade.hire(self.settled(hire, input)?).await?;
+        let mut handle = node.trade.hire(self.decided(hire)?, input).await?;
         let (task, api) = (handle.task, self.clone());
         let events = std::mem::replace(&mut handle.events, node.events.subscribe());
         let ended = async move {
@@ -81,24 +81,18 @@ impl Api {
     }
 
     /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
-    fn settled(&self, hire: Hire, input: Data) -> Result<HireRequest, ApiError> {
+    fn decided(&self, hire: Hire) -> Result<Hire, ApiError> {
         let node = self.node();
         if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
         {
             return Err(super::money::not_accepted(url, format!("if you trust it: guilder wallet mints add {url}")));
         }
         let defaults = &node.config.hire;
-        Ok(HireRequest {
-            input,
-            max_price: hire.max_price.unwrap_or(defaults.max_price),
-            unit: self.unit_to_pay_in(&hire)?,
-            deadline: node.runtime.now().saturating_add(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
-            seller: hire.seller,
-            mint: hire.mint,
-            service: hire.service,
-            avoid: hire.avoid,
-            prefer: hire.prefer,
-            candidates: None,
+        Ok(Hire {
+            max_price: Some(hire.max_price.unwrap_or(defaults.max_price)),
+            unit: Some(self.unit_to_pay_in(&hire)?),
+            deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
+            ..hire
         })
     }
 

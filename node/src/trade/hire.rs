@@ -44,7 +44,7 @@ use self::{
     candidates::{Candidates, Search},
     error::NoOffer,
 };
-pub use self::{error::HireError, request::HireRequest};
+pub use self::{error::HireError, request::Hire};
 pub(super) use self::{funds::Funds, quiet::QuietSellers};
 use super::{
     Stopping, TradeConfig,
@@ -128,7 +128,8 @@ pub(super) struct Parts {
 /// A hire under way.
 struct Hiring {
     with: Arc<Parts>,
-    request: HireRequest,
+    hire: Hire,
+    data: Data,
     input: Payload,
     digest: Digest,
     ask: Signed<Ask>,
@@ -142,18 +143,15 @@ impl Hirer {
     }
 
     /// Begins a hire.
-    pub(super) async fn hire(&self, mut request: HireRequest) -> Result<TaskHandle, HireError> {
+    pub(super) async fn hire(&self, hire: Hire, data: Data) -> Result<TaskHandle, HireError> {
         let with = &self.0;
         let now = with.runtime.now();
         if with.stopping.is_set() {
             return Err(HireError::Stopping);
         }
-        if request.deadline <= now {
-            return Err(HireError::DeadlinePassed);
-        }
-        request.input = with.placed(request.input).await?;
-        let (input, digest) = payload(&request.input);
-        let ask = with.sign_ask(&request, input.size(), now)?;
+        let data = with.placed(data).await?;
+        let (input, digest) = payload(&data);
+        let ask = with.sign_ask(&hire, input.size(), now)?;
         let task = ask.cid();
         let (slot, inbox) = with.hires.open(ask.clone()).ok_or(HireError::TooMany(MAX_HIRES))?;
         let record = TaskRecord {
@@ -165,7 +163,7 @@ impl Hirer {
         };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
-        let hiring = Hiring { with: Arc::clone(with), request, input, digest, ask, record, slot };
+        let hiring = Hiring { with: Arc::clone(with), hire, data, input, digest, ask, record, slot };
         with.runtime.spawn("trade/hire", hiring.run(inbox, tell)).detach();
         Ok(TaskHandle { task, events, done })
     }
@@ -180,18 +178,25 @@ impl Parts {
         }
     }
 
-    fn sign_ask(&self, request: &HireRequest, input_size: u64, now: Timestamp) -> Result<Signed<Ask>, HireError> {
-        let mints = self.funds.mints(request)?;
+    fn sign_ask(&self, hire: &Hire, input_size: u64, now: Timestamp) -> Result<Signed<Ask>, HireError> {
+        let (Some(max_price), Some(unit), Some(deadline_secs)) = (hire.max_price, &hire.unit, hire.deadline_secs)
+        else {
+            return Err(HireError::Undecided);
+        };
+        if deadline_secs == 0 {
+            return Err(HireError::DeadlinePassed);
+        }
+        let deadline = now.saturating_add(deadline_secs);
         let body = AskBody {
-            service: request.service.clone(),
-            max_price: request.max_price,
-            unit: request.unit.clone(),
-            mints,
+            service: hire.service.clone(),
+            max_price,
+            unit: unit.clone(),
+            mints: self.funds.mints(unit, hire.mint.as_ref())?,
             modes: vec![Mode::Prepaid],
             input_size,
-            deadline: request.deadline,
+            deadline,
         };
-        let exp = request.deadline.min(now.saturating_add(MAX_ASK_SECS));
+        let exp = deadline.min(now.saturating_add(MAX_ASK_SECS));
         Ok(Signed::claim(body, now, Some(exp), ByteArray(self.runtime.random()), &self.key)?)
     }
 }
@@ -224,7 +229,7 @@ impl Hiring {
     }
 
     async fn seek(&mut self, inbox: mpsc::Receiver<Answer>) -> Result<Hired, HireError> {
-        let (task, service) = (self.task(), self.request.service.to_string());
+        let (task, service) = (self.task(), self.hire.service.to_string());
         self.with.events.emit(Event::Searching { task, service });
         let search = Search {
             runtime: &self.with.runtime,
@@ -235,7 +240,7 @@ impl Hiring {
             outbox: &self.with.outbox,
             events: &self.with.events,
             quiet: &self.with.quiet,
-            request: &self.request,
+            hire: &self.hire,
             ask: &self.ask,
             slot: &self.slot,
         };
@@ -246,13 +251,13 @@ impl Hiring {
             let known = standing.iter().find(|(seller, _)| *seller == offer.issuer());
             known.map_or_else(Default::default, |(_, standing)| (*standing).into())
         });
-        offers.sort_by_key(|offer| !self.request.prefer.contains(&offer.issuer()));
+        offers.sort_by_key(|offer| !self.hire.prefer.contains(&offer.issuer()));
         let mut last = None;
         for offer in offers {
             if self.slot.is_called_off() {
                 return Err(HireError::Cancelled);
             }
-            if self.request.deadline <= self.with.runtime.now() {
+            if self.ask.body.deadline <= self.with.runtime.now() {
                 // What the others would lock and deliver is of no use any more.
                 return last.unwrap_or(Err(HireError::DeadlinePassed));
             }
@@ -290,7 +295,7 @@ impl Hiring {
     /// Holds the input against the schema that the offer names, before any money is locked for it.
     async fn check_input(&self, offer: &Signed<Offer>) -> Result<(), HireError> {
         let seller = offer.issuer();
-        let checked = self.with.catalogue.check_input(seller, offer, &self.request.input).await?;
+        let checked = self.with.catalogue.check_input(seller, offer, &self.data).await?;
         checked?.map_err(|error| HireError::NoOffer(vec![(seller, NoOffer::Input(error))]))
     }
 

@@ -69,6 +69,16 @@ fn echo() -> ServiceName {
     "text.echo".parse().unwrap()
 }
 
+/// A hire of the echo, by whoever sells it.
+fn of_anyone() -> Hire {
+    Hire { max_price: Some(100), unit: Some(play()), deadline_secs: Some(60), ..Hire::of(echo()) }
+}
+
+/// The same by this seller.
+fn of(seller: AgentId) -> Hire {
+    Hire { seller: Some(seller), ..of_anyone() }
+}
+
 fn yesterday() -> Timestamp {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     Timestamp::from_secs(now - 86_400)
@@ -319,23 +329,13 @@ impl Node {
         }
     }
 
-    fn wish(&self, input: &'static [u8]) -> HireRequest {
-        HireRequest {
-            service: echo(),
-            input: Data::Inline(Bytes::from_static(input)),
-            max_price: 100,
-            unit: play(),
-            deadline: self.runtime.now().saturating_add(60),
-            seller: None,
-            mint: None,
-            avoid: Vec::new(),
-            prefer: Vec::new(),
-            candidates: None,
-        }
+    async fn hire(&self, hire: Hire, input: &'static [u8]) -> Result<Hired, HireError> {
+        in_time(self.trade.hire(hire, Data::Inline(Bytes::from_static(input))).await?.done()).await
     }
 
-    async fn hire(&self, request: HireRequest) -> Result<Hired, HireError> {
-        in_time(self.trade.hire(request).await?.done()).await
+    /// Begins a hire, without waiting for its end.
+    async fn begin(&self, hire: Hire, input: &'static [u8]) -> TaskHandle {
+        self.trade.hire(hire, Data::Inline(Bytes::from_static(input))).await.unwrap()
     }
 
     fn transfers(&self) -> Transfers {

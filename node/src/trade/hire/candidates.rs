@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    HireRequest,
+    Hire,
     error::{HireError, NoOffer},
     quiet::QuietSellers,
 };
@@ -42,7 +42,7 @@ pub(super) struct Search<'a> {
     pub(super) outbox: &'a Outbox,
     pub(super) events: &'a Events,
     pub(super) quiet: &'a QuietSellers,
-    pub(super) request: &'a HireRequest,
+    pub(super) hire: &'a Hire,
     pub(super) ask: &'a Signed<Ask>,
     pub(super) slot: &'a HireSlot,
 }
@@ -50,7 +50,7 @@ pub(super) struct Search<'a> {
 impl Search<'_> {
     /// How long to go on looking when nothing is found, in the settings' terms.
     fn patience(&self) -> Duration {
-        let left = self.request.deadline.since(self.runtime.now());
+        let left = self.ask.body.deadline.since(self.runtime.now());
         Duration::from_secs(left.min(self.config.search_secs))
     }
 }
@@ -68,14 +68,14 @@ pub(super) struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     pub(super) fn new(search: Search<'a>, inbox: mpsc::Receiver<Answer>) -> Self {
-        let most = search.request.candidates.unwrap_or(search.config.candidates).clamp(1, MAX_CANDIDATES);
+        let most = search.config.candidates.clamp(1, MAX_CANDIDATES);
         Self { search, inbox, silent: Vec::new(), offers: Vec::new(), without: Vec::new(), most }
     }
 
     /// Asks sellers as they are found. Over when all have answered, or a short while after the first offer.
     pub(super) async fn gather(mut self) -> Result<Vec<Signed<Offer>>, HireError> {
         let until = self.search.runtime.instant() + self.search.patience();
-        match self.search.request.seller {
+        match self.search.hire.seller {
             Some(seller) => self.gather_one(seller, until).await?,
             None => {
                 // Of those known, all may be dead: they don't take the time that it takes to find others.
@@ -97,7 +97,7 @@ impl<'a> Candidates<'a> {
 
     async fn gather_one(&mut self, seller: AgentId, until: Instant) -> Result<(), HireError> {
         let catalogue = self.search.catalogue.clone();
-        let (service, slot) = (self.search.request.service.clone(), self.search.slot);
+        let (service, slot) = (self.search.hire.service.clone(), self.search.slot);
         let advert = tokio::select! {
             biased;
             () = slot.called_off() => return Err(HireError::Cancelled),
@@ -121,12 +121,12 @@ impl<'a> Candidates<'a> {
 
     /// A search for sellers that fit, but for those who were tried.
     fn find(&self, until: Instant, depth: Depth) -> mpsc::Receiver<Found> {
-        let avoided = self.search.request.avoid.iter().copied();
+        let avoided = self.search.hire.avoid.iter().copied();
         let offered = self.offers.iter().map(Signed::issuer);
         let without = self.without.iter().map(|(seller, _)| *seller);
         let distrusted = self.search.cheats.distrusted(self.search.runtime.now());
         let wanted = Wanted {
-            service: self.search.request.service.clone(),
+            service: self.search.hire.service.clone(),
             ask: Some(self.search.ask.body.clone()),
             except: avoided
                 .chain(self.silent.iter().copied())
@@ -207,7 +207,7 @@ impl<'a> Candidates<'a> {
         self.silent.push(seller);
         let message = Message::from(Asked { ask: ByteBuf::from(self.search.ask.bytes()) });
         self.search.outbox.send(seller, &message);
-        let service = self.search.request.service.to_string();
+        let service = self.search.hire.service.to_string();
         self.search.events.emit(Event::Asked { task, side: Side::Buyer, peer: seller, service });
         true
     }

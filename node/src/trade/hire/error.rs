@@ -23,6 +23,9 @@ use crate::{
 /// Why a task came to no award that was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum HireError {
+    /// The price, the unit or the time that it may take is not decided.
+    #[error("the hire leaves open what it may cost, in which unit, or how long it may take")]
+    Undecided,
     /// The deadline is in the past.
     #[error("the deadline has passed")]
     DeadlinePassed,
@@ -153,7 +156,7 @@ fn listed(sellers: &[(AgentId, NoOffer)]) -> impl fmt::Display {
 impl AtFault for HireError {
     fn fault(&self) -> Fault {
         match self {
-            Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
+            Self::Undecided | Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
             Self::Cancelled | Self::TooMany(_) => Fault::Ours,
             Self::NoSeller => Fault::Incompatible,
             Self::Seller(error) => error.fault(),

@@ -11,7 +11,7 @@ use guilder_protocol::{
     market::{MintUrl, Offer, Unit},
 };
 
-use super::{HireError, HireRequest};
+use super::HireError;
 use crate::{
     sync::lock,
     wallet::{Balance, LockRequest, MintSummary, PreparedLock, Wallet, WalletError},
@@ -34,28 +34,28 @@ impl Funds {
         &self.wallet
     }
 
-    /// The mints at which we can pay.
-    pub(super) fn mints(&self, request: &HireRequest) -> Result<Vec<MintUrl>, HireError> {
-        if let Some(mint) = &request.mint {
+    /// The mints at which we can pay: `only` this one, or all that issue the unit.
+    pub(super) fn mints(&self, unit: &Unit, only: Option<&MintUrl>) -> Result<Vec<MintUrl>, HireError> {
+        if let Some(mint) = only {
             return if self.wallet.accepts(mint) {
                 Ok(vec![mint.clone()])
             } else {
                 Err(WalletError::UnknownMint(mint.clone()).into())
             };
         }
-        let issues = |mint: &MintSummary| mint.units.is_empty() || mint.units.contains(&request.unit);
+        let issues = |mint: &MintSummary| mint.units.is_empty() || mint.units.contains(unit);
         let mints: Vec<_> = self.wallet.mints().into_iter().filter(issues).map(|mint| mint.url).collect();
         // Counting the money takes a look at every coin: not for a buyer that paid from it a moment ago.
-        if mints.len() <= MAX_MINTS && lock(&self.solvent).contains(&request.unit) {
+        if mints.len() <= MAX_MINTS && lock(&self.solvent).contains(unit) {
             return Ok(mints);
         }
         let mut balances = self.wallet.balances()?;
         // What is in a swap under way will be there when it is needed.
         let money = |balance: &Balance| balance.spendable + balance.locked + balance.pending;
-        balances.retain(|balance| balance.unit == request.unit && money(balance) > 0 && mints.contains(&balance.mint));
+        balances.retain(|balance| balance.unit == *unit && money(balance) > 0 && mints.contains(&balance.mint));
         balances.sort_by_key(|balance| std::cmp::Reverse(money(balance)));
         let mints: Vec<_> = balances.into_iter().map(|balance| balance.mint).take(MAX_MINTS).collect();
-        if mints.is_empty() { Err(HireError::NoMoney(request.unit.clone())) } else { Ok(mints) }
+        if mints.is_empty() { Err(HireError::NoMoney(unit.clone())) } else { Ok(mints) }
     }
 
     /// Locks the price at the first of the seller's mints where that is possible.

@@ -1,34 +1,156 @@
-//! What is to be done, and on what terms.
+//! What is hired, and on what terms: on the command line, in a query, and in the trade.
 
 use guilder_protocol::{
     identity::AgentId,
     market::{MintUrl, ServiceName, Unit},
-    time::Timestamp,
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::content::Data;
-
-/// What is to be done, and on what terms.
-#[derive(Clone, Debug)]
-pub struct HireRequest {
-    /// The service wanted.
+/// What is hired, and on what terms: the one request that every face makes, and the query of `POST /v1/tasks`; the input
+/// travels beside it. What isn't said is decided by [`Api::hire`](crate::api::Api::hire).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Hire {
+    /// The service's name, e.g. text.summarize.
     pub service: ServiceName,
-    /// What it is to be done on.
-    pub input: Data,
-    /// The most that is paid, net.
-    pub max_price: u64,
-    /// The unit of `max_price`.
-    pub unit: Unit,
-    /// When the delivery must have arrived.
-    pub deadline: Timestamp,
-    /// This seller and no other.
+    /// The most you pay, net [default: hire.max_price of the settings].
+    #[arg(long, value_name = "N")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<u64>,
+    /// The unit to pay in [default: that of the mint, or the only one you hold].
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// When the delivery must be there: 90s, 5m, 1h [default: hire.deadline_secs of the settings].
+    #[arg(long = "deadline", value_name = "TIME", value_parser = parse_duration)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_secs: Option<u64>,
+    /// Hire this seller and no other: a peer ID or a DID.
+    #[arg(long, value_name = "PEER", value_parser = parse_agent)]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "agent_text")]
     pub seller: Option<AgentId>,
-    /// These sellers never.
+    /// Never hire this seller; may be said several times.
+    #[arg(long, value_name = "PEER", value_parser = parse_agent, conflicts_with = "seller")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "agent_list")]
     pub avoid: Vec<AgentId>,
-    /// These before all others, if they make an acceptable offer.
+    /// Take this seller's offer, if it makes one that fits; may be said several times.
+    #[arg(long, value_name = "PEER", value_parser = parse_agent, conflicts_with = "seller")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "agent_list")]
     pub prefer: Vec<AgentId>,
-    /// This mint's ecash and no other's.
+    /// Pay with this mint's ecash and no other's.
+    #[arg(long, value_name = "URL")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mint: Option<MintUrl>,
-    /// How many sellers are asked at the most; the settings' default if not said.
-    pub candidates: Option<usize>,
+    /// Whether the steps between hiring and end are left out of the stream.
+    #[arg(skip)]
+    #[serde(default)]
+    pub quiet: bool,
+}
+
+impl Hire {
+    /// A hire of `service`, all else as the node is set.
+    pub fn of(service: ServiceName) -> Self {
+        Self {
+            service,
+            max_price: None,
+            unit: None,
+            deadline_secs: None,
+            seller: None,
+            avoid: Vec::new(),
+            prefer: Vec::new(),
+            mint: None,
+            quiet: false,
+        }
+    }
+}
+
+/// Seconds, from `90`, `90s`, `5m` or `1h`.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3_600),
+        _ => (text, 1),
+    };
+    let secs = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    secs.filter(|secs| *secs > 0).ok_or_else(|| "expected a time like 90s, 5m or 1h".to_owned())
+}
+
+/// An agent, from its peer ID or its DID.
+fn parse_agent(text: &str) -> Result<AgentId, String> {
+    let parsed = text.parse().or_else(|_| AgentId::from_peer_id(text));
+    parsed.map_err(|_| "expected a peer ID (12D3Koo…) or a DID (did:key:z6Mk…)".to_owned())
+}
+
+/// An agent is written as its DID and read from either form.
+mod agent_text {
+    use super::{AgentId, Deserialize as _, Deserializer, Serializer, parse_agent};
+
+    pub(super) fn serialize<S: Serializer>(agent: &Option<AgentId>, serializer: S) -> Result<S::Ok, S::Error> {
+        match agent {
+            Some(agent) => serializer.collect_str(agent),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AgentId>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| parse_agent(&text).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+/// Agents, with commas between them: a query has no lists.
+mod agent_list {
+    use super::{AgentId, Deserialize as _, Deserializer, Serializer, parse_agent};
+
+    pub(super) fn serialize<S: Serializer>(agents: &[AgentId], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AgentId>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let agents = text.split(',').filter(|agent| !agent.is_empty());
+        agents.map(|agent| parse_agent(agent).map_err(serde::de::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::identity::AgentKey;
+
+    use super::{Hire, parse_duration};
+
+    #[test]
+    fn a_hire_in_a_query_is_the_hire_that_was_asked_for() {
+        let whole = Hire {
+            max_price: Some(20),
+            unit: Some("play".parse().unwrap()),
+            deadline_secs: Some(90),
+            seller: Some(AgentKey::from_seed(&[1; 32]).id()),
+            avoid: vec![AgentKey::from_seed(&[2; 32]).id(), AgentKey::from_seed(&[3; 32]).id()],
+            prefer: vec![AgentKey::from_seed(&[4; 32]).id()],
+            mint: Some("https://mint.example/a%20b".parse().unwrap()),
+            quiet: true,
+            ..Hire::of("text.echo".parse().unwrap())
+        };
+        for hire in [whole, Hire::of("text.echo".parse().unwrap())] {
+            let query = serde_urlencoded::to_string(&hire).unwrap();
+            assert_eq!(serde_urlencoded::from_str::<Hire>(&query).unwrap(), hire, "{query}");
+        }
+        let by_peer_id = format!("service=a.b&seller={}", AgentKey::from_seed(&[1; 32]).id().peer_id());
+        let read = serde_urlencoded::from_str::<Hire>(&by_peer_id).unwrap();
+        assert_eq!(read.seller, Some(AgentKey::from_seed(&[1; 32]).id()));
+        assert!(serde_urlencoded::from_str::<Hire>("service=a.b&sellr=x").is_err(), "a misspelt term is refused");
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, secs) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3_600)] {
+            assert_eq!(parse_duration(text).unwrap(), secs);
+        }
+        for text in ["", "s", "0", "-1s", "5d", "99999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
 }

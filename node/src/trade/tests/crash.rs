@@ -25,13 +25,9 @@ impl Pair {
         let pair = Self { bank, buyer, seller };
         pair.meet().await;
         // The first hire fills the purse and the catalogue, so that every walk takes the same steps.
-        pair.buyer.hire(pair.wish()).await.unwrap();
+        pair.buyer.hire(of(pair.seller.id()), b"walk").await.unwrap();
         pair.settled().await;
         pair
-    }
-
-    fn wish(&self) -> HireRequest {
-        HireRequest { seller: Some(self.seller.id()), ..self.buyer.wish(b"walk") }
     }
 
     async fn meet(&self) {
@@ -99,8 +95,7 @@ async fn walk(victim: Victim) -> u64 {
     for steps in 0.. {
         let failpoint = Failpoint::after(steps);
         pair = pair.crash(victim, failpoint.clone()).await;
-        let wish = pair.wish();
-        let handle = pair.buyer.trade.hire(wish).await.unwrap();
+        let handle = pair.buyer.begin(of(pair.seller.id()), b"walk").await;
         let died = in_time(async {
             tokio::select! {
                 biased;

@@ -542,7 +542,7 @@ async fn a_seller_that_refuses_and_redeems_is_charged_with_it() {
     tokio::spawn(refuse_and_redeem(thief));
     buyer.fund(1_000).await;
     let mut events = buyer.events.subscribe();
-    let hired = buyer.hire(HireRequest { seller: Some(seller), ..buyer.wish(b"hello") }).await.unwrap();
+    let hired = buyer.hire(of(seller), b"hello").await.unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Refused(Reason::Busy));
     let trade = hired.deal.id();
     loop {

@@ -179,11 +179,8 @@ async fn a_node_buys_from_a_later_seller() {
     buyer.fund(100).await;
     let mut raw = Raw::start(&bank, 1, &buyer).await;
     let (me, key) = (raw.base.key.id(), raw.base.key.clone());
-    let request = HireRequest { seller: Some(me), ..buyer.wish(b"hello") };
-    let hire = tokio::spawn({
-        let trade = buyer.trade.clone();
-        async move { in_time(trade.hire(request).await?.done()).await }
-    });
+    let handle = buyer.begin(of(me), b"hello").await;
+    let hire = tokio::spawn(in_time(handle.done()));
     let deal = sell_later(&mut raw, buyer.id(), &key).await;
     let hired = hire.await.unwrap().unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });

@@ -68,7 +68,7 @@ fn failure(hired: &Hired) -> FailureCode {
 async fn a_buyer_hires_and_a_seller_is_paid() {
     let (bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
-    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let hired = buyer.hire(of(seller.id()), b"hello").await.unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
     assert_eq!(hired.ended.money, buyer::Money::Paid);
     assert_eq!(output(&hired), "hello");
@@ -106,20 +106,27 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
         seller.sell(price, None).await;
         sellers.push(seller);
     }
-    let buyer = Plan::joining(&bank, 1, &hub).start().await;
-    buyer.fund(1_000).await;
-    buyer.connect(&hub).await;
-    // Provider records take a moment to spread.
-    until(|| async {
-        let mut found = buyer.catalogue.find(&echo(), 8, buyer.runtime.instant() + Duration::from_secs(5));
-        let mut count = 0;
-        while found.recv().await.is_some() {
-            count += 1;
-        }
-        count == 3
-    })
-    .await;
-    let hired = buyer.hire(buyer.wish(b"hello")).await.unwrap();
+    let mut buyers = Vec::new();
+    for (seed, candidates) in [(1, 8), (5, 2)] {
+        let mut plan = Plan::joining(&bank, seed, &hub);
+        plan.config.candidates = candidates;
+        let buyer = plan.start().await;
+        buyer.fund(1_000).await;
+        buyer.connect(&hub).await;
+        // Provider records take a moment to spread.
+        until(|| async {
+            let mut found = buyer.catalogue.find(&echo(), 8, buyer.runtime.instant() + Duration::from_secs(5));
+            let mut count = 0;
+            while found.recv().await.is_some() {
+                count += 1;
+            }
+            count == 3
+        })
+        .await;
+        buyers.push(buyer);
+    }
+    let [buyer, sparing] = buyers.try_into().unwrap_or_else(|_| panic!("two buyers"));
+    let hired = buyer.hire(of_anyone(), b"hello").await.unwrap();
     assert_eq!(hired.deal.award.args().price, 20);
     assert_eq!(hired.deal.seller(), sellers[1].id());
     assert_eq!(output(&hired), "hello");
@@ -127,7 +134,7 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
     // Who turns everybody away doesn't stand in the way of those known besides.
     sellers.sort_by_key(Node::id);
     sellers[..2].iter().for_each(|seller| seller.trade.stop_taking());
-    let hired = buyer.hire(HireRequest { candidates: Some(2), ..buyer.wish(b"again") }).await.unwrap();
+    let hired = sparing.hire(of_anyone(), b"again").await.unwrap();
     assert_eq!((hired.deal.seller(), output(&hired)), (sellers[2].id(), "again".into()));
 }
 
@@ -136,8 +143,8 @@ async fn large_inputs_and_outputs_go_as_content() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
     let input: Bytes = (0..700_000_u32).map(|n| n as u8).collect::<Vec<_>>().into();
-    let request = HireRequest { input: Data::Inline(input.clone()), ..buyer.wish(b"") };
-    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..request }).await.unwrap();
+    let handle = buyer.trade.hire(of(seller.id()), Data::Inline(input.clone())).await.unwrap();
+    let hired = in_time(handle.done()).await.unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
     let output = buyer.trade.output(hired.deal.id()).unwrap().unwrap();
     assert_eq!(output.read(&buyer.content, 1 << 20).await.unwrap(), input);
@@ -160,7 +167,7 @@ async fn work_that_fails_is_not_paid_for() {
         let (bank, buyer, seller) = pair().await;
         let definition = Definition { time_limit_secs: 1, ..definition(7) };
         seller.sell_as(definition, Some(Arc::new(worker))).await;
-        let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+        let hired = buyer.hire(of(seller.id()), b"hello").await.unwrap();
         assert_eq!(failure(&hired), code);
         assert_eq!(hired.ended.outcome.fault(), Some(Fault::Peer));
         assert_eq!(hired.ended.money, buyer::Money::Waiting);
@@ -190,9 +197,7 @@ async fn work_that_fails_is_not_paid_for() {
 async fn a_seller_that_vanishes_is_overdue() {
     let (bank, buyer, seller) = pair().await;
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(20))))).await;
-    let deadline = buyer.runtime.now().saturating_add(6);
-    let wish = HireRequest { seller: Some(seller.id()), deadline, ..buyer.wish(b"hello") };
-    let handle = buyer.trade.hire(wish).await.unwrap();
+    let handle = buyer.begin(Hire { deadline_secs: Some(6), ..of(seller.id()) }, b"hello").await;
     until(|| async { seller.trade.open_count() == 1 }).await;
     let mut plan = seller.plan.clone();
     seller.runtime.shutdown().await;
@@ -216,24 +221,28 @@ async fn a_hire_that_finds_nobody_says_why() {
     let (_bank, buyer, seller) = pair().await;
     let schema = Some(r#"{"type":"object","required":["text"]}"#.into());
     seller.sell_as(Definition { input: schema, ..definition(7) }, None).await;
-    let wish = || HireRequest { seller: Some(seller.id()), ..buyer.wish(b"{\"text\":1}") };
+    let (wish, input) = (|| of(seller.id()), b"{\"text\":1}");
 
-    let other = HireRequest { service: "text.other".parse().unwrap(), ..wish() };
-    assert!(matches!(buyer.hire(other).await, Err(HireError::Seller(_))));
-    let dear = buyer.hire(HireRequest { max_price: 6, ..wish() }).await.unwrap_err();
+    let other = Hire { service: "text.other".parse().unwrap(), ..wish() };
+    assert!(matches!(buyer.hire(other, input).await, Err(HireError::Seller(_))));
+    let dear = buyer.hire(Hire { max_price: Some(6), ..wish() }, input).await.unwrap_err();
     assert!(matches!(&dear, HireError::NoOffer(_)) && dear.to_string().contains("over the limit"), "{dear}");
     assert_eq!(dear.fault(), Fault::Incompatible);
-    let input = Data::Inline(Bytes::from_static(b"{}"));
-    let invalid = buyer.hire(HireRequest { input, ..wish() }).await.unwrap_err();
+    let invalid = buyer.hire(wish(), b"{}").await.unwrap_err();
     assert!(invalid.to_string().contains("schema"), "{invalid}");
     assert_eq!(invalid.fault(), Fault::Ours);
-    let poor = HireRequest { unit: "sat".parse().unwrap(), ..wish() };
-    assert!(matches!(buyer.hire(poor).await, Err(HireError::NoMoney(_))));
-    let late = HireRequest { deadline: yesterday().saturating_sub(1), ..wish() };
-    assert!(matches!(buyer.hire(late).await, Err(HireError::DeadlinePassed)));
+    let poor = Hire { unit: Some("sat".parse().unwrap()), ..wish() };
+    assert!(matches!(buyer.hire(poor, input).await, Err(HireError::NoMoney(_))));
+    let late = Hire { deadline_secs: Some(0), ..wish() };
+    assert!(matches!(buyer.hire(late, input).await, Err(HireError::DeadlinePassed)));
+    for open in
+        [Hire { max_price: None, ..wish() }, Hire { unit: None, ..wish() }, Hire { deadline_secs: None, ..wish() }]
+    {
+        assert!(matches!(buyer.hire(open, input).await, Err(HireError::Undecided)));
+    }
     let mint = Some("https://mint.example".parse().unwrap());
-    assert!(matches!(buyer.hire(HireRequest { mint, ..wish() }).await, Err(HireError::Money(_))));
-    assert_eq!(output(&buyer.hire(wish()).await.unwrap()), "{\"text\":1}");
+    assert!(matches!(buyer.hire(Hire { mint, ..wish() }, input).await, Err(HireError::Money(_))));
+    assert_eq!(output(&buyer.hire(wish(), input).await.unwrap()), "{\"text\":1}");
     // Those that had begun are on record, with their reason.
     let tasks = buyer.trade.tasks(Page::default()).unwrap();
     assert_eq!(tasks.iter().filter(|task| task.failure.is_some()).count(), 3);
@@ -247,8 +256,8 @@ async fn a_hire_that_finds_nobody_says_why() {
 async fn too_little_money_is_the_buyers_fault() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell(5_000, None).await;
-    let wish = HireRequest { seller: Some(seller.id()), max_price: 10_000, ..buyer.wish(b"hello") };
-    let error = buyer.hire(wish).await.unwrap_err();
+    let wish = Hire { max_price: Some(10_000), ..of(seller.id()) };
+    let error = buyer.hire(wish, b"hello").await.unwrap_err();
     assert!(matches!(error, HireError::Money(_)), "{error}");
     assert_eq!(error.fault(), Fault::Ours);
     assert_eq!(buyer.balance().await, 1_000);
@@ -272,10 +281,7 @@ async fn a_refusal_sends_the_buyer_to_the_next_best_and_returns_the_money() {
         buyer.catalogue.advert_of(seller.id(), &echo()).await.unwrap();
     }
     // Two hires at once: the cheap seller offers to both and has one place.
-    let [first, second] = [buyer.wish(b"first"), buyer.wish(b"second")]
-        .map(|wish| HireRequest { candidates: Some(2), ..wish })
-        .map(|wish| buyer.hire(wish));
-    let (first, second) = tokio::join!(first, second);
+    let (first, second) = tokio::join!(buyer.hire(of_anyone(), b"first"), buyer.hire(of_anyone(), b"second"));
     let mut prices = [first, second].map(|hired| {
         let hired = hired.unwrap();
         assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
@@ -292,7 +298,7 @@ async fn a_refusal_sends_the_buyer_to_the_next_best_and_returns_the_money() {
 async fn a_cancel_at_work_stops_it_and_costs_the_price() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(30))))).await;
-    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
     let task = handle.task;
     until(|| async { buyer.trade.show(task).unwrap().is_some_and(|view| view.state == TaskState::Working) }).await;
     buyer.trade.cancel(task).await.unwrap();
@@ -309,7 +315,7 @@ async fn a_cancel_at_work_stops_it_and_costs_the_price() {
 async fn a_cancel_while_the_lock_is_made_is_in_time() {
     let (bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
-    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
     let task = handle.task;
     // The award waits for the lock, and the lock for the mint.
     let locking = async {
@@ -333,7 +339,7 @@ async fn a_cancel_while_the_lock_is_made_is_in_time() {
 async fn every_step_is_told_in_its_order() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
-    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
     let (task, mut told) = (handle.task, Vec::new());
     let mut events = handle.events;
     loop {
@@ -354,22 +360,21 @@ async fn every_step_is_told_in_its_order() {
 async fn a_stopping_node_takes_no_more_work_and_ends_what_it_has() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(2))))).await;
-    let wish = || HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") };
-    let handle = buyer.trade.hire(wish()).await.unwrap();
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
     until(|| async { seller.trade.open_count() == 1 }).await;
     seller.trade.stop_taking();
-    let error = buyer.hire(wish()).await.unwrap_err();
+    let error = buyer.hire(of(seller.id()), b"hello").await.unwrap_err();
     assert!(error.to_string().contains(&Reason::ShuttingDown.to_string()), "{error}");
     assert_eq!(output(&in_time(handle.done()).await.unwrap()), "hello");
     buyer.trade.stop_taking();
-    assert!(matches!(buyer.hire(wish()).await, Err(HireError::Stopping)));
+    assert!(matches!(buyer.hire(of(seller.id()), b"hello").await, Err(HireError::Stopping)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn housekeeping_drops_what_is_settled_and_old() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
-    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let hired = buyer.hire(of(seller.id()), b"hello").await.unwrap();
     until(|| async { seller.spendable().await == 7 }).await;
     until(|| async { buyer.trade.open_count() + seller.trade.open_count() == 0 }).await;
     for node in [buyer, seller] {
@@ -398,7 +403,7 @@ async fn housekeeping_drops_what_is_settled_and_old() {
 async fn an_ended_trade_has_one_actor_again() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
-    let hired = buyer.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let hired = buyer.hire(of(seller.id()), b"hello").await.unwrap();
     let trade = hired.deal.id();
     until(|| async { seller.trade.open_count() == 0 }).await;
     for _ in 0..200 {
@@ -430,9 +435,7 @@ async fn a_stuck_trade_delays_no_other() {
     assert!(buyer.trade.actors.post(stuck, Cause::Resume, buyer::Input::Resume.into()));
 
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(20))))).await;
-    let deadline = buyer.runtime.now().saturating_add(3);
-    let wish = HireRequest { seller: Some(seller.id()), deadline, ..buyer.wish(b"hello") };
-    let handle = buyer.trade.hire(wish).await.unwrap();
+    let handle = buyer.begin(Hire { deadline_secs: Some(3), ..of(seller.id()) }, b"hello").await;
     until(|| async { seller.trade.open_count() == 1 }).await;
     seller.runtime.shutdown().await;
     let hired = in_time(handle.done()).await.unwrap();
@@ -445,7 +448,7 @@ async fn a_step_that_can_never_be_written_ends_its_trade() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(1))))).await;
     let mut events = buyer.events.subscribe();
-    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
     until(|| async { seller.trade.open_count() == 1 }).await;
     let damage = |w: &mut crate::store::Write<'_>| {
         let at_risk = crate::store::Table::<String>::new("wallet/at-risk");
@@ -473,7 +476,7 @@ async fn a_step_that_can_never_be_written_ends_its_trade() {
 async fn progress_reaches_the_buyer_and_is_shown_while_the_trade_is_open() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell_as(definition(7), Some(Arc::new(Worker::Talks))).await;
-    let handle = buyer.trade.hire(HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") }).await.unwrap();
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
     let (task, mut events) = (handle.task, handle.events);
     loop {
         let Some(Heard::Event(heard)) = in_time(events.next()).await else { panic!("no progress") };
@@ -504,8 +507,7 @@ async fn a_wrong_clock_is_told_and_nobody_is_punished_for_it() {
         buyer.fund(1_000).await;
         buyer.connect(&seller).await;
         seller.sell(7, None).await;
-        let wish = HireRequest { seller: Some(seller.id()), ..buyer.wish(b"hello") };
-        let error = buyer.hire(wish).await.unwrap_err();
+        let error = buyer.hire(of(seller.id()), b"hello").await.unwrap_err();
         assert!(matches!(error, HireError::Clock { .. }), "off by {off}: {error:?}");
         assert!(error.to_string().contains("clock"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("clock")), "{:?}", error.hint());

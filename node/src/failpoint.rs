@@ -37,7 +37,7 @@ pub enum Step {
     /// Buyer: the trade's end becomes durable, and whose the money is.
     StoreBought,
     /// Buyer: what was refunded after the locktime is noted.
-    StoreSwept,
+    StoreRefunded,
     /// Seller: the offer goes out.
     SendOffered,
     /// Seller: the award becomes durable, with its offer and its proofs reserved.
@@ -68,7 +68,7 @@ impl Step {
         (Self::SendAwarded, "send-awarded"),
         (Self::StoreFetching, "store-fetching"),
         (Self::StoreBought, "store-bought"),
-        (Self::StoreSwept, "store-swept"),
+        (Self::StoreRefunded, "store-refunded"),
         (Self::SendOffered, "send-offered"),
         (Self::StoreTaken, "store-taken"),
         (Self::SendAccepted, "send-accepted"),

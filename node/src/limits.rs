@@ -93,7 +93,7 @@ pub const REDEEM_RETRY_SECS: u64 = 30;
 /// The longest such wait, in seconds: an hour is little beside a locktime.
 pub const REDEEM_LAST_RETRY_SECS: u64 = 60 * 60;
 /// Old reservations forgotten in one transaction.
-pub const RESERVED_SWEEP: usize = 1024;
+pub const MAX_RESERVED_READ: usize = 1024;
 /// How often old reservations are looked for.
 pub const RESERVED_PAUSE: Duration = Duration::from_secs(60);
 /// How often fallen-back money is looked for. Nobody waits for it.

@@ -132,7 +132,7 @@ fn a_seller_vanishes(seller: &mut Daemon, buyer: &Daemon) {
 /// The buyer can be killed during the refund, too.
 fn all_falls_back(swarm: &Swarm, buyer: &mut Daemon, seller: &Daemon) {
     buyer.kill();
-    ["post-swap", "settle-swap", "store-swept"].iter().for_each(|step| buyer.dies_at(step, FALL_BACK));
+    ["post-swap", "settle-swap", "store-refunded"].iter().for_each(|step| buyer.dies_at(step, FALL_BACK));
     buyer.restart();
     let books = Books::settled(&[buyer, seller], FALL_BACK);
     books.add_up();

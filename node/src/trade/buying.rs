@@ -157,7 +157,7 @@ impl BuyerActor {
             return Ok(());
         }
         let step = match &state {
-            _ if writes.contains(&buyer::Write::Acknowledge) => Step::StoreSwept,
+            _ if writes.contains(&buyer::Write::Acknowledge) => Step::StoreRefunded,
             Buyer::Ended(_) | Buyer::GivenUp(_) => Step::StoreBought,
             Buyer::Fetching(_) => Step::StoreFetching,
             Buyer::Awarded(_) | Buyer::Working(_) => Step::Other,

@@ -215,7 +215,9 @@ impl Router {
             let mail = match outcome {
                 MoneyOutcome::Redeemed { amount } => seller::Input::Redeemed { amount }.into(),
                 MoneyOutcome::RedeemFailed { why } => seller::Input::RedeemFailed(why).into(),
-                MoneyOutcome::Refunded { refunded, taken, fee } => buyer::Input::Swept { refunded, taken, fee }.into(),
+                MoneyOutcome::Refunded { refunded, taken, fee } => {
+                    buyer::Input::Refunded { refunded, taken, fee }.into()
+                }
             };
             if !self.actors.post(trade, Cause::Money, mail) {
                 tracing::warn!(%trade, "money of a trade that has no record");

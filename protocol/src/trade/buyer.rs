@@ -222,7 +222,7 @@ pub enum Input {
     /// The driver can't do what the last step said, and never will: in words.
     Broken(String),
     /// The wallet has refunded what was left of the lock.
-    Swept {
+    Refunded {
         /// Came back, after fees.
         refunded: u64,
         /// Redeemed by the seller.
@@ -298,7 +298,7 @@ impl Buyer {
 
     /// Takes the next input.
     pub fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
-        let is_swept = matches!(input, Input::Swept { .. });
+        let is_refunded = matches!(input, Input::Refunded { .. });
         let mut step = match self {
             Self::Awarded(waiting) => waiting.in_awarded(deal, input, now),
             Self::Working(waiting) => waiting.in_working(deal, input, now),
@@ -306,7 +306,7 @@ impl Buyer {
             Self::GivenUp(given_up) => given_up.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input, now),
         };
-        if is_swept {
+        if is_refunded {
             // Also where it comes again or changes nothing: the wallet repeats it until it is acknowledged.
             step.writes.push(Write::Acknowledge);
         }
@@ -425,7 +425,7 @@ impl GivenUp {
             // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
             // at the mint: it may have been redeemed.
             Input::Delivered(delivery) => delivered(deal, delivery, Some(self.ended.money), now),
-            Input::Swept { .. } => {
+            Input::Refunded { .. } => {
                 let mut step = self.ended.handle(deal, input, now);
                 step.writes.push(Write::Close);
                 step.effects.push(Effect::Finish);
@@ -464,7 +464,7 @@ impl Fetching {
             Input::Broken(why) => {
                 end(BuyerOutcome::Broken(why), Said::waiting(self.overdue), Some(self.receipt), None, now)
             }
-            Input::Swept { refunded, taken, fee } if self.overdue == Some(Money::Waiting) => {
+            Input::Refunded { refunded, taken, fee } if self.overdue == Some(Money::Waiting) => {
                 let overdue = Some(Money::Settled { refunded, taken, fee });
                 noted(Buyer::Fetching(Self { overdue, ..self }))
             }
@@ -493,7 +493,7 @@ impl Ended {
             // at the mint: it may have been redeemed.
             Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
             // What went back into the purse is refunded only if the seller has taken some of it.
-            Input::Swept { refunded, taken, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
+            Input::Refunded { refunded, taken, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
                 self.money = Money::Settled { refunded, taken, fee };
                 let took = taken > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
                 let mut step = noted(Buyer::Ended(self));

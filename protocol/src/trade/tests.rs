@@ -448,7 +448,7 @@ fn a_delivery_after_the_end_is_kept_and_changes_no_money() {
             world.act(Act::Wait(secs));
             world.disconnect();
         }
-        world.feed_buyer(buyer::Input::Swept { refunded: 0, taken: 8, fee: 0 });
+        world.feed_buyer(buyer::Input::Refunded { refunded: 0, taken: 8, fee: 0 });
         world.hear_buyer(delivery);
         world.act(Act::Fetched);
         assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
@@ -703,7 +703,7 @@ fn an_input_that_is_not_served_ends_the_trade_early_as_the_buyers_doing() {
 /// Refused, failed or silent, and the money taken all the same: the seller is charged with it, once.
 #[test]
 fn a_seller_that_takes_without_giving_is_charged_with_it() {
-    let swept = buyer::Input::Swept { refunded: 0, taken: 8, fee: 0 };
+    let refunded = buyer::Input::Refunded { refunded: 0, taken: 8, fee: 0 };
     let failed = |code| TaskError { code, text: String::new() };
     type Play = fn(&mut World);
     let refused: Play = |world| world.hear_buyer(wire::Refused { award: world.deal.id(), reason: Reason::Busy }.into());
@@ -711,8 +711,8 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
     for play in [refused, silent] {
         let mut world = World::new(false, false);
         play(&mut world);
-        world.feed_buyer(swept.clone());
-        world.feed_buyer(swept.clone());
+        world.feed_buyer(refunded.clone());
+        world.feed_buyer(refunded.clone());
         assert_eq!(world.accused, [8]);
         assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, taken: 8, fee: 0 });
     }
@@ -722,13 +722,13 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
         world.act(Act::ToSeller);
         world.conclude(Err(failed(code.clone())));
         world.run_down();
-        world.feed_buyer(swept.clone());
+        world.feed_buyer(refunded.clone());
         assert_eq!(world.accused, [8], "{code:?}");
     }
     // Nothing taken, nothing said.
     let mut world = World::new(false, false);
     silent(&mut world);
-    world.feed_buyer(buyer::Input::Swept { refunded: 8, taken: 0, fee: 0 });
+    world.feed_buyer(buyer::Input::Refunded { refunded: 8, taken: 0, fee: 0 });
     assert!(world.accused.is_empty() && world.buyer.is_ended() && !world.buyer_open);
     // A late delivery is one.
     let mut world = World::new(false, false);
@@ -741,6 +741,6 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
         world.disconnect();
     });
     world.hear_buyer(delivery);
-    world.feed_buyer(swept);
+    world.feed_buyer(refunded);
     assert!(world.accused.is_empty());
 }

@@ -50,7 +50,7 @@ use super::{
     LocksParts,
 };
 use crate::{
-    limits::{MAX_DUE_READ, MAX_REDEEM_TRIES, RESERVED_PAUSE, RESERVED_SWEEP},
+    limits::{MAX_DUE_READ, MAX_REDEEM_TRIES, MAX_RESERVED_READ, RESERVED_PAUSE},
     runtime::Job,
     store::{Key, KeyRange, Reader, Write},
     sync::lock,
@@ -432,13 +432,13 @@ impl Redemption {
         while self.parts.mints.clock_is_confirmed() {
             let end = Key::of(self.parts.runtime.now().saturating_sub(2 * SKEW_SECS));
             let forgetting = move |write: &mut Write<'_>| {
-                let old = write.range(RESERVED, KeyRange::between(&[], &end), RESERVED_SWEEP)?;
+                let old = write.range(RESERVED, KeyRange::between(&[], &end), MAX_RESERVED_READ)?;
                 for (key, _) in &old {
                     write.delete(RESERVED, key)?;
                 }
                 Ok(old.len())
             };
-            if self.parts.store.write(forgetting).await? < RESERVED_SWEEP {
+            if self.parts.store.write(forgetting).await? < MAX_RESERVED_READ {
                 break;
             }
         }

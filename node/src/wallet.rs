@@ -68,6 +68,7 @@ use guilder_protocol::{
         escrow::{ReleaseSignature, Shown},
     },
     time::Timestamp,
+    trade::buyer::LockOutcome,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -77,7 +78,7 @@ pub use self::{
     config::{PurseConfig, RedemptionConfig, WalletConfig},
     error::WalletError,
     ledger::{AuditFault, Balance, HeldCoin, Holding, Received, Restored},
-    locks::{LockContext, LockOf, LockRequest, PreparedLock, Settlement, VettedLock},
+    locks::{LockContext, LockOf, LockRequest, PreparedLock, VettedLock},
     mints::MintSummary,
     quotes::{FundQuote, InvoicePaid},
     records::{Account, HistoryEntry, MoneyOutcome, Reason, SentState, SentToken, TakenProof},
@@ -235,7 +236,7 @@ impl Wallet {
     ///
     /// # Errors
     /// If the store fails.
-    pub fn settle(&self, write: &mut Write<'_>, trade: Cid, how: Settlement) -> Result<(), WalletError> {
+    pub fn settle(&self, write: &mut Write<'_>, trade: Cid, how: LockOutcome) -> Result<(), WalletError> {
         self.0.purse.settle(write, trade, how)
     }
 
@@ -243,7 +244,7 @@ impl Wallet {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn settle_buyer(&self, trade: Cid, how: Settlement) -> Result<(), WalletError> {
+    pub async fn settle_buyer(&self, trade: Cid, how: LockOutcome) -> Result<(), WalletError> {
         self.0.purse.settle_now(trade, how).await?;
         self.nudge();
         Ok(())

@@ -22,7 +22,7 @@
 //! [`buyer::Input::Resume`] or [`seller::Input::Resume`], which yields the effects that are still due. Every input may
 //! be repeated; one that no longer applies changes nothing.
 //!
-//! **Money.** A buyer's machine says what becomes of its lock ([`buyer::Settlement`]), a seller's whether it redeems. Under
+//! **Money.** A buyer's machine says what becomes of its lock ([`buyer::LockOutcome`]), a seller's whether it redeems. Under
 //! *prepaid* the seller holds the money from the award on: it redeems what it delivers (and what is cancelled under its
 //! hands), and lets what it fails fall back to the buyer at the locktime.
 

@@ -34,7 +34,7 @@ use crate::{
     failpoint::Step,
     runtime::{Runtime, Task},
     store::{Key, Reader, StoreError, Write},
-    wallet::{Settlement, Wallet, WalletError},
+    wallet::{Wallet, WalletError},
 };
 
 /// What a buyer's actor works with.
@@ -343,20 +343,12 @@ pub(super) fn write(
             buyer::Write::Close => w.delete(OPEN, &key)?,
             buyer::Write::Keep(id) => content::refer(w, *id, trade)?,
             buyer::Write::Share(id) => records::share(w, *id, deal.seller(), trade)?,
-            buyer::Write::Settle(settlement) => wallet.settle(w, trade, told(*settlement))?,
+            buyer::Write::Settle(outcome) => wallet.settle(w, trade, *outcome)?,
             buyer::Write::Acknowledge => wallet.acknowledge(w, trade)?,
             buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
         }
     }
     Ok(())
-}
-
-fn told(settlement: buyer::Settlement) -> Settlement {
-    match settlement {
-        buyer::Settlement::Paid => Settlement::Paid,
-        buyer::Settlement::Returned => Settlement::Returned,
-        buyer::Settlement::Reclaim => Settlement::Refund,
-    }
 }
 
 /// Remembers how the seller did, for choosing among offers.

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::purse::Index;
 pub(super) use self::{purse::Purse, redemption::Redemption, refunds::Refunds};
 pub use self::{
-    purse::{LockOf, LockRequest, PreparedLock, Settlement},
+    purse::{LockOf, LockRequest, PreparedLock},
     redemption::{LockContext, VettedLock},
 };
 use super::{

@@ -110,12 +110,12 @@ pub enum BuyerOutcome {
     Broken(String),
 }
 
-impl From<Settlement> for Money {
-    fn from(settlement: Settlement) -> Self {
-        match settlement {
-            Settlement::Paid => Self::Paid,
-            Settlement::Returned => Self::Returned,
-            Settlement::Reclaim => Self::Waiting,
+impl From<LockOutcome> for Money {
+    fn from(outcome: LockOutcome) -> Self {
+        match outcome {
+            LockOutcome::Paid => Self::Paid,
+            LockOutcome::Returned => Self::Returned,
+            LockOutcome::Refund => Self::Waiting,
         }
     }
 }
@@ -176,9 +176,9 @@ pub enum Money {
     },
 }
 
-/// What the wallet is told of the buyer's lock.
+/// What becomes of the buyer's lock: the wallet is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub enum LockOutcome {
     /// The seller has earned it.
     Paid,
     /// The seller never took it: free for another task of the same seller.
@@ -268,7 +268,7 @@ pub enum Write {
     /// The same, and the seller may fetch it.
     Share(ContentId),
     /// What becomes of the lock.
-    Settle(Settlement),
+    Settle(LockOutcome),
     /// The wallet's word on what became of the lock has been taken note of.
     Acknowledge,
     /// How the seller did.
@@ -336,7 +336,7 @@ impl Waiting {
                 Step::passing(Buyer::Working(waiting), vec![wake_in(MAX_RETRY_SECS, deal, now)])
             }
             Input::Refused(reason) => {
-                end(BuyerOutcome::Refused(reason), Said::Now(Settlement::Returned), None, None, now)
+                end(BuyerOutcome::Refused(reason), Said::Now(LockOutcome::Returned), None, None, now)
             }
             Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Awarded),
             other => self.in_either(deal, other, now, Buyer::Awarded),
@@ -356,10 +356,10 @@ impl Waiting {
         match input {
             // Nobody called it off: the receipt is kept as what its seller signed, and the money isn't given up for it.
             Input::Delivered(Delivery { receipt, .. }) if !self.cancelled && is_cancelled(&receipt) => {
-                end(BuyerOutcome::Mismatch, Said::Now(Settlement::Reclaim), Some(receipt), None, now)
+                end(BuyerOutcome::Mismatch, Said::Now(LockOutcome::Refund), Some(receipt), None, now)
             }
             Input::Delivered(delivery) => delivered(deal, delivery, None, now),
-            Input::Broken(why) => end(BuyerOutcome::Broken(why), Said::Now(Settlement::Reclaim), None, None, now),
+            Input::Broken(why) => end(BuyerOutcome::Broken(why), Said::Now(LockOutcome::Refund), None, None, now),
             Input::Cancel if !self.cancelled => {
                 let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
                 Step {
@@ -454,7 +454,7 @@ impl Fetching {
             }
             Input::Fetched(commitment) if Outcome::Ok(commitment) == self.receipt.body.out => {
                 let late = self.overdue.is_some();
-                let said = self.overdue.map_or(Said::Now(Settlement::Paid), Said::Before);
+                let said = self.overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before);
                 let output = Some((self.salt, Stored::Content(self.content)));
                 end(BuyerOutcome::Delivered { late }, said, Some(self.receipt), output, now)
             }
@@ -518,7 +518,7 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
                 return end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now);
             }
             let late = overdue.is_some() || now > deal.award.args().deadline;
-            let said = overdue.map_or(Said::Now(Settlement::Paid), Said::Before);
+            let said = overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before);
             let output = Some((salt, Stored::Inline(bytes)));
             end(BuyerOutcome::Delivered { late }, said, Some(receipt), output, now)
         }
@@ -530,7 +530,7 @@ fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Times
         }
         (Outcome::Error(error), _) => {
             let paid = deal.award.part().is_earned_by(&receipt.body.out) && overdue.is_none();
-            let said = if paid { Said::Now(Settlement::Paid) } else { waiting };
+            let said = if paid { Said::Now(LockOutcome::Paid) } else { waiting };
             let error = error.clone();
             end(BuyerOutcome::Failed(error), said, Some(receipt), None, now)
         }
@@ -546,13 +546,13 @@ fn is_cancelled(receipt: &Receipt) -> bool {
 /// What becomes of the money at an end, and whether the wallet knows it already.
 #[derive(Clone, Copy)]
 enum Said {
-    Now(Settlement),
+    Now(LockOutcome),
     Before(Money),
 }
 
 impl Said {
     fn waiting(before: Option<Money>) -> Self {
-        before.map_or(Self::Now(Settlement::Reclaim), Self::Before)
+        before.map_or(Self::Now(LockOutcome::Refund), Self::Before)
     }
 }
 
@@ -568,9 +568,9 @@ fn end(
         writes.push(Write::Keep(*id));
     }
     let money = match said {
-        Said::Now(settlement) => {
-            writes.push(Write::Settle(settlement));
-            settlement.into()
+        Said::Now(outcome) => {
+            writes.push(Write::Settle(outcome));
+            outcome.into()
         }
         Said::Before(money) => money,
     };
@@ -583,7 +583,7 @@ fn end(
 /// Gives the trade up, without a word from the seller: the user is told, the money is to be refunded, and the seller is
 /// asked on until then.
 fn give_up(outcome: BuyerOutcome, deal: &Deal, now: Timestamp) -> Step {
-    let mut writes = vec![Write::State, Write::Settle(Settlement::Reclaim)];
+    let mut writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];
     writes.extend(outcome.conduct().map(Write::Conduct));
     let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now };
     let effects = vec![Effect::Finish, given_up_retry(deal, now)];

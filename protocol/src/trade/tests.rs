@@ -613,7 +613,7 @@ fn a_trade_that_its_node_cannot_go_on_with_ends_at_nobody_elses_expense() {
     let Buyer::Ended(ended) = &step.state else { panic!("{step:?}") };
     assert_eq!(ended.outcome.fault(), Some(crate::fault::Fault::Internal));
     assert_eq!(ended.money, buyer::Money::Waiting);
-    assert!(step.writes.contains(&buyer::Write::Settle(buyer::Settlement::Reclaim)));
+    assert!(step.writes.contains(&buyer::Write::Settle(buyer::LockOutcome::Refund)));
     assert!(step.writes.contains(&buyer::Write::Close));
     assert!(
         !step.writes.iter().any(|write| matches!(write, buyer::Write::Conduct(_))),

@@ -69,7 +69,7 @@ pub(super) fn claim(write: &mut Write<'_>, record: &Operation) -> Result<(), Wal
 }
 
 /// What is written of an operation that came to be.
-pub(super) struct Settlement {
+pub(super) struct Completion {
     id: OperationId,
     record: Arc<Operation>,
     coins: Vec<Option<Coin>>,
@@ -78,7 +78,7 @@ pub(super) struct Settlement {
     now: Timestamp,
 }
 
-impl Settlement {
+impl Completion {
     /// `coins` in the order of the operation's outputs; `None` for change that there isn't.
     pub(super) fn new(
         id: OperationId,

@@ -487,7 +487,7 @@ impl Operations {
     async fn settle(&self, signed: &Signed) -> Result<Settled, WalletError> {
         self.failpoint.reach(Step::SettleSwap);
         let Signed { stored: Stored { id, record, .. }, coins, preimage } = signed;
-        let settlement = effects::Settlement::new(*id, record, coins, preimage.clone(), self.runtime.now())?;
+        let settlement = effects::Completion::new(*id, record, coins, preimage.clone(), self.runtime.now())?;
         let refilled = settlement.batch();
         let settled = settlement.settled();
         self.store.transact(move |write| settlement.write(write)).await?;

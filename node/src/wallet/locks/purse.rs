@@ -42,6 +42,7 @@ use guilder_protocol::{
         escrow::{ReleaseSignature, Shown, key_in},
     },
     time::Timestamp,
+    trade::buyer::LockOutcome,
 };
 use tokio::sync::Notify;
 
@@ -97,17 +98,6 @@ pub struct LockOf<'a> {
     pub lock: &'a Lock,
     /// What it pays for.
     pub key_hash: Digest,
-}
-
-/// What becomes of a trade's lock, for the buyer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// The seller has delivered: the money is its.
-    Paid,
-    /// The seller never took it: free for another task of the same seller.
-    Returned,
-    /// To be refunded after the locktime.
-    Refund,
 }
 
 /// Proofs taken out of the purse for one award. Dropped before it is debited, they go back.
@@ -195,11 +185,11 @@ impl Drop for PreparedLock {
 }
 
 /// Writes what becomes of a trade's lock. Does nothing for a trade without one, so that it can be repeated.
-pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement, now: Timestamp) -> Result<(), WalletError> {
+pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: LockOutcome, now: Timestamp) -> Result<(), WalletError> {
     let Some(at_risk) = write.get(AT_RISK, Key::of(trade))? else { return Ok(()) };
     write.delete(AT_RISK, Key::of(trade))?;
     match how {
-        Settlement::Paid => book(
+        LockOutcome::Paid => book(
             write,
             &at_risk.currency,
             now,
@@ -207,7 +197,7 @@ pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement, now: Ti
             at_risk.amount(),
             format!("{trade} to {}", at_risk.seller),
         ),
-        Settlement::Returned => {
+        LockOutcome::Returned => {
             let mut ys = Vec::with_capacity(at_risk.proofs.len());
             for proof in &at_risk.proofs {
                 let y = proof.y().ok_or(WalletError::Unsettled)?;
@@ -221,7 +211,7 @@ pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: Settlement, now: Ti
             write.put(BATCHES, batch_key(locktime, batch), &record)?;
             Ok(write.put(RETURNED, Key::of(trade), &Returned { trade, batch, locktime, currency, ys })?)
         }
-        Settlement::Refund => Ok(write.put(REFUNDS, Key::of(at_risk.conditions.locktime()).and(trade), &at_risk)?),
+        LockOutcome::Refund => Ok(write.put(REFUNDS, Key::of(at_risk.conditions.locktime()).and(trade), &at_risk)?),
     }
 }
 
@@ -283,13 +273,13 @@ impl Purse {
         &self,
         write: &mut Write<'_>,
         trade: Cid,
-        how: Settlement,
+        how: LockOutcome,
     ) -> Result<(), WalletError> {
         settle(write, trade, how, self.parts.runtime.now())
     }
 
     /// As [`Self::settle`], in a transaction of its own.
-    pub(in super::super) async fn settle_now(&self, trade: Cid, how: Settlement) -> Result<(), WalletError> {
+    pub(in super::super) async fn settle_now(&self, trade: Cid, how: LockOutcome) -> Result<(), WalletError> {
         let now = self.parts.runtime.now();
         self.parts.store.transact(move |write| settle(write, trade, how, now)).await
     }

@@ -67,7 +67,7 @@ async fn a_refill_survives_power_cuts() {
             let lock = node.wallet.lock(&request).await.unwrap();
             let trade = trade(100 * number + more);
             node.debit(lock, trade).await.unwrap();
-            node.wallet.settle_buyer(trade, Settlement::Refund).await.unwrap();
+            node.wallet.settle_buyer(trade, LockOutcome::Refund).await.unwrap();
         }
         node
     };
@@ -103,7 +103,7 @@ async fn a_redemption_survives_power_cuts() {
     let seller = seller.restart(now).await;
     let prepare = async |seller: Node, number| {
         award(&buyer, &seller, 20, number).await;
-        buyer.wallet.settle_buyer(trade(number), Settlement::Paid).await.unwrap();
+        buyer.wallet.settle_buyer(trade(number), LockOutcome::Paid).await.unwrap();
         buyer.quiet().await;
         seller.redeemable_later(trade(number)).await;
         seller
@@ -128,7 +128,7 @@ async fn a_sweep_survives_power_cuts() {
         let buyer = buyer.restart(yesterday()).await;
         award(&buyer, &seller, 20, number).await;
         seller.void(trade(number)).await;
-        buyer.wallet.settle_buyer(trade(number), Settlement::Refund).await.unwrap();
+        buyer.wallet.settle_buyer(trade(number), LockOutcome::Refund).await.unwrap();
         buyer.quiet().await;
         buyer.restart(later).await
     };

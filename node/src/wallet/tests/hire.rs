@@ -15,7 +15,7 @@ async fn a_hire_is_paid_and_redeemed() {
     let another = buyer.wallet.lock(&buyer.request(&seller, 25)).await.unwrap();
     assert_eq!(buyer.debit(another, trade(1)).await.unwrap_err(), WalletError::AlreadyDebited);
 
-    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
     seller.redeemable(trade(1)).await;
     assert_eq!(seller.outcome().await, (trade(1), MoneyOutcome::Redeemed { amount: 25 }));
     assert_eq!(seller.balance().spendable, 25);
@@ -108,7 +108,7 @@ async fn a_lock_that_is_not_used_goes_back() {
     buyer.debit(again, trade(2)).await.unwrap();
     // It can be paid with again once the mint says that it is unspent.
     bank.set(Line::Well);
-    buyer.wallet.settle_buyer(trade(2), Settlement::Returned).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Returned).await.unwrap();
     sleep(Duration::from_secs(2)).await;
     bank.set(Line::Down);
     let again = buyer.wallet.lock(&request).await.unwrap();
@@ -129,8 +129,8 @@ async fn what_falls_back_is_swept() {
         award(&buyer, &seller, 20, number).await;
     }
     seller.void(trade(1)).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Refund).await.unwrap();
-    buyer.wallet.settle_buyer(trade(2), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Paid).await.unwrap();
     let balance = buyer.balance();
     assert_eq!(balance.refunding, 21);
     assert!(balance.locked > 0);
@@ -151,7 +151,7 @@ async fn what_the_seller_took_after_all_is_said() {
     let (mut buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(100).await;
     award(&buyer, &seller, 20, 1).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Refund).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
     seller.redeemable(trade(1)).await;
     seller.outcome().await;
     pass(Duration::from_secs(6 * 3_600)).await;
@@ -200,7 +200,7 @@ async fn a_lock_that_is_being_redeemed_is_not_due_again() {
     let (buyer, mut seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(100).await;
     award(&buyer, &seller, 20, 1).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
     // Its numbers are checked.
     seller.fund(1).await;
     bank.set(Line::Down);

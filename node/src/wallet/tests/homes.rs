@@ -162,7 +162,7 @@ async fn an_older_backup_redeems_what_it_says_it_redeems() {
     let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
     buyer.fund(200).await.unwrap();
     buyer.award(&seller, 8, 1).await.unwrap();
-    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
     let backup = seller.backup();
     seller.fund(8).await.unwrap();
     let token = seller.send(8).await.unwrap();
@@ -182,7 +182,7 @@ async fn an_older_backup_knows_what_the_newer_home_redeemed() {
     let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
     buyer.fund(200).await.unwrap();
     buyer.award(&seller, 8, 1).await.unwrap();
-    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
     let backup = seller.backup();
     seller.redeem(1).await;
     seller.quiet().await;
@@ -493,7 +493,7 @@ async fn every_change_of_the_balance_is_in_the_history() {
     one.wallet.take_back(&back.id).await.unwrap();
     one.wallet.pay(&here(), &play(), "pay:30").await.unwrap();
     one.award(&other, 25, 1).await.unwrap();
-    one.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    one.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
     other.redeem(1).await;
     sleep(Duration::from_secs(30)).await;
     for home in [&one, &other] {
@@ -604,7 +604,7 @@ async fn what_falls_back_together_pays_one_fee() {
     buyer.fund(200).await.unwrap();
     for number in 1..=4 {
         buyer.award(&seller, 7, number).await.unwrap();
-        buyer.wallet.settle_buyer(trade(number), Settlement::Refund).await.unwrap();
+        buyer.wallet.settle_buyer(trade(number), LockOutcome::Refund).await.unwrap();
     }
     let before = buyer.audit()[0].account.fees;
     sleep(Duration::from_secs(6 * 3_600)).await;
@@ -624,7 +624,7 @@ async fn what_a_seller_took_of_a_lock_that_it_refused_is_found_before_it_pays_ag
     buyer.award(&seller, 20, 1).await.unwrap();
     seller.redeem(1).await;
     sleep(Duration::from_secs(10)).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Returned).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Returned).await.unwrap();
     let (told, outcome) = buyer.outcomes.recv().await.unwrap();
     assert_eq!((told, outcome), (trade(1), MoneyOutcome::Refunded { refunded: 0, taken: 20, fee: 0 }));
     let balance = buyer.audit().remove(0);
@@ -636,7 +636,7 @@ async fn what_a_seller_took_of_a_lock_that_it_refused_is_found_before_it_pays_ag
     };
     buyer.award(&seller, 20, 2).await.unwrap();
     mint.set(Mood::Down);
-    buyer.wallet.settle_buyer(trade(2), Settlement::Returned).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Returned).await.unwrap();
     let buyer = buyer.restart(None).await;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(doubtful(&buyer), 20);
@@ -685,7 +685,7 @@ async fn a_dead_mint_holds_up_no_other() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     // Nor do refunds at it.
     buyer.award(&seller, 20, 2).await.unwrap();
-    buyer.wallet.settle_buyer(trade(2), Settlement::Refund).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Refund).await.unwrap();
     sleep(Duration::from_secs(4 * 3_600)).await;
     assert_eq!(buyer.audit().iter().map(|balance| balance.refunding).sum::<u64>(), 0);
     dead.set(Mood::Well);

@@ -221,7 +221,7 @@ impl World {
         if matches!(awarded, Ok(Ok(()))) && draws.below(2) == 0 {
             seller.redeem(number).await;
             if draws.below(2) == 0 {
-                let _ = home.wallet.settle_buyer(trade(number), Settlement::Paid).await;
+                let _ = home.wallet.settle_buyer(trade(number), LockOutcome::Paid).await;
             }
         }
     }
@@ -261,7 +261,7 @@ impl World {
         for home in self.homes.iter().flatten() {
             home.quiet().await;
             for number in &self.trades {
-                home.wallet.settle_buyer(trade(*number), Settlement::Refund).await.unwrap();
+                home.wallet.settle_buyer(trade(*number), LockOutcome::Refund).await.unwrap();
                 home.redeem(*number).await;
             }
         }

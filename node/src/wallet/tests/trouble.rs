@@ -19,7 +19,7 @@ async fn a_lost_reply_loses_nothing() {
     bank.set(Line::Well);
     buyer.quiet().await;
     award(&buyer, &seller, 20, 1).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
 
     let other = bank.wallet(3).await;
     // One coin of 16, after the fees of getting it whole.
@@ -96,9 +96,9 @@ async fn a_spent_proof_holds_up_no_other() {
     award(&honest, &seller, 10, 2).await;
     award(&honest, &seller, 7, 3).await;
     for number in [2, 3] {
-        honest.wallet.settle_buyer(trade(number), Settlement::Paid).await.unwrap();
+        honest.wallet.settle_buyer(trade(number), LockOutcome::Paid).await.unwrap();
     }
-    cheat.wallet.settle_buyer(trade(1), Settlement::Refund).await.unwrap();
+    cheat.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
     // Past the locktime, before the seller has redeemed: the money is gone by the rules of the lock.
     cheat = cheat.restart(yesterday().saturating_add(6 * 3_600)).await;
     assert!(matches!(cheat.outcome().await, (_, MoneyOutcome::Refunded { refunded: 20, .. })));
@@ -163,7 +163,7 @@ async fn a_lock_whose_keyset_is_hidden_is_not_given_up() {
     let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
     buyer.fund(1_000).await;
     award(&buyer, &seller, 20, 1).await;
-    buyer.wallet.settle_buyer(trade(1), Settlement::Refund).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
     let waiting = buyer.balance().refunding;
     bank.set(tampered("/v1/keysets", |list| list["keysets"] = serde_json::json!([])));
     let looked = bank.calls("/v1/keysets");
@@ -198,8 +198,8 @@ async fn a_delisted_keyset_is_remembered() {
     award(&buyer, &seller, 20, 1).await;
     award(&buyer, &seller, 20, 2).await;
     let offered = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
-    buyer.wallet.settle_buyer(trade(1), Settlement::Paid).await.unwrap();
-    buyer.wallet.settle_buyer(trade(2), Settlement::Refund).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Refund).await.unwrap();
     seller.void(trade(2)).await;
 
     bank.mint.rotate("play", 200).await.unwrap();

@@ -63,7 +63,7 @@ use crate::{
     workload::{Want, Wishes, between, secs, service_names, sold_by},
     world::{
         World, WorldError,
-        executor::{Conduct, Pace},
+        executor::{Habit, Pace},
     },
 };
 
@@ -249,7 +249,7 @@ impl<'a> Play<'a> {
         let cheat = self.cast.part(host).cheat;
         match cheat {
             Some(Adversary::SellerVanishes) => {
-                executor.set_habit(Conduct::Vanishes);
+                executor.set_habit(Habit::Vanishes);
                 let (tell, executor) = (self.vanish.0.clone(), Arc::clone(&executor));
                 tokio::spawn(async move {
                     executor.vanish.notified().await;
@@ -257,8 +257,8 @@ impl<'a> Play<'a> {
                     let _ = tell.send(host).await;
                 });
             }
-            Some(Adversary::SellerDeliversGarbage) => executor.set_habit(Conduct::Garbage),
-            Some(Adversary::SellerReplays) => executor.set_habit(Conduct::Replays),
+            Some(Adversary::SellerDeliversGarbage) => executor.set_habit(Habit::Garbage),
+            Some(Adversary::SellerReplays) => executor.set_habit(Habit::Replays),
             Some(Adversary::SellerIsLate) => pace.least += Duration::from_secs(self.scenario.workload.deadline_s + 5),
             _ => {}
         }
@@ -461,7 +461,7 @@ impl<'a> Play<'a> {
         }
         let dead: Vec<HostId> = self.world.hosts().filter(|host| !self.world.is_up(*host)).collect();
         for host in dead {
-            self.world.executor(host).set_habit(Conduct::Honest);
+            self.world.executor(host).set_habit(Habit::Honest);
             self.bring_back(host).await?;
         }
         let until = Instant::now() + SETTLE;

@@ -10,7 +10,7 @@ use guilder_protocol::{
     time::Timestamp,
     trade::{
         Deal, Stored,
-        buyer::{self, Buyer, BuyerOutcome, Conduct, Effect, Ended, Input},
+        buyer::{self, Buyer, BuyerOutcome, Effect, Ended, Input, SellerConduct},
     },
     wire,
 };
@@ -352,13 +352,13 @@ pub(super) fn write(
 }
 
 /// Remembers how the seller did, for choosing among offers.
-fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct, now: Timestamp) -> Result<(), StoreError> {
+fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: SellerConduct, now: Timestamp) -> Result<(), StoreError> {
     let key = Key::of(deal.seller());
     let mut history: SellerHistory = w.get(SELLER_HISTORY, &key)?.unwrap_or_default();
     match conduct {
-        Conduct::Delivered => history.delivered += 1,
-        Conduct::Failed => history.failed += 1,
-        Conduct::Took(took) => {
+        SellerConduct::Delivered => history.delivered += 1,
+        SellerConduct::Failed => history.failed += 1,
+        SellerConduct::Took(took) => {
             history.took += 1;
             history.took_at = Some(now);
             let cheat = Cheat { seller: deal.seller(), took, at: now };

@@ -13,7 +13,7 @@ use guilder_protocol::{
     time::Timestamp,
     trade::{
         Deal, Stored,
-        seller::{self, Conduct, Effect, Input, Seller},
+        seller::{self, BuyerConduct, Effect, Input, Seller},
     },
 };
 use serde_bytes::ByteBuf;
@@ -237,10 +237,10 @@ impl SellerActor {
     }
 
     /// Tells how the buyer failed to keep its part.
-    async fn accuse(&self, conduct: Conduct) {
+    async fn accuse(&self, conduct: BuyerConduct) {
         let what = match conduct {
-            Conduct::Paid => return,
-            Conduct::NoInput => "awarded a task and never served its input",
+            BuyerConduct::Paid => return,
+            BuyerConduct::NoInput => "awarded a task and never served its input",
         };
         let (task, trade, peer) = (self.deal.award.args().task, self.trade(), self.deal.buyer());
         let side = Side::Seller;
@@ -311,12 +311,12 @@ pub(super) fn write(
 }
 
 /// Remembers how the buyer did.
-fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: Conduct, now: Timestamp) -> Result<(), StoreError> {
+fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: BuyerConduct, now: Timestamp) -> Result<(), StoreError> {
     let key = Key::of(deal.buyer());
     let mut history: BuyerHistory = w.get(BUYER_HISTORY, &key)?.unwrap_or_default();
     match conduct {
-        Conduct::Paid => history.paid += 1,
-        Conduct::NoInput => {
+        BuyerConduct::Paid => history.paid += 1,
+        BuyerConduct::NoInput => {
             history.no_input += 1;
             history.no_input_at = Some(now);
         }

@@ -133,10 +133,10 @@ impl BuyerOutcome {
     }
 
     /// What it says of the seller; `None` if the seller isn't to be judged by it.
-    fn conduct(&self) -> Option<Conduct> {
+    fn conduct(&self) -> Option<SellerConduct> {
         match self {
-            Self::Delivered { .. } => Some(Conduct::Delivered),
-            other => (other.fault() == Some(Fault::Peer)).then_some(Conduct::Failed),
+            Self::Delivered { .. } => Some(SellerConduct::Delivered),
+            other => (other.fault() == Some(Fault::Peer)).then_some(SellerConduct::Failed),
         }
     }
 
@@ -189,7 +189,7 @@ pub enum LockOutcome {
 
 /// How a seller served its buyer, for choosing among later offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduct {
+pub enum SellerConduct {
     /// It delivered.
     Delivered,
     /// It is at fault that nothing came of the trade.
@@ -272,7 +272,7 @@ pub enum Write {
     /// The wallet's word on what became of the lock has been taken note of.
     Acknowledge,
     /// How the seller did.
-    Conduct(Conduct),
+    Conduct(SellerConduct),
 }
 
 /// A step of a buyer's trade.
@@ -498,7 +498,7 @@ impl Ended {
                 let took = taken > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
                 let mut step = noted(Buyer::Ended(self));
                 if took {
-                    step.writes.push(Write::Conduct(Conduct::Took(taken)));
+                    step.writes.push(Write::Conduct(SellerConduct::Took(taken)));
                     step.effects.push(Effect::Accuse(taken));
                 }
                 step

@@ -102,7 +102,7 @@ pub enum Money {
 
 /// How a buyer kept its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduct {
+pub enum BuyerConduct {
     /// Its money was good.
     Paid,
     /// It never served the input that its award names.
@@ -156,7 +156,7 @@ pub enum Effect {
     /// The work is over: let go of what it held.
     Finish,
     /// Tell how the buyer failed to keep its part.
-    Accuse(Conduct),
+    Accuse(BuyerConduct),
 }
 
 /// What a step writes. All of it goes into one transaction.
@@ -181,7 +181,7 @@ pub enum Write {
     /// The wallet's word on what became of the lock has been taken note of.
     Acknowledge,
     /// How the buyer did.
-    Conduct(Conduct),
+    Conduct(BuyerConduct),
 }
 
 /// A step of a seller's trade.
@@ -337,7 +337,7 @@ impl Ended {
             Input::Redeemed { amount } if self.money == Money::Due => {
                 self.money = Money::Redeemed { amount };
                 let mut step = noted(Seller::Ended(self));
-                step.writes.push(Write::Conduct(Conduct::Paid));
+                step.writes.push(Write::Conduct(BuyerConduct::Paid));
                 step
             }
             Input::RedeemFailed(why) if self.money == Money::Due => {
@@ -368,8 +368,8 @@ fn conclude(deal: &Deal, receipt: Signed<Receipt>, output: Option<(Salt, Stored)
     let ended = Ended { receipt, output, money, at: now };
     let mut effects = vec![ended.delivery(deal), Effect::Finish];
     if no_input {
-        writes.push(Write::Conduct(Conduct::NoInput));
-        effects.push(Effect::Accuse(Conduct::NoInput));
+        writes.push(Write::Conduct(BuyerConduct::NoInput));
+        effects.push(Effect::Accuse(BuyerConduct::NoInput));
     }
     Step { state: Seller::Ended(ended), writes, effects }
 }

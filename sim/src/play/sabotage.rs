@@ -8,7 +8,7 @@ use super::{Action, Play};
 use crate::{
     fabric::HostId,
     mint::{Condition, Lie},
-    world::{WorldError, executor::Conduct},
+    world::{WorldError, executor::Habit},
 };
 
 /// What is broken, of those who are said to be honest.
@@ -48,7 +48,7 @@ impl Play<'_> {
             (Sabotage::CoinVanishes, false) => self.lose_a_coin().await?,
             (Sabotage::SellerErrs, false) => {
                 for host in self.sellers() {
-                    self.world.executor(host).set_habit(Conduct::Garbage);
+                    self.world.executor(host).set_habit(Habit::Garbage);
                 }
             }
             (Sabotage::MintForgetsInputs, false) => self.make_mints_lie(Lie::ForgetsInputs),

@@ -1,6 +1,6 @@
 //! Where the work of a host's services is done: a function of the input, after a modelled time.
 //!
-//! The output of honest work is known to the judge: [`honest_output`]. What an executor does instead, a [`Conduct`] says.
+//! The output of honest work is known to the judge: [`honest_output`]. What an executor does instead, a [`Habit`] says.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ use crate::interpose::Rng;
 
 /// How an executor works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Conduct {
+pub enum Habit {
     /// As promised.
     #[default]
     Honest,
@@ -57,7 +57,7 @@ pub struct SimExecutor {
 
 #[derive(Default)]
 struct Plan {
-    conduct: Conduct,
+    habit: Habit,
     fails: f64,
     paces: BTreeMap<ServiceName, Pace>,
     /// The awards whose work came to an output.
@@ -71,8 +71,8 @@ impl SimExecutor {
     }
 
     /// How it works from now on.
-    pub fn set_habit(&self, conduct: Conduct) {
-        self.lock().conduct = conduct;
+    pub fn set_habit(&self, habit: Habit) {
+        self.lock().habit = habit;
     }
 
     /// The share of works that fail, through no bad will.
@@ -112,9 +112,9 @@ pub fn honest_output(service: &ServiceName, input: &[u8]) -> Vec<u8> {
 #[async_trait]
 impl Executor for SimExecutor {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
-        let (conduct, fails, pace) = {
+        let (habit, fails, pace) = {
             let plan = self.lock();
-            (plan.conduct, plan.fails, plan.paces.get(&work.service).copied().unwrap_or_default())
+            (plan.habit, plan.fails, plan.paces.get(&work.service).copied().unwrap_or_default())
         };
         // By the award, so that a work repeated after a crash takes as long again.
         let digest = work.award.hash().digest();
@@ -128,12 +128,12 @@ impl Executor for SimExecutor {
             Data::Inline(input) => honest_output(&work.service, input),
             Data::Stored(_) => honest_output(&work.service, &work.input.id().hash.0),
         };
-        let output = match conduct {
-            Conduct::Honest => honest,
-            Conduct::Garbage => vec![0; OUTPUT_BYTES],
-            Conduct::Replays => self.lock().first_output.get_or_insert(honest).clone(),
-            Conduct::Idle => std::future::pending().await,
-            Conduct::Vanishes => {
+        let output = match habit {
+            Habit::Honest => honest,
+            Habit::Garbage => vec![0; OUTPUT_BYTES],
+            Habit::Replays => self.lock().first_output.get_or_insert(honest).clone(),
+            Habit::Idle => std::future::pending().await,
+            Habit::Vanishes => {
                 self.vanish.notify_one();
                 std::future::pending().await
             }

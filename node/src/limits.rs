@@ -144,7 +144,7 @@ pub const MAX_PROGRESS_LINE: usize = 4 * 1024;
 /// A note, or the words that wait for the next report, in bytes: what a progress frame may hold.
 pub const MAX_PROGRESS_TEXT: usize = guilder_protocol::limits::MAX_ERROR_TEXT;
 /// All that one run may say of its progress, in bytes: the words of an answer of 50,000 tokens.
-pub const MAX_PROGRESS_BYTES: usize = 256 * 1024;
+pub const MAX_RUN_PROGRESS: usize = 256 * 1024;
 /// The least time between two reports of a run: what people see as smooth, and at most 4 KiB of words a second.
 pub const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
 /// What is quoted of a service's or a schema's complaint in an error, in bytes: two of them fit a receipt's words.

@@ -279,7 +279,7 @@ impl World {
             config.wallet.mints = self.mints.keys().cloned().collect();
         }
         config.network = NetworkConfig { bootstrap, mdns: false, ..self.listening(id, config.network) };
-        let executors = Executors::standing_in(host.executor.clone(), content.clone(), runtime.clone());
+        let executors = Executors::replaced_by(host.executor.clone(), content.clone(), runtime.clone());
         let node = Node::start(Parts {
             key: host.key.clone(),
             wallet_seed: Zeroizing::new(host.wallet_seed),

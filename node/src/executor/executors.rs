@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{Echo, Executor, Http, Process, process::Workplace, settings::Run};
+use super::{Echo, Executor, Http, Process, process::ProcessHost, settings::Run};
 use crate::{content::Content, runtime::Runtime};
 
 /// What executors are built from.
@@ -16,9 +16,9 @@ pub struct Executors {
 #[derive(Clone, Debug)]
 enum Make {
     /// What the definition says; programs work here.
-    AsDefined(Workplace),
+    AsDefined(ProcessHost),
     /// This one does the work of every service.
-    StandIn(Arc<dyn Executor>),
+    Replaced(Arc<dyn Executor>),
 }
 
 impl Executors {
@@ -28,13 +28,13 @@ impl Executors {
     /// # Errors
     /// If the folder can't be made or cleared.
     pub async fn open(guard: PathBuf, work_dir: PathBuf, content: Content, runtime: Runtime) -> std::io::Result<Self> {
-        let workplace = Workplace::open(guard, work_dir, &runtime).await?;
-        Ok(Self { content, runtime, make: Make::AsDefined(workplace) })
+        let host = ProcessHost::open(guard, work_dir, &runtime).await?;
+        Ok(Self { content, runtime, make: Make::AsDefined(host) })
     }
 
     /// One executor for every service, whatever its definition says. The simulator's way in: no folder, no process.
-    pub fn standing_in(executor: Arc<dyn Executor>, content: Content, runtime: Runtime) -> Self {
-        Self { content, runtime, make: Make::StandIn(executor) }
+    pub fn replaced_by(executor: Arc<dyn Executor>, content: Content, runtime: Runtime) -> Self {
+        Self { content, runtime, make: Make::Replaced(executor) }
     }
 
     /// Where inputs and outputs are.
@@ -44,15 +44,15 @@ impl Executors {
 
     /// Builds the executor that a definition asks for.
     pub fn build(&self, run: &Run) -> Arc<dyn Executor> {
-        let workplace = match &self.make {
-            Make::StandIn(executor) => return Arc::clone(executor),
-            Make::AsDefined(workplace) => workplace,
+        let host = match &self.make {
+            Make::Replaced(executor) => return Arc::clone(executor),
+            Make::AsDefined(host) => host,
         };
         let (content, runtime) = (self.content.clone(), self.runtime.clone());
         match run {
             Run::Echo => Arc::new(Echo),
             Run::Http(settings) => Arc::new(Http::new(settings.clone(), content)),
-            Run::Process(settings) => Arc::new(Process::new(settings.clone(), workplace.clone(), content, runtime)),
+            Run::Process(settings) => Arc::new(Process::new(settings.clone(), host.clone(), content, runtime)),
         }
     }
 }

@@ -78,14 +78,14 @@ const PIPE_BYTES: usize = 64 * 1024;
 
 /// Where programs work, and who guards them.
 #[derive(Clone, Debug)]
-pub struct Workplace {
+pub struct ProcessHost {
     guard: PathBuf,
     folder: PathBuf,
     /// Makes the names of the runs' folders distinct.
     count: Arc<AtomicU64>,
 }
 
-impl Workplace {
+impl ProcessHost {
     /// `guard` is the `guilder` binary; in `folder` each run gets its own temporary folder. What a crash left there is
     /// removed: the folder must be this node's alone.
     ///
@@ -106,15 +106,15 @@ impl Workplace {
 #[derive(Clone, Debug)]
 pub struct Process {
     settings: Arc<ProcessSettings>,
-    workplace: Workplace,
+    host: ProcessHost,
     content: Content,
     runtime: Runtime,
 }
 
 impl Process {
     /// For a definition that has been checked.
-    pub fn new(settings: ProcessSettings, workplace: Workplace, content: Content, runtime: Runtime) -> Self {
-        Self { settings: Arc::new(settings), workplace, content, runtime }
+    pub fn new(settings: ProcessSettings, host: ProcessHost, content: Content, runtime: Runtime) -> Self {
+        Self { settings: Arc::new(settings), host, content, runtime }
     }
 
     fn environment(&self, work: &Work, home: &Path) -> Vec<(OsString, OsString)> {
@@ -172,7 +172,7 @@ impl Process {
 impl Executor for Process {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
         let time = work.limits.time;
-        let mut run = Run::start(self, &work, self.workplace.next_folder()).await?;
+        let mut run = Run::start(self, &work, self.host.next_folder()).await?;
         let done = within(time, self.work(&mut run, work)).await;
         run.end().await;
         done

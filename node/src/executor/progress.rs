@@ -20,7 +20,7 @@
 //! | `{"partial": "The first words"}` | the next words of the output, to be appended to those before |
 //!
 //! **Bounded**: a note and the words that wait by [`MAX_PROGRESS_TEXT`] each; all that one run says by
-//! [`MAX_PROGRESS_BYTES`]; the end of its log by [`MAX_STDERR_TAIL`]. **Cancel-safe**: [`Reports::next`].
+//! [`MAX_RUN_PROGRESS`]; the end of its log by [`MAX_STDERR_TAIL`]. **Cancel-safe**: [`Reports::next`].
 
 use std::{
     mem,
@@ -31,7 +31,7 @@ use serde::Deserialize;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    limits::{MAX_PROGRESS_BYTES, MAX_PROGRESS_LINE, MAX_PROGRESS_TEXT, MAX_STDERR_TAIL, PROGRESS_PAUSE},
+    limits::{MAX_PROGRESS_LINE, MAX_PROGRESS_TEXT, MAX_RUN_PROGRESS, MAX_STDERR_TAIL, PROGRESS_PAUSE},
     sync::lock,
 };
 
@@ -194,7 +194,7 @@ impl Drop for Speaker {
 impl Said {
     /// Counts so many bytes, if they are still within the bound of one run.
     fn admits(&mut self, bytes: usize) -> bool {
-        let admitted = self.bytes + bytes <= MAX_PROGRESS_BYTES;
+        let admitted = self.bytes + bytes <= MAX_RUN_PROGRESS;
         if admitted {
             self.bytes += bytes;
         }

@@ -173,7 +173,7 @@ pub(super) const BOOK_PEERS: usize = 1_024;
 pub(super) const BOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// A node with fewer connections than this dials peers of the book again: others may close what it has, and after an
 /// outage nobody else knows that it is back.
-pub(super) const LONELY: usize = 2;
+pub(super) const MIN_CONNECTIONS: usize = 2;
 /// Peers of the book that are dialled at start, besides the bootstrap peers.
 pub(super) const BOOK_DIALS: usize = 8;
 

@@ -36,7 +36,7 @@ use super::{
     dealings::{self, Dealings},
     error::DialCause,
     ids::{agent_of, peer_of},
-    limits::{BAN_TIME, BOOK_DIALS, CONNECTIONS_SLACK, FIND_LIMIT, LONELY, NEARBY_PEERS, SOFTWARE_CHARS},
+    limits::{BAN_TIME, BOOK_DIALS, CONNECTIONS_SLACK, FIND_LIMIT, MIN_CONNECTIONS, NEARBY_PEERS, SOFTWARE_CHARS},
     links::Links,
     scores::{Banned, Counted, PeerScores, write_bans},
 };
@@ -472,7 +472,7 @@ impl Peers {
         self.software.retain(|agent, _| links.get(*agent).is_some());
         self.connections.observe(|agent, connection| links.activity(agent, connection), now);
         self.trim(swarm, now);
-        if self.connections.len() < LONELY {
+        if self.connections.len() < MIN_CONNECTIONS {
             self.dial_from_book(swarm);
         }
     }

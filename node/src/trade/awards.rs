@@ -201,7 +201,7 @@ impl Parts {
                 })
             }
             Payload::Content(id) if id.size > service.definition().max_input_bytes => Err(Reason::InputTooLarge),
-            Payload::Content(_) if self.lets_us_wait(deal.buyer()) => Err(Reason::RateLimited),
+            Payload::Content(_) if self.withholds_inputs(deal.buyer()) => Err(Reason::RateLimited),
             // Its schema is checked once it is here.
             Payload::Content(_) => Ok(()),
             Payload::Other(_) => Err(Reason::NotUnderstood),
@@ -209,7 +209,7 @@ impl Parts {
     }
 
     /// Whether the buyer has lately let us wait for its inputs, and seldom paid.
-    fn lets_us_wait(&self, buyer: AgentId) -> bool {
+    fn withholds_inputs(&self, buyer: AgentId) -> bool {
         let history =
             self.journal.read(|r| r.get(BUYER_HISTORY, Key::of(buyer))).unwrap_or_default().unwrap_or_default();
         let lately = self.runtime.now().saturating_sub(NO_INPUT_SECS);

@@ -246,10 +246,10 @@ impl Hiring {
         };
         let mut offers = Candidates::new(search, inbox).gather().await?;
         self.record.offers = offers.iter().map(|offer| ByteBuf::from(offer.bytes())).collect();
-        let standing = self.standings(&offers)?;
+        let histories = self.histories(&offers)?;
         choice::rank(&mut offers, |offer| {
-            let known = standing.iter().find(|(seller, _)| *seller == offer.issuer());
-            known.map_or_else(Default::default, |(_, standing)| (*standing).into())
+            let known = histories.iter().find(|(seller, _)| *seller == offer.issuer());
+            known.map_or_else(Default::default, |(_, history)| (*history).into())
         });
         offers.sort_by_key(|offer| !self.hire.prefer.contains(&offer.issuer()));
         let mut last = None;
@@ -279,7 +279,7 @@ impl Hiring {
         last.unwrap_or(Err(HireError::NoOffer(Vec::new())))
     }
 
-    fn standings(&self, offers: &[Signed<Offer>]) -> Result<Vec<(AgentId, SellerHistory)>, StoreError> {
+    fn histories(&self, offers: &[Signed<Offer>]) -> Result<Vec<(AgentId, SellerHistory)>, StoreError> {
         if offers.len() < 2 {
             return Ok(Vec::new());
         }

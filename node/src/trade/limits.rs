@@ -78,7 +78,7 @@ pub(crate) const PROGRESS_BYTES_PER_SEC: u64 = 16 * 1024;
 pub(crate) const PROGRESS_BURST_BYTES: u64 = 64 * 1024;
 
 /// And in all: twice what our own executors report of one run.
-pub(crate) const MAX_PROGRESS_BYTES: u64 = 512 * 1024;
+pub(crate) const MAX_TRADE_PROGRESS: u64 = 512 * 1024;
 
 /// What a frame of progress costs besides its text: an event for whoever listens.
 pub(crate) const PROGRESS_FRAME_BYTES: u64 = 256;

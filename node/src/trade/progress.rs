@@ -8,7 +8,7 @@ use guilder_protocol::wire;
 use tokio::time::Instant;
 
 use super::limits::{
-    MAX_PROGRESS_BYTES, MAX_PROGRESS_NOTES, MAX_PROGRESS_TAIL, PROGRESS_BURST_BYTES, PROGRESS_BYTES_PER_SEC,
+    MAX_PROGRESS_NOTES, MAX_PROGRESS_TAIL, MAX_TRADE_PROGRESS, PROGRESS_BURST_BYTES, PROGRESS_BYTES_PER_SEC,
     PROGRESS_FRAME_BYTES,
 };
 
@@ -54,7 +54,7 @@ pub(super) struct ProgressMeter {
 
 impl ProgressMeter {
     pub(super) fn new(now: Instant) -> Self {
-        Self { tokens: PROGRESS_BURST_BYTES, left: MAX_PROGRESS_BYTES, at: now }
+        Self { tokens: PROGRESS_BURST_BYTES, left: MAX_TRADE_PROGRESS, at: now }
     }
 
     /// Whether this is heard; what isn't is dropped without penalty points, as its sender can't know our bounds.
@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(first, PROGRESS_BURST_BYTES / frame);
         assert!(heard(start + Duration::from_secs(1)) <= PROGRESS_BYTES_PER_SEC / frame + 1);
         let rest: u64 = (2..10_000).map(|secs| heard(start + Duration::from_secs(secs))).sum();
-        assert!(first + rest <= MAX_PROGRESS_BYTES / frame);
+        assert!(first + rest <= MAX_TRADE_PROGRESS / frame);
     }
 }

@@ -149,7 +149,7 @@ fn spawn(process: &Process, work: &Work, folder: &Path, tells_progress: bool) ->
         memory_bytes: work.limits.memory_bytes,
         command: process.settings.command.iter().map(Into::into).collect(),
     };
-    let mut command = Command::new(&process.workplace.guard);
+    let mut command = Command::new(&process.host.guard);
     command
         .args(arguments.to_args())
         .env_clear()

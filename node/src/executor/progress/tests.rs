@@ -100,13 +100,13 @@ fn words_beyond_the_room_are_dropped() {
 fn one_run_says_no_more_than_its_bound() {
     let (reporter, reports) = channel();
     let mut taken = 0;
-    for _ in 0..MAX_PROGRESS_BYTES {
+    for _ in 0..MAX_RUN_PROGRESS {
         reporter.step(Some(1), Some("a note"));
         reporter.partial("words");
         let report = mem::take(&mut lock(&reports.shared.said).pending);
         taken += report.partial.len() + report.note.map_or(0, |note| note.len());
     }
-    assert!(taken <= MAX_PROGRESS_BYTES && taken > MAX_PROGRESS_BYTES - 10, "{taken}");
+    assert!(taken <= MAX_RUN_PROGRESS && taken > MAX_RUN_PROGRESS - 10, "{taken}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,7 +128,7 @@ pub fn control_bodies(data: &[u8]) {
         5 => round::<types::Send>(body),
         6 => round::<types::Receive>(body),
         7 => round::<types::Restore>(body),
-        8 => round::<types::TakeBack>(body),
+        8 => round::<types::Reclaim>(body),
         9 => round::<types::Pay>(body),
         10 => round::<types::AddMint>(body),
         _ => definitions(body),

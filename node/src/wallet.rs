@@ -501,8 +501,8 @@ impl Wallet {
     ///
     /// # Errors
     /// If no single one has it, or it was taken meanwhile.
-    pub async fn take_back(&self, id: &str) -> Result<Received, WalletError> {
-        self.0.ledger.take_back(id).await
+    pub async fn reclaim(&self, id: &str) -> Result<Received, WalletError> {
+        self.0.ledger.reclaim(id).await
     }
 
     /// Takes a token, of a mint on the list.

@@ -92,9 +92,9 @@ impl Api {
     ///
     /// # Errors
     /// If the caller may not, no single one has this ID, or it was taken.
-    pub async fn take_back(&self, caller: &Caller, id: &str) -> Result<Received, ApiError> {
+    pub async fn reclaim(&self, caller: &Caller, id: &str) -> Result<Received, ApiError> {
         caller.may(Right::Money)?;
-        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.take_back(id).await?;
+        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.reclaim(id).await?;
         Ok(Received { mint, amount, fee, unit })
     }
 

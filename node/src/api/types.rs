@@ -471,7 +471,7 @@ pub struct SentView {
 
 /// Names a token that was sent, by the beginning of its ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakeBack {
+pub struct Reclaim {
     /// The beginning of its ID.
     pub id: String,
 }

@@ -12,8 +12,8 @@ use crate::{
     api::{
         client::{json, query},
         types::{
-            AddMint, Balance, Fund, Funding, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Restore,
-            Restored, Send, SentView, TakeBack, Token,
+            AddMint, Balance, Fund, Funding, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Reclaim,
+            Restore, Restored, Send, SentView, Token,
         },
     },
     console::{CliError, Exit, Show, harmless::one_line, table},
@@ -220,7 +220,7 @@ async fn sent(command: Option<&SentCommand>, context: &Context) -> Result<(), Cl
             context.printer.hand_over(&token)
         }
         Some(SentCommand::Reclaim { id }) => {
-            let back = TakeBack { id: id.clone() };
+            let reclaim = Reclaim { id: id.clone() };
             context.printer.show(&client.post::<Received>("/v1/wallet/reclaim", &back).await?)
         }
     }
@@ -269,7 +269,7 @@ fn reason(reason: Reason) -> &'static str {
         Reason::Funded => "funded",
         Reason::Restored => "restored",
         Reason::Received => "received",
-        Reason::TakenBack => "taken_back",
+        Reason::Reclaimed => "reclaimed",
         Reason::Accepted => "accepted",
         Reason::Voided => "voided",
         Reason::Sent => "sent",
@@ -399,8 +399,8 @@ impl Show for Sent {
         let row = |token: &SentView| {
             let state = match token.state {
                 SentState::Open => "open",
-                SentState::Taken => "taken",
-                SentState::Back => "taken back",
+                SentState::Spent => "spent",
+                SentState::Reclaimed => "reclaimed",
             };
             let id = token.id.chars().take(8).collect();
             vec![

@@ -152,8 +152,8 @@ pub enum WalletError {
     /// No token that was sent has this ID, or several begin with it.
     #[error("no single token sent has an ID that begins with {0:?}")]
     UnknownToken(String),
-    /// A token that can't be taken back any more.
-    #[error("the token {id} was {}", if *state == SentState::Back { "taken back before" } else { "taken by its receiver" })]
+    /// A token that can't be reclaimed any more.
+    #[error("the token {id} was {}", if *state == SentState::Reclaimed { "reclaimed before" } else { "spent by its receiver" })]
     TokenGone {
         /// Its ID.
         id: String,

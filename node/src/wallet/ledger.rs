@@ -4,7 +4,7 @@
 //!   Coins        which there are, which to spend                 coins.rs
 //!   Numbers      the secrets that they are derived from          numbers.rs
 //!   Operations   everything that moves them through a mint       operations.rs: build ─ gate ─ fate ─ effects
-//!   Tokens       what was given out and nobody has taken yet     tokens.rs
+//!   Tokens       what was given out and nobody has spent yet     tokens.rs
 //!   books        balances, audit, history                        books.rs
 //! ```
 //!
@@ -123,7 +123,7 @@ pub struct Received {
 pub struct Restored {
     /// Added to the balance.
     pub found: u64,
-    /// In tokens that were sent and that nobody has taken; they are not in the balance.
+    /// In tokens that were sent and that nobody has spent; they are not in the balance.
     pub sent: u64,
     /// Taken off the balance: another copy of this wallet has spent it.
     pub spent_elsewhere: u64,
@@ -265,14 +265,14 @@ impl Ledger {
         Ok(self.tokens.find(id)?.1)
     }
 
-    /// Asks the mint whether a token was taken.
+    /// Asks the mint whether a token was spent.
     pub(super) async fn look_at_token(&self, token: &SentToken) -> Result<SentToken, WalletError> {
         let looking = timeout(self.patience, self.tokens.look(token));
         looking.await.map_err(|_| MintTrouble::Slow { mint: token.mint.clone() })?
     }
 
-    /// Takes a token that was sent back, if nobody has taken it.
-    pub(super) async fn take_back(&self, id: &str) -> Result<Received, WalletError> {
+    /// Reclaims a token that was sent, if nobody has spent it.
+    pub(super) async fn reclaim(&self, id: &str) -> Result<Received, WalletError> {
         let (id, token) = self.tokens.find(id)?;
         match self.look_at_token(&token).await?.state {
             SentState::Open => self.take_in(&token.token, Some(id)).await,
@@ -285,7 +285,7 @@ impl Ledger {
         self.take_in(text, None).await
     }
 
-    async fn take_in(&self, text: &str, taken_back: Option<OperationId>) -> Result<Received, WalletError> {
+    async fn take_in(&self, text: &str, reclaimed: Option<OperationId>) -> Result<Received, WalletError> {
         let token = read_token(text)?;
         let url = token.mint_url().map_err(|_| WalletError::TokenUnfit("it names no single mint"))?;
         let mint: MintUrl = url.to_string().parse().map_err(|_| WalletError::TokenUnfit("its mint has no URL"))?;
@@ -297,8 +297,7 @@ impl Ledger {
         let inputs: Option<Vec<_>> = proofs.iter().map(Coin::from_proof).map(Input::plain).collect();
         let inputs = inputs.ok_or(WalletError::TokenUnfit("a proof in it can't be read"))?;
         let first = inputs.first().map(|input| input.y);
-        let plan =
-            Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Receive { taken_back }, until: None };
+        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Receive { reclaimed }, until: None };
         match self.begin(plan).await?.wait(self.patience).await {
             Ok(Settled::Received { amount, fee }) => Ok(Received { amount, fee, mint, unit }),
             Ok(_) => Err(WalletError::Unsettled),

@@ -236,7 +236,7 @@ pub(super) enum Purpose {
     /// Inputs from COINS of keysets that end soon, outputs to COINS.
     Renew,
     /// Inputs from a token that somebody gave us, or from one that we take back.
-    Receive { taken_back: Option<OperationId> },
+    Receive { reclaimed: Option<OperationId> },
     /// Inputs are the proofs of these trades in TAKEN, in their order.
     Redeem { trades: Vec<Cid> },
     /// Inputs are what is left of these locks in REFUNDS, then of these batches in PURSE, in their order.
@@ -439,12 +439,12 @@ pub struct SentToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SentState {
-    /// Nobody has been seen to have taken it.
+    /// Nobody has been seen to have spent it.
     Open,
-    /// All of it was taken.
-    Taken,
-    /// It was taken back into this wallet.
-    Back,
+    /// All of it was spent by whoever has its text.
+    Spent,
+    /// It was reclaimed into this wallet.
+    Reclaimed,
 }
 
 /// [`Account`] with what it is of.
@@ -464,8 +464,8 @@ pub enum Reason {
     Restored,
     /// In: a token was received.
     Received,
-    /// In: a token that was sent was taken back.
-    TakenBack,
+    /// In: a token that was sent was reclaimed.
+    Reclaimed,
     /// In: a buyer's lock was accepted.
     Accepted,
     /// Out: an accepted lock was given up.
@@ -488,7 +488,7 @@ impl Reason {
     /// Whether money came in.
     pub fn is_in(self) -> bool {
         match self {
-            Self::Funded | Self::Restored | Self::Received | Self::TakenBack | Self::Accepted => true,
+            Self::Funded | Self::Restored | Self::Received | Self::Reclaimed | Self::Accepted => true,
             Self::Voided | Self::Sent | Self::Invoice | Self::Paid | Self::Taken | Self::Fee | Self::Lost => false,
         }
     }
@@ -519,7 +519,7 @@ pub struct HistoryEntry {
 pub struct Account {
     /// In: minted, or found by the recovery phrase.
     pub funded: u64,
-    /// In: tokens received, or taken back.
+    /// In: tokens received, or reclaimed.
     pub received: u64,
     /// In: locks accepted from buyers.
     pub accepted: u64,
@@ -550,7 +550,7 @@ impl Account {
     pub(super) fn count(&mut self, reason: Reason, amount: u64) {
         let field = match reason {
             Reason::Funded | Reason::Restored => &mut self.funded,
-            Reason::Received | Reason::TakenBack => &mut self.received,
+            Reason::Received | Reason::Reclaimed => &mut self.received,
             Reason::Accepted => &mut self.accepted,
             Reason::Voided => &mut self.voided,
             Reason::Sent => &mut self.sent,

@@ -18,8 +18,8 @@ use crate::{
     api::{
         Api,
         types::{
-            AddMint, Balance, Fund, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Restore, Restored,
-            Send, SentView, TakeBack, Token,
+            AddMint, Balance, Fund, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Reclaim, Restore,
+            Restored, Send, SentView, Token,
         },
     },
     limits::MAX_HISTORY_PAGE,
@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/v1/wallet/restore", post(restore))
         .route("/v1/wallet/sent", get(sent))
         .route("/v1/wallet/sent/{id}", get(sent_token))
-        .route("/v1/wallet/reclaim", post(take_back))
+        .route("/v1/wallet/reclaim", post(reclaim))
         .route("/v1/wallet/pending", get(pending))
         .route("/v1/wallet/history", get(history))
         .route("/v1/wallet/pay", post(pay))
@@ -82,12 +82,8 @@ async fn sent_token(State(api): State<Api>, Extension(caller): By, Path(id): Pat
     Ok(Json(api.sent_token(&caller, &id)?))
 }
 
-async fn take_back(
-    State(api): State<Api>,
-    Extension(caller): By,
-    JsonBody(back): JsonBody<TakeBack>,
-) -> Answer<Received> {
-    Ok(Json(api.take_back(&caller, &back.id).await?))
+async fn reclaim(State(api): State<Api>, Extension(caller): By, JsonBody(back): JsonBody<Reclaim>) -> Answer<Received> {
+    Ok(Json(api.reclaim(&caller, &back.id).await?))
 }
 
 async fn pending(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<PendingView>> {

@@ -185,16 +185,16 @@ impl Completion {
                 book(write, currency, *now, Reason::Sent, token.amount, hex::encode(id.0))?;
             }
             Purpose::Renew => {}
-            Purpose::Receive { taken_back: None } => {
+            Purpose::Receive { reclaimed: None } => {
                 if let Some(first) = record.inputs.first() {
                     write.put(RECEIVED, first.y.0, now)?;
                 }
                 book(write, currency, *now, Reason::Received, record.input_sum(), None)?;
             }
-            Purpose::Receive { taken_back: Some(token) } => {
-                book(write, currency, *now, Reason::TakenBack, record.input_sum(), hex::encode(token.0))?;
+            Purpose::Receive { reclaimed: Some(token) } => {
+                book(write, currency, *now, Reason::Reclaimed, record.input_sum(), hex::encode(token.0))?;
                 if let Some(sent) = write.get(SENT, token.0)? {
-                    write.put(SENT, token.0, &SentToken { state: SentState::Back, ..sent })?;
+                    write.put(SENT, token.0, &SentToken { state: SentState::Reclaimed, ..sent })?;
                 }
             }
             Purpose::Redeem { trades } => settle_redeemed(write, record, trades)?,

@@ -1,4 +1,4 @@
-//! Tokens sent: kept until they are taken, so that one whose text got lost is printed again or taken back.
+//! Tokens sent: kept until they are spent, so that one whose text got lost is printed again or reclaimed.
 
 use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
@@ -65,18 +65,18 @@ impl Tokens {
         if !states.iter().all(|state| state.state == State::Spent) {
             return Ok(token.clone());
         }
-        let taken = SentToken { state: SentState::Taken, ..token.clone() };
+        let spent = SentToken { state: SentState::Spent, ..token.clone() };
         let mut id = [0; 16];
         hex::decode_to_slice(&token.id, &mut id).map_err(|_| WalletError::UnknownToken(token.id.clone()))?;
-        let noted = taken.clone();
+        let noted = spent.clone();
         self.store
             .write(move |write| {
-                // Unless it was taken back meanwhile.
+                // Unless it was reclaimed meanwhile.
                 let open = write.get(SENT, id)?.is_some_and(|sent| sent.state == SentState::Open);
                 if open { write.put(SENT, id, &noted) } else { Ok(()) }
             })
             .await?;
-        Ok(taken)
+        Ok(spent)
     }
 
     async fn ys(&self, token: &SentToken) -> Result<Vec<Y>, WalletError> {
@@ -84,7 +84,7 @@ impl Tokens {
         token_ys(&token.token, &view).ok_or(WalletError::TokenUnfit("it is of a keyset that its mint does not show"))
     }
 
-    /// Puts coins that were found under the tokens' seed on record as tokens sent: those that nobody has taken and that are
+    /// Puts coins that were found under the tokens' seed on record as tokens sent: those that nobody has spent and that are
     /// in no token on record. Gives their worth.
     pub(super) async fn note_found(&self, currency: &Currency, coins: Vec<Coin>) -> Result<u64, WalletError> {
         let view = self.mints.view(&currency.mint).await?;

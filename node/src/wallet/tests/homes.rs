@@ -490,7 +490,7 @@ async fn every_change_of_the_balance_is_in_the_history() {
     let token = one.send(50).await.unwrap();
     other.wallet.receive(&token.token).await.unwrap();
     let back = one.send(20).await.unwrap();
-    one.wallet.take_back(&back.id).await.unwrap();
+    one.wallet.reclaim(&back.id).await.unwrap();
     one.wallet.pay(&here(), &play(), "pay:30").await.unwrap();
     one.award(&other, 25, 1).await.unwrap();
     one.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
@@ -508,7 +508,7 @@ async fn every_change_of_the_balance_is_in_the_history() {
         assert_eq!(page, history[1..3]);
     }
     let reasons: Vec<_> = one.wallet.history(0, 100).unwrap().iter().map(|entry| entry.reason).collect();
-    for reason in [Reason::Funded, Reason::Sent, Reason::TakenBack, Reason::Invoice, Reason::Paid, Reason::Fee] {
+    for reason in [Reason::Funded, Reason::Sent, Reason::Reclaimed, Reason::Invoice, Reason::Paid, Reason::Fee] {
         assert!(reasons.contains(&reason), "{reason:?}: {reasons:?}");
     }
 }

@@ -122,16 +122,16 @@ async fn the_recovery_phrase_finds_coins_and_tokens_that_nobody_has_taken() {
     assert_eq!((sent.len(), sent[0].amount, sent[0].state), (1, 33, SentState::Open));
     // Twice finds it once; it can be taken back, and then its first text is worth nothing.
     assert_eq!(again.wallet.restore(&mint_url(), &play()).await.unwrap(), Restored::default());
-    assert_eq!(again.wallet.take_back(&sent[0].id[..6]).await.unwrap().amount, 33);
+    assert_eq!(again.wallet.reclaim(&sent[0].id[..6]).await.unwrap().amount, 33);
     let gone = other.wallet.receive(&open.token).await.unwrap_err();
     assert!(matches!(gone, WalletError::Mint(connector::MintTrouble::Spent { .. })), "{gone}");
     assert_eq!((again.total() + other.total(), bank.outstanding().await), (100, 100));
-    assert!(matches!(again.wallet.take_back(&sent[0].id).await, Err(WalletError::TokenGone { .. })));
+    assert!(matches!(again.wallet.reclaim(&sent[0].id).await, Err(WalletError::TokenGone { .. })));
 }
 
 /// A command that ended too early, a pipe that broke: the token is still there.
 #[tokio::test]
-async fn a_token_whose_text_got_lost_is_shown_again_or_taken_back() {
+async fn a_token_whose_text_got_lost_is_shown_again_or_reclaimed() {
     let bank = Bank::open(0).await;
     let (one, other) = (bank.wallet(1).await, bank.wallet(2).await);
     one.fund_whole(64).await;
@@ -146,7 +146,7 @@ async fn a_token_whose_text_got_lost_is_shown_again_or_taken_back() {
     let sent = one.wallet.sent().unwrap().into_iter().find(|token| token.amount == 33).unwrap();
     assert_eq!(one.wallet.sent_token(&sent.id[..8]).unwrap().token, sent.token);
     assert!(matches!(one.wallet.sent_token(""), Err(WalletError::UnknownToken(_))));
-    assert_eq!(one.wallet.take_back(&sent.id).await.unwrap().amount, 33);
+    assert_eq!(one.wallet.reclaim(&sent.id).await.unwrap().amount, 33);
     assert_eq!((one.total(), bank.outstanding().await), (64, 64));
     other.wallet.receive(&sent.token).await.unwrap_err();
     // One that was taken is seen to be.
@@ -154,7 +154,7 @@ async fn a_token_whose_text_got_lost_is_shown_again_or_taken_back() {
     other.wallet.receive(&token.token).await.unwrap();
     let sent = one.wallet.look_at_sent().await.unwrap();
     let states: Vec<_> = sent.iter().map(|seen| (seen.id == token.id, seen.state)).collect();
-    assert!(states.contains(&(true, SentState::Taken)), "{states:?}");
+    assert!(states.contains(&(true, SentState::Spent)), "{states:?}");
     assert!(states.iter().all(|(_, state)| *state != SentState::Open), "{states:?}");
 }
 

@@ -177,7 +177,7 @@ impl World {
             }
             9 => {
                 if let Some(token) = draws.pick(&home.wallet.sent().unwrap()) {
-                    let _ = home.wallet.take_back(&token.id).await;
+                    let _ = home.wallet.reclaim(&token.id).await;
                 }
             }
             10 => _ = home.wallet.receive(&super::homes::forged(&self.mint, 1 << draws.below(20), FORGED)).await,

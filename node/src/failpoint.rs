@@ -41,7 +41,7 @@ pub enum Step {
     /// Seller: the offer goes out.
     SendOffered,
     /// Seller: the award becomes durable, with its offer and its proofs reserved.
-    StoreTaken,
+    StoreAccepted,
     /// Seller: the word that it works goes out.
     SendAccepted,
     /// Seller: the receipt and the output become durable, and the money due.
@@ -70,7 +70,7 @@ impl Step {
         (Self::StoreBought, "store-bought"),
         (Self::StoreRefunded, "store-refunded"),
         (Self::SendOffered, "send-offered"),
-        (Self::StoreTaken, "store-taken"),
+        (Self::StoreAccepted, "store-accepted"),
         (Self::SendAccepted, "send-accepted"),
         (Self::StoreSold, "store-sold"),
         (Self::SendDelivered, "send-delivered"),

@@ -560,13 +560,13 @@ impl Wallet {
             Ok((read.range(DUE, KeyRange::all(), usize::MAX)?, read.range(REFUNDS, KeyRange::all(), usize::MAX)?))
         })?;
         for (_, due) in due {
-            let taken = self.0.store.read(|read| read.get(records::TAKEN, Key::of(due.trade)))?;
+            let accepted = self.0.store.read(|read| read.get(records::ACCEPTED, Key::of(due.trade)))?;
             pending.push(Pending {
                 id: due.trade.to_string(),
                 what: "earned",
                 mint: due.currency.mint,
                 unit: due.currency.unit,
-                amount: taken.map_or(0, |taken| taken.amount()),
+                amount: accepted.map_or(0, |accepted| accepted.amount()),
                 since: due.since,
                 why: (due.tries + due.put_off > 0).then(|| "its redemption came to nothing before".into()),
                 ends: format!("its redemption, at the latest before its locktime {}", due.locktime),

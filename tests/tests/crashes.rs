@@ -48,7 +48,7 @@ const BUYER: [(&str, Then); 8] = [
 
 const SELLER: [(&str, Then); 9] = [
     ("send-offered", Then::NoOffer),
-    ("store-taken", Then::Delivered),
+    ("store-accepted", Then::Delivered),
     ("send-accepted", Then::Delivered),
     ("store-sold", Then::Delivered),
     ("send-delivered", Then::Delivered),

@@ -173,7 +173,7 @@ impl Parts {
         let step = Seller::begin(&deal, input_by, now);
         let (first, recorded) = ((step.state.clone(), step.writes), Arc::clone(&deal));
         let wallet = self.wallet.clone();
-        self.journal.commit(Step::StoreTaken, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
+        self.journal.commit(Step::StoreAccepted, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
         self.actors.start_seller(deal, (step.state, step.effects), Some((service, permit)));

@@ -16,7 +16,7 @@ use guilder_protocol::{
 
 use super::{
     keys,
-    records::{AtRisk, Coin, Destination, Input, Operation, Premint, SentToken, SignedBy, TakenLock, Unlocked, Y},
+    records::{AcceptedLock, AtRisk, Coin, Destination, Input, Operation, Premint, SentToken, SignedBy, Unlocked, Y},
 };
 
 /// The unit as the Cashu crates have it.
@@ -184,7 +184,7 @@ impl AtRisk {
     }
 }
 
-impl TakenLock {
+impl AcceptedLock {
     pub(super) fn amount(&self) -> u64 {
         sum(self.proofs.iter().map(|proof| &proof.amount))
     }

@@ -18,8 +18,8 @@ use super::{
     },
     ledger::read_token,
     records::{
-        ACCOUNTS, AT_RISK, BATCHES, COINS, DUE, FAILED, FREED, HISTORY, MINTS, OPERATIONS, OUTCOMES, PURSE, QUOTES,
-        RETURNED, SENT, TAKEN, TAKEN_PROOFS, batch_id,
+        ACCEPTED, ACCOUNTS, AT_RISK, BATCHES, COINS, DUE, FAILED, FREED, HISTORY, MINTS, OPERATIONS, OUTCOMES, PURSE,
+        QUOTES, RETURNED, SENT, TAKEN_PROOFS, batch_id,
     },
 };
 use crate::fuzz::{choose, stored};
@@ -39,7 +39,7 @@ pub fn records(data: &[u8]) {
         8 => stored(AT_RISK, record),
         9 => stored(RETURNED, record),
         10 => stored(TAKEN_PROOFS, record),
-        11 => stored(TAKEN, record),
+        11 => stored(ACCEPTED, record),
         12 => stored(DUE, record),
         13 => stored(OUTCOMES, record),
         14 => stored(SENT, record),

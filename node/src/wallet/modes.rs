@@ -15,7 +15,7 @@ use guilder_protocol::{
 use super::{
     config::RedemptionConfig,
     keys::{KeyPath, LockKeys},
-    records::EscrowTaken,
+    records::AcceptedEscrow,
     spend::Spend,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Asking<'a> {
 pub(super) struct Taking {
     pub(super) spend: Spend,
     /// If it takes more than our signature.
-    pub(super) escrow: Option<EscrowTaken>,
+    pub(super) escrow: Option<AcceptedEscrow>,
 }
 
 /// A seller's terms. `None` in a mode that we don't know.

@@ -9,7 +9,7 @@
 //!               │
 //!   buyer       ├─► PURSE ──debit──► AT_RISK ──failed──► REFUNDS ──after the locktime──► COINS
 //!               │     ▲───returned─────┘ └──paid──► gone
-//!   seller      └── TAKEN (accepted, DUE once earned) ──redeemed──► COINS
+//!   seller      └── ACCEPTED (accepted, DUE once earned) ──redeemed──► COINS
 //! ```
 //!
 //! ACCOUNTS counts what came in and went out per mint and unit, in the same transactions, and HISTORY has a line for
@@ -64,7 +64,7 @@ pub(super) const RETURNED: Table<Returned> = Table::new("wallet/returned");
 /// Proofs that a seller has taken of a trade's lock, with the signatures by which it spent them. Kept as evidence.
 pub(super) const TAKEN_PROOFS: Table<Vec<TakenProof>> = Table::new("wallet/taken-proofs");
 /// Locks accepted from buyers, by trade.
-pub(super) const TAKEN: Table<TakenLock> = Table::new("wallet/taken");
+pub(super) const ACCEPTED: Table<AcceptedLock> = Table::new("wallet/accepted");
 /// Accepted locks that are earned and not yet in an operation, by locktime and trade.
 pub(super) const DUE: Table<Due> = Table::new("wallet/due");
 /// Each accepted proof until it can't be accepted again, by locktime and Y.
@@ -237,7 +237,7 @@ pub(super) enum Purpose {
     Renew,
     /// Inputs from a token that somebody gave us, or from one that we take back.
     Receive { reclaimed: Option<OperationId> },
-    /// Inputs are the proofs of these trades in TAKEN, in their order.
+    /// Inputs are the proofs of these trades in ACCEPTED, in their order.
     Redeem { trades: Vec<Cid> },
     /// Inputs are what is left of these locks in REFUNDS, then of these batches in PURSE, in their order.
     Refund { locks: Vec<RefundedLock>, batches: Vec<RefundedBatch> },
@@ -331,7 +331,7 @@ pub(super) struct Returned {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct TakenLock {
+pub(super) struct AcceptedLock {
     pub buyer: AgentId,
     pub identity: ByteArray<8>,
     pub currency: Currency,
@@ -344,12 +344,12 @@ pub(super) struct TakenLock {
     /// In an operation whose fate isn't known: it is neither due again nor can it be given up.
     pub redeeming: bool,
     /// If it is in escrow: what it takes beyond our signature.
-    pub escrow: Option<EscrowTaken>,
+    pub escrow: Option<AcceptedEscrow>,
 }
 
 /// A lock in escrow, before and after its release.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct EscrowTaken {
+pub(super) struct AcceptedEscrow {
     /// The key that opens what was delivered, by how it derives.
     pub key: KeyPath,
     /// The last moment to show it.

@@ -8,9 +8,9 @@ use guilder_protocol::{bytes::ByteArray, identity::AgentId, locks::KeysetId, mar
 use super::{
     error::WalletError,
     records::{
-        ACCOUNTS, AT_RISK, Account, AccountRecord, COINS, Currency, FAILED, HISTORY, HISTORY_NEXT, HistoryEntry,
-        MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REFUNDS, Reason, TAKEN, TAKEN_PROOFS, TakenLock,
-        TakenProof, Y,
+        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, COINS, Currency, FAILED, HISTORY,
+        HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REFUNDS, Reason,
+        TAKEN_PROOFS, TakenProof, Y,
     },
 };
 use crate::store::{Key, KeyRange, Read, Reader, StoreError, Write};
@@ -75,10 +75,10 @@ pub(super) fn owe_more(
     Ok((raise(owed_by_mint(identity, unit))?, raise(owed_by_buyer(identity, unit, buyer))?))
 }
 
-/// Lowers what mint and buyer owe by a part of a taken lock.
-pub(super) fn owe_less(write: &mut Write<'_>, taken: &TakenLock, amount: u64) -> Result<(), WalletError> {
-    let unit = &taken.currency.unit;
-    for key in [owed_by_mint(taken.identity, unit), owed_by_buyer(taken.identity, unit, taken.buyer)] {
+/// Lowers what mint and buyer owe by a part of an accepted lock.
+pub(super) fn owe_less(write: &mut Write<'_>, accepted: &AcceptedLock, amount: u64) -> Result<(), WalletError> {
+    let unit = &accepted.currency.unit;
+    for key in [owed_by_mint(accepted.identity, unit), owed_by_buyer(accepted.identity, unit, accepted.buyer)] {
         match write.get(OWED, &key)?.unwrap_or_default().saturating_sub(amount) {
             0 => write.delete(OWED, key)?,
             owed => write.put(OWED, key, &owed)?,
@@ -88,9 +88,9 @@ pub(super) fn owe_less(write: &mut Write<'_>, taken: &TakenLock, amount: u64) ->
 }
 
 /// Takes an accepted lock off the books: redeemed, given up or lost.
-pub(super) fn forget_taken(write: &mut Write<'_>, trade: &Cid, taken: &TakenLock) -> Result<(), WalletError> {
-    owe_less(write, taken, taken.amount())?;
-    Ok(write.delete(TAKEN, Key::of(trade))?)
+pub(super) fn forget_accepted(write: &mut Write<'_>, trade: &Cid, accepted: &AcceptedLock) -> Result<(), WalletError> {
+    owe_less(write, accepted, accepted.amount())?;
+    Ok(write.delete(ACCEPTED, Key::of(trade))?)
 }
 
 /// Writes down what became of a trade's money, for the trade room to take note of.
@@ -162,8 +162,8 @@ pub(super) fn keysets_in_use(read: &Read) -> Result<BTreeSet<KeysetId>, StoreErr
             ids.extend(lock.proofs.iter().map(|proof| proof.id));
         }
     }
-    for (_, taken) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
-        ids.extend(taken.proofs.iter().map(|proof| proof.id));
+    for (_, accepted) in read.range(ACCEPTED, KeyRange::all(), usize::MAX)? {
+        ids.extend(accepted.proofs.iter().map(|proof| proof.id));
     }
     let failed = read.range(FAILED, KeyRange::all(), usize::MAX)?.into_iter().map(|(_, failed)| failed.record);
     let operations = read.range(OPERATIONS, KeyRange::all(), usize::MAX)?.into_iter().map(|(_, record)| record);

@@ -9,8 +9,8 @@ use super::super::{
     coin::sum,
     error::WalletError,
     records::{
-        ACCOUNTS, AT_RISK, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS, Currency, Destination,
-        OPERATIONS, OWED, OperationId, PURSE, Purpose, REFUNDS, TAKEN, TakenLock, Y, batch_id,
+        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS,
+        Currency, Destination, OPERATIONS, OWED, OperationId, PURSE, Purpose, REFUNDS, Y, batch_id,
     },
 };
 use crate::store::{KeyRange, Read, Reader, Store, StoreError};
@@ -196,7 +196,7 @@ pub(super) fn holdings(store: &Store) -> Result<Vec<Holding>, WalletError> {
                 lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
             }
         }
-        for (_, lock) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
+        for (_, lock) in read.range(ACCEPTED, KeyRange::all(), usize::MAX)? {
             lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
         }
         let batches = batches(read)?;
@@ -282,10 +282,10 @@ fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
     for (_, lock) in read.range(REFUNDS, KeyRange::all(), usize::MAX)? {
         at_risk(tally, &lock, |balance| &mut balance.refunding);
     }
-    for (_, taken) in read.range(TAKEN, KeyRange::all(), usize::MAX)? {
-        let taken: TakenLock = taken;
-        tally.add(&taken.currency, taken.amount(), |balance| &mut balance.unredeemed);
-        taken.proofs.iter().for_each(|proof| tally.see(&taken.currency, proof.y()));
+    for (_, accepted) in read.range(ACCEPTED, KeyRange::all(), usize::MAX)? {
+        let accepted: AcceptedLock = accepted;
+        tally.add(&accepted.currency, accepted.amount(), |balance| &mut balance.unredeemed);
+        accepted.proofs.iter().for_each(|proof| tally.see(&accepted.currency, proof.y()));
     }
     Ok(())
 }

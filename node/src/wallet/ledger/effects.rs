@@ -15,11 +15,12 @@ use super::{
         connector::{MintTrouble, QuoteState},
         error::WalletError,
         records::{
-            BATCHES, BatchRecord, COINS, Coin, Currency, DUE, Destination, Due, FAILED, FailedOperation, MoneyOutcome,
-            OPERATIONS, Operation, OperationId, PURSE, Purpose, QUOTES, QuoteRecord, RECEIVED, REFUNDS, Reason,
-            RefundedBatch, RefundedLock, SENT, SentState, SentToken, TAKEN, TakenLock, Y, batch_key, quote_key,
+            ACCEPTED, AcceptedLock, BATCHES, BatchRecord, COINS, Coin, Currency, DUE, Destination, Due, FAILED,
+            FailedOperation, MoneyOutcome, OPERATIONS, Operation, OperationId, PURSE, Purpose, QUOTES, QuoteRecord,
+            RECEIVED, REFUNDS, Reason, RefundedBatch, RefundedLock, SENT, SentState, SentToken, Y, batch_key,
+            quote_key,
         },
-        tables::{book, coin_key, forget_taken, owe_less, strike, take_coin, tell},
+        tables::{book, coin_key, forget_accepted, owe_less, strike, take_coin, tell},
     },
     fate::Evidence,
     numbers,
@@ -51,10 +52,10 @@ pub(super) fn claim(write: &mut Write<'_>, record: &Operation) -> Result<(), Wal
         Purpose::Receive { .. } | Purpose::Mint { .. } => {}
         Purpose::Redeem { trades } => {
             for trade in trades {
-                let taken = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming);
-                let taken = taken.ok_or(WalletError::LockGone)?;
-                write.delete(DUE, Key::of(taken.locktime).and(trade))?;
-                write.put(TAKEN, Key::of(trade), &TakenLock { redeeming: true, ..taken })?;
+                let accepted = write.get(ACCEPTED, Key::of(trade))?.filter(|accepted| !accepted.redeeming);
+                let accepted = accepted.ok_or(WalletError::LockGone)?;
+                write.delete(DUE, Key::of(accepted.locktime).and(trade))?;
+                write.put(ACCEPTED, Key::of(trade), &AcceptedLock { redeeming: true, ..accepted })?;
             }
         }
         Purpose::Refund { locks, .. } => {
@@ -237,9 +238,9 @@ impl Shares {
 fn settle_redeemed(write: &mut Write<'_>, record: &Operation, trades: &[Cid]) -> Result<(), WalletError> {
     let mut shares = Shares::of(record);
     for trade in trades {
-        let taken = write.get(TAKEN, Key::of(trade))?.ok_or(WalletError::LockGone)?;
-        let amount = taken.amount().saturating_sub(shares.next(taken.proofs.len()));
-        forget_taken(write, trade, &taken)?;
+        let accepted = write.get(ACCEPTED, Key::of(trade))?.ok_or(WalletError::LockGone)?;
+        let amount = accepted.amount().saturating_sub(shares.next(accepted.proofs.len()));
+        forget_accepted(write, trade, &accepted)?;
         tell(write, *trade, MoneyOutcome::Redeemed { amount })?;
     }
     Ok(())
@@ -410,7 +411,7 @@ fn release_inputs(write: &mut Write<'_>, record: &Operation, spent: &Spent) -> R
             }
             Ok(0)
         }
-        Purpose::Redeem { trades } => release_taken(write, record, trades, spent),
+        Purpose::Redeem { trades } => release_accepted(write, record, trades, spent),
         Purpose::Refund { locks, batches } => release_refund(write, record, locks, batches, spent),
     }
 }
@@ -430,21 +431,26 @@ fn release_coins(write: &mut Write<'_>, record: &Operation, spent: &Spent) -> Re
 
 /// Each trade is due again with what is unspent of it, on its own this time, so that one that the mint won't have
 /// holds up no other.
-fn release_taken(write: &mut Write<'_>, record: &Operation, trades: &[Cid], spent: &Spent) -> Result<u64, WalletError> {
+fn release_accepted(
+    write: &mut Write<'_>,
+    record: &Operation,
+    trades: &[Cid],
+    spent: &Spent,
+) -> Result<u64, WalletError> {
     let mut all_lost = 0;
     for trade in trades {
-        let taken = write.get(TAKEN, Key::of(trade))?.ok_or(WalletError::LockGone)?;
+        let accepted = write.get(ACCEPTED, Key::of(trade))?.ok_or(WalletError::LockGone)?;
         let is_spent = |proof: &LockedProof| proof.y().is_none_or(|y| spent.all.contains(&y));
-        let by_us = taken.proofs.iter().all(|proof| proof.y().is_some_and(|y| spent.by_us.contains(&y)));
-        let (gone, left): (Vec<_>, Vec<_>) = taken.proofs.iter().cloned().partition(is_spent);
+        let by_us = accepted.proofs.iter().all(|proof| proof.y().is_some_and(|y| spent.by_us.contains(&y)));
+        let (gone, left): (Vec<_>, Vec<_>) = accepted.proofs.iter().cloned().partition(is_spent);
         let lost = sum(gone.iter().map(|proof| &proof.amount));
         let why = if by_us { "redeemed by another copy of this wallet".to_owned() } else { spent.why.clone() };
         book(write, &record.currency, spent.at, Reason::Lost, lost, format!("{trade}: {why}"))?;
-        owe_less(write, &taken, lost)?;
+        owe_less(write, &accepted, lost)?;
         let refused = u32::from(spent.all.is_empty());
-        let kept = TakenLock { proofs: left, tries: taken.tries + refused, redeeming: false, ..taken };
+        let kept = AcceptedLock { proofs: left, tries: accepted.tries + refused, redeeming: false, ..accepted };
         if kept.proofs.is_empty() {
-            forget_taken(write, trade, &kept)?;
+            forget_accepted(write, trade, &kept)?;
             let outcome =
                 if by_us { MoneyOutcome::Redeemed { amount: lost } } else { MoneyOutcome::RedeemFailed { why } };
             tell(write, *trade, outcome)?;
@@ -454,7 +460,7 @@ fn release_taken(write: &mut Write<'_>, record: &Operation, trades: &[Cid], spen
             let (trade, since, tries, put_off) = (*trade, spent.at, kept.tries, 0);
             let due = Due { trade, locktime, currency, proofs, since, tries, put_off, redeem_by };
             write.put(DUE, Key::of(locktime).and(trade), &due)?;
-            write.put(TAKEN, Key::of(trade), &kept)?;
+            write.put(ACCEPTED, Key::of(trade), &kept)?;
         }
         all_lost += if by_us { 0 } else { lost };
     }

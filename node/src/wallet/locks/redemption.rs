@@ -1,7 +1,7 @@
 //! The seller's side: locks accepted offline, and their redemption in batches.
 //!
 //! ```text
-//! check_lock (CPU, our own keysets) ─► VettedLock ─ reserve, in the trade's own transaction ─► TAKEN
+//! check_lock (CPU, our own keysets) ─► VettedLock ─ reserve, in the trade's own transaction ─► ACCEPTED
 //!     earned: redeemable ─► DUE ─ by count, by time, before the locktime ─► one swap ─► COINS, and the trade is told
 //!     failed: void ─► gone; the buyer takes its refund after the locktime
 //! ```
@@ -43,9 +43,9 @@ use super::{
         error::WalletError,
         ledger::Plan,
         modes::{self, Taking},
-        records::{Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason, TAKEN, TakenLock},
+        records::{ACCEPTED, AcceptedLock, Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason},
         spend::unlock,
-        tables::{book, forget_taken, owe_more, tell},
+        tables::{book, forget_accepted, owe_more, tell},
     },
     LocksParts,
 };
@@ -121,13 +121,15 @@ impl Redemption {
         trade: Cid,
         signatures: &[ReleaseSignature],
     ) -> Result<(), WalletError> {
-        let Some(taken) = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming) else { return Ok(()) };
-        let Some(escrow) = &taken.escrow else { return Ok(()) };
-        let pairs = taken.proofs.iter().zip(signatures);
+        let Some(accepted) = write.get(ACCEPTED, Key::of(trade))?.filter(|accepted| !accepted.redeeming) else {
+            return Ok(());
+        };
+        let Some(escrow) = &accepted.escrow else { return Ok(()) };
+        let pairs = accepted.proofs.iter().zip(signatures);
         let given = pairs.filter_map(|(proof, signature)| Some((proof.y()?, signature.to_string()))).collect();
         let key = self.parts.keys.secret(&escrow.key).to_secret_bytes();
-        let spend = taken.spend.clone().released(given, key.into());
-        write.put(TAKEN, Key::of(trade), &TakenLock { spend, ..taken })?;
+        let spend = accepted.spend.clone().released(given, key.into());
+        write.put(ACCEPTED, Key::of(trade), &AcceptedLock { spend, ..accepted })?;
         self.redeemable(write, trade)
     }
 
@@ -164,7 +166,7 @@ impl Redemption {
         lock: &VettedLock,
         trade: Cid,
     ) -> Result<(), WalletError> {
-        if write.contains(TAKEN, Key::of(trade))? {
+        if write.contains(ACCEPTED, Key::of(trade))? {
             return Ok(());
         }
         let VettedLock { checked, currency, identity, buyer, taking } = lock;
@@ -187,7 +189,7 @@ impl Redemption {
         let now = self.parts.runtime.now();
         book(write, currency, now, Reason::Accepted, amount, format!("{trade} from {buyer}"))?;
         let proofs = checked.proofs().iter().filter_map(|checked| LockedProof::from_cashu(&checked.proof)).collect();
-        let taken = TakenLock {
+        let accepted = AcceptedLock {
             buyer: *buyer,
             identity: *identity,
             currency: currency.clone(),
@@ -198,40 +200,42 @@ impl Redemption {
             redeeming: false,
             escrow: taking.escrow.clone(),
         };
-        Ok(write.put(TAKEN, Key::of(trade), &taken)?)
+        Ok(write.put(ACCEPTED, Key::of(trade), &accepted)?)
     }
 
     /// The lock of `trade` is earned: redeem it with the next batch. Does nothing for a trade without one, or if that is
     /// known already.
     pub(in super::super) fn redeemable(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
-        let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(()) };
-        let key = Key::of(taken.locktime).and(trade);
-        if taken.redeeming || write.contains(DUE, &key)? {
+        let Some(accepted) = write.get(ACCEPTED, Key::of(trade))? else { return Ok(()) };
+        let key = Key::of(accepted.locktime).and(trade);
+        if accepted.redeeming || write.contains(DUE, &key)? {
             return Ok(());
         }
         let due = Due {
             trade,
-            locktime: taken.locktime,
-            currency: taken.currency.clone(),
-            proofs: taken.proofs.len(),
+            locktime: accepted.locktime,
+            currency: accepted.currency.clone(),
+            proofs: accepted.proofs.len(),
             since: self.parts.runtime.now(),
-            tries: taken.tries,
+            tries: accepted.tries,
             put_off: 0,
-            redeem_by: taken.escrow.map(|escrow| escrow.redeem_by),
+            redeem_by: accepted.escrow.map(|escrow| escrow.redeem_by),
         };
         Ok(write.put(DUE, key, &due)?)
     }
 
     /// Gives the lock of `trade` up. Does nothing for a trade without one, or whose redemption is under way.
     pub(in super::super) fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
-        let Some(taken) = write.get(TAKEN, Key::of(trade))?.filter(|taken| !taken.redeeming) else { return Ok(()) };
-        for y in taken.proofs.iter().filter_map(LockedProof::y) {
-            write.delete(RESERVED, reserved_key(taken.locktime, y))?;
+        let Some(accepted) = write.get(ACCEPTED, Key::of(trade))?.filter(|accepted| !accepted.redeeming) else {
+            return Ok(());
+        };
+        for y in accepted.proofs.iter().filter_map(LockedProof::y) {
+            write.delete(RESERVED, reserved_key(accepted.locktime, y))?;
         }
         let now = self.parts.runtime.now();
-        book(write, &taken.currency, now, Reason::Voided, taken.amount(), trade.to_string())?;
-        write.delete(DUE, Key::of(taken.locktime).and(trade))?;
-        forget_taken(write, &trade, &taken)
+        book(write, &accepted.currency, now, Reason::Voided, accepted.amount(), trade.to_string())?;
+        write.delete(DUE, Key::of(accepted.locktime).and(trade))?;
+        forget_accepted(write, &trade, &accepted)
     }
 
     /// Redeems whatever is due, again and again; each mint's in a task of its own.
@@ -375,8 +379,8 @@ impl Redemption {
                 self.give_up(trade, "the mint refused it until its locktime had passed".into()).await?;
                 continue;
             }
-            let Some(taken) = self.parts.store.read(|read| read.get(TAKEN, Key::of(trade)))? else { continue };
-            locks.push((taken.spend, taken.proofs));
+            let Some(accepted) = self.parts.store.read(|read| read.get(ACCEPTED, Key::of(trade)))? else { continue };
+            locks.push((accepted.spend, accepted.proofs));
             trades.push(trade);
             until = redeem_by.into_iter().chain(until).min();
         }
@@ -401,13 +405,13 @@ impl Redemption {
             .parts
             .store
             .transact(move |write| {
-                let Some(taken) = write.get(TAKEN, Key::of(trade))? else { return Ok(None) };
-                let lost = taken.amount();
-                book(write, &taken.currency, now, Reason::Lost, lost, format!("{trade}: {why}"))?;
-                write.delete(DUE, Key::of(taken.locktime).and(trade))?;
-                forget_taken(write, &trade, &taken)?;
+                let Some(accepted) = write.get(ACCEPTED, Key::of(trade))? else { return Ok(None) };
+                let lost = accepted.amount();
+                book(write, &accepted.currency, now, Reason::Lost, lost, format!("{trade}: {why}"))?;
+                write.delete(DUE, Key::of(accepted.locktime).and(trade))?;
+                forget_accepted(write, &trade, &accepted)?;
                 tell(write, trade, MoneyOutcome::RedeemFailed { why })?;
-                Ok::<_, WalletError>(Some((taken.currency, lost)))
+                Ok::<_, WalletError>(Some((accepted.currency, lost)))
             })
             .await?;
         if let Some((Currency { mint, unit }, lost)) = lost {

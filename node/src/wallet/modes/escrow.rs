@@ -10,7 +10,7 @@ use guilder_protocol::{
 use super::{
     super::{
         keys::{KeyPath, LockKeys},
-        records::EscrowTaken,
+        records::AcceptedEscrow,
         spend::Spend,
     },
     Asking, Locking, Taking,
@@ -72,7 +72,7 @@ pub(super) fn locking(terms: &escrow::Terms, keys: &LockKeys) -> Locking {
 }
 
 pub(super) fn redemption(terms: &escrow::Terms) -> Taking {
-    let escrow = EscrowTaken { key: seal(terms.label), redeem_by: terms.redeem_by };
+    let escrow = AcceptedEscrow { key: seal(terms.label), redeem_by: terms.redeem_by };
     Taking { spend: Spend::signed_by(payee(terms.label)), escrow: Some(escrow) }
 }
 

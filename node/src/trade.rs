@@ -389,8 +389,8 @@ impl Trade {
     /// # Errors
     /// If the store or the wallet can't be read.
     pub fn accusation(&self, trade: Cid) -> Result<Option<Accusation>, WalletError> {
-        let taken = self.wallet.taken_proofs(trade)?;
-        Ok(self.journal.read(|r| accusation::read(r, trade, taken))?)
+        let redeemed = self.wallet.redeemed_proofs(trade)?;
+        Ok(self.journal.read(|r| accusation::read(r, trade, redeemed))?)
     }
 
     /// Trades that aren't over, bought and sold, and hires under way.

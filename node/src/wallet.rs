@@ -81,7 +81,7 @@ pub use self::{
     locks::{LockContext, LockOf, LockRequest, PreparedLock, VettedLock},
     mints::MintSummary,
     quotes::{FundQuote, InvoicePaid},
-    records::{Account, HistoryEntry, MoneyOutcome, Reason, SentState, SentToken, TakenProof},
+    records::{Account, HistoryEntry, MoneyOutcome, Reason, RedeemedProof, SentState, SentToken},
 };
 use self::{
     connector::Connectors,
@@ -91,7 +91,7 @@ use self::{
     mints::Mints,
     notices::Notices,
     quotes::Quotes,
-    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REFUNDS, TAKEN_PROOFS},
+    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REDEEMED_PROOFS, REFUNDS},
     tidy::Tidy,
 };
 use crate::{
@@ -254,8 +254,8 @@ impl Wallet {
     ///
     /// # Errors
     /// If the store can't be read.
-    pub fn taken_proofs(&self, trade: Cid) -> Result<Vec<TakenProof>, WalletError> {
-        Ok(self.0.store.read(|read| read.get(TAKEN_PROOFS, Key::of(trade)))?.unwrap_or_default())
+    pub fn redeemed_proofs(&self, trade: Cid) -> Result<Vec<RedeemedProof>, WalletError> {
+        Ok(self.0.store.read(|read| read.get(REDEEMED_PROOFS, Key::of(trade)))?.unwrap_or_default())
     }
 
     /// Signs the release of a lock that was made on `terms`: one signature for each proof, in its order. Whoever has them and

@@ -158,7 +158,7 @@ pub struct Money {
     pub received: u64,
     pub sent: u64,
     pub paid: u64,
-    pub taken: u64,
+    pub forfeited: u64,
     pub fees: u64,
     pub lost: u64,
 }
@@ -187,7 +187,7 @@ impl Money {
             received: entry("received"),
             sent: entry("sent"),
             paid: entry("paid"),
-            taken: entry("taken"),
+            forfeited: entry("forfeited"),
             fees: entry("fees"),
             lost: entry("lost"),
         }
@@ -216,7 +216,7 @@ impl AddAssign for Money {
         self.received += other.received;
         self.sent += other.sent;
         self.paid += other.paid;
-        self.taken += other.taken;
+        self.forfeited += other.forfeited;
         self.fees += other.fees;
         self.lost += other.lost;
     }

@@ -303,8 +303,8 @@ fn money(money: &MoneyView) -> String {
         MoneyView::Bought(buyer::Money::Paid) => "paid".to_owned(),
         MoneyView::Bought(buyer::Money::Returned) => "back in the purse: the seller never took it".to_owned(),
         MoneyView::Bought(buyer::Money::Waiting) => "locked; comes back after its locktime".to_owned(),
-        MoneyView::Bought(buyer::Money::Settled { refunded, taken, fee }) => {
-            format!("{refunded} came back, {taken} taken by the seller, {fee} of fees")
+        MoneyView::Bought(buyer::Money::Settled { refunded, redeemed, fee }) => {
+            format!("{refunded} came back, {redeemed} redeemed by the seller, {fee} of fees")
         }
         MoneyView::Sold(money) => sold(money),
     }

@@ -275,7 +275,7 @@ fn reason(reason: Reason) -> &'static str {
         Reason::Sent => "sent",
         Reason::Invoice => "invoice",
         Reason::Paid => "paid",
-        Reason::Taken => "taken",
+        Reason::Forfeited => "forfeited",
         Reason::Fee => "fee",
         Reason::Lost => "lost",
     }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::records::{BUYERS, CHEATS, Cheat, DEALS, key};
 use crate::{
     store::{Read, Reader, StoreError},
-    wallet::TakenProof,
+    wallet::RedeemedProof,
 };
 
 /// See the module.
@@ -35,11 +35,11 @@ pub struct Accusation {
     found: Timestamp,
     /// The audit bundle, as base64: `guilder audit verify` reads it.
     bundle: String,
-    proofs: Vec<Taken>,
+    proofs: Vec<Redeemed>,
 }
 
 #[derive(Debug, Serialize)]
-struct Taken {
+struct Redeemed {
     amount: u64,
     id: String,
     secret: String,
@@ -49,7 +49,7 @@ struct Taken {
 }
 
 /// The accusation that a trade gave cause for, if it did.
-pub(super) fn read(r: &Read, trade: Cid, taken: Vec<TakenProof>) -> Result<Option<Accusation>, StoreError> {
+pub(super) fn read(r: &Read, trade: Cid, redeemed: Vec<RedeemedProof>) -> Result<Option<Accusation>, StoreError> {
     let Some((cheat, deal)) = r.get(CHEATS, key(trade))?.zip(r.get(DEALS, key(trade))?) else { return Ok(None) };
     let Cheat { seller, took, at } = cheat;
     let receipt = match r.get(BUYERS, key(trade))? {
@@ -60,7 +60,7 @@ pub(super) fn read(r: &Read, trade: Cid, taken: Vec<TakenProof>) -> Result<Optio
     super::views::add(&mut evidence, deal.clone());
     evidence.receipts.extend(receipt);
     let args = deal.award.args();
-    let proofs = taken.into_iter().map(|TakenProof { proof, signatures, .. }| Taken {
+    let proofs = redeemed.into_iter().map(|RedeemedProof { proof, signatures, .. }| Redeemed {
         amount: proof.amount,
         id: proof.id.to_string(),
         secret: proof.secret,

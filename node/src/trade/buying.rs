@@ -358,7 +358,7 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: SellerConduct, now: Tim
     match conduct {
         SellerConduct::Delivered => history.delivered += 1,
         SellerConduct::Failed => history.failed += 1,
-        SellerConduct::Took(took) => {
+        SellerConduct::Redeemed(took) => {
             history.took += 1;
             history.took_at = Some(now);
             let cheat = Cheat { seller: deal.seller(), took, at: now };

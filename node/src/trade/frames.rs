@@ -215,8 +215,8 @@ impl Router {
             let mail = match outcome {
                 MoneyOutcome::Redeemed { amount } => seller::Input::Redeemed { amount }.into(),
                 MoneyOutcome::RedeemFailed { why } => seller::Input::RedeemFailed(why).into(),
-                MoneyOutcome::Refunded { refunded, taken, fee } => {
-                    buyer::Input::Refunded { refunded, taken, fee }.into()
+                MoneyOutcome::Refunded { refunded, redeemed, fee } => {
+                    buyer::Input::Refunded { refunded, redeemed, fee }.into()
                 }
             };
             if !self.actors.post(trade, Cause::Money, mail) {

@@ -19,7 +19,7 @@ use super::{
     ledger::read_token,
     records::{
         ACCEPTED, ACCOUNTS, AT_RISK, BATCHES, COINS, DUE, FAILED, FREED, HISTORY, MINTS, OPERATIONS, OUTCOMES, PURSE,
-        QUOTES, RETURNED, SENT, TAKEN_PROOFS, batch_id,
+        QUOTES, REDEEMED_PROOFS, RETURNED, SENT, batch_id,
     },
 };
 use crate::fuzz::{choose, stored};
@@ -38,7 +38,7 @@ pub fn records(data: &[u8]) {
         7 => stored(PURSE, record),
         8 => stored(AT_RISK, record),
         9 => stored(RETURNED, record),
-        10 => stored(TAKEN_PROOFS, record),
+        10 => stored(REDEEMED_PROOFS, record),
         11 => stored(ACCEPTED, record),
         12 => stored(DUE, record),
         13 => stored(OUTCOMES, record),

@@ -62,7 +62,7 @@ pub(super) const REFUNDS: Table<AtRisk> = Table::new("wallet/refunds");
 /// Trades whose coins are back in the purse's table, and can't be paid with until the mint has said that they are unspent.
 pub(super) const RETURNED: Table<Returned> = Table::new("wallet/returned");
 /// Proofs that a seller has taken of a trade's lock, with the signatures by which it spent them. Kept as evidence.
-pub(super) const TAKEN_PROOFS: Table<Vec<TakenProof>> = Table::new("wallet/taken-proofs");
+pub(super) const REDEEMED_PROOFS: Table<Vec<RedeemedProof>> = Table::new("wallet/redeemed-proofs");
 /// Locks accepted from buyers, by trade.
 pub(super) const ACCEPTED: Table<AcceptedLock> = Table::new("wallet/accepted");
 /// Accepted locks that are earned and not yet in an operation, by locktime and trade.
@@ -316,8 +316,8 @@ pub(super) struct AtRisk {
     /// How it is taken back after the locktime.
     pub refund: Spend,
     pub proofs: Vec<LockedProof>,
-    /// What the seller has been seen to have taken of it; no longer in `proofs`.
-    pub taken: u64,
+    /// What the seller has been seen to have redeemed of it; no longer in `proofs`.
+    pub redeemed: u64,
 }
 
 /// Coins that a trade gave back. Its seller has had them.
@@ -409,8 +409,8 @@ pub enum MoneyOutcome {
     Refunded {
         /// Came back, after the mint's fee.
         refunded: u64,
-        /// The seller had taken it.
-        taken: u64,
+        /// The seller had redeemed it.
+        redeemed: u64,
         /// Kept by the mint.
         fee: u64,
     },
@@ -476,8 +476,8 @@ pub enum Reason {
     Invoice,
     /// Out: a seller was paid.
     Paid,
-    /// Out: a seller whose trade failed took it.
-    Taken,
+    /// Out: a seller whose trade failed redeemed it.
+    Forfeited,
     /// Out: the mint kept it.
     Fee,
     /// Out: spent by somebody else or by another copy of this wallet, or unredeemable.
@@ -489,7 +489,7 @@ impl Reason {
     pub fn is_in(self) -> bool {
         match self {
             Self::Funded | Self::Restored | Self::Received | Self::Reclaimed | Self::Accepted => true,
-            Self::Voided | Self::Sent | Self::Invoice | Self::Paid | Self::Taken | Self::Fee | Self::Lost => false,
+            Self::Voided | Self::Sent | Self::Invoice | Self::Paid | Self::Forfeited | Self::Fee | Self::Lost => false,
         }
     }
 }
@@ -531,8 +531,8 @@ pub struct Account {
     pub melted: u64,
     /// Out: paid to sellers.
     pub paid: u64,
-    /// Out: taken by sellers whose trade failed.
-    pub taken: u64,
+    /// Out: redeemed by sellers whose trade failed.
+    pub forfeited: u64,
     /// Out: kept by the mint.
     pub fees: u64,
     /// Out: spent by somebody else, or unredeemable.
@@ -544,7 +544,7 @@ impl Account {
     pub fn holdings(&self) -> Option<u64> {
         let sum = |parts: &[u64]| parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(*part));
         let came = sum(&[self.funded, self.received, self.accepted])?;
-        came.checked_sub(sum(&[self.voided, self.sent, self.melted, self.paid, self.taken, self.fees, self.lost])?)
+        came.checked_sub(sum(&[self.voided, self.sent, self.melted, self.paid, self.forfeited, self.fees, self.lost])?)
     }
 
     pub(super) fn count(&mut self, reason: Reason, amount: u64) {
@@ -556,7 +556,7 @@ impl Account {
             Reason::Sent => &mut self.sent,
             Reason::Invoice => &mut self.melted,
             Reason::Paid => &mut self.paid,
-            Reason::Taken => &mut self.taken,
+            Reason::Forfeited => &mut self.forfeited,
             Reason::Fee => &mut self.fees,
             Reason::Lost => &mut self.lost,
         };
@@ -568,7 +568,7 @@ impl Account {
 /// nobody but the seller can have made.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TakenProof {
+pub struct RedeemedProof {
     /// The proof; its secret is the lock.
     pub proof: LockedProof,
     /// BIP-340 signatures of the secret, as hex, as the mint shows them (NUT-07).
@@ -577,8 +577,8 @@ pub struct TakenProof {
     pub witness: Vec<String>,
 }
 
-impl fmt::Debug for TakenProof {
+impl fmt::Debug for RedeemedProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TakenProof({}, {} signatures)", self.proof.amount, self.signatures.len())
+        write!(f, "RedeemedProof({}, {} signatures)", self.proof.amount, self.signatures.len())
     }
 }

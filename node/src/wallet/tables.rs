@@ -9,8 +9,8 @@ use super::{
     error::WalletError,
     records::{
         ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, COINS, Currency, FAILED, HISTORY,
-        HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REFUNDS, Reason,
-        TAKEN_PROOFS, TakenProof, Y,
+        HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REDEEMED_PROOFS, REFUNDS,
+        Reason, RedeemedProof, Y,
     },
 };
 use crate::store::{Key, KeyRange, Read, Reader, StoreError, Write};
@@ -110,40 +110,44 @@ pub(super) fn strike(
 ) -> Result<(), WalletError> {
     let key = Key::of(locktime).and(trade);
     let Some(mut lock) = write.get(REFUNDS, &key)? else { return Ok(()) };
-    let (mut taken, mut refunded) = (0, 0);
+    let (mut redeemed, mut refunded) = (0, 0);
     lock.proofs.retain(|proof| match proof.y() {
         Some(y) if by_us.contains(&y) => {
             refunded += proof.amount;
             false
         }
         Some(y) if spent.contains(&y) => {
-            taken += proof.amount;
+            redeemed += proof.amount;
             false
         }
         _ => true,
     });
-    lock.taken += taken;
+    lock.redeemed += redeemed;
     let currency = lock.currency.clone();
-    book(write, &currency, at, Reason::Taken, taken, trade.to_string())?;
+    book(write, &currency, at, Reason::Forfeited, redeemed, trade.to_string())?;
     let elsewhere = format!("{trade}: refunded to another copy of this wallet");
     book(write, &currency, at, Reason::Lost, refunded, elsewhere)?;
     if lock.proofs.is_empty() {
-        tell(write, trade, MoneyOutcome::Refunded { refunded, taken: lock.taken, fee: 0 })?;
+        tell(write, trade, MoneyOutcome::Refunded { refunded, redeemed: lock.redeemed, fee: 0 })?;
         write.delete(REFUNDS, key)?;
-    } else if taken + refunded > 0 {
+    } else if redeemed + refunded > 0 {
         write.put(REFUNDS, key, &lock)?;
     }
     Ok(())
 }
 
 /// Keeps what shows that a seller has taken proofs of a trade's lock.
-pub(super) fn keep_taken(write: &mut Write<'_>, trade: Cid, taken: Vec<TakenProof>) -> Result<(), WalletError> {
-    if taken.is_empty() {
+pub(super) fn keep_redeemed(
+    write: &mut Write<'_>,
+    trade: Cid,
+    redeemed: Vec<RedeemedProof>,
+) -> Result<(), WalletError> {
+    if redeemed.is_empty() {
         return Ok(());
     }
-    let mut kept = write.get(TAKEN_PROOFS, Key::of(trade))?.unwrap_or_default();
-    kept.extend(taken);
-    Ok(write.put(TAKEN_PROOFS, Key::of(trade), &kept)?)
+    let mut kept = write.get(REDEEMED_PROOFS, Key::of(trade))?.unwrap_or_default();
+    kept.extend(redeemed);
+    Ok(write.put(REDEEMED_PROOFS, Key::of(trade), &kept)?)
 }
 
 /// The keysets of all coins that the wallet has, or may yet have from swaps.

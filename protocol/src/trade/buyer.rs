@@ -170,7 +170,7 @@ pub enum Money {
         /// Refunded to us, after the mint's fees.
         refunded: u64,
         /// Redeemed by the seller.
-        taken: u64,
+        redeemed: u64,
         /// Kept by the mint for the refund.
         fee: u64,
     },
@@ -195,7 +195,7 @@ pub enum SellerConduct {
     /// It is at fault that nothing came of the trade.
     Failed,
     /// It took so much of the lock, and delivered nothing for it.
-    Took(u64),
+    Redeemed(u64),
 }
 
 /// What can happen to a buyer's trade.
@@ -226,7 +226,7 @@ pub enum Input {
         /// Came back, after fees.
         refunded: u64,
         /// Redeemed by the seller.
-        taken: u64,
+        redeemed: u64,
         /// Kept by the mint.
         fee: u64,
     },
@@ -464,8 +464,8 @@ impl Fetching {
             Input::Broken(why) => {
                 end(BuyerOutcome::Broken(why), Said::waiting(self.overdue), Some(self.receipt), None, now)
             }
-            Input::Refunded { refunded, taken, fee } if self.overdue == Some(Money::Waiting) => {
-                let overdue = Some(Money::Settled { refunded, taken, fee });
+            Input::Refunded { refunded, redeemed, fee } if self.overdue == Some(Money::Waiting) => {
+                let overdue = Some(Money::Settled { refunded, redeemed, fee });
                 noted(Buyer::Fetching(Self { overdue, ..self }))
             }
             _ => Step::passing(Buyer::Fetching(self), vec![]),
@@ -493,13 +493,13 @@ impl Ended {
             // at the mint: it may have been redeemed.
             Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
             // What went back into the purse is refunded only if the seller has taken some of it.
-            Input::Refunded { refunded, taken, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
-                self.money = Money::Settled { refunded, taken, fee };
-                let took = taken > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
+            Input::Refunded { refunded, redeemed, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
+                self.money = Money::Settled { refunded, redeemed, fee };
+                let took = redeemed > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
                 let mut step = noted(Buyer::Ended(self));
                 if took {
-                    step.writes.push(Write::Conduct(SellerConduct::Took(taken)));
-                    step.effects.push(Effect::Accuse(taken));
+                    step.writes.push(Write::Conduct(SellerConduct::Redeemed(redeemed)));
+                    step.effects.push(Effect::Accuse(redeemed));
                 }
                 step
             }

@@ -257,7 +257,7 @@ impl World {
                 buyer::Effect::Send(message) => self.to_seller.push_back(message),
                 buyer::Effect::WakeAt(at) => self.buyer_alarm = Some(at),
                 buyer::Effect::Fetch { .. } => self.fetching = true,
-                buyer::Effect::Accuse(taken) => self.accused.push(taken),
+                buyer::Effect::Accuse(redeemed) => self.accused.push(redeemed),
                 buyer::Effect::Finish => (self.fetching, self.buyer_alarm) = (false, None),
             }
         }
@@ -448,11 +448,11 @@ fn a_delivery_after_the_end_is_kept_and_changes_no_money() {
             world.act(Act::Wait(secs));
             world.disconnect();
         }
-        world.feed_buyer(buyer::Input::Refunded { refunded: 0, taken: 8, fee: 0 });
+        world.feed_buyer(buyer::Input::Refunded { refunded: 0, redeemed: 8, fee: 0 });
         world.hear_buyer(delivery);
         world.act(Act::Fetched);
         assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
-        assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, taken: 8, fee: 0 });
+        assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, redeemed: 8, fee: 0 });
         assert_eq!(world.settled, [buyer::Money::Waiting]);
     }
 }
@@ -703,7 +703,7 @@ fn an_input_that_is_not_served_ends_the_trade_early_as_the_buyers_doing() {
 /// Refused, failed or silent, and the money taken all the same: the seller is charged with it, once.
 #[test]
 fn a_seller_that_takes_without_giving_is_charged_with_it() {
-    let refunded = buyer::Input::Refunded { refunded: 0, taken: 8, fee: 0 };
+    let refunded = buyer::Input::Refunded { refunded: 0, redeemed: 8, fee: 0 };
     let failed = |code| TaskError { code, text: String::new() };
     type Play = fn(&mut World);
     let refused: Play = |world| world.hear_buyer(wire::Refused { award: world.deal.id(), reason: Reason::Busy }.into());
@@ -714,7 +714,7 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
         world.feed_buyer(refunded.clone());
         world.feed_buyer(refunded.clone());
         assert_eq!(world.accused, [8]);
-        assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, taken: 8, fee: 0 });
+        assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, redeemed: 8, fee: 0 });
     }
     // A signed failure is no right to the money, but for a task that was called off.
     for code in [FailureCode::InputInvalid, FailureCode::InputMissing, FailureCode::Crashed] {
@@ -728,7 +728,7 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
     // Nothing taken, nothing said.
     let mut world = World::new(false, false);
     silent(&mut world);
-    world.feed_buyer(buyer::Input::Refunded { refunded: 8, taken: 0, fee: 0 });
+    world.feed_buyer(buyer::Input::Refunded { refunded: 8, redeemed: 0, fee: 0 });
     assert!(world.accused.is_empty() && world.buyer.is_ended() && !world.buyer_open);
     // A late delivery is one.
     let mut world = World::new(false, false);

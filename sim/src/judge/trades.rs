@@ -51,11 +51,11 @@ pub fn judge_trade(seen: &Seen) -> Vec<(&'static str, String)> {
         );
         let paid = matches!(seen.money, Some(MoneyView::Bought(buyer::Money::Paid)));
         must(!over || delivered || !paid, "loss", "paid an honest seller for nothing");
-        let taken = match seen.money {
-            Some(MoneyView::Bought(buyer::Money::Settled { taken, .. })) => taken,
+        let redeemed = match seen.money {
+            Some(MoneyView::Bought(buyer::Money::Settled { redeemed, .. })) => redeemed,
             _ => 0,
         };
-        must(delivered || taken == 0, "loss", "an honest seller took the money of a failed trade");
+        must(delivered || redeemed == 0, "loss", "an honest seller took the money of a failed trade");
     }
     if let Some(why) = &seen.audit {
         must(!over, "audit", &format!("its bundle doesn't verify: {why}"));
@@ -99,8 +99,8 @@ mod tests {
         assert_eq!(rules(&Seen { worked: false, ..good() }), ["receipt"]);
         assert_eq!(rules(&Seen { right_output: Some(false), ..good() }), ["output"]);
         assert_eq!(rules(&Seen { state: TaskState::Failed, receipt: false, right_output: None, ..good() }), ["loss"]);
-        let taken = MoneyView::Bought(buyer::Money::Settled { refunded: 0, taken: 7, fee: 0 });
-        let robbed = Seen { state: TaskState::Failed, money: Some(taken), right_output: None, ..good() };
+        let redeemed = MoneyView::Bought(buyer::Money::Settled { refunded: 0, redeemed: 7, fee: 0 });
+        let robbed = Seen { state: TaskState::Failed, money: Some(redeemed), right_output: None, ..good() };
         assert_eq!(rules(&robbed), ["loss"]);
         assert_eq!(rules(&Seen { audit: Some("no award".into()), ..good() }), ["audit"]);
     }

@@ -251,8 +251,9 @@ impl Play<'_> {
         };
         let junk: u64 = tasks.iter().filter(useless).filter_map(|task| task.price_sat).sum();
         let Some(node) = self.world.node(host) else { return junk };
-        let taken: u64 = node.wallet.balances().unwrap_or_default().iter().map(|balance| balance.account.taken).sum();
-        junk + taken
+        let forfeited: u64 =
+            node.wallet.balances().unwrap_or_default().iter().map(|balance| balance.account.forfeited).sum();
+        junk + forfeited
     }
 
     fn cheats_in_output(&self, seller: Option<u32>) -> bool {
@@ -271,7 +272,7 @@ impl Play<'_> {
                 for balance in node.wallet.balances().unwrap_or_default().iter().filter(|balance| balance.mint == *url)
                 {
                     add("issued", "buyers", balance.account.funded);
-                    add("buyers", "sellers", balance.account.paid + balance.account.taken);
+                    add("buyers", "sellers", balance.account.paid + balance.account.forfeited);
                     add("buyers", "locked", balance.locked + balance.at_risk + balance.refunding);
                     add("wallets", "fees", balance.account.fees);
                     add("wallets", "lost", balance.account.lost);

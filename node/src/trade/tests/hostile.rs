@@ -553,14 +553,14 @@ async fn a_seller_that_refuses_and_redeems_is_charged_with_it() {
         }
     }
     let view = buyer.trade.show(trade).unwrap().unwrap();
-    let taken = hired.deal.locked();
-    assert_eq!(view.money, Some(MoneyView::Bought(buyer::Money::Settled { refunded: 0, taken, fee: 0 })));
+    let redeemed = hired.deal.locked();
+    assert_eq!(view.money, Some(MoneyView::Bought(buyer::Money::Settled { refunded: 0, redeemed, fee: 0 })));
     until(|| async { buyer.network.is_banned(seller) }).await;
 
     // What shows it: the lock, and the signature that only its payee can have made.
     assert_eq!(buyer.trade.cheats().unwrap(), [trade]);
     let accusation = serde_json::to_value(buyer.trade.accusation(trade).unwrap().unwrap()).unwrap();
-    assert_eq!(accusation["took"], taken);
+    assert_eq!(accusation["took"], redeemed);
     for proof in accusation["proofs"].as_array().unwrap() {
         let secret = proof["secret"].as_str().unwrap();
         let signature = proof["signatures"][0].as_str().unwrap().parse().unwrap();
@@ -569,7 +569,7 @@ async fn a_seller_that_refuses_and_redeems_is_charged_with_it() {
         assert!(payee.verify(secret.as_bytes(), &signature).is_ok());
     }
     let sum: u64 = accusation["proofs"].as_array().unwrap().iter().map(|proof| proof["amount"].as_u64().unwrap()).sum();
-    assert_eq!(sum, taken);
+    assert_eq!(sum, redeemed);
     let bundle = data_encoding::BASE64.decode(accusation["bundle"].as_str().unwrap().as_bytes()).unwrap();
     assert!(guilder_protocol::audit::verify(&bundle).is_ok());
     // It outlives a restart.

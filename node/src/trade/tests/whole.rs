@@ -186,7 +186,7 @@ async fn work_that_fails_is_not_paid_for() {
         let buyer = plan.start().await;
         until(|| async {
             let view = buyer.trade.show(trade).unwrap().unwrap();
-            matches!(view.money, Some(MoneyView::Bought(buyer::Money::Settled { taken: 0, .. })))
+            matches!(view.money, Some(MoneyView::Bought(buyer::Money::Settled { redeemed: 0, .. })))
         })
         .await;
         assert_eq!(buyer.balance().await + seller.balance().await, bank.outstanding().await);

@@ -259,7 +259,7 @@ fn settle_refunded(
         let fee = shares.next(lock.inputs);
         let refunded = waiting.amount().saturating_sub(fee);
         write.delete(REFUNDS, key)?;
-        tell(write, lock.trade, MoneyOutcome::Refunded { refunded, taken: waiting.taken, fee })?;
+        tell(write, lock.trade, MoneyOutcome::Refunded { refunded, redeemed: waiting.redeemed, fee })?;
     }
     for_batch_inputs(record, locks, batches, |batch, y, _| Ok(write.delete(PURSE, Key::of(batch.0).and(y.0))?))
 }

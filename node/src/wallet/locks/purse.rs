@@ -59,9 +59,9 @@ use super::{
         modes::{self, Locking},
         records::{
             AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, MoneyOutcome, OperationId, PURSE, Purpose,
-            REFUNDS, RETURNED, Reason, Returned, TAKEN_PROOFS, TakenProof, Y, batch_id, batch_key,
+            REDEEMED_PROOFS, REFUNDS, RETURNED, Reason, RedeemedProof, Returned, Y, batch_id, batch_key,
         },
-        tables::{book, keep_taken, tell},
+        tables::{book, keep_redeemed, tell},
     },
     LocksParts,
 };
@@ -167,7 +167,7 @@ impl PreparedLock {
             conditions: self.picked.conditions.clone(),
             refund: self.picked.refund.clone(),
             proofs: self.proofs().cloned().collect(),
-            taken: 0,
+            redeemed: 0,
         };
         Ok(write.put(AT_RISK, Key::of(trade), &at_risk)?)
     }
@@ -384,8 +384,8 @@ impl Purse {
     /// What a mint shows of the key that a lock paid for (NUT-07), or has shown before.
     pub(in super::super) async fn shown_key(&self, trade: Cid, of: LockOf<'_>) -> Result<Option<Shown>, WalletError> {
         let LockOf { mint, lock, key_hash } = of;
-        let kept = self.parts.store.read(|read| read.get(TAKEN_PROOFS, Key::of(trade)))?.unwrap_or_default();
-        let kept = kept.iter().flat_map(|taken| &taken.witness).find_map(|text| key_in(text, key_hash));
+        let kept = self.parts.store.read(|read| read.get(REDEEMED_PROOFS, Key::of(trade)))?.unwrap_or_default();
+        let kept = kept.iter().flat_map(|redeemed| &redeemed.witness).find_map(|text| key_in(text, key_hash));
         if kept.is_some() {
             return Ok(kept);
         }
@@ -546,8 +546,8 @@ impl Purse {
         let spent = returned.ys.iter().zip(states).filter(|(_, state)| state.state == State::Spent);
         let spent: BTreeMap<Y, ProofState> = spent.map(|(y, state)| (*y, state)).collect();
         let (batch, locktime, now) = (returned.batch, returned.locktime, self.parts.runtime.now());
-        let taken = self.parts.store.transact(move |write| note_returned(write, &returned, &spent, now)).await?;
-        if taken > 0 {
+        let redeemed = self.parts.store.transact(move |write| note_returned(write, &returned, &spent, now)).await?;
+        if redeemed > 0 {
             self.parts.shared.outcomes.notify_one();
         }
         let terms = self.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, batch)))?;
@@ -567,23 +567,23 @@ fn note_returned(
     now: Timestamp,
 ) -> Result<u64, WalletError> {
     write.delete(RETURNED, Key::of(returned.trade))?;
-    let (mut taken, mut left, mut shown) = (0, 0, Vec::new());
+    let (mut redeemed, mut left, mut shown) = (0, 0, Vec::new());
     for y in &returned.ys {
         let key = Key::of(returned.batch.0).and(y.0);
         let Some(proof) = write.get(PURSE, &key)? else { continue };
         if let Some(state) = spent.get(y) {
-            taken += proof.amount;
+            redeemed += proof.amount;
             write.delete(PURSE, key)?;
             let (signatures, witness) = (state.signatures.clone(), state.witness.clone());
-            shown.push(TakenProof { proof, signatures, witness });
+            shown.push(RedeemedProof { proof, signatures, witness });
         } else {
             left += proof.amount;
         }
     }
-    keep_taken(write, returned.trade, shown)?;
-    if taken > 0 {
-        book(write, &returned.currency, now, Reason::Taken, taken, returned.trade.to_string())?;
-        tell(write, returned.trade, MoneyOutcome::Refunded { refunded: left, taken, fee: 0 })?;
+    keep_redeemed(write, returned.trade, shown)?;
+    if redeemed > 0 {
+        book(write, &returned.currency, now, Reason::Forfeited, redeemed, returned.trade.to_string())?;
+        tell(write, returned.trade, MoneyOutcome::Refunded { refunded: left, redeemed, fee: 0 })?;
     }
-    Ok(taken)
+    Ok(redeemed)
 }

@@ -36,10 +36,10 @@ use super::{
         mints::MintView,
         records::{
             AtRisk, BATCHES, BatchRecord, Currency, MoneyOutcome, OPERATIONS, OperationId, PURSE, Purpose, REFUNDS,
-            Reason, RefundedBatch, RefundedLock, TakenProof, Y, batch_id, batch_key,
+            Reason, RedeemedProof, RefundedBatch, RefundedLock, Y, batch_id, batch_key,
         },
         spend::{Spend, unlock},
-        tables::{book, keep_taken, strike, tell},
+        tables::{book, keep_redeemed, strike, tell},
     },
     LocksParts,
 };
@@ -263,14 +263,14 @@ impl Refunds {
         let ys: Vec<Y> = proofs.iter().map(|(y, _)| *y).collect();
         let states = states(&client, ys).await?;
         let ours: Vec<_> = lot.refund().keys().iter().map(|path| self.parts.keys.public(path)).collect();
-        let (mut spent, mut by_us, mut taken) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let (mut spent, mut by_us, mut redeemed) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for ((y, proof), state) in proofs.into_iter().zip(states) {
             if state.state == State::Spent {
                 spent.insert(y);
                 if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
                     by_us.insert(y);
                 } else {
-                    taken.push(TakenProof { proof, signatures: state.signatures, witness: state.witness });
+                    redeemed.push(RedeemedProof { proof, signatures: state.signatures, witness: state.witness });
                 }
             }
         }
@@ -280,7 +280,7 @@ impl Refunds {
             .store
             .transact(move |write| {
                 if let Lot::Lock(lock) = &struck {
-                    keep_taken(write, lock.trade, taken)?;
+                    keep_redeemed(write, lock.trade, redeemed)?;
                 }
                 strike_lot(write, &struck, &spent, &by_us, now)
             })
@@ -302,7 +302,7 @@ impl Refunds {
                         let key = Key::of(lock.conditions.locktime()).and(lock.trade);
                         let Some(waiting) = write.get(REFUNDS, &key)? else { return Ok(()) };
                         write.delete(REFUNDS, key)?;
-                        tell(write, lock.trade, MoneyOutcome::Refunded { refunded: 0, taken: waiting.taken, fee })
+                        tell(write, lock.trade, MoneyOutcome::Refunded { refunded: 0, redeemed: waiting.redeemed, fee })
                     }
                     Lot::Batch(id, batch, proofs) => {
                         for y in proofs.iter().filter_map(LockedProof::y) {

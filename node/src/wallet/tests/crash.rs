@@ -135,5 +135,5 @@ async fn a_sweep_survives_power_cuts() {
     let work = async |buyer: &Node| runs_out(buyer, |balance| balance.locked + balance.refunding).await;
     let buyer = walk(buyer, prepare, work, |_| 0).await;
     assert_eq!(buyer.balance().spendable, buyer.total());
-    assert_eq!(buyer.balance().account.taken + buyer.balance().account.lost, 0);
+    assert_eq!(buyer.balance().account.forfeited + buyer.balance().account.lost, 0);
 }

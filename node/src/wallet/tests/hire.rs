@@ -137,7 +137,7 @@ async fn what_falls_back_is_swept() {
     pass(Duration::from_secs(6 * 3_600)).await;
     let (swept, outcome) = buyer.outcome().await;
     assert_eq!(swept, trade(1));
-    let MoneyOutcome::Refunded { refunded, taken: 0, fee } = outcome else { panic!("{outcome:?}") };
+    let MoneyOutcome::Refunded { refunded, redeemed: 0, fee } = outcome else { panic!("{outcome:?}") };
     assert_eq!(refunded + fee, 21);
     buyer.quiet().await;
     let balance = buyer.balance();
@@ -155,8 +155,8 @@ async fn what_the_seller_took_after_all_is_said() {
     seller.redeemable(trade(1)).await;
     seller.outcome().await;
     pass(Duration::from_secs(6 * 3_600)).await;
-    assert_eq!(buyer.outcome().await, (trade(1), MoneyOutcome::Refunded { refunded: 0, taken: 20, fee: 0 }));
-    assert_eq!(buyer.balance().account.taken, 20);
+    assert_eq!(buyer.outcome().await, (trade(1), MoneyOutcome::Refunded { refunded: 0, redeemed: 20, fee: 0 }));
+    assert_eq!(buyer.balance().account.forfeited, 20);
     assert_eq!(bank.outstanding().await, buyer.total() + seller.total());
 }
 

@@ -626,9 +626,9 @@ async fn what_a_seller_took_of_a_lock_that_it_refused_is_found_before_it_pays_ag
     sleep(Duration::from_secs(10)).await;
     buyer.wallet.settle_buyer(trade(1), LockOutcome::Returned).await.unwrap();
     let (told, outcome) = buyer.outcomes.recv().await.unwrap();
-    assert_eq!((told, outcome), (trade(1), MoneyOutcome::Refunded { refunded: 0, taken: 20, fee: 0 }));
+    assert_eq!((told, outcome), (trade(1), MoneyOutcome::Refunded { refunded: 0, redeemed: 20, fee: 0 }));
     let balance = buyer.audit().remove(0);
-    assert_eq!((balance.account.taken, balance.locked, buyer.total()), (20, 0, 80));
+    assert_eq!((balance.account.forfeited, balance.locked, buyer.total()), (20, 0, 80));
     // One that was honest costs nothing; while the mint is down its lock isn't used.
     let doubtful = |buyer: &Home| {
         let offered: u64 = buyer.wallet.0.purse.totals().values().sum();

@@ -14,7 +14,7 @@ use crate::{
     identity::{AgentId, AgentKey},
     limits::MAX_CHAIN,
     market::{MintUrl, Offer, ServiceName, Unit},
-    settlement::{AwardPart, ModeName},
+    settlement::AwardPart,
     time::Timestamp,
     ucan::{Args, Command, Invocation, critical_in},
     word::{Word, fields_of},
@@ -219,7 +219,7 @@ pub enum AwardError {
     Command,
     /// To be paid in a way that this version doesn't know.
     #[error("not understood: the award is to be paid by `{0}`")]
-    NotUnderstood(ModeName),
+    NotUnderstood(Word),
     /// Not understood: an argument that the award calls critical.
     #[error("not understood: {0}, which the award calls critical")]
     Critical(Word),

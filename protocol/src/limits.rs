@@ -37,9 +37,6 @@ pub const MAX_UNIT: usize = 16;
 /// Ways to pay that one advert or ask names: every mode that is planned, several times over.
 pub const MAX_MODES: usize = 16;
 
-/// A settlement mode's name, in bytes.
-pub const MAX_MODE_NAME: usize = 32;
-
 /// How long an advert may hold: a day, so that what nobody renews is soon forgotten.
 pub const MAX_ADVERT_SECS: u64 = 24 * 60 * 60;
 

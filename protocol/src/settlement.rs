@@ -29,14 +29,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Serialize
 use crate::{
     award::{Award, AwardArgs, AwardError},
     bytes::{Digest, LockKey},
-    limits::MAX_MODE_NAME,
     locks::{CheckedLock, KeysetView, LockError, LockedProof, Nonce, SpendingConditions as _},
     market::{NameError, Unit, choice::OfferError},
     receipt::Outcome,
     seal::Sealed,
     time::Timestamp,
     ucan::Args,
-    word::fields_of,
+    word::{Word, fields_of},
 };
 
 macro_rules! modes {
@@ -47,7 +46,7 @@ macro_rules! modes {
         pub enum Mode {
             $($(#[$doc])* $mode,)*
             /// A mode of a later version.
-            Other(ModeName),
+            Other(Word),
         }
 
         impl Mode {
@@ -56,7 +55,7 @@ macro_rules! modes {
 
             /// The name on the wire.
             pub fn as_str(&self) -> &str {
-                match self { $(Self::$mode => $name,)* Self::Other(name) => &name.0 }
+                match self { $(Self::$mode => $name,)* Self::Other(name) => name.as_str() }
             }
 
             fn known(name: &str) -> Option<Self> {
@@ -180,7 +179,7 @@ macro_rules! tagged {
                 let mut map = serializer.serialize_map(Some(1))?;
                 match self {
                     $(Self::$mode(part) => map.serialize_entry($name, part)?,)*
-                    Self::Other(unknown) => map.serialize_entry(&unknown.name.0, &unknown.value)?,
+                    Self::Other(unknown) => map.serialize_entry(&unknown.name, &unknown.value)?,
                 }
                 map.end()
             }
@@ -221,14 +220,10 @@ modes! {
     Escrow "escrow" escrow,
 }
 
-/// The name of a mode that this version doesn't know: 1 to [`MAX_MODE_NAME`] lower-case letters, digits and `-`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModeName(String);
-
 /// Something under the name of a mode that this version doesn't know, as it came.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Unknown {
-    name: ModeName,
+    name: Word,
     value: Ipld,
 }
 
@@ -242,7 +237,7 @@ impl Unknown {
 /// What is in it may be money, so only the name is printed.
 impl fmt::Debug for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unknown").field("mode", &self.name.0).finish_non_exhaustive()
+        f.debug_struct("Unknown").field("mode", &self.name.as_str()).finish_non_exhaustive()
     }
 }
 
@@ -257,12 +252,8 @@ impl FromStr for Mode {
     type Err = NameError;
 
     fn from_str(name: &str) -> Result<Self, NameError> {
-        let fits = (1..=MAX_MODE_NAME).contains(&name.len());
-        if fits && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-            Ok(Self::known(name).unwrap_or_else(|| Self::Other(ModeName(name.into()))))
-        } else {
-            Err(NameError::Mode)
-        }
+        let word: Word = name.parse().map_err(|_| NameError::Mode)?;
+        Ok(Self::known(name).unwrap_or(Self::Other(word)))
     }
 }
 
@@ -283,12 +274,6 @@ impl From<Mode> for String {
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for ModeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

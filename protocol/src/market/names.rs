@@ -169,7 +169,7 @@ pub enum NameError {
     #[error("not a unit: 1 to 16 lower-case letters and digits, e.g. sat")]
     Unit,
     /// Not a settlement mode.
-    #[error("not a way to pay: 1 to 32 lower-case letters, digits and `-`, e.g. prepaid")]
+    #[error("not a way to pay: 1 to 64 lower-case letters, digits, '-', '_' and '.', e.g. prepaid")]
     Mode,
     /// Not a mint's URL.
     #[error("not the URL of a mint: https://…, http://… or p2p://mint/<peer id>, at most 256 characters")]

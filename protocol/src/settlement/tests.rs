@@ -34,7 +34,7 @@ fn names_of_modes_are_bounded_and_read_back() {
         assert_eq!(cbor::decode::<Mode>(&cbor::encode(mode)).unwrap(), *mode);
         assert_eq!(mode.is_known(), Mode::ALL.contains(mode));
     }
-    for bad in ["", "Prepaid", "pre paid", "é", &"x".repeat(MAX_MODE_NAME + 1)] {
+    for bad in ["", "Prepaid", "pre paid", "é", &"x".repeat(MAX_WORD + 1)] {
         assert_eq!(bad.parse::<Mode>(), Err(NameError::Mode), "{bad}");
     }
 }

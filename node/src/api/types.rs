@@ -446,7 +446,7 @@ pub struct Restored {
     pub amount: u64,
     /// Its unit.
     pub unit: Unit,
-    /// How much is in tokens that were sent and that nobody has taken.
+    /// How much is in tokens that were sent and that nobody has spent.
     pub sent: u64,
     /// How much has left the balance, because another copy of this wallet has spent it.
     pub spent_elsewhere: u64,

@@ -85,7 +85,7 @@ enum WalletCommand {
     },
     /// Look for money that this node's recovery phrase once had at a mint: after `guilder init --restore`.
     ///
-    /// Tokens that nobody has taken yet are found, too, and listed by `guilder wallet sent`. Money that was locked to sellers
+    /// Tokens that nobody has spent yet are found, too, and listed by `guilder wallet sent`. Money that was locked to sellers
     /// or not yet redeemed isn't: it is in the old home folder alone.
     Restore {
         #[command(flatten)]
@@ -111,14 +111,14 @@ struct Place {
 
 #[derive(Debug, Subcommand)]
 enum SentCommand {
-    /// List them, and ask their mints which were taken (as without a word).
+    /// List them, and ask their mints which were spent (as without a word).
     List,
     /// Print a token again. Whoever has it has the money.
     Show {
         /// The beginning of its ID.
         id: String,
     },
-    /// Take a token back into the balance, if nobody has taken it.
+    /// Take a token back into the balance, if nobody has spent it.
     Reclaim {
         /// The beginning of its ID.
         id: String,
@@ -207,7 +207,7 @@ fn hand_over(token: &Token, context: &Context) -> Result<(), CliError> {
             format!("the token is kept: `guilder wallet sent show {id}` prints it, `… reclaim {id}` takes it back");
         return Err(CliError { hint: Some(hint), ..error });
     }
-    context.printer.note(format_args!("It is kept as {id} until it is taken: guilder wallet sent"));
+    context.printer.note(format_args!("It is kept as {id} until it is spent: guilder wallet sent"));
     Ok(())
 }
 
@@ -374,7 +374,7 @@ impl Show for Restored {
         let Self { mint, amount, unit, sent, spent_elsewhere } = self;
         writeln!(out, "Found {amount} {unit} at {mint}.")?;
         if *sent > 0 {
-            writeln!(out, "{sent} {unit} more are in tokens that nobody has taken: guilder wallet sent")?;
+            writeln!(out, "{sent} {unit} more are in tokens that nobody has spent: guilder wallet sent")?;
         }
         if *spent_elsewhere > 0 {
             writeln!(

@@ -2,7 +2,7 @@
 //!
 //! There are two lines of secrets: that of our own coins, under the wallet's seed, where any Cashu wallet that is given
 //! the seed finds them; and that of tokens sent, under a seed of its own ([`super::super::keys::token_seed`]), so that a
-//! restore tells a token that nobody has taken yet from the balance.
+//! restore tells a token that nobody has spent yet from the balance.
 //!
 //! What a counter on disk says holds only for this copy of the home: an older backup, or another home of the same
 //! phrase, has used further numbers. So in each run, before the first number of a keyset is used, the mint is asked what

@@ -113,7 +113,7 @@ async fn the_recovery_phrase_finds_coins_and_tokens_that_nobody_has_taken() {
     let found = one.wallet.restore(&mint_url(), &play()).await.unwrap();
     assert_eq!((found, one.total()), (Restored::default(), 57));
 
-    // From nothing, it finds the balance, and tells the token that nobody has taken from it.
+    // From nothing, it finds the balance, and tells the token that nobody has spent from it.
     let again = bank.wallet(1).await;
     let found = again.wallet.restore(&mint_url(), &play()).await.unwrap();
     assert_eq!(found, Restored { found: 57, sent: 33, spent_elsewhere: 0 });

@@ -6,7 +6,7 @@
 //! deaf, slow, behind a proxy, lying, rotating its keys, at two URLs. In the end all is well and everybody syncs. Then:
 //!
 //! - each home's balance is what its phrase has at the mint, derived here number by number, and its books add up;
-//! - so are the tokens that nobody has taken;
+//! - so are the tokens that nobody has spent;
 //! - all that the mint owes is that, and locks that somebody has or that went with a home;
 //! - nothing is under way.
 //!

@@ -221,7 +221,7 @@ async fn sent(command: Option<&SentCommand>, context: &Context) -> Result<(), Cl
         }
         Some(SentCommand::Reclaim { id }) => {
             let reclaim = Reclaim { id: id.clone() };
-            context.printer.show(&client.post::<Received>("/v1/wallet/reclaim", &back).await?)
+            context.printer.show(&client.post::<Received>("/v1/wallet/reclaim", &reclaim).await?)
         }
     }
 }

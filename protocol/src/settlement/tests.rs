@@ -8,7 +8,7 @@ use crate::{
     cbor,
     envelope::Signed,
     fault::{AtFault, Fault},
-    limits::MAX_MODES,
+    limits::{MAX_MODES, MAX_WORD},
     market::{Ask, Offer, choice},
     testing::{self, NOW},
     trade::intake,

@@ -184,7 +184,7 @@ pub enum LockOutcome {
     /// The seller never took it: free for another task of the same seller.
     Returned,
     /// To be refunded after the locktime.
-    Reclaim,
+    Refund,
 }
 
 /// How a seller served its buyer, for choosing among later offers.

@@ -32,7 +32,7 @@ use std::{
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
-    market::{MintUrl, Offer, ServiceName},
+    market::{MintUrl, Offer, SchemaHash, ServiceName},
     wire::{Advertised, Message, NotAdvertised, Query, Schema},
 };
 use serde_bytes::ByteBuf;
@@ -42,13 +42,13 @@ pub(crate) use self::intake::BadAnswer;
 use self::{intake::Intake, own::OwnServices, schemas::SellerSchemas, search::Search, topics::Topics};
 pub use self::{
     limits::MAX_ADVERTS,
-    listing::{InputError, Listing, Unfit},
+    listing::{InputError, Listing, PromiseError, Unfit},
     search::{Depth, Found, SearchError, Wanted},
 };
 use crate::{
     content::Data,
     events::Events,
-    executor::{Definition, ExecError, Executors, Service, definition::DefinitionError},
+    executor::{Definition, ExecError, Executors, Service, definition::DefinitionError, schema::SchemaError},
     network::{AnnounceError, Gossip, Network},
     runtime::Runtime,
     store::{Store, StoreError},
@@ -259,6 +259,32 @@ impl Catalogue {
         input: &Data,
     ) -> Result<Result<Result<(), InputError>, SearchError>, ExecError> {
         self.schemas.check_input(seller, offer, input).await
+    }
+
+    /// The text of the schema that a seller's offer promises of its output, fetched if it isn't kept; `None` if it promises
+    /// nothing.
+    ///
+    /// # Errors
+    /// If the seller doesn't give the schema, or it can't be used.
+    pub(crate) async fn promised(&self, seller: AgentId, offer: &Offer) -> Result<Option<Arc<str>>, PromiseError> {
+        self.schemas.promised(seller, offer).await
+    }
+
+    /// Holds an output against the text of the schema that was promised. Takes bounded time, off the async threads.
+    ///
+    /// # Errors
+    /// Outer: if the output can't be read. Inner: if it doesn't satisfy the schema, or can't be held against it.
+    pub(crate) async fn check_output(
+        &self,
+        schema: Arc<str>,
+        output: &Data,
+    ) -> Result<Result<(), SchemaError>, ExecError> {
+        self.schemas.check_output(schema, output).await
+    }
+
+    /// The text of a schema of our own service, if it is still offered with it.
+    pub(crate) fn own_schema(&self, service: &ServiceName, hash: SchemaHash) -> Option<String> {
+        self.own.schema(service, hash)
     }
 
     /// Takes a seller's answer that it doesn't offer what we asked for.

@@ -77,6 +77,7 @@ pub use self::{
     hire::{Hire, HireError, Hired, TaskHandle},
     limits::MAX_OPEN_TRADES,
     progress::Progress,
+    records::OutputCheck,
     views::{MoneyView, Page, TaskState, TaskView},
 };
 use self::{
@@ -197,6 +198,7 @@ impl Trade {
             open: open.clone(),
             outbox: outbox.clone(),
             transfers: transfers.clone(),
+            catalogue: catalogue.clone(),
             events: events.clone(),
             penalties: penalties.clone(),
             cheats: cheats.clone(),
@@ -276,7 +278,7 @@ impl Trade {
             runtime: runtime.clone(),
             journal: journal.clone(),
             wallet: wallet.clone(),
-            catalogue,
+            catalogue: catalogue.clone(),
             asks,
             awards,
             hires: hires.clone(),
@@ -302,7 +304,7 @@ impl Trade {
         spawn("trade/contents", transfers.serve(parts.streams));
         spawn("trade/housekeeping", Box::pin(housekeeper.run()));
         Ok(Self {
-            tasks: Tasks { journal: journal.clone(), content, open: open.clone(), hires: hires.clone() },
+            tasks: Tasks { journal: journal.clone(), content, catalogue, open: open.clone(), hires: hires.clone() },
             stopping,
             hires,
             hirer,

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! receipt ──> award ──> ask, offer, delegations          roots: the receipts, and the awards that have none
+//!    │                        └──> the schema of its output, as a text
 //!    └──────> receipts of work passed on
 //! ```
 //!
@@ -15,6 +16,10 @@
 //!
 //! A bundle may hold statements of later versions. What this version doesn't understand of them, the report says so; a hire
 //! that hangs on it is neither held to be good nor to be bad.
+//!
+//! The offer promises an output that satisfies a schema, which it names by the hash of its text; the receipt commits to the
+//! output. Whoever has the output and its salt can so show from the bundle whether the promise was kept ([`Hire::promised`],
+//! [`Hire::is_output`]); checking a document against a schema is left to them.
 //!
 //! What it can't show: that an award without a receipt was taken, and whether the locked money was paid in the end. The
 //! mint knows that, and the report says so.
@@ -28,16 +33,18 @@ use cid::Cid;
 
 pub use self::{
     car::CarError,
-    report::{Answer, Hire, Report, Unread},
+    report::{Answer, Hire, Promised, Report, Unread},
 };
 use crate::{
     award::{Award, AwardError},
+    cbor,
     envelope::{EnvelopeError, Signed},
     fault::{AtFault, Fault},
-    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS},
+    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS, MAX_SCHEMA},
     market::{
-        Ask, Offer,
+        Ask, Offer, SchemaHash,
         choice::{self, OfferError},
+        schema_hash,
     },
     receipt::Receipt,
     settlement::ReceiptPart,
@@ -60,6 +67,8 @@ pub struct Evidence {
     pub delegations: Vec<Signed<Delegation>>,
     /// The receipts that came back.
     pub receipts: Vec<Signed<Receipt>>,
+    /// The texts of the schemas that the offers name for their outputs, as far as they are at hand.
+    pub schemas: BTreeSet<String>,
 }
 
 /// Writes the bundle of `evidence`. The same evidence gives the same bytes.
@@ -70,7 +79,13 @@ pub fn bundle(evidence: &Evidence) -> Vec<u8> {
     blocks.extend(evidence.awards.iter().map(|award| (award.cid(), award.invocation().bytes())));
     blocks.extend(evidence.delegations.iter().map(|delegation| (delegation.cid(), delegation.bytes())));
     blocks.extend(evidence.receipts.iter().map(|receipt| (receipt.cid(), receipt.bytes())));
+    let schemas = evidence.schemas.iter().map(|text| (schema_cid(schema_hash(text)), text.as_bytes()));
+    blocks.extend(schemas);
     car::write(&roots(&evidence.awards, &evidence.receipts), &blocks)
+}
+
+fn schema_cid(hash: SchemaHash) -> Cid {
+    cbor::raw_cid(hash.as_bytes())
 }
 
 /// Receipts that no other names, then awards that no receipt names.
@@ -132,6 +147,11 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
     let mut sorted = Sorted::default();
     for (cid, bytes) in blocks {
         let evidence = &mut sorted.evidence;
+        if cid.codec() == cbor::RAW {
+            let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_SCHEMA);
+            evidence.schemas.insert(text.ok_or(AuditError::Stray(*cid))?.to_owned());
+            continue;
+        }
         let read = match kind_of(bytes) {
             Some(Kind::Ask) => Signed::decode(bytes).map(|ask| evidence.asks.push(ask)),
             Some(Kind::Offer) => Signed::decode(bytes).map(|offer| evidence.offers.push(offer)),
@@ -209,6 +229,7 @@ fn check_hire(
         return Ok(Hire::not_understood(award, awarded));
     }
     let offer = find(&evidence.offers, args.offer).ok_or(AuditError::Missing { award: cid, what: "offer" })?;
+    used.extend(offer.body.output.map(schema_cid));
     let ask = find(&evidence.asks, args.ask).ok_or(AuditError::Missing { award: cid, what: "ask" })?;
     award.matches(offer).map_err(|error| AuditError::Award(cid, error.into()))?;
     match choice::acceptable(ask, offer, awarded) {
@@ -231,8 +252,15 @@ fn check_hire(
         Some(receipt) if matches!(receipt.body.money, ReceiptPart::Other(_)) => {
             Ok(Hire::not_understood(award, awarded))
         }
-        receipt => Ok(Hire::new(award, awarded, receipt)),
+        receipt => Ok(Hire::new(award, awarded, receipt, promised(offer, &evidence.schemas))),
     }
+}
+
+/// What the offer promises of the output.
+fn promised(offer: &Signed<Offer>, schemas: &BTreeSet<String>) -> Option<Promised> {
+    let schema = offer.body.output?;
+    let text = schemas.iter().find(|text| schema_hash(text) == schema).cloned();
+    Some(Promised { schema, text })
 }
 
 fn receipt_of<'a>(

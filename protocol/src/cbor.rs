@@ -19,6 +19,8 @@ use crate::fault::{AtFault, Fault};
 
 /// Multicodec `dag-cbor`.
 pub const DAG_CBOR: u64 = 0x71;
+/// The multicodec of bytes that are nothing in particular.
+pub const RAW: u64 = 0x55;
 /// Multihash code of sha2-256.
 pub const SHA2_256: u64 = 0x12;
 
@@ -49,6 +51,13 @@ pub fn cid_of(bytes: &[u8]) -> Cid {
     #[allow(clippy::expect_used)] // 32 bytes always fit the 64 a multihash holds
     let hash = Multihash::wrap(SHA2_256, &sha256(bytes)).expect("a sha-256 digest fits a multihash");
     Cid::new_v1(DAG_CBOR, hash)
+}
+
+/// The content ID of bytes that are no CBOR, by their SHA-256: CIDv1, raw, sha2-256.
+pub fn raw_cid(digest: &[u8; 32]) -> Cid {
+    #[allow(clippy::expect_used)] // 32 bytes always fit the 64 a multihash holds
+    let hash = Multihash::wrap(SHA2_256, digest).expect("a sha-256 digest fits a multihash");
+    Cid::new_v1(RAW, hash)
 }
 
 /// The SHA-256 digest of `bytes`.

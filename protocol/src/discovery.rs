@@ -2,10 +2,12 @@
 //! the names under which nodes speak to each other.
 
 use cid::Cid;
-use multihash::Multihash;
 use sha2::{Digest, Sha256};
 
-use crate::{cbor::SHA2_256, market::ServiceName};
+use crate::{
+    cbor::{self, SHA2_256},
+    market::ServiceName,
+};
 
 /// Kademlia (libp2p's kad-dht) under a name of our own: a table apart from every other network's.
 pub const KAD_PROTOCOL: &str = "/guilder/kad/1";
@@ -16,8 +18,6 @@ pub const IDENTIFY_PROTOCOL: &str = "/guilder/id/1";
 const TOPIC_PREFIX: &str = "/guilder/market/1/";
 /// What stands before the service's name when its key is hashed.
 const KEY_PREFIX: &str = "guilder/service/1/";
-/// Multicodec `raw`: the key names nothing that could be decoded.
-const RAW: u64 = 0x55;
 
 /// The key of a service in Kademlia, a multihash: `12 20` (sha2-256, 32 bytes) and the digest.
 pub type ServiceKey = [u8; 34];
@@ -33,9 +33,9 @@ pub fn service_key(service: &ServiceName) -> ServiceKey {
 
 /// [`service_key`] as a content ID (v1, raw), as the content routing of other libp2p implementations takes it.
 pub fn service_cid(service: &ServiceName) -> Cid {
-    #[allow(clippy::expect_used)] // 32 bytes always fit the 64 a multihash holds
-    let hash = Multihash::wrap(SHA2_256, &service_key(service)[2..]).expect("a sha-256 digest fits a multihash");
-    Cid::new_v1(RAW, hash)
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&service_key(service)[2..]);
+    cbor::raw_cid(&digest)
 }
 
 /// Whether a key in Kademlia can be a service's.

@@ -16,13 +16,14 @@ use super::{
     Api, LISTED,
     caller::{Caller, Right},
     types::{
-        ApiError, DescribedEvent, Failure, Hire, HireEvent, Hired, Step, TaskListing, TaskProgress, TaskSide, TaskView,
+        ApiError, DescribedEvent, Failure, Hire, HireEvent, Hired, OutputCheck, Step, TaskListing, TaskProgress,
+        TaskSide, TaskView,
     },
 };
 use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
-    trade::{CancelError, MoneyView, Page, TaskView as Trading},
+    trade::{self, CancelError, MoneyView, Page, TaskView as Trading},
 };
 
 /// Fewest letters of a task's ID that stand for it.
@@ -282,6 +283,8 @@ impl From<Trading> for TaskView {
             award: view.trade.map(|award| award.to_string()),
             receipt: view.receipt.map(|receipt| receipt.to_string()),
             output_bytes: view.output_bytes,
+            salt: view.salt.map(|salt| salt.to_string()),
+            output_check: view.output_check.map(OutputCheck::from),
             redeemed: match view.money {
                 Some(MoneyView::Sold(seller::Money::Redeemed { amount })) => Some(amount),
                 _ => None,
@@ -293,6 +296,16 @@ impl From<Trading> for TaskView {
                 partial: progress.partial,
             }),
             stderr: view.stderr,
+        }
+    }
+}
+
+impl From<trade::OutputCheck> for OutputCheck {
+    fn from(check: trade::OutputCheck) -> Self {
+        match check {
+            trade::OutputCheck::Valid => Self::Valid,
+            trade::OutputCheck::Invalid(why) => Self::Invalid { why },
+            trade::OutputCheck::Unchecked(why) => Self::Unchecked { why },
         }
     }
 }

@@ -252,6 +252,12 @@ pub struct TaskView {
     pub receipt: Option<String>,
     /// Size of the output, if it is here.
     pub output_bytes: Option<u64>,
+    /// The salt under which the receipt commits to the output, in hex: `guilder audit verify` takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// As a buyer: whether the output is what the seller promised, if it promised something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_check: Option<OutputCheck>,
     /// What became of the money, in words.
     pub money: Option<String>,
     /// As a seller: what the mint gave for it, once it has.
@@ -262,6 +268,27 @@ pub struct TaskView {
     /// As a seller: the end of what the program wrote to its standard error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
+}
+
+/// What came of holding an output against the schema that its seller promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum OutputCheck {
+    /// It satisfies the schema.
+    Valid,
+    /// It doesn't; it is paid for all the same.
+    Invalid {
+        /// What is wrong first, and where.
+        why: String,
+    },
+    /// That couldn't be told.
+    Unchecked {
+        /// Why.
+        why: String,
+    },
+    /// What a later version tells.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What was said last of a task's work.

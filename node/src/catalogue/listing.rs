@@ -6,6 +6,7 @@ use guilder_protocol::{
     market::{Advert, AskBody},
 };
 
+use super::search::SearchError;
 use crate::executor::schema::SchemaError;
 
 /// A seller's advert that has been verified. Cheap to clone.
@@ -68,6 +69,17 @@ pub enum Unfit {
     /// The input is too large for it.
     #[error("the input is too large: the seller takes {0} bytes")]
     InputSize(u64),
+}
+
+/// Why what a seller promises of its output can't be held it to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PromiseError {
+    /// It doesn't give the schema.
+    #[error(transparent)]
+    Seller(#[from] SearchError),
+    /// The schema is none, or would cost too much to check.
+    #[error("the seller's schema of its output can't be used: {0}")]
+    BadSchema(SchemaError),
 }
 
 /// Why a seller wouldn't take an input, by the schema that its offer names.

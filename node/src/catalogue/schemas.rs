@@ -1,8 +1,9 @@
-//! Sellers' schemas, fetched by their hashes when an input is to be held against one.
+//! Sellers' schemas, fetched by their hashes when an input or an output is to be held against one.
 //!
 //! An advert and an offer name their schemas by hash, so that gossip carries none, and so that what an offer promised can
 //! be told later from the offer, the schema's text and the output. A schema is fetched from the one seller whose offer is about
-//! to be awarded, if it isn't kept from an earlier hire.
+//! to be awarded, if it isn't kept from an earlier hire. That of the output is fetched before the award, too: no money is
+//! locked on a promise that can't be checked.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     intake::BadAnswer,
     limits::{MAX_KEPT_SCHEMAS, QUERY_TIMEOUT},
-    listing::InputError,
+    listing::{InputError, PromiseError},
     search::SearchError,
 };
 use crate::{
@@ -43,12 +44,16 @@ pub(super) struct SellerSchemas {
     awaited: Awaited,
 }
 
-/// What came of compiling a schema.
-type Compiled = Result<Arc<Schema>, SchemaError>;
+/// A schema's text, and what came of compiling it.
+#[derive(Clone, Debug)]
+struct SellerSchema {
+    text: Arc<str>,
+    compiled: Result<Arc<Schema>, SchemaError>,
+}
 
 /// Schemas compiled a short while ago; the one used last stands last.
 #[derive(Debug, Default)]
-struct Kept(Mutex<VecDeque<(SchemaHash, Compiled)>>);
+struct Kept(Mutex<VecDeque<(SchemaHash, SellerSchema)>>);
 
 /// Who was asked for what, and who waits for the answer.
 #[derive(Debug, Default)]
@@ -76,22 +81,60 @@ impl SellerSchemas {
     ) -> Result<Result<Result<(), InputError>, SearchError>, ExecError> {
         let Some(hash) = offer.body.input else { return Ok(Ok(Ok(()))) };
         let schema = match self.schema(seller, &offer.body.service, hash).await {
-            Ok(Ok(schema)) => schema,
-            Ok(Err(error)) => return Ok(Ok(Err(InputError::BadSchema(error)))),
+            Ok(schema) => schema,
             Err(error) => return Ok(Err(error)),
+        };
+        let schema = match schema.compiled {
+            Ok(schema) => schema,
+            Err(error) => return Ok(Ok(Err(InputError::BadSchema(error)))),
         };
         let checked = check_data(&schema, input, &self.content, &self.runtime).await?;
         Ok(Ok(checked.map_err(InputError::Schema)))
     }
 
-    async fn schema(&self, seller: AgentId, service: &ServiceName, hash: SchemaHash) -> Result<Compiled, SearchError> {
+    /// See [`Catalogue::promised`](super::Catalogue::promised).
+    pub(super) async fn promised(&self, seller: AgentId, offer: &Offer) -> Result<Option<Arc<str>>, PromiseError> {
+        let Some(hash) = offer.body.output else { return Ok(None) };
+        let schema = self.schema(seller, &offer.body.service, hash).await?;
+        schema.compiled.map(|_| Some(schema.text)).map_err(PromiseError::BadSchema)
+    }
+
+    /// See [`Catalogue::check_output`](super::Catalogue::check_output).
+    pub(super) async fn check_output(
+        &self,
+        schema: Arc<str>,
+        output: &Data,
+    ) -> Result<Result<(), SchemaError>, ExecError> {
+        let hash = schema_hash(&schema);
+        let schema = match self.kept.get(hash) {
+            Some(kept) => kept,
+            None => self.compile(hash, schema).await,
+        };
+        match schema.compiled {
+            Ok(schema) => check_data(&schema, output, &self.content, &self.runtime).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    async fn schema(
+        &self,
+        seller: AgentId,
+        service: &ServiceName,
+        hash: SchemaHash,
+    ) -> Result<SellerSchema, SearchError> {
         if let Some(kept) = self.kept.get(hash) {
             return Ok(kept);
         }
         let text = self.fetch(seller, service, hash).await?;
-        let compiled = self.runtime.offload(Job::Schema, move || Schema::compile(&text).map(Arc::new)).await;
-        self.kept.put(hash, compiled.clone());
-        Ok(compiled)
+        Ok(self.compile(hash, text.into()).await)
+    }
+
+    async fn compile(&self, hash: SchemaHash, text: Arc<str>) -> SellerSchema {
+        let source = Arc::clone(&text);
+        let compiled = self.runtime.offload(Job::Schema, move || Schema::compile(&source).map(Arc::new)).await;
+        let schema = SellerSchema { text, compiled };
+        self.kept.put(hash, schema.clone());
+        schema
     }
 
     async fn fetch(&self, seller: AgentId, service: &ServiceName, hash: SchemaHash) -> Result<String, SearchError> {
@@ -111,7 +154,7 @@ impl SellerSchemas {
 }
 
 impl Kept {
-    fn get(&self, hash: SchemaHash) -> Option<Compiled> {
+    fn get(&self, hash: SchemaHash) -> Option<SellerSchema> {
         let mut kept = lock(&self.0);
         let at = kept.iter().position(|(known, _)| *known == hash)?;
         let found = kept.remove(at)?;
@@ -119,7 +162,7 @@ impl Kept {
         Some(found.1)
     }
 
-    fn put(&self, hash: SchemaHash, schema: Compiled) {
+    fn put(&self, hash: SchemaHash, schema: SellerSchema) {
         let mut kept = lock(&self.0);
         kept.retain(|(known, _)| *known != hash);
         if kept.len() >= MAX_KEPT_SCHEMAS {
@@ -173,13 +216,14 @@ mod tests {
 
     #[test]
     fn the_schema_used_longest_ago_is_forgotten_first() {
-        let (kept, compiled) = (Kept::default(), Schema::compile("{}").map(Arc::new));
+        let (kept, text) = (Kept::default(), "{}");
+        let schema = SellerSchema { text: text.into(), compiled: Schema::compile(text).map(Arc::new) };
         let most = u8::try_from(MAX_KEPT_SCHEMAS).unwrap();
         for number in 0..most {
-            kept.put(hash(number), compiled.clone());
+            kept.put(hash(number), schema.clone());
         }
         assert!(kept.get(hash(0)).is_some());
-        kept.put(hash(most), compiled);
+        kept.put(hash(most), schema);
         assert!(kept.get(hash(1)).is_none());
         assert!(kept.get(hash(0)).is_some() && kept.get(hash(most)).is_some());
         assert_eq!(lock(&kept.0).len(), MAX_KEPT_SCHEMAS);

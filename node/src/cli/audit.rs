@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use clap::Subcommand;
 use guilder_protocol::{
     audit::{self, Answer, AuditError, Report},
-    limits::MAX_BUNDLE,
-    receipt::Outcome,
+    limits::{MAX_BUNDLE, MAX_CONTENT},
+    receipt::{Outcome, Salt},
     time::Timestamp,
 };
 use serde::Serialize;
 
+mod judge;
+
+use self::judge::{Judged, judge};
 use super::{Context, output::Place, task, ucan::read_bounded, wait_for};
 use crate::console::{CliError, Exit, Show, harmless::one_line, quoted};
 
@@ -18,7 +21,8 @@ const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder audit show 4xw2kq
   guilder audit export 4xw2kq --output task.audit.car
-  guilder audit verify task.audit.car      anyone can, anywhere";
+  guilder audit verify task.audit.car      anyone can, anywhere
+  guilder audit verify task.audit.car --output answer.json --salt 6f1c…";
 
 /// Print, write out or check what was signed about a task.
 ///
@@ -52,6 +56,12 @@ enum AuditCommand {
     Verify {
         /// The file, or - for standard input.
         file: PathBuf,
+        /// The output that was delivered: whether it is what the seller promised is said, too.
+        #[arg(long, value_name = "FILE", requires = "salt")]
+        output: Option<PathBuf>,
+        /// The salt of the output: guilder task show tells it.
+        #[arg(long, value_name = "HEX", requires = "output")]
+        salt: Option<Salt>,
     },
 }
 
@@ -76,11 +86,28 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             }
             Ok(Exit::Done)
         }),
-        AuditCommand::Verify { file } => {
+        AuditCommand::Verify { file, output, salt } => {
             let bytes = read_bounded(file, MAX_BUNDLE as u64 + 1)?;
-            let verdict = audit::verify(&bytes);
-            let exit = if verdict.is_ok() { Exit::Done } else { Exit::No };
-            context.printer.show(&verdict.map_or_else(ReportView::invalid, ReportView::valid))?;
+            let report = match audit::verify(&bytes) {
+                Ok(report) => report,
+                Err(error) => {
+                    context.printer.show(&ReportView::invalid(error))?;
+                    return Ok(Exit::No);
+                }
+            };
+            let judged = match output.as_ref().zip(*salt) {
+                None => None,
+                Some((path, salt)) => {
+                    let output = read_bounded(path, MAX_CONTENT + 1)?;
+                    if output.len() as u64 > MAX_CONTENT {
+                        let message = format!("{} is larger than any output ({MAX_CONTENT} bytes)", quoted(path));
+                        return Err(CliError::usage(message, "give the output alone: guilder task output ID"));
+                    }
+                    Some(judge(&report, &salt, &output))
+                }
+            };
+            let exit = if judged == Some(Judged::Unknown) { Exit::No } else { Exit::Done };
+            context.printer.show(&ReportView::judged(report, judged))?;
             Ok(exit)
         }
     }
@@ -121,8 +148,23 @@ pub(crate) struct ReportView {
     /// Statements of later versions, which this one doesn't understand, by content ID.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     not_understood: BTreeMap<String, String>,
+    /// What is shown of the output at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<OutputView>,
     #[serde(skip)]
     words: String,
+}
+
+#[derive(Serialize)]
+struct OutputView {
+    /// `valid`, `output-invalid` (its seller answers), `nothing-promised`, `undecided`, `not-this-output`.
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    award: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seller: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -152,7 +194,24 @@ impl ReportView {
         let not_understood =
             report.unread.iter().map(|unread| (unread.statement.to_string(), unread.why.clone())).collect();
         let hires = report.hires.into_iter().map(HireView::from).collect();
-        Self { valid: Some(true), why: None, task: Some(report.task.to_string()), hires, not_understood, words }
+        Self {
+            valid: Some(true),
+            why: None,
+            task: Some(report.task.to_string()),
+            hires,
+            not_understood,
+            output: None,
+            words,
+        }
+    }
+
+    fn judged(report: Report, judged: Option<Judged>) -> Self {
+        let mut view = Self::valid(report);
+        if let Some(judged) = judged {
+            view.words.push_str(&format!("\n  => {}\n", one_line(&judged.to_string())));
+            view.output = Some(judged.into());
+        }
+        view
     }
 
     fn invalid(error: AuditError) -> Self {
@@ -166,6 +225,7 @@ impl ReportView {
             task: None,
             hires,
             not_understood,
+            output: None,
             words,
         }
     }
@@ -180,6 +240,17 @@ fn harmless_words(mut report: Report) -> Report {
     }
     report.unread.iter_mut().for_each(|unread| unread.why = one_line(&unread.why).into_owned());
     report
+}
+
+impl From<Judged> for OutputView {
+    fn from(judged: Judged) -> Self {
+        let (verdict, why) = (judged.as_str(), judged.why().map(str::to_owned));
+        let (award, seller) = match judged {
+            Judged::Of { award, seller, .. } => (Some(award), Some(seller)),
+            Judged::Unknown => (None, None),
+        };
+        Self { verdict, why, award, seller }
+    }
 }
 
 impl From<audit::Hire> for HireView {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{
         client::{self, Client, Lines, Upload},
-        types::{Hire, HireEvent, TaskView},
+        types::{Hire, HireEvent, OutputCheck, TaskView},
     },
     console::{CliError, Exit, Show},
     events::Event,
@@ -60,7 +60,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             return Err(failure(&ended));
         }
         deliver(&client, &ended, place, context).await?;
-        Ok(Exit::Done)
+        match &ended.output_check {
+            Some(OutputCheck::Invalid { why }) => Err(not_as_promised(&ended, why)),
+            Some(OutputCheck::Unchecked { why }) => {
+                context.printer.note(format_args!("the output was not held against the seller's schema: {why}"));
+                Ok(Exit::Done)
+            }
+            Some(OutputCheck::Valid | OutputCheck::Unknown) | None => Ok(Exit::Done),
+        }
     })
 }
 
@@ -132,6 +139,20 @@ fn failure(task: &TaskView) -> CliError {
         detail: None,
         fault,
         hint: Some(format!("{hint}more: guilder task show {}", task::short(&task.id))),
+        exit: fault.into(),
+    }
+}
+
+/// It was delivered and paid, and isn't what the seller promised: scripts must not take it for good.
+fn not_as_promised(task: &TaskView, why: &str) -> CliError {
+    let (fault, id) = (guilder_protocol::fault::Fault::Peer, task::short(&task.id));
+    CliError {
+        message: "output invalid: it does not satisfy the schema that the seller's offer promised".to_owned(),
+        detail: Some(why.to_owned()),
+        fault,
+        hint: Some(format!(
+            "it is paid for all the same, and counts against the seller; what was signed shows it: guilder audit export {id}"
+        )),
         exit: fault.into(),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     api::{
         LISTED,
         client::{escape, query},
-        types::{TaskListing, TaskProgress, TaskSide, TaskView},
+        types::{OutputCheck, TaskListing, TaskProgress, TaskSide, TaskView},
     },
     console::{CliError, Exit, Field, Show, fields, table},
 };
@@ -135,6 +135,8 @@ impl Show for TaskView {
                 ("created", self.created.to_string()),
                 ("updated", self.updated.to_string()),
                 ("output", self.output_bytes.map(|bytes| format!("{bytes} bytes")).unwrap_or_default()),
+                ("checked", self.output_check.as_ref().map(checked).unwrap_or_default()),
+                ("salt", self.salt.clone().unwrap_or_default()),
                 ("award", self.award.clone().unwrap_or_default()),
                 ("receipt", self.receipt.clone().unwrap_or_default()),
             ],
@@ -148,6 +150,18 @@ fn side(side: TaskSide) -> &'static str {
     match side {
         TaskSide::Buyer => "bought",
         TaskSide::Seller => "sold",
+    }
+}
+
+/// Whether an output is what was promised, in one line.
+fn checked(check: &OutputCheck) -> String {
+    match check {
+        OutputCheck::Valid => "it satisfies the schema that the offer promised".to_owned(),
+        OutputCheck::Invalid { why } => {
+            format!("output invalid: the offer promised otherwise, and it is paid for all the same: {why}")
+        }
+        OutputCheck::Unchecked { why } => format!("not checked: {why}"),
+        OutputCheck::Unknown => "with a result that a later version knows".to_owned(),
     }
 }
 

@@ -275,6 +275,19 @@ pub enum Event {
         /// What it took.
         sum: Option<Money>,
     },
+    /// What a seller delivered, and was paid for, doesn't satisfy the schema that its offer promised.
+    OutputInvalid {
+        /// The root ask.
+        #[serde(with = "cid_text")]
+        task: Cid,
+        /// The award.
+        #[serde(with = "cid_text")]
+        trade: Cid,
+        /// The seller.
+        peer: AgentId,
+        /// What is wrong with it first, and where.
+        why: String,
+    },
     /// The output and its receipt are there (buyer) or on their way (seller).
     Delivered {
         /// The root ask.
@@ -405,6 +418,7 @@ impl Event {
             | Self::Refused { task, .. }
             | Self::Progress { task, .. }
             | Self::Cheated { task, .. }
+            | Self::OutputInvalid { task, .. }
             | Self::Delivered { task, .. }
             | Self::Ended { task, .. } => Some(task),
             _ => None,
@@ -416,6 +430,7 @@ impl Event {
         match self {
             Self::MoneyTrouble { .. } => Level::ERROR,
             Self::MintTrouble { .. } | Self::PeerPenalized { .. } | Self::Cheated { .. } => Level::WARN,
+            Self::OutputInvalid { .. } => Level::WARN,
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
             | Self::ServiceAdded { .. }

@@ -43,6 +43,12 @@ impl Event {
             Self::Progress { note, .. } => format!("at work: {note}"),
             Self::Cheated { peer, what, sum: Some(money), .. } => format!("{} {what}: {}", name(peer), sum(money)),
             Self::Cheated { peer, what, sum: None, .. } => format!("{} {what}", name(peer)),
+            Self::OutputInvalid { peer, why, .. } => {
+                format!(
+                    "output invalid: what {} delivers, and is paid for, is not what its offer promised: {why}",
+                    name(peer)
+                )
+            }
             Self::Delivered { side: Side::Buyer, peer, output_bytes, .. } => {
                 format!("{} delivers {output_bytes} bytes and a signed receipt", name(peer))
             }

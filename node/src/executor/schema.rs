@@ -223,6 +223,28 @@ pub enum SchemaError {
     },
 }
 
+impl SchemaError {
+    /// Whether it says that a document doesn't satisfy its schema. What else there is says that this can't be told.
+    pub fn is_unsatisfied(&self) -> bool {
+        match self {
+            Self::DocumentNotJson(_) | Self::Unsatisfied { .. } => true,
+            Self::TooLarge(_)
+            | Self::NotJson(_)
+            | Self::Invalid { .. }
+            | Self::TooDeep
+            | Self::TooManyPlaces
+            | Self::Patterns
+            | Self::Reference(_)
+            | Self::Recursive(_)
+            | Self::Draft(_)
+            | Self::Keyword(_)
+            | Self::DocumentTooLarge(_)
+            | Self::TooManyValues(_)
+            | Self::TooCostly => false,
+        }
+    }
+}
+
 fn at_place(pointer: &str) -> String {
     if pointer.is_empty() { String::new() } else { format!(" (at {pointer})") }
 }

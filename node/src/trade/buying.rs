@@ -19,16 +19,19 @@ use tokio::sync::oneshot;
 use super::{
     cheats::Cheats,
     journal::{self, Journal, Unwritable},
-    limits::FETCH_RETRY,
+    limits::{FETCH_RETRY, OUTPUT_CHECK_PATIENCE},
     mailbox::{BuyerMail, Cause, Inbox, Mailbox},
     open::OpenTrades,
     outbox::Outbox,
     progress::ProgressMeter,
-    records::{self, BUYERS, CHEATS, Cheat, DEALS, OPEN, SELLER_HISTORY, SellerHistory, StoredSide, key},
+    records::{
+        self, BUYERS, CHEATS, Cheat, DEALS, OPEN, OutputCheck, PROMISES, SELLER_HISTORY, SellerHistory, StoredSide, key,
+    },
     transfers::Transfers,
     violation::{Penalties, Violation},
 };
 use crate::{
+    catalogue::Catalogue,
     content::{self, ContentError, Data, Pin},
     events::{Event, Events, Money, Outcome, Side},
     failpoint::Step,
@@ -46,6 +49,7 @@ pub(super) struct Buying {
     pub(super) open: OpenTrades,
     pub(super) outbox: Outbox,
     pub(super) transfers: Transfers,
+    pub(super) catalogue: Catalogue,
     pub(super) events: Events,
     pub(super) penalties: Penalties,
     pub(super) cheats: Cheats,
@@ -130,29 +134,35 @@ impl BuyerActor {
     async fn step(&mut self, input: Input) {
         let before = Phase::of(&self.state);
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
-        let step = self.stored(step).await;
+        let check = self.check_output(&step.state).await;
+        let step = self.stored(step, check.as_ref()).await;
         self.state = step.state;
         self.with.open.note_given_up(self.trade(), matches!(self.state, Buyer::GivenUp(_)));
-        self.tell(before).await;
+        self.tell(before, check).await;
         self.perform(step.effects);
     }
 
     /// Stores what a step writes. If that can never be done, the trade ends for it, and the step that ends it is stored
     /// and given instead.
-    async fn stored(&self, step: buyer::Step) -> buyer::Step {
-        let Err(error) = self.store(&step.state, &step.writes).await else { return step };
+    async fn stored(&self, step: buyer::Step, check: Option<&OutputCheck>) -> buyer::Step {
+        let Err(error) = self.store(&step.state, &step.writes, check).await else { return step };
         tracing::error!(trade = %self.trade(), %error, "the trade can't go on");
         let end = self.state.clone().handle(&self.deal, Input::Broken(error.to_string()), self.with.runtime.now());
-        if self.store(&end.state, &end.writes).await.is_err() {
+        if self.store(&end.state, &end.writes, None).await.is_err() {
             // It is the money that contradicts the books: they keep it where it is, and somebody must look.
             let least = [buyer::Write::State, buyer::Write::Close];
-            let stored = self.store(&end.state, &least).await;
+            let stored = self.store(&end.state, &least, None).await;
             journal::tell_stuck_money(&self.with.events, &self.deal, &error, stored);
         }
         end
     }
 
-    async fn store(&self, state: &Buyer, writes: &[buyer::Write]) -> Result<(), Unwritable> {
+    async fn store(
+        &self,
+        state: &Buyer,
+        writes: &[buyer::Write],
+        check: Option<&OutputCheck>,
+    ) -> Result<(), Unwritable> {
         if writes.is_empty() {
             return Ok(());
         }
@@ -165,11 +175,38 @@ impl BuyerActor {
         let settles = writes.iter().any(|write| matches!(write, buyer::Write::Settle(_)));
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
         let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
-        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes, now)).await?;
+        let check = check.cloned();
+        let writing = move |w: &mut Write<'_>| {
+            write(w, &wallet, &deal, &state, &writes, now)?;
+            check.as_ref().map_or(Ok(()), |check| Ok(note_check(w, &deal, check)?))
+        };
+        self.with.journal.persist(step, writing).await?;
         if settles {
             self.with.wallet.nudge();
         }
         Ok(())
+    }
+
+    /// Holds an output that has come with this step against the schema that its seller promised, if it did.
+    async fn check_output(&self, after: &Buyer) -> Option<OutputCheck> {
+        let had_output = self.state.ended().is_some_and(|ended| ended.output.is_some());
+        let (_, stored) = after.ended().filter(|_| !had_output)?.output.clone()?;
+        let schema = match self.with.journal.read(|r| r.get(PROMISES, key(self.trade()))) {
+            Ok(promise) => promise?.schema,
+            Err(error) => return Some(OutputCheck::Unchecked(error.to_string())),
+        };
+        let output = match stored {
+            Stored::Inline(bytes) => Data::Inline(bytes.into_vec().into()),
+            Stored::Content(id) => Data::Stored(self.with.transfers.pin(id)),
+        };
+        let checking = self.with.catalogue.check_output(schema.into(), &output);
+        Some(match tokio::time::timeout(OUTPUT_CHECK_PATIENCE, checking).await {
+            Ok(Ok(Ok(()))) => OutputCheck::Valid,
+            Ok(Ok(Err(error))) if error.is_unsatisfied() => OutputCheck::Invalid(error.to_string()),
+            Ok(Ok(Err(error))) => OutputCheck::Unchecked(error.to_string()),
+            Ok(Err(error)) => OutputCheck::Unchecked(error.to_string()),
+            Err(_) => OutputCheck::Unchecked("there was too much to check at once".into()),
+        })
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -226,7 +263,7 @@ impl BuyerActor {
     }
 
     /// Tells the world what this step changed.
-    async fn tell(&self, before: Phase) {
+    async fn tell(&self, before: Phase, check: Option<OutputCheck>) {
         let after = Phase::of(&self.state);
         if before == after {
             return;
@@ -246,6 +283,9 @@ impl BuyerActor {
                 if let (Some(receipt), Some((_, stored))) = (&ended.receipt, &ended.output) {
                     let (receipt, output_bytes) = (receipt.cid(), stored_size(stored));
                     self.with.events.emit(Event::Delivered { task, trade, side, peer, receipt, output_bytes });
+                    if let Some(OutputCheck::Invalid(why)) = check {
+                        self.with.events.emit(Event::OutputInvalid { task, trade, peer, why });
+                    }
                 }
                 if let BuyerOutcome::Refused(reason) = &ended.outcome {
                     let reason = reason.to_string();
@@ -366,6 +406,22 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: SellerConduct, now: Tim
         }
     }
     w.put(SELLER_HISTORY, &key, &history)
+}
+
+/// Records whether the output is what the seller promised. One that isn't was no delivery as agreed.
+fn note_check(w: &mut Write<'_>, deal: &Deal, check: &OutputCheck) -> Result<(), StoreError> {
+    let key = key(deal.id());
+    if let Some(promise) = w.get(PROMISES, &key)? {
+        w.put(PROMISES, &key, &records::Promise { kept: Some(check.clone()), ..promise })?;
+    }
+    if matches!(check, OutputCheck::Invalid(_)) {
+        let key = Key::of(deal.seller());
+        let mut history: SellerHistory = w.get(SELLER_HISTORY, &key)?.unwrap_or_default();
+        history.delivered = history.delivered.saturating_sub(1);
+        history.invalid = history.invalid.saturating_add(1);
+        w.put(SELLER_HISTORY, &key, &history)?;
+    }
+    Ok(())
 }
 
 /// Fetches the output until it is here or can't be had, and recomputes what its receipt commits to.

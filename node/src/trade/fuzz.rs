@@ -1,14 +1,14 @@
 //! See [`crate::fuzz`].
 
 use super::records::{
-    BUYER_HISTORY, BUYERS, BY_TASK, CHEATS, DEALS, LOG, OFFERS, REFUSALS, SELLER_HISTORY, SELLERS, STDERR, TASKS,
-    cid_part, log_parts,
+    BUYER_HISTORY, BUYERS, BY_TASK, CHEATS, DEALS, LOG, OFFERS, PROMISES, REFUSALS, SELLER_HISTORY, SELLERS, STDERR,
+    TASKS, cid_part, log_parts,
 };
 use crate::fuzz::{choose, stored};
 
 /// Records of this room, and what it reads out of keys.
 pub fn records(data: &[u8]) {
-    let Some((which, record)) = choose(data, 13) else { return };
+    let Some((which, record)) = choose(data, 14) else { return };
     match which {
         0 => stored(DEALS, record),
         1 => stored(BUYERS, record),
@@ -22,6 +22,7 @@ pub fn records(data: &[u8]) {
         9 => stored(BUYER_HISTORY, record),
         10 => stored(STDERR, record),
         11 => stored(CHEATS, record),
+        12 => stored(PROMISES, record),
         _ => _ = (cid_part(record), log_parts(record)),
     }
 }

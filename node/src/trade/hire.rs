@@ -57,11 +57,13 @@ use super::{
     limits::MAX_HIRES,
     mailbox::Cause,
     outbox::Outbox,
-    records::{Failure, LOG, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord, key, log_key},
+    records::{
+        Failure, LOG, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord, key, log_key,
+    },
     violation::Penalties,
 };
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, PromiseError},
     content::{Content, Data},
     events::{Event, Events, Money, Outcome, Side, Subscription},
     failpoint::Step,
@@ -261,12 +263,15 @@ impl Hiring {
                 // What the others would lock and deliver is of no use any more.
                 return last.unwrap_or(Err(HireError::DeadlinePassed));
             }
-            if let Err(error) = self.check_input(&offer).await {
-                tracing::info!(%task, seller = %offer.issuer(), %error, "offer not taken");
-                last = Some(Err(error));
-                continue;
-            }
-            match self.award(&offer).await {
+            let promised = match self.check_schemas(&offer).await {
+                Ok(promised) => promised,
+                Err(error) => {
+                    tracing::info!(%task, seller = %offer.issuer(), %error, "offer not taken");
+                    last = Some(Err(error));
+                    continue;
+                }
+            };
+            match self.award(&offer, promised).await {
                 Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => last = Some(Ok(hired)),
                 Ok(hired) => return Ok(hired),
                 Err(error @ (HireError::Stopping | HireError::Store(_))) => return Err(error),
@@ -292,15 +297,21 @@ impl Hiring {
         })
     }
 
-    /// Holds the input against the schema that the offer names, before any money is locked for it.
-    async fn check_input(&self, offer: &Signed<Offer>) -> Result<(), HireError> {
-        let seller = offer.issuer();
-        let checked = self.with.catalogue.check_input(seller, offer, &self.data).await?;
-        checked?.map_err(|error| HireError::NoOffer(vec![(seller, NoOffer::Input(error))]))
+    /// Before any money is locked on an offer, holds the input against the schema that it names, and has the text of the one
+    /// that it promises of the output.
+    async fn check_schemas(&self, offer: &Signed<Offer>) -> Result<Option<Arc<str>>, HireError> {
+        let (seller, catalogue) = (offer.issuer(), &self.with.catalogue);
+        let (checked, promised) =
+            tokio::join!(catalogue.check_input(seller, offer, &self.data), catalogue.promised(seller, offer));
+        checked??.map_err(|error| HireError::NoOffer(vec![(seller, NoOffer::Input(error))]))?;
+        promised.map_err(|error| match error {
+            PromiseError::Seller(error) => error.into(),
+            error @ PromiseError::BadSchema(_) => HireError::NoOffer(vec![(seller, NoOffer::Promise(error))]),
+        })
     }
 
     /// Awards the task on an offer and waits for the end of the trade.
-    async fn award(&mut self, offer: &Signed<Offer>) -> Result<Hired, HireError> {
+    async fn award(&mut self, offer: &Signed<Offer>, promised: Option<Arc<str>>) -> Result<Hired, HireError> {
         let left = Duration::from_secs(offer.body.deadline.since(self.with.runtime.now()));
         // A lock that comes too late is in the purse, for another task.
         let locked = timeout(left, self.with.funds.lock(offer)).await;
@@ -319,7 +330,7 @@ impl Hiring {
         let step = Buyer::begin(&deal, now);
         let trade = deal.id();
         self.record.awards.push(trade);
-        self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, prepared).await?;
+        self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await?;
         let args = deal.award.args();
         let price = Money { amount: args.price, unit: args.unit.to_string() };
         let (task, peer) = (self.task(), deal.seller());
@@ -373,7 +384,7 @@ impl Hiring {
         deal: Arc<Deal>,
         state: Buyer,
         writes: Vec<buyer::Write>,
-        prepared: PreparedLock,
+        (prepared, promised): (PreparedLock, Option<Arc<str>>),
     ) -> Result<(), HireError> {
         let (record, now, wallet) = (self.record.clone(), self.with.runtime.now(), self.with.funds.wallet().clone());
         let task = self.task();
@@ -384,6 +395,9 @@ impl Hiring {
             .commit(Step::StoreAward, move |w| {
                 prepared.debit(w, deal.id())?;
                 buying::write(w, &wallet, &deal, &state, &writes, now)?;
+                if let Some(schema) = promised {
+                    w.put(PROMISES, key(deal.id()), &Promise { schema: schema.to_string(), kept: None })?;
+                }
                 Ok(store_task(w, task, &record, first)?)
             })
             .await;

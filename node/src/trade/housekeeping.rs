@@ -11,8 +11,8 @@ use super::{
     journal::Journal,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, REFUSALS, SELLERS, STDERR, StoredSide, TASKS, content_key, key,
-        log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PROMISES, REFUSALS, SELLERS, STDERR, StoredSide, TASKS,
+        content_key, key, log_parts,
     },
 };
 use crate::{
@@ -125,6 +125,7 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid) -> Result<bool, StoreError> {
         };
         forget_deal(w, award, output)?;
         w.delete(BUYERS, key(award))?;
+        w.delete(PROMISES, key(award))?;
     }
     w.delete(TASKS, key(task))?;
     Ok(true)

@@ -129,3 +129,7 @@ pub(crate) const PAID_PER_NO_INPUT: u64 = 10;
 
 /// How long that is held against a buyer, in seconds.
 pub(crate) const NO_INPUT_SECS: u64 = 24 * 60 * 60;
+
+/// How long a trade's end waits for the check of its output, whatever other outputs are checked before it: one takes some
+/// seconds at worst. After it the output counts as unchecked.
+pub(crate) const OUTPUT_CHECK_PATIENCE: Duration = Duration::from_secs(30);

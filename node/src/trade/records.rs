@@ -12,6 +12,7 @@
 //! | `trade/refusals` | expiry of the offer, award | the reason, so that an award once refused is never taken |
 //! | `trade/stderr` | award | the end of what our program wrote to its standard error |
 //! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
+//! | `trade/promises` | award | the schema of the output that we bought, and whether the output satisfied it |
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
 //! | `trade/buyer-history` | buyer | how often its money was good, and its input never came |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
@@ -45,6 +46,7 @@ pub(super) const BY_TASK: Table<Timestamp> = Table::new("trade/by-task");
 pub(super) const CONTENT: Table<()> = Table::new("trade/content");
 pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
 pub(super) const REFUSALS: Table<Refusal> = Table::new("trade/refusals");
+pub(super) const PROMISES: Table<Promise> = Table::new("trade/promises");
 pub(super) const SELLER_HISTORY: Table<SellerHistory> = Table::new("trade/seller-history");
 pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-history");
 /// The end of what a program wrote to its standard error while it worked on a trade that we sell, for the operator.
@@ -128,14 +130,39 @@ pub(super) struct SellerHistory {
     pub(super) failed: u64,
     /// How often it took money for which it delivered nothing.
     pub(super) took: u64,
-    /// When it was last found to have.
+    /// How often it was paid for an output that doesn't satisfy the schema that it promised.
+    #[serde(default)]
+    pub(super) invalid: u64,
+    /// When it was last found to have taken money for nothing.
     pub(super) took_at: Option<Timestamp>,
 }
 
 impl From<SellerHistory> for Experience {
-    fn from(SellerHistory { delivered, failed, took, .. }: SellerHistory) -> Self {
-        Self { delivered, failed: failed.saturating_add(took) }
+    fn from(SellerHistory { delivered, failed, took, invalid, .. }: SellerHistory) -> Self {
+        Self { delivered, failed: failed.saturating_add(took).saturating_add(invalid) }
     }
+}
+
+/// What the seller's offer promises of the output: it is to satisfy a schema.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Promise {
+    /// The schema's text.
+    pub(super) schema: String,
+    /// What came of holding the output against it, once it was here.
+    pub(super) kept: Option<OutputCheck>,
+}
+
+/// What came of holding an output against the schema that its seller promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum OutputCheck {
+    /// It satisfies the schema.
+    Valid,
+    /// It doesn't: in words.
+    Invalid(String),
+    /// That couldn't be told: in words.
+    Unchecked(String),
 }
 
 /// What we know of a buyer from our own trades.

@@ -50,6 +50,7 @@ use crate::{
 mod crash;
 mod hostile;
 mod later;
+mod promise;
 mod raw;
 mod whole;
 

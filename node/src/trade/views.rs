@@ -8,7 +8,7 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentId,
     market::{Ask, MintUrl, ServiceName, Unit},
-    receipt::{FailureCode, Outcome as ReceiptOutcome},
+    receipt::{FailureCode, Outcome as ReceiptOutcome, Salt},
     time::Timestamp,
     trade::{
         Deal, Stored,
@@ -24,9 +24,13 @@ use super::{
     limits::MAX_PAGE,
     open::OpenTrades,
     progress::Progress,
-    records::{BUYERS, BY_TASK, DEALS, LOG, SELLERS, STDERR, StoredSide, TASKS, TaskRecord, key, log_key, log_parts},
+    records::{
+        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PROMISES, SELLERS, STDERR, StoredSide, TASKS, TaskRecord, key,
+        log_key, log_parts,
+    },
 };
 use crate::{
+    catalogue::Catalogue,
     content::{Content, Data},
     events::Side,
     store::{Key, KeyRange, Read, Reader, StoreError},
@@ -128,6 +132,10 @@ pub struct TaskView {
     pub receipt: Option<Cid>,
     /// Size of the output in bytes, if it is here.
     pub output_bytes: Option<u64>,
+    /// The salt under which the receipt commits to the output.
+    pub salt: Option<Salt>,
+    /// As a buyer: whether the output is what the seller promised, if it promised something.
+    pub output_check: Option<OutputCheck>,
     /// What was said last of the work, while the trade is open.
     pub progress: Option<Progress>,
     /// As a seller, in a view of this task alone: the end of what the program wrote to its standard error.
@@ -152,6 +160,7 @@ impl TaskView {
 pub(super) struct Tasks {
     pub(super) journal: Journal,
     pub(super) content: Content,
+    pub(super) catalogue: Catalogue,
     pub(super) open: OpenTrades,
     pub(super) hires: Hires,
 }
@@ -231,6 +240,7 @@ impl Tasks {
             let mut evidence = Evidence::default();
             for award in awards {
                 let Some(deal) = r.get(DEALS, key(award))? else { continue };
+                evidence.schemas.extend(self.promised(r, &deal)?);
                 add(&mut evidence, deal);
                 let receipt = match (r.get(BUYERS, key(award))?, r.get(SELLERS, key(award))?) {
                     (Some(Buyer::Ended(ended)), _) => ended.receipt,
@@ -241,6 +251,13 @@ impl Tasks {
             }
             Ok((!evidence.awards.is_empty()).then_some(evidence))
         })
+    }
+
+    /// The text of the schema that was promised of the output: kept since the award, or, as its seller, that of the service.
+    fn promised(&self, r: &Read, deal: &Deal) -> Result<Option<String>, StoreError> {
+        let terms = &deal.offer.body;
+        let kept = r.get(PROMISES, key(deal.id()))?.map(|promise| promise.schema);
+        Ok(kept.or_else(|| self.catalogue.own_schema(&terms.service, terms.output?)))
     }
 
     /// The trade that an ID of ours as a buyer stands for.
@@ -328,6 +345,7 @@ fn bought(r: &Read, task: Cid) -> Result<Option<TaskView>, StoreError> {
     if let Some((award, deal, state)) = last_award(r, task)? {
         agreed(&mut view, award, &deal, deal.seller());
         add_bought(&mut view, &state);
+        view.output_check = r.get(PROMISES, key(award))?.and_then(|promise| promise.kept);
     }
     add_failure(&mut view, &record);
     Ok(Some(view))
@@ -353,6 +371,8 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         deadline: ask.body.deadline,
         receipt: None,
         output_bytes: None,
+        salt: None,
+        output_check: None,
         progress: None,
         stderr: None,
     }
@@ -386,6 +406,7 @@ fn add_bought(view: &mut TaskView, state: &Buyer) {
     view.updated = ended.at;
     view.receipt = ended.receipt.as_ref().map(Signed::cid);
     view.output_bytes = ended.output.as_ref().map(|(_, stored)| stored_size(stored));
+    view.salt = ended.output.as_ref().map(|(salt, _)| *salt);
 }
 
 /// A hire that came to nothing, before an award or after refusals.
@@ -431,6 +452,7 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
         view.updated = ended.at;
         view.receipt = Some(ended.receipt.cid());
         view.output_bytes = ended.output.as_ref().map(|(_, stored)| stored_size(stored));
+        view.salt = ended.output.as_ref().map(|(salt, _)| *salt);
     }
     Ok(Some(view))
 }

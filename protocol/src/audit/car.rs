@@ -51,7 +51,8 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Contents, CarError> {
         rest = after;
         let mut data = content;
         let cid = Cid::read_bytes(&mut data).map_err(|_| CarError::Section)?;
-        if cbor::cid_of(data) != cid {
+        let of_data = if cid.codec() == cbor::RAW { cbor::raw_cid(&cbor::sha256(data)) } else { cbor::cid_of(data) };
+        if of_data != cid {
             return Err(CarError::Hash(cid));
         }
         if blocks.len() == most {

@@ -8,7 +8,8 @@ use crate::{
     award::{Award, AwardArgs},
     envelope::Signed,
     identity::AgentId,
-    receipt::{FailureCode, Outcome, Receipt, ReceiptBody},
+    market::SchemaHash,
+    receipt::{FailureCode, Outcome, Receipt, ReceiptBody, Salt, commit},
     settlement::AwardPart,
     time::Timestamp,
 };
@@ -50,8 +51,19 @@ pub struct Hire {
     pub part: AwardPart,
     /// What the seller signed, if it did.
     pub receipt: Option<ReceiptBody>,
+    /// What the seller's offer promises of the output; `None` if it promises nothing, or isn't understood.
+    pub promised: Option<Promised>,
     /// Who answers for it.
     pub answer: Answer,
+}
+
+/// A schema that the output is to satisfy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promised {
+    /// The hash of its text, from the offer.
+    pub schema: SchemaHash,
+    /// The text, if the bundle holds it.
+    pub text: Option<String>,
 }
 
 /// Who answers for a hire, as far as the statements show. A party answers only for what its own signature stands under; what
@@ -71,10 +83,15 @@ pub enum Answer {
 }
 
 impl Hire {
-    pub(super) fn new(award: &Award, awarded: Timestamp, receipt: Option<&Signed<Receipt>>) -> Self {
+    pub(super) fn new(
+        award: &Award,
+        awarded: Timestamp,
+        receipt: Option<&Signed<Receipt>>,
+        promised: Option<Promised>,
+    ) -> Self {
         let receipt = receipt.map(|receipt| receipt.body.clone());
         let answer = answer(award, receipt.as_ref());
-        Self::with(award, awarded, receipt, answer)
+        Self { promised, ..Self::with(award, awarded, receipt, answer) }
     }
 
     pub(super) fn not_understood(award: &Award, awarded: Timestamp) -> Self {
@@ -90,7 +107,16 @@ impl Hire {
             args: award.args().clone(),
             part: award.part().clone(),
             receipt,
+            promised: None,
             answer,
+        }
+    }
+
+    /// Whether this is the output, under its salt, that the seller's receipt commits to.
+    pub fn is_output(&self, salt: &Salt, output: &[u8]) -> bool {
+        match self.receipt.as_ref().map(|receipt| &receipt.out) {
+            Some(Outcome::Ok(commitment)) => *commitment == commit(salt, output),
+            _ => false,
         }
     }
 }
@@ -143,6 +169,10 @@ impl fmt::Display for Hire {
         writeln!(f, "  money       {}", self.part.words(args))?;
         writeln!(f, "  input       {}", args.input)?;
         writeln!(f, "  awarded     {} by the buyer's clock, due {}", self.awarded, args.deadline)?;
+        if let Some(Promised { schema, text }) = &self.promised {
+            let held = if text.is_some() { "in this file" } else { "not in this file" };
+            writeln!(f, "  promised    an output that satisfies the schema {schema}, {held}")?;
+        }
         if let Some(receipt) = &self.receipt {
             writeln!(f, "  worked      {} to {} by the seller's clock", receipt.began, receipt.ended)?;
             match &receipt.out {

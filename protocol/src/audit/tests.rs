@@ -22,6 +22,7 @@ fn evidence(receipts: Vec<Signed<Receipt>>) -> Evidence {
         awards: vec![deal.award],
         delegations: vec![],
         receipts,
+        schemas: BTreeSet::new(),
     }
 }
 
@@ -126,7 +127,7 @@ fn the_same_evidence_gives_the_same_bytes() {
 
 #[test]
 fn every_changed_byte_is_found() {
-    let good = bundle(&evidence(vec![done()]));
+    let good = bundle(&promising("{}"));
     for index in 0..good.len() {
         let mut bad = good.clone();
         bad[index] ^= 1;
@@ -158,6 +159,60 @@ fn what_is_missing_or_does_not_belong_is_named() {
     assert_eq!(verify(&bundle(&Evidence::default())), Err(AuditError::NoAward));
     let contradiction = evidence(vec![done(), failed(FailureCode::Crashed)]);
     assert!(matches!(verify(&bundle(&contradiction)), Err(AuditError::TwoReceipts(_))));
+}
+
+/// A trade whose offer promises an output of this schema.
+fn promising(schema: &str) -> Evidence {
+    let ask = testing::ask();
+    let body = crate::market::OfferBody { output: Some(schema_hash(schema)), ..testing::offer(&ask).body.clone() };
+    let until = Some(testing::NOW.saturating_add(30));
+    let offer = Signed::claim(body, testing::NOW, until, ByteArray([4; 16]), &testing::seller()).unwrap();
+    let award = testing::award(&testing::args(&offer));
+    let body = crate::receipt::ReceiptBody { award: award.cid(), offer: offer.cid(), ..done().body.clone() };
+    let schemas = BTreeSet::from([schema.to_owned()]);
+    Evidence { asks: vec![ask], offers: vec![offer], awards: vec![award], schemas, ..evidence(vec![paid(body)]) }
+}
+
+#[test]
+fn a_bundle_carries_the_schema_that_its_offer_promises_and_tells_the_output_that_its_receipt_commits_to() {
+    let schema = r#"{"type":"object"}"#;
+    let evidence = promising(schema);
+    let report = verify(&bundle(&evidence)).unwrap();
+    let hire = &report.hires[0];
+    let text = Some(schema.to_owned());
+    assert_eq!(hire.promised, Some(Promised { schema: schema_hash(schema), text }));
+    assert!(report.to_string().contains(&format!("the schema {}, in this file", schema_hash(schema))), "{report}");
+    assert!(hire.is_output(&testing::SALT, testing::OUTPUT));
+    assert!(!hire.is_output(&testing::SALT, b"another") && !hire.is_output(&ByteArray([1; 32]), testing::OUTPUT));
+
+    let without = Evidence { schemas: BTreeSet::new(), ..evidence.clone() };
+    let report = verify(&bundle(&without)).unwrap();
+    assert_eq!(report.hires[0].promised, Some(Promised { schema: schema_hash(schema), text: None }));
+    assert!(report.to_string().contains("not in this file"), "{report}");
+
+    // A text that no offer names, be it one letter off, has no business there.
+    let other = Evidence { schemas: BTreeSet::from([format!("{schema} ")]), ..evidence };
+    assert!(matches!(verify(&bundle(&other)), Err(AuditError::Stray(_))));
+    let unpromised = Evidence { schemas: BTreeSet::from([schema.to_owned()]), ..super::tests::evidence(vec![done()]) };
+    assert!(matches!(verify(&bundle(&unpromised)), Err(AuditError::Stray(_))));
+}
+
+#[test]
+fn a_block_that_is_no_text_or_not_of_its_name_is_refused() {
+    let evidence = promising("{}");
+    let (roots, blocks) = car::read(&bundle(&evidence), MAX_BUNDLE_BLOCKS).unwrap();
+    let named = schema_cid(schema_hash("{}"));
+    let with = |cid: Cid, bytes: &'static [u8]| {
+        let mut blocks: BTreeMap<Cid, &[u8]> = blocks.iter().map(|(cid, bytes)| (*cid, &bytes[..])).collect();
+        blocks.insert(cid, bytes);
+        car::write(&roots, &blocks)
+    };
+    assert!(matches!(verify(&with(named, b"{ }")), Err(AuditError::Car(CarError::Hash(cid))) if cid == named));
+    let no_text = cbor::raw_cid(&cbor::sha256(&[0xff]));
+    assert_eq!(verify(&with(no_text, &[0xff])), Err(AuditError::Stray(no_text)));
+    let long: &[u8] = vec![b' '; MAX_SCHEMA + 1].leak();
+    let too_long = cbor::raw_cid(&cbor::sha256(long));
+    assert_eq!(verify(&with(too_long, long)), Err(AuditError::Stray(too_long)));
 }
 
 #[test]

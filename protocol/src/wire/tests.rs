@@ -174,6 +174,7 @@ fn an_audit_bundle_has_its_frozen_bytes_and_holds() {
         receipts: vec![testing::good_receipt(&deal)],
         awards: vec![deal.award],
         delegations: vec![],
+        schemas: std::collections::BTreeSet::new(),
     };
     let bundle = crate::audit::bundle(&evidence);
     frozen("bundle", &bundle);

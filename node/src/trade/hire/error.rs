@@ -12,7 +12,7 @@ use guilder_protocol::{
 };
 
 use crate::{
-    catalogue::{InputError, SearchError, Unfit},
+    catalogue::{InputError, PromiseError, SearchError, Unfit},
     content::ContentError,
     executor::ExecError,
     store::StoreError,
@@ -90,6 +90,9 @@ pub enum NoOffer {
     /// Its advert doesn't take the input.
     #[error(transparent)]
     Input(InputError),
+    /// What it promises of the output can't be checked.
+    #[error(transparent)]
+    Promise(PromiseError),
     /// It declined.
     #[error("declined: {0}")]
     Declined(Reason),
@@ -131,7 +134,7 @@ impl NoOffer {
         match self {
             Self::Unfit(Unfit::InputSize(_)) => Fault::Ours,
             Self::Unfit(_) => Fault::Incompatible,
-            Self::Input(InputError::BadSchema(_)) | Self::Offer(_) => Fault::Peer,
+            Self::Input(InputError::BadSchema(_)) | Self::Promise(_) | Self::Offer(_) => Fault::Peer,
             Self::Input(_) => Fault::Ours,
             Self::Declined(reason) => match reason.fault() {
                 Fault::Peer => Fault::Ours,

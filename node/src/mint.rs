@@ -57,6 +57,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod used;
+mod witness;
 
 pub use config::{Backend, MintConfig, MintUnit};
 pub use serve::ServeError;

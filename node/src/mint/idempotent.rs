@@ -12,6 +12,7 @@
 //!   blocking call on a worker thread of tokio: enough of those, and the writer that they wait for has no thread left.
 //! - After a swap that failed, cdk's sagas are put right at once, not at the next start, so that a full disk or a busy
 //!   file can't leave proofs pending.
+//! - A hash lock's witness without a preimage is read as the NUTs have it ([`witness`]).
 //! - Only so many requests are at work at once, only so many wait, and none is longer than a frame.
 //!
 //! Notifications over WebSocket (NUT-17) are switched off: cdk bounds neither the connections nor what they ask to be
@@ -49,6 +50,7 @@ use super::{
     limits::{MAX_READING, MAX_WAITING},
     play::PlayKey,
     used::Suspension,
+    witness,
 };
 use crate::runtime::Runtime;
 
@@ -119,6 +121,7 @@ async fn work(requests: &Requests, parts: Parts, body: Bytes, next: Next) -> Res
     if post && path == "/v1/checkstate" && asks_for_nothing(&body) {
         return json(&CheckStateResponse { states: Vec::new() });
     }
+    let body = if spends(post, &path) { witness::with_preimages(body) } else { body };
     let places = if may_change(post, &path) { &requests.changing } else { &requests.reading };
     let Ok(_place) = places.acquire().await else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");

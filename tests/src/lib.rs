@@ -5,6 +5,7 @@
 //! Daemon  `guilder up` on a home: ready, killed, restarted      a real process, its log kept
 //! Swarm   a mint host, and traders that know its address        loopback, play money, no mDNS
 //! Hostile an attacker under a key and from an address of its own
+//! Script  a program of other people's libraries                 tests/foreign
 //! ```
 //!
 //! The binary is built once per test program, in the profile that the tests are built in. Nothing here waits for a fixed
@@ -13,7 +14,8 @@
 //! tests may run in parallel.
 //!
 //! Environment: `GUILDER_BIN` names a binary to test instead of building one; `GUILDER_NUTSHELL_VENV` a Python virtual
-//! environment with Nutshell in it.
+//! environment with Nutshell in it, and `GUILDER_FOREIGN_NODE` a folder with the JavaScript libraries, where they aren't where
+//! `tests/foreign/install` puts them.
 
 // The whole crate is a test: what fails here fails a test, and says where.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
@@ -21,6 +23,7 @@
 
 pub mod binary;
 pub mod daemon;
+pub mod foreign;
 pub mod home;
 pub mod hostile;
 pub mod http;

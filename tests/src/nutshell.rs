@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{LONG, eventually, home::tail, http};
+use crate::{LONG, eventually, foreign, home::tail, http};
 
 /// Where free ports that somebody else took meanwhile stop being an excuse.
 const STARTS: usize = 5;
@@ -28,12 +28,8 @@ impl Nutshell {
     /// Starts one; none, with a word on why, where it isn't installed.
     #[track_caller]
     pub fn start() -> Option<Self> {
-        let venv = env::var_os("GUILDER_NUTSHELL_VENV").map(PathBuf::from);
-        let Some(program) = venv.map(|venv| venv.join("bin/mint")).filter(|program| program.exists()) else {
-            eprintln!(
-                "SKIPPED: no Nutshell mint. Install it and say where:\n  python3 -m venv DIR && DIR/bin/pip install \
-                 'cashu==0.20.2' 'marshmallow<4' 'limits<5' && export GUILDER_NUTSHELL_VENV=DIR"
-            );
+        let Some(program) = foreign::nutshell_venv().map(|venv| venv.join("bin/mint")) else {
+            foreign::skip("Nutshell");
             return None;
         };
         let mut last = String::new();

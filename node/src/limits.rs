@@ -18,6 +18,9 @@ pub const INLINE_HASH_BYTES: u64 = 8 * 1024;
 pub const STORE_QUEUE: usize = 1024;
 /// Jobs in one transaction: bounds how long the first of them waits for the others to run.
 pub const STORE_JOBS_PER_COMMIT: usize = 256;
+/// How long a job that nobody waits for waits for others to go with: long enough that a node at work writes nothing for its
+/// sake alone, short enough that little of it is lost in a crash.
+pub const STORE_BEHIND: Duration = Duration::from_millis(500);
 /// redb's cache in bytes, reads and unwritten pages together (its own default is 1 GiB). The tables that a node works
 /// on fit; an idle node must stay under 40 MB in all.
 pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;

@@ -12,6 +12,9 @@
 //! until it returns: if it returns an error (or panics) they are forgotten, its caller is told, and the others neither
 //! see nor wait for any of it. So a job runs once, and refusing costs nobody anything.
 //!
+//! **Behind.** What nobody waits for ([`Store::behind`]) makes no transaction of its own while others come: it goes with the
+//! next of them, in the order in which it was queued, and alone only when none has come for a while.
+//!
 //! **Durable.** [`Store::write`] returns once the transaction is on the disk. redb writes each page to a fresh place and
 //! then one of two checksummed commit slots, so a single `fdatasync` makes a commit whole or leaves the one before it
 //! (redb's one-phase commit; after a crash, opening verifies the newest slot and falls back to the other).
@@ -116,6 +119,21 @@ impl Store {
             Ok(Err(panic)) => resume_unwind(panic),
             Err(_) => Err(StoreError::Closed.into()),
         }
+    }
+
+    /// Has `job` run in the next transaction that somebody waits for, or in one of its own if there is none for
+    /// [`STORE_BEHIND`](crate::limits::STORE_BEHIND): it costs no commit where others are made. Returns as soon as it is queued.
+    /// Nobody is told what became of it, and a crash may take it; so only what can be had again is written like this.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn behind(
+        &self,
+        job: impl FnOnce(&mut Write<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let (tell, _) = oneshot::channel();
+        let request = Command::Behind(Box::new(Request::new(job, tell)));
+        self.queue.send(request).await.map_err(|_| StoreError::Closed)
     }
 
     /// Runs `job` over a snapshot of the last commit, in place: it never waits for a write.

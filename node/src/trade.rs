@@ -65,7 +65,6 @@ use guilder_protocol::{
     audit::Evidence,
     fault::{AtFault, Fault},
     identity::AgentKey,
-    trade::buyer,
 };
 use tokio::sync::mpsc;
 
@@ -93,7 +92,7 @@ use self::{
     hires::{CalledOff, Hires},
     housekeeping::Housekeeper,
     journal::Journal,
-    mailbox::Cause,
+    mailbox::{BuyerMail, Cause},
     open::OpenTrades,
     outbox::Outbox,
     permits::Permits,
@@ -118,7 +117,7 @@ use crate::{
 /// What the trade room is built from.
 #[derive(Debug)]
 pub struct TradeParts {
-    /// Signs asks, offers, awards and receipts.
+    /// Signs whatever this node states.
     pub key: AgentKey,
     /// The operator's settings.
     pub config: TradeConfig,
@@ -192,6 +191,7 @@ impl Trade {
         let buckets = Buckets::new(config.asks, config.others);
         let transfers = Transfers::new(runtime.clone(), network.clone(), content.clone(), journal.clone());
         let buying = Buying {
+            key: key.clone(),
             runtime: runtime.clone(),
             journal: journal.clone(),
             wallet: wallet.clone(),
@@ -241,7 +241,7 @@ impl Trade {
             clocks: clocks.clone(),
         };
         let awards = Awards::new(awards::Parts {
-            me: key.id(),
+            key: key.clone(),
             runtime: runtime.clone(),
             stopping: stopping.clone(),
             journal: journal.clone(),
@@ -338,7 +338,7 @@ impl Trade {
         if !self.open.is_wanted(trade) {
             return Err(CancelError::Over(id));
         }
-        if self.actors.post(trade, Cause::Cancel, buyer::Input::Cancel.into()) {
+        if self.actors.post(trade, Cause::Cancel, BuyerMail::Cancel.into()) {
             Ok(())
         } else {
             Err(CancelError::Unknown(id))

@@ -6,16 +6,19 @@ pub(crate) mod mint;
 use serde_bytes::ByteBuf;
 
 use crate::{
+    acceptance::{Acceptance, AcceptanceBody},
     award::{Award, AwardArgs},
     bytes::{ByteArray, Digest, LockKey},
+    cancellation::Cancellation,
     content::ContentId,
     envelope::Signed,
     identity::AgentKey,
     market::{self, Ask, AskBody, Offer, OfferBody},
     receipt::{self, Receipt, Salt, TaskError},
+    received::{Received, ReceivedBody},
     settlement::{AwardPart, Lock, Mode, Terms, prepaid},
     time::Timestamp,
-    trade::{Deal, seller},
+    trade::{Deal, buyer, seller},
     ucan::{Delegation, grant::SubGrant},
     wire::Payload,
 };
@@ -143,4 +146,23 @@ pub(crate) fn receipt(deal: &Deal, out: Result<Digest, TaskError>, ended: Timest
 
 pub(crate) fn good_receipt(deal: &Deal) -> Signed<Receipt> {
     receipt(deal, Ok(receipt::commit(&SALT, OUTPUT)), NOW.saturating_add(2))
+}
+
+/// A statement of no special date or nonce.
+pub(crate) fn claim<B: crate::claim::Body>(body: B, key: &AgentKey) -> Signed<crate::claim::Claim<B>> {
+    Signed::claim(body, NOW, None, ByteArray([11; 16]), key).unwrap()
+}
+
+pub(crate) fn acceptance(deal: &Deal) -> Signed<Acceptance> {
+    Signed::claim(AcceptanceBody::of(deal), NOW, None, ByteArray([8; 16]), &seller()).unwrap()
+}
+
+pub(crate) fn cancellation(deal: &Deal) -> Signed<Cancellation> {
+    let at = NOW.saturating_add(1);
+    Signed::claim(buyer::cancellation(deal), at, None, ByteArray([9; 16]), &self::buyer()).unwrap()
+}
+
+pub(crate) fn received(receipt: &Signed<Receipt>) -> Signed<Received> {
+    let body = ReceivedBody { award: receipt.body.award, receipt: receipt.cid() };
+    Signed::claim(body, receipt.iat, None, ByteArray([10; 16]), &self::buyer()).unwrap()
 }

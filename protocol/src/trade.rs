@@ -22,6 +22,11 @@
 //! [`buyer::Input::Resume`] or [`seller::Input::Resume`], which yields the effects that are still due. Every input may
 //! be repeated; one that no longer applies changes nothing.
 //!
+//! **Statements.** A seller signs an [acceptance](crate::acceptance) in the step that takes the award, a buyer a
+//! [cancellation](crate::cancellation) in the step that calls it off and [received](crate::received) in the one that ends the
+//! trade: each rides a write and a message that are needed anyway, or goes out behind them. What the other side signed is
+//! checked, then kept ([`Statements`]). None of it is waited for: an end is an end without it.
+//!
 //! **Money.** A buyer's machine says what becomes of its lock ([`buyer::LockOutcome`]), a seller's whether it redeems. Under
 //! *prepaid* the seller holds the money from the award on: it redeems what it delivers (and what is cancelled under its
 //! hands), and lets what it fails fall back to the buyer at the locktime.
@@ -34,11 +39,15 @@ use cid::Cid;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    acceptance::Acceptance,
     award::Award,
+    cancellation::Cancellation,
     content::ContentId,
-    envelope::Signed,
+    envelope::{Signed, Statement},
+    fault::{AtFault, Fault},
     identity::AgentId,
     market::Offer,
+    received::Received,
     settlement::Lock,
     ucan::Delegation,
     wire::{self, Payload},
@@ -96,6 +105,55 @@ impl Deal {
         }
         .into()
     }
+}
+
+/// What the two sides have signed of a trade on its way, beside award and receipt. Each side keeps what it said and what it got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Statements {
+    /// The seller took the award.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptance: Option<Signed<Acceptance>>,
+    /// The buyer called it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Signed<Cancellation>>,
+    /// The buyer has the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<Signed<Received>>,
+}
+
+/// How what a peer signed of a trade strays from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// No valid acceptance of the seller's for this award and its money.
+    #[error("it carries no valid acceptance of the seller's for this award and its money")]
+    Acceptance,
+    /// No valid cancellation of the buyer's for this award.
+    #[error("it carries no valid cancellation of the buyer's for this award")]
+    Cancellation,
+    /// No valid word of the buyer's that it has the output which the receipt commits to.
+    #[error("it carries no valid word of the buyer's that it has the output which the receipt commits to")]
+    Received,
+    /// A statement of a later version.
+    #[error("not understood: what was signed is of a later version")]
+    NotUnderstood,
+}
+
+impl AtFault for StatementError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::NotUnderstood => Fault::Incompatible,
+            _ => Fault::Peer,
+        }
+    }
+}
+
+/// Reads a statement; `forged` if it is none.
+fn read_statement<T: Statement>(bytes: &[u8], forged: StatementError) -> Result<Signed<T>, StatementError> {
+    Signed::decode(bytes).map_err(|error| match error.fault() {
+        Fault::Incompatible => StatementError::NotUnderstood,
+        _ => forged,
+    })
 }
 
 /// What a machine made of an input.

@@ -17,13 +17,14 @@
 //! | 9 | [`Refused`] | seller | |
 //! | 10 | [`Progress`] | seller | |
 //! | 11 | [`Delivered`] | seller | |
-//! | 12 | [`Status`] | buyer | the trade's last message, or `Unknown` |
+//! | 12 | [`Status`] | either | by a seller: `Accepted`, once over `Delivered` too, or `Unknown`; by a buyer: `Received` |
 //! | 13 | [`Unknown`] | seller | |
 //! | 14 | [`Cancel`] | buyer | `Delivered` (the trade's last message), or `Unknown` |
 //! | 15 | [`Schema`] | seller | |
+//! | 16 | [`Received`] | buyer | |
 //!
 //! Numbers are never used again. A kind that isn't known is dropped without a penalty, and a field that isn't known is skipped,
-//! so that a later minor addition (escrow's release, for one) doesn't break older peers; what a receiver must not skip gets
+//! so that a later minor addition doesn't break older peers; what a receiver must not skip gets
 //! a kind of its own. A frame that doesn't decode costs its sender penalty points.
 
 mod reason;
@@ -166,6 +167,8 @@ impl fmt::Debug for Payload {
 pub struct Accepted {
     /// The award.
     pub award: Cid,
+    /// The [`crate::acceptance::Acceptance`]'s envelope.
+    pub acceptance: ByteBuf,
 }
 
 /// "I don't take the award; I haven't reserved its money and won't."
@@ -219,7 +222,7 @@ pub struct Output {
     pub data: Payload,
 }
 
-/// "Where does this award stand?"
+/// "Where does this award stand?" A seller asks it of a buyer that hasn't said whether it has the output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The award.
@@ -238,6 +241,17 @@ pub struct Unknown {
 pub struct Cancel {
     /// The award.
     pub award: Cid,
+    /// The [`crate::cancellation::Cancellation`]'s envelope.
+    pub cancellation: ByteBuf,
+}
+
+/// "I have the output, and it is the one that your receipt commits to." Sent behind, when the trade is over for the buyer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// The award.
+    pub award: Cid,
+    /// The [`crate::received::Received`]'s envelope.
+    pub received: ByteBuf,
 }
 
 macro_rules! messages {
@@ -282,9 +296,10 @@ macro_rules! messages {
         })*
     };
 }
+// 17 and 18 are escrow's `Release` and `Opened`.
 messages! {
     1 Query, 2 Advertised, 3 NotAdvertised, 4 Asked, 5 Offered, 6 Declined, 7 Awarded, 8 Accepted, 9 Refused,
-    10 Progress, 11 Delivered, 12 Status, 13 Unknown, 14 Cancel, 15 Schema,
+    10 Progress, 11 Delivered, 12 Status, 13 Unknown, 14 Cancel, 15 Schema, 16 Received,
 }
 
 impl Message {

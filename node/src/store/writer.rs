@@ -6,11 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{Disk, StoreError, Write};
 use crate::{
-    limits::STORE_JOBS_PER_COMMIT,
+    limits::{STORE_BEHIND, STORE_JOBS_PER_COMMIT},
     panics,
     runtime::{self, Runtime},
 };
@@ -18,6 +21,8 @@ use crate::{
 /// What the writer is asked for.
 pub(super) enum Command {
     Job(Box<dyn Job>),
+    /// A job that nobody waits for.
+    Behind(Box<dyn Job>),
     /// Close the file after the jobs that came before.
     Close(oneshot::Sender<()>),
 }
@@ -77,19 +82,39 @@ where
 
 /// Serves the queue until it is closed, or nobody can write any more.
 pub(super) async fn run(disk: Arc<Disk>, mut commands: mpsc::Receiver<Command>, runtime: Runtime) {
-    let mut taken = Vec::new();
-    let mut closing = Vec::new();
-    while closing.is_empty() && commands.recv_many(&mut taken, STORE_JOBS_PER_COMMIT).await > 0 {
-        let mut jobs = Vec::with_capacity(taken.len());
+    let (mut taken, mut closing) = (Vec::new(), Vec::new());
+    // What the next transaction is made of, in the order in which it came; and when it is made if nobody waits for it.
+    let (mut jobs, mut due): (Vec<Box<dyn Job>>, Option<Instant>) = (Vec::new(), None);
+    let mut open = true;
+    while open {
+        // Whether it is written now: it is time, somebody waits, or nobody can write any more.
+        let mut now = match receive(&mut commands, &mut taken, due).await {
+            Some(0) => {
+                open = false;
+                true
+            }
+            count => count.is_none(),
+        };
         for command in taken.drain(..) {
             match command {
-                Command::Job(job) if closing.is_empty() => jobs.push(job),
-                Command::Job(job) => job.answer(Err(StoreError::Closed)),
-                Command::Close(tell) => closing.push(tell),
+                Command::Job(job) | Command::Behind(job) if !closing.is_empty() => job.answer(Err(StoreError::Closed)),
+                Command::Job(job) => {
+                    now = true;
+                    jobs.push(job);
+                }
+                Command::Behind(job) => {
+                    due.get_or_insert_with(|| Instant::now() + STORE_BEHIND);
+                    jobs.push(job);
+                }
+                Command::Close(tell) => {
+                    (open, now) = (false, true);
+                    closing.push(tell);
+                }
             }
         }
-        if !jobs.is_empty() {
-            commit(&disk, jobs, &runtime).await;
+        if !jobs.is_empty() && (now || jobs.len() >= STORE_JOBS_PER_COMMIT) {
+            commit(&disk, std::mem::take(&mut jobs), &runtime).await;
+            due = None;
         }
     }
     commands.close();
@@ -97,6 +122,19 @@ pub(super) async fn run(disk: Arc<Disk>, mut commands: mpsc::Receiver<Command>, 
     for tell in closing {
         // Nobody listens if the caller was dropped.
         let _ = tell.send(());
+    }
+}
+
+/// Takes what has come, 0 if nothing can come any more; `None` once it is `due`.
+async fn receive(
+    commands: &mut mpsc::Receiver<Command>,
+    taken: &mut Vec<Command>,
+    due: Option<Instant>,
+) -> Option<usize> {
+    let received = commands.recv_many(taken, STORE_JOBS_PER_COMMIT);
+    match due {
+        None => Some(received.await),
+        Some(due) => tokio::time::timeout_at(due, received).await.ok(),
     }
 }
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use cid::Cid;
 use guilder_protocol::{
+    acceptance::AcceptanceBody,
+    bytes::ByteArray,
     cbor::cid_of,
     envelope::Signed,
-    identity::AgentId,
+    identity::{AgentId, AgentKey},
     market::Offer,
     time::Timestamp,
     trade::{
@@ -52,7 +54,8 @@ pub(super) struct Awards(Arc<Parts>);
 /// What an intake works with.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) me: AgentId,
+    /// Signs acceptances.
+    pub(super) key: AgentKey,
     pub(super) runtime: Runtime,
     pub(super) stopping: Stopping,
     pub(super) journal: Journal,
@@ -156,7 +159,7 @@ impl Parts {
 
     async fn try_intake(&self, from: AgentId, message: &Awarded) -> Result<(), Stop> {
         let now = self.runtime.now();
-        let deal = intake::read(message, from, self.me, now, &NoRevocations)?;
+        let deal = intake::read(message, from, self.key.id(), now, &NoRevocations)?;
         self.tell_awarded(&deal);
         if let Some(refusal) = self.journal.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {
             return Err(Stop::Again(refusal.reason));
@@ -170,7 +173,12 @@ impl Parts {
         let lock = self.check_lock(&deal).await?;
         let deal = Arc::new(deal);
         let input_by = seller::input_by(&deal, service.definition().time_limit_secs, now);
-        let step = Seller::begin(&deal, input_by, now);
+        let nonce = ByteArray(self.runtime.random());
+        let acceptance = Signed::claim(AcceptanceBody::of(&deal), now, None, nonce, &self.key).map_err(|error| {
+            tracing::error!(trade = %deal.id(), %error, "an acceptance could not be signed");
+            Reason::Internal
+        })?;
+        let step = Seller::begin(&deal, acceptance, input_by, now);
         let (first, recorded) = ((step.state.clone(), step.writes), Arc::clone(&deal));
         let wallet = self.wallet.clone();
         self.journal.commit(Step::StoreAccepted, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
@@ -232,7 +240,7 @@ impl Parts {
     /// Records that an award is refused, unless that goes without saying. False if it was taken before.
     async fn refuse(&self, trade: Cid, message: &Awarded, reason: Reason) -> Result<bool, StoreError> {
         let offer = Signed::<Offer>::decode(&message.offer).ok();
-        let ours = offer.filter(|offer| offer.issuer() == self.me && can_turn(reason));
+        let ours = offer.filter(|offer| offer.issuer() == self.key.id() && can_turn(reason));
         let Some(until) = ours.and_then(|offer| offer.exp) else { return Ok(true) };
         let refusing = move |w: &mut crate::store::Write<'_>| {
             if w.contains(SELLERS, key(trade))? {

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use cid::Cid;
 use guilder_protocol::{
+    bytes::{ByteArray, Digest},
+    claim::{Body, Claim},
     content::ContentId,
+    envelope::Signed,
     fault::Fault,
+    identity::AgentKey,
     receipt::{Commitment, FailureCode, Salt},
     time::Timestamp,
     trade::{
         Deal, Stored,
-        buyer::{self, Buyer, BuyerOutcome, Effect, Ended, Input, SellerConduct},
+        buyer::{self, Buyer, BuyerOutcome, Delivery, Effect, Ended, Input, SellerConduct},
     },
     wire,
 };
@@ -43,6 +47,8 @@ use crate::{
 /// What a buyer's actor works with.
 #[derive(Clone, Debug)]
 pub(super) struct Buying {
+    /// Signs cancellations, and that an output is here.
+    pub(super) key: AgentKey,
     pub(super) runtime: Runtime,
     pub(super) journal: Journal,
     pub(super) wallet: Wallet,
@@ -103,9 +109,21 @@ impl BuyerActor {
     async fn read(&mut self, mail: BuyerMail) -> Option<Input> {
         match mail {
             BuyerMail::Input(input) => Some(input),
+            BuyerMail::Cancel => self.sign(buyer::cancellation(&self.deal)).map(Input::Cancel),
+            BuyerMail::Accepted(message) => match buyer::check_accepted(&self.deal, &message) {
+                Ok(acceptance) => Some(Input::Accepted(acceptance)),
+                Err(error) => {
+                    self.with.penalties.punish(self.deal.seller(), error).await;
+                    None
+                }
+            },
+            BuyerMail::Fetched(commitment) => {
+                let received = self.state.received(commitment).and_then(|body| self.sign(body));
+                Some(Input::Fetched { commitment, received })
+            }
             BuyerMail::Delivered(message) => {
                 match buyer::check_delivery(&self.deal, &message, self.with.max_output_bytes) {
-                    Ok(delivery) => Some(Input::Delivered(delivery)),
+                    Ok(delivery) => Some(Input::Delivered(self.acknowledged(delivery))),
                     Err(error) => {
                         self.with.penalties.punish(self.deal.seller(), error).await;
                         None
@@ -117,6 +135,22 @@ impl BuyerActor {
                 None
             }
         }
+    }
+
+    /// A delivery with our word that it is here. An ended trade has given it.
+    fn acknowledged(&self, delivery: Delivery) -> Delivery {
+        match delivery.received().filter(|_| !self.state.is_ended()).and_then(|body| self.sign(body)) {
+            Some(received) => delivery.with_received(received),
+            None => delivery,
+        }
+    }
+
+    /// Signs a statement about this trade. Only a bug keeps it from being signed; the trade goes on without.
+    fn sign<B: Body>(&self, body: B) -> Option<Signed<Claim<B>>> {
+        let nonce = ByteArray(self.with.runtime.random());
+        Signed::claim(body, self.with.runtime.now(), None, nonce, &self.with.key)
+            .inspect_err(|error| tracing::error!(trade = %self.trade(), %error, "a statement could not be signed"))
+            .ok()
     }
 
     /// What the seller says of its work is told while it may work, within bounds.
@@ -164,6 +198,11 @@ impl BuyerActor {
         check: Option<&OutputCheck>,
     ) -> Result<(), Unwritable> {
         if writes.is_empty() {
+            return Ok(());
+        }
+        if *writes == [buyer::Write::Behind] {
+            let (key, state) = (key(self.trade()), state.clone());
+            self.with.journal.behind(move |w| w.put(BUYERS, key, &state)).await;
             return Ok(());
         }
         let step = match &state {
@@ -256,8 +295,11 @@ impl BuyerActor {
         self.pin = Some(self.with.transfers.pin(content));
         let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
         let fetching = async move {
-            let input = fetch_output(&with, &deal, content, salt).await;
-            post.post_own(Cause::Work, BuyerMail::Input(input));
+            let mail = match fetch_output(&with, &deal, content, salt).await {
+                Some(commitment) => BuyerMail::Fetched(commitment),
+                None => BuyerMail::Input(Input::FetchFailed),
+            };
+            post.post_own(Cause::Work, mail);
         };
         self.fetching = Some(self.with.runtime.spawn("trade/fetch", fetching));
     }
@@ -378,7 +420,7 @@ pub(super) fn write(
     for write in writes {
         match write {
             buyer::Write::Deal => w.put(DEALS, &key, deal)?,
-            buyer::Write::State => w.put(BUYERS, &key, state)?,
+            buyer::Write::State | buyer::Write::Behind => w.put(BUYERS, &key, state)?,
             buyer::Write::Open => w.put(OPEN, &key, &StoredSide::Buyer)?,
             buyer::Write::Close => w.delete(OPEN, &key)?,
             buyer::Write::Keep(id) => content::refer(w, *id, trade)?,
@@ -424,16 +466,16 @@ fn note_check(w: &mut Write<'_>, deal: &Deal, check: &OutputCheck) -> Result<(),
     Ok(())
 }
 
-/// Fetches the output until it is here or can't be had, and recomputes what its receipt commits to.
-async fn fetch_output(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Input {
+/// Fetches the output until it is here or can't be had, and computes its commitment: what its receipt should commit to.
+async fn fetch_output(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Option<Digest> {
     let (mut wait, longest) = FETCH_RETRY;
     loop {
         match try_fetch(with, deal, id, salt).await {
-            Ok(input) => return input,
+            Ok(commitment) => return Some(commitment),
             // It holds something else, or won't give what it delivered: that is what the receipt was signed for.
             Err(error @ (ContentError::Wrong(_) | ContentError::TooLarge { .. })) => {
                 tracing::warn!(trade = %deal.id(), %error, "the output can't be had");
-                return Input::FetchFailed;
+                return None;
             }
             Err(error) => tracing::debug!(trade = %deal.id(), %error, "output not fetched; trying again"),
         }
@@ -442,12 +484,12 @@ async fn fetch_output(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> 
     }
 }
 
-async fn try_fetch(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Result<Input, ContentError> {
+async fn try_fetch(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Result<Digest, ContentError> {
     let pin = with.transfers.fetch(deal.seller(), id, with.max_output_bytes).await?;
     let mut commitment = Commitment::new(&salt);
     let mut pieces = with.transfers.pieces(&Data::Stored(pin)).await?;
     while let Some(piece) = pieces.next().await? {
         commitment.update(&piece);
     }
-    Ok(Input::Fetched(commitment.finish()))
+    Ok(commitment.finish())
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cid::Cid;
 use guilder_protocol::{
     envelope::Signed,
     identity::AgentId,
@@ -21,9 +22,10 @@ use super::{
     fair::{FairQueue, Next},
     hires::{Answer, Hires},
     journal::Journal,
-    mailbox::{BuyerMail, Cause, Mail},
+    mailbox::{BuyerMail, Cause, Mail, SellerMail},
     open::{OpenTrades, Posted},
     outbox::Outbox,
+    records::{BUYERS, key},
     violation::{Penalties, Violation},
 };
 use crate::{
@@ -32,6 +34,7 @@ use crate::{
     failpoint::Step,
     network::{Frame, Frames, PeerChange},
     runtime::Runtime,
+    store::Reader,
     wallet::{MoneyOutcome, Wallet},
 };
 
@@ -138,17 +141,20 @@ impl Router {
 
     async fn take_about_award(&self, from: AgentId, message: Message) {
         let (trade, mail) = match message {
-            Message::Accepted(body) => (body.award, buyer::Input::Accepted.into()),
+            Message::Accepted(body) => (body.award, BuyerMail::Accepted(body).into()),
             Message::Refused(body) => (body.award, buyer::Input::Refused(body.reason).into()),
             Message::Unknown(body) => (body.award, buyer::Input::Unknown.into()),
-            Message::Progress(body) => (body.award, Mail::Buyer(BuyerMail::Progress(body))),
-            Message::Delivered(body) => (body.award, Mail::Buyer(BuyerMail::Delivered(body))),
+            Message::Progress(body) => (body.award, BuyerMail::Progress(body).into()),
+            Message::Delivered(body) => (body.award, BuyerMail::Delivered(body).into()),
+            // Either side asks the other.
+            Message::Status(body) if self.is_bought(body.award) => (body.award, buyer::Input::Asked.into()),
             Message::Status(body) => (body.award, seller::Input::Asked.into()),
-            Message::Cancel(body) => (body.award, seller::Input::Cancel.into()),
+            Message::Cancel(body) => (body.award, SellerMail::Cancel(body).into()),
+            Message::Received(body) => (body.award, SellerMail::Received(body).into()),
             // Every other kind has been taken before.
             _ => return,
         };
-        let to_seller = matches!(mail, Mail::Seller(_));
+        let to_seller = matches!(mail, Mail::Seller(SellerMail::Input(_) | SellerMail::Cancel(_)));
         match self.actors.post_from(from, trade, mail) {
             Posted::Yes | Posted::Full => {}
             Posted::Foreign => self.penalties.punish(from, Violation::NotItsTrade).await,
@@ -157,6 +163,14 @@ impl Router {
                 self.outbox.send(from, &Message::from(Unknown { award: trade }));
             }
             Posted::Unknown => {}
+        }
+    }
+
+    /// Whether we are the buyer of a trade, be it open or over.
+    fn is_bought(&self, trade: Cid) -> bool {
+        match self.open.side_of(trade) {
+            Some(side) => side == Side::Buyer,
+            None => self.journal.read(|r| r.contains(BUYERS, key(trade))).unwrap_or(false),
         }
     }
 
@@ -210,7 +224,7 @@ impl Router {
     }
 
     /// Takes note of what became of trades' money.
-    pub(super) async fn take_outcomes(self: Arc<Self>, mut outcomes: mpsc::Receiver<(cid::Cid, MoneyOutcome)>) {
+    pub(super) async fn take_outcomes(self: Arc<Self>, mut outcomes: mpsc::Receiver<(Cid, MoneyOutcome)>) {
         while let Some((trade, outcome)) = outcomes.recv().await {
             let mail = match outcome {
                 MoneyOutcome::Redeemed { amount } => seller::Input::Redeemed { amount }.into(),

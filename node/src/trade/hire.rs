@@ -55,7 +55,7 @@ use super::{
     hires::{Answer, HireSlot, Hires},
     journal::Journal,
     limits::MAX_HIRES,
-    mailbox::Cause,
+    mailbox::{BuyerMail, Cause},
     outbox::Outbox,
     records::{
         Failure, LOG, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord, key, log_key,
@@ -340,7 +340,7 @@ impl Hiring {
         self.slot.note_trade(Some(trade));
         // Whoever called it off until now was told so, and didn't know of the trade.
         if self.slot.is_called_off() {
-            self.with.actors.post(trade, Cause::Cancel, buyer::Input::Cancel.into());
+            self.with.actors.post(trade, Cause::Cancel, BuyerMail::Cancel.into());
         }
         let ended = ended.await.map_err(|_| HireError::Stopping)?;
         if matches!(ended.outcome, BuyerOutcome::Refused(_)) {

@@ -48,6 +48,14 @@ impl Journal {
         self.store.transact(job).await
     }
 
+    /// Writes with whatever is written next ([`Store::behind`]): nobody waits for it, and a crash may take it.
+    pub(super) async fn behind(&self, job: impl FnOnce(&mut Write<'_>) -> Result<(), StoreError> + Send + 'static) {
+        self.failpoint.pass(Step::Other).await;
+        if let Err(error) = self.store.behind(job).await {
+            tracing::debug!(%error, "not written");
+        }
+    }
+
     /// One transaction that has to succeed before its trade can go on: tried until the disk takes it.
     ///
     /// # Errors

@@ -61,6 +61,10 @@ pub(crate) const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(200)
 /// First and longest wait before a broken transfer of content is tried again.
 pub(crate) const FETCH_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
+/// How long a trade that we sold stays at hand after its delivery, for the buyer's word that the output is here: a round trip on
+/// a slow line. Later it is read back from its record.
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// Records that housekeeping drops in one transaction, so that it never holds up a trade for long.
 pub(crate) const PRUNE_BATCH: usize = 128;
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use guilder_protocol::{
+    bytes::Digest,
     trade::{buyer, seller},
     wire,
 };
@@ -23,8 +24,14 @@ use crate::sync::lock;
 #[derive(Debug)]
 pub(super) enum BuyerMail {
     Input(buyer::Input),
+    /// The user cancels.
+    Cancel,
+    /// From the seller, unchecked.
+    Accepted(wire::Accepted),
     /// From the seller, unchecked.
     Delivered(wire::Delivered),
+    /// The output has been fetched; its commitment.
+    Fetched(Digest),
     Progress(wire::Progress),
 }
 
@@ -32,6 +39,10 @@ pub(super) enum BuyerMail {
 #[derive(Debug)]
 pub(super) enum SellerMail {
     Input(seller::Input),
+    /// From the buyer, unchecked.
+    Cancel(wire::Cancel),
+    /// From the buyer, unchecked.
+    Received(wire::Received),
     /// The work, or the fetch before it, has come to an end.
     Worked(Worked),
 }
@@ -41,6 +52,18 @@ pub(super) enum SellerMail {
 pub(super) enum Mail {
     Buyer(BuyerMail),
     Seller(SellerMail),
+}
+
+impl From<BuyerMail> for Mail {
+    fn from(mail: BuyerMail) -> Self {
+        Self::Buyer(mail)
+    }
+}
+
+impl From<SellerMail> for Mail {
+    fn from(mail: SellerMail) -> Self {
+        Self::Seller(mail)
+    }
 }
 
 impl From<buyer::Input> for Mail {

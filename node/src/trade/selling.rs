@@ -21,6 +21,7 @@ use serde_bytes::ByteBuf;
 use super::{
     buying::stored_size,
     journal::{self, Journal, Unwritable},
+    limits::LAST_WORD,
     mailbox::{Cause, Inbox, Mailbox, SellerMail},
     open::OpenTrades,
     outbox::Outbox,
@@ -88,11 +89,38 @@ impl SellerActor {
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
     pub(super) async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox<SellerMail>) {
         self.perform(effects).await;
-        while !self.state.is_ended() || !self.with.open.close(self.deal.id(), &inbox) {
-            match inbox.next().await {
-                SellerMail::Input(input) => self.step(input).await,
-                SellerMail::Worked(work) => self.conclude(work).await,
+        let mut has_waited = false;
+        loop {
+            let mail = if !self.state.is_ended() {
+                inbox.next().await
+            } else if self.state.awaits_word() && !std::mem::replace(&mut has_waited, true) {
+                // It comes at once or not at all; whoever waits for it needn't read the trade's record again.
+                self.with.open.note_given_up(self.trade(), true);
+                match tokio::time::timeout(LAST_WORD, inbox.next()).await {
+                    Ok(mail) => mail,
+                    Err(_) => continue,
+                }
+            } else if self.with.open.close(self.trade(), &inbox) {
+                return;
+            } else {
+                inbox.next().await
+            };
+            self.take(mail).await;
+        }
+    }
+
+    async fn take(&mut self, mail: SellerMail) {
+        let checked = match mail {
+            SellerMail::Input(input) => return self.step(input).await,
+            SellerMail::Worked(work) => return self.conclude(work).await,
+            SellerMail::Cancel(message) => seller::check_cancel(&self.deal, &message).map(Input::Cancel),
+            SellerMail::Received(message) => {
+                seller::check_received(&self.deal, &self.state, &message).map(Input::Received)
             }
+        };
+        match checked {
+            Ok(input) => self.step(input).await,
+            Err(error) => self.with.penalties.punish(self.deal.buyer(), error).await,
         }
     }
 
@@ -133,6 +161,11 @@ impl SellerActor {
 
     async fn store(&self, state: &Seller, writes: &[seller::Write]) -> Result<(), Unwritable> {
         if writes.is_empty() {
+            return Ok(());
+        }
+        if *writes == [seller::Write::Behind] {
+            let (key, state) = (key(self.trade()), state.clone());
+            self.with.journal.behind(move |w| w.put(SELLERS, key, &state)).await;
             return Ok(());
         }
         let step = match &state {
@@ -296,7 +329,7 @@ pub(super) fn write(
     for write in writes {
         match write {
             seller::Write::Deal => w.put(DEALS, &key, deal)?,
-            seller::Write::State => w.put(SELLERS, &key, state)?,
+            seller::Write::State | seller::Write::Behind => w.put(SELLERS, &key, state)?,
             seller::Write::Open => w.put(OPEN, &key, &StoredSide::Seller)?,
             seller::Write::Close => w.delete(OPEN, &key)?,
             seller::Write::Keep(id) => content::refer(w, *id, trade)?,

@@ -5,7 +5,7 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
     market::choice::OfferError,
-    trade::buyer::DeliveryError,
+    trade::{StatementError, buyer::DeliveryError},
     wire::{Reason, WireError},
 };
 
@@ -47,6 +47,9 @@ pub(super) enum Violation {
     /// Delivered something else than was agreed.
     #[error("bad delivery: {0}")]
     Delivery(#[from] DeliveryError),
+    /// Signed something else of a trade than its part in it allows.
+    #[error("bad word on a trade: {0}")]
+    Word(#[from] StatementError),
     /// Took money and delivered nothing for it.
     #[error("took the money of a trade and delivered nothing for it")]
     Took,
@@ -78,7 +81,8 @@ impl Violation {
             Self::Offer(error) if error.fault() == Fault::Incompatible => None,
             Self::Offer(OfferError::Untimely(_)) => None,
             Self::Delivery(error) if error.fault() == Fault::Incompatible => None,
-            Self::Offer(_) | Self::Delivery(_) => Some(Penalty::Major),
+            Self::Word(error) if error.fault() == Fault::Incompatible => None,
+            Self::Offer(_) | Self::Delivery(_) | Self::Word(_) => Some(Penalty::Major),
             Self::Refused(reason) => of_reason(*reason),
             // A line that broke looks the same.
             Self::NoInput => Some(Penalty::Minor),

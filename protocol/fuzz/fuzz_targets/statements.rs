@@ -1,11 +1,14 @@
 //! Signed statements: envelopes as a whole, and each payload by itself, which no signature keeps a fuzzer from.
 #![no_main]
 use guilder_protocol::{
+    acceptance::Acceptance,
     award::Award,
+    cancellation::Cancellation,
     cbor,
     envelope::{self, Relayed, Signed, Statement},
     market::{Advert, Ask, Offer, Withdrawal},
     receipt::Receipt,
+    received::Received,
     ucan::{Delegation, Invocation},
 };
 
@@ -36,6 +39,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     read::<Ask>(data, name);
     read::<Offer>(data, name);
     read::<Receipt>(data, name);
+    read::<Acceptance>(data, name);
+    read::<Cancellation>(data, name);
+    read::<Received>(data, name);
     read::<Delegation>(data, name);
     read::<Invocation>(data, name);
     let _ = Award::decode(data);

@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deal, Stored};
+use super::{Deal, StatementError, Statements, Stored, read_statement};
 use crate::{
+    acceptance::Acceptance,
     bytes::Digest,
+    cancellation::{Cancellation, CancellationBody},
     content::ContentId,
     envelope::Signed,
     fault::{AtFault, Fault},
     receipt::{self, FailureCode, Outcome, Receipt, Salt, TaskError},
+    received::{Received, ReceivedBody},
     settlement::ReceiptPart,
     time::Timestamp,
     wire::{self, Message, Output, Payload, Reason},
@@ -48,10 +51,10 @@ pub enum Buyer {
 pub struct Waiting {
     /// How often we have asked since the seller was last heard.
     tries: u32,
-    /// Whether the user has cancelled.
-    cancelled: bool,
     /// Whether the seller has been asked since the deadline.
     asked_late: bool,
+    /// What was signed so far; a cancellation if the user has cancelled.
+    signed: Statements,
 }
 
 /// Given up without a word from the seller: what still comes of it is welcome.
@@ -71,6 +74,8 @@ pub struct Fetching {
     content: ContentId,
     /// What was already said of the money, if the delivery came after the trade was given up.
     overdue: Option<Money>,
+    /// What was signed so far.
+    signed: Statements,
 }
 
 /// How it ended.
@@ -87,6 +92,8 @@ pub struct Ended {
     pub output: Option<(Salt, Stored)>,
     /// When it ended.
     pub at: Timestamp,
+    /// What else was signed, by either side.
+    pub signed: Statements,
 }
 
 /// What came of a trade, for its buyer.
@@ -205,20 +212,27 @@ pub enum Input {
     Resume,
     /// The moment asked for by [`Effect::WakeAt`] has come.
     Tick,
-    /// From the seller.
-    Accepted,
+    /// From the seller, checked by [`check_accepted`].
+    Accepted(Signed<Acceptance>),
     /// From the seller.
     Refused(Reason),
     /// From the seller: it knows no such award.
     Unknown,
+    /// From the seller: has the output arrived?
+    Asked,
     /// From the seller, checked by [`check_delivery`].
     Delivered(Delivery),
-    /// The output has been stored; its commitment, recomputed from what arrived.
-    Fetched(Digest),
+    /// The output has been stored.
+    Fetched {
+        /// Its commitment, recomputed from what arrived.
+        commitment: Digest,
+        /// What [`Buyer::received`] asked for, signed.
+        received: Option<Signed<Received>>,
+    },
     /// The output can't be had: wrong bytes.
     FetchFailed,
-    /// The user cancels.
-    Cancel,
+    /// The user cancels: a [`cancellation`], signed.
+    Cancel(Signed<Cancellation>),
     /// The driver can't do what the last step said, and never will: in words.
     Broken(String),
     /// The wallet has refunded what was left of the lock.
@@ -259,6 +273,9 @@ pub enum Write {
     Deal,
     /// The step's state.
     State,
+    /// The same, but not now: with whatever is written next, or soon. Nothing hangs on it: what a crash takes of it, the seller
+    /// says again.
+    Behind,
     /// That the trade is open: it is resumed after a restart.
     Open,
     /// That it no longer is.
@@ -283,6 +300,30 @@ pub type Step = super::Step<Buyer, Write, Effect>;
 pub struct Delivery {
     receipt: Signed<Receipt>,
     output: Option<Output>,
+    /// Whether the output is here and is the one that the receipt commits to.
+    opens: bool,
+    received: Option<Signed<Received>>,
+}
+
+impl Delivery {
+    /// What the buyer signs of it before it feeds it: that it has the output. `None` if it hasn't, or not yet.
+    pub fn received(&self) -> Option<ReceivedBody> {
+        self.opens.then(|| received(&self.receipt))
+    }
+
+    /// With what [`Self::received`] asked for, signed.
+    pub fn with_received(self, received: Signed<Received>) -> Self {
+        Self { received: Some(received), ..self }
+    }
+}
+
+fn received(receipt: &Signed<Receipt>) -> ReceivedBody {
+    ReceivedBody { award: receipt.body.award, receipt: receipt.cid() }
+}
+
+/// What a buyer signs that calls the deal off.
+pub fn cancellation(deal: &Deal) -> CancellationBody {
+    CancellationBody { award: deal.id() }
 }
 
 impl Buyer {
@@ -326,17 +367,44 @@ impl Buyer {
             Self::Awarded(_) | Self::Working(_) | Self::Fetching(_) => None,
         }
     }
+
+    /// What was signed so far, beside award and receipt.
+    pub fn signed(&self) -> &Statements {
+        match self {
+            Self::Awarded(waiting) | Self::Working(waiting) => &waiting.signed,
+            Self::Fetching(fetching) => &fetching.signed,
+            Self::GivenUp(GivenUp { ended }) | Self::Ended(ended) => &ended.signed,
+        }
+    }
+
+    /// The seller's receipt, if there is one.
+    pub fn receipt(&self) -> Option<&Signed<Receipt>> {
+        match self {
+            Self::Awarded(_) | Self::Working(_) => None,
+            Self::Fetching(fetching) => Some(&fetching.receipt),
+            Self::GivenUp(GivenUp { ended }) | Self::Ended(ended) => ended.receipt.as_ref(),
+        }
+    }
+
+    /// What the buyer signs once an output with this commitment is here; `None` if it isn't the one that is waited for.
+    pub fn received(&self, commitment: Digest) -> Option<ReceivedBody> {
+        let Self::Fetching(Fetching { receipt, .. }) = self else { return None };
+        (receipt.body.out == Outcome::Ok(commitment)).then(|| received(receipt))
+    }
 }
 
 impl Waiting {
     fn in_awarded(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
-            Input::Accepted => {
-                let waiting = Self { tries: 0, ..self };
-                Step::passing(Buyer::Working(waiting), vec![wake_in(MAX_RETRY_SECS, deal, now)])
+            Input::Accepted(acceptance) => {
+                let signed = Statements { acceptance: Some(acceptance), ..self.signed };
+                let state = Buyer::Working(Self { tries: 0, signed, ..self });
+                let effects = vec![wake_in(MAX_RETRY_SECS, deal, now)];
+                Step { state, writes: vec![Write::Behind], effects }
             }
             Input::Refused(reason) => {
-                end(BuyerOutcome::Refused(reason), Said::Now(LockOutcome::Returned), None, None, now)
+                let said = Said::Now(LockOutcome::Returned);
+                End { said, ..End::new(BuyerOutcome::Refused(reason), self.signed) }.step(deal, now)
             }
             Input::Resume | Input::Tick | Input::Unknown => self.again(deal, input, now, Buyer::Awarded),
             other => self.in_either(deal, other, now, Buyer::Awarded),
@@ -355,38 +423,52 @@ impl Waiting {
     fn in_either(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
         match input {
             // Nobody called it off: the receipt is kept as what its seller signed, and the money isn't given up for it.
-            Input::Delivered(Delivery { receipt, .. }) if !self.cancelled && is_cancelled(&receipt) => {
-                end(BuyerOutcome::Mismatch, Said::Now(LockOutcome::Refund), Some(receipt), None, now)
+            Input::Delivered(Delivery { receipt, .. }) if !self.is_cancelled() && is_cancelled(&receipt) => {
+                End { receipt: Some(receipt), ..End::new(BuyerOutcome::Mismatch, self.signed) }.step(deal, now)
             }
-            Input::Delivered(delivery) => delivered(deal, delivery, None, now),
-            Input::Broken(why) => end(BuyerOutcome::Broken(why), Said::Now(LockOutcome::Refund), None, None, now),
-            Input::Cancel if !self.cancelled => {
-                let cancel = Effect::Send(wire::Cancel { award: deal.id() }.into());
-                Step {
-                    state: stay(Self { cancelled: true, ..self }),
-                    writes: vec![Write::State],
-                    effects: vec![cancel],
-                }
+            Input::Delivered(delivery) => delivered(deal, delivery, None, self.signed, now),
+            Input::Broken(why) => End::new(BuyerOutcome::Broken(why), self.signed).step(deal, now),
+            Input::Cancel(cancellation) if !self.is_cancelled() => {
+                let signed = Statements { cancellation: Some(cancellation), ..self.signed };
+                let waiting = Self { signed, ..self };
+                let cancel = Effect::Send(waiting.question(deal));
+                Step { state: stay(waiting), writes: vec![Write::State], effects: vec![cancel] }
             }
             _ => Step::passing(stay(self), vec![]),
         }
     }
 
+    /// Whether the user has cancelled.
+    fn is_cancelled(&self) -> bool {
+        self.signed.cancellation.is_some()
+    }
+
+    /// How the seller is asked where the award stands: once it is called off, by saying so again.
+    fn question(&self, deal: &Deal) -> Message {
+        let award = deal.id();
+        match &self.signed.cancellation {
+            Some(cancellation) => {
+                wire::Cancel { award, cancellation: serde_bytes::ByteBuf::from(cancellation.bytes()) }.into()
+            }
+            None => wire::Status { award }.into(),
+        }
+    }
+
     /// Asks again; gives up once the deadline has passed and the seller, asked once more, has kept quiet.
     fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
-        if self.cancelled && input == Input::Unknown {
+        if self.is_cancelled() && input == Input::Unknown {
             // It never got the award, as far as it says; whether that stays true, only the locktime shows.
-            return give_up(BuyerOutcome::Refused(Reason::Cancelled), deal, now);
+            return give_up(BuyerOutcome::Refused(Reason::Cancelled), self.signed, deal, now);
         }
         if now > deal.award.args().deadline {
             return self.late(deal, input, now, stay);
         }
         let tries = if input == Input::Resume { self.tries } else { self.tries.saturating_add(1) };
+        let (cancelled, status) = (self.is_cancelled(), self.question(deal));
         let state = stay(Self { tries, ..self });
-        let award = deal.id();
         let question = match (&state, &input) {
-            _ if self.cancelled => Some(Message::from(wire::Cancel { award })),
-            (Buyer::Working(_), _) => Some(wire::Status { award }.into()),
+            _ if cancelled => Some(status),
+            (Buyer::Working(_), _) => Some(status),
             // Whoever claims not to know the award over and over doesn't set the pace.
             (_, Input::Unknown) if tries > MAX_QUICK_TRIES => None,
             _ => Some(deal.message()),
@@ -400,12 +482,9 @@ impl Waiting {
 impl Waiting {
     fn late(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
         if self.asked_late && input != Input::Resume {
-            return give_up(BuyerOutcome::Overdue, deal, now);
+            return give_up(BuyerOutcome::Overdue, self.signed, deal, now);
         }
-        let award = deal.id();
-        let question =
-            if self.cancelled { wire::Cancel { award }.into() } else { Message::from(wire::Status { award }) };
-        let mut effects = vec![Effect::Send(question)];
+        let mut effects = vec![Effect::Send(self.question(deal))];
         if !self.asked_late {
             effects.push(Effect::WakeAt(now.saturating_add(LATE_ANSWER_SECS)));
         }
@@ -414,8 +493,12 @@ impl Waiting {
 }
 
 impl GivenUp {
-    fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
+            Input::Accepted(acceptance) => {
+                let writes = noted_behind(&mut self.ended.signed, acceptance);
+                Step { state: Buyer::GivenUp(self), writes, effects: vec![] }
+            }
             Input::Resume | Input::Tick if now > falls_back(deal) => self.close(),
             Input::Resume | Input::Tick => {
                 let question = Effect::Send(wire::Status { award: deal.id() }.into());
@@ -424,7 +507,7 @@ impl GivenUp {
             }
             // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
             // at the mint: it may have been redeemed.
-            Input::Delivered(delivery) => delivered(deal, delivery, Some(self.ended.money), now),
+            Input::Delivered(delivery) => delivered(deal, delivery, Some(self.ended.money), self.ended.signed, now),
             Input::Refunded { .. } => {
                 let mut step = self.ended.handle(deal, input, now);
                 step.writes.push(Write::Close);
@@ -442,34 +525,43 @@ impl GivenUp {
 }
 
 impl Fetching {
-    fn handle(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Resume | Input::Tick => {
                 if now > falls_back(deal) {
-                    let said = Said::waiting(self.overdue);
-                    return end(BuyerOutcome::Overdue, said, Some(self.receipt), None, now);
+                    return self.failed(BuyerOutcome::Overdue).step(deal, now);
                 }
                 let effects = self.start(deal);
                 Step::passing(Buyer::Fetching(self), effects)
             }
-            Input::Fetched(commitment) if Outcome::Ok(commitment) == self.receipt.body.out => {
-                let late = self.overdue.is_some();
-                let said = self.overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before);
-                let output = Some((self.salt, Stored::Content(self.content)));
-                end(BuyerOutcome::Delivered { late }, said, Some(self.receipt), output, now)
+            Input::Fetched { commitment, received } if Outcome::Ok(commitment) == self.receipt.body.out => End {
+                said: self.overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before),
+                output: Some((self.salt, Stored::Content(self.content))),
+                receipt: Some(self.receipt),
+                ..End::new(
+                    BuyerOutcome::Delivered { late: self.overdue.is_some() },
+                    Statements { received, ..self.signed },
+                )
             }
-            Input::Fetched(_) | Input::FetchFailed => {
-                end(BuyerOutcome::Mismatch, Said::waiting(self.overdue), Some(self.receipt), None, now)
-            }
-            Input::Broken(why) => {
-                end(BuyerOutcome::Broken(why), Said::waiting(self.overdue), Some(self.receipt), None, now)
-            }
+            .step(deal, now),
+            Input::Fetched { .. } | Input::FetchFailed => self.failed(BuyerOutcome::Mismatch).step(deal, now),
+            Input::Broken(why) => self.failed(BuyerOutcome::Broken(why)).step(deal, now),
             Input::Refunded { refunded, redeemed, fee } if self.overdue == Some(Money::Waiting) => {
                 let overdue = Some(Money::Settled { refunded, redeemed, fee });
                 noted(Buyer::Fetching(Self { overdue, ..self }))
             }
+            Input::Accepted(acceptance) => {
+                let writes = noted_behind(&mut self.signed, acceptance);
+                Step { state: Buyer::Fetching(self), writes, effects: vec![] }
+            }
             _ => Step::passing(Buyer::Fetching(self), vec![]),
         }
+    }
+
+    /// Without the output.
+    fn failed(self, outcome: BuyerOutcome) -> End {
+        let said = Said::waiting(self.overdue);
+        End { said, receipt: Some(self.receipt), ..End::new(outcome, self.signed) }
     }
 
     /// Fetches, and gives up when the money falls back.
@@ -491,7 +583,18 @@ impl Ended {
         match input {
             // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
             // at the mint: it may have been redeemed.
-            Input::Delivered(delivery) if self.is_given_up() => delivered(deal, delivery, Some(self.money), now),
+            Input::Delivered(delivery) if self.is_given_up() => {
+                delivered(deal, delivery, Some(self.money), self.signed, now)
+            }
+            // It hasn't heard that we have it.
+            Input::Asked | Input::Delivered(_) => {
+                let effects = self.acknowledgement(deal).into_iter().collect();
+                Step::passing(Buyer::Ended(self), effects)
+            }
+            Input::Accepted(acceptance) => {
+                let writes = noted_behind(&mut self.signed, acceptance);
+                Step { state: Buyer::Ended(self), writes, effects: vec![] }
+            }
             // What went back into the purse is refunded only if the seller has taken some of it.
             Input::Refunded { refunded, redeemed, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
                 self.money = Money::Settled { refunded, redeemed, fee };
@@ -506,37 +609,51 @@ impl Ended {
             _ => Step::passing(Buyer::Ended(self), vec![]),
         }
     }
+
+    /// Tells the seller that the output is here.
+    fn acknowledgement(&self, deal: &Deal) -> Option<Effect> {
+        let received = serde_bytes::ByteBuf::from(self.signed.received.as_ref()?.bytes());
+        Some(Effect::Send(wire::Received { award: deal.id(), received }.into()))
+    }
+}
+
+/// Keeps an acceptance, if there is none yet.
+fn noted_behind(signed: &mut Statements, acceptance: Signed<Acceptance>) -> Vec<Write> {
+    if signed.acceptance.is_some() {
+        return vec![];
+    }
+    signed.acceptance = Some(acceptance);
+    vec![Write::Behind]
 }
 
 /// `overdue` is what was said of the money if the trade was given up before.
-fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, now: Timestamp) -> Step {
-    let Delivery { receipt, output } = delivery;
-    let waiting = Said::waiting(overdue);
-    match (&receipt.body.out, output) {
-        (Outcome::Ok(commitment), Some(Output { salt, data: Payload::Inline(bytes) })) => {
-            if receipt::commit(&salt, &bytes) != *commitment {
-                return end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now);
-            }
-            let late = overdue.is_some() || now > deal.award.args().deadline;
-            let said = overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before);
-            let output = Some((salt, Stored::Inline(bytes)));
-            end(BuyerOutcome::Delivered { late }, said, Some(receipt), output, now)
-        }
+fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, signed: Statements, now: Timestamp) -> Step {
+    let Delivery { receipt, output, opens, received } = delivery;
+    let failed = |outcome| End { said: Said::waiting(overdue), ..End::new(outcome, signed.clone()) };
+    let end = match (&receipt.body.out, output) {
+        (Outcome::Ok(_), Some(Output { salt, data: Payload::Inline(bytes) })) if opens => End {
+            said: overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before),
+            output: Some((salt, Stored::Inline(bytes))),
+            ..End::new(
+                BuyerOutcome::Delivered { late: overdue.is_some() || now > deal.award.args().deadline },
+                Statements { received, ..signed },
+            )
+        },
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Content(content) })) => {
-            let fetching = Fetching { receipt, salt, content, overdue };
+            let fetching = Fetching { receipt, salt, content, overdue, signed };
             let effects = fetching.start(deal);
             // A delivery after the end opens the trade again.
-            Step { state: Buyer::Fetching(fetching), writes: vec![Write::State, Write::Open], effects }
+            return Step { state: Buyer::Fetching(fetching), writes: vec![Write::State, Write::Open], effects };
         }
         (Outcome::Error(error), _) => {
             let paid = deal.award.part().is_earned_by(&receipt.body.out) && overdue.is_none();
-            let said = if paid { Said::Now(LockOutcome::Paid) } else { waiting };
-            let error = error.clone();
-            end(BuyerOutcome::Failed(error), said, Some(receipt), None, now)
+            let end = failed(BuyerOutcome::Failed(error.clone()));
+            if paid { End { said: Said::Now(LockOutcome::Paid), ..end } } else { end }
         }
-        // `check_delivery` lets nothing of this through.
-        (Outcome::Ok(_) | Outcome::Other(_), _) => end(BuyerOutcome::Mismatch, waiting, Some(receipt), None, now),
-    }
+        // An output that isn't the one committed to; `check_delivery` lets nothing else of this through.
+        (Outcome::Ok(_) | Outcome::Other(_), _) => failed(BuyerOutcome::Mismatch),
+    };
+    End { receipt: Some(receipt), ..end }.step(deal, now)
 }
 
 fn is_cancelled(receipt: &Receipt) -> bool {
@@ -556,36 +673,53 @@ impl Said {
     }
 }
 
-fn end(
+/// An end and what leads to it.
+struct End {
     outcome: BuyerOutcome,
     said: Said,
     receipt: Option<Signed<Receipt>>,
     output: Option<(Salt, Stored)>,
-    at: Timestamp,
-) -> Step {
-    let mut writes = vec![Write::State];
-    if let Some((_, Stored::Content(id))) = &output {
-        writes.push(Write::Keep(*id));
+    signed: Statements,
+}
+
+impl End {
+    /// Without a receipt or an output, and the money to be taken back.
+    fn new(outcome: BuyerOutcome, signed: Statements) -> Self {
+        Self { outcome, said: Said::Now(LockOutcome::Refund), receipt: None, output: None, signed }
     }
-    let money = match said {
-        Said::Now(outcome) => {
-            writes.push(Write::Settle(outcome));
-            outcome.into()
+
+    fn step(self, deal: &Deal, at: Timestamp) -> Step {
+        let Self { outcome, said, receipt, output, signed } = self;
+        let mut writes = vec![Write::State];
+        if let Some((_, Stored::Content(id))) = &output {
+            writes.push(Write::Keep(*id));
         }
-        Said::Before(money) => money,
-    };
-    writes.push(Write::Close);
-    writes.extend(outcome.conduct().map(Write::Conduct));
-    let state = Buyer::Ended(Ended { outcome, money, receipt, output, at });
-    Step { state, writes, effects: vec![Effect::Finish] }
+        let money = match said {
+            Said::Now(outcome) => {
+                writes.push(Write::Settle(outcome));
+                outcome.into()
+            }
+            Said::Before(money) => money,
+        };
+        writes.push(Write::Close);
+        writes.extend(outcome.conduct().map(Write::Conduct));
+        let ended = Ended { outcome, money, receipt, output, at, signed };
+        let mut effects = vec![Effect::Finish];
+        effects.extend(ended.acknowledgement(deal));
+        if ended.output.is_some() && ended.signed.acceptance.is_none() {
+            // It got lost on the way; asked once, its seller says it again.
+            effects.push(Effect::Send(wire::Status { award: deal.id() }.into()));
+        }
+        Step { state: Buyer::Ended(ended), writes, effects }
+    }
 }
 
 /// Gives the trade up, without a word from the seller: the user is told, the money is to be refunded, and the seller is
 /// asked on until then.
-fn give_up(outcome: BuyerOutcome, deal: &Deal, now: Timestamp) -> Step {
+fn give_up(outcome: BuyerOutcome, signed: Statements, deal: &Deal, now: Timestamp) -> Step {
     let mut writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];
     writes.extend(outcome.conduct().map(Write::Conduct));
-    let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now };
+    let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now, signed };
     let effects = vec![Effect::Finish, given_up_retry(deal, now)];
     Step { state: Buyer::GivenUp(GivenUp { ended }), writes, effects }
 }
@@ -612,6 +746,15 @@ fn retry(deal: &Deal, tries: u32, now: Timestamp) -> Effect {
 /// In so many seconds, or when the deadline has passed.
 fn wake_in(secs: u64, deal: &Deal, now: Timestamp) -> Effect {
     Effect::WakeAt(now.saturating_add(secs).min(deal.award.args().deadline.saturating_add(1)))
+}
+
+/// Verifies that an acceptance belongs to the deal: the seller's, of this award, against this lock.
+///
+/// # Errors
+/// What it strays from; the seller is at fault and the trade stands as before.
+pub fn check_accepted(deal: &Deal, message: &wire::Accepted) -> Result<Signed<Acceptance>, StatementError> {
+    let acceptance = read_statement::<Acceptance>(&message.acceptance, StatementError::Acceptance)?;
+    if acceptance.is_of_deal(deal) { Ok(acceptance) } else { Err(StatementError::Acceptance) }
 }
 
 /// Verifies that a delivery belongs to the deal: the seller's receipt, of this award, against this lock.
@@ -644,7 +787,13 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
     if is_cancelled(&receipt) && !body.sub.is_empty() {
         return Err(DeliveryError::Receipt);
     }
-    Ok(Delivery { receipt, output: message.output.clone() })
+    let opens = match (&body.out, &message.output) {
+        (Outcome::Ok(commitment), Some(Output { salt, data: Payload::Inline(bytes) })) => {
+            receipt::commit(salt, bytes) == *commitment
+        }
+        _ => false,
+    };
+    Ok(Delivery { receipt, output: message.output.clone(), opens, received: None })
 }
 
 /// How a delivery strays from the deal.

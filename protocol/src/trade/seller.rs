@@ -5,12 +5,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deal, Stored};
+use super::{Deal, StatementError, Statements, Stored, read_statement};
 use crate::{
+    acceptance::Acceptance,
     bytes::Digest,
+    cancellation::Cancellation,
     content::ContentId,
     envelope::Signed,
     receipt::{FailureCode, Outcome, Receipt, ReceiptBody, Salt, TaskError},
+    received::Received,
     settlement::ReceiptPart,
     time::Timestamp,
     wire::{self, Message, Output, Payload},
@@ -45,8 +48,8 @@ pub struct Fetching {
     pub began: Timestamp,
     /// When the buyer must have served it: see [`input_by`].
     by: Timestamp,
-    /// Whether the buyer has cancelled.
-    cancelled: bool,
+    /// What was signed so far.
+    signed: Promise,
 }
 
 /// Working.
@@ -55,8 +58,16 @@ pub struct Fetching {
 pub struct AtWork {
     /// When the award was taken, or its input was here.
     pub began: Timestamp,
-    /// Whether the buyer has cancelled.
-    cancelled: bool,
+    /// What was signed so far.
+    signed: Promise,
+}
+
+/// That the seller took the award, and whether the buyer has called it off: signed, each by its side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promise {
+    acceptance: Signed<Acceptance>,
+    cancellation: Option<Signed<Cancellation>>,
 }
 
 /// How it ended.
@@ -71,6 +82,9 @@ pub struct Ended {
     pub money: Money,
     /// When it ended.
     pub at: Timestamp,
+    signed: Promise,
+    /// The buyer's word that it has the output.
+    received: Option<Signed<Received>>,
 }
 
 /// Over without a receipt; the lock is given up. Only a bug brings this about.
@@ -81,6 +95,7 @@ pub struct Broken {
     pub why: String,
     /// When it ended.
     pub at: Timestamp,
+    signed: Promise,
 }
 
 /// What becomes of the money locked to the seller.
@@ -118,8 +133,10 @@ pub enum Input {
     Tick,
     /// From the buyer: the award again, or a question where it stands.
     Asked,
-    /// From the buyer.
-    Cancel,
+    /// From the buyer, checked by [`check_cancel`].
+    Cancel(Signed<Cancellation>),
+    /// From the buyer, checked by [`check_received`].
+    Received(Signed<Received>),
     /// The input has been stored and is the one that the award names.
     InputReady,
     /// The work is over, one way or the other, and its receipt is signed.
@@ -166,6 +183,9 @@ pub enum Write {
     Deal,
     /// The step's state.
     State,
+    /// The same, but not now: with whatever is written next, or soon. Nothing hangs on it: what a crash takes of it, the buyer
+    /// is asked for again.
+    Behind,
     /// That the trade is open: it is resumed after a restart.
     Open,
     /// That it no longer is.
@@ -188,20 +208,22 @@ pub enum Write {
 pub type Step = super::Step<Seller, Write, Effect>;
 
 impl Seller {
-    /// Takes an award: to be persisted together with the deal and the reservations. `input_by` is when an input that goes
-    /// as content must have come.
-    pub fn begin(deal: &Deal, input_by: Timestamp, now: Timestamp) -> Step {
+    /// Takes an award: to be persisted together with the deal and the reservations. `acceptance` says so
+    /// ([`AcceptanceBody::of`](crate::acceptance::AcceptanceBody::of)); `input_by` is when an input that goes as content must
+    /// have come.
+    pub fn begin(deal: &Deal, acceptance: Signed<Acceptance>, input_by: Timestamp, now: Timestamp) -> Step {
         let mut writes = vec![Write::Deal, Write::State, Write::Open];
-        let mut effects = vec![accepted(deal)];
+        let signed = Promise { acceptance, cancellation: None };
+        let mut effects = vec![signed.accepted(deal)];
         let state = match &deal.input {
             Payload::Content(input) => {
                 writes.push(Write::Keep(*input));
-                let fetching = Fetching { input: *input, began: now, by: input_by, cancelled: false };
+                let fetching = Fetching { input: *input, began: now, by: input_by, signed };
                 effects.extend(fetching.start());
                 Self::Fetching(fetching)
             }
             _ => {
-                let work = AtWork { began: now, cancelled: false };
+                let work = AtWork { began: now, signed };
                 effects.extend(work.start(deal));
                 Self::Working(work)
             }
@@ -235,16 +257,50 @@ impl Seller {
         }
     }
 
+    /// What was signed so far, beside award and receipt.
+    pub fn signed(&self) -> Statements {
+        let (promise, received) = match self {
+            Self::Fetching(Fetching { signed, .. })
+            | Self::Working(AtWork { signed, .. })
+            | Self::Broken(Broken { signed, .. }) => (signed, None),
+            Self::Ended(ended) => (&ended.signed, ended.received.clone()),
+        };
+        let Promise { acceptance, cancellation } = promise.clone();
+        Statements { acceptance: Some(acceptance), cancellation, received }
+    }
+
+    /// Whether the work is over and the buyer owes its word that it has the output.
+    pub fn awaits_word(&self) -> bool {
+        matches!(self, Self::Ended(ended) if ended.output.is_some() && ended.received.is_none())
+    }
+
     /// Whether the work is over.
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Ended(_) | Self::Broken(_))
     }
 }
 
+impl Promise {
+    fn accepted(&self, deal: &Deal) -> Effect {
+        let acceptance = serde_bytes::ByteBuf::from(self.acceptance.bytes());
+        Effect::Send(wire::Accepted { award: deal.id(), acceptance }.into())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancellation.is_some()
+    }
+
+    fn cancelled(self, cancellation: Signed<Cancellation>) -> Self {
+        Self { cancellation: Some(cancellation), ..self }
+    }
+}
+
 impl Fetching {
     fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
-            Input::Resume if self.cancelled => abort(Seller::Fetching(self), FailureCode::Cancelled, BY_BUYER),
+            Input::Resume if self.signed.is_cancelled() => {
+                abort(Seller::Fetching(self), FailureCode::Cancelled, BY_BUYER)
+            }
             Input::Resume | Input::Tick if now > self.by => {
                 abort(Seller::Fetching(self), FailureCode::InputMissing, NOT_SERVED)
             }
@@ -253,16 +309,22 @@ impl Fetching {
                 Step::passing(Seller::Fetching(self), effects)
             }
             Input::InputReady => {
-                let work = AtWork { began: now, cancelled: self.cancelled };
+                let work = AtWork { began: now, signed: self.signed };
                 let effects = work.start(deal);
                 Step { state: Seller::Working(work), writes: vec![Write::State], effects }
             }
-            Input::Cancel if !self.cancelled => {
-                self.cancelled = true;
+            Input::Cancel(cancellation) if !self.signed.is_cancelled() => {
+                self.signed = self.signed.cancelled(cancellation);
                 let abort = Effect::Abort(FailureCode::Cancelled, BY_BUYER);
                 Step { state: Seller::Fetching(self), writes: vec![Write::State], effects: vec![abort] }
             }
-            other => taken(Seller::Fetching(self), deal, other, now),
+            Input::Asked => {
+                let accepted = self.signed.accepted(deal);
+                Step::passing(Seller::Fetching(self), vec![accepted])
+            }
+            Input::Concluded { receipt, output } => conclude(deal, receipt, output, self.signed, now),
+            Input::Broken(why) => broken(why, self.signed, now),
+            _ => Step::passing(Seller::Fetching(self), vec![]),
         }
     }
 
@@ -277,17 +339,25 @@ impl AtWork {
             Input::Resume | Input::Tick if now > deal.award.args().deadline => {
                 abort(Seller::Working(self), FailureCode::TimedOut, TOO_LATE)
             }
-            Input::Resume if self.cancelled => abort(Seller::Working(self), FailureCode::Cancelled, BY_BUYER),
+            Input::Resume if self.signed.is_cancelled() => {
+                abort(Seller::Working(self), FailureCode::Cancelled, BY_BUYER)
+            }
             Input::Resume => {
                 let effects = self.start(deal);
                 Step::passing(Seller::Working(self), effects)
             }
-            Input::Cancel if !self.cancelled => {
-                self.cancelled = true;
+            Input::Cancel(cancellation) if !self.signed.is_cancelled() => {
+                self.signed = self.signed.cancelled(cancellation);
                 let abort = Effect::Abort(FailureCode::Cancelled, BY_BUYER);
                 Step { state: Seller::Working(self), writes: vec![Write::State], effects: vec![abort] }
             }
-            other => taken(Seller::Working(self), deal, other, now),
+            Input::Asked => {
+                let accepted = self.signed.accepted(deal);
+                Step::passing(Seller::Working(self), vec![accepted])
+            }
+            Input::Concluded { receipt, output } => conclude(deal, receipt, output, self.signed, now),
+            Input::Broken(why) => broken(why, self.signed, now),
+            _ => Step::passing(Seller::Working(self), vec![]),
         }
     }
 
@@ -296,17 +366,11 @@ impl AtWork {
     }
 }
 
-/// What means the same whether the input is here or not.
-fn taken(state: Seller, deal: &Deal, input: Input, now: Timestamp) -> Step {
-    match input {
-        Input::Asked => Step::passing(state, vec![accepted(deal)]),
-        Input::Concluded { receipt, output } => conclude(deal, receipt, output, now),
-        Input::Broken(why) => Step {
-            state: Seller::Broken(Broken { why, at: now }),
-            writes: vec![Write::State, Write::Close, Write::Void],
-            effects: vec![Effect::Finish],
-        },
-        _ => Step::passing(state, vec![]),
+fn broken(why: String, signed: Promise, at: Timestamp) -> Step {
+    Step {
+        state: Seller::Broken(Broken { why, at, signed }),
+        writes: vec![Write::State, Write::Close, Write::Void],
+        effects: vec![Effect::Finish],
     }
 }
 
@@ -330,14 +394,31 @@ const BY_BUYER: &str = "cancelled by the buyer";
 impl Ended {
     fn handle(mut self, deal: &Deal, input: Input) -> Step {
         match input {
-            Input::Asked | Input::Cancel => {
-                let delivery = self.delivery(deal);
-                Step::passing(Seller::Ended(self), vec![delivery])
+            // Its acceptance may have got lost too, and is said before the delivery that follows from it.
+            Input::Asked => {
+                let effects = vec![self.signed.accepted(deal), self.delivery(deal)];
+                Step::passing(Seller::Ended(self), effects)
+            }
+            Input::Cancel(cancellation) => {
+                let effects = vec![self.delivery(deal)];
+                if self.signed.is_cancelled() {
+                    return Step::passing(Seller::Ended(self), effects);
+                }
+                self.signed = self.signed.cancelled(cancellation);
+                Step { state: Seller::Ended(self), writes: vec![Write::Behind], effects }
+            }
+            Input::Received(received) if self.received.is_none() => {
+                self.received = Some(received);
+                Step { state: Seller::Ended(self), writes: vec![Write::Behind], effects: vec![] }
             }
             Input::Redeemed { amount } if self.money == Money::Due => {
                 self.money = Money::Redeemed { amount };
                 let mut step = noted(Seller::Ended(self));
                 step.writes.push(Write::Conduct(BuyerConduct::Paid));
+                if step.state.awaits_word() {
+                    // Its word got lost, or it never gave it: it is asked once.
+                    step.effects.push(Effect::Send(wire::Status { award: deal.id() }.into()));
+                }
                 step
             }
             Input::RedeemFailed(why) if self.money == Money::Due => {
@@ -355,7 +436,13 @@ impl Ended {
     }
 }
 
-fn conclude(deal: &Deal, receipt: Signed<Receipt>, output: Option<(Salt, Stored)>, now: Timestamp) -> Step {
+fn conclude(
+    deal: &Deal,
+    receipt: Signed<Receipt>,
+    output: Option<(Salt, Stored)>,
+    signed: Promise,
+    now: Timestamp,
+) -> Step {
     let earned = deal.award.part().is_earned_by(&receipt.body.out);
     let (money, write) = if earned { (Money::Due, Write::Redeem) } else { (Money::Voided, Write::Void) };
     let mut writes = vec![Write::State, Write::Close];
@@ -365,7 +452,7 @@ fn conclude(deal: &Deal, receipt: Signed<Receipt>, output: Option<(Salt, Stored)
     writes.push(write);
     let no_input = matches!(&deal.input, Payload::Content(_))
         && matches!(&receipt.body.out, Outcome::Error(error) if error.code == FailureCode::InputMissing);
-    let ended = Ended { receipt, output, money, at: now };
+    let ended = Ended { receipt, output, money, at: now, signed, received: None };
     let mut effects = vec![ended.delivery(deal), Effect::Finish];
     if no_input {
         writes.push(Write::Conduct(BuyerConduct::NoInput));
@@ -379,8 +466,35 @@ fn noted(state: Seller) -> Step {
     Step { state, writes: vec![Write::State], effects: vec![] }
 }
 
-fn accepted(deal: &Deal) -> Effect {
-    Effect::Send(wire::Accepted { award: deal.id() }.into())
+/// Verifies that a cancellation belongs to the deal: the buyer's, of this award.
+///
+/// # Errors
+/// What it strays from; the buyer is at fault and the trade stands as before.
+pub fn check_cancel(deal: &Deal, message: &wire::Cancel) -> Result<Signed<Cancellation>, StatementError> {
+    let cancellation = read_statement::<Cancellation>(&message.cancellation, StatementError::Cancellation)?;
+    if cancellation.is_of(&deal.award) { Ok(cancellation) } else { Err(StatementError::Cancellation) }
+}
+
+/// Verifies that the buyer's word that it has the output belongs to the deal: of this award, and of the receipt that `state`
+/// delivered an output with.
+///
+/// # Errors
+/// What it strays from; the buyer is at fault and the trade stands as before.
+pub fn check_received(
+    deal: &Deal,
+    state: &Seller,
+    message: &wire::Received,
+) -> Result<Signed<Received>, StatementError> {
+    let received = read_statement::<Received>(&message.received, StatementError::Received)?;
+    let delivered = match state {
+        Seller::Ended(ended) if ended.output.is_some() => Some(ended.receipt.cid()),
+        _ => None,
+    };
+    if received.is_of(&deal.award) && delivered == Some(received.body.receipt) {
+        Ok(received)
+    } else {
+        Err(StatementError::Received)
+    }
 }
 
 /// What the seller signs at the end: `out` is the commitment to the output, or why there is none. Work that ends after the

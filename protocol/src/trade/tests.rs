@@ -76,10 +76,13 @@ struct World {
     now: Timestamp,
     buyer: Buyer,
     buyer_disk: Buyer,
+    /// What is written behind, until something else is or time passes; a crash takes it.
+    buyer_behind: Option<Buyer>,
     buyer_open: bool,
     buyer_alarm: Option<Timestamp>,
     seller: Option<Seller>,
     seller_disk: Option<Seller>,
+    seller_behind: Option<Seller>,
     seller_open: bool,
     seller_alarm: Option<Timestamp>,
     working: bool,
@@ -106,10 +109,12 @@ impl World {
             now: NOW,
             buyer: step.state.clone(),
             buyer_disk: step.state.clone(),
+            buyer_behind: None,
             buyer_open: false,
             buyer_alarm: None,
             seller: None,
             seller_disk: None,
+            seller_behind: None,
             seller_open: false,
             seller_alarm: None,
             working: false,
@@ -144,11 +149,13 @@ impl World {
             Act::CrashBuyer => {
                 self.disconnect();
                 (self.buyer, self.buyer_alarm, self.fetching) = (self.buyer_disk.clone(), None, false);
+                self.buyer_behind = None;
                 self.feed_buyer(buyer::Input::Resume);
             }
             Act::CrashSeller => {
                 self.disconnect();
                 (self.seller, self.seller_alarm, self.working) = (self.seller_disk.clone(), None, false);
+                self.seller_behind = None;
                 self.feed_seller(seller::Input::Resume);
                 self.feed_buyer(buyer::Input::Resume);
             }
@@ -157,10 +164,12 @@ impl World {
                 self.conclude(Err(TaskError { code: FailureCode::Crashed, text: "crashed".into() }));
             }
             Act::Fetched if self.fetching => {
-                self.feed_buyer(buyer::Input::Fetched(receipt::commit(&SALT, OUTPUT)));
+                let commitment = receipt::commit(&SALT, OUTPUT);
+                let received = self.buyer.received(commitment).map(|body| testing::claim(body, &testing::buyer()));
+                self.feed_buyer(buyer::Input::Fetched { commitment, received });
             }
             Act::FetchFailed if self.fetching => self.feed_buyer(buyer::Input::FetchFailed),
-            Act::Cancel => self.feed_buyer(buyer::Input::Cancel),
+            Act::Cancel => self.feed_buyer(buyer::Input::Cancel(testing::cancellation(&self.deal))),
             Act::Wait(secs) => self.wait(u64::from(secs)),
             Act::Finish | Act::Fail | Act::Fetched | Act::FetchFailed => {}
         }
@@ -173,6 +182,12 @@ impl World {
 
     fn wait(&mut self, secs: u64) {
         self.now = self.now.saturating_add(secs);
+        if let Some(behind) = self.buyer_behind.take() {
+            self.buyer_disk = behind;
+        }
+        if let Some(behind) = self.seller_behind.take() {
+            self.seller_disk = Some(behind);
+        }
         if self.buyer_alarm.is_some_and(|at| at <= self.now) {
             self.buyer_alarm = None;
             self.feed_buyer(buyer::Input::Tick);
@@ -191,7 +206,7 @@ impl World {
                 match intake::read(&award, from, me, self.now, &NoRevocations) {
                     Ok(deal) if !self.refuses => {
                         assert_eq!(deal, self.deal);
-                        let step = Seller::begin(&deal, self.now, self.now);
+                        let step = Seller::begin(&deal, self.acceptance(), self.now, self.now);
                         self.take_seller(step);
                     }
                     Ok(_) => self.refuse(Reason::Busy),
@@ -199,12 +214,25 @@ impl World {
                 }
             }
             Message::Status(_) if self.seller.is_some() => self.feed_seller(seller::Input::Asked),
-            Message::Cancel(_) if self.seller.is_some() => self.feed_seller(seller::Input::Cancel),
+            Message::Cancel(body) if self.seller.is_some() => {
+                let cancellation = seller::check_cancel(&self.deal, &body).unwrap();
+                self.feed_seller(seller::Input::Cancel(cancellation));
+            }
+            Message::Received(body) => {
+                let seller = self.seller.as_ref().unwrap();
+                let received = seller::check_received(&self.deal, seller, &body).unwrap();
+                self.feed_seller(seller::Input::Received(received));
+            }
             Message::Status(_) | Message::Cancel(_) => {
                 self.to_buyer.push_back(wire::Unknown { award: self.deal.id() }.into());
             }
             other => panic!("to a seller: {other:?}"),
         }
+    }
+
+    fn acceptance(&self) -> Signed<crate::acceptance::Acceptance> {
+        let body = crate::acceptance::AcceptanceBody::of(&self.deal);
+        Signed::claim(body, self.now, None, ByteArray([8; 16]), &testing::seller()).unwrap()
     }
 
     fn refuse(&mut self, reason: Reason) {
@@ -213,11 +241,19 @@ impl World {
 
     fn hear_buyer(&mut self, message: Message) {
         match message {
-            Message::Accepted(_) => self.feed_buyer(buyer::Input::Accepted),
+            Message::Accepted(body) => {
+                let acceptance = buyer::check_accepted(&self.deal, &body).unwrap();
+                self.feed_buyer(buyer::Input::Accepted(acceptance));
+            }
+            Message::Status(_) => self.feed_buyer(buyer::Input::Asked),
             Message::Refused(body) => self.feed_buyer(buyer::Input::Refused(body.reason)),
             Message::Unknown(_) => self.feed_buyer(buyer::Input::Unknown),
             Message::Delivered(body) => {
                 let delivery = buyer::check_delivery(&self.deal, &body, MAX_CONTENT).unwrap();
+                let delivery = match delivery.received() {
+                    Some(body) => delivery.with_received(testing::claim(body, &testing::buyer())),
+                    None => delivery,
+                };
                 self.feed_buyer(buyer::Input::Delivered(delivery));
             }
             other => panic!("to a buyer: {other:?}"),
@@ -231,7 +267,9 @@ impl World {
         if !step.writes.contains(&buyer::Write::State) {
             assert!(!step.effects.contains(&buyer::Effect::Finish));
             assert_eq!(before.is_ended(), step.state.is_ended());
-            assert_eq!(before.ended(), step.state.ended());
+            // What was signed besides may come later.
+            let told = |state: &Buyer| state.ended().map(|ended| (ended.outcome.clone(), ended.money, ended.at));
+            assert_eq!(told(&before), told(&step.state));
         }
         self.buyer = step.state;
         self.perform_buyer(step.effects);
@@ -240,7 +278,8 @@ impl World {
     fn write_buyer(&mut self, state: &Buyer, writes: &[buyer::Write]) {
         for write in writes {
             match write {
-                buyer::Write::State => self.buyer_disk = state.clone(),
+                buyer::Write::State => (self.buyer_disk, self.buyer_behind) = (state.clone(), None),
+                buyer::Write::Behind => self.buyer_behind = Some(state.clone()),
                 buyer::Write::Settle(settlement) => self.settled.push((*settlement).into()),
                 buyer::Write::Open => self.buyer_open = true,
                 buyer::Write::Close => self.buyer_open = false,
@@ -272,7 +311,8 @@ impl World {
     fn take_seller(&mut self, step: seller::Step) {
         for write in &step.writes {
             match write {
-                seller::Write::State => self.seller_disk = Some(step.state.clone()),
+                seller::Write::State => (self.seller_disk, self.seller_behind) = (Some(step.state.clone()), None),
+                seller::Write::Behind => self.seller_behind = Some(step.state.clone()),
                 seller::Write::Redeem => self.redeemed += 1,
                 seller::Write::Void => self.voided += 1,
                 seller::Write::Open => self.seller_open = true,
@@ -316,7 +356,8 @@ impl World {
             }
             self.act(Act::Finish);
             self.act(Act::Fetched);
-            if self.buyer.ended().is_some() && self.seller.as_ref().is_none_or(Seller::is_ended) {
+            let is_over = self.buyer.ended().is_some() && self.seller.as_ref().is_none_or(Seller::is_ended);
+            if is_over && self.to_seller.is_empty() && self.to_buyer.is_empty() {
                 return;
             }
             self.wait(5);
@@ -333,7 +374,7 @@ impl World {
         let ended = self.ended();
         assert!(self.settled.len() <= 1, "the wallet is told once: {:?}", self.settled);
         assert_eq!(self.settled.last(), Some(&ended.money));
-        assert_eq!(self.buyer_disk, self.buyer);
+        assert_eq!(self.buyer_behind.as_ref().unwrap_or(&self.buyer_disk), &self.buyer);
         assert!(self.redeemed + self.voided <= 1);
         let seller = match &self.seller {
             Some(Seller::Ended(seller)) => Some(seller),
@@ -354,6 +395,14 @@ impl World {
         }
         if let BuyerOutcome::Delivered { .. } = ended.outcome {
             assert!(ended.output.is_some() && ended.receipt.is_some());
+            let received = ended.signed.received.as_ref().map(|received| received.body.receipt);
+            assert_eq!(received, ended.receipt.as_ref().map(Signed::cid));
+        } else {
+            assert!(ended.signed.received.is_none());
+        }
+        if let BuyerOutcome::Failed(TaskError { code: FailureCode::Cancelled, .. }) = ended.outcome {
+            assert!(ended.signed.cancellation.is_some());
+            assert!(self.seller.as_ref().is_some_and(|seller| seller.signed().cancellation.is_some()));
         }
     }
 }
@@ -392,7 +441,7 @@ proptest! {
 }
 
 #[test]
-fn a_trade_that_goes_well_takes_four_messages() {
+fn a_trade_that_goes_well_takes_four_messages_and_one_behind() {
     let mut world = World::new(false, false);
     world.act(Act::ToSeller);
     world.act(Act::Finish);
@@ -401,6 +450,9 @@ fn a_trade_that_goes_well_takes_four_messages() {
     world.act(Act::ToBuyer);
     assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: false });
     assert_eq!(world.ended().money, buyer::Money::Paid);
+    assert!(matches!(world.to_seller.make_contiguous(), [Message::Received(_)]), "{:?}", world.to_seller);
+    world.act(Act::ToSeller);
+    assert!(world.seller.as_ref().is_some_and(|seller| !seller.awaits_word()));
     assert!(world.to_seller.is_empty() && world.to_buyer.is_empty());
     world.check();
 }
@@ -416,7 +468,116 @@ fn a_lost_delivery_is_asked_for_again() {
     world.wait(31);
     world.act(Act::ToSeller);
     world.act(Act::ToBuyer);
+    world.act(Act::ToBuyer);
     assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: false });
+}
+
+#[test]
+fn an_acceptance_that_got_lost_is_asked_for_once_when_the_output_is_here() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::LoseToBuyer);
+    world.act(Act::Finish);
+    world.act(Act::ToBuyer);
+    assert!(matches!(world.to_seller.make_contiguous(), [Message::Received(_), Message::Status(_)]));
+    world.run_down();
+    assert!(world.ended().signed.acceptance.is_some());
+    world.check();
+}
+
+#[test]
+fn a_word_that_the_output_is_here_which_got_lost_is_asked_for_once_when_the_money_is_redeemed() {
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    world.act(Act::Finish);
+    world.run_down();
+    let mut lost = World::new(false, false);
+    lost.act(Act::ToSeller);
+    lost.act(Act::Finish);
+    lost.act(Act::ToBuyer);
+    lost.act(Act::ToBuyer);
+    lost.disconnect();
+    for world in [&mut world, &mut lost] {
+        world.feed_seller(seller::Input::Redeemed { amount: 7 });
+        world.run_down();
+        assert!(world.seller.as_ref().is_some_and(|seller| seller.signed().received.is_some()));
+        world.feed_seller(seller::Input::Redeemed { amount: 7 });
+        assert!(world.to_buyer.is_empty(), "once");
+    }
+}
+
+/// Each side keeps its own word and the other's, across crashes; and neither takes a stranger's for the other's.
+#[test]
+fn a_statement_must_be_the_other_sides_own_about_this_trade() {
+    use crate::{cancellation::CancellationBody, received::ReceivedBody};
+    let deal = testing::deal();
+    let (good, stranger) = (testing::good_receipt(&deal), crate::identity::AgentKey::from_seed(&[77; 32]));
+    let bytes = |bytes: &[u8]| serde_bytes::ByteBuf::from(bytes);
+    let accepted = |signed: &[u8]| {
+        buyer::check_accepted(&deal, &wire::Accepted { award: deal.id(), acceptance: bytes(signed) }).err()
+    };
+    let body = testing::acceptance(&deal).body.clone();
+    assert_eq!(accepted(testing::acceptance(&deal).bytes()), None);
+    for key in [testing::buyer(), stranger.clone()] {
+        assert_eq!(accepted(testing::claim(body.clone(), &key).bytes()), Some(StatementError::Acceptance));
+    }
+    type Change = fn(&mut crate::acceptance::Acceptance);
+    let changes: [Change; 6] = [
+        |said| said.body.award = said.body.offer,
+        |said| said.body.offer = said.body.award,
+        |said| said.body.locked = None,
+        |said| said.body.locked.as_mut().unwrap().amount += 1,
+        |said| said.iat = NOW.saturating_sub(61),
+        |said| said.iat = NOW.saturating_add(51),
+    ];
+    for change in changes {
+        let mut said = testing::acceptance(&deal).payload().clone();
+        change(&mut said);
+        let signed = Signed::sign(said, &testing::seller()).unwrap();
+        assert_eq!(accepted(signed.bytes()), Some(StatementError::Acceptance));
+    }
+    let mut torn = testing::acceptance(&deal).bytes().to_vec();
+    torn[10] ^= 1;
+    assert_eq!(accepted(&torn), Some(StatementError::Acceptance));
+    assert_eq!(accepted(good.bytes()), Some(StatementError::Acceptance), "another statement");
+
+    let cancelled = |signed: &[u8]| {
+        seller::check_cancel(&deal, &wire::Cancel { award: deal.id(), cancellation: bytes(signed) }).err()
+    };
+    let other = CancellationBody { award: deal.offer.cid() };
+    assert_eq!(cancelled(testing::cancellation(&deal).bytes()), None);
+    assert_eq!(cancelled(testing::claim(other, &testing::buyer()).bytes()), Some(StatementError::Cancellation));
+    for key in [testing::seller(), stranger.clone()] {
+        let signed = testing::claim(buyer::cancellation(&deal), &key);
+        assert_eq!(cancelled(signed.bytes()), Some(StatementError::Cancellation));
+    }
+
+    let mut world = World::new(false, false);
+    world.act(Act::ToSeller);
+    let received = |world: &World, signed: &[u8]| {
+        let message = wire::Received { award: deal.id(), received: bytes(signed) };
+        seller::check_received(&deal, world.seller.as_ref().unwrap(), &message).err()
+    };
+    let forged = Some(StatementError::Received);
+    assert_eq!(received(&world, testing::received(&good).bytes()), forged, "there is no receipt yet");
+    world.act(Act::Finish);
+    let Some(Seller::Ended(ended)) = &world.seller else { panic!() };
+    let body = ReceivedBody { award: deal.id(), receipt: ended.receipt.cid() };
+    assert_eq!(received(&world, testing::claim(body.clone(), &testing::buyer()).bytes()), None);
+    for key in [testing::seller(), stranger] {
+        assert_eq!(received(&world, testing::claim(body.clone(), &key).bytes()), forged);
+    }
+    for other in
+        [ReceivedBody { receipt: deal.id(), ..body.clone() }, ReceivedBody { award: deal.offer.cid(), ..body.clone() }]
+    {
+        assert_eq!(received(&world, testing::claim(other, &testing::buyer()).bytes()), forged);
+    }
+    let mut failed = World::new(false, false);
+    failed.act(Act::ToSeller);
+    failed.act(Act::Fail);
+    let Some(Seller::Ended(ended)) = &failed.seller else { panic!() };
+    let body = ReceivedBody { award: deal.id(), receipt: ended.receipt.cid() };
+    assert_eq!(received(&failed, testing::claim(body, &testing::buyer()).bytes()), forged, "it commits to no output");
 }
 
 #[test]
@@ -620,7 +781,11 @@ fn a_trade_that_its_node_cannot_go_on_with_ends_at_nobody_elses_expense() {
         "the seller isn't judged by it"
     );
 
-    let step = Seller::begin(&deal, NOW, NOW).state.handle(&deal, seller::Input::Broken("a bug".into()), NOW);
+    let step = Seller::begin(&deal, testing::acceptance(&deal), NOW, NOW).state.handle(
+        &deal,
+        seller::Input::Broken("a bug".into()),
+        NOW,
+    );
     assert!(step.state.is_ended());
     assert_eq!(step.writes, [seller::Write::State, seller::Write::Close, seller::Write::Void]);
     let after = step.state.clone().handle(&deal, seller::Input::Asked, NOW);
@@ -639,6 +804,7 @@ fn a_buyer_that_slept_over_the_deadline_gets_what_was_delivered_in_time() {
         world.now = world.now.saturating_add(400);
         world.act(if crashed { Act::CrashBuyer } else { Act::Reconnect });
         world.act(Act::ToSeller);
+        world.act(Act::ToBuyer);
         world.act(Act::ToBuyer);
         assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
         assert_eq!(world.ended().money, buyer::Money::Paid);
@@ -662,6 +828,7 @@ fn a_trade_that_is_given_up_is_asked_for_on_every_reconnect_until_the_money_fall
     assert!(matches!(world.to_seller.front(), Some(Message::Status(_))), "{:?}", world.to_seller);
     world.act(Act::ToSeller);
     world.act(Act::ToBuyer);
+    world.act(Act::ToBuyer);
     assert_eq!(world.ended().outcome, BuyerOutcome::Delivered { late: true });
     assert_eq!((world.ended().money, world.buyer_open), (buyer::Money::Waiting, false));
 
@@ -682,7 +849,7 @@ fn an_input_that_is_not_served_ends_the_trade_early_as_the_buyers_doing() {
     let by = seller::input_by(&deal, 10, NOW);
     assert_eq!(by, NOW.saturating_add(40), "30 s to begin, and ten for ten times 64 KiB");
     assert_eq!(seller::input_by(&deal, 40, NOW), NOW.saturating_add(30), "the work keeps its time, all but the grace");
-    let step = Seller::begin(&deal, by, NOW);
+    let step = Seller::begin(&deal, testing::acceptance(&deal), by, NOW);
     assert!(matches!(step.state, Seller::Fetching(_)));
     assert!(!step.effects.contains(&seller::Effect::Run));
     assert!(step.effects.contains(&seller::Effect::WakeAt(by.saturating_add(1))));

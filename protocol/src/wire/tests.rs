@@ -12,7 +12,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    acceptance::Acceptance,
     bytes::ByteArray,
+    cancellation::Cancellation,
     content::ContentId,
     envelope::{Signed, Statement},
     limits::{MAX_ENVELOPE, MAX_LOCK_SECRET, MAX_PROOFS},
@@ -95,6 +97,10 @@ fn failed_receipt(deal: &Deal) -> Signed<Receipt> {
     testing::receipt(deal, Err(error), NOW.saturating_add(3))
 }
 
+fn received(deal: &Deal) -> Signed<crate::received::Received> {
+    testing::received(&testing::good_receipt(deal))
+}
+
 /// One of each kind, and of each of its forms.
 fn messages() -> Vec<(&'static str, Message)> {
     let (deal, ask) = (deal(), testing::ask());
@@ -117,7 +123,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("06-declined", Declined { ask: ask.cid(), reason: Reason::PriceTooLow }.into()),
         ("07-awarded-inline", deal.message()),
         ("07-awarded-content", large.message()),
-        ("08-accepted", Accepted { award }.into()),
+        ("08-accepted", Accepted { award, acceptance: bytes(testing::acceptance(&deal).bytes()) }.into()),
         ("09-refused", Refused { award, reason: Reason::ProofReused }.into()),
         (
             "10-progress",
@@ -129,9 +135,10 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("11-delivered-error", Delivered { award, receipt: bytes(failed_receipt(&deal).bytes()), output: None }.into()),
         ("12-status", Status { award }.into()),
         ("13-unknown", Unknown { award }.into()),
-        ("14-cancel", Cancel { award }.into()),
+        ("14-cancel", Cancel { award, cancellation: bytes(testing::cancellation(&deal).bytes()) }.into()),
         ("15-schema", Schema { service: service.clone(), hash: schema_hash(SCHEMA), text: Some(SCHEMA.into()) }.into()),
         ("15-schema-unknown", Schema { service, hash: ByteArray([1; 32]), text: None }.into()),
+        ("16-received", Received { award, received: bytes(received(&deal).bytes()) }.into()),
     ]
 }
 
@@ -145,7 +152,7 @@ fn every_message_has_its_frozen_bytes_and_reads_back() {
         assert!(name.starts_with(&format!("{:02}-", message.kind())), "{name}");
         kinds.insert(message.kind());
     }
-    assert!(kinds.into_iter().eq(1..=15));
+    assert!(kinds.into_iter().eq(1..=16));
 }
 
 #[test]
@@ -163,6 +170,9 @@ fn every_statement_has_its_frozen_bytes_and_reads_back() {
     check::<Invocation>("statement-award", deal.award.invocation());
     check::<Receipt>("statement-receipt", &testing::good_receipt(&deal));
     check::<Receipt>("statement-receipt-error", &failed_receipt(&deal));
+    check::<Acceptance>("statement-acceptance", &testing::acceptance(&deal));
+    check::<Cancellation>("statement-cancellation", &testing::cancellation(&deal));
+    check("statement-received", &received(&deal));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // docs/protocol.md, "Market", "Award", "Trade messages", "Machines": the buyer's side of a prepaid trade.
 import { must, same, concat, decode, cidOf, contentHash, randomBytes, sha256, now } from './bytes.js'
-import { read, state, seal, holds } from './statement.js'
+import { SKEW, read, state, seal, holds } from './statement.js'
 import { KIND } from './network.js'
 import { lockKey, newSecret, toWire, ysOf } from './lock.js'
 import { sum } from './mint.js'
@@ -78,6 +78,7 @@ export class Buyer {
     const lock = { payee, locktime, refund: refund.point }
     const proofs = await this.wallet.lock(body.price, () => newSecret(lock))
     must(proofs.length <= body.max_proofs, 'more proofs than the seller takes')
+    const made = now()
     const bytes = seal(this.agent, 'ucan/inv@1.0.0', {
       iss: this.agent.did,
       sub: authority.principal,
@@ -103,9 +104,9 @@ export class Buyer {
       prf: authority.proofs.map(cidOf),
       nonce: randomBytes(16),
       exp: locktime,
-      iat: now()
+      iat: made
     })
-    const award = { bytes, cid: cidOf(bytes), offer, ys: ysOf(proofs), amount: sum(proofs) }
+    const award = { bytes, made, cid: cidOf(bytes), offer, ys: ysOf(proofs), amount: sum(proofs) }
     award.delivered = this.network.next(seller.peer, [KIND.Delivered, KIND.Refused], ({ award: cid }) => award.cid.equals(cid), 60_000)
     const accepted = this.network.next(seller.peer, [KIND.Accepted, KIND.Refused, KIND.Delivered], ({ award: cid }) => award.cid.equals(cid))
     await this.network.send(seller.peer, KIND.Awarded, {
@@ -116,9 +117,18 @@ export class Buyer {
       lock: toWire(proofs, refund.point),
       input: this.contents.payload(input, seller.peer)
     })
-    const { kind, reason } = await accepted
+    const { kind, reason, acceptance } = await accepted
     must(kind !== KIND.Refused, `refused for reason ${reason}`)
+    if (kind === KIND.Accepted) this.#checkAcceptance(read(acceptance, 'acceptance'), seller, award)
     return award
+  }
+
+  /** That the seller took this award and found this money locked to it. */
+  #checkAcceptance ({ iss, body, iat }, seller, award) {
+    must(iss === seller.did && award.cid.equals(body.award) && award.offer.cid.equals(body.offer), 'an acceptance of something else')
+    const { mint, unit, amount, ys } = body.locked
+    must(mint === this.wallet.mint.url && unit === this.wallet.mint.unit && amount === award.amount && same(ys, award.ys), 'an acceptance of other money')
+    must(iat >= award.made - SKEW && iat <= award.offer.body.deadline, 'an acceptance of another time')
   }
 
   async #delivery (seller, award) {
@@ -134,6 +144,8 @@ export class Buyer {
     must(salt.length === 32, 'a salt has 32 bytes')
     const delivered = await this.contents.bytesOf(data, seller.peer)
     must(same(sha256(concat(salt, delivered)), body.out.ok), 'an output that is not the one of the receipt')
+    const received = state(this.agent, 'received', { award: award.cid, receipt: receipt.cid }, null)
+    await this.network.send(seller.peer, KIND.Received, { award: award.cid, received })
     return { output: delivered }
   }
 }

@@ -35,7 +35,8 @@ export const KIND = {
   Status: 12,
   Unknown: 13,
   Cancel: 14,
-  Schema: 15
+  Schema: 15,
+  Received: 16
 }
 
 /** "Finding a service": the CID whose multihash is the service's key. */

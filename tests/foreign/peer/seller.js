@@ -54,7 +54,8 @@ export class Seller {
     answer(KIND.Asked, this.#asked)
     answer(KIND.Awarded, this.#awarded)
     answer(KIND.Status, this.#status)
-    answer(KIND.Cancel, this.#status)
+    answer(KIND.Cancel, this.#cancel)
+    answer(KIND.Received, this.#received)
   }
 
   /** Puts the service on the market: a provider record, and an advert by gossip. */
@@ -136,10 +137,11 @@ export class Seller {
     const award = { award: cid }
     try {
       const trade = { cid, from, ...this.#check(message, from) }
+      trade.accepted = { award: cid, acceptance: this.#acceptance(trade) }
       this.#trades.set(cid.toString(), trade)
       this.#awardedOffers.set(trade.offer.cid.toString(), cid)
       trade.proofs.forEach(({ secret }) => this.#paid.add(secret))
-      await this.network.send(from.peer, KIND.Accepted, award)
+      await this.network.send(from.peer, KIND.Accepted, trade.accepted)
       await this.#work(trade, message.input)
     } catch (error) {
       if (this.#trades.has(cid.toString())) throw error
@@ -199,6 +201,7 @@ export class Seller {
       ended: now(),
       sub: []
     }, null)
+    trade.receipt = cidOf(receipt)
     trade.delivered = { award: trade.cid, receipt, output: { salt, data: this.contents.payload(output, trade.from.peer) } }
     await this.network.send(trade.from.peer, KIND.Delivered, trade.delivered)
     // Money on offer is worth nothing until it is redeemed.
@@ -215,8 +218,28 @@ export class Seller {
   async #answer (trade, from) {
     // About a trade between others a seller says nothing.
     if (trade.from.did !== from.did) return
+    await this.network.send(from.peer, KIND.Accepted, trade.accepted)
     if (trade.delivered !== undefined) await this.network.send(from.peer, KIND.Delivered, trade.delivered)
-    else await this.network.send(from.peer, KIND.Accepted, { award: trade.cid })
+  }
+
+  /** That it took the award, having checked these locks: "What each side signs on the way". */
+  #acceptance ({ cid, args, offer, proofs }) {
+    const locked = { mint: args.mint, unit: args.unit, amount: sum(proofs), ys: args.ys }
+    return state(this.agent, 'acceptance', { award: cid, offer: offer.cid, locked }, null)
+  }
+
+  /** Work that this seller has begun it ends; so a cancellation is checked and then answered as a question. */
+  async #cancel ({ award, cancellation }, from) {
+    const { iss, body } = read(cancellation, 'cancellation')
+    must(iss === from.did && award.equals(body.award), 'a cancellation of another, or of something else')
+    await this.#status({ award }, from)
+  }
+
+  async #received ({ award, received }, from) {
+    const { iss, body } = read(received, 'received')
+    const trade = this.#trades.get(award.toString())
+    must(iss === from.did && award.equals(body.award) && trade?.receipt?.equals(body.receipt), 'received by another, or something else')
+    this.told({ received: award.toString() })
   }
 }
 

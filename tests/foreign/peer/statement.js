@@ -54,7 +54,7 @@ export function state (agent, kind, body, exp) {
 }
 
 /** The kinds of statements that this peer reads. */
-const KINDS = ['advert', 'withdrawal', 'ask', 'offer', 'receipt']
+const KINDS = ['advert', 'withdrawal', 'ask', 'offer', 'acceptance', 'cancellation', 'receipt', 'received']
 const TAG = /^guilder\/([a-z-]+)@1\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)$/
 
 /** Reads a statement of one of these kinds, of any 1.x.y, unless there is something in it that must be understood and isn't. */

@@ -8,7 +8,7 @@ use guilder_protocol::{
     settlement::Mode,
     trade::intake,
     ucan::chain::NoRevocations,
-    wire::{Advertised, Asked, Awarded, Cancel, Message, Offered, Payload, Query, Reason, Refused, Schema, Status},
+    wire::{Advertised, Asked, Awarded, Message, Offered, Payload, Query, Reason, Refused, Schema, Status},
 };
 use serde_bytes::ByteBuf;
 
@@ -65,7 +65,7 @@ async fn an_offer_is_awarded_once_and_a_proof_pays_once() {
     assert_eq!(delivery(&mut raw).await.receipt, receipt);
     raw.send(Status { award: deal.id() }).await;
     assert_eq!(delivery(&mut raw).await.receipt, receipt);
-    raw.send(Cancel { award: deal.id() }).await;
+    raw.send(raw.cancel(&deal)).await;
     assert_eq!(delivery(&mut raw).await.receipt, receipt);
 
     // The same offer with other money; other money with the same offer's proofs.

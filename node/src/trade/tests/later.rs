@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use guilder_protocol::{
+    acceptance::AcceptanceBody,
     cbor,
     content::ContentId,
     envelope::{Signed, Statement},
@@ -224,7 +225,9 @@ async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey) -> Deal {
                 let deal = intake::read(&awarded, buyer, key.id(), raw.now(), &NoRevocations).unwrap();
                 let award = deal.id();
                 assert_eq!(deal.award.args().input, ContentId::of(b"hello").hash);
-                raw.send_later(buyer, Accepted { award }).await;
+                let acceptance = raw.claim(AcceptanceBody::of(&deal));
+                let acceptance = ByteBuf::from(later(&acceptance, "body", false, key));
+                raw.send_later(buyer, Accepted { award, acceptance }).await;
                 raw.send_later(buyer, Progress { award, permille: None, note: "later".into(), partial: String::new() })
                     .await;
                 raw.base.network.send(buyer, cbor::encode(&(99_u64, award)).into()).await.unwrap();

@@ -3,12 +3,13 @@
 use guilder_protocol::{
     award::{Award, AwardArgs},
     bytes::ByteArray,
+    claim::{Body, Claim},
     content::ContentId,
     envelope::Signed,
     market::{AdvertBody, Ask, AskBody, Offer},
     settlement::{AwardPart, Lock, Mode, prepaid},
-    trade::Deal,
-    wire::{Asked, Message, Payload, Query},
+    trade::{Deal, buyer},
+    wire::{Asked, Cancel, Message, Payload, Query},
 };
 use serde_bytes::ByteBuf;
 
@@ -68,8 +69,14 @@ impl Raw {
     }
 
     pub(super) async fn hear(&mut self) -> Message {
-        let frame = in_time(self.base.inbound.frames.recv()).await.unwrap();
-        Message::decode(&frame.bytes).unwrap()
+        loop {
+            let frame = in_time(self.base.inbound.frames.recv()).await.unwrap();
+            match Message::decode(&frame.bytes).unwrap() {
+                // It is asked for the word that it never gives: that it has the output.
+                Message::Status(_) => {}
+                message => return message,
+            }
+        }
     }
 
     pub(super) async fn say(&mut self, message: impl Into<Message>) -> Message {
@@ -82,6 +89,17 @@ impl Raw {
         let service: ServiceName = "text.nobody".parse().unwrap();
         let answer = self.say(Query { service: service.clone(), schema: None }).await;
         assert!(matches!(&answer, Message::NotAdvertised(answer) if answer.service == service), "{answer:?}");
+    }
+
+    /// A statement of this buyer's, of now and without an end.
+    pub(super) fn state<B: Body>(&self, body: B) -> Signed<Claim<B>> {
+        Signed::claim(body, self.now(), None, self.nonce(), &self.base.key).unwrap()
+    }
+
+    /// Calls a trade off.
+    pub(super) fn cancel(&self, deal: &Deal) -> Cancel {
+        let cancellation = ByteBuf::from(self.state(buyer::cancellation(deal)).bytes());
+        Cancel { award: deal.id(), cancellation }
     }
 
     pub(super) fn ask(&self, change: impl FnOnce(&mut AskBody)) -> Signed<Ask> {

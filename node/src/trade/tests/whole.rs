@@ -429,7 +429,7 @@ async fn a_stuck_trade_delays_no_other() {
     let (_bank, buyer, seller) = pair().await;
     let stuck = guilder_protocol::cbor::cid_of(b"stuck");
     let (mailbox, _inbox) = mailbox::mailbox();
-    while mailbox.post_peer(BuyerMail::Input(buyer::Input::Accepted)) {}
+    while mailbox.post_peer(BuyerMail::Input(buyer::Input::Unknown)) {}
     buyer.trade.open.open(stuck, || OpenTrade::new(seller.id(), SideMailbox::Buyer(mailbox), None));
     buyer.trade.open.set_alarm(stuck, Timestamp::default());
     assert!(buyer.trade.actors.post(stuck, Cause::Resume, buyer::Input::Resume.into()));

@@ -118,6 +118,9 @@ fn a_later_claim_reads_as_todays_and_is_refused_only_where_it_is_critical() {
     check_claim("offer", &deal.offer);
     check_claim("receipt", &testing::good_receipt(&deal));
     check_claim("receipt-error", &failed_receipt(&deal));
+    check_claim("acceptance", &testing::acceptance(&deal));
+    check_claim("cancellation", &testing::cancellation(&deal));
+    check_claim("received", &super::received(&deal));
 }
 
 /// An award with more arguments, and the same with them called critical.
@@ -333,6 +336,12 @@ proptest! {
         same_known_part(&deal.offer, &later_claim(&deal.offer, &value).0);
         let receipt = testing::good_receipt(&deal);
         same_known_part(&receipt, &later_claim(&receipt, &value).0);
+        let acceptance = testing::acceptance(&deal);
+        same_known_part(&acceptance, &later_claim(&acceptance, &value).0);
+        let cancellation = testing::cancellation(&deal);
+        same_known_part(&cancellation, &later_claim(&cancellation, &value).0);
+        let received = super::received(&deal);
+        same_known_part(&received, &later_claim(&received, &value).0);
         let (award, _) = later_awards(&value);
         let read = Award::decode(&award).unwrap();
         prop_assert_eq!((read.args(), read.invocation().bytes()), (deal.award.args(), &award[..]));

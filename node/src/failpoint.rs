@@ -34,6 +34,10 @@ pub enum Step {
     SendAwarded,
     /// Buyer: a delivery whose output goes as content is noted.
     StoreFetching,
+    /// Buyer: in escrow, the release becomes durable.
+    StoreRelease,
+    /// Buyer: in escrow, the release goes out.
+    SendRelease,
     /// Buyer: the trade's end becomes durable, and whose the money is.
     StoreBought,
     /// Buyer: what was refunded after the locktime is noted.
@@ -48,6 +52,10 @@ pub enum Step {
     StoreSold,
     /// Seller: the delivery goes out.
     SendDelivered,
+    /// Seller: in escrow, the release becomes durable, and the money due.
+    StoreReleased,
+    /// Seller: in escrow, the key goes out.
+    SendOpened,
     /// Seller: what the mint gave is noted.
     StoreRedeemed,
     /// Either: a swap (a buyer's lock, a seller's redemption) becomes durable with its blinding factors.
@@ -62,11 +70,13 @@ pub enum Step {
 
 impl Step {
     /// The steps that can be named.
-    pub const NAMED: [(Self, &'static str); 15] = [
+    pub const NAMED: [(Self, &'static str); 19] = [
         (Self::SendAsked, "send-asked"),
         (Self::StoreAward, "store-award"),
         (Self::SendAwarded, "send-awarded"),
         (Self::StoreFetching, "store-fetching"),
+        (Self::StoreRelease, "store-release"),
+        (Self::SendRelease, "send-release"),
         (Self::StoreBought, "store-bought"),
         (Self::StoreRefunded, "store-refunded"),
         (Self::SendOffered, "send-offered"),
@@ -74,6 +84,8 @@ impl Step {
         (Self::SendAccepted, "send-accepted"),
         (Self::StoreSold, "store-sold"),
         (Self::SendDelivered, "send-delivered"),
+        (Self::StoreReleased, "store-released"),
+        (Self::SendOpened, "send-opened"),
         (Self::StoreRedeemed, "store-redeemed"),
         (Self::StoreSwap, "store-swap"),
         (Self::PostSwap, "post-swap"),
@@ -88,6 +100,8 @@ impl Step {
             Message::Awarded(_) => Self::SendAwarded,
             Message::Accepted(_) => Self::SendAccepted,
             Message::Delivered(_) => Self::SendDelivered,
+            Message::Release(_) => Self::SendRelease,
+            Message::Opened(_) => Self::SendOpened,
             _ => Self::Other,
         }
     }

@@ -140,7 +140,7 @@ pub(crate) fn deal() -> Deal {
 }
 
 pub(crate) fn receipt(deal: &Deal, out: Result<Digest, TaskError>, ended: Timestamp) -> Signed<Receipt> {
-    let body = seller::receipt_body(deal, out, NOW, ended);
+    let body = seller::receipt_body(deal, out, None, NOW, ended);
     Signed::claim(body, ended, None, ByteArray([7; 16]), &seller()).unwrap()
 }
 

@@ -29,7 +29,20 @@
 //!
 //! **Money.** A buyer's machine says what becomes of its lock ([`buyer::LockOutcome`]), a seller's whether it redeems. Under
 //! *prepaid* the seller holds the money from the award on: it redeems what it delivers (and what is cancelled under its
-//! hands), and lets what it fails fall back to the buyer at the locktime.
+//! hands), and lets what it fails fall back to the buyer at the locktime. Under *escrow* what is delivered is sealed, and three
+//! states more come between delivery and end:
+//!
+//! ```text
+//!           buyer                                                   seller
+//!       Working, or a late one                                    Working
+//!        │ Delivered (sealed)                                       │ finished: sealed
+//!     Unopened: fetching the ciphertext                          Unreleased: receipt and ciphertext ──(late)──> Ended, voided
+//!        │ here and whole                                           │ Release, every signature checked
+//!     Unopened: released; asks seller and mint for the key       Ended: due; redeemed at once, by redeem_by
+//!        │ Opened, or the mint's witness                            │ redeemed
+//!     Ended: delivered, or mismatch                              Ended, paid: the key is sent
+//!        └──(late)──> told of; from the locktime on the money is taken back where the mint says that it is unspent
+//! ```
 
 pub mod buyer;
 pub mod intake;
@@ -48,7 +61,7 @@ use crate::{
     identity::AgentId,
     market::Offer,
     received::Received,
-    settlement::Lock,
+    settlement::{Lock, Terms, escrow},
     ucan::Delegation,
     wire::{self, Payload},
 };
@@ -75,6 +88,14 @@ impl Deal {
     /// The trade's name: the award's content ID.
     pub fn id(&self) -> Cid {
         self.award.cid()
+    }
+
+    /// What was agreed if it is paid in escrow.
+    pub fn escrow(&self) -> Option<(&escrow::Terms, &escrow::Lock)> {
+        match (&self.offer.body.terms, &self.lock) {
+            (Terms::Escrow(terms), Lock::Escrow(lock)) => Some((terms, lock)),
+            _ => None,
+        }
     }
 
     /// Who buys.

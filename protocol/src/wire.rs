@@ -22,6 +22,8 @@
 //! | 14 | [`Cancel`] | buyer | `Delivered` (the trade's last message), or `Unknown` |
 //! | 15 | [`Schema`] | seller | |
 //! | 16 | [`Received`] | buyer | |
+//! | 17 | [`Release`] | buyer | `Opened`, once the money is redeemed |
+//! | 18 | [`Opened`] | seller | |
 //!
 //! Numbers are never used again. A kind that isn't known is dropped without a penalty, and a field that isn't known is skipped,
 //! so that a later minor addition doesn't break older peers; what a receiver must not skip gets
@@ -44,10 +46,11 @@ use crate::{
     cbor::{self, CborError},
     content::ContentId,
     fault::{AtFault, Fault},
-    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE, MAX_SCHEMA},
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE, MAX_PROOFS, MAX_SCHEMA},
     market::{SchemaHash, ServiceName},
     receipt::Salt,
-    settlement::Lock,
+    seal::SealKey,
+    settlement::{Lock, escrow::ReleaseSignature},
     word::{Word, open_choice},
 };
 
@@ -209,8 +212,11 @@ pub struct Delivered {
     pub award: Cid,
     /// The [`crate::receipt::Receipt`]'s envelope.
     pub receipt: ByteBuf,
-    /// The output with its salt; null if the receipt says that the work failed.
+    /// The output with its salt; null if the receipt says that the work failed, or if it is delivered sealed.
     pub output: Option<Output>,
+    /// In escrow: the sealed output, which the receipt names. Not there otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Payload>,
 }
 
 /// An output and the salt that its commitment was made with.
@@ -252,6 +258,24 @@ pub struct Received {
     pub award: Cid,
     /// The [`crate::received::Received`]'s envelope.
     pub received: ByteBuf,
+}
+
+/// "You may have the money that is locked for this award": escrow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The award.
+    pub award: Cid,
+    /// One signature of the release key for each proof of the lock, in its order; at most [`MAX_PROOFS`].
+    pub signatures: Vec<ReleaseSignature>,
+}
+
+/// "This opens what you have": escrow. Sent once the money is redeemed, for the mint shows the key by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The award.
+    pub award: Cid,
+    /// The key whose hash the award names.
+    pub key: SealKey,
 }
 
 macro_rules! messages {
@@ -296,10 +320,10 @@ macro_rules! messages {
         })*
     };
 }
-// 17 and 18 are escrow's `Release` and `Opened`.
 messages! {
     1 Query, 2 Advertised, 3 NotAdvertised, 4 Asked, 5 Offered, 6 Declined, 7 Awarded, 8 Accepted, 9 Refused,
     10 Progress, 11 Delivered, 12 Status, 13 Unknown, 14 Cancel, 15 Schema, 16 Received,
+    17 Release, 18 Opened,
 }
 
 impl Message {
@@ -334,7 +358,13 @@ impl Message {
                 }
                 Some(&body.input)
             }
-            Self::Delivered(body) => body.output.as_ref().map(|output| &output.data),
+            Self::Delivered(body) if body.output.is_some() && body.sealed.is_some() => {
+                return Err(WireError::Bound("an output is delivered open or sealed, not both"));
+            }
+            Self::Delivered(body) => body.output.as_ref().map(|output| &output.data).or(body.sealed.as_ref()),
+            Self::Release(body) if body.signatures.len() > MAX_PROOFS => {
+                return Err(WireError::Bound("a release is at most 64 signatures"));
+            }
             Self::Schema(body) if body.text.as_ref().is_some_and(|text| text.len() > MAX_SCHEMA) => {
                 return Err(WireError::Bound("a schema is at most 16 KiB"));
             }

@@ -327,6 +327,7 @@ fn sold(money: &seller::Money) -> String {
     match money {
         seller::Money::Due => "earned; redeemed with the next batch".to_owned(),
         seller::Money::Redeemed { amount } => format!("redeemed: {amount} after the mint's fee"),
+        seller::Money::Unreleased => "delivered sealed; the buyer hasn't released it yet".to_owned(),
         seller::Money::Voided => "given up: it falls back to the buyer".to_owned(),
         seller::Money::Lost(why) => format!("lost: the mint wouldn't redeem it: {why}"),
     }

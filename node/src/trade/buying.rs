@@ -11,10 +11,12 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentKey,
     receipt::{Commitment, FailureCode, Salt},
+    seal::{Opened, Opener},
+    settlement::escrow::Shown,
     time::Timestamp,
     trade::{
         Deal, Stored,
-        buyer::{self, Buyer, BuyerOutcome, Delivery, Effect, Ended, Input, SellerConduct},
+        buyer::{self, Buyer, BuyerOutcome, Delivery, DeliveryError, Effect, Ended, Input, SellerConduct},
     },
     wire,
 };
@@ -41,7 +43,7 @@ use crate::{
     failpoint::Step,
     runtime::{Runtime, Task},
     store::{Key, Reader, StoreError, Write},
-    wallet::{Wallet, WalletError},
+    wallet::{LockOf, Wallet, WalletError},
 };
 
 /// What a buyer's actor works with.
@@ -71,7 +73,10 @@ pub(super) struct BuyerActor {
     /// Our own mailbox, for the fetch to post to.
     post: Mailbox<BuyerMail>,
     waiter: Option<oneshot::Sender<Ended>>,
+    /// Fetching what was delivered, signing its release, or opening it: one after the other.
     fetching: Option<Task>,
+    /// Asking the mint for a key.
+    looking: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
     pin: Option<Pin>,
     meter: ProgressMeter,
@@ -86,12 +91,12 @@ impl BuyerActor {
         waiter: Option<oneshot::Sender<Ended>>,
     ) -> Self {
         let meter = ProgressMeter::new(with.runtime.instant());
-        Self { with, deal, state, post, waiter, fetching: None, pin: None, meter }
+        Self { with, deal, state, post, waiter, fetching: None, looking: None, pin: None, meter }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
     pub(super) async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox<BuyerMail>) {
-        self.with.open.note_given_up(self.trade(), matches!(self.state, Buyer::GivenUp(_)));
+        self.with.open.note_given_up(self.trade(), !self.state.is_ended() && self.state.ended().is_some());
         self.perform(effects);
         while !self.state.is_ended() || !self.with.open.close(self.deal.id(), &inbox) {
             let next = inbox.next().await;
@@ -130,11 +135,29 @@ impl BuyerActor {
                     }
                 }
             }
+            BuyerMail::Opened(wire::Opened { key, .. }) => {
+                let agreed = self.deal.escrow().is_some_and(|(terms, _)| terms.key_hash == key.hash());
+                if !agreed {
+                    self.with.penalties.punish(self.deal.seller(), DeliveryError::Key).await;
+                }
+                agreed.then_some(Input::Shown(Shown::Key(key)))
+            }
+            BuyerMail::Unsealed { shown, opened } => Some(self.unsealed(shown, opened)),
             BuyerMail::Progress(progress) => {
                 self.tell_progress(progress);
                 None
             }
         }
+    }
+
+    /// What came of opening a sealed output, with our word if it is what was to be delivered.
+    fn unsealed(&mut self, shown: Shown, opened: Option<(Opened, Data)>) -> Input {
+        let received = opened.as_ref().and_then(|(opened, _)| self.state.received(opened.commitment));
+        let received = received.and_then(|body| self.sign(body));
+        if let Some((_, Data::Stored(pin))) = &opened {
+            self.pin = Some(pin.clone());
+        }
+        Input::Unsealed { shown, opened: opened.map(|(opened, data)| (opened, data.to_stored())), received }
     }
 
     /// A delivery with our word that it is here. An ended trade has given it.
@@ -171,7 +194,7 @@ impl BuyerActor {
         let check = self.check_output(&step.state).await;
         let step = self.stored(step, check.as_ref()).await;
         self.state = step.state;
-        self.with.open.note_given_up(self.trade(), matches!(self.state, Buyer::GivenUp(_)));
+        self.with.open.note_given_up(self.trade(), !self.state.is_ended() && self.state.ended().is_some());
         self.tell(before, check).await;
         self.perform(step.effects);
     }
@@ -209,6 +232,8 @@ impl BuyerActor {
             _ if writes.contains(&buyer::Write::Acknowledge) => Step::StoreRefunded,
             Buyer::Ended(_) | Buyer::GivenUp(_) => Step::StoreBought,
             Buyer::Fetching(_) => Step::StoreFetching,
+            Buyer::Unopened(unopened) if unopened.is_released() => Step::StoreRelease,
+            Buyer::Unopened(_) => Step::StoreFetching,
             Buyer::Awarded(_) | Buyer::Working(_) => Step::Other,
         };
         let settles = writes.iter().any(|write| matches!(write, buyer::Write::Settle(_)));
@@ -254,6 +279,9 @@ impl BuyerActor {
                 Effect::Send(message) => self.with.outbox.send(self.deal.seller(), &message),
                 Effect::WakeAt(at) => self.with.open.set_alarm(self.trade(), at),
                 Effect::Fetch { content, salt } => self.fetch(content, salt),
+                Effect::Release => self.release(),
+                Effect::FindKey => self.find_key(),
+                Effect::Open { ciphertext, shown } => self.open(ciphertext, shown),
                 Effect::Finish => self.finish(),
                 Effect::Accuse(took) => self.accuse(took),
             }
@@ -262,7 +290,9 @@ impl BuyerActor {
 
     fn finish(&mut self) {
         self.with.open.clear_alarm(self.trade());
-        (self.fetching, self.pin) = (None, None);
+        if self.state.is_ended() {
+            (self.fetching, self.looking, self.pin) = (None, None, None);
+        }
         if let (Some(waiter), Some(ended)) = (self.waiter.take(), self.state.ended()) {
             // Whoever hired may have gone.
             let _ = waiter.send(ended.clone());
@@ -285,6 +315,53 @@ impl BuyerActor {
         let penalties = self.with.penalties.clone();
         let punishing = async move { penalties.punish(peer, Violation::Took).await };
         self.with.runtime.spawn("trade/penalty", punishing).detach();
+    }
+
+    /// Signs the release of the money.
+    fn release(&mut self) {
+        let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
+        let signing = async move {
+            let signed = with.wallet.release(&deal.offer.body.terms, &deal.lock).await;
+            let input = signed.map_or_else(|error| Input::Broken(error.to_string()), Input::Release);
+            post.post_own(Cause::Work, BuyerMail::Input(input));
+        };
+        self.fetching = Some(self.with.runtime.spawn("trade/release", signing));
+    }
+
+    /// Asks the mint whether it shows the key, unless that is under way.
+    fn find_key(&mut self) {
+        if self.looking.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
+        let looking = async move {
+            let Some((terms, _)) = deal.escrow() else { return };
+            let of = LockOf { mint: &deal.award.args().mint, lock: &deal.lock, key_hash: terms.key_hash };
+            match with.wallet.shown_key(deal.id(), of).await {
+                Ok(Some(shown)) => post.post_own(Cause::Key, BuyerMail::Input(Input::Shown(shown))),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(trade = %deal.id(), %error, "the mint can't be asked for the key yet"),
+            }
+        };
+        self.looking = Some(self.with.runtime.spawn("trade/key", looking));
+    }
+
+    /// Opens what was delivered, unless that is under way.
+    fn open(&mut self, ciphertext: Stored, shown: Shown) {
+        if self.fetching.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
+        let opening = async move {
+            match unseal(&with, ciphertext, &shown).await {
+                Ok(opened) => post.post_own(Cause::Work, BuyerMail::Unsealed { shown, opened }),
+                // Our disk: the key is asked for again, and this with it.
+                Err(error) => {
+                    tracing::error!(trade = %deal.id(), %error, "a sealed output could not be read or written")
+                }
+            }
+        };
+        self.fetching = Some(self.with.runtime.spawn("trade/open", opening));
     }
 
     /// Starts fetching the output, unless that is under way.
@@ -318,6 +395,11 @@ impl BuyerActor {
                 self.with.events.emit(Event::Accepted { task, trade, side, peer });
             }
             Buyer::Fetching(_) => {}
+            Buyer::Unopened(unopened) => {
+                if let Some(ended) = unopened.given_up() {
+                    self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome: outcome(ended) });
+                }
+            }
             Buyer::GivenUp(buyer::GivenUp { ended }) | Buyer::Ended(ended) => {
                 if ended.outcome == BuyerOutcome::Mismatch {
                     self.with.penalties.punish(peer, Violation::Mismatch).await;
@@ -347,6 +429,8 @@ enum Phase {
     Awarded,
     Working,
     Fetching,
+    /// In escrow; whether it is given up.
+    Unopened(bool),
     Ended(bool),
 }
 
@@ -356,6 +440,7 @@ impl Phase {
             Buyer::Awarded(_) => Self::Awarded,
             Buyer::Working(_) => Self::Working,
             Buyer::Fetching(_) => Self::Fetching,
+            Buyer::Unopened(unopened) => Self::Unopened(unopened.given_up().is_some()),
             Buyer::GivenUp(_) => Self::Ended(false),
             Buyer::Ended(ended) => Self::Ended(ended.output.is_some()),
         }
@@ -377,7 +462,8 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
         BuyerOutcome::Delivered { .. } => "delivered".into(),
         BuyerOutcome::Failed(error) => format!("the seller could not do it: {}", error.text),
         BuyerOutcome::Refused(reason) => format!("the seller did not take the award: {reason}"),
-        BuyerOutcome::Overdue => "the deadline passed without a delivery".into(),
+        BuyerOutcome::Overdue => "the deadline passed without a delivery that could be paid for".into(),
+        BuyerOutcome::Unopened => "the seller took neither the money that was released to it nor showed the key".into(),
         BuyerOutcome::Mismatch => "the seller's receipt is not true of what it delivered or of what was asked".into(),
         BuyerOutcome::Broken(why) => why.clone(),
     }
@@ -393,6 +479,9 @@ pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
         }
         BuyerOutcome::Refused(_) => Some("hire again, or name another --seller"),
         BuyerOutcome::Overdue => Some("the money falls back after its locktime; give the next one more --deadline"),
+        BuyerOutcome::Unopened => {
+            Some("the money falls back after its locktime; if the key is shown until then, the output opens")
+        }
         BuyerOutcome::Mismatch => {
             Some("the money falls back after its locktime; its receipt is proof against the seller")
         }
@@ -425,7 +514,8 @@ pub(super) fn write(
             buyer::Write::Close => w.delete(OPEN, &key)?,
             buyer::Write::Keep(id) => content::refer(w, *id, trade)?,
             buyer::Write::Share(id) => records::share(w, *id, deal.seller(), trade)?,
-            buyer::Write::Settle(outcome) => wallet.settle(w, trade, *outcome)?,
+            buyer::Write::Forget(id) => content::release(w, *id, trade)?,
+            buyer::Write::Settle(settlement) => wallet.settle(w, trade, *settlement)?,
             buyer::Write::Acknowledge => wallet.acknowledge(w, trade)?,
             buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
         }
@@ -464,6 +554,24 @@ fn note_check(w: &mut Write<'_>, deal: &Deal, check: &OutputCheck) -> Result<(),
         w.put(SELLER_HISTORY, &key, &history)?;
     }
     Ok(())
+}
+
+/// Opens a sealed output piece by piece; `None` if it isn't what the key sealed.
+async fn unseal(with: &Buying, ciphertext: Stored, shown: &Shown) -> Result<Option<(Opened, Data)>, ContentError> {
+    let Shown::Key(key) = shown else { return Ok(None) };
+    let (mut opener, mut open) = (Opener::new(key), Vec::new());
+    let mut output = with.transfers.collector(with.max_output_bytes);
+    let mut pieces = with.transfers.pieces(&with.transfers.data(ciphertext)).await?;
+    while let Some(piece) = pieces.next().await? {
+        if opener.update(&piece, &mut open).is_err() {
+            return Ok(None);
+        }
+        output.push(&open).await?;
+        open.clear();
+    }
+    let Ok(opened) = opener.finish(&mut open) else { return Ok(None) };
+    output.push(&open).await?;
+    Ok(Some((opened, output.finish().await?)))
 }
 
 /// Fetches the output until it is here or can't be had, and computes its commitment: what its receipt should commit to.

@@ -151,10 +151,13 @@ impl Router {
             Message::Status(body) => (body.award, seller::Input::Asked.into()),
             Message::Cancel(body) => (body.award, SellerMail::Cancel(body).into()),
             Message::Received(body) => (body.award, SellerMail::Received(body).into()),
+            Message::Release(body) => (body.award, SellerMail::Release(body).into()),
+            Message::Opened(body) => (body.award, BuyerMail::Opened(body).into()),
             // Every other kind has been taken before.
             _ => return,
         };
-        let to_seller = matches!(mail, Mail::Seller(SellerMail::Input(_) | SellerMail::Cancel(_)));
+        let to_seller =
+            matches!(mail, Mail::Seller(SellerMail::Input(_) | SellerMail::Cancel(_) | SellerMail::Release(_)));
         match self.actors.post_from(from, trade, mail) {
             Posted::Yes | Posted::Full => {}
             Posted::Foreign => self.penalties.punish(from, Violation::NotItsTrade).await,

@@ -120,7 +120,10 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid) -> Result<bool, StoreError> {
     }
     for award in record.awards {
         let output = match w.get(BUYERS, key(award))? {
-            Some(Buyer::Ended(ended)) => ended.output.map(|(_, stored)| stored),
+            Some(Buyer::Ended(ended)) => {
+                let forged = ended.forged.map(|forged| forged.ciphertext);
+                ended.output.map(|(_, stored)| stored).or(forged)
+            }
             _ => None,
         };
         forget_deal(w, award, output)?;

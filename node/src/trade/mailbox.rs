@@ -12,13 +12,15 @@ use std::{
 
 use guilder_protocol::{
     bytes::Digest,
+    seal::Opened,
+    settlement::escrow::Shown,
     trade::{buyer, seller},
     wire,
 };
 use tokio::sync::{Notify, mpsc};
 
 use super::{limits::MAILBOX, work::Worked};
-use crate::sync::lock;
+use crate::{content::Data, sync::lock};
 
 /// What is posted to a buyer's trade.
 #[derive(Debug)]
@@ -32,6 +34,13 @@ pub(super) enum BuyerMail {
     Delivered(wire::Delivered),
     /// The output has been fetched; its commitment.
     Fetched(Digest),
+    /// From the seller, unchecked.
+    Opened(wire::Opened),
+    /// What was delivered has been opened, or hasn't.
+    Unsealed {
+        shown: Shown,
+        opened: Option<(Opened, Data)>,
+    },
     Progress(wire::Progress),
 }
 
@@ -43,6 +52,8 @@ pub(super) enum SellerMail {
     Cancel(wire::Cancel),
     /// From the buyer, unchecked.
     Received(wire::Received),
+    /// From the buyer, unchecked.
+    Release(wire::Release),
     /// The work, or the fetch before it, has come to an end.
     Worked(Worked),
 }
@@ -85,6 +96,8 @@ pub(super) enum Cause {
     Work,
     /// The wallet knows what became of the money.
     Money,
+    /// The mint shows the key of what was delivered.
+    Key,
     /// The user cancels.
     Cancel,
     /// The alarm rings.

@@ -170,6 +170,9 @@ pub enum OutputCheck {
 #[serde(deny_unknown_fields)]
 pub(super) struct BuyerHistory {
     pub(super) paid: u64,
+    /// How often it never released what was delivered in escrow.
+    #[serde(default)]
+    pub(super) no_release: u64,
     /// How often it never served the input of its award.
     pub(super) no_input: u64,
     /// When it last didn't.

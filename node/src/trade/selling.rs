@@ -10,11 +10,14 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentKey,
     receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, TaskError},
+    seal::Sealed,
+    settlement::escrow::{self, ReleaseError},
     time::Timestamp,
     trade::{
         Deal, Stored,
         seller::{self, BuyerConduct, Effect, Input, Seller},
     },
+    wire,
 };
 use serde_bytes::ByteBuf;
 
@@ -36,7 +39,7 @@ use crate::{
     events::{Event, Events, Outcome, Side},
     executor::Service,
     failpoint::Step,
-    runtime::{Runtime, Task},
+    runtime::{Job, Runtime, Task},
     store::{Key, Reader, StoreError, Write},
     wallet::{Wallet, WalletError},
 };
@@ -114,6 +117,7 @@ impl SellerActor {
             SellerMail::Input(input) => return self.step(input).await,
             SellerMail::Worked(work) => return self.conclude(work).await,
             SellerMail::Cancel(message) => seller::check_cancel(&self.deal, &message).map(Input::Cancel),
+            SellerMail::Release(message) => return self.take_release(message).await,
             SellerMail::Received(message) => {
                 seller::check_received(&self.deal, &self.state, &message).map(Input::Received)
             }
@@ -124,12 +128,30 @@ impl SellerActor {
         }
     }
 
+    /// Checks every signature of a release on a thread for such work. Once it has been taken, the buyer only wants the key.
+    async fn take_release(&mut self, message: wire::Release) {
+        let checked = match (self.deal.escrow(), &self.state) {
+            (None, _) => Err(ReleaseError::Count { given: message.signatures.len(), due: 0 }),
+            (Some((_, lock)), Seller::Unreleased(_)) => {
+                let (lock, signatures) = (lock.clone(), message.signatures);
+                let job = Job::Signatures(lock.proofs.len() as u32);
+                let checking = move || escrow::check_release(&lock, &signatures).map(|()| signatures);
+                self.with.runtime.offload(job, checking).await
+            }
+            (Some(_), _) => Ok(Vec::new()),
+        };
+        match checked {
+            Ok(release) => self.step(Input::Released(release)).await,
+            Err(error) => self.with.penalties.punish(self.deal.buyer(), error).await,
+        }
+    }
+
     fn trade(&self) -> Cid {
         self.deal.id()
     }
 
     async fn step(&mut self, input: Input) {
-        let was_ended = self.state.is_ended();
+        let was_ended = self.state.is_ended() || matches!(self.state, Seller::Unreleased(_));
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
         let step = self.stored(step).await;
         self.state = step.state;
@@ -170,10 +192,11 @@ impl SellerActor {
         }
         let step = match &state {
             _ if writes.contains(&seller::Write::Acknowledge) => Step::StoreRedeemed,
-            Seller::Ended(_) | Seller::Broken(_) => Step::StoreSold,
+            Seller::Ended(_) if writes.contains(&seller::Write::Release) => Step::StoreReleased,
+            Seller::Unreleased(_) | Seller::Ended(_) | Seller::Broken(_) => Step::StoreSold,
             Seller::Fetching(_) | Seller::Working(_) => Step::Other,
         };
-        let redeems = writes.contains(&seller::Write::Redeem);
+        let redeems = writes.contains(&seller::Write::Redeem) || writes.contains(&seller::Write::Release);
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
         let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
         self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes, now)).await?;
@@ -201,6 +224,7 @@ impl SellerActor {
                     (self.working, self.permit, self.pin) = (None, None, None);
                 }
                 Effect::Accuse(conduct) => self.accuse(conduct).await,
+                Effect::SendKey => self.send_key(),
             }
         }
     }
@@ -208,11 +232,11 @@ impl SellerActor {
     /// Signs the receipt and ends the work. What comes after the end changes nothing.
     async fn conclude(&mut self, Worked(work): Worked) {
         let Some(began) = self.state.began() else { return };
-        let (out, output) = match work {
-            Ok(Done { salt, commitment, output }) => (Ok(commitment), Some((salt, self.keep(output)))),
-            Err(error) => (Err(error), None),
+        let (out, output, sealed) = match work {
+            Ok(Done { salt, commitment, output, sealed }) => (Ok(commitment), Some((salt, self.keep(output))), sealed),
+            Err(error) => (Err(error), None, None),
         };
-        match self.sign(out, began) {
+        match self.sign(out, sealed.as_ref(), began) {
             Ok(receipt) => {
                 // A receipt that says it came too late carries no output.
                 let output = output.filter(|_| matches!(receipt.body.out, ReceiptOutcome::Ok(_)));
@@ -226,9 +250,20 @@ impl SellerActor {
         }
     }
 
-    fn sign(&self, out: Result<Digest, TaskError>, began: Timestamp) -> Result<Signed<Receipt>, EnvelopeError> {
+    /// Gives the buyer the key of what it has, which the mint has by now.
+    fn send_key(&self) {
+        let Some(key) = self.with.wallet.seal_key(&self.deal.offer.body.terms) else { return };
+        self.with.outbox.send(self.deal.buyer(), &wire::Opened { award: self.trade(), key }.into());
+    }
+
+    fn sign(
+        &self,
+        out: Result<Digest, TaskError>,
+        sealed: Option<&Sealed>,
+        began: Timestamp,
+    ) -> Result<Signed<Receipt>, EnvelopeError> {
         let now = self.with.runtime.now();
-        let body = seller::receipt_body(&self.deal, out, began, now);
+        let body = seller::receipt_body(&self.deal, out, sealed, began, now);
         Signed::claim(body, now, None, ByteArray(self.with.runtime.random()), &self.with.key)
     }
 
@@ -263,7 +298,8 @@ impl SellerActor {
         let (with, deal, post) = (Arc::clone(&self.with), Arc::clone(&self.deal), self.post.clone());
         let service = self.service.clone();
         let working = async move {
-            let worked = Worked(with.workshop.run(&deal, service).await);
+            let key = with.wallet.seal_key(&deal.offer.body.terms);
+            let worked = Worked(with.workshop.run(&deal, service, key).await);
             post.post_own(Cause::Work, SellerMail::Worked(worked));
         };
         self.working = Some(self.with.runtime.spawn("trade/work", working));
@@ -272,7 +308,8 @@ impl SellerActor {
     /// Tells how the buyer failed to keep its part.
     async fn accuse(&self, conduct: BuyerConduct) {
         let what = match conduct {
-            BuyerConduct::Paid => return,
+            // Who was away isn't told from who withholds: it is counted, and costs no standing.
+            BuyerConduct::Paid | BuyerConduct::NoRelease => return,
             BuyerConduct::NoInput => "awarded a task and never served its input",
         };
         let (task, trade, peer) = (self.deal.award.args().task, self.trade(), self.deal.buyer());
@@ -284,7 +321,7 @@ impl SellerActor {
     fn tell_end(&self) {
         let (task, trade, side) = (self.deal.award.args().task, self.trade(), Side::Seller);
         let ended = match &self.state {
-            Seller::Ended(ended) => ended,
+            Seller::Unreleased(seller::Unreleased { ended }) | Seller::Ended(ended) => ended,
             Seller::Broken(broken) => {
                 let outcome = Outcome::Failed { fault: Fault::Internal, reason: broken.why.clone() };
                 return self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome });
@@ -335,6 +372,10 @@ pub(super) fn write(
             seller::Write::Keep(id) => content::refer(w, *id, trade)?,
             seller::Write::Share(id) => records::share(w, *id, deal.buyer(), trade)?,
             seller::Write::Redeem => wallet.redeemable(w, trade)?,
+            seller::Write::Release => {
+                let release = state.ended().map(|ended| ended.release.as_slice()).unwrap_or_default();
+                wallet.released(w, trade, release)?;
+            }
             seller::Write::Void => wallet.void(w, trade)?,
             seller::Write::Acknowledge => wallet.acknowledge(w, trade)?,
             seller::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
@@ -353,6 +394,7 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: BuyerConduct, now: Time
             history.no_input += 1;
             history.no_input_at = Some(now);
         }
+        BuyerConduct::NoRelease => history.no_release += 1,
     }
     w.put(BUYER_HISTORY, &key, &history)
 }

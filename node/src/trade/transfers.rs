@@ -1,7 +1,7 @@
 //! Inputs and outputs that go as content: fetched from the other side of a trade, and served to it.
 
 use futures::future::BoxFuture;
-use guilder_protocol::{content::ContentId, identity::AgentId};
+use guilder_protocol::{content::ContentId, identity::AgentId, trade::Stored};
 use tokio::sync::mpsc;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     records::{CONTENT, content_prefix},
 };
 use crate::{
-    content::{Content, ContentError, Data, Pieces, Pin},
+    content::{Collector, Content, ContentError, Data, Pieces, Pin},
     network::{InboundStream, Network, StreamProtocol},
     runtime::Runtime,
     store::Reader,
@@ -37,6 +37,16 @@ impl Transfers {
     /// A content's bytes, piece by piece.
     pub(super) async fn pieces(&self, data: &Data) -> Result<Pieces, ContentError> {
         data.pieces(&self.content).await
+    }
+
+    /// What a record names.
+    pub(super) fn data(&self, stored: Stored) -> Data {
+        Data::from_stored(stored, &self.content)
+    }
+
+    /// Collects what is made piece by piece.
+    pub(super) fn collector(&self, max_bytes: u64) -> Collector {
+        Collector::new(self.content.clone(), max_bytes)
     }
 
     /// Fetches a content from a peer; goes on where an earlier attempt ended.

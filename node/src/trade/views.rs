@@ -56,6 +56,8 @@ pub enum TaskState {
     Working,
     /// Delivered; the output is on its way.
     Fetching,
+    /// Delivered sealed, in escrow; the key is to come.
+    Opening,
     /// Over, with the output.
     Delivered,
     /// Over, without.
@@ -72,6 +74,7 @@ impl TaskState {
             Self::Awarded => "awarded",
             Self::Working => "working",
             Self::Fetching => "fetching",
+            Self::Opening => "opening",
             Self::Delivered => "delivered",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -217,7 +220,8 @@ impl Tasks {
                     _ => None,
                 },
                 Some(Found::Sold(award, _)) => match r.get(SELLERS, key(award))? {
-                    Some(Seller::Ended(ended)) => ended.output,
+                    // In escrow it is the buyer's to open.
+                    Some(Seller::Ended(ended)) if ended.receipt.body.money.sealed().is_none() => ended.output,
                     _ => None,
                 },
                 None => None,
@@ -243,8 +247,8 @@ impl Tasks {
                 evidence.schemas.extend(self.promised(r, &deal)?);
                 add(&mut evidence, deal);
                 let receipt = match (r.get(BUYERS, key(award))?, r.get(SELLERS, key(award))?) {
-                    (Some(Buyer::Ended(ended)), _) => ended.receipt,
-                    (_, Some(Seller::Ended(ended))) => Some(ended.receipt),
+                    (Some(buyer), _) => buyer.receipt().cloned(),
+                    (_, Some(seller)) => seller.ended().map(|ended| ended.receipt.clone()),
                     _ => None,
                 };
                 evidence.receipts.extend(receipt);
@@ -393,6 +397,13 @@ fn add_bought(view: &mut TaskView, state: &Buyer) {
         Buyer::Awarded(_) => return view.state = TaskState::Awarded,
         Buyer::Working(_) => return view.state = TaskState::Working,
         Buyer::Fetching(_) => return view.state = TaskState::Fetching,
+        Buyer::Unopened(unopened) => match unopened.given_up() {
+            None => {
+                view.receipt = Some(unopened.receipt().cid());
+                return view.state = TaskState::Opening;
+            }
+            Some(ended) => ended,
+        },
         Buyer::GivenUp(buyer::GivenUp { ended }) | Buyer::Ended(ended) => ended,
     };
     view.state = match &ended.outcome {
@@ -427,7 +438,7 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
     agreed(&mut view, award, &deal, deal.buyer());
     let ended = match state {
         Seller::Fetching(_) | Seller::Working(_) => None,
-        Seller::Ended(ended) => Some(ended),
+        Seller::Unreleased(seller::Unreleased { ended }) | Seller::Ended(ended) => Some(ended),
         Seller::Broken(broken) => {
             (view.state, view.updated) = (TaskState::Failed, broken.at);
             view.failure = Some((Fault::Internal, broken.why));

@@ -5,6 +5,7 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
     market::choice::OfferError,
+    settlement::escrow::ReleaseError,
     trade::{StatementError, buyer::DeliveryError},
     wire::{Reason, WireError},
 };
@@ -50,6 +51,9 @@ pub(super) enum Violation {
     /// Signed something else of a trade than its part in it allows.
     #[error("bad word on a trade: {0}")]
     Word(#[from] StatementError),
+    /// Released other money than was locked, or with other keys.
+    #[error("bad release: {0}")]
+    Release(#[from] ReleaseError),
     /// Took money and delivered nothing for it.
     #[error("took the money of a trade and delivered nothing for it")]
     Took,
@@ -82,7 +86,7 @@ impl Violation {
             Self::Offer(OfferError::Untimely(_)) => None,
             Self::Delivery(error) if error.fault() == Fault::Incompatible => None,
             Self::Word(error) if error.fault() == Fault::Incompatible => None,
-            Self::Offer(_) | Self::Delivery(_) | Self::Word(_) => Some(Penalty::Major),
+            Self::Offer(_) | Self::Delivery(_) | Self::Word(_) | Self::Release(_) => Some(Penalty::Major),
             Self::Refused(reason) => of_reason(*reason),
             // A line that broke looks the same.
             Self::NoInput => Some(Penalty::Minor),

@@ -5,8 +5,9 @@ use std::pin::pin;
 use guilder_protocol::{
     bytes::{ByteArray, Digest},
     content::ContentId,
-    limits::MAX_ERROR_TEXT,
+    limits::{MAX_CONTENT, MAX_ERROR_TEXT},
     receipt::{Commitment, FailureCode, Salt, TaskError},
+    seal::{Cipher, MAX_SEALED_OUTPUT, SealKey, Sealed, Sealer},
     trade::Deal,
     wire::{self, Payload},
 };
@@ -38,7 +39,9 @@ pub(super) struct Worked(pub(super) Result<Done, TaskError>);
 pub(super) struct Done {
     pub(super) salt: Salt,
     pub(super) commitment: Digest,
+    /// In escrow it is sealed.
     pub(super) output: Data,
+    pub(super) sealed: Option<Sealed>,
 }
 
 /// Where work is done. Cheap to clone.
@@ -80,8 +83,13 @@ impl Workshop {
         }
     }
 
-    /// Runs the service once it has a place.
-    pub(super) async fn run(&self, deal: &Deal, service: Option<Service>) -> Result<Done, TaskError> {
+    /// Runs the service once it has a place, and seals its output with `key` if there is one.
+    pub(super) async fn run(
+        &self,
+        deal: &Deal,
+        service: Option<Service>,
+        key: Option<SealKey>,
+    ) -> Result<Done, TaskError> {
         let Some(service) = service else {
             return Err(TaskError { code: FailureCode::Internal, text: "the service is no longer offered".into() });
         };
@@ -102,11 +110,37 @@ impl Workshop {
             TaskError { code: error.code(), text: clipped(error.public_text()) }
         })?;
         let salt = ByteArray(self.runtime.random());
-        let commitment = self.commit(&salt, &output).await.map_err(|error| {
+        let unhandled = |error: ContentError| {
             tracing::error!(trade = %deal.id(), %error, "an output could not be read back");
             TaskError { code: FailureCode::Internal, text: "the seller's node could not handle the output".into() }
-        })?;
-        Ok(Done { salt, commitment, output })
+        };
+        let Some(key) = key else {
+            let commitment = self.commit(&salt, &output).await.map_err(unhandled)?;
+            return Ok(Done { salt, commitment, output, sealed: None });
+        };
+        if output.size() > MAX_SEALED_OUTPUT {
+            let text = format!("an output in escrow is at most {MAX_SEALED_OUTPUT} bytes");
+            return Err(TaskError { code: FailureCode::OutputTooLarge, text });
+        }
+        let (commitment, sealed) = self.seal(&key, &salt, &output).await.map_err(unhandled)?;
+        let named = Sealed { aead: Cipher::ChaCha20Poly1305Stream, ciphertext: sealed.id() };
+        Ok(Done { salt, commitment, output: sealed, sealed: Some(named) })
+    }
+
+    /// The commitment to an output, and the output sealed, piece by piece.
+    async fn seal(&self, key: &SealKey, salt: &Salt, output: &Data) -> Result<(Digest, Data), ContentError> {
+        let too_large = |_| ContentError::TooLarge { limit_bytes: MAX_SEALED_OUTPUT };
+        let (mut sealer, mut sealed) = (Sealer::new(key, salt), Vec::new());
+        let mut collector = self.transfers.collector(MAX_CONTENT);
+        let mut pieces = self.transfers.pieces(output).await?;
+        while let Some(piece) = pieces.next().await? {
+            sealer.update(&piece, &mut sealed).map_err(too_large)?;
+            collector.push(&sealed).await?;
+            sealed.clear();
+        }
+        let commitment = sealer.finish(&mut sealed).map_err(too_large)?;
+        collector.push(&sealed).await?;
+        Ok((commitment, collector.finish().await?))
     }
 
     /// Waits for the end of a run, and tells the buyer what it reports until then.

@@ -1,7 +1,10 @@
 //! The buyer's side of one award. See [`super`] for the states and the call order.
 
+mod unopened;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::unopened::Unopened;
 use super::{Deal, StatementError, Statements, Stored, read_statement};
 use crate::{
     acceptance::Acceptance,
@@ -10,9 +13,14 @@ use crate::{
     content::ContentId,
     envelope::Signed,
     fault::{AtFault, Fault},
+    limits::MAX_CONTENT,
     receipt::{self, FailureCode, Outcome, Receipt, Salt, TaskError},
     received::{Received, ReceivedBody},
-    settlement::ReceiptPart,
+    seal::{Cipher, Opened, Sealed, sealed_size},
+    settlement::{
+        ReceiptPart,
+        escrow::{ReleaseSignature, Shown},
+    },
     time::Timestamp,
     wire::{self, Message, Output, Payload, Reason},
 };
@@ -39,6 +47,8 @@ pub enum Buyer {
     Working(Waiting),
     /// The seller has delivered; the output is on its way.
     Fetching(Fetching),
+    /// The seller has delivered sealed: see [`Unopened`].
+    Unopened(Box<Unopened>),
     /// Past the deadline, and told so; the seller is asked until the money falls back.
     GivenUp(GivenUp),
     /// Over.
@@ -94,6 +104,26 @@ pub struct Ended {
     pub at: Timestamp,
     /// What else was signed, by either side.
     pub signed: Statements,
+    /// In escrow: what was delivered, and what was shown as its key, where the two aren't what the receipt commits to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forged: Option<Forged>,
+}
+
+/// A sealed output that isn't what its receipt commits to: whoever has both can see it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forged {
+    /// What was delivered, as the receipt names it.
+    pub ciphertext: Stored,
+    /// What was shown for the hash that the money was locked to.
+    pub shown: serde_bytes::ByteBuf,
+}
+
+/// The key is the parties' business until it is shown on purpose.
+impl std::fmt::Debug for Forged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forged").field("ciphertext", &self.ciphertext).finish_non_exhaustive()
+    }
 }
 
 /// What came of a trade, for its buyer.
@@ -109,8 +139,10 @@ pub enum BuyerOutcome {
     Failed(TaskError),
     /// The seller never took the award.
     Refused(Reason),
-    /// The deadline passed without a delivery.
+    /// The deadline passed without a delivery, or, in escrow, the moment to release the money for it.
     Overdue,
+    /// In escrow: the money was released, and the key never shown.
+    Unopened,
     /// What was delivered isn't what the receipt commits to, or the receipt says that we called it off and we didn't.
     Mismatch,
     /// This node couldn't go on with it: in words.
@@ -135,7 +167,7 @@ impl BuyerOutcome {
             Self::Failed(_) => receipt.is_some_and(|receipt| deal.award.part().is_earned_by(&receipt.body.out)),
             // The seller may have done all it had to.
             Self::Broken(_) => true,
-            Self::Refused(_) | Self::Overdue | Self::Mismatch => false,
+            Self::Refused(_) | Self::Overdue | Self::Unopened | Self::Mismatch => false,
         }
     }
 
@@ -152,7 +184,7 @@ impl BuyerOutcome {
         match self {
             Self::Delivered { .. } => None,
             Self::Failed(error) if error.code.by_buyer() => Some(Fault::Ours),
-            Self::Failed(_) | Self::Overdue | Self::Mismatch => Some(Fault::Peer),
+            Self::Failed(_) | Self::Overdue | Self::Unopened | Self::Mismatch => Some(Fault::Peer),
             Self::Broken(_) => Some(Fault::Internal),
             Self::Refused(reason) => Some(match reason.fault() {
                 Fault::Peer => Fault::Ours,
@@ -231,6 +263,19 @@ pub enum Input {
     },
     /// The output can't be had: wrong bytes.
     FetchFailed,
+    /// In escrow: the release that [`Effect::Release`] asked for, one signature for each proof.
+    Release(Vec<ReleaseSignature>),
+    /// In escrow: the key, or what was shown in its place, from the seller or the mint. It has the agreed hash.
+    Shown(Shown),
+    /// In escrow: what came of [`Effect::Open`].
+    Unsealed {
+        /// What was shown.
+        shown: Shown,
+        /// The output and what it is held against; `None` if nothing was opened.
+        opened: Option<(Opened, Stored)>,
+        /// What [`Buyer::received`] asked for, signed.
+        received: Option<Signed<Received>>,
+    },
     /// The user cancels: a [`cancellation`], signed.
     Cancel(Signed<Cancellation>),
     /// The driver can't do what the last step said, and never will: in words.
@@ -260,6 +305,17 @@ pub enum Effect {
         /// The salt that its commitment begins with.
         salt: Salt,
     },
+    /// In escrow: sign the release, then feed [`Input::Release`].
+    Release,
+    /// In escrow: ask the mint whether it shows the key, and feed [`Input::Shown`] if it does.
+    FindKey,
+    /// In escrow: open what was delivered with what was shown, then feed [`Input::Unsealed`].
+    Open {
+        /// What was delivered.
+        ciphertext: Stored,
+        /// With what.
+        shown: Shown,
+    },
     /// Tell whoever waits that the trade is over.
     Finish,
     /// Tell that the seller took so much of the lock and delivered nothing for it; keep the proof.
@@ -284,6 +340,8 @@ pub enum Write {
     Keep(ContentId),
     /// The same, and the seller may fetch it.
     Share(ContentId),
+    /// A content is no longer kept for the trade.
+    Forget(ContentId),
     /// What becomes of the lock.
     Settle(LockOutcome),
     /// The wallet's word on what became of the lock has been taken note of.
@@ -300,6 +358,8 @@ pub type Step = super::Step<Buyer, Write, Effect>;
 pub struct Delivery {
     receipt: Signed<Receipt>,
     output: Option<Output>,
+    /// In escrow: what was delivered in its place.
+    sealed: Option<Payload>,
     /// Whether the output is here and is the one that the receipt commits to.
     opens: bool,
     received: Option<Signed<Received>>,
@@ -344,6 +404,7 @@ impl Buyer {
             Self::Awarded(waiting) => waiting.in_awarded(deal, input, now),
             Self::Working(waiting) => waiting.in_working(deal, input, now),
             Self::Fetching(fetching) => fetching.handle(deal, input, now),
+            Self::Unopened(unopened) => unopened.handle(deal, input, now),
             Self::GivenUp(given_up) => given_up.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input, now),
         };
@@ -364,6 +425,7 @@ impl Buyer {
         match self {
             Self::Ended(ended) => Some(ended),
             Self::GivenUp(given_up) => Some(&given_up.ended),
+            Self::Unopened(unopened) => unopened.given_up(),
             Self::Awarded(_) | Self::Working(_) | Self::Fetching(_) => None,
         }
     }
@@ -373,6 +435,7 @@ impl Buyer {
         match self {
             Self::Awarded(waiting) | Self::Working(waiting) => &waiting.signed,
             Self::Fetching(fetching) => &fetching.signed,
+            Self::Unopened(unopened) => unopened.signed(),
             Self::GivenUp(GivenUp { ended }) | Self::Ended(ended) => &ended.signed,
         }
     }
@@ -382,13 +445,15 @@ impl Buyer {
         match self {
             Self::Awarded(_) | Self::Working(_) => None,
             Self::Fetching(fetching) => Some(&fetching.receipt),
+            Self::Unopened(unopened) => Some(unopened.receipt()),
             Self::GivenUp(GivenUp { ended }) | Self::Ended(ended) => ended.receipt.as_ref(),
         }
     }
 
     /// What the buyer signs once an output with this commitment is here; `None` if it isn't the one that is waited for.
     pub fn received(&self, commitment: Digest) -> Option<ReceivedBody> {
-        let Self::Fetching(Fetching { receipt, .. }) = self else { return None };
+        let (Self::Fetching(_) | Self::Unopened(_)) = self else { return None };
+        let receipt = self.receipt()?;
         (receipt.body.out == Outcome::Ok(commitment)).then(|| received(receipt))
     }
 }
@@ -628,7 +693,10 @@ fn noted_behind(signed: &mut Statements, acceptance: Signed<Acceptance>) -> Vec<
 
 /// `overdue` is what was said of the money if the trade was given up before.
 fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, signed: Statements, now: Timestamp) -> Step {
-    let Delivery { receipt, output, opens, received } = delivery;
+    if let (Outcome::Ok(_), Some(sealed)) = (&delivery.receipt.body.out, delivery.sealed) {
+        return Unopened::begin(deal, delivery.receipt, sealed, overdue, signed, now);
+    }
+    let Delivery { receipt, output, opens, received, .. } = delivery;
     let failed = |outcome| End { said: Said::waiting(overdue), ..End::new(outcome, signed.clone()) };
     let end = match (&receipt.body.out, output) {
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Inline(bytes) })) if opens => End {
@@ -680,17 +748,29 @@ struct End {
     receipt: Option<Signed<Receipt>>,
     output: Option<(Salt, Stored)>,
     signed: Statements,
+    forged: Option<Forged>,
+    /// A content that was kept until now.
+    forgotten: Option<ContentId>,
 }
 
 impl End {
     /// Without a receipt or an output, and the money to be taken back.
     fn new(outcome: BuyerOutcome, signed: Statements) -> Self {
-        Self { outcome, said: Said::Now(LockOutcome::Refund), receipt: None, output: None, signed }
+        Self {
+            outcome,
+            said: Said::Now(LockOutcome::Refund),
+            receipt: None,
+            output: None,
+            signed,
+            forged: None,
+            forgotten: None,
+        }
     }
 
     fn step(self, deal: &Deal, at: Timestamp) -> Step {
-        let Self { outcome, said, receipt, output, signed } = self;
+        let Self { outcome, said, receipt, output, signed, forged, forgotten } = self;
         let mut writes = vec![Write::State];
+        writes.extend(forgotten.map(Write::Forget));
         if let Some((_, Stored::Content(id))) = &output {
             writes.push(Write::Keep(*id));
         }
@@ -703,7 +783,7 @@ impl End {
         };
         writes.push(Write::Close);
         writes.extend(outcome.conduct().map(Write::Conduct));
-        let ended = Ended { outcome, money, receipt, output, at, signed };
+        let ended = Ended { outcome, money, receipt, output, at, signed, forged };
         let mut effects = vec![Effect::Finish];
         effects.extend(ended.acknowledgement(deal));
         if ended.output.is_some() && ended.signed.acceptance.is_none() {
@@ -719,7 +799,7 @@ impl End {
 fn give_up(outcome: BuyerOutcome, signed: Statements, deal: &Deal, now: Timestamp) -> Step {
     let mut writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];
     writes.extend(outcome.conduct().map(Write::Conduct));
-    let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now, signed };
+    let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now, signed, forged: None };
     let effects = vec![Effect::Finish, given_up_retry(deal, now)];
     Step { state: Buyer::GivenUp(GivenUp { ended }), writes, effects }
 }
@@ -773,8 +853,13 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
     if matches!(body.money, ReceiptPart::Other(_)) {
         return Err(DeliveryError::NotUnderstood);
     }
-    if body.money != ReceiptPart::of(&deal.award, &deal.lock, None) {
+    let sealed = body.money.sealed();
+    if body.money != ReceiptPart::of(&deal.award, &deal.lock, sealed) {
         return Err(DeliveryError::Locked);
+    }
+    if deal.escrow().is_some() {
+        check_sealed(&receipt, message, max_output)?;
+        return Ok(Delivery { receipt, output: None, sealed: message.sealed.clone(), opens: false, received: None });
     }
     match (&body.out, &message.output) {
         (Outcome::Other(_), _) | (_, Some(Output { data: Payload::Other(_), .. })) => {
@@ -793,7 +878,33 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
         }
         _ => false,
     };
-    Ok(Delivery { receipt, output: message.output.clone(), opens, received: None })
+    Ok(Delivery { receipt, output: message.output.clone(), sealed: None, opens, received: None })
+}
+
+/// Verifies that what was delivered in escrow is what the receipt names: a ciphertext if the work succeeded, else nothing.
+fn check_sealed(receipt: &Signed<Receipt>, message: &wire::Delivered, max_output: u64) -> Result<(), DeliveryError> {
+    if message.output.is_some() || is_cancelled(receipt) && !receipt.body.sub.is_empty() {
+        return Err(DeliveryError::Output);
+    }
+    match (&receipt.body.out, receipt.body.money.sealed(), &message.sealed) {
+        (Outcome::Other(_), ..)
+        | (_, Some(Sealed { aead: Cipher::Other(_), .. }), _)
+        | (.., Some(Payload::Other(_))) => Err(DeliveryError::NotUnderstood),
+        (Outcome::Error(_), None, None) => Ok(()),
+        (Outcome::Ok(_), Some(Sealed { ciphertext, .. }), Some(payload)) => {
+            let delivered = match payload {
+                Payload::Inline(bytes) => ContentId::of(bytes),
+                Payload::Content(id) => *id,
+                Payload::Other(_) => return Err(DeliveryError::NotUnderstood),
+            };
+            match delivered == *ciphertext {
+                true if delivered.size > sealed_size(max_output).min(MAX_CONTENT) => Err(DeliveryError::TooLarge),
+                true => Ok(()),
+                false => Err(DeliveryError::Sealed),
+            }
+        }
+        _ => Err(DeliveryError::Output),
+    }
 }
 
 /// How a delivery strays from the deal.
@@ -805,6 +916,12 @@ pub enum DeliveryError {
     /// The receipt names other money.
     #[error("the receipt names other money than the award locked")]
     Locked,
+    /// Another key than the one agreed.
+    #[error("the key is not the one that the award names")]
+    Key,
+    /// Another ciphertext than the receipt names.
+    #[error("what was delivered is not the ciphertext that the receipt names")]
+    Sealed,
     /// Success without output, or failure with one.
     #[error("the receipt and the output contradict each other")]
     Output,

@@ -14,8 +14,9 @@ use crate::{
     envelope::Signed,
     receipt::{FailureCode, Outcome, Receipt, ReceiptBody, Salt, TaskError},
     received::Received,
-    settlement::ReceiptPart,
-    time::Timestamp,
+    seal::Sealed,
+    settlement::{ReceiptPart, escrow::ReleaseSignature},
+    time::{SKEW_SECS, Timestamp},
     wire::{self, Message, Output, Payload},
 };
 
@@ -32,6 +33,8 @@ pub enum Seller {
     Fetching(Fetching),
     /// Taken, and the input is here. A restart begins the work anew.
     Working(AtWork),
+    /// The sealed output is delivered; the buyer hasn't released the money for it.
+    Unreleased(Unreleased),
     /// Over: the receipt is signed.
     Ended(Ended),
     /// Over without a receipt: this node couldn't go on with it.
@@ -70,14 +73,25 @@ struct Promise {
     cancellation: Option<Signed<Cancellation>>,
 }
 
+/// Delivered sealed, and waiting for the buyer's release until a moment that the offer fixed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unreleased {
+    /// How it ends without a release.
+    pub ended: Ended,
+}
+
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ended {
     /// What was signed.
     pub receipt: Signed<Receipt>,
-    /// The output and its salt, if the work succeeded.
+    /// The output and its salt, if the work succeeded. In escrow it is sealed.
     pub output: Option<(Salt, Stored)>,
+    /// In escrow: the buyer's release, one signature for each proof; empty without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub release: Vec<ReleaseSignature>,
     /// What becomes of the money.
     pub money: Money,
     /// When it ended.
@@ -111,6 +125,8 @@ pub enum Money {
     },
     /// Left to fall back to the buyer.
     Voided,
+    /// In escrow: the buyer hasn't released it yet.
+    Unreleased,
     /// The mint wouldn't redeem it: in words.
     Lost(String),
 }
@@ -122,6 +138,8 @@ pub enum BuyerConduct {
     Paid,
     /// It never served the input that its award names.
     NoInput,
+    /// In escrow: it never released the money for what was delivered in time. It may have been away.
+    NoRelease,
 }
 
 /// What can happen to a seller's trade.
@@ -137,13 +155,15 @@ pub enum Input {
     Cancel(Signed<Cancellation>),
     /// From the buyer, checked by [`check_received`].
     Received(Signed<Received>),
+    /// From the buyer, every signature checked by [`check_release`](crate::settlement::escrow::check_release).
+    Released(Vec<ReleaseSignature>),
     /// The input has been stored and is the one that the award names.
     InputReady,
     /// The work is over, one way or the other, and its receipt is signed.
     Concluded {
         /// Built by [`receipt_body`].
         receipt: Signed<Receipt>,
-        /// The output and its salt, if the receipt says that it succeeded.
+        /// The output and its salt, if the receipt says that it succeeded; in escrow sealed, as the receipt says.
         output: Option<(Salt, Stored)>,
     },
     /// The wallet has redeemed the lock.
@@ -158,6 +178,7 @@ pub enum Input {
 }
 
 /// What the driver is to do.
+#[allow(clippy::large_enum_variant)] // a handful live at once
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send to the buyer.
@@ -174,6 +195,8 @@ pub enum Effect {
     Finish,
     /// Tell how the buyer failed to keep its part.
     Accuse(BuyerConduct),
+    /// Send the key that opens what was delivered: the mint has it.
+    SendKey,
 }
 
 /// What a step writes. All of it goes into one transaction.
@@ -196,6 +219,8 @@ pub enum Write {
     Share(ContentId),
     /// The lock is earned: the wallet redeems it.
     Redeem,
+    /// The lock is earned and released, with the state's signatures: the wallet redeems it at once.
+    Release,
     /// The lock is given up.
     Void,
     /// The wallet's word on what became of the lock has been taken note of.
@@ -237,6 +262,7 @@ impl Seller {
         let mut step = match self {
             Self::Fetching(fetching) => fetching.handle(deal, input, now),
             Self::Working(work) => work.handle(deal, input, now),
+            Self::Unreleased(unreleased) => unreleased.handle(deal, input, now),
             Self::Ended(ended) => ended.handle(deal, input),
             // Nothing is left to say; the buyer's money comes back to it after the locktime.
             Self::Broken(broken) => Step::passing(Self::Broken(broken), vec![]),
@@ -253,7 +279,15 @@ impl Seller {
         match self {
             Self::Fetching(fetching) => Some(fetching.began),
             Self::Working(work) => Some(work.began),
-            Self::Ended(_) | Self::Broken(_) => None,
+            Self::Unreleased(_) | Self::Ended(_) | Self::Broken(_) => None,
+        }
+    }
+
+    /// The receipt, once it is signed.
+    pub fn ended(&self) -> Option<&Ended> {
+        match self {
+            Self::Unreleased(Unreleased { ended }) | Self::Ended(ended) => Some(ended),
+            Self::Fetching(_) | Self::Working(_) | Self::Broken(_) => None,
         }
     }
 
@@ -263,7 +297,7 @@ impl Seller {
             Self::Fetching(Fetching { signed, .. })
             | Self::Working(AtWork { signed, .. })
             | Self::Broken(Broken { signed, .. }) => (signed, None),
-            Self::Ended(ended) => (&ended.signed, ended.received.clone()),
+            Self::Unreleased(Unreleased { ended }) | Self::Ended(ended) => (&ended.signed, ended.received.clone()),
         };
         let Promise { acceptance, cancellation } = promise.clone();
         Statements { acceptance: Some(acceptance), cancellation, received }
@@ -396,7 +430,8 @@ impl Ended {
         match input {
             // Its acceptance may have got lost too, and is said before the delivery that follows from it.
             Input::Asked => {
-                let effects = vec![self.signed.accepted(deal), self.delivery(deal)];
+                let mut effects = vec![self.signed.accepted(deal), self.delivery(deal)];
+                effects.extend(self.key());
                 Step::passing(Seller::Ended(self), effects)
             }
             Input::Cancel(cancellation) => {
@@ -411,10 +446,17 @@ impl Ended {
                 self.received = Some(received);
                 Step { state: Seller::Ended(self), writes: vec![Write::Behind], effects: vec![] }
             }
+            // Released again: the key got lost.
+            Input::Released(_) => {
+                let effects = self.key();
+                Step::passing(Seller::Ended(self), effects)
+            }
             Input::Redeemed { amount } if self.money == Money::Due => {
                 self.money = Money::Redeemed { amount };
+                let key = self.key();
                 let mut step = noted(Seller::Ended(self));
                 step.writes.push(Write::Conduct(BuyerConduct::Paid));
+                step.effects.extend(key);
                 if step.state.awaits_word() {
                     // Its word got lost, or it never gave it: it is asked once.
                     step.effects.push(Effect::Send(wire::Status { award: deal.id() }.into()));
@@ -430,10 +472,63 @@ impl Ended {
     }
 
     fn delivery(&self, deal: &Deal) -> Effect {
-        let output = self.output.clone().map(|(salt, stored)| Output { salt, data: stored.into() });
+        let (mut output, mut sealed) = (None, None);
+        match (self.output.clone(), deal.escrow()) {
+            (Some((_, stored)), Some(_)) => sealed = Some(stored.into()),
+            (Some((salt, stored)), None) => output = Some(Output { salt, data: stored.into() }),
+            (None, _) => {}
+        }
         let receipt = serde_bytes::ByteBuf::from(self.receipt.bytes());
-        Effect::Send(wire::Delivered { award: deal.id(), receipt, output }.into())
+        Effect::Send(wire::Delivered { award: deal.id(), receipt, output, sealed }.into())
     }
+
+    /// What gives the buyer the key, once the mint has it.
+    fn key(&self) -> Vec<Effect> {
+        let shown = matches!(self.money, Money::Redeemed { .. }) && !self.release.is_empty();
+        if shown { vec![Effect::SendKey] } else { vec![] }
+    }
+}
+
+impl Unreleased {
+    fn handle(mut self, deal: &Deal, input: Input, now: Timestamp) -> Step {
+        let until = released_until(deal);
+        match input {
+            Input::Released(release) if now <= until => {
+                let ended = Ended { release, money: Money::Due, ..self.ended };
+                let writes = vec![Write::State, Write::Close, Write::Release];
+                Step { state: Seller::Ended(ended), writes, effects: vec![Effect::Finish] }
+            }
+            Input::Resume | Input::Tick | Input::Released(_) if now > until => {
+                let ended = Ended { money: Money::Voided, ..self.ended };
+                let writes = vec![Write::State, Write::Close, Write::Void, Write::Conduct(BuyerConduct::NoRelease)];
+                let effects = vec![Effect::Finish, Effect::Accuse(BuyerConduct::NoRelease)];
+                Step { state: Seller::Ended(ended), writes, effects }
+            }
+            Input::Resume | Input::Tick => {
+                Step::passing(Seller::Unreleased(self), vec![Effect::WakeAt(until.saturating_add(1))])
+            }
+            Input::Asked => {
+                let effects = vec![self.ended.signed.accepted(deal), self.ended.delivery(deal)];
+                Step::passing(Seller::Unreleased(self), effects)
+            }
+            Input::Cancel(cancellation) => {
+                let effects = vec![self.ended.delivery(deal)];
+                if self.ended.signed.is_cancelled() {
+                    return Step::passing(Seller::Unreleased(self), effects);
+                }
+                self.ended.signed = self.ended.signed.cancelled(cancellation);
+                Step { state: Seller::Unreleased(self), writes: vec![Write::Behind], effects }
+            }
+            Input::Broken(why) => broken(why, self.ended.signed, now),
+            _ => Step::passing(Seller::Unreleased(self), vec![]),
+        }
+    }
+}
+
+/// Until when a release is taken: buyers may be behind by their clock.
+fn released_until(deal: &Deal) -> Timestamp {
+    let release_by = deal.escrow().map(|(terms, _)| terms.release_by).unwrap_or_default();
+    release_by.saturating_add(SKEW_SECS)
 }
 
 fn conclude(
@@ -444,6 +539,9 @@ fn conclude(
     now: Timestamp,
 ) -> Step {
     let earned = deal.award.part().is_earned_by(&receipt.body.out);
+    if earned && deal.escrow().is_some() {
+        return deliver_sealed(deal, receipt, output, signed, now);
+    }
     let (money, write) = if earned { (Money::Due, Write::Redeem) } else { (Money::Voided, Write::Void) };
     let mut writes = vec![Write::State, Write::Close];
     if let Some((_, Stored::Content(id))) = &output {
@@ -452,13 +550,32 @@ fn conclude(
     writes.push(write);
     let no_input = matches!(&deal.input, Payload::Content(_))
         && matches!(&receipt.body.out, Outcome::Error(error) if error.code == FailureCode::InputMissing);
-    let ended = Ended { receipt, output, money, at: now, signed, received: None };
+    let ended = Ended { receipt, output, release: Vec::new(), money, at: now, signed, received: None };
     let mut effects = vec![ended.delivery(deal), Effect::Finish];
     if no_input {
         writes.push(Write::Conduct(BuyerConduct::NoInput));
         effects.push(Effect::Accuse(BuyerConduct::NoInput));
     }
     Step { state: Seller::Ended(ended), writes, effects }
+}
+
+/// The work is over, and the money isn't ours yet.
+fn deliver_sealed(
+    deal: &Deal,
+    receipt: Signed<Receipt>,
+    output: Option<(Salt, Stored)>,
+    signed: Promise,
+    now: Timestamp,
+) -> Step {
+    let mut writes = vec![Write::State];
+    if let Some((_, Stored::Content(id))) = &output {
+        writes.push(Write::Share(*id));
+    }
+    let (release, money) = (Vec::new(), Money::Unreleased);
+    let ended = Ended { receipt, output, release, money, at: now, signed, received: None };
+    let wake = Effect::WakeAt(released_until(deal).saturating_add(1));
+    let effects = vec![ended.delivery(deal), Effect::Finish, wake];
+    Step { state: Seller::Unreleased(Unreleased { ended }), writes, effects }
 }
 
 /// A step that changes nothing but the state on disk.
@@ -499,7 +616,14 @@ pub fn check_received(
 
 /// What the seller signs at the end: `out` is the commitment to the output, or why there is none. Work that ends after the
 /// deadline has failed, whatever it brought: the buyer isn't charged for what it could no longer use.
-pub fn receipt_body(deal: &Deal, out: Result<Digest, TaskError>, began: Timestamp, ended: Timestamp) -> ReceiptBody {
+/// In escrow it names what is delivered `sealed`.
+pub fn receipt_body(
+    deal: &Deal,
+    out: Result<Digest, TaskError>,
+    sealed: Option<&Sealed>,
+    began: Timestamp,
+    ended: Timestamp,
+) -> ReceiptBody {
     let args = deal.award.args();
     let out = match out {
         Ok(_) if ended > args.deadline => {
@@ -508,11 +632,12 @@ pub fn receipt_body(deal: &Deal, out: Result<Digest, TaskError>, began: Timestam
         Ok(commitment) => Outcome::Ok(commitment),
         Err(error) => Outcome::Error(error),
     };
+    let sealed = sealed.filter(|_| matches!(out, Outcome::Ok(_)));
     ReceiptBody {
         award: deal.id(),
         offer: args.offer,
         out,
-        money: ReceiptPart::of(&deal.award, &deal.lock, None),
+        money: ReceiptPart::of(&deal.award, &deal.lock, sealed),
         began,
         ended: ended.max(began),
         sub: Vec::new(),

@@ -2,6 +2,8 @@
 //! can bring about ends in an outcome on both sides, and both mean the same money.
 #![allow(clippy::unwrap_used)]
 
+mod escrow;
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
@@ -284,7 +286,7 @@ impl World {
                 buyer::Write::Open => self.buyer_open = true,
                 buyer::Write::Close => self.buyer_open = false,
                 buyer::Write::Deal | buyer::Write::Keep(_) | buyer::Write::Share(_) => {}
-                buyer::Write::Acknowledge | buyer::Write::Conduct(_) => {}
+                buyer::Write::Acknowledge | buyer::Write::Conduct(_) | buyer::Write::Forget(_) => {}
             }
         }
         assert_eq!(self.buyer_open, !self.buyer_disk.is_ended(), "what isn't over is resumed");
@@ -297,6 +299,7 @@ impl World {
                 buyer::Effect::WakeAt(at) => self.buyer_alarm = Some(at),
                 buyer::Effect::Fetch { .. } => self.fetching = true,
                 buyer::Effect::Accuse(redeemed) => self.accused.push(redeemed),
+                buyer::Effect::Release | buyer::Effect::FindKey | buyer::Effect::Open { .. } => panic!("in prepaid"),
                 buyer::Effect::Finish => (self.fetching, self.buyer_alarm) = (false, None),
             }
         }
@@ -314,6 +317,7 @@ impl World {
                 seller::Write::State => (self.seller_disk, self.seller_behind) = (Some(step.state.clone()), None),
                 seller::Write::Behind => self.seller_behind = Some(step.state.clone()),
                 seller::Write::Redeem => self.redeemed += 1,
+                seller::Write::Release => panic!("in prepaid"),
                 seller::Write::Void => self.voided += 1,
                 seller::Write::Open => self.seller_open = true,
                 seller::Write::Close => self.seller_open = false,
@@ -332,6 +336,7 @@ impl World {
                 seller::Effect::Run => self.working = true,
                 seller::Effect::Accuse(conduct) => panic!("the input was in the award: {conduct:?}"),
                 seller::Effect::Abort(code, why) => self.conclude(Err(TaskError { code, text: why.into() })),
+                seller::Effect::SendKey => panic!("in prepaid"),
                 seller::Effect::Finish => (self.working, self.seller_alarm) = (false, None),
             }
         }
@@ -703,7 +708,12 @@ fn an_output_that_differs_from_its_receipt_is_not_paid() {
     let deal = testing::deal();
     let receipt = testing::good_receipt(&deal);
     let other = wire::Output { salt: SALT, data: Payload::Inline(b"other".to_vec().into()) };
-    let message = wire::Delivered { award: deal.id(), receipt: receipt.bytes().to_vec().into(), output: Some(other) };
+    let message = wire::Delivered {
+        award: deal.id(),
+        receipt: receipt.bytes().to_vec().into(),
+        output: Some(other),
+        sealed: None,
+    };
     let delivery = buyer::check_delivery(&deal, &message, MAX_CONTENT).unwrap();
     let step = Buyer::begin(&deal, NOW).state.handle(&deal, buyer::Input::Delivered(delivery), NOW);
     let Buyer::Ended(ended) = step.state else { panic!() };
@@ -727,6 +737,7 @@ fn a_delivery_must_belong_to_the_deal() {
         award: deal.id(),
         receipt: receipt.bytes().to_vec().into(),
         output,
+        sealed: None,
     };
     assert!(check_delivery(&deal, &with(&good, output()), MAX_CONTENT).is_ok());
     assert_eq!(check_delivery(&deal, &with(&good, None), MAX_CONTENT).unwrap_err(), DeliveryError::Output);

@@ -232,11 +232,11 @@ async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey) -> Deal {
                     .await;
                 raw.base.network.send(buyer, cbor::encode(&(99_u64, award)).into()).await.unwrap();
                 let out = Ok(receipt::commit(&salt, b"hello"));
-                let body = seller::receipt_body(&deal, out, raw.now(), raw.now());
+                let body = seller::receipt_body(&deal, out, None, raw.now(), raw.now());
                 let receipt: Signed<Receipt> = raw.claim(body);
                 let receipt = ByteBuf::from(later(&receipt, "body", false, key));
                 let output = Some(Output { salt, data: Payload::Inline(ByteBuf::from(&b"hello"[..])) });
-                raw.send_later(buyer, Delivered { award, receipt, output }).await;
+                raw.send_later(buyer, Delivered { award, receipt, output, sealed: None }).await;
                 return deal;
             }
             other => panic!("{other:?}"),

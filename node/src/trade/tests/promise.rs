@@ -76,11 +76,11 @@ impl Promising {
                 Message::Awarded(message) => {
                     let deal = intake::read(&message, frame.from, me, now, &NoRevocations).unwrap();
                     let salt = receipt::Salt::from([9; 32]);
-                    let body = seller::receipt_body(&deal, Ok(receipt::commit(&salt, &self.delivers)), now, now);
+                    let body = seller::receipt_body(&deal, Ok(receipt::commit(&salt, &self.delivers)), None, now, now);
                     let receipt = Signed::<Receipt>::claim(body, now, None, nonce, &base.key).unwrap();
                     let data = Payload::Inline(ByteBuf::from(self.delivers.clone()));
                     let output = Some(Output { salt, data });
-                    Delivered { award: deal.id(), receipt: ByteBuf::from(receipt.bytes()), output }.into()
+                    Delivered { award: deal.id(), receipt: ByteBuf::from(receipt.bytes()), output, sealed: None }.into()
                 }
                 _ => continue,
             };

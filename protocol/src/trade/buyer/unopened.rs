@@ -1,0 +1,316 @@
+//! The buyer's side of escrow, from a sealed delivery to what is in it.
+//!
+//! The ciphertext is checked and stored before anything is signed for it; the release is stored before it is sent, for from
+//! then on the seller may have the money. After that nobody's goodwill is needed: the key comes from the seller, or from the mint,
+//! which can't take the money without being shown it. What the mint says is unspent after the locktime comes back.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Buyer, BuyerOutcome, Deal, Effect, End, Ended, FIRST_RETRY_SECS, Forged, GIVEN_UP_RETRY_SECS, Input, LockOutcome,
+    MAX_RETRY_SECS, Money, Said, Step, Write, falls_back, noted, noted_behind,
+};
+use crate::{
+    content::ContentId,
+    envelope::Signed,
+    receipt::{Outcome, Receipt},
+    seal::Opened,
+    settlement::escrow::{ReleaseSignature, Shown},
+    time::{SKEW_SECS, Timestamp},
+    trade::{Statements, Stored},
+    wire::{self, Payload},
+};
+
+/// How often a release is sent before the mint is asked as well: a seller that redeems at once has answered by then.
+const TRIES_BEFORE_MINT: u32 = 2;
+
+/// Delivered sealed, and not opened yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unopened {
+    receipt: Signed<Receipt>,
+    ciphertext: Stored,
+    stage: Stage,
+    /// What the wallet was told of the money already; nothing as a rule.
+    told: Option<Money>,
+    /// What was signed so far.
+    signed: Statements,
+    /// What the user was told, once the last moment to redeem had passed without a key.
+    given_up: Option<Ended>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Stage {
+    /// The ciphertext is on its way.
+    Fetching,
+    /// It is here; the release is being signed.
+    Releasing,
+    /// The seller may have the money, for the key.
+    Released {
+        release: Vec<ReleaseSignature>,
+        /// How often it was sent.
+        tries: u32,
+    },
+}
+
+impl Unopened {
+    /// Takes a delivery that `check_delivery` let through. One that comes too late to be released ends the trade, for the
+    /// seller can't have the money any more.
+    pub(super) fn begin(
+        deal: &Deal,
+        receipt: Signed<Receipt>,
+        sealed: Payload,
+        told: Option<Money>,
+        signed: Statements,
+        now: Timestamp,
+    ) -> Step {
+        let (ciphertext, stage) = match sealed {
+            Payload::Inline(bytes) => (Stored::Inline(bytes), Stage::Releasing),
+            Payload::Content(id) => (Stored::Content(id), Stage::Fetching),
+            // `check_delivery` lets nothing of this through.
+            Payload::Other(_) => {
+                let end = End { said: Said::waiting(told), ..End::new(BuyerOutcome::Mismatch, signed) };
+                return End { receipt: Some(receipt), ..end }.step(deal, now);
+            }
+        };
+        let late = receipt.body.ended > deal.award.args().deadline || now > release_by(deal);
+        let unopened = Self { receipt, ciphertext, stage, told, signed, given_up: None };
+        if late {
+            return unopened.without(BuyerOutcome::Overdue).step(deal, now);
+        }
+        let effects = unopened.due(deal, now);
+        // A small one need not be on disk: the seller gives it again. A delivery after the end opens the trade again.
+        let fetching = unopened.stage == Stage::Fetching;
+        let writes = if fetching || told.is_some() { vec![Write::State, Write::Open] } else { vec![] };
+        Step { state: Buyer::Unopened(Box::new(unopened)), writes, effects }
+    }
+
+    pub(super) fn handle(mut self: Box<Self>, deal: &Deal, input: Input, now: Timestamp) -> Step {
+        match input {
+            Input::Resume | Input::Tick => self.again(deal, &input, now),
+            Input::Fetched { .. } if self.stage == Stage::Fetching => {
+                self.stage = Stage::Releasing;
+                let mut writes = vec![Write::State];
+                writes.extend(self.kept().map(Write::Keep));
+                let effects = self.due(deal, now);
+                Step { state: Buyer::Unopened(self), writes, effects }
+            }
+            Input::FetchFailed if self.stage == Stage::Fetching => self.without(BuyerOutcome::Mismatch).step(deal, now),
+            Input::Release(release) if self.stage == Stage::Releasing => self.release(deal, release, now),
+            Input::Shown(shown) if self.is_released() => {
+                let open = Effect::Open { ciphertext: self.ciphertext.clone(), shown };
+                Step::passing(Buyer::Unopened(self), vec![open])
+            }
+            Input::Unsealed { shown, opened, received } if self.is_released() => {
+                self.unsealed(shown, opened, received).step(deal, now)
+            }
+            Input::Refunded { refunded, redeemed, fee } => {
+                self.swept(deal, Money::Settled { refunded, redeemed, fee }, now)
+            }
+            Input::Accepted(acceptance) => {
+                let writes = noted_behind(&mut self.signed, acceptance);
+                Step { state: Buyer::Unopened(self), writes, effects: vec![] }
+            }
+            Input::Broken(why) => self.without(BuyerOutcome::Broken(why)).step(deal, now),
+            _ => Step::passing(Buyer::Unopened(self), vec![]),
+        }
+    }
+
+    /// What the user was told of it while it may still come to something.
+    pub fn given_up(&self) -> Option<&Ended> {
+        self.given_up.as_ref()
+    }
+
+    pub(super) fn signed(&self) -> &Statements {
+        &self.signed
+    }
+
+    /// The receipt that it came with.
+    pub fn receipt(&self) -> &Signed<Receipt> {
+        &self.receipt
+    }
+
+    /// What was delivered, as it is kept.
+    pub fn ciphertext(&self) -> &Stored {
+        &self.ciphertext
+    }
+
+    /// What is fetched, as long as it isn't here.
+    pub fn fetching(&self) -> Option<ContentId> {
+        match (&self.stage, &self.ciphertext) {
+            (Stage::Fetching, Stored::Content(id)) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// What is kept until it is opened.
+    fn kept(&self) -> Option<ContentId> {
+        match (&self.stage, &self.ciphertext) {
+            (Stage::Releasing | Stage::Released { .. }, Stored::Content(id)) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether the seller may have the money.
+    pub fn is_released(&self) -> bool {
+        matches!(self.stage, Stage::Released { .. })
+    }
+
+    /// What is to be done where it stands.
+    fn due(&self, deal: &Deal, now: Timestamp) -> Vec<Effect> {
+        match &self.stage {
+            Stage::Fetching => {
+                let fetch = self.fetching().map(|content| Effect::Fetch { content, salt: [0; 32].into() });
+                let wake = Effect::WakeAt(release_by(deal).saturating_add(1));
+                fetch.into_iter().chain([wake]).collect()
+            }
+            Stage::Releasing => vec![Effect::Release, Effect::WakeAt(release_by(deal).saturating_add(1))],
+            Stage::Released { release, tries } => {
+                let mut effects = Vec::new();
+                if now <= redeem_by(deal) {
+                    let signatures = release.clone();
+                    effects.push(Effect::Send(wire::Release { award: deal.id(), signatures }.into()));
+                }
+                if *tries >= TRIES_BEFORE_MINT || now > redeem_by(deal) {
+                    effects.push(Effect::FindKey);
+                }
+                effects.push(Effect::WakeAt(self.wake(deal, *tries, now)));
+                effects
+            }
+        }
+    }
+
+    /// When to ask again: soon while the seller may still redeem, then seldom; and at each moment that changes something.
+    fn wake(&self, deal: &Deal, tries: u32, now: Timestamp) -> Timestamp {
+        let pause = match self.given_up {
+            None => FIRST_RETRY_SECS.saturating_mul(1 << tries.min(8)).min(MAX_RETRY_SECS),
+            Some(_) => GIVEN_UP_RETRY_SECS,
+        };
+        let next = now.saturating_add(pause);
+        let moments = [given_up_at(deal), swept_at(deal)];
+        moments.into_iter().filter(|moment| *moment > now).fold(next, Timestamp::min)
+    }
+
+    fn again(mut self: Box<Self>, deal: &Deal, input: &Input, now: Timestamp) -> Step {
+        if !self.is_released() {
+            if now > release_by(deal) {
+                return self.without(BuyerOutcome::Overdue).step(deal, now);
+            }
+            let effects = self.due(deal, now);
+            return Step::passing(Buyer::Unopened(self), effects);
+        }
+        if let Stage::Released { tries, .. } = &mut self.stage
+            && *input == Input::Tick
+        {
+            *tries = tries.saturating_add(1);
+        }
+        let (mut writes, mut finish) = (vec![], None);
+        if now >= swept_at(deal) && self.told.is_none() {
+            // What the mint says is unspent by then comes back.
+            self.told = Some(Money::Waiting);
+            writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];
+        }
+        if now >= given_up_at(deal) && self.given_up.is_none() {
+            self.given_up = Some(self.so_far(now));
+            writes.splice(0..writes.len().min(1), [Write::State]);
+            finish = Some(Effect::Finish);
+        }
+        // Finishing clears the alarm.
+        let effects = finish.into_iter().chain(self.due(deal, now)).collect();
+        Step { state: Buyer::Unopened(self), writes, effects }
+    }
+
+    /// The release is stored before it is sent.
+    fn release(mut self: Box<Self>, deal: &Deal, release: Vec<ReleaseSignature>, now: Timestamp) -> Step {
+        if now > release_by(deal) {
+            return self.without(BuyerOutcome::Overdue).step(deal, now);
+        }
+        self.stage = Stage::Released { release, tries: 0 };
+        let effects = self.due(deal, now);
+        Step { state: Buyer::Unopened(self), writes: vec![Write::State], effects }
+    }
+
+    /// What was shown has opened what was delivered, or not.
+    fn unsealed(
+        self,
+        shown: Shown,
+        opened: Option<(Opened, Stored)>,
+        received: Option<Signed<crate::received::Received>>,
+    ) -> End {
+        let late = self.given_up.is_some() || self.told.is_some();
+        match opened {
+            Some((Opened { salt, commitment }, output)) if Outcome::Ok(commitment) == self.receipt.body.out => End {
+                said: self.told.map_or(Said::Now(LockOutcome::Paid), Said::Before),
+                output: Some((salt, output)),
+                forgotten: self.kept(),
+                receipt: Some(self.receipt),
+                ..End::new(BuyerOutcome::Delivered { late }, Statements { received, ..self.signed })
+            },
+            _ => {
+                let shown = match &shown {
+                    Shown::Key(key) => key.reveal().to_vec(),
+                    Shown::NoKey(bytes) => bytes.clone(),
+                };
+                let forged = Forged { ciphertext: self.ciphertext.clone(), shown: shown.into() };
+                // It stays, for whoever wants to see.
+                End { forged: Some(forged), forgotten: None, ..self.without(BuyerOutcome::Mismatch) }
+            }
+        }
+    }
+
+    /// The wallet knows what became of the lock: either all came back, or the mint has shown the key.
+    fn swept(mut self: Box<Self>, deal: &Deal, money: Money, now: Timestamp) -> Step {
+        if self.told != Some(Money::Waiting) {
+            return Step::passing(Buyer::Unopened(self), vec![]);
+        }
+        self.told = Some(money);
+        let taken = matches!(money, Money::Settled { redeemed, .. } if redeemed > 0);
+        if !taken {
+            let outcome = if self.is_released() { BuyerOutcome::Unopened } else { BuyerOutcome::Overdue };
+            return self.without(outcome).step(deal, now);
+        }
+        let mut step = noted(Buyer::Unopened(self));
+        step.effects = vec![Effect::FindKey, Effect::WakeAt(now.saturating_add(GIVEN_UP_RETRY_SECS))];
+        step
+    }
+
+    /// How it ends without the output.
+    fn without(self, outcome: BuyerOutcome) -> End {
+        let (said, forgotten) = (Said::waiting(self.told), self.kept());
+        End { said, forgotten, receipt: Some(self.receipt), ..End::new(outcome, self.signed) }
+    }
+
+    /// What the user is told when the last moment to redeem has passed.
+    fn so_far(&self, now: Timestamp) -> Ended {
+        Ended {
+            outcome: BuyerOutcome::Unopened,
+            money: Money::Waiting,
+            receipt: Some(self.receipt.clone()),
+            output: None,
+            at: now,
+            signed: self.signed.clone(),
+            forged: None,
+        }
+    }
+}
+
+/// Until when we let the money go, by our clock; the seller grants the skew.
+fn release_by(deal: &Deal) -> Timestamp {
+    deal.escrow().map(|(terms, _)| terms.release_by).unwrap_or_default()
+}
+
+/// Until when an honest seller redeems.
+fn redeem_by(deal: &Deal) -> Timestamp {
+    deal.escrow().map(|(terms, _)| terms.redeem_by).unwrap_or_default()
+}
+
+/// When the user is told that it has come to nothing: the mint may take its time with the last redemption.
+fn given_up_at(deal: &Deal) -> Timestamp {
+    redeem_by(deal).saturating_add(SKEW_SECS)
+}
+
+/// When the wallet is told to take back what is unspent.
+fn swept_at(deal: &Deal) -> Timestamp {
+    falls_back(deal).saturating_add(1)
+}

@@ -208,7 +208,15 @@ fn hand_over(token: &Token, context: &Context) -> Result<(), CliError> {
         return Err(CliError { hint: Some(hint), ..error });
     }
     context.printer.note(format_args!("It is kept as {id} until it is spent: guilder wallet sent"));
+    say_who_can_take(token, context);
     Ok(())
+}
+
+/// Other wallets than Guilder's take the URL in a token for one of HTTP, and refuse it without saying why.
+fn say_who_can_take(token: &Token, context: &Context) {
+    if token.mint.peer().is_some() {
+        context.printer.note("Its mint is reached over libp2p, so only a Guilder node can take it.");
+    }
 }
 
 async fn sent(command: Option<&SentCommand>, context: &Context) -> Result<(), CliError> {
@@ -217,7 +225,9 @@ async fn sent(command: Option<&SentCommand>, context: &Context) -> Result<(), Cl
         None | Some(SentCommand::List) => context.printer.show(&Sent(client.get("/v1/wallet/sent").await?)),
         Some(SentCommand::Show { id }) => {
             let token: Token = client.get(&format!("/v1/wallet/sent/{}", path_part(id)?)).await?;
-            context.printer.hand_over(&token)
+            context.printer.hand_over(&token)?;
+            say_who_can_take(&token, context);
+            Ok(())
         }
         Some(SentCommand::Reclaim { id }) => {
             let reclaim = Reclaim { id: id.clone() };

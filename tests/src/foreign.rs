@@ -6,6 +6,7 @@
 use std::{
     env, fs,
     io::{self, BufRead as _, BufReader, Write as _},
+    mem,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -103,6 +104,7 @@ pub struct Script {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<Value>,
+    said: Vec<Value>,
     log: PathBuf,
 }
 
@@ -123,31 +125,33 @@ impl Script {
             let said = BufReader::new(stdout).lines().map_while(Result::ok);
             said.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|line| tell.send(line))
         });
-        Self { name: name.to_owned(), child, stdin, lines, log }
+        Self { name: name.to_owned(), child, stdin, lines, said: Vec::new(), log }
     }
 
-    /// What it says of `key`, passing over what else it says before.
+    /// What it says of `key`, or has said; what else it says is kept for later.
     #[track_caller]
-    pub fn says(&self, key: &str) -> Value {
-        let mut before = Vec::new();
+    pub fn says(&mut self, key: &str) -> Value {
+        if let Some(place) = self.said.iter().position(|line| line.get(key).is_some()) {
+            return self.said.remove(place)[key].take();
+        }
         loop {
             match self.lines.recv_timeout(LONG) {
                 Ok(mut line) if line.get(key).is_some() => return line[key].take(),
-                Ok(line) => before.push(line.to_string()),
+                Ok(line) => self.said.push(line),
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("{} didn't say {key} in {LONG:?}; it said {before:?}", self.name)
+                    panic!("{} didn't say {key} in {LONG:?}; it said {:?}", self.name, self.said)
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("{} ended without a word on {key}; it said {before:?}\n{}", self.name, self.log_tail())
+                    panic!("{} ended without a word on {key}; it said {:?}", self.name, self.said)
                 }
             }
         }
     }
 
-    /// All that it says until it ends, which must be in order.
+    /// All that it says until it ends, which must be in order, after what was kept.
     #[track_caller]
     pub fn finish(mut self) -> Vec<Value> {
-        let mut lines = Vec::new();
+        let mut lines = mem::take(&mut self.said);
         loop {
             match self.lines.recv_timeout(LONG) {
                 Ok(line) => lines.push(line),

@@ -1,6 +1,6 @@
 // docs/protocol.md, "Market", "Award", "Trade messages", "Machines": the buyer's side of a prepaid trade.
-import { must, same, concat, decode, cidOf, contentHash, randomBytes, sha256, now } from './bytes.js'
-import { SKEW, read, state, seal, holds } from './statement.js'
+import { NotUnderstood, must, same, concat, decode, cidOf, contentHash, randomBytes, sha256, now } from './bytes.js'
+import { read, state, seal, holds, SKEW } from './statement.js'
 import { KIND } from './network.js'
 import { lockKey, newSecret, toWire, ysOf } from './lock.js'
 import { sum } from './mint.js'
@@ -30,8 +30,18 @@ export function readGossip (bytes, service) {
 }
 
 export class Buyer {
+  /** The messages by which this buyer said that it has an output, by award. */
+  #received = new Map()
+
   constructor ({ agent, network, contents, wallet }) {
     Object.assign(this, { agent, network, contents, wallet })
+    // Said again when the seller repeats its delivery, or asks.
+    const again = async ({ award }, { peer }) => {
+      const said = this.#received.get(award.toString())
+      if (said?.peer === peer) await network.send(peer, KIND.Received, said.message)
+    }
+    network.on(KIND.Delivered, again)
+    network.on(KIND.Status, again)
   }
 
   /**
@@ -42,7 +52,7 @@ export class Buyer {
     const offer = await this.#ask(seller, { service, input, maxPrice, secs })
     const award = await this.#award(seller, service, offer, input, authority)
     const delivered = await this.#delivery(seller, award)
-    return { ...delivered, award: award.cid.toString(), price: offer.body.price }
+    return { ...delivered, award: award.cid.toString(), accepted: award.accepted, price: offer.body.price }
   }
 
   async #ask (seller, { service, input, maxPrice, secs }) {
@@ -75,10 +85,10 @@ export class Buyer {
     const { body } = offer
     const { payee, locktime } = body.terms.prepaid
     const refund = lockKey()
+    const iat = now()
     const lock = { payee, locktime, refund: refund.point }
     const proofs = await this.wallet.lock(body.price, () => newSecret(lock))
     must(proofs.length <= body.max_proofs, 'more proofs than the seller takes')
-    const made = now()
     const bytes = seal(this.agent, 'ucan/inv@1.0.0', {
       iss: this.agent.did,
       sub: authority.principal,
@@ -104,9 +114,9 @@ export class Buyer {
       prf: authority.proofs.map(cidOf),
       nonce: randomBytes(16),
       exp: locktime,
-      iat: made
+      iat
     })
-    const award = { bytes, made, cid: cidOf(bytes), offer, ys: ysOf(proofs), amount: sum(proofs) }
+    const award = { bytes, cid: cidOf(bytes), iat, offer, ys: ysOf(proofs), amount: sum(proofs) }
     award.delivered = this.network.next(seller.peer, [KIND.Delivered, KIND.Refused], ({ award: cid }) => award.cid.equals(cid), 60_000)
     const accepted = this.network.next(seller.peer, [KIND.Accepted, KIND.Refused, KIND.Delivered], ({ award: cid }) => award.cid.equals(cid))
     await this.network.send(seller.peer, KIND.Awarded, {
@@ -119,16 +129,29 @@ export class Buyer {
     })
     const { kind, reason, acceptance } = await accepted
     must(kind !== KIND.Refused, `refused for reason ${reason}`)
-    if (kind === KIND.Accepted) this.#checkAcceptance(read(acceptance, 'acceptance'), seller, award)
+    award.accepted = kind === KIND.Accepted && this.#isAccepted(acceptance, seller, award)
     return award
   }
 
-  /** That the seller took this award and found this money locked to it. */
-  #checkAcceptance ({ iss, body, iat }, seller, award) {
-    must(iss === seller.did && award.cid.equals(body.award) && award.offer.cid.equals(body.offer), 'an acceptance of something else')
-    const { mint, unit, amount, ys } = body.locked
-    must(mint === this.wallet.mint.url && unit === this.wallet.mint.unit && amount === award.amount && same(ys, award.ys), 'an acceptance of other money')
-    must(iat >= award.made - SKEW && iat <= award.offer.body.deadline, 'an acceptance of another time')
+  /** "What each side signs on the way": whether the seller has taken this award; one that isn't understood counts as not said. */
+  #isAccepted (bytes, seller, award) {
+    let acceptance
+    try {
+      acceptance = read(bytes, 'acceptance')
+    } catch (error) {
+      if (error instanceof NotUnderstood) return false
+      throw error
+    }
+    const { iss, iat, body } = acceptance
+    must(iss === seller.did && award.cid.equals(body.award) && award.offer.cid.equals(body.offer), 'an acceptance of another award')
+    must(this.#isMoneyOf(award, body.locked), 'an acceptance about other money')
+    must(iat >= award.iat - SKEW && iat <= award.offer.body.deadline, `an acceptance dated ${iat}`)
+    return true
+  }
+
+  #isMoneyOf (award, { mint, unit, amount, ys }) {
+    const ours = this.wallet.mint
+    return mint === ours.url && unit === ours.unit && amount === award.amount && same(ys, award.ys)
   }
 
   async #delivery (seller, award) {
@@ -137,15 +160,16 @@ export class Buyer {
     const receipt = read(bytes, 'receipt')
     const { body } = receipt
     must(receipt.iss === seller.did && award.cid.equals(body.award) && award.offer.cid.equals(body.offer), 'a receipt of something else')
-    const { mint, unit, amount, ys } = body.money.prepaid
-    must(mint === this.wallet.mint.url && unit === this.wallet.mint.unit && amount === award.amount && same(ys, award.ys), 'a receipt about other money')
+    must(this.#isMoneyOf(award, body.money.prepaid), 'a receipt about other money')
     if (body.out.ok === undefined) return { failed: body.out.error }
     const { salt, data } = output
     must(salt.length === 32, 'a salt has 32 bytes')
     const delivered = await this.contents.bytesOf(data, seller.peer)
     must(same(sha256(concat(salt, delivered)), body.out.ok), 'an output that is not the one of the receipt')
     const received = state(this.agent, 'received', { award: award.cid, receipt: receipt.cid }, null)
-    await this.network.send(seller.peer, KIND.Received, { award: award.cid, received })
+    const message = { award: award.cid, received }
+    this.#received.set(award.cid.toString(), { peer: seller.peer, message })
+    await this.network.send(seller.peer, KIND.Received, message)
     return { output: delivered }
   }
 }

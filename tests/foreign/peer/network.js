@@ -134,7 +134,7 @@ export class Network {
         const frame = decode(await reader.exactly(length))
         must(Array.isArray(frame) && frame.length === 2 && Number.isSafeInteger(frame[0]), 'a frame is [kind, body]')
         // A frame of an unknown kind has no listener, and is dropped.
-        for (const listener of this.#listeners.get(frame[0]) ?? []) listener(frame[1], from)
+        for (const listener of this.#listeners.get(frame[0]) ?? []) tell(listener, frame[1], from)
       }
     } catch (error) {
       if (!reader.ended) stream.abort(error)
@@ -192,6 +192,15 @@ export class Network {
   /** A stream of another protocol to a peer. */
   async open (peer, protocol) {
     return await this.node.dialProtocol(peerIdFromString(peer), protocol)
+  }
+}
+
+/** One message that can't be handled costs its sender points at most, not the stream. */
+async function tell (listener, body, from) {
+  try {
+    await listener(body, from)
+  } catch (error) {
+    console.error(error)
   }
 }
 

@@ -49,12 +49,12 @@ export class Seller {
   /** Sells a service whose work is `run`, a function from bytes to bytes. `told` hears what happens. */
   constructor ({ agent, network, contents, wallet, service, price, run, told }) {
     Object.assign(this, { agent, network, contents, wallet, service, price, run, told })
-    const answer = (kind, handle) => network.on(kind, (body, from) => handle.call(this, body, from).catch(error => told({ trouble: error.stack })))
+    const answer = (kind, handle) => network.on(kind, (body, from) => handle.call(this, body, from))
     answer(KIND.Query, this.#query)
     answer(KIND.Asked, this.#asked)
     answer(KIND.Awarded, this.#awarded)
     answer(KIND.Status, this.#status)
-    answer(KIND.Cancel, this.#cancel)
+    answer(KIND.Cancel, this.#cancelled)
     answer(KIND.Received, this.#received)
   }
 
@@ -134,7 +134,6 @@ export class Seller {
     const cid = cidOf(message.award)
     const known = this.#trades.get(cid.toString())
     if (known !== undefined) return await this.#answer(known, from)
-    const award = { award: cid }
     try {
       const trade = { cid, from, ...this.#check(message, from) }
       trade.accepted = { award: cid, acceptance: this.#acceptance(trade) }
@@ -146,7 +145,7 @@ export class Seller {
     } catch (error) {
       if (this.#trades.has(cid.toString())) throw error
       this.told({ refused: error.message })
-      await this.network.send(from.peer, KIND.Refused, { ...award, reason: reasonOf(error) })
+      await this.network.send(from.peer, KIND.Refused, { award: cid, reason: reasonOf(error) })
     }
   }
 
@@ -196,7 +195,7 @@ export class Seller {
       award: trade.cid,
       offer: trade.offer.cid,
       out: { ok: sha256(concat(salt, output)) },
-      money: { prepaid: { mint: trade.args.mint, unit: trade.args.unit, amount: sum(trade.proofs), ys: trade.args.ys } },
+      money: { prepaid: moneyOf(trade) },
       began,
       ended: now(),
       sub: []
@@ -207,6 +206,31 @@ export class Seller {
     // Money on offer is worth nothing until it is redeemed.
     const redeemed = await this.wallet.redeem(trade.proofs, this.#payee(trade.from.did).secret)
     this.told({ sold: { award: trade.cid.toString(), buyer: trade.from.did, redeemed } })
+    if (trade.received === undefined) await this.network.send(trade.from.peer, KIND.Status, { award: trade.cid })
+  }
+
+  /** "What each side signs on the way": that it took the award, having checked the lock. */
+  #acceptance (trade) {
+    return state(this.agent, 'acceptance', { award: trade.cid, offer: trade.offer.cid, locked: moneyOf(trade) }, null)
+  }
+
+  /** The buyer has the output, and it is the one that the receipt commits to. */
+  async #received ({ award, received: bytes }, from) {
+    const trade = this.#trades.get(award.toString())
+    if (trade === undefined || trade.received !== undefined) return
+    const { iss, body } = read(bytes, 'received')
+    must(iss === trade.from.did && trade.cid.equals(body.award) && trade.receipt?.equals(body.receipt), 'received of something else')
+    trade.received = bytes
+    this.told({ received: award.toString() })
+  }
+
+  async #cancelled ({ award, cancellation: bytes }, from) {
+    const trade = this.#trades.get(award.toString())
+    if (trade === undefined) return await this.network.send(from.peer, KIND.Unknown, { award })
+    const { iss, body } = read(bytes, 'cancellation')
+    must(iss === trade.from.did && trade.cid.equals(body.award), 'a cancellation of another award')
+    // Work that this seller has begun it ends, so nothing is stopped.
+    if (trade.from.did === from.did && trade.delivered !== undefined) await this.network.send(from.peer, KIND.Delivered, trade.delivered)
   }
 
   async #status ({ award }, from) {
@@ -221,26 +245,11 @@ export class Seller {
     await this.network.send(from.peer, KIND.Accepted, trade.accepted)
     if (trade.delivered !== undefined) await this.network.send(from.peer, KIND.Delivered, trade.delivered)
   }
+}
 
-  /** That it took the award, having checked these locks: "What each side signs on the way". */
-  #acceptance ({ cid, args, offer, proofs }) {
-    const locked = { mint: args.mint, unit: args.unit, amount: sum(proofs), ys: args.ys }
-    return state(this.agent, 'acceptance', { award: cid, offer: offer.cid, locked }, null)
-  }
-
-  /** Work that this seller has begun it ends; so a cancellation is checked and then answered as a question. */
-  async #cancel ({ award, cancellation }, from) {
-    const { iss, body } = read(cancellation, 'cancellation')
-    must(iss === from.did && award.equals(body.award), 'a cancellation of another, or of something else')
-    await this.#status({ award }, from)
-  }
-
-  async #received ({ award, received }, from) {
-    const { iss, body } = read(received, 'received')
-    const trade = this.#trades.get(award.toString())
-    must(iss === from.did && award.equals(body.award) && trade?.receipt?.equals(body.receipt), 'received by another, or something else')
-    this.told({ received: award.toString() })
-  }
+/** What stands locked, as acceptance and receipt say it. */
+function moneyOf ({ args, proofs }) {
+  return { mint: args.mint, unit: args.unit, amount: sum(proofs), ys: args.ys }
 }
 
 function asReason (reason, check) {

@@ -82,6 +82,9 @@ pub const MELT_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 pub const MAX_PURSES: usize = 1024;
 /// The least time between two looks at locks that were debited or given back.
 pub const PURSE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a hire right after a start waits for the mint's word on what is in the purse. A mint that is reached answers
+/// within it; one that isn't must not keep a node from paying with what it has.
+pub const PURSE_OPEN_PATIENCE: Duration = Duration::from_secs(2);
 /// Trades of one mint given back to the purse that are looked at together.
 pub const PURSE_RECONCILE: usize = 256;
 /// How often a mint that didn't answer is asked again about coins that came back.

@@ -209,7 +209,7 @@ impl Parts {
                 })
             }
             Payload::Content(id) if id.size > service.definition().max_input_bytes => Err(Reason::InputTooLarge),
-            Payload::Content(_) if self.withholds_inputs(deal.buyer()) => Err(Reason::RateLimited),
+            Payload::Content(_) if self.withholds_inputs(deal.buyer()) => Err(Reason::InputsMissed),
             // Its schema is checked once it is here.
             Payload::Content(_) => Ok(()),
             Payload::Other(_) => Err(Reason::NotUnderstood),

@@ -531,7 +531,8 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: SellerConduct, now: Tim
         SellerConduct::Delivered => history.delivered += 1,
         SellerConduct::Failed => history.failed += 1,
         SellerConduct::Redeemed(took) => {
-            history.took += 1;
+            // What it takes part by part is one cheat.
+            history.took += u64::from(!w.contains(CHEATS, records::key(deal.id()))?);
             history.took_at = Some(now);
             let cheat = Cheat { seller: deal.seller(), took, at: now };
             w.put(CHEATS, records::key(deal.id()), &cheat)?;

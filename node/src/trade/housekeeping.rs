@@ -96,7 +96,7 @@ fn forget(w: &mut Write<'_>, end: Timestamp, after: Option<Vec<u8>>) -> Result<O
     for (log_key, side) in &rows {
         let Some((_, id)) = log_parts(log_key) else { continue };
         let gone = match side {
-            StoredSide::Buyer => forget_task(w, id)?,
+            StoredSide::Buyer => forget_task(w, id, end)?,
             StoredSide::Seller => forget_sold(w, id)?,
         };
         if gone {
@@ -106,10 +106,14 @@ fn forget(w: &mut Write<'_>, end: Timestamp, after: Option<Vec<u8>>) -> Result<O
     Ok(rows.into_iter().nth(PRUNE_BATCH - 1).map(|(key, _)| key))
 }
 
-fn forget_task(w: &mut Write<'_>, task: cid::Cid) -> Result<bool, StoreError> {
+fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp) -> Result<bool, StoreError> {
     let Some(record) = w.get(TASKS, key(task))? else { return Ok(true) };
     for award in &record.awards {
         let settled = match w.get(BUYERS, key(*award))? {
+            // What it gave back its seller may yet take; the record is what it is charged by.
+            Some(Buyer::Ended(ended)) if ended.money == buyer::Money::Returned => {
+                w.get(DEALS, key(*award))?.is_none_or(|deal| deal.award.part().until() < end)
+            }
             Some(Buyer::Ended(ended)) => ended.money != buyer::Money::Waiting,
             Some(_) => false,
             None => true,

@@ -129,6 +129,8 @@ fn of_reason(reason: Reason) -> Option<Penalty> {
         | Reason::Internal
         | Reason::Cancelled
         | Reason::NotUnderstood
+        // Each input that never came was charged when it didn't.
+        | Reason::InputsMissed
         // The clock that is wrong may be ours.
         | Reason::Untimely
         | Reason::Other(_) => None,

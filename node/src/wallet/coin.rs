@@ -95,10 +95,10 @@ impl Input {
         Some(Proof { witness: self.unlocked.as_ref().map(Unlocked::witness), ..self.coin.bare()? })
     }
 
-    /// Whether the coin, which is spent, may have been spent by us. Of one that isn't locked nobody can tell, nor where the
-    /// mint doesn't say with which signatures it was.
+    /// Whether the coin, which is spent, may have been spent by us. Of one that isn't locked nobody can tell; a locked one
+    /// was only if the mint shows a signature of ours. One that shows none doesn't say by whom.
     pub(super) fn may_be_spent_by_us(&self, signatures: &[String]) -> bool {
-        self.unlocked.is_none() || signatures.is_empty() || self.is_spent_by_us(signatures)
+        self.unlocked.is_none() || self.is_spent_by_us(signatures)
     }
 
     /// Whether one of the signatures that the coin was spent with is by a key of ours.

@@ -61,6 +61,7 @@ use super::{
         BatchRecord, Coin, Currency, Destination, FailedOperation, HISTORY, HistoryEntry, Input, OPERATIONS, Operation,
         OperationId, Purpose, RECEIVED, SentState, SentToken, Y,
     },
+    tables::{batches_of, clear_given_back},
 };
 use crate::{
     failpoint::Failpoint,
@@ -75,8 +76,9 @@ pub(super) trait LockObserver: Send + Sync {
     fn refilled(&self, id: OperationId, batch: &BatchRecord, proofs: BTreeMap<Y, LockedProof>);
     /// An operation is over, whatever it was for.
     fn ended(&self);
-    /// The mint has signed more than this copy of the wallet asked for: another one has lived with its phrase.
-    fn another_copy(&self, currency: &Currency);
+    /// The mint has signed more than this copy of the wallet asked for: another one has lived with its phrase. `batches` are
+    /// those of the purse by now.
+    fn another_copy(&self, currency: &Currency, batches: &[OperationId]);
 }
 
 /// What a ledger is made of.
@@ -129,6 +131,14 @@ pub struct Restored {
     pub spent_elsewhere: u64,
 }
 
+/// What there was of a parked operation.
+pub(super) struct LookedInto {
+    /// Added to the balance.
+    pub(super) found: u64,
+    /// It has made locked coins, which only its record can spend.
+    pub(super) locked: bool,
+}
+
 /// An operation that is under way.
 pub(super) struct Underway {
     pub(super) id: OperationId,
@@ -146,6 +156,7 @@ impl Ledger {
             tokens: Arc::clone(&tokens),
             notices: notices.clone(),
             observer: Arc::clone(&observer),
+            store: store.clone(),
         };
         let (finder, finding) = (Arc::new(finder), runtime.clone());
         let on_found = move |found: Found| {
@@ -382,6 +393,19 @@ impl Ledger {
         Ok(restored)
     }
 
+    /// Whether another copy of this wallet has been seen to live in this run, after asking for it: what has happened to
+    /// money of ours that we didn't do may have been its doing.
+    ///
+    /// # Errors
+    /// If the mint doesn't answer.
+    pub(super) async fn has_another_copy(&self, currency: &Currency) -> Result<bool, WalletError> {
+        let view = self.mints.view(&currency.mint).await?;
+        if let Ok(keyset) = view.active(&currency.unit, self.runtime.now()) {
+            self.numbers.check_all(currency, keyset).await?;
+        }
+        Ok(self.numbers.another_copy_at(&currency.mint))
+    }
+
     /// Moves coins of keysets that end soon to one that lasts.
     pub(super) async fn renew(&self, currency: &Currency) -> Result<(), WalletError> {
         let view = self.mints.view(&currency.mint).await?;
@@ -412,13 +436,18 @@ impl Ledger {
 
     /// Whether nothing is left to be had of a parked operation. Plain coins that the mint has signed are taken over.
     pub(super) async fn came_to_nothing(&self, failed: &FailedOperation) -> Result<bool, WalletError> {
+        Ok(!self.look_into(failed).await?.locked)
+    }
+
+    /// Takes over what the mint has signed of a parked operation after all.
+    pub(super) async fn look_into(&self, failed: &FailedOperation) -> Result<LookedInto, WalletError> {
         let Currency { mint, .. } = &failed.record.currency;
         let outputs = &failed.record.outputs;
         let messages: Vec<_> = outputs.iter().filter_map(super::records::Premint::message).collect();
         let signatures = self.mints.client(mint)?.signatures(&messages).await?;
         let signed: Vec<_> = outputs.iter().zip(signatures).filter_map(|(output, by)| Some((output, by?))).collect();
         if signed.is_empty() {
-            return Ok(true);
+            return Ok(LookedInto { found: 0, locked: false });
         }
         let ids: Vec<KeysetId> = signed.iter().map(|(output, _)| output.id).collect();
         let view = self.mints.view_with(mint, ids).await?;
@@ -434,7 +463,7 @@ impl Ledger {
             let reason = "an operation that it had refused came to be; its locked outputs stay on record".into();
             self.notices.money_trouble(mint, Fault::Mint, reason);
         }
-        Ok(!locked)
+        Ok(LookedInto { found, locked })
     }
 
     /// All operations that are under way.
@@ -497,13 +526,18 @@ struct Finder {
     tokens: Arc<Tokens>,
     notices: Notices,
     observer: Arc<dyn LockObserver>,
+    store: Store,
 }
 
 impl Finder {
     async fn take_in(self: Arc<Self>, found: Found) {
         let Found { currency, line, coins } = found;
-        // What is locked may have been paid with.
-        self.observer.another_copy(&currency);
+        // What is locked may have been paid with, and what was given back here may have been paid with there.
+        let batches = self.store.read(|read| batches_of(read, &currency)).unwrap_or_default();
+        self.observer.another_copy(&currency, &batches);
+        if let Err(error) = self.store.write(move |write| clear_given_back(write, &batches)).await {
+            tracing::warn!(%error, "what was given back to the purse keeps its marks");
+        }
         let taken = match line {
             Line::Coins => match self.coins.take_over(&currency, coins).await {
                 Ok(amount) => {

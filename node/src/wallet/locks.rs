@@ -18,7 +18,8 @@ use std::{
     time::Duration,
 };
 
-use guilder_protocol::locks::LockedProof;
+use cdk::nuts::State;
+use guilder_protocol::{locks::LockedProof, time::Timestamp};
 use tokio::sync::Notify;
 
 use self::purse::Index;
@@ -28,11 +29,14 @@ pub use self::{
     redemption::{LockContext, VettedLock},
 };
 use super::{
-    keys::LockKeys,
-    ledger::{Ledger, LockObserver},
+    error::WalletError,
+    keys::{self, LockKeys},
+    ledger::{Ledger, LockObserver, states},
     mints::Mints,
     notices::Notices,
     records::{BatchRecord, Currency, OperationId, Y},
+    spend::Spend,
+    tables::{Spent, strike_purse},
 };
 use crate::{runtime::Runtime, store::Store, sync::lock};
 
@@ -57,8 +61,8 @@ impl LockObserver for Shared {
         self.redeem.notify_one();
     }
 
-    fn another_copy(&self, currency: &Currency) {
-        lock(&self.index).retire_currency(currency);
+    fn another_copy(&self, currency: &Currency, batches: &[OperationId]) {
+        lock(&self.index).retire_currency(currency, batches);
     }
 }
 
@@ -73,4 +77,60 @@ pub(super) struct LocksParts {
     pub(super) notices: Notices,
     pub(super) shared: Arc<Shared>,
     pub(super) patience: Duration,
+}
+
+impl LocksParts {
+    /// Asks the mint what of some locked coins of ours is spent (NUT-07), and by whom. Before the locktime only the payee
+    /// can have spent one; after it we could, too, from another copy of this wallet.
+    async fn spent(&self, what: &Locked<'_>) -> Result<Spent, WalletError> {
+        let client = self.mints.client(&what.currency.mint)?;
+        let coins: Vec<(Y, &LockedProof)> = what.proofs.iter().filter_map(|proof| Some((proof.y()?, proof))).collect();
+        let states = states(&client, coins.iter().map(|(y, _)| *y)).await?;
+        let ours: Vec<_> = what.refund.keys().iter().map(|path| self.keys.public(path)).collect();
+        let fallen = self.runtime.now() > what.locktime;
+        let mut spent = Spent::default();
+        for ((y, proof), state) in coins.into_iter().zip(states) {
+            if state.state != State::Spent {
+                continue;
+            }
+            if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
+                spent.by_us(y);
+            } else if fallen && state.signatures.is_empty() {
+                spent.untold(y);
+            } else {
+                spent.by_others(y, state);
+            }
+        }
+        Ok(spent)
+    }
+
+    /// The same for coins of a purse batch; what is spent is struck, and whoever took it charged. Nobody is, where another
+    /// copy of this wallet may have paid with it.
+    async fn strike_spent_of_batch(
+        &self,
+        id: OperationId,
+        batch: &BatchRecord,
+        proofs: &[LockedProof],
+    ) -> Result<Spent, WalletError> {
+        let BatchRecord { currency, conditions, refund, .. } = batch;
+        let mut spent = self.spent(&Locked { currency, refund, locktime: conditions.locktime(), proofs }).await?;
+        if spent.is_empty() {
+            return Ok(spent);
+        }
+        if spent.blames() && self.ledger.has_another_copy(currency).await? {
+            spent.blame_nobody();
+        }
+        let (struck, currency, now) = (spent.clone(), currency.clone(), self.runtime.now());
+        self.store.transact(move |write| strike_purse(write, id, &currency, &struck, now)).await?;
+        self.shared.outcomes.notify_one();
+        Ok(spent)
+    }
+}
+
+/// Locked coins of ours, and how they are taken back.
+struct Locked<'a> {
+    currency: &'a Currency,
+    refund: &'a Spend,
+    locktime: Timestamp,
+    proofs: &'a [LockedProof],
 }

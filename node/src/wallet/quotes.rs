@@ -36,7 +36,7 @@ use super::{
     error::WalletError,
     ledger::{Ledger, Plan, Settled},
     mints::Mints,
-    records::{Currency, Destination, OPERATIONS, Operation, Purpose, QUOTES, QuoteRecord, quote_key},
+    records::{Currency, Destination, FAILED, OPERATIONS, Operation, Purpose, QUOTES, QuoteRecord, quote_key},
 };
 use crate::{
     limits::{
@@ -211,12 +211,16 @@ impl Quotes {
         let quotes = self.of(currency);
         let _busy = quotes.busy.lock().await;
         let key = quote_key(currency, id);
-        let record = self.store.read(|read| read.get(QUOTES, &key))?;
+        // Of one moment: an operation that ends between two looks would be missed by both.
+        let (record, being_issued) = self.store.read(|read| {
+            let operations = read.range(OPERATIONS, KeyRange::all(), usize::MAX)?;
+            Ok((read.get(QUOTES, &key)?, operations.iter().any(|(_, operation)| issues(operation, currency, id))))
+        })?;
         let record = record.ok_or_else(|| WalletError::UnknownQuote(id.to_owned()))?;
         if record.issued > 0 {
             return Ok(Looked::Issued(record.issued));
         }
-        if self.being_issued(currency, id)? {
+        if being_issued {
             return Ok(Looked::Open);
         }
         let over = self.runtime.now() > record.kept_until;
@@ -224,10 +228,7 @@ impl Quotes {
         match client.mint_quote_state(id).await {
             Ok(quote) => match quote.state {
                 QuoteState::Paid => self.issue(&record).await,
-                QuoteState::Issued => {
-                    self.forget(&record).await?;
-                    Err(WalletError::IssuedElsewhere(id.to_owned()))
-                }
+                QuoteState::Issued => self.issued_before(record).await,
                 QuoteState::Unpaid if over => Ok(Looked::RunOut),
                 QuoteState::Unpaid | QuoteState::Pending | QuoteState::Unknown => Ok(Looked::Open),
             },
@@ -252,12 +253,22 @@ impl Quotes {
         }
     }
 
-    fn being_issued(&self, currency: &Currency, id: &str) -> Result<bool, WalletError> {
-        let operations = self.store.read(|read| read.range(OPERATIONS, KeyRange::all(), usize::MAX))?;
-        let issues = |record: &Operation| {
-            record.currency == *currency && matches!(&record.purpose, Purpose::Mint { quote } if quote == id)
-        };
-        Ok(operations.iter().any(|(_, record)| issues(record)))
+    /// The mint has issued a quote, and not to an operation that is under way. A request of ours that was refused may have
+    /// reached it a second time since; else it was another copy of this wallet.
+    async fn issued_before(&self, record: QuoteRecord) -> Result<Looked, WalletError> {
+        let parked = self.store.read(|read| read.range(FAILED, KeyRange::all(), usize::MAX))?;
+        let ours = parked.iter().filter(|(_, failed)| issues(&failed.record, &record.currency, &record.id));
+        let mut issued = 0;
+        for (_, failed) in ours {
+            issued += self.ledger.look_into(failed).await?.found;
+        }
+        if issued == 0 {
+            self.forget(&record).await?;
+            return Err(WalletError::IssuedElsewhere(record.id));
+        }
+        let record = QuoteRecord { issued, ..record };
+        self.store.write(move |write| write.put(QUOTES, record.key(), &record)).await?;
+        Ok(Looked::Issued(issued))
     }
 
     /// Forgets a quote from which nothing will come any more.
@@ -315,6 +326,11 @@ impl WalletError {
     fn ends_a_quote(&self) -> bool {
         matches!(self, Self::UnknownQuote(_) | Self::IssuedElsewhere(_) | Self::UnknownMint(_))
     }
+}
+
+/// Whether an operation issues this quote.
+fn issues(operation: &Operation, currency: &Currency, id: &str) -> bool {
+    operation.currency == *currency && matches!(&operation.purpose, Purpose::Mint { quote } if quote == id)
 }
 
 /// Until when an invoice can be paid, if it is one.

@@ -54,7 +54,7 @@ pub(super) const QUOTES: Table<QuoteRecord> = Table::new("wallet/quotes");
 /// Conditions of each purse batch, by its locktime and ID (that of the operation that made it).
 pub(super) const BATCHES: Table<BatchRecord> = Table::new("wallet/batches");
 /// Coins locked to a seller and not yet paid with, by batch and Y.
-pub(super) const PURSE: Table<LockedProof> = Table::new("wallet/purse");
+pub(super) const PURSE: Table<PurseCoin> = Table::new("wallet/purse");
 /// Coins paid with in a trade that isn't over, by trade.
 pub(super) const AT_RISK: Table<AtRisk> = Table::new("wallet/at-risk");
 /// Locks of failed trades that fall back to us, by locktime and trade.
@@ -318,6 +318,21 @@ pub(super) struct AtRisk {
     pub proofs: Vec<LockedProof>,
     /// What the seller has been seen to have redeemed of it; no longer in `proofs`.
     pub redeemed: u64,
+}
+
+/// A coin in the purse.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct PurseCoin {
+    pub proof: LockedProof,
+    /// The last trade that gave it back: its seller has had the coin, and answers for it if it is spent.
+    pub given_back_by: Option<Cid>,
+}
+
+impl PurseCoin {
+    /// One that no seller has been shown.
+    pub(super) fn new(proof: LockedProof) -> Self {
+        Self { proof, given_back_by: None }
+    }
 }
 
 /// Coins that a trade gave back. Its seller has had them.

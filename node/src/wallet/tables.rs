@@ -1,16 +1,27 @@
 //! Changes of the wallet's tables that more than one of its parts makes, each within a transaction of its caller.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use cid::Cid;
-use guilder_protocol::{bytes::ByteArray, identity::AgentId, locks::KeysetId, market::Unit, time::Timestamp};
+use guilder_protocol::{
+    bytes::ByteArray,
+    identity::AgentId,
+    locks::{KeysetId, LockedProof},
+    market::Unit,
+    time::Timestamp,
+};
 
 use super::{
+    coin::sum,
+    connector::ProofState,
     error::WalletError,
     records::{
-        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, COINS, Currency, FAILED, HISTORY,
-        HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, Outcome, PURSE, REDEEMED_PROOFS, REFUNDS,
-        Reason, RedeemedProof, Y,
+        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, BATCHES, COINS, Currency, FAILED, HISTORY,
+        HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, OperationId, Outcome, PURSE, PurseCoin,
+        REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, Y, batch_id,
     },
 };
 use crate::store::{Key, KeyRange, Read, Reader, StoreError, Write};
@@ -98,56 +109,176 @@ pub(super) fn tell(write: &mut Write<'_>, trade: Cid, outcome: MoneyOutcome) -> 
     Ok(write.put(OUTCOMES, Key::of(trade), &Outcome { trade, outcome })?)
 }
 
-/// Strikes the proofs of a lock that waits for its refund which are spent: by the seller, or, those `by_us`, by another
-/// copy of this wallet. If those are all, the trade's money is settled.
+/// What a mint says is spent of some coins, and by whom as far as its witnesses tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spent {
+    /// With a signature of ours, so by another copy of this wallet.
+    by_us: BTreeSet<Y>,
+    /// With witnesses of which none has a signature of ours.
+    by_others: BTreeMap<Y, ProofState>,
+    /// By us or by somebody else: the mint doesn't tell, and both could.
+    untold: BTreeSet<Y>,
+}
+
+impl Spent {
+    pub(super) fn by_us(&mut self, y: Y) {
+        self.by_us.insert(y);
+    }
+
+    pub(super) fn by_others(&mut self, y: Y, state: ProofState) {
+        self.by_others.insert(y, state);
+    }
+
+    pub(super) fn untold(&mut self, y: Y) {
+        self.untold.insert(y);
+    }
+
+    /// Nobody is to be blamed: another copy of this wallet may have paid with them.
+    pub(super) fn blame_nobody(&mut self) {
+        self.untold.extend(std::mem::take(&mut self.by_others).into_keys());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_us.is_empty() && self.by_others.is_empty() && self.untold.is_empty()
+    }
+
+    /// Whether somebody else is seen to have spent any.
+    pub(super) fn blames(&self) -> bool {
+        !self.by_others.is_empty()
+    }
+
+    pub(super) fn contains(&self, y: &Y) -> bool {
+        self.is_by_us(y) || self.by_others.contains_key(y) || self.untold.contains(y)
+    }
+
+    pub(super) fn is_by_us(&self, y: &Y) -> bool {
+        self.by_us.contains(y)
+    }
+
+    pub(super) fn is_untold(&self, y: &Y) -> bool {
+        self.untold.contains(y)
+    }
+
+    fn ys(&self) -> impl Iterator<Item = &Y> {
+        self.by_us.iter().chain(self.by_others.keys()).chain(&self.untold)
+    }
+}
+
+fn redeemed_proof(proof: LockedProof, state: &ProofState) -> RedeemedProof {
+    let ProofState { signatures, witness, .. } = state.clone();
+    RedeemedProof { proof, signatures, witness }
+}
+
+/// Why a coin is lost whose mint doesn't say who spent it.
+pub(super) const SPENT_UNTOLD: &str = "spent, and the mint does not say by whom";
+
+/// Strikes the proofs of a lock that waits for its refund which are spent. What the seller redeemed is kept as evidence. If
+/// those are all, the trade's money is settled.
 pub(super) fn strike(
     write: &mut Write<'_>,
     trade: Cid,
     locktime: Timestamp,
-    spent: &BTreeSet<Y>,
-    by_us: &BTreeSet<Y>,
+    spent: &Spent,
     at: Timestamp,
 ) -> Result<(), WalletError> {
     let key = Key::of(locktime).and(trade);
     let Some(mut lock) = write.get(REFUNDS, &key)? else { return Ok(()) };
-    let (mut redeemed, mut refunded) = (0, 0);
-    lock.proofs.retain(|proof| match proof.y() {
-        Some(y) if by_us.contains(&y) => {
-            refunded += proof.amount;
-            false
+    let (mut redeemed, mut refunded, mut untold) = (Vec::new(), 0, 0);
+    let mut left = Vec::with_capacity(lock.proofs.len());
+    for proof in lock.proofs {
+        match proof.y() {
+            Some(y) if spent.is_by_us(&y) => refunded += proof.amount,
+            Some(y) if spent.is_untold(&y) => untold += proof.amount,
+            Some(y) => match spent.by_others.get(&y) {
+                Some(state) => redeemed.push(redeemed_proof(proof, state)),
+                None => left.push(proof),
+            },
+            None => left.push(proof),
         }
-        Some(y) if spent.contains(&y) => {
-            redeemed += proof.amount;
-            false
-        }
-        _ => true,
-    });
-    lock.redeemed += redeemed;
+    }
+    lock.proofs = left;
+    let worth = sum(redeemed.iter().map(|one| &one.proof.amount));
+    lock.redeemed += worth;
+    keep_redeemed(write, trade, redeemed)?;
     let currency = lock.currency.clone();
-    book(write, &currency, at, Reason::Forfeited, redeemed, trade.to_string())?;
+    book(write, &currency, at, Reason::Forfeited, worth, trade.to_string())?;
     let elsewhere = format!("{trade}: refunded to another copy of this wallet");
     book(write, &currency, at, Reason::Lost, refunded, elsewhere)?;
+    book(write, &currency, at, Reason::Lost, untold, format!("{trade}: {SPENT_UNTOLD}"))?;
     if lock.proofs.is_empty() {
         tell(write, trade, MoneyOutcome::Refunded { refunded, redeemed: lock.redeemed, fee: 0 })?;
         write.delete(REFUNDS, key)?;
-    } else if redeemed + refunded > 0 {
+    } else if worth + refunded + untold > 0 {
         write.put(REFUNDS, key, &lock)?;
     }
     Ok(())
 }
 
-/// Keeps what shows that a seller has taken proofs of a trade's lock.
-pub(super) fn keep_redeemed(
+/// Strikes the coins of a purse batch that are spent. What a trade had given back, its seller redeemed: that trade is charged
+/// with it and told of all that was redeemed of it so far. Gives the worth of what is lost without anybody to answer for it.
+pub(super) fn strike_purse(
     write: &mut Write<'_>,
-    trade: Cid,
-    redeemed: Vec<RedeemedProof>,
-) -> Result<(), WalletError> {
-    if redeemed.is_empty() {
-        return Ok(());
+    batch: OperationId,
+    currency: &Currency,
+    spent: &Spent,
+    at: Timestamp,
+) -> Result<u64, WalletError> {
+    let (mut redeemed, mut refunded, mut lost) = (BTreeMap::<Cid, Vec<RedeemedProof>>::new(), 0, 0);
+    for y in spent.ys() {
+        let key = Key::of(batch.0).and(y.0);
+        let Some(PurseCoin { proof, given_back_by }) = write.get(PURSE, &key)? else { continue };
+        write.delete(PURSE, key)?;
+        match (spent.by_others.get(y), given_back_by) {
+            (Some(state), Some(trade)) => redeemed.entry(trade).or_default().push(redeemed_proof(proof, state)),
+            _ if spent.is_by_us(y) => refunded += proof.amount,
+            _ => lost += proof.amount,
+        }
     }
+    book(write, currency, at, Reason::Lost, refunded, "a purse: refunded to another copy of this wallet".to_owned())?;
+    let why = "spent from a purse behind this wallet's back: by another copy of it, as far as can be told";
+    book(write, currency, at, Reason::Lost, lost, why.to_owned())?;
+    for (trade, of_trade) in redeemed {
+        let worth = sum(of_trade.iter().map(|one| &one.proof.amount));
+        book(write, currency, at, Reason::Forfeited, worth, trade.to_string())?;
+        let all = keep_redeemed(write, trade, of_trade)?;
+        let rest = write.range(PURSE, Key::of(batch.0).range(), usize::MAX)?;
+        let rest = rest.iter().filter(|(_, coin)| coin.given_back_by == Some(trade));
+        let refunded = sum(rest.map(|(_, coin)| &coin.proof.amount));
+        tell(write, trade, MoneyOutcome::Refunded { refunded, redeemed: all, fee: 0 })?;
+    }
+    Ok(lost)
+}
+
+/// Keeps what shows that a seller has redeemed proofs of a trade's lock; gives the worth of all of them.
+fn keep_redeemed(write: &mut Write<'_>, trade: Cid, redeemed: Vec<RedeemedProof>) -> Result<u64, WalletError> {
     let mut kept = write.get(REDEEMED_PROOFS, Key::of(trade))?.unwrap_or_default();
-    kept.extend(redeemed);
-    Ok(write.put(REDEEMED_PROOFS, Key::of(trade), &kept)?)
+    if !redeemed.is_empty() {
+        kept.extend(redeemed);
+        write.put(REDEEMED_PROOFS, Key::of(trade), &kept)?;
+    }
+    Ok(sum(kept.iter().map(|one| &one.proof.amount)))
+}
+
+/// A currency's purse batches.
+pub(super) fn batches_of(read: &Read, currency: &Currency) -> Result<Vec<OperationId>, StoreError> {
+    let batches = read.range(BATCHES, KeyRange::all(), usize::MAX)?.into_iter();
+    Ok(batches
+        .filter(|(_, batch)| batch.currency == *currency)
+        .filter_map(|(key, _)| key.get(8..).and_then(batch_id))
+        .collect())
+}
+
+/// Drops the marks of trades from the coins of purse batches: another copy of this wallet has lived, and may have paid with
+/// what they gave back here.
+pub(super) fn clear_given_back(write: &mut Write<'_>, batches: &[OperationId]) -> Result<(), StoreError> {
+    for id in batches {
+        for (key, coin) in write.range(PURSE, Key::of(id.0).range(), usize::MAX)? {
+            if coin.given_back_by.is_some() {
+                write.put(PURSE, key, &PurseCoin::new(coin.proof))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The keysets of all coins that the wallet has, or may yet have from swaps.
@@ -157,8 +288,8 @@ pub(super) fn keysets_in_use(read: &Read) -> Result<BTreeSet<KeysetId>, StoreErr
         ids.insert(coin.id);
         ControlFlow::Continue(())
     })?;
-    read.visit(PURSE, KeyRange::all(), |_, proof| {
-        ids.insert(proof.id);
+    read.visit(PURSE, KeyRange::all(), |_, coin| {
+        ids.insert(coin.proof.id);
         ControlFlow::Continue(())
     })?;
     for table in [AT_RISK, REFUNDS] {

@@ -1,6 +1,10 @@
 //! The market's small vocabularies: names of services, units and mints. Each is checked when it is read.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,9 @@ pub struct Unit(String);
 
 /// Where a mint is reached: `https://…`, `http://…`, or `p2p://mint/<peer id>` over libp2p. Text is parsed to one of these; what
 /// comes in a statement may have a scheme of a later version, and then nobody here can pay there.
+///
+/// Always in its one canonical form, in which URLs of one place are equal: scheme and host in lower case, the host without a
+/// dot at its end, IP addresses as they are written shortest, no port that is the scheme's own, no slash at the end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MintUrl(String);
@@ -117,16 +124,50 @@ impl FromStr for MintUrl {
         if text.len() > MAX_MINT_URL || !text.chars().all(|c| c.is_ascii_graphic()) {
             return Err(NameError::Mint);
         }
-        if let Some(peer) = text.strip_prefix(P2P_MINT) {
-            return AgentId::from_peer_id(peer).map(|_| Self(text.into())).map_err(|_| NameError::Mint);
-        }
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(NameError::Mint)?;
-        if host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && !host.contains(['@', '?', '#', '\\']) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameError::Mint)
-        }
+        let (scheme, rest) = text.split_once("://").ok_or(NameError::Mint)?;
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let own_port = match scheme.to_ascii_lowercase().as_str() {
+            "p2p" if authority.eq_ignore_ascii_case("mint") => {
+                let peer = path.strip_prefix('/').and_then(|peer| AgentId::from_peer_id(peer).ok());
+                return peer.map(Self::of_peer).ok_or(NameError::Mint);
+            }
+            "https" => 443,
+            "http" => 80,
+            _ => return Err(NameError::Mint),
+        };
+        let is_plain =
+            !path.contains(['@', '?', '#', '\\']) && !path.split('/').any(|part| [".", ".."].contains(&part));
+        let (host, port) = read_authority(authority).filter(|_| is_plain).ok_or(NameError::Mint)?;
+        let port = port.filter(|port| *port != own_port).map(|port| format!(":{port}")).unwrap_or_default();
+        Ok(Self(format!("{}://{host}{port}{path}", scheme.to_ascii_lowercase())))
     }
+}
+
+/// The host in its canonical form, and the port.
+fn read_authority(text: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (ip, port) = rest.split_once(']')?;
+            (format!("[{}]", ip.parse::<Ipv6Addr>().ok()?), port.strip_prefix(':').unwrap_or(port))
+        }
+        None => {
+            let (host, port) = text.split_once(':').unwrap_or((text, ""));
+            (read_host(host)?, port)
+        }
+    };
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    if port.is_empty() { Some((host, None)) } else { Some((host, Some(port.parse().ok().filter(|_| is_port)?))) }
+}
+
+/// A name, or an IPv4 address in its usual form: others, as `127.1`, are read as an address by some and as a name by others.
+fn read_host(text: &str) -> Option<String> {
+    let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    let is_name = host.split('.').all(is_part) && !host.rsplit('.').next().is_some_and(is_number);
+    (is_name || host.parse::<Ipv4Addr>().is_ok()).then_some(host)
 }
 
 macro_rules! text_name {
@@ -210,6 +251,51 @@ mod tests {
         }
         assert!(peer.parse::<MintUrl>().is_ok_and(|url| url.peer().is_some_and(|id| MintUrl::of_peer(id) == url)));
         assert_eq!("https://a/".parse::<MintUrl>(), "https://a".parse());
+    }
+
+    #[test]
+    fn urls_of_one_place_are_one_text() {
+        let peer = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+        for (one, texts) in [
+            (
+                "https://mint.example",
+                &[
+                    "HTTPS://Mint.Example",
+                    "https://mint.example.",
+                    "https://mint.example:443/",
+                    "https://MINT.example.:0443//",
+                    "https://mint.example:",
+                ][..],
+            ),
+            ("https://mint.example:80/Bitcoin", &["https://Mint.example:80/Bitcoin/"]),
+            ("http://localhost:3338", &["http://LOCALHOST:3338", "Http://localhost.:3338/"]),
+            ("http://localhost", &["http://localhost:80"]),
+            ("http://[::1]:1", &["http://[0:0:0:0:0:0:0:1]:1", "HTTP://[::0001]:01/"]),
+            (&format!("p2p://mint/{peer}"), &[&format!("P2P://Mint/{peer}/")]),
+        ] {
+            for text in texts {
+                assert_eq!(text.parse::<MintUrl>().map(String::from).as_deref(), Ok(one), "{text}");
+                assert_eq!(MintUrl::try_from((*text).to_owned()).map(String::from).as_deref(), Ok(one), "{text}");
+            }
+            assert_eq!(one.parse::<MintUrl>().map(String::from).as_deref(), Ok(one));
+        }
+        // The path is its mint's own.
+        assert_ne!("https://a/Bitcoin".parse::<MintUrl>(), "https://a/bitcoin".parse());
+        for bad in [
+            "https://127.1",
+            "https://0x7f.1",
+            "https://mint.example:65536",
+            "https://mint.example:+1",
+            "https://a..b",
+            "https://.",
+            "https://[::1",
+            "https://[::1]x",
+            "https://a%2eb",
+            "https://a/./b",
+            "https://a/../b",
+        ] {
+            assert_eq!(bad.parse::<MintUrl>(), Err(NameError::Mint), "{bad}");
+        }
     }
 
     #[test]

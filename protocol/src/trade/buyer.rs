@@ -215,6 +215,17 @@ pub enum Money {
     },
 }
 
+impl Money {
+    /// Whether the wallet's word that the seller took so much, of all of the lock, is news.
+    fn is_settled_by(self, all_redeemed: u64) -> bool {
+        match self {
+            Self::Waiting | Self::Returned => true,
+            Self::Settled { redeemed, .. } => all_redeemed > redeemed,
+            Self::Paid => false,
+        }
+    }
+}
+
 /// What becomes of the buyer's lock: the wallet is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockOutcome {
@@ -233,7 +244,7 @@ pub enum SellerConduct {
     Delivered,
     /// It is at fault that nothing came of the trade.
     Failed,
-    /// It took so much of the lock, and delivered nothing for it.
+    /// It took so much of the lock in all, and delivered nothing for it.
     Redeemed(u64),
 }
 
@@ -284,7 +295,7 @@ pub enum Input {
     Refunded {
         /// Came back, after fees.
         refunded: u64,
-        /// Redeemed by the seller.
+        /// Redeemed by the seller, of all of the lock.
         redeemed: u64,
         /// Kept by the mint.
         fee: u64,
@@ -318,7 +329,7 @@ pub enum Effect {
     },
     /// Tell whoever waits that the trade is over.
     Finish,
-    /// Tell that the seller took so much of the lock and delivered nothing for it; keep the proof.
+    /// Tell that the seller took so much of the lock in all and delivered nothing for it; keep the proof.
     Accuse(u64),
 }
 
@@ -660,8 +671,8 @@ impl Ended {
                 let writes = noted_behind(&mut self.signed, acceptance);
                 Step { state: Buyer::Ended(self), writes, effects: vec![] }
             }
-            // What went back into the purse is refunded only if the seller has taken some of it.
-            Input::Refunded { refunded, redeemed, fee } if matches!(self.money, Money::Waiting | Money::Returned) => {
+            // What went back into the purse is settled only by what its seller takes of it: at once, or part by part.
+            Input::Refunded { refunded, redeemed, fee } if self.money.is_settled_by(redeemed) => {
                 self.money = Money::Settled { refunded, redeemed, fee };
                 let took = redeemed > 0 && !self.outcome.earns(deal, self.receipt.as_ref());
                 let mut step = noted(Buyer::Ended(self));

@@ -894,6 +894,14 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
         assert_eq!(world.accused, [8]);
         assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, redeemed: 8, fee: 0 });
     }
+    // Part by part, each time with the sum so far; what is said twice is heard once.
+    let mut world = World::new(false, false);
+    refused(&mut world);
+    for redeemed in [2, 2, 8, 2] {
+        world.feed_buyer(buyer::Input::Refunded { refunded: 8 - redeemed, redeemed, fee: 0 });
+    }
+    assert_eq!(world.accused, [2, 8]);
+    assert_eq!(world.ended().money, buyer::Money::Settled { refunded: 0, redeemed: 8, fee: 0 });
     // A signed failure is no right to the money, but for a task that was called off.
     for code in [FailureCode::InputInvalid, FailureCode::InputMissing, FailureCode::Crashed] {
         let mut world = World::new(false, false);

@@ -68,6 +68,7 @@ reasons! {
     24 Internal Environment "the seller's node failed",
     25 Cancelled Peer "the buyer cancelled before work began",
     26 NotUnderstood Incompatible "it holds something that the seller's version doesn't understand",
+    27 InputsMissed Peer "inputs of this buyer's have lately never come",
 }
 
 impl Reason {

@@ -15,7 +15,11 @@ use serde_bytes::ByteBuf;
 use super::{raw::Raw, *};
 use crate::{
     events::{Event, Heard},
-    trade::limits::SCHEMA_QUERIES,
+    store::Key,
+    trade::{
+        limits::{MAX_NO_INPUT, SCHEMA_QUERIES},
+        records::{BUYER_HISTORY, BuyerHistory},
+    },
     wallet::LockContext,
 };
 
@@ -454,6 +458,7 @@ async fn each_cause_to_refuse_an_award_has_its_reason() {
         Reason::Revoked,
         Reason::Cancelled,
         Reason::NotUnderstood,
+        Reason::InputsMissed,
     ];
     for reason in Reason::ALL {
         assert_ne!(given.contains(reason), elsewhere.contains(reason), "{reason}");
@@ -529,6 +534,27 @@ async fn refuse_and_redeem(mut base: Base) {
         };
         base.network.send(frame.from, answer.encode().unwrap().into()).await.unwrap();
     }
+}
+
+/// Told in words of its own, and once: each input that didn't come was charged when it didn't.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_whose_inputs_never_came_is_told_so_and_not_charged_again() {
+    let (_bank, seller, mut raw) = shop().await;
+    let (buyer, at) = (raw.base.key.id(), seller.runtime.now());
+    let history = BuyerHistory { no_input: MAX_NO_INPUT + 1, no_input_at: Some(at), ..Default::default() };
+    seller.store.write(move |w| w.put(BUYER_HISTORY, Key::of(buyer), &history)).await.unwrap();
+    let before = points(&seller, buyer).await;
+    let offered = raw.offer().await;
+    let money = raw.lock(&offered.1).await;
+    let mut deal = raw.award(&offered, &money, |_| {});
+    deal.input = Payload::Content(guilder_protocol::content::ContentId::of(b"hello"));
+    assert_eq!(refused(&raw.say(deal.message()).await), Reason::InputsMissed);
+    // Small inputs travel with the award.
+    let offered = raw.offer().await;
+    let money = raw.lock(&offered.1).await;
+    let deal = raw.award(&offered, &money, |_| {});
+    assert!(matches!(raw.say(deal.message()).await, Message::Accepted(_)));
+    assert_eq!(points(&seller, buyer).await, before);
 }
 
 /// Its refusal isn't the end of it: the money that came back is looked for at the mint, and was taken.

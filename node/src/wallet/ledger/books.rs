@@ -10,7 +10,7 @@ use super::super::{
     error::WalletError,
     records::{
         ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS,
-        Currency, Destination, OPERATIONS, OWED, OperationId, PURSE, Purpose, REFUNDS, Y, batch_id,
+        Currency, Destination, OPERATIONS, OWED, OperationId, PURSE, Purpose, PurseCoin, REFUNDS, Y, batch_id,
     },
 };
 use crate::store::{KeyRange, Read, Reader, Store, StoreError};
@@ -200,7 +200,7 @@ pub(super) fn holdings(store: &Store) -> Result<Vec<Holding>, WalletError> {
             lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
         }
         let batches = batches(read)?;
-        for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
+        for (key, PurseCoin { proof, .. }) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
             let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
             had(&batch.currency, proof.amount, proof.y());
         }
@@ -266,7 +266,7 @@ fn batches(read: &Read) -> Result<BTreeMap<OperationId, BatchRecord>, StoreError
 
 fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
     let batches = batches(read)?;
-    for (key, proof) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
+    for (key, PurseCoin { proof, .. }) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
         // Without its terms a proof can't be refunded: the account will show that it is missing.
         let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
         tally.add(&batch.currency, proof.amount, |balance| &mut balance.locked);

@@ -1,9 +1,6 @@
 //! What an operation changes in the tables: when it is written down, when it has come to be, when it can't.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use cdk::nuts::{State, Token};
 use cid::Cid;
@@ -16,11 +13,13 @@ use super::{
         error::WalletError,
         records::{
             ACCEPTED, AcceptedLock, BATCHES, BatchRecord, COINS, Coin, Currency, DUE, Destination, Due, FAILED,
-            FailedOperation, MoneyOutcome, OPERATIONS, Operation, OperationId, PURSE, Purpose, QUOTES, QuoteRecord,
-            RECEIVED, REFUNDS, Reason, RefundedBatch, RefundedLock, SENT, SentState, SentToken, Y, batch_key,
-            quote_key,
+            FailedOperation, MoneyOutcome, OPERATIONS, Operation, OperationId, PURSE, Purpose, PurseCoin, QUOTES,
+            QuoteRecord, RECEIVED, REFUNDS, Reason, RefundedBatch, RefundedLock, SENT, SentState, SentToken, Y,
+            batch_key, quote_key,
         },
-        tables::{book, coin_key, forget_accepted, owe_less, strike, take_coin, tell},
+        tables::{
+            SPENT_UNTOLD, Spent, book, coin_key, forget_accepted, owe_less, strike, strike_purse, take_coin, tell,
+        },
     },
     fate::Evidence,
     numbers,
@@ -176,7 +175,7 @@ impl Completion {
                 if let Some((batch, proofs)) = self.batch() {
                     write.put(BATCHES, batch_key(batch.conditions.locktime(), *id), &batch)?;
                     for (y, proof) in proofs {
-                        write.put(PURSE, Key::of(id.0).and(y.0), &proof)?;
+                        write.put(PURSE, Key::of(id.0).and(y.0), &PurseCoin::new(proof))?;
                     }
                 }
             }
@@ -198,8 +197,8 @@ impl Completion {
                     write.put(SENT, token.0, &SentToken { state: SentState::Reclaimed, ..sent })?;
                 }
             }
-            Purpose::Redeem { trades } => settle_redeemed(write, record, trades)?,
-            Purpose::Refund { locks, batches } => settle_refunded(write, record, locks, batches)?,
+            Purpose::Redeem { trades } => settle_redeemed(write, record, trades, *now)?,
+            Purpose::Refund { locks, batches } => settle_refunded(write, record, locks, batches, *now)?,
             Purpose::Mint { quote } => {
                 let key = quote_key(currency, quote);
                 if let Some(known) = write.get(QUOTES, &key)? {
@@ -235,15 +234,21 @@ impl Shares {
 }
 
 /// Each trade bears the fee of its own proofs.
-fn settle_redeemed(write: &mut Write<'_>, record: &Operation, trades: &[Cid]) -> Result<(), WalletError> {
-    let mut shares = Shares::of(record);
+fn settle_redeemed(
+    write: &mut Write<'_>,
+    record: &Operation,
+    trades: &[Cid],
+    now: Timestamp,
+) -> Result<(), WalletError> {
+    let (mut shares, mut known) = (Shares::of(record), 0);
     for trade in trades {
-        let accepted = write.get(ACCEPTED, Key::of(trade))?.ok_or(WalletError::LockGone)?;
+        let Some(accepted) = write.get(ACCEPTED, Key::of(trade))? else { continue };
+        known += accepted.amount();
         let amount = accepted.amount().saturating_sub(shares.next(accepted.proofs.len()));
         forget_accepted(write, trade, &accepted)?;
         tell(write, *trade, MoneyOutcome::Redeemed { amount })?;
     }
-    Ok(())
+    book_unknown(write, record, known, now)
 }
 
 fn settle_refunded(
@@ -251,34 +256,37 @@ fn settle_refunded(
     record: &Operation,
     locks: &[RefundedLock],
     batches: &[RefundedBatch],
+    now: Timestamp,
 ) -> Result<(), WalletError> {
-    let mut shares = Shares::of(record);
+    let (mut shares, mut known) = (Shares::of(record), 0);
     for lock in locks {
         let key = Key::of(lock.locktime).and(lock.trade);
-        let waiting = write.get(REFUNDS, &key)?.ok_or(WalletError::LockGone)?;
         let fee = shares.next(lock.inputs);
+        let Some(waiting) = write.get(REFUNDS, &key)? else { continue };
+        known += waiting.amount();
         let refunded = waiting.amount().saturating_sub(fee);
         write.delete(REFUNDS, key)?;
         tell(write, lock.trade, MoneyOutcome::Refunded { refunded, redeemed: waiting.redeemed, fee })?;
     }
-    for_batch_inputs(record, locks, batches, |batch, y, _| Ok(write.delete(PURSE, Key::of(batch.0).and(y.0))?))
-}
-
-/// Shows the inputs of a refund that are from purse batches.
-fn for_batch_inputs(
-    record: &Operation,
-    locks: &[RefundedLock],
-    batches: &[RefundedBatch],
-    mut show: impl FnMut(OperationId, Y, u64) -> Result<(), WalletError>,
-) -> Result<(), WalletError> {
     let mut from = locks.iter().map(|lock| lock.inputs).sum::<usize>();
     for batch in batches {
         for input in record.inputs.iter().skip(from).take(batch.inputs) {
-            show(batch.id, input.y, input.coin.amount)?;
+            let key = Key::of(batch.id.0).and(input.y.0);
+            if write.contains(PURSE, &key)? {
+                known += input.coin.amount;
+                write.delete(PURSE, key)?;
+            }
         }
         from += batch.inputs;
     }
-    Ok(())
+    book_unknown(write, record, known, now)
+}
+
+/// An operation has brought in what was taken off the books while it was under way: it is ours all the same.
+fn book_unknown(write: &mut Write<'_>, record: &Operation, known: u64, now: Timestamp) -> Result<(), WalletError> {
+    let unknown = record.input_sum().saturating_sub(known);
+    let why = "it had been taken off the books before the mint gave it back".to_owned();
+    book(write, &record.currency, now, Reason::Restored, unknown, why)
 }
 
 /// A token of coins that leave the wallet.
@@ -319,11 +327,10 @@ pub(super) struct Loss {
     pub(super) fault: Fault,
 }
 
-/// The inputs of a barred operation that are spent.
-struct Spent {
-    all: BTreeSet<Y>,
-    /// By our own key, so by another copy of this wallet.
-    by_us: BTreeSet<Y>,
+/// Why an operation is barred.
+struct Bar {
+    /// Its inputs that are spent.
+    spent: Spent,
     /// The quote was issued all the same.
     issued: bool,
     why: String,
@@ -339,12 +346,13 @@ pub(super) async fn release(
     why: &MintTrouble,
     at: Timestamp,
 ) -> Result<Loss, WalletError> {
-    let (mut all, mut by_us) = (BTreeSet::new(), BTreeSet::new());
+    let mut spent = Spent::default();
     for (input, state) in record.inputs.iter().zip(&released.evidence.inputs) {
         if state.state == State::Spent {
-            all.insert(input.y);
-            if input.is_spent_by_us(&state.signatures) {
-                by_us.insert(input.y);
+            match &input.unlocked {
+                Some(_) if input.is_spent_by_us(&state.signatures) => spent.by_us(input.y),
+                Some(_) if state.signatures.is_empty() => spent.untold(input.y),
+                _ => spent.by_others(input.y, state.clone()),
             }
         }
     }
@@ -354,7 +362,7 @@ pub(super) async fn release(
         _ => Fault::Mint,
     };
     let issued = released.evidence.quote == Some(QuoteState::Issued);
-    let spent = Spent { all, by_us, issued, why: why.to_string(), at };
+    let bar = Bar { spent, issued, why: why.to_string(), at };
     let (record, adopted) = (Arc::clone(record), released.adopted.clone());
     let signed = released.evidence.outputs.iter().any(|output| output.signature.is_some());
     let free = released.unused && !signed;
@@ -364,13 +372,13 @@ pub(super) async fn release(
                 return Ok(0);
             }
             write.delete(OPERATIONS, id.0)?;
-            let lost = release_inputs(write, &record, &spent)?;
+            let lost = release_inputs(write, &record, &bar)?;
             if free {
                 numbers::free(write, &record.outputs)?;
             }
             adopt(write, &record.currency, &adopted, at)?;
             let record = Operation::clone(&record);
-            write.put(FAILED, id.0, &FailedOperation { record, why: spent.why, at })?;
+            write.put(FAILED, id.0, &FailedOperation { record, why: bar.why, at })?;
             Ok::<_, WalletError>(lost)
         })
         .await?;
@@ -398,56 +406,56 @@ pub(super) fn adopt(
     Ok(sum)
 }
 
-fn release_inputs(write: &mut Write<'_>, record: &Operation, spent: &Spent) -> Result<u64, WalletError> {
+fn release_inputs(write: &mut Write<'_>, record: &Operation, bar: &Bar) -> Result<u64, WalletError> {
     match &record.purpose {
         Purpose::Refill { .. } | Purpose::Send | Purpose::Renew | Purpose::Melt { .. } => {
-            release_coins(write, record, spent)
+            release_coins(write, record, bar)
         }
         Purpose::Receive { .. } => Ok(0),
         Purpose::Mint { quote } => {
             // Issued to another copy of this wallet; else it is still to come.
-            if spent.issued {
+            if bar.issued {
                 write.delete(QUOTES, quote_key(&record.currency, quote))?;
             }
             Ok(0)
         }
-        Purpose::Redeem { trades } => release_accepted(write, record, trades, spent),
-        Purpose::Refund { locks, batches } => release_refund(write, record, locks, batches, spent),
+        Purpose::Redeem { trades } => release_accepted(write, record, trades, bar),
+        Purpose::Refund { locks, batches } => release_refund(write, record, locks, batches, bar),
     }
 }
 
-fn release_coins(write: &mut Write<'_>, record: &Operation, spent: &Spent) -> Result<u64, WalletError> {
+fn release_coins(write: &mut Write<'_>, record: &Operation, bar: &Bar) -> Result<u64, WalletError> {
     let mut lost = 0;
     for input in &record.inputs {
-        if spent.all.contains(&input.y) {
+        if bar.spent.contains(&input.y) {
             lost += input.coin.amount;
         } else {
             write.put(COINS, coin_key(&record.currency, input.y), &input.coin)?;
         }
     }
-    book(write, &record.currency, spent.at, Reason::Lost, lost, spent.why.clone())?;
+    book(write, &record.currency, bar.at, Reason::Lost, lost, bar.why.clone())?;
     Ok(lost)
 }
 
 /// Each trade is due again with what is unspent of it, on its own this time, so that one that the mint won't have
 /// holds up no other.
-fn release_accepted(
-    write: &mut Write<'_>,
-    record: &Operation,
-    trades: &[Cid],
-    spent: &Spent,
-) -> Result<u64, WalletError> {
+fn release_accepted(write: &mut Write<'_>, record: &Operation, trades: &[Cid], bar: &Bar) -> Result<u64, WalletError> {
     let mut all_lost = 0;
     for trade in trades {
-        let accepted = write.get(ACCEPTED, Key::of(trade))?.ok_or(WalletError::LockGone)?;
-        let is_spent = |proof: &LockedProof| proof.y().is_none_or(|y| spent.all.contains(&y));
-        let by_us = accepted.proofs.iter().all(|proof| proof.y().is_some_and(|y| spent.by_us.contains(&y)));
+        let Some(accepted) = write.get(ACCEPTED, Key::of(trade))? else { continue };
+        let ys: Vec<Y> = accepted.proofs.iter().filter_map(LockedProof::y).collect();
+        let is_spent = |proof: &LockedProof| proof.y().is_none_or(|y| bar.spent.contains(&y));
+        let by_us = ys.len() == accepted.proofs.len() && ys.iter().all(|y| bar.spent.is_by_us(y));
         let (gone, left): (Vec<_>, Vec<_>) = accepted.proofs.iter().cloned().partition(is_spent);
         let lost = sum(gone.iter().map(|proof| &proof.amount));
-        let why = if by_us { "redeemed by another copy of this wallet".to_owned() } else { spent.why.clone() };
-        book(write, &record.currency, spent.at, Reason::Lost, lost, format!("{trade}: {why}"))?;
+        let why = match by_us {
+            true => "redeemed by another copy of this wallet".to_owned(),
+            false if ys.iter().any(|y| bar.spent.is_untold(y)) => SPENT_UNTOLD.to_owned(),
+            false => bar.why.clone(),
+        };
+        book(write, &record.currency, bar.at, Reason::Lost, lost, format!("{trade}: {why}"))?;
         owe_less(write, &accepted, lost)?;
-        let refused = u32::from(spent.all.is_empty());
+        let refused = u32::from(bar.spent.is_empty());
         let kept = AcceptedLock { proofs: left, tries: accepted.tries + refused, redeeming: false, ..accepted };
         if kept.proofs.is_empty() {
             forget_accepted(write, trade, &kept)?;
@@ -457,7 +465,7 @@ fn release_accepted(
         } else {
             let (locktime, currency, proofs) = (kept.locktime, record.currency.clone(), kept.proofs.len());
             let redeem_by = kept.escrow.as_ref().map(|escrow| escrow.redeem_by);
-            let (trade, since, tries, put_off) = (*trade, spent.at, kept.tries, 0);
+            let (trade, since, tries, put_off) = (*trade, bar.at, kept.tries, 0);
             let due = Due { trade, locktime, currency, proofs, since, tries, put_off, redeem_by };
             write.put(DUE, Key::of(locktime).and(trade), &due)?;
             write.put(ACCEPTED, Key::of(trade), &kept)?;
@@ -473,19 +481,14 @@ fn release_refund(
     record: &Operation,
     locks: &[RefundedLock],
     batches: &[RefundedBatch],
-    spent: &Spent,
+    bar: &Bar,
 ) -> Result<u64, WalletError> {
     for lock in locks {
-        strike(write, lock.trade, lock.locktime, &spent.all, &spent.by_us, spent.at)?;
+        strike(write, lock.trade, lock.locktime, &bar.spent, bar.at)?;
     }
     let mut lost = 0;
-    for_batch_inputs(record, locks, batches, |batch, y, amount| {
-        if spent.all.contains(&y) {
-            write.delete(PURSE, Key::of(batch.0).and(y.0))?;
-            lost += amount;
-        }
-        Ok(())
-    })?;
-    book(write, &record.currency, spent.at, Reason::Lost, lost, spent.why.clone())?;
+    for batch in batches {
+        lost += strike_purse(write, batch.id, &record.currency, &bar.spent, bar.at)?;
+    }
     Ok(lost)
 }

@@ -2,12 +2,14 @@
 //!
 //! NUT-09 shows that a mint once signed an output, not that this operation was done: an older backup, or another home of
 //! the same phrase, may have used the same derivation numbers. So an operation counts as done only where the mint says
-//! that all of its inputs are spent (a locked one with a signature by our key, where the mint says with which, for *spent*
-//! doesn't say by whom), and that its outputs are signed, unspent and new to us; one that issues a quote only where the quote is issued.
+//! that all of its inputs are spent (a locked one with a signature by our key, for *spent* doesn't say by whom, and a mint
+//! that shows no signatures says nothing of it), and that its outputs are signed for the amounts asked, unspent and new to
+//! us; one that issues a quote only where the quote is issued. Where a mint shows no signatures, money whose reply was lost
+//! comes back as *restored*, and its trade is told that the mint doesn't say by whom its lock was spent.
 //!
 //! | inputs | outputs | it was |
 //! |---|---|---|
-//! | all spent, maybe by us | all signed, unspent, new | done |
+//! | all spent, locked ones by our key | all signed, unspent, new | done |
 //! | all spent | otherwise | somebody else's doing, or another copy's |
 //! | some spent | | the same |
 //! | unspent | some signed | not done, and our numbers were used before: build it anew |
@@ -34,7 +36,7 @@ pub(super) struct Evidence {
 /// What the mint says about an output.
 pub(super) struct OutputEvidence {
     pub(super) signature: Option<BlindSignature>,
-    /// The coin that it makes is unspent, and we don't have it otherwise.
+    /// The coin that it makes is of the amount asked, unspent, and we don't have it otherwise.
     pub(super) fresh: bool,
 }
 
@@ -174,9 +176,11 @@ mod tests {
     fn a_lock_spent_with_another_key_was_not_spent_by_us() {
         let (ours, theirs) = (SecretKey::from_slice(&[1; 32]).unwrap(), SecretKey::from_slice(&[2; 32]).unwrap());
         let record = operation(Purpose::Redeem { trades: Vec::new() }, vec![input(Some(&ours))]);
-        for (spent, fate) in
-            [(spent_with(&ours), Fate::Done), (spent_with(&theirs), Fate::Elsewhere), (state(State::Spent), Fate::Done)]
-        {
+        for (spent, fate) in [
+            (spent_with(&ours), Fate::Done),
+            (spent_with(&theirs), Fate::Elsewhere),
+            (state(State::Spent), Fate::Elsewhere),
+        ] {
             let evidence = Evidence { inputs: vec![spent], outputs: outputs("s"), quote: None };
             assert_eq!(evidence.fate(&record), fate);
         }

@@ -13,7 +13,7 @@
 //! requests that come to nothing leave no gap in which a restore would end.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -83,6 +83,8 @@ pub(super) struct Numbers {
     runtime: Runtime,
     /// Whether a line of a keyset has been checked in this run; held while it is. By mint, so that none waits for another.
     checked: Mutex<BTreeMap<(MintUrl, Line, KeysetId), Arc<tokio::sync::Mutex<bool>>>>,
+    /// Mints at which another copy of this wallet has been seen in this run.
+    copies: Mutex<BTreeSet<MintUrl>>,
     on_found: OnFound,
 }
 
@@ -95,7 +97,7 @@ impl Numbers {
         on_found: OnFound,
     ) -> Self {
         let (mints, store, runtime) = (Arc::clone(mints), store.clone(), runtime.clone());
-        Self { seeds, mints, store, runtime, checked: Mutex::default(), on_found }
+        Self { seeds, mints, store, runtime, checked: Mutex::default(), copies: Mutex::default(), on_found }
     }
 
     /// So many unused numbers, after the check of this run.
@@ -128,6 +130,22 @@ impl Numbers {
         Ok(())
     }
 
+    /// Checks both lines of a keyset, if that wasn't done in this run.
+    ///
+    /// # Errors
+    /// If the mint doesn't answer.
+    pub(super) async fn check_all(&self, currency: &Currency, keyset: &Arc<Keyset>) -> Result<(), WalletError> {
+        for line in Line::ALL {
+            self.check(currency, keyset, line).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a mint has signed more than this copy of the wallet asked for, as far as was seen in this run.
+    pub(super) fn another_copy_at(&self, mint: &MintUrl) -> bool {
+        lock(&self.copies).contains(mint)
+    }
+
     fn checking(&self, currency: &Currency, keyset: KeysetId, line: Line) -> Arc<tokio::sync::Mutex<bool>> {
         let mut checked = lock(&self.checked);
         Arc::clone(checked.entry((currency.mint.clone(), line, keyset)).or_default())
@@ -144,6 +162,7 @@ impl Numbers {
         let coins = self.scan(currency, keyset, line, from).await?;
         *checked = true;
         if !coins.is_empty() {
+            lock(&self.copies).insert(currency.mint.clone());
             (self.on_found)(Found { currency: currency.clone(), line, coins });
         }
         Ok(())

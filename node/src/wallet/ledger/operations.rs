@@ -229,18 +229,26 @@ impl Operations {
             }
             drop(permit);
             let trouble;
+            // What fails on this side isn't waited for at the mint's gate.
+            let mut is_ours = false;
+            let mut ours = |error: WalletError| {
+                is_ours = true;
+                tracing::error!(%error, "an operation can't be written down as it came to be");
+                MintTrouble::down(&record.currency.mint, &error.to_string())
+            };
             (stored, trouble) = match posted {
-                Posted::Signed(signed) => {
-                    break (until_written(|| self.settle(&signed)).await, record);
-                }
-                Posted::Barred(barred) => {
-                    let why = until_written(|| self.release(&barred)).await;
-                    break (Err(why.err().unwrap_or_else(|| barred.why.clone().into())), record);
-                }
+                Posted::Signed(signed) => match until_written(|| self.settle(&signed)).await {
+                    Err(error) if error != WalletError::Store(StoreError::Closed) => (signed.stored, ours(error)),
+                    over => break (over, record),
+                },
+                Posted::Barred(barred) => match until_written(|| self.release(&barred)).await {
+                    Err(error) if error != WalletError::Store(StoreError::Closed) => (barred.stored, ours(error)),
+                    over => break (Err(over.err().unwrap_or_else(|| barred.why.into())), record),
+                },
                 Posted::Anew(stored) => match self.build_anew(&stored).await {
                     Ok(anew) => (anew, MintTrouble::Slow { mint: record.currency.mint.clone() }),
                     Err(WalletError::Mint(trouble)) => (stored, trouble),
-                    Err(error) => (stored, MintTrouble::down(&record.currency.mint, &error.to_string())),
+                    Err(error) => (stored, ours(error)),
                 },
                 Posted::Open(stored, trouble) => (stored, trouble),
             };
@@ -250,7 +258,7 @@ impl Operations {
                 self.notices.mint_trouble(&record.currency.mint, trouble.to_string());
             }
             // Silence is waited for at the gate, with all others of this mint.
-            let wait = !trouble.is_silence() || matches!(trouble, MintTrouble::Slow { .. });
+            let wait = is_ours || !trouble.is_silence() || matches!(trouble, MintTrouble::Slow { .. });
             lock(&self.troubles).insert(id, trouble.clone());
             tell.send_replace(Progress::Running(Some(trouble)));
             if wait {
@@ -411,11 +419,14 @@ impl Operations {
         let signed: Vec<Y> = pairs.filter(|(_, signature)| signature.is_some()).map(|(y, _)| *y).collect();
         let mut states = states(client, signed).await?.into_iter();
         let mut evidence = Vec::with_capacity(ys.len());
-        for (y, signature) in ys.into_iter().zip(signatures) {
+        for ((y, signature), output) in ys.into_iter().zip(signatures).zip(&record.outputs) {
             let unspent = signature.is_some() && states.next().is_some_and(|state| state.state == State::Unspent);
             let known = self.store.read(|read| read.contains(COINS, coin_key(&record.currency, y)));
             let known = known.map_err(|error| MintTrouble::down(&record.currency.mint, &error.to_string()))?;
-            evidence.push(OutputEvidence { signature, fresh: unspent && !known });
+            // Another copy of this wallet may have used the number for another amount; 0 leaves it to the mint.
+            let fits = |signature: &BlindSignature| [0, signature.amount.to_u64()].contains(&output.amount);
+            let fresh = unspent && !known && signature.as_ref().is_some_and(fits);
+            evidence.push(OutputEvidence { signature, fresh });
         }
         Ok(evidence)
     }

@@ -16,6 +16,14 @@
 //! The index here is in memory; the `PURSE` table is the truth. A debit deletes the proofs' rows and fails if one is
 //! gone, so whatever the index believes, no proof pays twice.
 //!
+//! **What a seller has had.** A coin that a trade gave back is marked with that trade for as long as it is in the purse: its
+//! seller can redeem it at any time. It is looked at before it is paid with again and once more before it is refunded; if it
+//! was taken, that trade is charged. A refusal doesn't count as a hire, so that it warms no purse.
+//!
+//! **After a start** the home may be an older backup, and its purse paid with by a newer copy. So the mint is asked in the
+//! background what of a purse is spent; a hire waits for that at most [`PURSE_OPEN_PATIENCE`]. A mint that doesn't answer by
+//! then is asked on, and its coins are paid with as they stand: for a home that isn't a backup nothing is wrong with them.
+//!
 //! **Cancel-safe**: a dropped [`Wallet::lock`](super::Wallet::lock) leaves its swap running and the proofs in the purse.
 
 mod index;
@@ -44,7 +52,10 @@ use guilder_protocol::{
     time::Timestamp,
     trade::buyer::LockOutcome,
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
 
 pub(super) use self::index::Index;
 use self::index::{Need, Picked, PurseKey};
@@ -53,20 +64,19 @@ use super::{
         amounts,
         coin::sum,
         config::PurseConfig,
-        connector::ProofState,
         error::WalletError,
         ledger::{Handle, states},
         modes::{self, Locking},
         records::{
-            AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, MoneyOutcome, OperationId, PURSE, Purpose,
-            REDEEMED_PROOFS, REFUNDS, RETURNED, Reason, RedeemedProof, Returned, Y, batch_id, batch_key,
+            AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, OPERATIONS, OperationId, PURSE, Purpose,
+            PurseCoin, REDEEMED_PROOFS, REFUNDS, RETURNED, Reason, Returned, Y, batch_id, batch_key,
         },
-        tables::{book, keep_redeemed, tell},
+        tables::book,
     },
-    LocksParts,
+    LocksParts, Shared,
 };
 use crate::{
-    limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_PAUSE, PURSE_RECONCILE, RETURNED_PAUSE},
+    limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_OPEN_PATIENCE, PURSE_PAUSE, PURSE_RECONCILE, RETURNED_PAUSE},
     runtime::Job,
     store::{Key, KeyRange, Reader, Write},
     sync::lock,
@@ -185,7 +195,13 @@ impl Drop for PreparedLock {
 }
 
 /// Writes what becomes of a trade's lock. Does nothing for a trade without one, so that it can be repeated.
-pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: LockOutcome, now: Timestamp) -> Result<(), WalletError> {
+fn settle(
+    write: &mut Write<'_>,
+    shared: &Shared,
+    trade: Cid,
+    how: LockOutcome,
+    now: Timestamp,
+) -> Result<(), WalletError> {
     let Some(at_risk) = write.get(AT_RISK, Key::of(trade))? else { return Ok(()) };
     write.delete(AT_RISK, Key::of(trade))?;
     match how {
@@ -198,16 +214,18 @@ pub(super) fn settle(write: &mut Write<'_>, trade: Cid, how: LockOutcome, now: T
             format!("{trade} to {}", at_risk.seller),
         ),
         LockOutcome::Returned => {
-            let mut ys = Vec::with_capacity(at_risk.proofs.len());
-            for proof in &at_risk.proofs {
+            let amount = at_risk.amount();
+            let AtRisk { batch, seller, currency, conditions, refund, proofs, .. } = at_risk;
+            let mut ys = Vec::with_capacity(proofs.len());
+            for proof in proofs {
                 let y = proof.y().ok_or(WalletError::Unsettled)?;
-                write.put(PURSE, Key::of(at_risk.batch.0).and(y.0), proof)?;
+                write.put(PURSE, Key::of(batch.0).and(y.0), &PurseCoin { proof, given_back_by: Some(trade) })?;
                 ys.push(y);
             }
             // Its conditions may be gone if its locktime has passed meanwhile; the refund needs them.
-            let AtRisk { batch, seller, currency, conditions, refund, .. } = at_risk;
             let locktime = conditions.locktime();
             let record = BatchRecord { seller, currency: currency.clone(), conditions, refund };
+            lock(&shared.index).give_back(&PurseKey::of(&record), trade, amount);
             write.put(BATCHES, batch_key(locktime, batch), &record)?;
             Ok(write.put(RETURNED, Key::of(trade), &Returned { trade, batch, locktime, currency, ys })?)
         }
@@ -225,6 +243,8 @@ pub(in super::super) struct Purse {
     doubts: Mutex<Vec<Doubt>>,
     /// Mints that are being asked about coins that came back.
     checking: Mutex<BTreeSet<MintUrl>>,
+    /// What was in the purses when the node started, by mint; a mint goes once it has been asked about it, or is silent.
+    unopened: watch::Sender<BTreeMap<MintUrl, Vec<OpenedBatch>>>,
     /// Locks were debited or given back.
     pub(in super::super) work: Notify,
 }
@@ -236,22 +256,112 @@ impl fmt::Debug for Purse {
 }
 
 type Doubt = (PurseKey, Timestamp, OperationId, Y);
+type OpenedBatch = (OperationId, BatchRecord);
 
 impl Purse {
-    /// Reads the purses from the store.
+    /// Reads the purses from the store. Nothing is offered before [`Self::keep`] has asked the mints about it.
     pub(in super::super) fn open(parts: LocksParts, config: PurseConfig) -> Result<Self, WalletError> {
-        let (filling, doubts, checking, work) = (Mutex::default(), Mutex::default(), Mutex::default(), Notify::new());
-        let purse = Self { parts, config, filling, doubts, checking, work };
-        let usable = KeyRange::all().since(&Key::of(purse.parts.runtime.now()));
-        let batches = purse.parts.store.read(|read| read.range(BATCHES, usable, usize::MAX))?;
+        let usable = KeyRange::all().since(&Key::of(parts.runtime.now()));
+        let (batches, returned) = parts.store.read(|read| {
+            Ok((read.range(BATCHES, usable, usize::MAX)?, read.range(RETURNED, KeyRange::all(), usize::MAX)?))
+        })?;
+        let mut unopened = BTreeMap::<MintUrl, Vec<OpenedBatch>>::new();
         for (key, batch) in batches {
             let Some(id) = key.get(8..).and_then(batch_id) else { continue };
-            let proofs = purse.batch_proofs(id)?;
-            if !proofs.is_empty() {
-                purse.index().add(id, &batch, proofs);
+            unopened.entry(batch.currency.mint.clone()).or_default().push((id, batch));
+        }
+        let purse = Self {
+            parts,
+            config,
+            filling: Mutex::default(),
+            doubts: Mutex::default(),
+            checking: Mutex::default(),
+            unopened: watch::Sender::new(unopened),
+            work: Notify::new(),
+        };
+        for (_, Returned { trade, batch, locktime, ys, .. }) in returned {
+            let amount = sum(purse.coins(batch, &ys)?.iter().map(|proof| &proof.amount));
+            if let Some(record) = purse.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, batch)))? {
+                purse.index().give_back(&PurseKey::of(&record), trade, amount);
             }
         }
         Ok(purse)
+    }
+
+    /// Begins to ask the mints about what was in the purses at the start, each by itself.
+    fn open_all(self: &Arc<Self>) {
+        let unopened = self.unopened.borrow().clone();
+        for (mint, batches) in unopened {
+            let opening = Arc::clone(self).open_at(mint, batches);
+            self.parts.runtime.spawn("wallet purse opening", opening).detach();
+        }
+    }
+
+    async fn open_at(self: Arc<Self>, mint: MintUrl, batches: Vec<OpenedBatch>) {
+        let mut asked = timeout(PURSE_OPEN_PATIENCE, self.ask_about(&batches)).await;
+        if !matches!(asked, Ok(Ok(()))) {
+            tracing::debug!(%mint, "the purse is opened before its mint has been asked about it");
+        }
+        self.offer(&batches);
+        self.unopened.send_modify(|unopened| _ = unopened.remove(&mint));
+        while !matches!(asked, Ok(Ok(()))) {
+            sleep(RETURNED_PAUSE).await;
+            asked = timeout(self.parts.patience, self.ask_about(&batches)).await;
+            if matches!(asked, Ok(Ok(()))) {
+                self.offer(&batches);
+            }
+        }
+    }
+
+    /// Asks a mint what of some batches is spent, and strikes it: by a newer copy of this home, if this one is of a backup.
+    async fn ask_about(&self, batches: &[OpenedBatch]) -> Result<(), WalletError> {
+        for (id, batch) in batches {
+            let (id, underway) = (*id, self.refunds_underway()?);
+            let proofs: Vec<LockedProof> = self.batch_proofs(id)?.into_values().collect();
+            if !proofs.is_empty() && !underway.contains(&id) {
+                self.parts.strike_spent_of_batch(id, batch, &proofs).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The batches that an operation is taking back: their coins are spent by us.
+    fn refunds_underway(&self) -> Result<BTreeSet<OperationId>, WalletError> {
+        let operations = self.parts.store.read(|read| read.range(OPERATIONS, KeyRange::all(), usize::MAX))?;
+        let batches = operations.into_iter().filter_map(|(_, record)| match record.purpose {
+            Purpose::Refund { batches, .. } => Some(batches),
+            _ => None,
+        });
+        Ok(batches.flatten().map(|batch| batch.id).collect())
+    }
+
+    /// Offers what the store holds of some batches, unless their locktime has passed.
+    fn offer(&self, batches: &[OpenedBatch]) {
+        let now = self.parts.runtime.now();
+        for (id, batch) in batches.iter().filter(|(_, batch)| batch.conditions.locktime() > now) {
+            match self.batch_proofs(*id) {
+                Ok(proofs) if proofs.is_empty() => self.index().forget(*id, batch),
+                Ok(proofs) => self.index().restore(*id, batch, proofs),
+                Err(error) => tracing::warn!(%error, "a purse can't be read"),
+            }
+        }
+    }
+
+    /// Waits until a mint has been asked about what was in the purses at the start, or has been given up on.
+    async fn opened(&self, mint: &MintUrl) {
+        // The sender is ours, so it doesn't end before this does.
+        _ = self.unopened.subscribe().wait_for(|unopened| !unopened.contains_key(mint)).await;
+    }
+
+    /// Those of some coins that are in a batch of the purse.
+    fn coins(&self, batch: OperationId, ys: &[Y]) -> Result<Vec<LockedProof>, WalletError> {
+        Ok(self.parts.store.read(|read| {
+            let mut coins = Vec::with_capacity(ys.len());
+            for y in ys {
+                coins.extend(read.get(PURSE, Key::of(batch.0).and(y.0))?.map(|coin| coin.proof));
+            }
+            Ok(coins)
+        })?)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -275,13 +385,13 @@ impl Purse {
         trade: Cid,
         how: LockOutcome,
     ) -> Result<(), WalletError> {
-        settle(write, trade, how, self.parts.runtime.now())
+        settle(write, &self.parts.shared, trade, how, self.parts.runtime.now())
     }
 
     /// As [`Self::settle`], in a transaction of its own.
     pub(in super::super) async fn settle_now(&self, trade: Cid, how: LockOutcome) -> Result<(), WalletError> {
-        let now = self.parts.runtime.now();
-        self.parts.store.transact(move |write| settle(write, trade, how, now)).await
+        let (now, shared) = (self.parts.runtime.now(), Arc::clone(&self.parts.shared));
+        self.parts.store.transact(move |write| settle(write, &shared, trade, how, now)).await
     }
 
     fn filling(&self, key: &PurseKey) -> Arc<tokio::sync::Mutex<()>> {
@@ -298,23 +408,24 @@ impl Purse {
             Ok((rows, read.range(RETURNED, KeyRange::all(), usize::MAX)?))
         })?;
         let doubtful: BTreeSet<Y> = returned.into_iter().flat_map(|(_, returned)| returned.ys).collect();
-        let proofs = rows.into_iter().filter_map(|(_, proof)| Some((proof.y()?, proof)));
+        let proofs = rows.into_iter().filter_map(|(_, coin)| Some((coin.proof.y()?, coin.proof)));
         Ok(proofs.filter(|(y, _)| !doubtful.contains(y)).collect())
     }
 
     /// Keeps the index true to its table.
     pub(in super::super) async fn keep(self: Arc<Self>) {
+        self.open_all();
         loop {
             tokio::select! {
                 biased;
                 () = self.work.notified() => {}
-                () = tokio::time::sleep(RETURNED_PAUSE) => {}
+                () = sleep(RETURNED_PAUSE) => {}
             }
             if let Err(error) = self.reconcile().await {
                 tracing::warn!(%error, "purse not reconciled");
             }
             // Under load, many locks are looked at together.
-            tokio::time::sleep(PURSE_PAUSE).await;
+            sleep(PURSE_PAUSE).await;
         }
     }
 
@@ -329,6 +440,7 @@ impl Purse {
         }
         let keyset = Arc::clone(view.active(&request.unit, now)?);
         let need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
+        self.opened(&currency.mint).await;
         if let Some(lock) = self.pick(&need, true) {
             return Ok(lock);
         }
@@ -510,7 +622,7 @@ impl Purse {
         let unsure: BTreeSet<Y> = returned.iter().flat_map(|(_, returned)| returned.ys.iter().copied()).collect();
         for (key, locktime, batch, y) in doubted {
             let still = self.parts.store.read(|read| read.get(PURSE, Key::of(batch.0).and(y.0)))?;
-            let still = still.filter(|_| !unsure.contains(&y));
+            let still = still.map(|coin| coin.proof).filter(|_| !unsure.contains(&y));
             self.index().resolve(&key, (locktime, batch), y, still);
         }
         let mut mints = BTreeMap::<MintUrl, Vec<Returned>>::new();
@@ -541,49 +653,16 @@ impl Purse {
     }
 
     async fn check_one_returned(&self, returned: Returned) -> Result<(), WalletError> {
-        let client = self.parts.mints.client(&returned.currency.mint)?;
-        let states = states(&client, returned.ys.clone()).await?;
-        let spent = returned.ys.iter().zip(states).filter(|(_, state)| state.state == State::Spent);
-        let spent: BTreeMap<Y, ProofState> = spent.map(|(y, state)| (*y, state)).collect();
-        let (batch, locktime, now) = (returned.batch, returned.locktime, self.parts.runtime.now());
-        let redeemed = self.parts.store.transact(move |write| note_returned(write, &returned, &spent, now)).await?;
-        if redeemed > 0 {
-            self.parts.shared.outcomes.notify_one();
-        }
+        let Returned { trade, batch, locktime, ys, .. } = returned;
         let terms = self.parts.store.read(|read| read.get(BATCHES, batch_key(locktime, batch)))?;
-        if let Some(terms) = terms.filter(|batch| batch.conditions.locktime() > now) {
-            let proofs = self.batch_proofs(batch)?;
-            self.index().restore(batch, &terms, proofs);
+        if let Some(terms) = &terms {
+            self.parts.strike_spent_of_batch(batch, terms, &self.coins(batch, &ys)?).await?;
+        }
+        self.parts.store.write(move |write| write.delete(RETURNED, Key::of(trade))).await?;
+        if let Some(terms) = terms {
+            self.index().was_asked(&PurseKey::of(&terms), trade);
+            self.offer(&[(batch, terms)]);
         }
         Ok(())
     }
-}
-
-/// Strikes what a seller has taken of coins that its trade gave back; the trade is told. Gives its worth.
-fn note_returned(
-    write: &mut Write<'_>,
-    returned: &Returned,
-    spent: &BTreeMap<Y, ProofState>,
-    now: Timestamp,
-) -> Result<u64, WalletError> {
-    write.delete(RETURNED, Key::of(returned.trade))?;
-    let (mut redeemed, mut left, mut shown) = (0, 0, Vec::new());
-    for y in &returned.ys {
-        let key = Key::of(returned.batch.0).and(y.0);
-        let Some(proof) = write.get(PURSE, &key)? else { continue };
-        if let Some(state) = spent.get(y) {
-            redeemed += proof.amount;
-            write.delete(PURSE, key)?;
-            let (signatures, witness) = (state.signatures.clone(), state.witness.clone());
-            shown.push(RedeemedProof { proof, signatures, witness });
-        } else {
-            left += proof.amount;
-        }
-    }
-    keep_redeemed(write, returned.trade, shown)?;
-    if redeemed > 0 {
-        book(write, &returned.currency, now, Reason::Forfeited, redeemed, returned.trade.to_string())?;
-        tell(write, returned.trade, MoneyOutcome::Refunded { refunded: left, redeemed, fee: 0 })?;
-    }
-    Ok(redeemed)
 }

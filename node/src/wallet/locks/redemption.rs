@@ -405,7 +405,8 @@ impl Redemption {
             .parts
             .store
             .transact(move |write| {
-                let Some(accepted) = write.get(ACCEPTED, Key::of(trade))? else { return Ok(None) };
+                let known = write.get(ACCEPTED, Key::of(trade))?.filter(|accepted| !accepted.redeeming);
+                let Some(accepted) = known else { return Ok(None) };
                 let lost = accepted.amount();
                 book(write, &accepted.currency, now, Reason::Lost, lost, format!("{trade}: {why}"))?;
                 write.delete(DUE, Key::of(accepted.locktime).and(trade))?;

@@ -19,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use cdk::nuts::State;
 use guilder_protocol::{
     locks::{KeysetId, LockedProof},
     market::MintUrl,
@@ -31,17 +30,16 @@ use super::{
     super::{
         coin::sum,
         error::WalletError,
-        keys,
-        ledger::{Plan, states},
+        ledger::Plan,
         mints::MintView,
         records::{
             AtRisk, BATCHES, BatchRecord, Currency, MoneyOutcome, OPERATIONS, OperationId, PURSE, Purpose, REFUNDS,
-            Reason, RedeemedProof, RefundedBatch, RefundedLock, Y, batch_id, batch_key,
+            Reason, RefundedBatch, RefundedLock, Y, batch_id, batch_key,
         },
         spend::{Spend, unlock},
-        tables::{book, keep_redeemed, strike, tell},
+        tables::{book, strike, tell},
     },
-    LocksParts,
+    Locked, LocksParts,
 };
 use crate::{
     limits::{DUST_KEPT_SECS, MAX_OPERATION_INPUTS, REFUND_LAST_PAUSE, REFUND_PAUSE, REFUND_READ},
@@ -165,7 +163,7 @@ impl Refunds {
             for (key, batch) in read.range(BATCHES, range(), usize::MAX)? {
                 let Some(id) = key.get(8..).and_then(batch_id).filter(|id| !batches.contains(id)) else { continue };
                 let proofs = read.range(PURSE, Key::of(id.0).range(), MAX_OPERATION_INPUTS)?;
-                add(Lot::Batch(id, batch, proofs.into_iter().map(|(_, proof)| proof).collect()));
+                add(Lot::Batch(id, batch, proofs.into_iter().map(|(_, coin)| coin.proof).collect()));
             }
             Ok(())
         })?;
@@ -257,35 +255,23 @@ impl Refunds {
 
     /// Asks the mint what of a lot is spent (NUT-07), and strikes it off.
     async fn strike_spent(&self, lot: &mut Lot, now: Timestamp) -> Result<(), WalletError> {
-        let proofs: Vec<(Y, LockedProof)> =
-            lot.proofs().iter().filter_map(|proof| Some((proof.y()?, proof.clone()))).collect();
-        let client = self.parts.mints.client(&lot.currency().mint)?;
-        let ys: Vec<Y> = proofs.iter().map(|(y, _)| *y).collect();
-        let states = states(&client, ys).await?;
-        let ours: Vec<_> = lot.refund().keys().iter().map(|path| self.parts.keys.public(path)).collect();
-        let (mut spent, mut by_us, mut redeemed) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        for ((y, proof), state) in proofs.into_iter().zip(states) {
-            if state.state == State::Spent {
-                spent.insert(y);
-                if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
-                    by_us.insert(y);
-                } else {
-                    redeemed.push(RedeemedProof { proof, signatures: state.signatures, witness: state.witness });
-                }
+        let spent = match lot {
+            Lot::Lock(AtRisk { trade, currency, refund, conditions, proofs, .. }) => {
+                let (trade, locktime) = (*trade, conditions.locktime());
+                let spent = self.parts.spent(&Locked { currency, refund, locktime, proofs }).await?;
+                let struck = spent.clone();
+                self.parts.store.transact(move |write| strike(write, trade, locktime, &struck, now)).await?;
+                self.parts.shared.outcomes.notify_one();
+                spent
             }
-        }
+            Lot::Batch(id, batch, proofs) => {
+                let spent = self.parts.strike_spent_of_batch(*id, batch, proofs).await?;
+                let (id, kept) = (*id, batch.clone());
+                self.parts.store.transact(move |write| forget_if_empty(write, id, &kept)).await?;
+                spent
+            }
+        };
         lot.retain(|y| !spent.contains(&y));
-        let struck = lot.clone();
-        self.parts
-            .store
-            .transact(move |write| {
-                if let Lot::Lock(lock) = &struck {
-                    keep_redeemed(write, lock.trade, redeemed)?;
-                }
-                strike_lot(write, &struck, &spent, &by_us, now)
-            })
-            .await?;
-        self.parts.shared.outcomes.notify_one();
         Ok(())
     }
 
@@ -341,32 +327,6 @@ fn fee(view: &MintView, currency: &Currency, lots: &[Lot]) -> Result<u64, Wallet
 
 fn keysets(lots: &[Lot]) -> Vec<KeysetId> {
     lots.iter().flat_map(Lot::proofs).map(|proof| proof.id).collect()
-}
-
-/// Writes down what is spent of a lot.
-fn strike_lot(
-    write: &mut Write<'_>,
-    lot: &Lot,
-    spent: &BTreeSet<Y>,
-    by_us: &BTreeSet<Y>,
-    now: Timestamp,
-) -> Result<(), WalletError> {
-    match lot {
-        Lot::Lock(lock) => strike(write, lock.trade, lock.conditions.locktime(), spent, by_us, now),
-        Lot::Batch(id, batch, _) => {
-            let mut lost = 0;
-            for y in spent {
-                let key = Key::of(id.0).and(y.0);
-                if let Some(proof) = write.get(PURSE, &key)? {
-                    lost += proof.amount;
-                    write.delete(PURSE, key)?;
-                }
-            }
-            let why = format!("spent from the purse of {} behind this wallet's back", batch.seller);
-            book(write, &batch.currency, now, Reason::Lost, lost, why)?;
-            forget_if_empty(write, *id, batch)
-        }
-    }
 }
 
 fn forget_if_empty(write: &mut Write<'_>, id: OperationId, batch: &BatchRecord) -> Result<(), WalletError> {

@@ -22,6 +22,8 @@ pub(super) enum Mood {
     Well,
     /// Nothing gets through.
     Down,
+    /// Nothing gets through on one path.
+    DownOn(&'static str),
     /// It acts; no reply comes back.
     Deaf,
     /// The same on one path.
@@ -63,6 +65,11 @@ pub(super) struct Books {
     /// What a quote says of its expiry.
     expiry: Option<u64>,
     unpaid: bool,
+    /// Requests to issue a quote are refused, and kept.
+    holds: bool,
+    held: Vec<Value>,
+    /// It says of no spent proof by which signatures it was.
+    mute: bool,
     calls: Vec<String>,
 }
 
@@ -97,6 +104,9 @@ impl Double {
             time: None,
             expiry: Some(4_000_000_000),
             unpaid: false,
+            holds: false,
+            held: Vec::new(),
+            mute: false,
             calls: Vec::new(),
         };
         books.rotate(None);
@@ -139,7 +149,8 @@ impl Exchange for Double {
     async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
         let mood = self.books().mood;
         match mood {
-            Mood::Down => return Err(ExchangeError::Unreachable("the line is down".into())),
+            Mood::DownOn(path) if path != request.path => {}
+            Mood::Down | Mood::DownOn(_) => return Err(ExchangeError::Unreachable("the line is down".into())),
             Mood::Proxied(status) => return Ok(Reply { status, body: b"<html>computer says no</html>".to_vec() }),
             Mood::Slow(secs) => sleep(Duration::from_secs(secs)).await,
             Mood::Well | Mood::Deaf | Mood::DeafTo(_) | Mood::Denies => {}
@@ -180,6 +191,22 @@ impl Books {
 
     pub(super) fn set_time(&mut self, time: Option<Timestamp>) {
         self.time = time.map(Timestamp::as_secs);
+    }
+
+    pub(super) fn show_no_witness(&mut self) {
+        self.mute = true;
+    }
+
+    pub(super) fn hold_mints(&mut self, holds: bool) {
+        self.holds = holds;
+    }
+
+    /// Copies of the requests that were refused arrive.
+    pub(super) fn deliver_held(&mut self) {
+        self.holds = false;
+        for body in std::mem::take(&mut self.held) {
+            let _ = self.mint(&body);
+        }
     }
 
     pub(super) fn set_quotes(&mut self, expiry: Option<u64>, unpaid: bool) {
@@ -269,6 +296,10 @@ impl Books {
         }
         if self.unpaid {
             return Err((20_001, "quote is not paid"));
+        }
+        if self.holds {
+            self.held.push(body.clone());
+            return Err((20_003, "minting is disabled"));
         }
         self.check_outputs(&outputs)?;
         if worth(&outputs) != amount {
@@ -404,6 +435,7 @@ impl Books {
     fn states(&self, body: &Value) -> Value {
         let ys: Vec<PublicKey> = serde_json::from_value(body["Ys"].clone()).unwrap();
         let state = |y: &PublicKey| match self.spent.get(&y.to_bytes()) {
+            Some(_) if self.mute => json!({ "Y": y, "state": "SPENT", "witness": null }),
             Some(witness) => json!({ "Y": y, "state": "SPENT", "witness": witness }),
             None => json!({ "Y": y, "state": "UNSPENT", "witness": null }),
         };

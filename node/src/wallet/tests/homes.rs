@@ -646,6 +646,238 @@ async fn what_a_seller_took_of_a_lock_that_it_refused_is_found_before_it_pays_ag
     assert_eq!(buyer.total(), 80);
 }
 
+/// It refuses, waits until the buyer has looked at what came back, and redeems then.
+#[tokio::test(start_paused = true)]
+async fn what_a_seller_takes_long_after_it_refused_is_charged_to_the_trade_it_refused() {
+    // The buyer lives on, starts again, or is away for weeks.
+    for at in [None, Some(NOW.saturating_add(120)), Some(NOW.saturating_add(21 * 86_400))] {
+        let mint = Double::new(0);
+        let (mut buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+        buyer.fund(100).await.unwrap();
+        buyer.award(&seller, 20, 1).await.unwrap();
+        buyer.wallet.settle_buyer(trade(1), LockOutcome::Returned).await.unwrap();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(buyer.wallet.0.purse.totals().values().sum::<u64>(), 20, "it can be paid with again");
+        seller.redeem(1).await;
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(seller.total(), 20);
+        if at.is_some() {
+            buyer = buyer.restart(at).await;
+        }
+        let (told, outcome) = buyer.outcomes.recv().await.unwrap();
+        assert_eq!((told, outcome), (trade(1), MoneyOutcome::Refunded { refunded: 0, redeemed: 20, fee: 0 }));
+        let account = buyer.audit().remove(0).account;
+        assert_eq!((account.forfeited, account.lost, buyer.total()), (20, 0, 80));
+        let shown = buyer.wallet.redeemed_proofs(trade(1)).unwrap();
+        assert_eq!(shown.iter().map(|taken| taken.proof.amount).sum::<u64>(), 20);
+        assert!(shown.iter().all(|taken| !taken.signatures.is_empty()));
+        assert_eq!(mint.outstanding(), buyer.total() + seller.total());
+    }
+}
+
+/// What came back was paid with in another trade since: that one is in the seller's debt or paid, not the one it refused.
+#[tokio::test(start_paused = true)]
+async fn what_paid_for_another_trade_since_is_not_charged_to_the_trade_that_gave_it_back() {
+    let mint = Double::new(0);
+    let (mut buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    seller
+        .store
+        .transact({
+            let wallet = seller.wallet.clone();
+            move |write| wallet.void(write, trade(1))
+        })
+        .await
+        .unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Returned).await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    buyer.award(&seller, 20, 2).await.unwrap();
+    assert_eq!(buyer.audit()[0].account.fees, 0, "the same coins");
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Paid).await.unwrap();
+    seller.redeem(2).await;
+    sleep(Duration::from_secs(6 * 3_600)).await;
+    let account = buyer.audit().remove(0).account;
+    assert_eq!((account.paid, account.forfeited, account.lost), (20, 0, 0));
+    assert!(timeout(Duration::from_secs(60), buyer.outcomes.recv()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seller_that_refuses_gets_no_more_locked_to_it() {
+    for pause_secs in [0, 10] {
+        let mint = Double::new(0);
+        let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+        buyer.fund(5_000).await.unwrap();
+        for number in 1..=8 {
+            let awarded = buyer.award(&seller, 20, number).await;
+            // A coin that it refused before is still reserved for that trade on its side.
+            assert!(matches!(awarded, Ok(()) | Err(WalletError::AlreadyReserved)), "{awarded:?}");
+            buyer.wallet.settle_buyer(trade(number), LockOutcome::Returned).await.unwrap();
+            sleep(Duration::from_secs(pause_secs)).await;
+        }
+        buyer.quiet().await;
+        let locked = buyer.audit().remove(0).locked;
+        assert!(locked <= if pause_secs == 0 { 8 * 20 } else { 20 }, "{locked} locked");
+    }
+    // One that takes them does.
+    let mint = Double::new(0);
+    let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(5_000).await.unwrap();
+    for number in 1..=2 {
+        buyer.award(&seller, 20, number).await.unwrap();
+    }
+    assert_eq!(buyer.audit().remove(0).locked, 7 * 20);
+}
+
+/// The newer home has paid from the purse, and nothing else: no number tells of it.
+#[tokio::test(start_paused = true)]
+async fn an_older_backup_does_not_pay_with_what_the_newer_home_paid_with() {
+    let mint = Double::new(0);
+    let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(2_000).await.unwrap();
+    for number in 1..=2 {
+        buyer.award(&seller, 20, number).await.unwrap();
+    }
+    buyer.quiet().await;
+    let backup = buyer.backup();
+    for number in 3..=5 {
+        buyer.award(&seller, 20, number).await.unwrap();
+        buyer.wallet.settle_buyer(trade(number), LockOutcome::Paid).await.unwrap();
+        seller.redeem(number).await;
+    }
+    seller.quiet().await;
+    sleep(Duration::from_secs(10)).await;
+    let _ = buyer.stop().await;
+    let buyer = Home::open(&mint, 1, backup, NOW.saturating_add(60)).await;
+    for number in 6..=9 {
+        buyer.award(&seller, 20, number).await.unwrap();
+    }
+    let account = buyer.audit().remove(0).account;
+    assert_eq!((account.lost, account.forfeited), (60, 0), "nobody is blamed for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_home_that_starts_while_its_mint_is_away_pays_from_its_purse() {
+    for mood in [Mood::Down, Mood::Slow(1_000)] {
+        let mint = Double::new(0);
+        let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+        buyer.fund(2_000).await.unwrap();
+        for number in 1..=2 {
+            buyer.award(&seller, 20, number).await.unwrap();
+        }
+        buyer.quiet().await;
+        mint.set(mood);
+        let buyer = buyer.restart(None).await;
+        let began = tokio::time::Instant::now();
+        for number in 3..=5 {
+            buyer.award(&seller, 20, number).await.unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        // The question is asked again, and what is left stays good.
+        mint.set(Mood::Well);
+        sleep(Duration::from_secs(120)).await;
+        assert_eq!(buyer.wallet.0.purse.totals().values().sum::<u64>(), buyer.audit()[0].locked);
+    }
+}
+
+// Mints that don't say by whom a lock was spent (NUT-07, `witness`)
+
+#[tokio::test(start_paused = true)]
+async fn where_a_mint_shows_no_witness_a_lost_reply_is_no_redemption_and_no_cheat() {
+    let mint = Double::new(0);
+    mint.books().show_no_witness();
+    let (mut buyer, mut seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    seller.fund(1).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
+    mint.set(Mood::DeafTo("/v1/swap"));
+    seller.redeem(1).await;
+    let (_, outcome) = seller.outcomes.recv().await.unwrap();
+    assert_eq!(outcome, MoneyOutcome::RedeemFailed { why: crate::wallet::tables::SPENT_UNTOLD.into() });
+    // The money is there all the same.
+    assert_eq!((seller.total(), seller.audit()[0].account.lost), (21, 20));
+
+    mint.set(Mood::Well);
+    buyer.award(&seller, 8, 2).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Refund).await.unwrap();
+    mint.set(Mood::DeafTo("/v1/swap"));
+    sleep(Duration::from_secs(6 * 3_600)).await;
+    let (_, outcome) = buyer.outcomes.recv().await.unwrap();
+    assert_eq!(outcome, MoneyOutcome::Refunded { refunded: 0, redeemed: 0, fee: 0 });
+    mint.set(Mood::Well);
+    buyer.quiet().await;
+    let account = buyer.audit().remove(0).account;
+    assert_eq!((account.forfeited, buyer.total()), (0, 80));
+    assert_eq!(mint.outstanding(), 80 + 21);
+    assert!(buyer.wallet.redeemed_proofs(trade(2)).unwrap().is_empty());
+}
+
+// Records that went while an operation was under way
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_whose_record_was_struck_meanwhile_ends_and_the_books_add_up() {
+    let mint = Double::new(0);
+    let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
+    mint.set(Mood::DownOn("/v1/swap"));
+    let lock = buyer.store.read(|read| read.range(REFUNDS, KeyRange::all(), 1)).unwrap().remove(0).1;
+    while buyer.wallet.swaps_in_flight().unwrap() == 0 {
+        sleep(Duration::from_secs(10)).await;
+    }
+    let mut spent = tables::Spent::default();
+    lock.proofs.iter().filter_map(guilder_protocol::locks::LockedProof::y).for_each(|y| spent.by_us(y));
+    let locktime = lock.conditions.locktime();
+    let strike = move |write: &mut Write<'_>| tables::strike(write, trade(1), locktime, &spent, NOW);
+    buyer.store.transact(strike).await.unwrap();
+    mint.set(Mood::Well);
+    buyer.quiet().await;
+    assert_eq!((buyer.total(), mint.outstanding()), (100, 100));
+    let reasons: Vec<_> = buyer.wallet.history(0, 100).unwrap().iter().map(|entry| entry.reason).collect();
+    assert_eq!(reasons[reasons.len() - 2..], [Reason::Lost, Reason::Restored], "{reasons:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redemption_whose_record_went_meanwhile_ends_and_the_books_add_up() {
+    let mint = Double::new(0);
+    let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    seller.fund(1).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
+    mint.set(Mood::Down);
+    seller.redeem(1).await;
+    while seller.wallet.swaps_in_flight().unwrap() == 0 {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let forget = move |write: &mut Write<'_>| {
+        let taken = write.get(records::ACCEPTED, Key::of(trade(1)))?.unwrap();
+        tables::book(write, &taken.currency, NOW, Reason::Lost, taken.amount(), None)?;
+        tables::forget_accepted(write, &trade(1), &taken)
+    };
+    seller.store.transact(forget).await.unwrap();
+    mint.set(Mood::Well);
+    seller.quiet().await;
+    assert_eq!((seller.total(), mint.outstanding()), (21, buyer.total() + 21));
+}
+
+/// A request that was refused reaches the mint a second time, and is done.
+#[tokio::test(start_paused = true)]
+async fn a_quote_that_a_delayed_request_of_ours_issued_did_not_go_to_another_copy() {
+    let mint = Double::new(0);
+    let one = Home::new(&mint, 1).await;
+    one.fund(1).await.unwrap();
+    mint.books().hold_mints(true);
+    let quote = one.wallet.fund(&here(), &play(), 37).await.unwrap();
+    let refused = one.wallet.await_funds(&here(), &play(), &quote.id, Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(refused, WalletError::Mint(MintTrouble::Refused { .. })), "{refused}");
+    mint.books().deliver_held();
+    let brought = one.wallet.await_funds(&here(), &play(), &quote.id, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((brought, one.total(), mint.outstanding()), (Some(37), 38, 38));
+}
+
 // Several mints
 
 fn there() -> MintUrl {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cid::Cid;
 use guilder_protocol::{
     bytes::{Digest, LockKey},
     identity::AgentId,
@@ -33,7 +34,7 @@ pub(in super::super) struct PurseKey {
 }
 
 impl PurseKey {
-    fn of(batch: &BatchRecord) -> Self {
+    pub(super) fn of(batch: &BatchRecord) -> Self {
         let (payee, once) = (batch.conditions.payee(), batch.conditions.once());
         Self { seller: batch.seller, payee, currency: batch.currency.clone(), once }
     }
@@ -81,6 +82,8 @@ pub(in super::super) struct Picked {
 #[derive(Debug, Default)]
 pub(in super::super) struct Index {
     purses: BTreeMap<PurseKey, OnePurse>,
+    /// Batches that are not offered any more.
+    retired: BTreeSet<OperationId>,
     clock: u64,
 }
 
@@ -91,6 +94,8 @@ struct OnePurse {
     hires: u64,
     /// Locks that the last warm refill was for.
     refilled: usize,
+    /// What trades gave back and can't be paid with before the mint was asked, by trade.
+    given_back: BTreeMap<Cid, u64>,
     used: u64,
 }
 
@@ -144,11 +149,21 @@ impl Index {
 
     /// Sets a batch to what the store holds of it, except what is out in prepared locks now.
     pub(super) fn restore(&mut self, id: OperationId, batch: &BatchRecord, mut proofs: BTreeMap<Y, LockedProof>) {
+        if self.retired.contains(&id) {
+            return;
+        }
         let batches = &mut self.purses.entry(PurseKey::of(batch)).or_default().batches;
         let key = (batch.conditions.locktime(), id);
         let out = batches.get(&key).map(|known| known.out.clone()).unwrap_or_default();
         proofs.retain(|y, _| !out.contains(y));
         batches.insert(key, Batch::new(batch, proofs, out));
+    }
+
+    /// Nothing is left of a batch in the store.
+    pub(super) fn forget(&mut self, id: OperationId, batch: &BatchRecord) {
+        if let Some(purse) = self.purses.get_mut(&PurseKey::of(batch)) {
+            purse.batches.remove(&(batch.conditions.locktime(), id));
+        }
     }
 
     pub(super) fn pick(&mut self, need: &Need) -> Option<Picked> {
@@ -185,6 +200,22 @@ impl Index {
         }
     }
 
+    /// A trade has given coins back that its seller refused. It doesn't count as a hire, and what it gave back is not missing
+    /// from the purse.
+    pub(super) fn give_back(&mut self, key: &PurseKey, trade: Cid, amount: u64) {
+        let purse = self.purses.entry(key.clone()).or_default();
+        if purse.given_back.insert(trade, amount).is_none() {
+            purse.hires = purse.hires.saturating_sub(1);
+        }
+    }
+
+    /// The mint has been asked about what a trade gave back.
+    pub(super) fn was_asked(&mut self, key: &PurseKey, trade: Cid) {
+        if let Some(purse) = self.purses.get_mut(key) {
+            purse.given_back.remove(&trade);
+        }
+    }
+
     /// A proof that was out is free again if the store still has it.
     pub(super) fn resolve(
         &mut self,
@@ -203,14 +234,15 @@ impl Index {
         let warm = |purse: &&OnePurse| purse.hires >= config.warm_after_hires;
         let reused = |_: &&OnePurse| need.key.once.is_none();
         let Some(purse) = self.purses.get(&need.key).filter(reused).filter(warm) else { return false };
-        let left = self.value(&need.key, need.until);
+        let left = self.value(&need.key, need.until).saturating_add(sum(purse.given_back.values()));
         left < need.price.saturating_mul(purse.refilled.max(1) as u64).div_ceil(2)
     }
 
     /// For how many locks the next refill should be, and what the purse holds now.
     pub(super) fn plan(&mut self, need: &Need, config: &PurseConfig) -> (usize, u64) {
-        let held = self.value(&need.key, Timestamp::from_secs(0));
-        let Some(purse) = self.purses.get_mut(&need.key) else { return (1, held) };
+        let free = self.value(&need.key, Timestamp::from_secs(0));
+        let Some(purse) = self.purses.get_mut(&need.key) else { return (1, free) };
+        let held = free.saturating_add(sum(purse.given_back.values()));
         // The hire that this refill may be for isn't counted yet.
         if need.key.once.is_some() || purse.hires + 1 < config.warm_after_hires {
             return (1, held);
@@ -243,7 +275,8 @@ impl Index {
 
     /// No lock is made any more of what there is of a currency: it may have been paid with by another copy of this wallet.
     /// It falls back after its locktime.
-    pub(in super::super) fn retire_currency(&mut self, currency: &Currency) {
+    pub(in super::super) fn retire_currency(&mut self, currency: &Currency, batches: &[OperationId]) {
+        self.retired.extend(batches);
         for (_, purse) in self.purses.iter_mut().filter(|(key, _)| key.currency == *currency) {
             purse.batches.clear();
         }
@@ -254,7 +287,9 @@ impl Index {
         if self.purses.len() < MAX_PURSES {
             return;
         }
-        let empty = self.purses.iter().filter(|(_, purse)| purse.batches.values().all(|batch| batch.free.is_empty()));
+        let empty = self.purses.iter().filter(|(_, purse)| {
+            purse.given_back.is_empty() && purse.batches.values().all(|batch| batch.free.is_empty())
+        });
         // One that was for one trade alone is never used again.
         if let Some(key) = empty.min_by_key(|(key, purse)| (key.once.is_none(), purse.used)).map(|(key, _)| key.clone())
         {

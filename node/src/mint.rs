@@ -14,7 +14,8 @@
 //!   quote. Nothing is kept in memory for it, so it holds across a crash.
 //! - **Bounds**: requests at work ([`limits::MAX_READING`], and one that may change the books) and waiting
 //!   ([`limits::MAX_WAITING`]), bytes of each, proofs of each, and for each peer a rate in bytes. Over the first and the last a
-//!   caller waits; a request that is too large, or finds too many waiting, is refused.
+//!   caller waits; a request that is too large, or finds too many waiting, is refused. Unpaid quotes are bounded in number and
+//!   deleted once they have run out ([`quotes`]).
 //! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives a
 //!   power cut. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money
 //!   keeps no state at all (see [`play`]).
@@ -36,7 +37,10 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     limits::MAX_MINT_FRAME,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tower_service::Service;
 
 use crate::{
@@ -52,6 +56,7 @@ mod config;
 mod idempotent;
 pub mod limits;
 mod play;
+mod quotes;
 mod rate;
 mod serve;
 #[cfg(test)]
@@ -73,6 +78,8 @@ pub struct HostedMint {
     peers: Arc<rate::Peers>,
     closing: watch::Sender<bool>,
     suspension: Arc<used::Suspension>,
+    #[cfg(test)]
+    quotes: Arc<quotes::Quotes>,
 }
 
 impl HostedMint {
@@ -105,8 +112,22 @@ impl HostedMint {
         mint.start().await?;
 
         let suspension = Arc::<used::Suspension>::default();
-        let router = idempotent::router(Arc::clone(&mint), key, runtime.clone(), Arc::clone(&suspension)).await?;
-        Ok(Self { mint, router, peers: Arc::default(), closing: watch::Sender::new(false), suspension })
+        let changing = Arc::new(Semaphore::new(1));
+        let quotes = Arc::new(quotes::Quotes::new(file, Arc::clone(&changing), runtime.clone()));
+        quotes.sweep(quotes::now()).await?;
+        runtime.spawn("mint quotes", Arc::clone(&quotes).keep_sweeping()).detach();
+        let (books, suspended) = (Arc::clone(&mint), Arc::clone(&suspension));
+        let asked = Arc::clone(&quotes);
+        let router = idempotent::router(books, key, runtime.clone(), suspended, asked, changing).await?;
+        Ok(Self {
+            mint,
+            router,
+            peers: Arc::default(),
+            closing: watch::Sender::new(false),
+            suspension,
+            #[cfg(test)]
+            quotes,
+        })
     }
 
     /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.
@@ -240,6 +261,9 @@ pub enum MintError {
     /// SQLite can't open or read the file.
     #[error("the mint's books can't be opened: {0}")]
     Database(#[from] cdk_common::database::Error),
+    /// SQLite can't change the file.
+    #[error("the mint's books can't be swept: {0}")]
+    Sweep(#[from] rusqlite::Error),
     /// The keys of the books don't come from this seed.
     #[error("the mint's books were written with another recovery phrase")]
     WrongSeed,
@@ -255,7 +279,7 @@ impl AtFault for MintError {
     fn fault(&self) -> Fault {
         match self {
             Self::Config(_) | Self::Unit(_) | Self::Path | Self::WrongSeed => Fault::Ours,
-            Self::Folder(_) | Self::Database(_) | Self::Router(_) | Self::Cdk(_) => Fault::Environment,
+            Self::Folder(_) | Self::Database(_) | Self::Sweep(_) | Self::Router(_) | Self::Cdk(_) => Fault::Environment,
         }
     }
 
@@ -263,7 +287,7 @@ impl AtFault for MintError {
         match self {
             Self::Config(_) | Self::Unit(_) => Some("see [mint] in the config file"),
             Self::WrongSeed => Some("restore the phrase that the mint began with, or move its file away to begin anew"),
-            Self::Database(_) => Some("is the disk full, or another node at work on this home?"),
+            Self::Database(_) | Self::Sweep(_) => Some("is the disk full, or another node at work on this home?"),
             _ => None,
         }
     }

@@ -13,7 +13,8 @@
 //! - After a swap that failed, cdk's sagas are put right at once, not at the next start, so that a full disk or a busy
 //!   file can't leave proofs pending.
 //! - A hash lock's witness without a preimage is read as the NUTs have it ([`witness`]).
-//! - Only so many requests are at work at once, only so many wait, and none is longer than a frame.
+//! - Only so many requests are at work at once, only so many wait, and none is longer than a frame. Only so many quotes
+//!   stand unpaid ([`super::quotes`]).
 //!
 //! Notifications over WebSocket (NUT-17) are switched off: cdk bounds neither the connections nor what they ask to be
 //! told, which every change of the books would have to be compared with. Wallets poll instead.
@@ -36,7 +37,7 @@ use cdk::{
     nuts::{
         BatchMintRequest, BlindSignature, BlindedMessage, CheckStateRequest, CheckStateResponse,
         MeltQuoteBolt11Response, MeltQuoteState, MeltRequest, MintRequest, MintResponse, Proofs, ProofsMethods,
-        RestoreRequest, State as ProofState, SwapRequest, SwapResponse,
+        RestoreRequest, SpendingConditionVerification as _, State as ProofState, SwapRequest, SwapResponse,
     },
 };
 use cdk_axum::cache::{HttpCache, HttpCacheKey, HttpCacheStorage};
@@ -47,8 +48,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     MintError,
-    limits::{MAX_READING, MAX_WAITING},
+    limits::{MAX_QUOTE_REQUEST, MAX_READING, MAX_WAITING},
     play::PlayKey,
+    quotes::Quotes,
     used::Suspension,
     witness,
 };
@@ -60,6 +62,8 @@ pub(super) async fn router(
     key: PlayKey,
     runtime: Runtime,
     suspension: Arc<Suspension>,
+    quotes: Arc<Quotes>,
+    changing: Arc<Semaphore>,
 ) -> Result<Router, MintError> {
     let cache = HttpCache::new(Duration::ZERO, Duration::ZERO, Some(Box::new(NoCache)));
     let methods = vec!["bolt11".to_owned()];
@@ -70,9 +74,10 @@ pub(super) async fn router(
         key,
         runtime,
         suspension,
+        quotes,
         waiting: Semaphore::new(MAX_WAITING),
         reading: Semaphore::new(MAX_READING),
-        changing: Semaphore::new(1),
+        changing,
     });
     Ok(paths.layer(from_fn_with_state(requests, take)))
 }
@@ -85,9 +90,11 @@ struct Requests {
     key: PlayKey,
     runtime: Runtime,
     suspension: Arc<Suspension>,
+    quotes: Arc<Quotes>,
     waiting: Semaphore,
     reading: Semaphore,
-    changing: Semaphore,
+    /// One permit.
+    changing: Arc<Semaphore>,
 }
 
 /// Takes a request in whole, then hands it to a task that nobody but the node can stop.
@@ -121,13 +128,21 @@ async fn work(requests: &Requests, parts: Parts, body: Bytes, next: Next) -> Res
     if post && path == "/v1/checkstate" && asks_for_nothing(&body) {
         return json(&CheckStateResponse { states: Vec::new() });
     }
+    if asks_for_quote(post, &path) {
+        if body.len() > MAX_QUOTE_REQUEST {
+            return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long for a quote");
+        }
+        if !requests.quotes.take_room() {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many quotes wait to be paid; try again later");
+        }
+    }
     let body = if spends(post, &path) { witness::with_preimages(body) } else { body };
     let places = if may_change(post, &path) { &requests.changing } else { &requests.reading };
     let Ok(_place) = places.acquire().await else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
     };
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
-    let response = with_code(response).await;
+    let response = with_code(response, post && breaks_its_lock(&path, &body)).await;
     let done = response.status().is_success();
     match path.strip_prefix("/v1/") {
         Some("swap") if post && !done => {
@@ -149,6 +164,22 @@ fn spends(post: bool, path: &str) -> bool {
     post && matches!(path, "/v1/swap" | "/v1/melt/bolt11")
 }
 
+/// Whether a request asks for a quote, which becomes a row of the books.
+pub(super) fn asks_for_quote(post: bool, path: &str) -> bool {
+    post && ["/v1/mint/quote/", "/v1/melt/quote/"].iter().any(|quotes| path.starts_with(quotes))
+}
+
+/// Whether an input of a swap or melt isn't unlocked as its secret wants (NUT-10).
+fn breaks_its_lock(path: &str, body: &Bytes) -> bool {
+    match path {
+        "/v1/swap" => serde_json::from_slice::<SwapRequest>(body)
+            .is_ok_and(|request| request.verify_spending_conditions().is_err()),
+        "/v1/melt/bolt11" => serde_json::from_slice::<MeltRequest<QuoteId>>(body)
+            .is_ok_and(|request| request.verify_spending_conditions().is_err()),
+        _ => false,
+    }
+}
+
 fn asks_for_nothing(body: &Bytes) -> bool {
     serde_json::from_slice::<CheckStateRequest>(body).is_ok_and(|request| request.ys.is_empty())
 }
@@ -158,17 +189,23 @@ fn asks_for_nothing(body: &Bytes) -> bool {
 const NO_REQUEST: u32 = 10_000;
 /// Failures of the mint's own, as cdk has it: no judgement on the request.
 const FAILED: u32 = 50_000;
+/// The witness is missing or doesn't unlock the proof. Of an HTLC without its preimage cdk says [`FAILED`].
+const WITNESS: u32 = 20_008;
 /// What of an error's text is passed on, in bytes.
 const MAX_DETAIL: usize = 400;
 
 /// An error as the NUTs have it, `{code, detail}`, whatever part of the router it comes from.
-async fn with_code(response: Response) -> Response {
+async fn with_code(response: Response, breaks_its_lock: bool) -> Response {
     if response.status().is_success() {
         return response;
     }
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, MAX_MINT_FRAME).await.unwrap_or_default();
-    let told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if breaks_its_lock && told["code"] == FAILED && told["detail"].is_string() {
+        told["code"] = WITNESS.into();
+        return (StatusCode::BAD_REQUEST, axum::Json(told)).into_response();
+    }
     if told["code"].is_u64() && told["detail"].is_string() {
         return Response::from_parts(parts, Body::from(body));
     }

@@ -32,6 +32,26 @@ pub const REQUEST_COST: f64 = 1024.0;
 /// Peers whose rate is remembered. The one longest unheard is forgotten.
 pub const MAX_PEERS: usize = 4096;
 
+/// What a request for a quote costs its peer beyond its bytes: a row of the books that stays for `quote_ttl_secs` and
+/// [`QUOTE_KEPT`]. Two a second for long, so that no single peer can use up [`MAX_UNPAID_QUOTES`] in that time.
+pub const QUOTE_COST: usize = 1024 * 1024;
+
+/// Bytes of a request for a quote: an invoice, or a description, and room.
+pub const MAX_QUOTE_REQUEST: usize = 4096;
+
+/// Quotes that are unpaid and not deleted yet; beyond it there are no new ones. With their invoices and indexes, some 100 MB at
+/// the most.
+pub const MAX_UNPAID_QUOTES: usize = 10_000;
+
+/// How long an unpaid quote is kept after it has run out: for wallets whose payment or question was on its way.
+pub const QUOTE_KEPT: Duration = Duration::from_secs(10 * 60);
+
+/// How often quotes that have run out are deleted.
+pub const QUOTE_SWEEP: Duration = Duration::from_secs(60);
+
+/// Quotes deleted in one transaction, some milliseconds' work: requests wait for it.
+pub const QUOTE_SWEEP_BATCH: usize = 1_000;
+
 /// How often it is noted how much the keys have signed: what is signed in between, an older backup could hide.
 pub const USED_PAUSE: Duration = Duration::from_secs(10);
 

@@ -40,7 +40,10 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::limits::{MAX_UNPAID_QUOTES, QUOTE_COST, QUOTE_KEPT, QUOTE_SWEEP},
+        *,
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_waits_and_others_do_not() {
@@ -51,6 +54,18 @@ mod tests {
         assert!(peers.charge(flood, 1024 * 1024, now) > Duration::from_millis(500));
         assert_eq!(peers.charge(quiet, 1024, now), Duration::ZERO);
         assert_eq!(peers.charge(flood, 1024, now + Duration::from_secs(60)), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_peer_alone_uses_up_no_room_for_quotes() {
+        let (peers, peer, begun) = (Peers::default(), AgentId::from_bytes([1; 32]), Instant::now());
+        let life = Duration::from_secs(super::super::MintConfig::default().quote_ttl_secs) + QUOTE_KEPT + QUOTE_SWEEP;
+        let (mut now, mut asked) = (begun, 0);
+        while now < begun + life {
+            now += peers.charge(peer, QUOTE_COST, now);
+            asked += 1;
+        }
+        assert!((1_000..MAX_UNPAID_QUOTES * 9 / 10).contains(&asked), "{asked}");
     }
 
     #[tokio::test(start_paused = true)]

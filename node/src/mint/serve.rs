@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     HostedMint,
-    limits::{FIRST_REQUEST, FRAME_TIMEOUT, STREAM_IDLE},
+    idempotent::asks_for_quote,
+    limits::{FIRST_REQUEST, FRAME_TIMEOUT, QUOTE_COST, STREAM_IDLE},
 };
 use crate::wallet::connector::{
     ExchangeError,
-    frames::{FrameError, Reply, await_request, read_claimed, read_length, write_reply},
+    frames::{FrameError, Method, Reply, await_request, read_claimed, read_length, write_reply},
 };
 
 impl HostedMint {
@@ -46,6 +47,9 @@ impl HostedMint {
             sleep(wait).await;
             let request = timeout(FRAME_TIMEOUT, read_claimed(&mut stream, claimed)).await;
             let request = request.map_err(|_| ServeError::Stalled)??;
+            if asks_for_quote(request.method == Method::Post, &request.path) {
+                sleep(self.peers.charge(peer, QUOTE_COST, Instant::now())).await;
+            }
             let reply = match self.answer(request).await {
                 Ok(reply) => reply,
                 Err(ExchangeError::Malformed(_)) => Reply::error(400, "not a request of the Cashu API"),

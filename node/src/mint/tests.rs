@@ -31,6 +31,7 @@ use super::*;
 use crate::runtime::Limits;
 
 mod bench;
+mod quotes;
 mod reach;
 mod restart;
 mod wire;

@@ -191,6 +191,8 @@ const NO_REQUEST: u32 = 10_000;
 const FAILED: u32 = 50_000;
 /// The witness is missing or doesn't unlock the proof. Of an HTLC without its preimage cdk says [`FAILED`].
 const WITNESS: u32 = 20_008;
+/// The quote isn't known, or no longer. cdk says [`FAILED`].
+const UNKNOWN_QUOTE: u32 = 20_007;
 /// What of an error's text is passed on, in bytes.
 const MAX_DETAIL: usize = 400;
 
@@ -202,9 +204,12 @@ async fn with_code(response: Response, breaks_its_lock: bool) -> Response {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, MAX_MINT_FRAME).await.unwrap_or_default();
     let mut told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    if breaks_its_lock && told["code"] == FAILED && told["detail"].is_string() {
-        told["code"] = WITNESS.into();
-        return (StatusCode::BAD_REQUEST, axum::Json(told)).into_response();
+    if told["code"] == FAILED && told["detail"].is_string() {
+        let unknown = told["detail"] == cdk::Error::UnknownQuote.to_string();
+        if let Some(code) = breaks_its_lock.then_some(WITNESS).or(unknown.then_some(UNKNOWN_QUOTE)) {
+            told["code"] = code.into();
+            return (StatusCode::BAD_REQUEST, axum::Json(told)).into_response();
+        }
     }
     if told["code"].is_u64() && told["detail"].is_string() {
         return Response::from_parts(parts, Body::from(body));

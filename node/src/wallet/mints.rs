@@ -179,12 +179,15 @@ impl MintView {
 
 impl Mints {
     pub(super) fn open(
-        configured: Vec<MintUrl>,
+        mut configured: Vec<MintUrl>,
         store: &Store,
         runtime: &Runtime,
         connectors: &Arc<dyn Connectors>,
         events: &Events,
     ) -> Result<Self, StoreError> {
+        // One URL may have been written in two ways.
+        let mut seen = BTreeSet::new();
+        configured.retain(|url| seen.insert(url.clone()));
         let records = store.read(|read| read.range(MINTS, KeyRange::all(), usize::MAX))?;
         let views = records.into_iter().filter_map(|(key, record)| {
             let url: MintUrl = String::from_utf8(key).ok()?.parse().ok()?;

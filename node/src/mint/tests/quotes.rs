@@ -79,9 +79,8 @@ async fn an_htlc_without_its_preimage_is_refused_for_its_witness() {
     let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
     let purse = Purse::new(&direct(&mint), PLAY).await;
     let preimage = "11".repeat(32);
-    let lock = cdk::nuts::Nut10Secret::from(SpendingConditions::new_htlc(preimage.clone(), None).unwrap());
     let mut outputs = purse.outputs(&[1]);
-    let secret: Secret = lock.try_into().unwrap();
+    let secret = Secret::try_from(SpendingConditions::new_htlc(preimage.clone(), None).unwrap()).unwrap();
     let (blinded, r) = cdk::dhke::blind_message(&secret.to_bytes(), None).unwrap();
     let blinded_message = cdk::nuts::BlindedMessage::new(Amount::ONE, purse.id, blinded);
     outputs.secrets = vec![PreMint { blinded_message, secret, r, amount: Amount::ONE, derivation_index: None }];

@@ -128,8 +128,9 @@ async fn a_swap_stuck_half_way_is_undone_without_a_restart() {
         let CutOff { folder: _folder, mut mint, purse, outputs, request, .. } = CutOff::after(after_us).await;
 
         let key = play::PlayKey::new(&SEED);
-        mint.router =
-            idempotent::router(Arc::clone(&mint.mint), key, Runtime::anchored(NOW), Arc::default()).await.unwrap();
+        let (books, quotes, changing) = (Arc::clone(&mint.mint), Arc::clone(&mint.quotes), Arc::new(Semaphore::new(1)));
+        let router = idempotent::router(books, key, Runtime::anchored(NOW), Arc::default(), quotes, changing);
+        mint.router = router.await.unwrap();
         // The first that finds it stuck undoes it.
         let client = direct(&mint);
         let signatures = match client.post_swap(request.clone()).await {

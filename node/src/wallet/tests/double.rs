@@ -1,8 +1,14 @@
 //! A mint in memory: real blind signatures and DLEQ proofs, the JSON of the NUTs, and every kind of trouble on the way.
 //!
+//! One of them may have a hosted mint behind it, with cdk's books in a file: then the books here are only for the trouble on
+//! the way. It runs on threads of its own, in real time, while the virtual clock of its wallets stands still.
+//!
 //! Lightning is a text, `pay:AMOUNT`: whoever melts for it pays it. Quotes are paid as soon as they are made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use cdk::{
     Amount,
@@ -15,6 +21,7 @@ use cdk::{
 use serde_json::{Value, json};
 
 use super::*;
+use crate::wallet::connector::frames::Method;
 
 /// How the way to the double is, or what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +58,7 @@ pub(super) struct Books {
     salt: u8,
     keysets: BTreeMap<Id, (MintKeySet, bool)>,
     fee_ppk: u64,
+    version: KeySetVersion,
     signed: BTreeMap<[u8; 33], Signed>,
     spent: BTreeMap<[u8; 33], Witness>,
     /// Amount, issued.
@@ -75,7 +83,18 @@ pub(super) struct Books {
 
 /// The mint, at whatever URL it is asked for.
 #[derive(Clone)]
-pub(super) struct Double(Arc<Mutex<Books>>, Arc<Mutex<BTreeMap<MintUrl, Self>>>);
+pub(super) struct Double(Arc<Mutex<Books>>, Arc<Mutex<BTreeMap<MintUrl, Self>>>, Option<Arc<Hosted>>);
+
+/// A hosted mint and the folder of its books.
+struct Hosted {
+    mint: HostedMint,
+    fee_ppk: u64,
+    _folder: TempDir,
+}
+
+/// Where hosted mints live.
+static HOSTS: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 impl std::fmt::Debug for Double {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,12 +107,22 @@ impl Double {
         Self::salted(fee_ppk, 0)
     }
 
+    /// One whose keysets have short IDs, of which the fee is no part and so can change.
+    pub(super) fn with_short_ids() -> Self {
+        let mint = Self::salted(0, 0);
+        mint.books().keysets.clear();
+        mint.books().version = KeySetVersion::Version00;
+        mint.books().rotate(None);
+        mint
+    }
+
     /// One with other keys.
     pub(super) fn salted(fee_ppk: u64, salt: u8) -> Self {
         let mut books = Books {
             salt,
             keysets: BTreeMap::new(),
             fee_ppk,
+            version: KeySetVersion::Version01,
             signed: BTreeMap::new(),
             spent: BTreeMap::new(),
             quotes: BTreeMap::new(),
@@ -110,7 +139,109 @@ impl Double {
             calls: Vec::new(),
         };
         books.rotate(None);
-        Self(Arc::new(Mutex::new(books)), Arc::default())
+        Self(Arc::new(Mutex::new(books)), Arc::default(), None)
+    }
+
+    /// One with a hosted mint behind it.
+    pub(super) fn real(fee_ppk: u64) -> Self {
+        let open = async move {
+            let folder = tempfile::tempdir().unwrap();
+            let unit = MintUnit { unit: play(), input_fee_ppk: fee_ppk, ..MintUnit::default() };
+            let config = MintConfig { units: vec![unit], ..MintConfig::default() };
+            let runtime = Runtime::anchored(super::homes::NOW);
+            let mint = HostedMint::open(folder.path(), &config, &super::MINT_SEED, &runtime).await.unwrap();
+            Hosted { mint, fee_ppk, _folder: folder }
+        };
+        // Not where it is called from: there the clock is virtual.
+        let hosted = std::thread::spawn(|| HOSTS.block_on(open)).join().unwrap();
+        Self(Self::new(fee_ppk).0, Arc::default(), Some(Arc::new(hosted)))
+    }
+
+    /// Runs what the hosted mint does. The virtual clock doesn't go on while a blocking task is at work.
+    async fn hosted<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+        tokio::task::spawn_blocking(|| HOSTS.block_on(work)).await.unwrap()
+    }
+
+    async fn ask(&self, request: Request, mood: Mood) -> Result<Reply, ExchangeError> {
+        let Some(hosted) = self.2.clone() else { return Ok(self.books().answer(&request, mood)) };
+        let path = request.path.clone();
+        let mut reply = Self::hosted(async move { hosted.mint.exchange(request).await }).await?;
+        let denied = match path.as_str() {
+            "/v1/info" => {
+                // It has a clock of its own, of which these homes are years behind.
+                let mut info: Value = serde_json::from_slice(&reply.body).unwrap();
+                info.as_object_mut().unwrap().remove("time");
+                Some((reply.status, info))
+            }
+            "/v1/swap" if mood == Mood::Denies && reply.status == 200 => {
+                Some((400, json!({ "code": SPENT.0, "detail": SPENT.1 })))
+            }
+            "/v1/restore" if mood == Mood::Denies => Some((200, json!({ "outputs": [], "signatures": [] }))),
+            _ => None,
+        };
+        if let Some((status, body)) = denied {
+            reply = Reply { status, body: body.to_string().into_bytes() };
+        }
+        Ok(reply)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Value) -> Value {
+        let body = if method == Method::Get { Vec::new() } else { body.to_string().into_bytes() };
+        let reply = self.ask(Request { method, path: path.into(), body }, Mood::Well).await.unwrap();
+        serde_json::from_slice(&reply.body).unwrap()
+    }
+
+    /// The keysets that it lists.
+    pub(super) async fn ids(&self) -> Vec<Id> {
+        let listed = self.call(Method::Get, "/v1/keysets", Value::Null).await;
+        let ids = listed["keysets"].as_array().unwrap().iter();
+        ids.map(|keyset| keyset["id"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Which of some coins are spent, by their Ys.
+    pub(super) async fn spent(&self, ys: Vec<[u8; 33]>) -> BTreeSet<[u8; 33]> {
+        let mut spent = BTreeSet::new();
+        for some in ys.chunks(100) {
+            let asked: Vec<String> = some.iter().map(hex::encode).collect();
+            let states = self.call(Method::Post, "/v1/checkstate", json!({ "Ys": asked })).await;
+            let is_spent = states["states"].as_array().unwrap().iter().map(|state| state["state"] == "SPENT");
+            spent.extend(some.iter().zip(is_spent).filter(|(_, is_spent)| *is_spent).map(|(y, _)| *y));
+        }
+        spent
+    }
+
+    /// The worth of every coin that it has signed of these outputs of a keyset, by blinded message and Y, and that is unspent.
+    pub(super) async fn unspent(&self, id: Id, outputs: &[([u8; 33], [u8; 33])]) -> u64 {
+        let mut signed = BTreeMap::new();
+        for some in outputs.chunks(100) {
+            let message = |(blinded, _): &([u8; 33], [u8; 33])| {
+                BlindedMessage::new(Amount::ZERO, id, PublicKey::from_slice(blinded).unwrap())
+            };
+            let asked: Vec<BlindedMessage> = some.iter().map(message).collect();
+            let told = self.call(Method::Post, "/v1/restore", json!({ "outputs": asked })).await;
+            let (told_outputs, signatures) =
+                (told["outputs"].as_array().unwrap(), told["signatures"].as_array().unwrap());
+            for (output, signature) in told_outputs.iter().zip(signatures) {
+                signed.insert(output["B_"].as_str().unwrap().to_owned(), signature["amount"].as_u64().unwrap());
+            }
+        }
+        let found = outputs.iter().filter_map(|(blinded, y)| Some((*y, *signed.get(&hex::encode(blinded))?)));
+        let found: BTreeMap<[u8; 33], u64> = found.collect();
+        let spent = self.spent(found.keys().copied().collect()).await;
+        found.iter().filter(|(y, _)| !spent.contains(*y)).map(|(_, amount)| amount).sum()
+    }
+
+    /// What it has issued and not taken back.
+    pub(super) async fn owes(&self) -> u64 {
+        let Some(hosted) = self.2.clone() else { return self.outstanding() };
+        let totals = Self::hosted(async move { hosted.mint.totals().await.unwrap() }).await;
+        totals.iter().map(|total| total.issued - total.redeemed).sum()
+    }
+
+    /// It signs with a new keyset from now on.
+    pub(super) async fn begin_keyset(&self) {
+        let Some(hosted) = self.2.clone() else { return self.books().rotate(None) };
+        Self::hosted(async move { hosted.mint.rotate("play", hosted.fee_ppk).await.unwrap() }).await;
     }
 
     /// Another mint is at this URL.
@@ -155,9 +286,10 @@ impl Exchange for Double {
             Mood::Slow(secs) => sleep(Duration::from_secs(secs)).await,
             Mood::Well | Mood::Deaf | Mood::DeafTo(_) | Mood::Denies => {}
         }
-        let reply = self.books().answer(&request, mood);
+        let path = request.path.clone();
+        let reply = self.ask(request, mood).await?;
         match mood {
-            Mood::DeafTo(path) if path != request.path => Ok(reply),
+            Mood::DeafTo(deaf_to) if deaf_to != path => Ok(reply),
             Mood::Deaf | Mood::DeafTo(_) => Err(ExchangeError::Lost("the line went dead".into())),
             _ => Ok(reply),
         }
@@ -177,7 +309,7 @@ impl Books {
             Default::default(),
             self.fee_ppk,
             final_expiry,
-            KeySetVersion::Version01,
+            self.version,
         );
         self.keysets.insert(keyset.id, (keyset, true));
     }
@@ -187,6 +319,12 @@ impl Books {
         for (id, (keyset, _)) in &other.keysets {
             self.keysets.insert(*id, (keyset.clone(), true));
         }
+    }
+
+    /// Changes the fee of all its keysets.
+    pub(super) fn set_fee(&mut self, ppk: u64) {
+        self.fee_ppk = ppk;
+        self.keysets.values_mut().for_each(|(keyset, _)| keyset.input_fee_ppk = ppk);
     }
 
     pub(super) fn set_time(&mut self, time: Option<Timestamp>) {
@@ -211,19 +349,6 @@ impl Books {
 
     pub(super) fn set_quotes(&mut self, expiry: Option<u64>, unpaid: bool) {
         (self.expiry, self.unpaid) = (expiry, unpaid);
-    }
-
-    /// The worth of every coin that it has signed of these outputs and that is unspent.
-    pub(super) fn unspent(&self, outputs: impl IntoIterator<Item = ([u8; 33], [u8; 33])>) -> u64 {
-        let worth = |(blinded, y): ([u8; 33], [u8; 33])| {
-            let (_, amount) = self.signed.get(&blinded)?;
-            (!self.spent.contains_key(&y)).then_some(*amount)
-        };
-        outputs.into_iter().filter_map(worth).sum()
-    }
-
-    pub(super) fn is_spent(&self, y: &[u8; 33]) -> bool {
-        self.spent.contains_key(y)
     }
 
     pub(super) fn keyset_ids(&self) -> Vec<(Id, KeySet)> {

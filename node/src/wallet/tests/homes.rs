@@ -878,6 +878,108 @@ async fn a_quote_that_a_delayed_request_of_ours_issued_did_not_go_to_another_cop
     assert_eq!((brought, one.total(), mint.outstanding()), (Some(37), 38, 38));
 }
 
+// Fees that pass
+
+/// The mint asks for more than a lot is worth when it falls back, and for less later.
+#[tokio::test(start_paused = true)]
+async fn a_passing_fee_spike_costs_no_lock() {
+    let mint = Double::with_short_ids();
+    let (mut buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
+    mint.books().set_fee(50_000);
+    sleep(Duration::from_secs(5 * 86_400)).await;
+    assert_eq!((buyer.audit()[0].refunding, buyer.wallet.swaps_in_flight().unwrap()), (20, 0));
+    let buyer_again = buyer.restart(None).await;
+    buyer = buyer_again;
+    sleep(Duration::from_secs(86_400)).await;
+    assert_eq!(buyer.total(), 100);
+    mint.books().set_fee(100);
+    let (_, outcome) = buyer.outcomes.recv().await.unwrap();
+    assert_eq!(outcome, MoneyOutcome::Refunded { refunded: 19, redeemed: 0, fee: 1 });
+    buyer.quiet().await;
+    assert_eq!((buyer.total(), mint.outstanding()), (99, 99));
+}
+
+/// What has been worth no more than its fee for so long is given up, in the books as well.
+#[tokio::test(start_paused = true)]
+async fn dust_is_given_up_in_the_end_and_booked_as_a_fee() {
+    let mint = Double::with_short_ids();
+    let (mut buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    buyer.award(&seller, 20, 1).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Refund).await.unwrap();
+    mint.books().set_fee(50_000);
+    let (_, outcome) = buyer.outcomes.recv().await.unwrap();
+    assert_eq!(outcome, MoneyOutcome::Refunded { refunded: 0, redeemed: 0, fee: 20 });
+    assert!(buyer.runtime.now() > NOW.saturating_add(crate::limits::DUST_KEPT_SECS));
+    let balance = buyer.audit().remove(0);
+    assert_eq!((balance.refunding, balance.total(), balance.account.fees), (0, 80, 20));
+}
+
+// Commits of which the disk can't tell
+
+/// The power goes at any write of a settlement, also where the commit came to be and its caller was told otherwise.
+#[tokio::test(start_paused = true)]
+async fn whatever_write_the_power_goes_at_an_operation_is_settled_once() {
+    let mut interrupted = 0;
+    for writes in 0..40 {
+        let mint = Double::new(0);
+        let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+        buyer.fund(100).await.unwrap();
+        buyer.award(&seller, 20, 1).await.unwrap();
+        buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
+        seller.fund(1).await.unwrap();
+        mint.set(Mood::Slow(5));
+        seller.redeem(1).await;
+        while seller.wallet.swaps_in_flight().unwrap() == 0 {
+            sleep(Duration::from_secs(1)).await;
+        }
+        seller.disk.power_off_after(writes);
+        sleep(Duration::from_secs(60)).await;
+        mint.set(Mood::Well);
+        interrupted += u32::from(seller.store.write(|_| Ok(())).await.is_err());
+        let mut seller = seller.restart(None).await;
+        let (_, outcome) = seller.outcomes.recv().await.unwrap();
+        assert_eq!(outcome, MoneyOutcome::Redeemed { amount: 20 }, "after {writes} writes");
+        seller.quiet().await;
+        assert_eq!((seller.total(), mint.outstanding()), (21, buyer.total() + 21), "after {writes} writes");
+    }
+    assert!(interrupted > 3, "{interrupted} were interrupted");
+}
+
+/// A disk that is full while an operation comes to be: it is settled when there is room, without a restart.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_holds_an_operation_up_and_loses_nothing() {
+    let mint = Double::new(0);
+    let one = Home::new(&mint, 1).await;
+    one.fund(100).await.unwrap();
+    // Its numbers are checked.
+    one.send(2).await.unwrap();
+    mint.set(Mood::Slow(4));
+    let sending = one.wallet.clone();
+    let sent = tokio::spawn(async move { sending.send(&here(), &play(), 37).await });
+    let begun = async {
+        while one.wallet.swaps_in_flight().unwrap() == 0 {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), begun).await.unwrap();
+    one.disk.set_full(true);
+    sleep(Duration::from_secs(120)).await;
+    assert!(one.store.write(|_| Ok(())).await.is_err());
+    assert_eq!(mint.outstanding(), 100, "the mint has done it");
+    one.disk.set_full(false);
+    mint.set(Mood::Well);
+    // Until the store has found that there is room.
+    sleep(Duration::from_secs(600)).await;
+    one.quiet().await;
+    drop(sent.await.unwrap());
+    let tokens: u64 = one.wallet.sent().unwrap().iter().map(|token| token.amount).sum();
+    assert_eq!((one.total(), tokens, mint.outstanding()), (61, 2 + 37, 100));
+}
+
 // Several mints
 
 fn there() -> MintUrl {

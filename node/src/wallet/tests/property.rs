@@ -1,14 +1,17 @@
 //! Random lives of wallets, compared with the mint to the unit.
 //!
 //! A sequence drives up to three homes (two of one phrase, one of another) through funding, tokens sent, taken, repeated,
-//! forged and taken back, invoices, locks that are redeemed or fall back, while homes are killed, restored from older
-//! backups, opened twice, made from the phrase alone, have their clocks set by up to a year; and while the mint is down,
-//! deaf, slow, behind a proxy, lying, rotating its keys, at two URLs. In the end all is well and everybody syncs. Then:
+//! forged, foreign and taken back, invoices, locks that are refused, redeemed, both, or fall back, while homes are killed,
+//! restored from older backups, opened twice, made from the phrase alone, have their clocks set by up to a year and their
+//! disks full; and while the mint is down, deaf, slow, behind a proxy, lying, without witnesses, rotating its keys, at two
+//! URLs. In the end all is well and everybody syncs. Then:
 //!
 //! - each home's balance is what its phrase has at the mint, derived here number by number, and its books add up;
 //! - so are the tokens that nobody has spent;
 //! - all that the mint owes is that, and locks that somebody has or that went with a home;
 //! - nothing is under way.
+//!
+//! One sequence in [`REAL_EVERY`] is played at a hosted mint, with cdk's books in a file; the others at one in memory.
 //!
 //! `GUILDER_WALLET_SEQUENCES=100000 cargo test -p guilder --lib wallet::tests::property -- --nocapture` runs more;
 //! `GUILDER_WALLET_SEED=7` runs the one with that seed.
@@ -32,6 +35,8 @@ use crate::wallet::records::{Destination, FAILED, OPERATIONS, Premint};
 
 /// Sequences in the suite.
 const SEQUENCES: u64 = 200;
+/// One sequence of so many is played at a hosted mint.
+const REAL_EVERY: u64 = 20;
 /// Steps of a sequence.
 const STEPS: usize = 14;
 /// More numbers than a sequence uses of one line.
@@ -108,15 +113,19 @@ struct World {
 const SEEDS: [u8; 3] = [1, 1, 2];
 
 impl World {
-    async fn new(draws: &mut Draws) -> Self {
-        let mint = Double::new(100 * draws.below(2));
+    async fn new(draws: &mut Draws, real: bool) -> Self {
+        let fee_ppk = 100 * draws.below(2);
+        let mint = if real { Double::real(fee_ppk) } else { Double::new(fee_ppk) };
+        if !real && draws.below(5) == 0 {
+            mint.books().show_no_witness();
+        }
         let homes = [Some(Home::new(&mint, 1).await), None, Some(Home::new(&mint, 2).await)];
         let (backups, tokens, trades) = (Vec::new(), Vec::new(), Vec::new());
         Self { mint, homes, backups, tokens, locked: BTreeMap::new(), trades, latest: NOW, log: Vec::new() }
     }
 
     /// Notes the locked coins that a home has, or may have from the mint.
-    fn note(&mut self, which: usize) {
+    async fn note(&mut self, which: usize) {
         let Some(home) = &self.homes[which] else { return };
         self.latest = self.latest.max(home.runtime.now());
         for holding in home.wallet.holdings().unwrap() {
@@ -133,14 +142,14 @@ impl World {
         });
         for output in outputs.unwrap().into_iter().filter(|output| output.to == Destination::Purse) {
             let y = coin::y_of(&output.secret).unwrap();
-            if self.mint.books().unspent([(output.blinded.0, y.0)]) > 0 {
+            if self.mint.unspent(output.id.to_cashu(), &[(output.blinded.0, y.0)]).await > 0 {
                 self.locked.insert(y.0, output.amount);
             }
         }
     }
 
     async fn stop(&mut self, which: usize) -> Option<CrashBackend> {
-        self.note(which);
+        self.note(which).await;
         let home = self.homes[which].take()?;
         Some(home.stop().await.2)
     }
@@ -155,7 +164,7 @@ impl World {
     }
 
     async fn step(&mut self, draws: &mut Draws) {
-        let kind = draws.below(20);
+        let kind = draws.below(22);
         let Some(which) = self.living(draws) else { return };
         self.log.push(format!("{kind} by {which}"));
         let amount = 1 + draws.below(200);
@@ -200,16 +209,32 @@ impl World {
                 self.mint.set(*draws.pick(&moods).unwrap());
                 sleep(Duration::from_secs(draws.below(30))).await;
             }
-            _ => {
-                self.mint.books().rotate(None);
+            19 => {
+                self.mint.begin_keyset().await;
                 sleep(Duration::from_secs(700)).await;
             }
+            20 => {
+                home.disk.set_full(true);
+                let _ = timeout(Duration::from_secs(60), home.fund(amount)).await;
+                sleep(Duration::from_secs(draws.below(100))).await;
+                home.disk.set_full(false);
+                // Until the store has found that there is room.
+                let writing = async {
+                    while home.store.write(|_| Ok(())).await.is_err() {
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                };
+                timeout(Duration::from_secs(600), writing).await.unwrap();
+            }
+            _ => _ = home.wallet.receive(&super::homes::forged(&Double::salted(0, 9), 8, FORGED)).await,
         }
         if draws.below(3) == 0 {
             self.mint.set(Mood::Well);
         }
         sleep(Duration::from_secs(draws.below(100))).await;
-        (0..3).for_each(|which| self.note(which));
+        for which in 0..3 {
+            self.note(which).await;
+        }
     }
 
     async fn award(&mut self, draws: &mut Draws) {
@@ -218,7 +243,16 @@ impl World {
         let number = self.trades.len() as u32;
         self.trades.push(number);
         let awarded = timeout(Duration::from_secs(60), home.award(seller, 1 + draws.below(20), number)).await;
-        if matches!(awarded, Ok(Ok(()))) && draws.below(2) == 0 {
+        if !matches!(awarded, Ok(Ok(()))) {
+            return;
+        }
+        let (refused, redeemed) = (draws.below(3) == 0, draws.below(2) == 0);
+        if refused {
+            let _ = home.wallet.settle_buyer(trade(number), LockOutcome::Returned).await;
+            // Until the buyer has looked at what came back, as a rule.
+            sleep(Duration::from_secs(draws.below(10))).await;
+        }
+        if redeemed {
             seller.redeem(number).await;
             if draws.below(2) == 0 {
                 let _ = home.wallet.settle_buyer(trade(number), LockOutcome::Paid).await;
@@ -254,7 +288,7 @@ impl World {
             if let Some(disk) = self.stop(which).await {
                 let at = self.latest.saturating_add(86_400);
                 self.open(which, disk, at).await;
-                self.note(which);
+                self.note(which).await;
             }
         }
         sleep(Duration::from_secs(1_000)).await;
@@ -267,7 +301,7 @@ impl World {
         }
         sleep(Duration::from_secs(3 * 3_600)).await;
         for which in 0..3 {
-            self.note(which);
+            self.note(which).await;
         }
         for _ in 0..2 {
             for home in self.homes.iter().flatten() {
@@ -278,16 +312,18 @@ impl World {
         }
     }
 
-    fn worth(&self, seed: u8, tokens: bool) -> u64 {
-        let books = self.mint.books();
-        let lines = books.keyset_ids().into_iter().map(|(id, _)| derived(seed, tokens, id));
-        lines.map(|line| books.unspent(line.iter().copied())).sum()
+    async fn worth(&self, seed: u8, tokens: bool) -> u64 {
+        let mut worth = 0;
+        for id in self.mint.ids().await {
+            worth += self.mint.unspent(id, &derived(seed, tokens, id)).await;
+        }
+        worth
     }
 
     async fn compare(&mut self) {
         let mut owned = 0;
         for seed in [1, 2] {
-            let (coins, tokens) = (self.worth(seed, false), self.worth(seed, true));
+            let (coins, tokens) = (self.worth(seed, false).await, self.worth(seed, true).await);
             owned += coins + tokens;
             for home in self.homes.iter().flatten().filter(|home| home.seed == seed) {
                 assert_eq!(home.spendable(), coins, "the balance of phrase {seed}");
@@ -297,23 +333,22 @@ impl World {
                 assert_eq!(home.wallet.swaps_in_flight().unwrap(), 0);
             }
         }
-        let books = self.mint.books();
-        let ids = books.keyset_ids();
+        let ids = self.mint.ids().await;
         let lines = [1, 2].into_iter().flat_map(|seed| [(seed, false), (seed, true)]);
         let ours: BTreeSet<[u8; 33]> = lines
-            .flat_map(|(seed, tokens)| ids.iter().map(move |(id, _)| derived(seed, tokens, *id)))
+            .flat_map(|(seed, tokens)| ids.iter().map(move |id| derived(seed, tokens, *id)))
             .flat_map(|line| line.iter().map(|(_, y)| *y).collect::<Vec<_>>())
             .collect();
-        let gone = self.locked.iter().filter(|(y, _)| !ours.contains(*y) && !books.is_spent(y));
+        let spent = self.mint.spent(self.locked.keys().copied().collect()).await;
+        let gone = self.locked.iter().filter(|(y, _)| !ours.contains(*y) && !spent.contains(*y));
         let locked: u64 = gone.map(|(_, amount)| amount).sum();
-        drop(books);
-        assert_eq!(self.mint.outstanding(), owned + locked, "{owned} in balances and tokens, {locked} locked");
+        assert_eq!(self.mint.owes().await, owned + locked, "{owned} in balances and tokens, {locked} locked");
     }
 }
 
 async fn live(seed: u64) {
     let mut draws = Draws(seed);
-    let mut world = World::new(&mut draws).await;
+    let mut world = World::new(&mut draws, seed % REAL_EVERY == REAL_EVERY - 1).await;
     for _ in 0..STEPS {
         world.step(&mut draws).await;
     }

@@ -47,7 +47,7 @@ pub struct Stamped {
     /// Milliseconds since the node began.
     pub at_ms: u64,
     /// What happened.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "kinds::known_or_unknown")]
     pub event: Event,
 }
 

@@ -15,10 +15,12 @@ pub enum Fault {
     Environment,
     /// This program: something that can't be by its own rules. A bug, to be reported.
     Internal,
+    /// Somebody that a later version knows and this one doesn't. No error of this version's is.
+    Unknown,
 }
 
 impl Fault {
-    /// All of them.
+    /// All that errors of this version are laid at.
     pub const ALL: [Self; 6] =
         [Self::Ours, Self::Peer, Self::Incompatible, Self::Mint, Self::Environment, Self::Internal];
 
@@ -31,10 +33,11 @@ impl Fault {
             Self::Mint => "mint",
             Self::Environment => "environment",
             Self::Internal => "internal",
+            Self::Unknown => "unknown",
         }
     }
 
-    /// The reverse of [`Self::code`].
+    /// The reverse of [`Self::code`]; what a later version says is for the reader to call [`Self::Unknown`].
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|fault| fault.code() == code)
     }
@@ -48,6 +51,7 @@ impl Fault {
             Self::Mint => "the mint",
             Self::Environment => "the machine or the network",
             Self::Internal => "this program: a bug",
+            Self::Unknown => "somebody that this version doesn't know",
         }
     }
 }

@@ -624,6 +624,7 @@ impl From<Fault> for ErrorCode {
             Fault::Mint => Self::MintFailed,
             Fault::Environment => Self::EnvironmentFailed,
             Fault::Internal => Self::Bug,
+            Fault::Unknown => Self::Unknown,
         }
     }
 }
@@ -685,7 +686,10 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::events::{Event, Money, Outcome, Side};
+    use crate::{
+        console::Exit,
+        events::{Event, Money, Outcome, Side},
+    };
 
     fn read<T: DeserializeOwned>(json: &str) -> T {
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
@@ -729,5 +733,40 @@ mod tests {
             r#"{"kind":"step","task_ms":1,"say":"ready","seq":1,"at_ms":2,"event":"ready","took_ms":9,"more":[]}"#;
         let HireEvent::Step(step) = read(json) else { panic!("a step is a step") };
         assert_eq!(step.said.event.event, Event::Ready { took_ms: 9 });
+    }
+
+    #[test]
+    fn a_fault_or_value_that_a_later_version_names_leaves_the_rest_readable() {
+        let error = r#"{"code":"weather","fault":"weather","message":"it rains","hint":null,"retryable":false}"#;
+        let error = read::<ApiError>(error);
+        assert_eq!(
+            (error.code, error.fault, error.to_string().as_str()),
+            (ErrorCode::Unknown, Fault::Unknown, "it rains")
+        );
+        assert_eq!(Exit::from(error.fault), Exit::No);
+        let failure = read::<Failure>(r#"{"fault":"weather","reason":"it rains","hint":null}"#);
+        assert_eq!(failure.fault, Fault::Unknown);
+
+        let task = guilder_protocol::cbor::cid_of(b"ask");
+        let outcome = Outcome::Failed { fault: Fault::Peer, reason: "it rains".into() };
+        let known = step(Event::Ended { task, trade: None, side: Side::Buyer, outcome });
+        let json = serde_json::to_string(&known).unwrap();
+        let HireEvent::Step(read_step) = read(&json.replace(r#""fault":"peer""#, r#""fault":"weather""#)) else {
+            panic!()
+        };
+        let Event::Ended { outcome: Outcome::Failed { fault, .. }, .. } = &read_step.said.event.event else { panic!() };
+        assert_eq!(*fault, Fault::Unknown);
+        // A value of another kind: the sentence for people is still there.
+        for (today, later) in
+            [(r#""side":"buyer""#, r#""side":"broker""#), (r#""trade":null"#, r#""trade":{"of":[1]}"#)]
+        {
+            assert!(json.contains(today), "{json}");
+            let HireEvent::Step(read_step) = read(&json.replace(today, later)) else { panic!() };
+            let HireEvent::Step(known) = &known else { panic!() };
+            assert_eq!((&read_step.said.event.event, &read_step.said.say), (&Event::Unknown, &known.said.say));
+            assert_eq!(read_step.said.event.seq, known.said.event.seq);
+        }
+        let no_event = r#"{"kind":"step","task_ms":1,"say":"?","seq":1,"at_ms":2}"#;
+        assert!(serde_json::from_str::<HireEvent>(no_event).is_err());
     }
 }

@@ -45,6 +45,7 @@ impl From<Fault> for Exit {
             Fault::Mint => Self::Mint,
             Fault::Environment => Self::Environment,
             Fault::Internal => Self::Internal,
+            Fault::Unknown => Self::No,
         }
     }
 }

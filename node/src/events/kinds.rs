@@ -529,7 +529,16 @@ mod optional_cid_text {
     }
 }
 
-/// A fault in JSON is its code.
+/// An event that holds a value which only a later version knows is [`Event::Unknown`], like one of a kind that only that knows.
+pub(super) fn known_or_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Event, D::Error> {
+    let fields = serde_json::Map::deserialize(deserializer)?;
+    if !fields.get("event").is_some_and(serde_json::Value::is_string) {
+        return Err(serde::de::Error::missing_field("event"));
+    }
+    Ok(Event::deserialize(serde_json::Value::Object(fields)).unwrap_or(Event::Unknown))
+}
+
+/// A fault in JSON is its code; one that a later version knows is [`Fault::Unknown`].
 pub(crate) mod fault_code {
     use super::{Deserialize as _, Deserializer, Fault, Serializer};
 
@@ -539,7 +548,7 @@ pub(crate) mod fault_code {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fault, D::Error> {
         let code = String::deserialize(deserializer)?;
-        Fault::from_code(&code).ok_or_else(|| serde::de::Error::custom("not the code of a fault"))
+        Ok(Fault::from_code(&code).unwrap_or(Fault::Unknown))
     }
 }
 

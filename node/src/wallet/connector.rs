@@ -34,6 +34,7 @@ pub mod limits;
 mod pool;
 mod trouble;
 mod web;
+mod web6;
 
 pub(super) use client::{Info, MintClient, ProofState, QuoteState};
 pub use pool::{MintStream, Opener, Unreachable};
@@ -83,6 +84,9 @@ pub enum ConnectorError {
     /// Plain HTTP to another machine would show the money to everybody on the way.
     #[error("{0}: plain http is for mints on this machine")]
     Plain(MintUrl),
+    /// With TLS, at an IPv6 address in place of a name.
+    #[error("{0}: a mint with https can't be named by an IPv6 address")]
+    Ipv6(MintUrl),
     /// Too many different mints are in use.
     #[error("more than {max} mints in use", max = limits::MAX_MINTS)]
     TooMany,
@@ -97,6 +101,7 @@ impl AtFault for ConnectorError {
         Some(match self {
             Self::Url(_) => "check the mint's URL",
             Self::Plain(_) => "ask the mint's operator for its https or p2p address",
+            Self::Ipv6(_) => "name the mint by its host's name",
             Self::TooMany => "remove mints that you no longer use",
         })
     }

@@ -49,6 +49,7 @@ mod homes;
 mod people;
 mod property;
 mod trouble;
+mod wild;
 
 const MINT_SEED: [u8; 64] = [42; 64];
 

@@ -130,8 +130,9 @@ impl BuyerActor {
                 match buyer::check_delivery(&self.deal, &message, self.with.max_output_bytes) {
                     Ok(delivery) => Some(Input::Delivered(self.acknowledged(delivery))),
                     Err(error) => {
+                        let later = (error == DeliveryError::NotUnderstood).then_some(Input::NotUnderstood);
                         self.with.penalties.punish(self.deal.seller(), error).await;
-                        None
+                        later
                     }
                 }
             }
@@ -465,6 +466,9 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
         BuyerOutcome::Overdue => "the deadline passed without a delivery that could be paid for".into(),
         BuyerOutcome::Unopened => "the seller took neither the money that was released to it nor showed the key".into(),
         BuyerOutcome::Mismatch => "the seller's receipt is not true of what it delivered or of what was asked".into(),
+        BuyerOutcome::NotUnderstood => {
+            "not understood: the seller delivered what only a later version of Guilder can read".into()
+        }
         BuyerOutcome::Broken(why) => why.clone(),
     }
 }
@@ -485,6 +489,9 @@ pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
         BuyerOutcome::Mismatch => {
             Some("the money falls back after its locktime; its receipt is proof against the seller")
         }
+        BuyerOutcome::NotUnderstood => Some(
+            "update Guilder, or name another --seller; what the seller doesn't redeem falls back after its locktime",
+        ),
         BuyerOutcome::Broken(_) => Some("the money falls back after its locktime; please report the bug"),
     }
 }

@@ -145,6 +145,8 @@ pub enum BuyerOutcome {
     Unopened,
     /// What was delivered isn't what the receipt commits to, or the receipt says that we called it off and we didn't.
     Mismatch,
+    /// The seller delivered what only a later version understands.
+    NotUnderstood,
     /// This node couldn't go on with it: in words.
     Broken(String),
 }
@@ -166,7 +168,7 @@ impl BuyerOutcome {
             Self::Delivered { .. } => true,
             Self::Failed(_) => receipt.is_some_and(|receipt| deal.award.part().is_earned_by(&receipt.body.out)),
             // The seller may have done all it had to.
-            Self::Broken(_) => true,
+            Self::Broken(_) | Self::NotUnderstood => true,
             Self::Refused(_) | Self::Overdue | Self::Unopened | Self::Mismatch => false,
         }
     }
@@ -185,6 +187,7 @@ impl BuyerOutcome {
             Self::Delivered { .. } => None,
             Self::Failed(error) if error.code.by_buyer() => Some(Fault::Ours),
             Self::Failed(_) | Self::Overdue | Self::Unopened | Self::Mismatch => Some(Fault::Peer),
+            Self::NotUnderstood => Some(Fault::Incompatible),
             Self::Broken(_) => Some(Fault::Internal),
             Self::Refused(reason) => Some(match reason.fault() {
                 Fault::Peer => Fault::Ours,
@@ -289,6 +292,8 @@ pub enum Input {
     },
     /// The user cancels: a [`cancellation`], signed.
     Cancel(Signed<Cancellation>),
+    /// From the seller: a delivery of which [`check_delivery`] says that it is of a later version.
+    NotUnderstood,
     /// The driver can't do what the last step said, and never will: in words.
     Broken(String),
     /// The wallet has refunded what was left of the lock.
@@ -503,6 +508,8 @@ impl Waiting {
                 End { receipt: Some(receipt), ..End::new(BuyerOutcome::Mismatch, self.signed) }.step(deal, now)
             }
             Input::Delivered(delivery) => delivered(deal, delivery, None, self.signed, now),
+            // It will be no other for being asked again. One that is understood is still taken until the money falls back.
+            Input::NotUnderstood => give_up(BuyerOutcome::NotUnderstood, self.signed, deal, now),
             Input::Broken(why) => End::new(BuyerOutcome::Broken(why), self.signed).step(deal, now),
             Input::Cancel(cancellation) if !self.is_cancelled() => {
                 let signed = Statements { cancellation: Some(cancellation), ..self.signed };
@@ -805,7 +812,7 @@ impl End {
     }
 }
 
-/// Gives the trade up, without a word from the seller: the user is told, the money is to be refunded, and the seller is
+/// Gives the trade up, without a word from the seller that is understood: the user is told, the money is to be refunded, and the seller is
 /// asked on until then.
 fn give_up(outcome: BuyerOutcome, signed: Statements, deal: &Deal, now: Timestamp) -> Step {
     let mut writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];

@@ -805,6 +805,28 @@ fn a_trade_that_its_node_cannot_go_on_with_ends_at_nobody_elses_expense() {
 
 /// A laptop that was shut over the deadline: the seller delivered in time, and is asked before anything is given up.
 #[test]
+fn a_delivery_that_is_not_understood_ends_the_trade_at_once_and_blames_nobody() {
+    for accepted in [false, true] {
+        let mut world = World::new(false, false);
+        world.act(Act::ToSeller);
+        if accepted {
+            world.act(Act::ToBuyer);
+        }
+        world.feed_buyer(buyer::Input::NotUnderstood);
+        let ended = world.ended().clone();
+        assert_eq!((&ended.outcome, ended.money), (&BuyerOutcome::NotUnderstood, buyer::Money::Waiting));
+        assert_eq!(ended.outcome.fault(), Some(crate::fault::Fault::Incompatible));
+        world.feed_buyer(buyer::Input::NotUnderstood);
+        assert_eq!(*world.ended(), ended, "once said is enough");
+        assert!(world.accused.is_empty());
+        // What the seller delivers then in a form that is understood is still taken.
+        world.act(Act::Finish);
+        world.run_down();
+        assert!(matches!(world.ended().outcome, BuyerOutcome::Delivered { late: true }), "{:?}", world.ended());
+    }
+}
+
+#[test]
 fn a_buyer_that_slept_over_the_deadline_gets_what_was_delivered_in_time() {
     for crashed in [false, true] {
         let mut world = World::new(false, false);

@@ -8,6 +8,7 @@ use guilder_protocol::{
     cbor,
     content::ContentId,
     envelope::{Signed, Statement},
+    fault::Fault,
     market::{Advert, AdvertBody, Offer, OfferBody},
     receipt::{self, Receipt},
     settlement::Mode,
@@ -182,7 +183,7 @@ async fn a_node_buys_from_a_later_seller() {
     let (me, key) = (raw.base.key.id(), raw.base.key.clone());
     let handle = buyer.begin(of(me), b"hello").await;
     let hire = tokio::spawn(in_time(handle.done()));
-    let deal = sell_later(&mut raw, buyer.id(), &key).await;
+    let deal = sell_later(&mut raw, buyer.id(), &key, None).await;
     let hired = hire.await.unwrap().unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Delivered { late: false });
     assert_eq!((output(&hired), hired.deal.id()), (Bytes::from_static(b"hello"), deal.id()));
@@ -191,8 +192,26 @@ async fn a_node_buys_from_a_later_seller() {
     assert_eq!(points(&buyer, me).await, 0);
 }
 
-/// Sells one task as a later version would.
-async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey) -> Deal {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_only_a_later_version_understands_ends_the_hire_at_once_and_says_so() {
+    let bank = Bank::open().await;
+    let buyer = Plan::new(&bank, 2).start().await;
+    buyer.fund(100).await;
+    let mut raw = Raw::start(&bank, 1, &buyer).await;
+    let (me, key) = (raw.base.key.id(), raw.base.key.clone());
+    let handle = buyer.begin(Hire { deadline_secs: Some(3_000), ..of(me) }, b"hello").await;
+    let hire = tokio::spawn(in_time(handle.done()));
+    sell_later(&mut raw, buyer.id(), &key, Some("later")).await;
+    let hired = hire.await.unwrap().unwrap();
+    assert_eq!(hired.ended.outcome, BuyerOutcome::NotUnderstood);
+    assert_eq!((hired.ended.outcome.fault(), hired.ended.money), (Some(Fault::Incompatible), buyer::Money::Waiting));
+    let view = buyer.trade.show(hired.deal.id()).unwrap().unwrap();
+    assert!(view.failure.is_some_and(|(_, reason)| reason.contains("later version")), "{:?}", view.state);
+    assert_eq!(points(&buyer, me).await, 0);
+}
+
+/// Sells one task as a later version would; with an outcome, if one is given, that only that version knows.
+async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey, outcome: Option<&str>) -> Deal {
     let salt = receipt::Salt::from([9; 32]);
     let mut advert = raw.advert();
     loop {
@@ -232,7 +251,10 @@ async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey) -> Deal {
                     .await;
                 raw.base.network.send(buyer, cbor::encode(&(99_u64, award)).into()).await.unwrap();
                 let out = Ok(receipt::commit(&salt, b"hello"));
-                let body = seller::receipt_body(&deal, out, None, raw.now(), raw.now());
+                let mut body = seller::receipt_body(&deal, out, None, raw.now(), raw.now());
+                if let Some(outcome) = outcome {
+                    body.out = receipt::Outcome::Other(outcome.parse().unwrap());
+                }
                 let receipt: Signed<Receipt> = raw.claim(body);
                 let receipt = ByteBuf::from(later(&receipt, "body", false, key));
                 let output = Some(Output { salt, data: Payload::Inline(ByteBuf::from(&b"hello"[..])) });

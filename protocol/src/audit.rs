@@ -4,14 +4,17 @@
 //! exchanged, and whose links are the content IDs that they already contain:
 //!
 //! ```text
-//! receipt ──> award ──> ask, offer, delegations          roots: the receipts, and the awards that have none
-//!    │                        └──> the schema of its output, as a text
-//!    └──────> receipts of work passed on
+//!              ┌──────────────────────────┐
+//! received ──> receipt ──> award ──> ask, offer, delegations          roots: what nothing else in the file names
+//!                 │          ↑ ↑            └──> the schema of its output, as a text
+//!                 │          │ └──────── acceptance, cancellation
+//!                 └──────> receipts of work passed on
 //! ```
 //!
 //! [`verify`] needs nothing but the bytes: no network, no clock, no keys. It checks every hash and signature, that award,
 //! offer and ask fit each other, that every chain authorised its award when it was made, and that each receipt is the
-//! seller's, about this award and this money; and it says who answers for what. A bundle holds no proofs of
+//! seller's, about this award and this money, and every other statement the party's whose word it is; and it says who answers
+//! for what. A bundle holds no proofs of
 //! ecash, no Ys in clear and no output: it can be shown around.
 //!
 //! A bundle may hold statements of later versions. What this version doesn't understand of them, the report says so; a hire
@@ -21,8 +24,12 @@
 //! output. Whoever has the output and its salt can so show from the bundle whether the promise was kept ([`Hire::promised`],
 //! [`Hire::is_output`]); checking a document against a schema is left to them.
 //!
-//! What it can't show: that an award without a receipt was taken, and whether the locked money was paid in the end. The
-//! mint knows that, and the report says so.
+//! **What convicts.** A party's own signature, and nothing else: what one says of the other is its word. What is absent from a
+//! file proves nothing, since whoever makes the file can leave it out; so a seller that accepted and shows no receipt isn't
+//! convicted by that, and a receipt, the buyer's word that it has the output, or the mint's, rebuts it. Two receipts of one
+//! seller for one award that say different things convict it, whichever is true.
+//!
+//! What it can't show: whether the locked money was paid in the end. The mint knows that.
 
 mod car;
 mod report;
@@ -31,12 +38,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cid::Cid;
 
+use self::report::Words;
 pub use self::{
     car::CarError,
-    report::{Answer, Hire, Promised, Report, Unread},
+    report::{Answer, Has, Hire, Named, Promised, Report, Unread},
 };
 use crate::{
+    acceptance::Acceptance,
     award::{Award, AwardError},
+    cancellation::Cancellation,
     cbor,
     envelope::{EnvelopeError, Signed},
     fault::{AtFault, Fault},
@@ -47,6 +57,7 @@ use crate::{
         schema_hash,
     },
     receipt::Receipt,
+    received::Received,
     settlement::ReceiptPart,
     ucan::{
         Delegation,
@@ -65,8 +76,14 @@ pub struct Evidence {
     pub awards: Vec<Award>,
     /// The delegations behind them.
     pub delegations: Vec<Signed<Delegation>>,
+    /// The sellers' words that they took them.
+    pub acceptances: Vec<Signed<Acceptance>>,
+    /// The buyers' words that they called them off.
+    pub cancellations: Vec<Signed<Cancellation>>,
     /// The receipts that came back.
     pub receipts: Vec<Signed<Receipt>>,
+    /// The buyers' words that they have the outputs.
+    pub received: Vec<Signed<Received>>,
     /// The texts of the schemas that the offers name for their outputs, as far as they are at hand.
     pub schemas: BTreeSet<String>,
 }
@@ -78,24 +95,33 @@ pub fn bundle(evidence: &Evidence) -> Vec<u8> {
     blocks.extend(evidence.offers.iter().map(|offer| (offer.cid(), offer.bytes())));
     blocks.extend(evidence.awards.iter().map(|award| (award.cid(), award.invocation().bytes())));
     blocks.extend(evidence.delegations.iter().map(|delegation| (delegation.cid(), delegation.bytes())));
+    blocks.extend(evidence.acceptances.iter().map(|acceptance| (acceptance.cid(), acceptance.bytes())));
+    blocks.extend(evidence.cancellations.iter().map(|cancellation| (cancellation.cid(), cancellation.bytes())));
     blocks.extend(evidence.receipts.iter().map(|receipt| (receipt.cid(), receipt.bytes())));
+    blocks.extend(evidence.received.iter().map(|received| (received.cid(), received.bytes())));
     let schemas = evidence.schemas.iter().map(|text| (schema_cid(schema_hash(text)), text.as_bytes()));
     blocks.extend(schemas);
-    car::write(&roots(&evidence.awards, &evidence.receipts), &blocks)
+    car::write(&roots(evidence), &blocks)
 }
 
 fn schema_cid(hash: SchemaHash) -> Cid {
     cbor::raw_cid(hash.as_bytes())
 }
 
-/// Receipts that no other names, then awards that no receipt names.
-fn roots(awards: &[Award], receipts: &[Signed<Receipt>]) -> Vec<Cid> {
-    let named: BTreeSet<Cid> = receipts.iter().flat_map(|r| r.body.sub.iter().copied()).collect();
-    let answered: BTreeSet<Cid> = receipts.iter().map(|receipt| receipt.body.award).collect();
-    let receipts = receipts.iter().map(Signed::cid).filter(|cid| !named.contains(cid));
-    let awards = awards.iter().map(Award::cid).filter(|cid| !answered.contains(cid));
-    let ordered: BTreeSet<Cid> = receipts.chain(awards).collect();
-    ordered.into_iter().collect()
+/// The statements that no other names, in the order of their content IDs.
+fn roots(evidence: &Evidence) -> Vec<Cid> {
+    let Evidence { awards, acceptances, cancellations, receipts, received, .. } = evidence;
+    let mut named = BTreeSet::new();
+    named.extend(acceptances.iter().map(|acceptance| acceptance.body.award));
+    named.extend(cancellations.iter().map(|cancellation| cancellation.body.award));
+    named.extend(receipts.iter().flat_map(|receipt| receipt.body.sub.iter().copied().chain([receipt.body.award])));
+    named.extend(received.iter().flat_map(|received| [received.body.award, received.body.receipt]));
+    let mut roots: BTreeSet<Cid> = awards.iter().map(Award::cid).collect();
+    roots.extend(acceptances.iter().map(Signed::cid));
+    roots.extend(cancellations.iter().map(Signed::cid));
+    roots.extend(receipts.iter().map(Signed::cid));
+    roots.extend(received.iter().map(Signed::cid));
+    roots.difference(&named).copied().collect()
 }
 
 /// Checks a bundle.
@@ -115,7 +141,7 @@ pub fn verify(bytes: &[u8]) -> Result<Report, AuditError> {
             .map_or(AuditError::NoAward, |(cid, why)| AuditError::NotUnderstood(cid, why)));
     };
     // What can't be read may be a receipt, or need any of the rest.
-    if unread.is_empty() && declared != roots(&evidence.awards, &evidence.receipts) {
+    if unread.is_empty() && declared != roots(&evidence) {
         return Err(AuditError::Roots);
     }
     let task = first.args().task;
@@ -155,7 +181,12 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
         let read = match kind_of(bytes) {
             Some(Kind::Ask) => Signed::decode(bytes).map(|ask| evidence.asks.push(ask)),
             Some(Kind::Offer) => Signed::decode(bytes).map(|offer| evidence.offers.push(offer)),
+            Some(Kind::Acceptance) => Signed::decode(bytes).map(|acceptance| evidence.acceptances.push(acceptance)),
+            Some(Kind::Cancellation) => {
+                Signed::decode(bytes).map(|cancellation| evidence.cancellations.push(cancellation))
+            }
             Some(Kind::Receipt) => Signed::decode(bytes).map(|receipt| evidence.receipts.push(receipt)),
+            Some(Kind::Received) => Signed::decode(bytes).map(|received| evidence.received.push(received)),
             Some(Kind::Delegation) => Signed::decode(bytes).map(|delegation| evidence.delegations.push(delegation)),
             Some(Kind::Award) => match Award::decode(bytes) {
                 Ok(award) => {
@@ -188,20 +219,27 @@ enum Kind {
     Offer,
     Award,
     Delegation,
+    Acceptance,
+    Cancellation,
     Receipt,
+    Received,
 }
 
 /// Finds the tag in an envelope without believing anything else of it: the statement is verified under that tag next.
 fn kind_of(bytes: &[u8]) -> Option<Kind> {
     use crate::{
+        acceptance, cancellation,
         claim::Body,
         envelope::{self, Statement},
-        market, receipt, ucan,
+        market, receipt, received, ucan,
     };
     let tags = [
         (market::AskBody::TAG, Kind::Ask),
         (market::OfferBody::TAG, Kind::Offer),
+        (acceptance::AcceptanceBody::TAG, Kind::Acceptance),
+        (cancellation::CancellationBody::TAG, Kind::Cancellation),
         (receipt::ReceiptBody::TAG, Kind::Receipt),
+        (received::ReceivedBody::TAG, Kind::Received),
         (ucan::Delegation::TAG, Kind::Delegation),
         (ucan::Invocation::TAG, Kind::Award),
     ];
@@ -246,14 +284,13 @@ fn check_hire(
     verified
         .and_then(|chain| chain::check_award(&chain, args.seller))
         .map_err(|error| AuditError::Chain(cid, error.into()))?;
-    match receipt_of(award, evidence, unread, used)? {
-        // What can't be read may be its receipt.
-        None if !unread.is_empty() => Ok(Hire::not_understood(award, awarded)),
-        Some(receipt) if matches!(receipt.body.money, ReceiptPart::Other(_)) => {
-            Ok(Hire::not_understood(award, awarded))
-        }
-        receipt => Ok(Hire::new(award, awarded, receipt, promised(offer, &evidence.schemas))),
+    let words = words_on(award, evidence, unread, used)?;
+    let is_later = |receipt: &&Signed<Receipt>| matches!(receipt.body.money, ReceiptPart::Other(_));
+    // What can't be read may be its receipt.
+    if words.receipts.is_empty() && !unread.is_empty() || words.receipts.iter().any(is_later) {
+        return Ok(Hire::not_understood(award, awarded));
     }
+    Ok(Hire::new(award, awarded, &words, promised(offer, &evidence.schemas)))
 }
 
 /// What the offer promises of the output.
@@ -263,34 +300,65 @@ fn promised(offer: &Signed<Offer>, schemas: &BTreeSet<String>) -> Option<Promise
     Some(Promised { schema, text })
 }
 
-fn receipt_of<'a>(
+/// What each side signed about an award, each checked to be its own word.
+fn words_on<'a>(
     award: &Award,
     evidence: &'a Evidence,
     unread: &BTreeMap<Cid, String>,
     used: &mut BTreeSet<Cid>,
-) -> Result<Option<&'a Signed<Receipt>>, AuditError> {
+) -> Result<Words<'a>, AuditError> {
+    let cid = award.cid();
+    let mut words = Words { receipts: receipts_of(award, evidence, unread)?, ..Words::default() };
+    for acceptance in evidence.acceptances.iter().filter(|acceptance| acceptance.body.award == cid) {
+        if !acceptance.is_of(award) {
+            return Err(AuditError::Acceptance(acceptance.cid()));
+        }
+        words.acceptances.push(acceptance);
+    }
+    for cancellation in evidence.cancellations.iter().filter(|cancellation| cancellation.body.award == cid) {
+        if !cancellation.is_of(award) {
+            return Err(AuditError::Cancellation(cancellation.cid()));
+        }
+        words.cancellations.push(cancellation);
+    }
+    for received in evidence.received.iter().filter(|received| received.body.award == cid) {
+        let named = find(&evidence.receipts, received.body.receipt);
+        if !received.is_of(award) || named.is_some_and(|receipt| receipt.body.award != cid) {
+            return Err(AuditError::Received(received.cid()));
+        }
+        words.received.push(received);
+    }
+    used.extend(words.acceptances.iter().map(|signed| signed.cid()));
+    used.extend(words.cancellations.iter().map(|signed| signed.cid()));
+    used.extend(words.receipts.iter().map(|signed| signed.cid()));
+    used.extend(words.received.iter().map(|signed| signed.cid()));
+    Ok(words)
+}
+
+fn receipts_of<'a>(
+    award: &Award,
+    evidence: &'a Evidence,
+    unread: &BTreeMap<Cid, String>,
+) -> Result<Vec<&'a Signed<Receipt>>, AuditError> {
     let (cid, args) = (award.cid(), award.args());
-    let mut receipts = evidence.receipts.iter().filter(|receipt| receipt.body.award == cid);
-    let Some(receipt) = receipts.next() else { return Ok(None) };
-    if receipts.next().is_some() {
-        return Err(AuditError::TwoReceipts(cid));
-    }
-    let body = &receipt.body;
-    let about_it = receipt.issuer() == args.seller && body.offer == args.offer;
-    let is_later = matches!(body.money, ReceiptPart::Other(_));
-    if !about_it || !is_later && !body.money.is_of(award) {
-        return Err(AuditError::Receipt(receipt.cid()));
-    }
-    for sub in body.sub.iter().filter(|sub| !unread.contains_key(sub)) {
-        let known = find(&evidence.receipts, *sub)
-            .ok_or(AuditError::Missing { award: cid, what: "receipt of passed-on work" })?;
-        let under = evidence.awards.iter().find(|other| other.cid() == known.body.award);
-        if under.is_none_or(|other| other.buyer() != args.seller) {
+    let receipts: Vec<_> = evidence.receipts.iter().filter(|receipt| receipt.body.award == cid).collect();
+    for receipt in &receipts {
+        let body = &receipt.body;
+        let about_it = receipt.issuer() == args.seller && body.offer == args.offer;
+        let is_later = matches!(body.money, ReceiptPart::Other(_));
+        if !about_it || !is_later && !body.money.is_of(award) {
             return Err(AuditError::Receipt(receipt.cid()));
         }
+        for sub in body.sub.iter().filter(|sub| !unread.contains_key(sub)) {
+            let known = find(&evidence.receipts, *sub)
+                .ok_or(AuditError::Missing { award: cid, what: "receipt of passed-on work" })?;
+            let under = evidence.awards.iter().find(|other| other.cid() == known.body.award);
+            if under.is_none_or(|other| other.buyer() != args.seller) {
+                return Err(AuditError::Receipt(receipt.cid()));
+            }
+        }
     }
-    used.insert(receipt.cid());
-    Ok(Some(receipt))
+    Ok(receipts)
 }
 
 /// What doesn't hold in a bundle.
@@ -314,12 +382,18 @@ pub enum AuditError {
     /// An offer that doesn't answer its ask.
     #[error("the offer {0} does not answer its ask, or did not hold when it was awarded")]
     Offer(Cid),
+    /// An acceptance that isn't its seller's about the award.
+    #[error("the acceptance {0} is not its seller's about this award and this money")]
+    Acceptance(Cid),
+    /// A cancellation that isn't its buyer's.
+    #[error("the cancellation {0} is not the buyer's of this award")]
+    Cancellation(Cid),
+    /// A word that an output was received which isn't its buyer's, or names a receipt of another award.
+    #[error("the statement {0} that an output was received is not the buyer's of this award")]
+    Received(Cid),
     /// A receipt that isn't about its award.
     #[error("the receipt {0} is not its seller's about this award and this money")]
     Receipt(Cid),
-    /// Two receipts contradict each other; the seller signed both.
-    #[error("the seller signed two receipts for the award {0}")]
-    TwoReceipts(Cid),
     /// Something that an award refers to isn't there.
     #[error("the award {award} refers to an {what} that is not in the bundle")]
     Missing {
@@ -338,7 +412,7 @@ pub enum AuditError {
     #[error("the bundle mixes awards of different tasks")]
     OtherTask,
     /// The roots aren't those of its statements.
-    #[error("the file's roots are not the receipts and unanswered awards that it holds")]
+    #[error("the file's roots are not the statements that no other in it names")]
     Roots,
     /// Something that has no business in the bundle.
     #[error("the block {0} belongs to nothing in the bundle")]

@@ -5,6 +5,7 @@
 //! at the end   coins    what a mint has issued and not taken back is in somebody's wallet, coin by coin
 //!              trades   every award came to an outcome; what an honest seller delivered is what was asked for
 //!              receipt  none without work;   payment: none without an award
+//!              accepted, received   whoever has an output has its seller's acceptance, and has signed that it is here
 //!              double   no seller worked twice for the same proofs
 //!              loss     who plays by the rules loses to a cheat the price of that call, to a mint that lies what it gives
 //!                       credit for, and to nobody else anything

@@ -248,8 +248,17 @@ pub struct TaskView {
     pub updated: Timestamp,
     /// Content ID of the award.
     pub award: Option<String>,
+    /// When the seller took the award, as it signed, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Timestamp>,
+    /// When the buyer called it off, as it signed, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_off: Option<Timestamp>,
     /// Content ID of the receipt.
     pub receipt: Option<String>,
+    /// When the buyer had the output, as it signed, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<Timestamp>,
     /// Size of the output, if it is here.
     pub output_bytes: Option<u64>,
     /// The salt under which the receipt commits to the output, in hex: `guilder audit verify` takes it.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Subcommand;
 use guilder_protocol::{
-    audit::{self, Answer, AuditError, Report},
+    audit::{self, AuditError, Report},
     limits::{MAX_BUNDLE, MAX_CONTENT},
     receipt::{Outcome, Salt},
     time::Timestamp,
@@ -183,9 +183,22 @@ struct HireView {
     locked: Option<u64>,
     output_commitment: Option<String>,
     failure: Option<String>,
+    /// When the seller took it, as it signed.
+    accepted: Option<Timestamp>,
+    /// When the buyer called it off, as it signed.
+    called_off: Option<Timestamp>,
+    /// When the buyer had the output, as it signed.
+    received: Option<Timestamp>,
+    /// Receipts that contradict each other, by content ID.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contradicting: Vec<String>,
     /// What the statements show: `delivered`, `seller-failed`, `seller-says` (that it is the buyer's doing; nothing shows it),
-    /// `open`, `not-understood`.
+    /// `seller-contradicts`, `accepted`, `called-off`, `received`, `open`, `not-understood`.
     answer: &'static str,
+    /// Who answers for it, if its own signature shows that.
+    answers: Option<String>,
+    /// The same in one sentence.
+    verdict: String,
 }
 
 impl ReportView {
@@ -277,13 +290,13 @@ impl From<audit::Hire> for HireView {
                 Some(Outcome::Error(error)) => Some(format!("{}: {}", error.code, error.text)),
                 _ => None,
             },
-            answer: match hire.answer {
-                Answer::Delivered(_) => "delivered",
-                Answer::SellerFailed(_) => "seller-failed",
-                Answer::SellerSays(..) => "seller-says",
-                Answer::Open => "open",
-                Answer::NotUnderstood => "not-understood",
-            },
+            accepted: hire.accepted,
+            called_off: hire.cancelled,
+            received: hire.received.as_ref().map(|has| has.at),
+            contradicting: hire.contradicting.keys().map(ToString::to_string).collect(),
+            answer: hire.answer.as_str(),
+            answers: hire.answer.who().map(|agent| agent.peer_id()),
+            verdict: hire.verdict(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
+use guilder_protocol::time::Timestamp;
 use serde::Serialize;
 
 use super::{Context, hire, output::OutputTo, wait_for};
@@ -138,12 +139,20 @@ impl Show for TaskView {
                 ("checked", self.output_check.as_ref().map(checked).unwrap_or_default()),
                 ("salt", self.salt.clone().unwrap_or_default()),
                 ("award", self.award.clone().unwrap_or_default()),
+                ("accepted", signed("the seller", self.accepted)),
+                ("called off", signed("the buyer", self.called_off)),
                 ("receipt", self.receipt.clone().unwrap_or_default()),
+                ("received", signed("the buyer", self.received)),
             ],
         )?;
         let stderr = self.stderr.iter().flat_map(|stderr| stderr.lines()).map(str::to_owned).collect();
         fields(out, &[("stderr", Field::Lines(stderr))])
     }
+}
+
+/// When a party said something, by its own clock.
+fn signed(by: &str, at: Option<Timestamp>) -> String {
+    at.map(|at| format!("{at}, {by} signed")).unwrap_or_default()
 }
 
 fn side(side: TaskSide) -> &'static str {

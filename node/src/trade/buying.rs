@@ -304,12 +304,16 @@ impl BuyerActor {
     fn accuse(&self, took: u64) {
         let (args, trade, peer) = (self.deal.award.args(), self.trade(), self.deal.seller());
         let sum = Money { amount: took, unit: args.unit.to_string() };
+        let what = match self.state.signed().acceptance {
+            Some(_) => "signed that it took the award, took the money and delivered nothing for it",
+            None => "took the money and delivered nothing for it",
+        };
         self.with.events.emit(Event::Cheated {
             task: args.task,
             trade,
             side: Side::Buyer,
             peer,
-            what: "took the money and delivered nothing for it".into(),
+            what: what.into(),
             sum: Some(sum),
         });
         self.with.cheats.note(peer, self.with.runtime.now());

@@ -11,7 +11,7 @@ use guilder_protocol::{
     receipt::{FailureCode, Outcome as ReceiptOutcome, Salt},
     time::Timestamp,
     trade::{
-        Deal, Stored,
+        Deal, Statements, Stored,
         buyer::{self, Buyer, BuyerOutcome},
         seller::{self, Seller},
     },
@@ -131,8 +131,14 @@ pub struct TaskView {
     pub updated: Timestamp,
     /// When the delivery must have arrived.
     pub deadline: Timestamp,
+    /// When the seller signed that it took the award, by its clock.
+    pub accepted: Option<Timestamp>,
+    /// When the buyer signed that it called the award off, by its clock.
+    pub called_off: Option<Timestamp>,
     /// The receipt.
     pub receipt: Option<Cid>,
+    /// When the buyer signed that it has the output, by its clock.
+    pub received: Option<Timestamp>,
     /// Size of the output in bytes, if it is here.
     pub output_bytes: Option<u64>,
     /// The salt under which the receipt commits to the output.
@@ -246,12 +252,7 @@ impl Tasks {
                 let Some(deal) = r.get(DEALS, key(award))? else { continue };
                 evidence.schemas.extend(self.promised(r, &deal)?);
                 add(&mut evidence, deal);
-                let receipt = match (r.get(BUYERS, key(award))?, r.get(SELLERS, key(award))?) {
-                    (Some(buyer), _) => buyer.receipt().cloned(),
-                    (_, Some(seller)) => seller.ended().map(|ended| ended.receipt.clone()),
-                    _ => None,
-                };
-                evidence.receipts.extend(receipt);
+                add_signed(r, &mut evidence, award)?;
             }
             Ok((!evidence.awards.is_empty()).then_some(evidence))
         })
@@ -305,6 +306,22 @@ pub(super) fn add(evidence: &mut Evidence, deal: Deal) {
     }
     evidence.offers.push(deal.offer);
     evidence.awards.push(deal.award);
+}
+
+/// Adds what either side signed of a trade after its award.
+pub(super) fn add_signed(r: &Read, evidence: &mut Evidence, award: Cid) -> Result<(), StoreError> {
+    let (receipt, signed) = if let Some(buyer) = r.get(BUYERS, key(award))? {
+        (buyer.receipt().cloned(), buyer.signed().clone())
+    } else if let Some(seller) = r.get(SELLERS, key(award))? {
+        (seller.ended().map(|ended| ended.receipt.clone()), seller.signed())
+    } else {
+        return Ok(());
+    };
+    evidence.acceptances.extend(signed.acceptance);
+    evidence.cancellations.extend(signed.cancellation);
+    evidence.receipts.extend(receipt);
+    evidence.received.extend(signed.received);
+    Ok(())
 }
 
 /// What an ID names.
@@ -373,7 +390,10 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         created,
         updated: created,
         deadline: ask.body.deadline,
+        accepted: None,
+        called_off: None,
         receipt: None,
+        received: None,
         output_bytes: None,
         salt: None,
         output_check: None,
@@ -392,7 +412,14 @@ fn agreed(view: &mut TaskView, award: Cid, deal: &Deal, peer: AgentId) {
     view.money = Some(MoneyView::Locked);
 }
 
+fn add_statements(view: &mut TaskView, signed: &Statements) {
+    view.accepted = signed.acceptance.as_ref().map(|acceptance| acceptance.iat);
+    view.called_off = signed.cancellation.as_ref().map(|cancellation| cancellation.iat);
+    view.received = signed.received.as_ref().map(|received| received.iat);
+}
+
 fn add_bought(view: &mut TaskView, state: &Buyer) {
+    add_statements(view, state.signed());
     let ended = match state {
         Buyer::Awarded(_) => return view.state = TaskState::Awarded,
         Buyer::Working(_) => return view.state = TaskState::Working,
@@ -436,6 +463,7 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
     let mut view = asked(&ask, created, TaskState::Working);
     (view.side, view.task) = (Side::Seller, deal.award.args().task);
     agreed(&mut view, award, &deal, deal.buyer());
+    add_statements(&mut view, &state.signed());
     let ended = match state {
         Seller::Fetching(_) | Seller::Working(_) => None,
         Seller::Unreleased(seller::Unreleased { ended }) | Seller::Ended(ended) => Some(ended),

@@ -1,15 +1,18 @@
 //! What a checked bundle says, in types for programs and in words for people.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use cid::Cid;
 
 use crate::{
+    acceptance::Acceptance,
     award::{Award, AwardArgs},
+    cancellation::Cancellation,
     envelope::Signed,
     identity::AgentId,
     market::SchemaHash,
     receipt::{FailureCode, Outcome, Receipt, ReceiptBody, Salt, commit},
+    received::Received,
     settlement::AwardPart,
     time::Timestamp,
 };
@@ -49,8 +52,16 @@ pub struct Hire {
     pub args: AwardArgs,
     /// How it was to be paid.
     pub part: AwardPart,
-    /// What the seller signed, if it did.
+    /// When the seller took it, as it signed.
+    pub accepted: Option<Timestamp>,
+    /// When the buyer called it off, as it signed.
+    pub cancelled: Option<Timestamp>,
+    /// What the seller signed of the work, if it did, and only one thing.
     pub receipt: Option<ReceiptBody>,
+    /// What it signed of the work where it signed more than one thing, by content ID.
+    pub contradicting: BTreeMap<Cid, ReceiptBody>,
+    /// The buyer's word that it has the output.
+    pub received: Option<Has>,
     /// What the seller's offer promises of the output; `None` if it promises nothing, or isn't understood.
     pub promised: Option<Promised>,
     /// Who answers for it.
@@ -66,6 +77,64 @@ pub struct Promised {
     pub text: Option<String>,
 }
 
+/// A buyer's word that it has the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Has {
+    /// When it was here, by the buyer's clock.
+    pub at: Timestamp,
+    /// The receipt that it says commits to it.
+    pub receipt: Cid,
+    /// What that is.
+    pub named: Named,
+}
+
+/// What a buyer's word names as the receipt of what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Named {
+    /// A receipt in the file that commits to an output.
+    Output,
+    /// A receipt in the file that commits to none: the buyer's word can't be true.
+    NoOutput,
+    /// A receipt that isn't in the file.
+    Elsewhere,
+}
+
+/// What both sides signed about one award. Each is the word of the party that it is of.
+#[derive(Default)]
+pub(super) struct Words<'a> {
+    pub(super) acceptances: Vec<&'a Signed<Acceptance>>,
+    pub(super) cancellations: Vec<&'a Signed<Cancellation>>,
+    pub(super) receipts: Vec<&'a Signed<Receipt>>,
+    pub(super) received: Vec<&'a Signed<Received>>,
+}
+
+impl Words<'_> {
+    /// The buyer's word that it has the output: of several, the one that fits best.
+    fn has(&self) -> Option<Has> {
+        let has = |received: &&Signed<Received>| {
+            let receipt = received.body.receipt;
+            let named = match self.receipts.iter().find(|known| known.cid() == receipt).map(|known| &known.body.out) {
+                Some(Outcome::Ok(_) | Outcome::Other(_)) => Named::Output,
+                Some(Outcome::Error(_)) => Named::NoOutput,
+                None => Named::Elsewhere,
+            };
+            Has { at: received.iat, receipt, named }
+        };
+        self.received.iter().map(has).min_by_key(|has| (has.named, has.at))
+    }
+
+    /// The receipts that say something of their own. The same signed twice is no contradiction.
+    fn different_receipts(&self) -> BTreeMap<Cid, ReceiptBody> {
+        let mut different: BTreeMap<Cid, ReceiptBody> = BTreeMap::new();
+        for receipt in &self.receipts {
+            if !different.values().any(|known| *known == receipt.body) {
+                different.insert(receipt.cid(), receipt.body.clone());
+            }
+        }
+        different
+    }
+}
+
 /// Who answers for a hire, as far as the statements show. A party answers only for what its own signature stands under; what
 /// one says of the other is that one's word and no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,29 +145,38 @@ pub enum Answer {
     SellerFailed(AgentId),
     /// The seller signed that it did not deliver through the buyer's doing. Nothing that the buyer signed shows it.
     SellerSays(AgentId, FailureCode),
-    /// There is no receipt. Whoever made the file may have left it out.
+    /// The seller answers: it signed receipts that contradict each other.
+    SellerContradicts(AgentId),
+    /// The seller signed that it took the award. The file shows no delivery; whoever made it may have left one out.
+    Accepted(AgentId),
+    /// The buyer answers: it signed that it called the award off.
+    CalledOff(AgentId),
+    /// The buyer signed that it has the output. The receipt isn't in the file.
+    Received(AgentId),
+    /// Nothing was signed but the award. Whoever made the file may have left the rest out.
     Open,
     /// It hangs on something of a later version.
     NotUnderstood,
 }
 
 impl Hire {
-    pub(super) fn new(
-        award: &Award,
-        awarded: Timestamp,
-        receipt: Option<&Signed<Receipt>>,
-        promised: Option<Promised>,
-    ) -> Self {
-        let receipt = receipt.map(|receipt| receipt.body.clone());
-        let answer = answer(award, receipt.as_ref());
-        Self { promised, ..Self::with(award, awarded, receipt, answer) }
+    pub(super) fn new(award: &Award, awarded: Timestamp, words: &Words<'_>, promised: Option<Promised>) -> Self {
+        let mut receipts = words.different_receipts();
+        let receipt = if receipts.len() == 1 { receipts.pop_first().map(|(_, receipt)| receipt) } else { None };
+        let mut hire = Self {
+            accepted: words.acceptances.iter().map(|acceptance| acceptance.iat).min(),
+            cancelled: words.cancellations.iter().map(|cancellation| cancellation.iat).min(),
+            receipt,
+            contradicting: receipts,
+            received: words.has(),
+            promised,
+            ..Self::not_understood(award, awarded)
+        };
+        hire.answer = hire.find_answer();
+        hire
     }
 
     pub(super) fn not_understood(award: &Award, awarded: Timestamp) -> Self {
-        Self::with(award, awarded, None, Answer::NotUnderstood)
-    }
-
-    fn with(award: &Award, awarded: Timestamp, receipt: Option<ReceiptBody>, answer: Answer) -> Self {
         Self {
             award: award.cid(),
             awarded,
@@ -106,10 +184,65 @@ impl Hire {
             principal: award.principal(),
             args: award.args().clone(),
             part: award.part().clone(),
-            receipt,
+            accepted: None,
+            cancelled: None,
+            receipt: None,
+            contradicting: BTreeMap::new(),
+            received: None,
             promised: None,
-            answer,
+            answer: Answer::NotUnderstood,
         }
+    }
+
+    fn find_answer(&self) -> Answer {
+        let (buyer, seller) = (self.buyer, self.args.seller);
+        if !self.contradicting.is_empty() {
+            return Answer::SellerContradicts(seller);
+        }
+        let Some(receipt) = &self.receipt else {
+            return match self {
+                Self { received: Some(_), .. } => Answer::Received(buyer),
+                Self { cancelled: Some(_), .. } => Answer::CalledOff(buyer),
+                Self { accepted: Some(_), .. } => Answer::Accepted(seller),
+                _ => Answer::Open,
+            };
+        };
+        match &receipt.out {
+            Outcome::Ok(_) if receipt.ended > self.args.deadline => Answer::SellerFailed(seller),
+            Outcome::Ok(_) => Answer::Delivered(seller),
+            Outcome::Other(_) => Answer::NotUnderstood,
+            Outcome::Error(error) => match &error.code {
+                // It says that it was the buyer's doing, and the buyer signed that it wanted no more of it.
+                FailureCode::InputMissing | FailureCode::InputInvalid | FailureCode::Cancelled
+                    if self.cancelled.is_some() =>
+                {
+                    Answer::CalledOff(buyer)
+                }
+                FailureCode::InputMissing | FailureCode::InputInvalid | FailureCode::Cancelled => {
+                    Answer::SellerSays(seller, error.code.clone())
+                }
+                FailureCode::Crashed
+                | FailureCode::TimedOut
+                | FailureCode::OutOfMemory
+                | FailureCode::OutputTooLarge
+                | FailureCode::OutputInvalid
+                | FailureCode::Internal => Answer::SellerFailed(seller),
+                FailureCode::Other(_) => Answer::NotUnderstood,
+            },
+        }
+    }
+
+    /// The verdict in one sentence: who answers for what, and what the buyer signed that it has.
+    pub fn verdict(&self) -> String {
+        let has = match &self.received {
+            Some(has) if !matches!(self.answer, Answer::Received(_)) => match has.named {
+                Named::Output => "that it has the output",
+                Named::NoOutput => "that it has the output of a receipt that commits to none, which can't be",
+                Named::Elsewhere => "that it has the output of a receipt that is not in this file",
+            },
+            _ => return self.answer.to_string(),
+        };
+        format!("{}; {} signed {has}", self.answer, self.buyer.peer_id())
     }
 
     /// Whether this is the output, under its salt, that the seller's receipt commits to.
@@ -121,25 +254,31 @@ impl Hire {
     }
 }
 
-fn answer(award: &Award, receipt: Option<&ReceiptBody>) -> Answer {
-    let seller = award.args().seller;
-    let Some(receipt) = receipt else { return Answer::Open };
-    match &receipt.out {
-        Outcome::Ok(_) if receipt.ended > award.args().deadline => Answer::SellerFailed(seller),
-        Outcome::Ok(_) => Answer::Delivered(seller),
-        Outcome::Other(_) => Answer::NotUnderstood,
-        Outcome::Error(error) => match &error.code {
-            FailureCode::InputMissing | FailureCode::InputInvalid | FailureCode::Cancelled => {
-                Answer::SellerSays(seller, error.code.clone())
-            }
-            FailureCode::Crashed
-            | FailureCode::TimedOut
-            | FailureCode::OutOfMemory
-            | FailureCode::OutputTooLarge
-            | FailureCode::OutputInvalid
-            | FailureCode::Internal => Answer::SellerFailed(seller),
-            FailureCode::Other(_) => Answer::NotUnderstood,
-        },
+impl Answer {
+    /// Whoever answers for how it ended, for its own signature stands under that; `None` where nobody can be held to.
+    pub fn who(&self) -> Option<AgentId> {
+        match self {
+            Self::Delivered(agent)
+            | Self::SellerFailed(agent)
+            | Self::SellerContradicts(agent)
+            | Self::CalledOff(agent) => Some(*agent),
+            Self::SellerSays(..) | Self::Accepted(_) | Self::Received(_) | Self::Open | Self::NotUnderstood => None,
+        }
+    }
+
+    /// The answer's word, for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered(_) => "delivered",
+            Self::SellerFailed(_) => "seller-failed",
+            Self::SellerSays(..) => "seller-says",
+            Self::SellerContradicts(_) => "seller-contradicts",
+            Self::Accepted(_) => "accepted",
+            Self::CalledOff(_) => "called-off",
+            Self::Received(_) => "received",
+            Self::Open => "open",
+            Self::NotUnderstood => "not-understood",
+        }
     }
 }
 
@@ -173,6 +312,12 @@ impl fmt::Display for Hire {
             let held = if text.is_some() { "in this file" } else { "not in this file" };
             writeln!(f, "  promised    an output that satisfies the schema {schema}, {held}")?;
         }
+        if let Some(at) = self.accepted {
+            writeln!(f, "  accepted    {at} by the seller's clock")?;
+        }
+        if let Some(at) = self.cancelled {
+            writeln!(f, "  called off  {at} by the buyer's clock")?;
+        }
         if let Some(receipt) = &self.receipt {
             writeln!(f, "  worked      {} to {} by the seller's clock", receipt.began, receipt.ended)?;
             match &receipt.out {
@@ -190,8 +335,19 @@ impl fmt::Display for Hire {
                 )?;
             }
         }
+        for (cid, receipt) in &self.contradicting {
+            let out = match &receipt.out {
+                Outcome::Ok(commitment) => format!("output with the salted hash {commitment}"),
+                Outcome::Error(error) => format!("failed: {}", error.code),
+                Outcome::Other(form) => form.to_string(),
+            };
+            writeln!(f, "  receipt     {cid}, {out}, ended {}", receipt.ended)?;
+        }
+        if let Some(has) = &self.received {
+            writeln!(f, "  received    {} by the buyer's clock", has.at)?;
+        }
         writeln!(f, "  award       {}", self.award)?;
-        writeln!(f, "  => {}", self.answer)
+        writeln!(f, "  => {}", self.verdict())
     }
 }
 
@@ -212,6 +368,26 @@ impl fmt::Display for Answer {
                     _ => "it is not to blame",
                 };
                 write!(f, "not done: {} says that {what}; nothing that the buyer signed shows it", seller.peer_id())
+            }
+            Self::SellerContradicts(seller) => {
+                write!(
+                    f,
+                    "contradicted: {} signed receipts that contradict each other and answers for it",
+                    seller.peer_id()
+                )
+            }
+            Self::Accepted(seller) => {
+                write!(f, "accepted: {} signed that it took the award; this file shows no delivery", seller.peer_id())
+            }
+            Self::CalledOff(buyer) => {
+                write!(f, "called off: {} signed that it called the award off and answers for it", buyer.peer_id())
+            }
+            Self::Received(buyer) => {
+                write!(
+                    f,
+                    "delivered: {} signed that it has the output; the receipt is not in this file",
+                    buyer.peer_id()
+                )
             }
             Self::NotUnderstood => {
                 f.write_str("not understood: it hangs on something of a later version, so nobody is held to answer")

@@ -1,4 +1,7 @@
 #![allow(clippy::unwrap_used)]
+
+mod verdicts;
+
 use super::*;
 use crate::{
     bytes::ByteArray,
@@ -20,9 +23,25 @@ fn evidence(receipts: Vec<Signed<Receipt>>) -> Evidence {
         asks: vec![testing::ask()],
         offers: vec![deal.offer],
         awards: vec![deal.award],
-        delegations: vec![],
         receipts,
-        schemas: BTreeSet::new(),
+        ..Evidence::default()
+    }
+}
+
+/// The acceptance of the tests' deal, of which it says at least the price, as its receipt.
+fn accepted() -> Signed<Acceptance> {
+    let mut body = testing::acceptance(&testing::deal()).body.clone();
+    body.locked.as_mut().unwrap().amount = 8;
+    Signed::claim(body, testing::NOW, None, ByteArray([8; 16]), &testing::seller()).unwrap()
+}
+
+/// Everything that both sides sign of a trade that went well, and a cancellation that came too late.
+fn whole() -> Evidence {
+    Evidence {
+        acceptances: vec![accepted()],
+        cancellations: vec![testing::cancellation(&testing::deal())],
+        received: vec![testing::received(&done())],
+        ..evidence(vec![done()])
     }
 }
 
@@ -127,9 +146,14 @@ fn the_same_evidence_gives_the_same_bytes() {
 
 #[test]
 fn every_changed_byte_is_found() {
-    let good = bundle(&promising("{}"));
+    let good = bundle(&whole());
+    every_change_is_found(&good);
+    every_change_is_found(&bundle(&promising("{}")));
+}
+
+fn every_change_is_found(good: &[u8]) {
     for index in 0..good.len() {
-        let mut bad = good.clone();
+        let mut bad = good.to_vec();
         bad[index] ^= 1;
         assert!(verify(&bad).is_err(), "byte {index}");
     }
@@ -157,8 +181,199 @@ fn what_is_missing_or_does_not_belong_is_named() {
     assert!(matches!(verify(&bundle(&with_stray)), Err(AuditError::Stray(_))));
 
     assert_eq!(verify(&bundle(&Evidence::default())), Err(AuditError::NoAward));
-    let contradiction = evidence(vec![done(), failed(FailureCode::Crashed)]);
-    assert!(matches!(verify(&bundle(&contradiction)), Err(AuditError::TwoReceipts(_))));
+}
+
+#[test]
+fn two_receipts_of_one_seller_are_evidence_against_it_unless_they_say_the_same() {
+    let report = verify(&bundle(&evidence(vec![done(), failed(FailureCode::Crashed)]))).unwrap();
+    let hire = &report.hires[0];
+    assert_eq!(hire.answer, Answer::SellerContradicts(testing::seller().id()));
+    assert_eq!(hire.contradicting.len(), 2);
+    for receipt in [done(), failed(FailureCode::Crashed)] {
+        assert!(report.to_string().contains(&receipt.cid().to_string()), "{report}");
+    }
+    let again = Signed::claim(done().body.clone(), testing::NOW, None, ByteArray([1; 16]), &testing::seller()).unwrap();
+    let report = verify(&bundle(&evidence(vec![done(), again]))).unwrap();
+    assert_eq!(report.hires[0].answer, Answer::Delivered(testing::seller().id()));
+}
+
+#[test]
+fn a_statement_counts_only_if_it_is_the_partys_own_about_this_award_and_its_money() {
+    let stranger = crate::identity::AgentKey::from_seed(&[77; 32]);
+    let (deal, receipt) = (testing::deal(), done());
+    let other_award = testing::ask().cid();
+    for key in [testing::buyer(), stranger.clone()] {
+        let acceptances = vec![testing::claim(accepted().body.clone(), &key)];
+        let file = bundle(&Evidence { acceptances, ..evidence(vec![]) });
+        assert!(matches!(verify(&file), Err(AuditError::Acceptance(_))));
+    }
+    for key in [testing::seller(), stranger] {
+        let cancellations = vec![testing::claim(testing::cancellation(&deal).body.clone(), &key)];
+        let file = bundle(&Evidence { cancellations, ..evidence(vec![]) });
+        assert!(matches!(verify(&file), Err(AuditError::Cancellation(_))));
+        let received = vec![testing::claim(testing::received(&receipt).body.clone(), &key)];
+        let file = bundle(&Evidence { received, ..evidence(vec![receipt.clone()]) });
+        assert!(matches!(verify(&file), Err(AuditError::Received(_))));
+    }
+
+    // About other money, another offer, or dated when the award could not be taken.
+    type Change = fn(&mut Acceptance);
+    let changes: [Change; 8] = [
+        |said| said.body.offer = said.body.award,
+        |said| said.body.locked = None,
+        |said| said.body.locked.as_mut().unwrap().amount = 6,
+        |said| said.body.locked.as_mut().unwrap().ys = ByteArray([1; 32]),
+        |said| said.body.locked.as_mut().unwrap().unit = "usd".parse().unwrap(),
+        |said| said.body.locked.as_mut().unwrap().mint = "https://other.example".parse().unwrap(),
+        |said| said.iat = testing::NOW.saturating_sub(61),
+        |said| said.iat = testing::NOW.saturating_add(51),
+    ];
+    for change in changes {
+        let mut said = accepted().payload().clone();
+        change(&mut said);
+        let acceptances = vec![Signed::sign(said, &testing::seller()).unwrap()];
+        let file = bundle(&Evidence { acceptances, ..evidence(vec![]) });
+        assert!(matches!(verify(&file), Err(AuditError::Acceptance(_))));
+    }
+
+    // Of an award that isn't here: it belongs to nothing in the file. So does a receipt for work never awarded.
+    let mut body = accepted().body.clone();
+    body.award = other_award;
+    let acceptances = vec![testing::claim(body, &testing::seller())];
+    let file = bundle(&Evidence { acceptances, ..evidence(vec![]) });
+    assert!(matches!(verify(&file), Err(AuditError::Stray(_))));
+    let body = crate::receipt::ReceiptBody { award: other_award, ..receipt.body.clone() };
+    let file = bundle(&evidence(vec![testing::claim(body, &testing::seller())]));
+    assert!(matches!(verify(&file), Err(AuditError::Stray(_))));
+    let cancellations =
+        vec![testing::claim(crate::cancellation::CancellationBody { award: other_award }, &testing::buyer())];
+    let file = bundle(&Evidence { cancellations, ..evidence(vec![]) });
+    assert!(matches!(verify(&file), Err(AuditError::Stray(_))));
+}
+
+#[test]
+fn received_does_not_count_for_the_receipt_of_another_award() {
+    let (other, link) = testing::delegated_award(7);
+    let foreign = under(&other, &done());
+    let body = crate::received::ReceivedBody { award: testing::deal().id(), receipt: foreign.cid() };
+    let mut evidence = evidence(vec![done(), foreign]);
+    evidence.awards.push(other);
+    evidence.delegations.push(link);
+    assert!(verify(&bundle(&evidence)).is_ok());
+    evidence.received.push(testing::claim(body, &testing::buyer()));
+    assert!(matches!(verify(&bundle(&evidence)), Err(AuditError::Received(_))));
+}
+
+#[test]
+fn a_statement_with_a_garbage_signature_spoils_the_file() {
+    let good = whole();
+    for bytes in [
+        good.acceptances[0].bytes(),
+        good.cancellations[0].bytes(),
+        good.receipts[0].bytes(),
+        good.received[0].bytes(),
+        good.awards[0].invocation().bytes(),
+    ] {
+        let mut forged = bytes.to_vec();
+        forged[10] ^= 1;
+        let file = with_block(&good, Some(crate::cbor::cid_of(bytes)), &forged);
+        assert!(matches!(verify(&file), Err(AuditError::Envelope(..) | AuditError::Award(..))), "{:?}", verify(&file));
+    }
+}
+
+#[test]
+fn a_block_more_or_less_or_another_root_is_found() {
+    let good = whole();
+    assert!(verify(&bundle(&good)).is_ok());
+    let (roots, blocks) = car::read(&bundle(&good), MAX_BUNDLE_BLOCKS).unwrap();
+    assert_eq!(roots.len(), 3, "acceptance, cancellation and received name all the rest");
+    let file = |roots: &[Cid], blocks: &BTreeMap<Cid, Vec<u8>>| {
+        car::write(roots, &blocks.iter().map(|(cid, bytes)| (*cid, &bytes[..])).collect())
+    };
+    // Without any one block, the roots left as they are.
+    for cid in blocks.keys() {
+        let mut less = blocks.clone();
+        less.remove(cid);
+        let verified = verify(&file(&roots, &less));
+        if *cid == good.receipts[0].cid() {
+            // The buyer's word that it has the output names one, and stands by itself.
+            assert_eq!(verified.unwrap().hires[0].answer, Answer::Received(testing::buyer().id()));
+        } else {
+            assert!(verified.is_err(), "without {cid}");
+        }
+    }
+    let more = with_block(&good, None, b"\x01");
+    assert!(matches!(verify(&more), Err(AuditError::Stray(_))));
+    let award = good.awards[0].cid();
+    for roots in [&[][..], &[award], &roots[..2], &[&roots[..], &[award]].concat(), &[roots[1], roots[0], roots[2]]] {
+        assert_eq!(verify(&file(roots, &blocks)), Err(AuditError::Roots));
+    }
+}
+
+#[test]
+fn a_swapped_sub_receipt_is_found() {
+    // The seller passed work on, under an award of its own in the same task; its receipt names that award's receipt.
+    let whole = passed_on();
+    assert_eq!(verify(&bundle(&whole)).unwrap().hires.len(), 2);
+    let [_, sub] = &whole.receipts[..] else { panic!() };
+    let other = Signed::claim(sub.body.clone(), sub.iat, None, ByteArray([99; 16]), &worker()).unwrap();
+    let mut swapped = whole.clone();
+    swapped.receipts[1] = other;
+    assert!(matches!(verify(&bundle(&swapped)), Err(AuditError::Missing { what: "receipt of passed-on work", .. })));
+    // A receipt of work that somebody else passed on, or of the work itself.
+    let mut circular = whole.clone();
+    let body = crate::receipt::ReceiptBody { sub: vec![done().cid()], ..done().body.clone() };
+    circular.receipts = vec![done(), testing::claim(body, &testing::seller())];
+    circular.awards.truncate(1);
+    circular.offers.truncate(1);
+    circular.asks.truncate(1);
+    circular.delegations.clear();
+    assert!(matches!(verify(&bundle(&circular)), Err(AuditError::Receipt(_))));
+}
+
+fn worker() -> crate::identity::AgentKey {
+    crate::identity::AgentKey::from_seed(&[3; 32])
+}
+
+/// A trade whose seller hired another for it, on the buyer's authority.
+fn passed_on() -> Evidence {
+    let (deal, buyer, seller) = (testing::deal(), testing::buyer(), testing::seller());
+    let task = deal.award.args().task;
+    let grant = crate::ucan::grant::SubGrant {
+        buyer: buyer.id(),
+        seller: seller.id(),
+        principal: buyer.id(),
+        task,
+        service: None,
+        unit: "sat".into(),
+        mint: deal.offer.body.mints[0].to_string(),
+        max_price: 7,
+        max_spent: 7,
+        deadline: testing::NOW.saturating_add(60),
+        max_depth: 1,
+        expires: testing::NOW.saturating_add(2_000),
+        nonce: vec![1],
+    };
+    let link = Signed::sign(grant.delegation().unwrap(), &buyer).unwrap();
+    let body = testing::ask().body.clone();
+    let ask = Signed::claim(body, testing::NOW, testing::ask().exp, ByteArray([21; 16]), &seller).unwrap();
+    let body = crate::market::OfferBody { aud: seller.id(), ask: ask.cid(), ..deal.offer.body.clone() };
+    let offer = Signed::claim(body, testing::NOW, deal.offer.exp, ByteArray([22; 16]), &worker()).unwrap();
+    let args = crate::award::AwardArgs { task, depth: 1, ..testing::args(&offer) };
+    let (prf, nonce) = (vec![link.cid()], ByteArray([23; 16]));
+    let award = Award::sign(&args, &testing::part(), buyer.id(), prf, testing::NOW, nonce, &seller).unwrap();
+    let body = crate::receipt::ReceiptBody { award: award.cid(), offer: offer.cid(), ..done().body.clone() };
+    let sub = Signed::claim(body, testing::NOW, None, ByteArray([24; 16]), &worker()).unwrap();
+    let body = crate::receipt::ReceiptBody { sub: vec![sub.cid()], ..done().body.clone() };
+    let main = testing::claim(body, &seller);
+    Evidence {
+        asks: vec![testing::ask(), ask],
+        offers: vec![deal.offer, offer],
+        awards: vec![deal.award, award],
+        delegations: vec![link],
+        receipts: vec![main, sub],
+        ..Evidence::default()
+    }
 }
 
 /// A trade whose offer promises an output of this schema.

@@ -189,10 +189,11 @@ fn an_audit_bundle_has_its_frozen_bytes_and_holds() {
     let evidence = crate::audit::Evidence {
         asks: vec![testing::ask()],
         offers: vec![deal.offer.clone()],
+        acceptances: vec![testing::acceptance(&deal)],
         receipts: vec![testing::good_receipt(&deal)],
+        received: vec![received(&deal)],
         awards: vec![deal.award],
-        delegations: vec![],
-        schemas: std::collections::BTreeSet::new(),
+        ..Default::default()
     };
     let bundle = crate::audit::bundle(&evidence);
     frozen("bundle", &bundle);

@@ -22,6 +22,10 @@ pub struct Seen {
     pub worked: bool,
     /// Whether the buyer has a receipt.
     pub receipt: bool,
+    /// Whether the buyer has its seller's acceptance.
+    pub accepted: bool,
+    /// Whether the buyer has signed that it has the output.
+    pub received: bool,
     /// Why the audit bundle doesn't verify, if it doesn't.
     pub audit: Option<String>,
 }
@@ -42,7 +46,9 @@ pub fn judge_trade(seen: &Seen) -> Vec<(&'static str, String)> {
     must(!seen.awarded_late, "award", "awarded, and its money locked, after its deadline");
     let delivered = seen.state == TaskState::Delivered;
     must(!delivered || seen.receipt, "receipt", "delivered without a receipt");
+    must(delivered == seen.received, "received", "its buyer's word that it has the output is missing, or isn't true");
     if seen.honest_seller {
+        must(!delivered || seen.accepted, "accepted", "delivered, and its buyer hasn't got the acceptance");
         must(!delivered || seen.worked, "receipt", "an honest seller gave a receipt for work that was never done");
         must(
             seen.right_output != Some(false),
@@ -77,6 +83,8 @@ mod tests {
             right_output: Some(true),
             worked: true,
             receipt: true,
+            accepted: true,
+            received: true,
             audit: None,
         }
     }
@@ -92,15 +100,20 @@ mod tests {
 
     #[test]
     fn each_rule_catches_what_it_is_for() {
-        let open = Seen { state: TaskState::Working, past_deadline_secs: 1_000, receipt: false, ..good() };
+        let open =
+            Seen { state: TaskState::Working, past_deadline_secs: 1_000, receipt: false, received: false, ..good() };
         assert_eq!(rules(&open), ["outcome"]);
         assert_eq!(rules(&Seen { awarded_late: true, ..good() }), ["award"]);
         assert_eq!(rules(&Seen { receipt: false, ..good() }), ["receipt"]);
+        assert_eq!(rules(&Seen { accepted: false, ..good() }), ["accepted"]);
+        assert_eq!(rules(&Seen { received: false, ..good() }), ["received"]);
         assert_eq!(rules(&Seen { worked: false, ..good() }), ["receipt"]);
         assert_eq!(rules(&Seen { right_output: Some(false), ..good() }), ["output"]);
-        assert_eq!(rules(&Seen { state: TaskState::Failed, receipt: false, right_output: None, ..good() }), ["loss"]);
+        let failed = Seen { state: TaskState::Failed, received: false, right_output: None, ..good() };
+        assert_eq!(rules(&Seen { receipt: false, ..failed.clone() }), ["loss"]);
+        assert_eq!(rules(&Seen { money: None, received: true, ..failed.clone() }), ["received"]);
         let redeemed = MoneyView::Bought(buyer::Money::Settled { refunded: 0, redeemed: 7, fee: 0 });
-        let robbed = Seen { state: TaskState::Failed, money: Some(redeemed), right_output: None, ..good() };
+        let robbed = Seen { state: TaskState::Failed, money: Some(redeemed), ..failed };
         assert_eq!(rules(&robbed), ["loss"]);
         assert_eq!(rules(&Seen { audit: Some("no award".into()), ..good() }), ["audit"]);
     }

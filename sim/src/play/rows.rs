@@ -182,6 +182,8 @@ impl Play<'_> {
             right_output,
             worked: seller.zip(view.trade).is_some_and(|(host, trade)| self.world.executor(host).has_done(&trade)),
             receipt: view.receipt.is_some(),
+            accepted: view.accepted.is_some(),
+            received: view.received.is_some(),
             audit,
         };
         let at_ms = self.now_us() / 1_000;

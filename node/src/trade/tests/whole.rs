@@ -81,10 +81,13 @@ async fn a_buyer_hires_and_a_seller_is_paid() {
     assert_eq!(seller.spendable().await, 7);
     assert_eq!(buyer.balance().await + seller.balance().await, bank.outstanding().await);
     let task = hired.deal.award.args().task;
+    until(|| async { seller.trade.show(trade).unwrap().unwrap().received.is_some() }).await;
     for node in [&buyer, &seller] {
         let evidence = node.trade.evidence(task).unwrap().unwrap();
         let report = guilder_protocol::audit::verify(&guilder_protocol::audit::bundle(&evidence)).unwrap();
-        assert_eq!(report.hires.len(), 1);
+        let [hire] = &report.hires[..] else { panic!("{report}") };
+        assert!(hire.accepted.is_some() && hire.cancelled.is_none());
+        assert!(hire.received.as_ref().is_some_and(|has| has.named == guilder_protocol::audit::Named::Output));
         assert_eq!(node.trade.tasks(Page::default()).unwrap().len(), 1);
         for id in [task, trade] {
             assert_eq!(node.trade.show(id).unwrap().unwrap().trade, Some(trade));

@@ -4,7 +4,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use guilder_protocol::{
     envelope::{Signed, Statement},
@@ -102,6 +106,9 @@ fn the_wallet_of_nutshell_uses_a_hosted_mint() {
     mint.holds_after(&said);
 }
 
+/// After so long a lock can be refunded: deadline, margin, rounding, and the skew that is granted.
+const FALL_BACK: Duration = Duration::from_secs(10 + 5 + 2 + 61);
+
 /// Mint, send, receive, pay, restore, a lock redeemed and one refunded.
 #[test]
 fn our_wallet_uses_a_mint_of_nutshell() {
@@ -134,10 +141,16 @@ fn our_wallet_uses_a_mint_of_nutshell() {
     }
     let done = swarm::hire(&buyer, "text.echo", b"pots", &["--deadline", "20s"]);
     assert_eq!(done.output, "pots");
+    let began = Instant::now();
     buyer.run(["hire", "text.fail", "--deadline", "10s"]).failed().says("peer", &["exit code 3", "falls back"]);
     assert!(Money::of(&buyer).waiting >= 15);
-    // The deadlines, the margin, the skew that is granted, and time to spare.
-    let books = Books::settled(&[&buyer, &seller], Duration::from_secs(200));
+    eventually("the lock to fall back", FALL_BACK + LONG, || {
+        if began.elapsed() > FALL_BACK { Ok(()) } else { Err("it isn't due yet") }
+    });
+    // It is looked for at each start, and else every minute.
+    buyer.stop();
+    buyer.restart();
+    let books = Books::settled(&[&buyer, &seller], 2 * LONG);
     let bought = books.money("buyer");
     assert_eq!((bought.forfeited, books.sum().lost), (0, 0), "{books}");
     let accounted = bought.available + bought.sent + bought.paid + bought.fees;

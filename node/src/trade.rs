@@ -73,7 +73,7 @@ pub use self::{
     buckets::Rate,
     clocks::ClockDoubt,
     config::TradeConfig,
-    hire::{Hire, HireError, Hired, TaskHandle},
+    hire::{Hire, HireError, HireMode, Hired, TaskHandle},
     limits::MAX_OPEN_TRADES,
     progress::Progress,
     records::OutputCheck,

@@ -250,6 +250,19 @@ impl Wallet {
         Ok(())
     }
 
+    /// What `seller` holds of ours in advance in a unit, at whichever mint, for tasks that aren't over.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn prepaid_in_flight(&self, seller: AgentId, unit: &Unit) -> Result<u64, WalletError> {
+        let locks = self.0.store.read(|read| read.range(records::AT_RISK, KeyRange::all(), usize::MAX))?;
+        let advance = |lock: &&records::AtRisk| {
+            lock.seller == seller && lock.currency.unit == *unit && lock.conditions.once().is_none()
+        };
+        let locks: Vec<_> = locks.into_iter().map(|(_, lock)| lock).collect();
+        Ok(locks.iter().filter(advance).map(records::AtRisk::amount).fold(0, u64::saturating_add))
+    }
+
     /// What shows that the seller of `trade` has taken proofs of its lock: kept once a mint has said so.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ use crate::{
     cbor::{self, CborError},
     content::ContentId,
     fault::{AtFault, Fault},
-    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE, MAX_PROOFS, MAX_SCHEMA},
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_ERROR_TEXT, MAX_FRAME, MAX_INLINE, MAX_MODES, MAX_PROOFS, MAX_SCHEMA},
     market::{SchemaHash, ServiceName},
     receipt::Salt,
     seal::SealKey,
@@ -103,6 +103,9 @@ pub struct Asked {
 pub struct Offered {
     /// The [`crate::market::Offer`]'s envelope.
     pub offer: ByteBuf,
+    /// The envelopes of others for the same ask, paid in other ways; at most [`MAX_MODES`]. Not there if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<ByteBuf>,
 }
 
 /// "I make no offer."
@@ -362,6 +365,9 @@ impl Message {
                 return Err(WireError::Bound("an output is delivered open or sealed, not both"));
             }
             Self::Delivered(body) => body.output.as_ref().map(|output| &output.data).or(body.sealed.as_ref()),
+            Self::Offered(body) if body.also.len() > MAX_MODES => {
+                return Err(WireError::Bound("an ask has at most 16 more offers of one seller"));
+            }
             Self::Release(body) if body.signatures.len() > MAX_PROOFS => {
                 return Err(WireError::Bound("a release is at most 64 signatures"));
             }

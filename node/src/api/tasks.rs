@@ -93,6 +93,8 @@ impl Api {
             max_price: Some(hire.max_price.unwrap_or(defaults.max_price)),
             unit: Some(self.unit_to_pay_in(&hire)?),
             deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
+            mode: Some(hire.mode.unwrap_or(defaults.mode)),
+            stranger_max: defaults.stranger_max,
             ..hire
         })
     }

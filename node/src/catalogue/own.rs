@@ -211,7 +211,7 @@ impl OwnServices {
             price: definition.price,
             unit: definition.unit.clone(),
             mints,
-            modes: vec![Mode::Prepaid],
+            modes: Mode::ALL.to_vec(),
             input: definition.input.as_deref().map(schema_hash),
             output: definition.output.as_deref().map(schema_hash),
             max_input: definition.max_input_bytes,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use crate::trade::HireMode;
 
 /// `[api]`: the control API that the command line talks to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,11 +39,15 @@ pub struct HireConfig {
     pub max_price: u64,
     /// Seconds until the delivery must have arrived.
     pub deadline_secs: u64,
+    /// How it is paid.
+    pub mode: HireMode,
+    /// With `mode = "auto"`: the most that is paid in advance to a seller which hasn't earned it and can't be paid in escrow.
+    pub stranger_max: u64,
 }
 
 impl Default for HireConfig {
     fn default() -> Self {
-        Self { max_price: 100, deadline_secs: 60 }
+        Self { max_price: 100, deadline_secs: 60, mode: HireMode::default(), stranger_max: 20 }
     }
 }
 

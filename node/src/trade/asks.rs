@@ -56,7 +56,11 @@ impl Asks {
     pub(super) async fn answer(&self, from: AgentId, message: &Asked) {
         let id = cid_of(&message.ask);
         let answer = match self.consider(from, message) {
-            Ok(offer) => Message::from(Offered { offer: ByteBuf::from(offer.bytes()) }),
+            Ok(offers) => {
+                let mut offers = offers.iter().map(|offer| ByteBuf::from(offer.bytes()));
+                let offer = offers.next().unwrap_or_default();
+                Message::from(Offered { offer, also: offers.collect() })
+            }
             Err((reason, violation)) => {
                 if let Some(violation) = violation {
                     self.penalties.punish(from, violation).await;
@@ -69,7 +73,7 @@ impl Asks {
         self.outbox.send(from, &answer);
     }
 
-    fn consider(&self, from: AgentId, message: &Asked) -> Result<Signed<Offer>, (Reason, Option<Violation>)> {
+    fn consider(&self, from: AgentId, message: &Asked) -> Result<Vec<Signed<Offer>>, (Reason, Option<Violation>)> {
         if !self.buckets.take(from, Meter::Asks, self.runtime.instant()) {
             return Err((Reason::RateLimited, Some(Violation::TooManyAsks)));
         }
@@ -82,15 +86,19 @@ impl Asks {
         let (task, service) = (ask.cid(), ask.body.service.to_string());
         self.events.emit(Event::Asked { task, side: Side::Seller, peer: from, service });
         let refused = |reason| (reason, Some(Violation::Refused(reason)));
-        let (service, mints, mode) = self.suits(from, &ask).map_err(refused)?;
-        let offer = self.offer(&ask, &service, mints, mode).map_err(refused)?;
-        let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
+        let (service, mints) = self.suits(from, &ask).map_err(refused)?;
+        // One for each way to pay that both know: the buyer knows how far it trusts us.
+        let common = Mode::ALL.iter().filter(|mode| ask.body.modes.contains(mode));
+        let offers = common.map(|mode| self.offer(&ask, &service, mints.clone(), mode));
+        let offers = offers.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let Some(first) = offers.first() else { return Err(refused(Reason::NoCommonMode)) };
+        let price = Money { amount: first.body.price, unit: first.body.unit.to_string() };
         self.events.emit(Event::Offered { task, side: Side::Seller, peer: from, price });
-        Ok(offer)
+        Ok(offers)
     }
 
     /// Whether we can do it on the buyer's terms, and where and how we would be paid.
-    fn suits(&self, from: AgentId, ask: &Signed<Ask>) -> Result<(Service, Vec<MintUrl>, &'static Mode), Reason> {
+    fn suits(&self, from: AgentId, ask: &Signed<Ask>) -> Result<(Service, Vec<MintUrl>), Reason> {
         let (now, wanted) = (self.runtime.now(), &ask.body);
         ask.timely(now).map_err(|_| Reason::Untimely)?;
         if self.stopping.is_set() {
@@ -107,7 +115,9 @@ impl Asks {
         if wanted.max_price < ours.price {
             return Err(Reason::PriceTooLow);
         }
-        let mode = Some(&Mode::Prepaid).filter(|mode| wanted.modes.contains(mode)).ok_or(Reason::NoCommonMode)?;
+        if !Mode::ALL.iter().any(|mode| wanted.modes.contains(mode)) {
+            return Err(Reason::NoCommonMode);
+        }
         // Never one that the buyer runs: its money is the buyer's word.
         let common = |mint: &MintUrl| wanted.mints.contains(mint) && mint.peer() != Some(from);
         let mints: Vec<_> = self.catalogue.mints_for(&service).into_iter().filter(common).collect();
@@ -120,7 +130,7 @@ impl Asks {
         if !self.permits.has_room(&service) || self.open.sold_len() >= MAX_OPEN_TRADES / 2 {
             return Err(Reason::Busy);
         }
-        Ok((service, mints, mode))
+        Ok((service, mints))
     }
 
     fn offer(

@@ -539,7 +539,10 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: SellerConduct, now: Tim
     let key = Key::of(deal.seller());
     let mut history: SellerHistory = w.get(SELLER_HISTORY, &key)?.unwrap_or_default();
     match conduct {
-        SellerConduct::Delivered => history.delivered += 1,
+        SellerConduct::Delivered => {
+            history.delivered += 1;
+            records::note_earned(w, deal, now)?;
+        }
         SellerConduct::Failed => history.failed += 1,
         SellerConduct::Redeemed(took) => {
             // What it takes part by part is one cheat.

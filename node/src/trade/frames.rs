@@ -186,15 +186,20 @@ impl Router {
     }
 
     async fn take_offer(&self, from: AgentId, message: &Offered) {
-        let offer = match Signed::<Offer>::decode(&message.offer) {
-            Ok(offer) => offer,
-            Err(error) => return self.penalties.punish(from, Violation::Statement(error)).await,
-        };
-        if offer.issuer() != from {
-            return self.penalties.punish(from, Violation::NotItsOwn("offer")).await;
+        let mut offers = Vec::with_capacity(1 + message.also.len());
+        for bytes in [&message.offer].into_iter().chain(&message.also) {
+            let offer = match Signed::<Offer>::decode(bytes) {
+                Ok(offer) => offer,
+                Err(error) => return self.penalties.punish(from, Violation::Statement(error)).await,
+            };
+            if offer.issuer() != from {
+                return self.penalties.punish(from, Violation::NotItsOwn("offer")).await;
+            }
+            self.clocks.note(from, offer.iat, self.runtime.now());
+            offers.push(offer);
         }
-        self.clocks.note(from, offer.iat, self.runtime.now());
-        self.hires.answer(offer.body.ask, Answer { from, what: Ok(offer) });
+        let Some(ask) = offers.first().map(|offer| offer.body.ask) else { return };
+        self.hires.answer(ask, Answer { from, what: Ok(offers) });
     }
 
     /// Lets the trades with a peer go on once it is connected again.

@@ -13,6 +13,7 @@ mod error;
 mod funds;
 mod quiet;
 mod request;
+mod trust;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +27,6 @@ use guilder_protocol::{
     identity::{AgentId, AgentKey},
     limits::{MAX_ASK_SECS, MAX_INLINE},
     market::{Ask, AskBody, MintUrl, Offer, choice},
-    settlement::Mode,
     time::Timestamp,
     trade::{
         Deal,
@@ -43,8 +43,12 @@ use tokio::{
 use self::{
     candidates::{Candidates, Search},
     error::NoOffer,
+    trust::EARNED_SHARE,
 };
-pub use self::{error::HireError, request::Hire};
+pub use self::{
+    error::HireError,
+    request::{Hire, HireMode},
+};
 pub(super) use self::{funds::Funds, quiet::QuietSellers};
 use super::{
     Stopping, TradeConfig,
@@ -58,7 +62,8 @@ use super::{
     mailbox::{BuyerMail, Cause},
     outbox::Outbox,
     records::{
-        Failure, LOG, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord, key, log_key,
+        self, Failure, LOG, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord, key,
+        log_key,
     },
     violation::Penalties,
 };
@@ -194,7 +199,7 @@ impl Parts {
             max_price,
             unit: unit.clone(),
             mints: self.funds.mints(unit, hire.mint.as_ref())?,
-            modes: vec![Mode::Prepaid],
+            modes: hire.mode.unwrap_or_default().asks(),
             input_size,
             deadline,
         };
@@ -246,7 +251,8 @@ impl Hiring {
             ask: &self.ask,
             slot: &self.slot,
         };
-        let mut offers = Candidates::new(search, inbox).gather().await?;
+        let offers = Candidates::new(search, inbox).gather().await?;
+        let mut offers = self.payable(offers)?;
         self.record.offers = offers.iter().map(|offer| ByteBuf::from(offer.bytes())).collect();
         let histories = self.histories(&offers)?;
         choice::rank(&mut offers, |offer| {
@@ -282,6 +288,22 @@ impl Hiring {
             }
         }
         last.unwrap_or(Err(HireError::NoOffer(Vec::new())))
+    }
+
+    /// The offers that may be taken, by how they are to be paid.
+    fn payable(&self, offers: Vec<Signed<Offer>>) -> Result<Vec<Signed<Offer>>, HireError> {
+        let (mode, stranger_max) = (self.hire.mode.unwrap_or_default(), self.hire.stranger_max);
+        let now = self.with.runtime.now();
+        let earned = |offer: &Signed<Offer>| {
+            let (seller, unit) = (offer.issuer(), &offer.body.unit);
+            let in_flight = self.with.funds.wallet().prepaid_in_flight(seller, unit)?;
+            let mut least = u64::MAX;
+            for mint in &offer.body.mints {
+                least = least.min(self.with.journal.read(|r| records::earned(r, seller, mint, unit, now))?);
+            }
+            Ok::<_, HireError>(in_flight.saturating_add(offer.body.price) <= least / EARNED_SHARE)
+        };
+        trust::payable(offers, mode, stranger_max, earned)
     }
 
     fn histories(&self, offers: &[Signed<Offer>]) -> Result<Vec<(AgentId, SellerHistory)>, StoreError> {

@@ -36,7 +36,8 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) from: AgentId,
-    pub(super) what: Result<Signed<Offer>, Reason>,
+    /// Its offers, one for each way to pay, or why there is none.
+    pub(super) what: Result<Vec<Signed<Offer>>, Reason>,
 }
 
 /// A hire's own end of its slot, which goes when this is dropped.

@@ -15,6 +15,7 @@
 //! | `trade/promises` | award | the schema of the output that we bought, and whether the output satisfied it |
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
 //! | `trade/buyer-history` | buyer | how often its money was good, and its input never came |
+//! | `trade/earned` | seller, mint, unit | what it delivered in escrow, by day, for a month: how far it is paid in advance |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
 use cid::Cid;
@@ -22,7 +23,7 @@ use guilder_protocol::{
     content::ContentId,
     fault::Fault,
     identity::AgentId,
-    market::choice::Experience,
+    market::{MintUrl, Unit, choice::Experience},
     time::Timestamp,
     trade::{Deal, buyer::Buyer, seller::Seller},
     wire::Reason,
@@ -33,7 +34,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     content,
     events::Side,
-    store::{Key, StoreError, Table, Write},
+    store::{Key, Reader, StoreError, Table, Write},
 };
 
 pub(super) const DEALS: Table<Deal> = Table::new("trade/deals");
@@ -51,6 +52,8 @@ pub(super) const SELLER_HISTORY: Table<SellerHistory> = Table::new("trade/seller
 pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-history");
 /// The end of what a program wrote to its standard error while it worked on a trade that we sell, for the operator.
 pub(super) const STDERR: Table<String> = Table::new("trade/stderr");
+/// What sellers have delivered to us in escrow, by seller, mint and unit.
+pub(super) const EARNED: Table<Earned> = Table::new("trade/earned");
 pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.
@@ -187,6 +190,55 @@ pub(super) struct Cheat {
     /// How much of the lock it took.
     pub(super) took: u64,
     pub(super) at: Timestamp,
+}
+
+/// What a seller has delivered to us in escrow, at one mint in one unit: day since the epoch and sum, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Earned {
+    days: Vec<(u64, u64)>,
+}
+
+/// How long it counts that a seller delivered in escrow, in days.
+const EARNED_DAYS: u64 = 30;
+
+fn earned_key(seller: AgentId, mint: &MintUrl, unit: &Unit) -> Key {
+    Key::of(seller).and(mint.as_str()).and(unit.as_str())
+}
+
+/// The first day that still counts.
+fn first_day(now: Timestamp) -> u64 {
+    (now.as_secs() / 86_400).saturating_sub(EARNED_DAYS)
+}
+
+/// What a seller has delivered to us in escrow within thirty days.
+pub(super) fn earned(
+    r: &impl Reader,
+    seller: AgentId,
+    mint: &MintUrl,
+    unit: &Unit,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let earned = r.get(EARNED, earned_key(seller, mint, unit))?.unwrap_or_default();
+    let recent = earned.days.iter().filter(|(day, _)| *day >= first_day(now));
+    Ok(recent.fold(0, |sum, (_, amount)| sum.saturating_add(*amount)))
+}
+
+/// Notes that a seller has delivered in escrow. At a mint of its own that shows nothing.
+pub(super) fn note_earned(w: &mut Write<'_>, deal: &Deal, now: Timestamp) -> Result<(), StoreError> {
+    let args = deal.award.args();
+    if deal.escrow().is_none() || args.mint.peer() == Some(args.seller) {
+        return Ok(());
+    }
+    let key = earned_key(args.seller, &args.mint, &args.unit);
+    let mut earned = w.get(EARNED, &key)?.unwrap_or_default();
+    let today = now.as_secs() / 86_400;
+    earned.days.retain(|(day, _)| *day >= first_day(now));
+    match earned.days.last_mut().filter(|(day, _)| *day == today) {
+        Some((_, amount)) => *amount = amount.saturating_add(args.price),
+        None => earned.days.push((today, args.price)),
+    }
+    w.put(EARNED, key, &earned)
 }
 
 /// The key of a record that stands under one content ID.

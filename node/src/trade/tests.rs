@@ -48,6 +48,7 @@ use crate::{
 };
 
 mod crash;
+mod escrow;
 mod hostile;
 mod later;
 mod promise;

@@ -218,17 +218,24 @@ impl<'a> Candidates<'a> {
         self.search.quiet.forget(from);
         let (task, side) = (self.task(), Side::Buyer);
         match what {
-            Ok(offer) => match choice::acceptable(self.search.ask, &offer, self.search.runtime.now()) {
-                Ok(()) => {
-                    let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
-                    self.search.events.emit(Event::Offered { task, side, peer: from, price });
-                    self.offers.push(offer);
+            Ok(offers) => {
+                let mut told = false;
+                for offer in offers {
+                    match choice::acceptable(self.search.ask, &offer, self.search.runtime.now()) {
+                        Ok(()) => {
+                            let price = Money { amount: offer.body.price, unit: offer.body.unit.to_string() };
+                            if !std::mem::replace(&mut told, true) {
+                                self.search.events.emit(Event::Offered { task, side, peer: from, price });
+                            }
+                            self.offers.push(offer);
+                        }
+                        Err(error) => {
+                            self.search.penalties.punish(from, Violation::Offer(error)).await;
+                            self.without.push((from, NoOffer::Offer(error)));
+                        }
+                    }
                 }
-                Err(error) => {
-                    self.search.penalties.punish(from, Violation::Offer(error)).await;
-                    self.without.push((from, NoOffer::Offer(error)));
-                }
-            },
+            }
             Err(reason) => self.declined(from, reason),
         }
     }

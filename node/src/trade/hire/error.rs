@@ -99,6 +99,9 @@ pub enum NoOffer {
     /// Its offer strays from the ask.
     #[error(transparent)]
     Offer(OfferError),
+    /// It would have to be paid in advance.
+    #[error("it would be paid in advance, or at its own mint, and hasn't earned that")]
+    Advance,
     /// It didn't answer in time.
     #[error("no answer")]
     Silent,
@@ -135,6 +138,7 @@ impl NoOffer {
             Self::Unfit(Unfit::InputSize(_)) => Fault::Ours,
             Self::Unfit(_) => Fault::Incompatible,
             Self::Input(InputError::BadSchema(_)) | Self::Promise(_) | Self::Offer(_) => Fault::Peer,
+            Self::Advance => Fault::Incompatible,
             Self::Input(_) => Fault::Ours,
             Self::Declined(reason) => match reason.fault() {
                 Fault::Peer => Fault::Ours,

@@ -3,6 +3,7 @@
 use guilder_protocol::{
     identity::AgentId,
     market::{MintUrl, ServiceName, Unit},
+    settlement::Mode,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -41,10 +42,42 @@ pub struct Hire {
     #[arg(long, value_name = "URL")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mint: Option<MintUrl>,
+    /// How it is paid [default: hire.mode of the settings].
+    #[arg(long, value_name = "MODE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<HireMode>,
+    /// The most that a stranger is paid who can't be paid in escrow: `hire.stranger_max` of the settings.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub stranger_max: u64,
     /// Whether the steps between hiring and end are left out of the stream.
     #[arg(skip)]
     #[serde(default)]
     pub quiet: bool,
+}
+
+/// How a hire is paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum HireMode {
+    /// In escrow, and in advance to who has earned it.
+    Auto,
+    /// In escrow only: sellers and buyers need not trust each other.
+    Escrow,
+    /// In advance, whoever sells: the seller holds the money while it works.
+    #[default]
+    Prepaid,
+}
+
+impl HireMode {
+    /// The ways to pay that sellers are asked for.
+    pub(super) fn asks(self) -> Vec<Mode> {
+        match self {
+            Self::Auto => vec![Mode::Escrow, Mode::Prepaid],
+            Self::Escrow => vec![Mode::Escrow],
+            Self::Prepaid => vec![Mode::Prepaid],
+        }
+    }
 }
 
 impl Hire {
@@ -59,6 +92,8 @@ impl Hire {
             avoid: Vec::new(),
             prefer: Vec::new(),
             mint: None,
+            mode: None,
+            stranger_max: 0,
             quiet: false,
         }
     }
@@ -119,7 +154,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use guilder_protocol::identity::AgentKey;
 
-    use super::{Hire, parse_duration};
+    use super::{Hire, HireMode, parse_duration};
 
     #[test]
     fn a_hire_in_a_query_is_the_hire_that_was_asked_for() {
@@ -131,6 +166,7 @@ mod tests {
             avoid: vec![AgentKey::from_seed(&[2; 32]).id(), AgentKey::from_seed(&[3; 32]).id()],
             prefer: vec![AgentKey::from_seed(&[4; 32]).id()],
             mint: Some("https://mint.example/a%20b".parse().unwrap()),
+            mode: Some(HireMode::Escrow),
             quiet: true,
             ..Hire::of("text.echo".parse().unwrap())
         };

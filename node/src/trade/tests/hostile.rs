@@ -512,7 +512,7 @@ async fn refuse_and_redeem(mut base: Base) {
                     output: None,
                 };
                 let offer = Signed::<Offer>::claim(offer, now, Some(now.saturating_add(60)), nonce, &base.key);
-                Offered { offer: ByteBuf::from(offer.unwrap().bytes()) }.into()
+                Offered { offer: ByteBuf::from(offer.unwrap().bytes()), also: vec![] }.into()
             }
             Message::Awarded(message) => {
                 let deal = intake::read(&message, frame.from, me, now, &NoRevocations).unwrap();

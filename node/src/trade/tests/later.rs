@@ -238,7 +238,7 @@ async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey, outcome: Opti
                     output: None,
                 });
                 let offer = ByteBuf::from(later(&offer, "body", false, key));
-                raw.send_later(buyer, Offered { offer }).await;
+                raw.send_later(buyer, Offered { offer, also: vec![] }).await;
             }
             Message::Awarded(awarded) => {
                 let deal = intake::read(&awarded, buyer, key.id(), raw.now(), &NoRevocations).unwrap();

@@ -71,7 +71,7 @@ impl Promising {
                         output,
                     };
                     let offer = Signed::<Offer>::claim(offer, now, until, nonce, &base.key);
-                    Offered { offer: ByteBuf::from(offer.unwrap().bytes()) }.into()
+                    Offered { offer: ByteBuf::from(offer.unwrap().bytes()), also: vec![] }.into()
                 }
                 Message::Awarded(message) => {
                     let deal = intake::read(&message, frame.from, me, now, &NoRevocations).unwrap();

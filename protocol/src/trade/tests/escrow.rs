@@ -277,7 +277,7 @@ impl Escrow {
 
     fn at_seller(&mut self, message: Message) {
         match (message, &self.seller) {
-            (Message::Awarded(_), None) => {
+            (Message::Awarded(_), None) if self.now <= self.deal.award.args().deadline => {
                 let body = crate::acceptance::AcceptanceBody::of(&self.deal);
                 let acceptance = Signed::claim(body, self.now, None, ByteArray([8; 16]), &testing::seller()).unwrap();
                 let step = Seller::begin(&self.deal, acceptance, self.now, self.now);

@@ -19,12 +19,13 @@ pub use crate::{
     executor::fuzz::{event_streams, progress},
     network::fuzz::{addresses, trade_stream},
     trade::fuzz::records as trade_records,
-    wallet::fuzz::{invoices, mint_replies, mint_requests, records as wallet_records, tokens},
+    wallet::fuzz::{cashu_tokens, invoices, mint_replies, mint_requests, records as wallet_records},
 };
 
 /// Every target by its name.
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("addresses", addresses),
+    ("cashu_tokens", cashu_tokens),
     ("control_bodies", control_bodies),
     ("control_replies", control_replies),
     ("definitions", definitions),
@@ -36,7 +37,6 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("progress", progress),
     ("schemas", schemas),
     ("settings", settings),
-    ("tokens", tokens),
     ("trade_records", trade_records),
     ("trade_stream", trade_stream),
     ("wallet_records", wallet_records),

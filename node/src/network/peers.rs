@@ -187,6 +187,10 @@ impl Peers {
         if penalty >= Penalty::Major {
             self.dealings.forget(agent);
         }
+        if self.scores.is_banned(agent) {
+            // What it sent before it was cut off.
+            return;
+        }
         let now = self.runtime.instant();
         let counted = self.scores.penalize(agent, penalty, now);
         let banned = matches!(counted, Counted::Banned { .. });

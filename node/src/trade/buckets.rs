@@ -1,8 +1,8 @@
 //! Token buckets per peer: how much of our time a stranger may take.
 //!
 //! Metered are questions that leave nothing behind (queries, asks), those whose answer is a whole schema, everything about an
-//! award, which may cost a look into the store, and awards that were refused, each of which cost a check of its money. The
-//! network meters frames as such. The peers heard longest ago are forgotten first.
+//! award, which may cost a look into the store, awards that were refused, each of which cost a check of its money, and frames
+//! that were dropped because too many of the peer's were waiting. The network meters frames as such. The peers heard longest ago are forgotten first.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use guilder_protocol::identity::AgentId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::limits::{MAX_METERED_PEERS, REFUSED, SCHEMA_QUERIES};
+use super::limits::{DROPPED, MAX_METERED_PEERS, REFUSED, SCHEMA_QUERIES};
 use crate::sync::lock;
 
 /// A rate and how far it may be exceeded for a moment.
@@ -37,13 +37,15 @@ pub(crate) enum Meter {
     Others,
     /// An award that was refused.
     Refused,
+    /// A frame that was dropped.
+    Dropped,
 }
 
 /// The buckets of all peers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Buckets {
     /// By meter.
-    rates: [Rate; 4],
+    rates: [Rate; 5],
     peers: Arc<Mutex<BTreeMap<AgentId, Peer>>>,
 }
 
@@ -51,13 +53,13 @@ pub(crate) struct Buckets {
 struct Peer {
     heard: Instant,
     /// By meter.
-    tokens: [f64; 4],
+    tokens: [f64; 5],
 }
 
 impl Buckets {
     /// Full buckets for everybody.
     pub(crate) fn new(asks: Rate, others: Rate) -> Self {
-        Self { rates: [asks, others, REFUSED, SCHEMA_QUERIES], peers: Arc::default() }
+        Self { rates: [asks, others, REFUSED, SCHEMA_QUERIES, DROPPED], peers: Arc::default() }
     }
 
     /// Takes one token from the peer's bucket, if there is one.
@@ -93,12 +95,13 @@ impl Buckets {
         for (tokens, rate) in entry.tokens.iter_mut().zip(&self.rates) {
             *tokens = (*tokens + quiet * f64::from(rate.per_sec)).min(f64::from(rate.burst));
         }
-        let [asks, others, refused, schemas] = &mut entry.tokens;
+        let [asks, others, refused, schemas, dropped] = &mut entry.tokens;
         use_bucket(match meter {
             Meter::Asks => asks,
             Meter::Others => others,
             Meter::Refused => refused,
             Meter::Schemas => schemas,
+            Meter::Dropped => dropped,
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! All frames of this room pass one task. Each peer has a short queue in each of two lanes, and the peers of a lane take
 //! turns, so that whoever sends much waits behind itself. What belongs to a trade or answers our own ask goes first; asks
-//! and queries, which anybody may send for nothing, share [`ASKS_PER_SEC`].
+//! and queries, which anybody may send for nothing, share [`ASKS_PER_SEC`]. What has no room is dropped; a peer of which that
+//! goes on being true is cut off ([`DROPPED`](super::limits::DROPPED)).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -141,6 +142,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::trade::buckets::{Buckets, Meter, Rate};
 
     fn peer(number: u8) -> AgentId {
         AgentId::from_bytes([number; 32])
@@ -198,6 +200,35 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| taken(&mut queue, now)).collect();
         assert_eq!(order.iter().position(|from| *from == peer(1)), Some(ASK_TURN));
         assert_eq!(order.len(), 81);
+    }
+
+    /// Seconds until a peer that sends so many asks a second, in bursts of a tenth of one, has no credit left for those dropped.
+    fn cut_off_after(per_sec: u64, secs: u64) -> Option<u64> {
+        let start = Instant::now();
+        let mut queue = FairQueue::new(start);
+        let buckets = Buckets::new(Rate { per_sec: 1, burst: 1 }, Rate { per_sec: 1, burst: 1 });
+        for tick in 0..10 * secs {
+            let now = start + Duration::from_millis(100 * tick);
+            for _ in 0..per_sec / 10 {
+                if !queue.push(peer(1), ask(), 100) && !buckets.take(peer(1), Meter::Dropped, now) {
+                    return Some(tick / 10);
+                }
+                // The task that takes them keeps pace with a few thousand a second.
+                if per_sec < 3_000 {
+                    taken(&mut queue, now);
+                }
+            }
+            while taken(&mut queue, now).is_some() {}
+        }
+        None
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_goes_on_over_its_rate_is_found_out_within_seconds_and_one_within_it_never() {
+        assert_eq!(cut_off_after(600, 60), None);
+        assert_eq!(cut_off_after(1_900, 60), None);
+        assert!(cut_off_after(5_000, 60).is_some_and(|secs| secs < 5));
+        assert!(cut_off_after(50_000, 60).is_some_and(|secs| secs < 2));
     }
 
     #[tokio::test]

@@ -83,10 +83,17 @@ impl Router {
     }
 
     async fn queue(&self, queue: &mut FairQueue, frame: Frame) {
+        if self.penalties.is_banned(frame.from) {
+            return;
+        }
         match Message::decode(&frame.bytes) {
             Ok(message) => {
                 if !queue.push(frame.from, message, frame.bytes.len()) {
                     tracing::debug!(from = %frame.from, "frame dropped: too many wait");
+                    // Whoever doesn't mind its frames being dropped is cut off in the end.
+                    if !self.buckets.take(frame.from, Meter::Dropped, self.runtime.instant()) {
+                        self.penalties.punish(frame.from, Violation::Floods).await;
+                    }
                 }
             }
             Err(error) => self.penalties.punish(frame.from, error).await,

@@ -45,6 +45,10 @@ pub(crate) const MAX_METERED_PEERS: usize = 4_096;
 /// check of proofs and a durable write.
 pub(crate) const REFUSED: Rate = Rate { per_sec: 16, burst: 1_024 };
 
+/// Frames of one peer that may be dropped because too many of them wait: all that it has under way with us, four times in a
+/// row, as when we stood still for a while. Whoever goes on beyond that isn't waiting for answers.
+pub(crate) const DROPPED: Rate = Rate { per_sec: 256, burst: 4_096 };
+
 /// Schemas that one peer is given: at most 320 KB a second of the largest. A buyer fetches one for each seller that it awards,
 /// and keeps it.
 pub(crate) const SCHEMA_QUERIES: Rate = Rate { per_sec: 20, burst: 64 };

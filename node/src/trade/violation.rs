@@ -30,6 +30,9 @@ pub(super) enum Violation {
     /// Asked more often than we answer.
     #[error("asks too often")]
     TooManyAsks,
+    /// Goes on sending more than it is answered.
+    #[error("goes on sending more than it is answered")]
+    Floods,
     /// Sends awards that are refused, over and over.
     #[error("sends awards that are refused, over and over")]
     RefusedTooOften,
@@ -73,7 +76,7 @@ impl Violation {
             Self::Frame(error) if error.fault() == Fault::Incompatible => None,
             Self::Statement(error) if error.fault() == Fault::Incompatible => None,
             Self::Frame(_) | Self::Statement(_) | Self::NotItsOwn(_) | Self::NotItsTrade => Some(Penalty::Major),
-            Self::TooManyAsks | Self::RefusedTooOften => Some(Penalty::Minor),
+            Self::TooManyAsks | Self::RefusedTooOften | Self::Floods => Some(Penalty::Minor),
             Self::Advert(BadAnswer::Envelope(error)) if error.fault() == Fault::Incompatible => None,
             Self::Advert(BadAnswer::Envelope(_) | BadAnswer::NotItsOwn | BadAnswer::OtherSchema) => {
                 Some(Penalty::Major)
@@ -102,6 +105,11 @@ pub(super) struct Penalties(Network);
 impl Penalties {
     pub(super) fn new(network: Network) -> Self {
         Self(network)
+    }
+
+    /// Whether the peer is heard no longer. What it sent before it was cut off may still be waiting.
+    pub(super) fn is_banned(&self, peer: AgentId) -> bool {
+        self.0.is_banned(peer)
     }
 
     /// Gives the peer the penalty points that it costs.

@@ -50,7 +50,7 @@ pub fn records(data: &[u8]) {
 }
 
 /// Tokens, as somebody hands them over.
-pub fn tokens(data: &[u8]) {
+pub fn cashu_tokens(data: &[u8]) {
     let Ok(token) = read_token(&String::from_utf8_lossy(data)) else { return };
     let _ = (token.mint_url(), token.unit(), token.value(), token.memo().clone(), token.proofs(&[]));
     let again = read_token(&token.to_string());

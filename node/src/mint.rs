@@ -13,9 +13,9 @@
 //! - **A repeated request gets its answer again**: signatures from NUT-09's table, a melt from its
 //!   quote. Nothing is kept in memory for it, so it holds across a crash.
 //! - **Bounds**: requests at work ([`limits::MAX_READING`], and one that may change the books) and waiting
-//!   ([`limits::MAX_WAITING`]), bytes of each, proofs of each, and for each peer a rate in bytes. Over the first and the last a
-//!   caller waits; a request that is too large, or finds too many waiting, is refused. Unpaid quotes are bounded in number and
-//!   deleted once they have run out ([`quotes`]).
+//!   ([`limits::MAX_WAITING`]), bytes of each and of all large ones together ([`limits::BODIES`]), proofs of each, and for each peer
+//!   a rate in bytes. Over the first and the last a caller waits; a request that is too large, or finds too many waiting, is
+//!   refused. Unpaid quotes are bounded in number and deleted once they have run out ([`quotes`]).
 //! - **Crashes.** cdk-sqlite opens the file with `journal_mode = WAL` and `synchronous = FULL`: a commit survives a
 //!   power cut. On start cdk's sagas undo half-done swaps and settle half-done melts. The backend for play money
 //!   keeps no state at all (see [`play`]).
@@ -25,7 +25,14 @@
 use std::{fmt, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, HttpBody, to_bytes},
+    extract::{Request as HttpRequest, State},
+    http::StatusCode,
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
 use cdk::{
     mint::{Mint, MintBuilder, MintMeltLimits, UnitConfig},
     nuts::{CurrencyUnit, PaymentMethod, nut17},
@@ -40,6 +47,7 @@ use guilder_protocol::{
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
+    time::timeout,
 };
 use tower_service::Service;
 
@@ -52,6 +60,7 @@ use crate::{
     },
 };
 
+mod bodies;
 mod config;
 mod idempotent;
 pub mod limits;
@@ -76,6 +85,7 @@ pub struct HostedMint {
     mint: Arc<Mint>,
     router: Router,
     peers: Arc<rate::Peers>,
+    bodies: Arc<bodies::Bodies>,
     closing: watch::Sender<bool>,
     suspension: Arc<used::Suspension>,
     #[cfg(test)]
@@ -123,6 +133,7 @@ impl HostedMint {
             mint,
             router,
             peers: Arc::default(),
+            bodies: Arc::default(),
             closing: watch::Sender::new(false),
             suspension,
             #[cfg(test)]
@@ -132,7 +143,8 @@ impl HostedMint {
 
     /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.
     pub async fn http(&self, listener: TcpListener) {
-        http_server::serve(listener, self.router.clone(), |_| true, self.closing.subscribe()).await;
+        let router = self.router.clone().layer(from_fn_with_state(Arc::clone(&self.bodies), bounded));
+        http_server::serve(listener, router, |_| true, self.closing.subscribe()).await;
     }
 
     /// Stops the mint's background work and its servers. Requests at work end first.
@@ -183,9 +195,29 @@ impl HostedMint {
             .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
         let response = self.router.clone().call(call).await.unwrap_or_else(|never| match never {});
         let status = response.status().as_u16();
-        let body = axum::body::to_bytes(response.into_body(), MAX_MINT_FRAME - 2).await;
+        let body = to_bytes(response.into_body(), MAX_MINT_FRAME - 2).await;
         let body = body.map_err(|error| ExchangeError::Lost(error.to_string()))?;
         Ok(Reply { status, body: body.into() })
+    }
+}
+
+/// Takes a request over HTTP in whole, in room of its own and in bounded time.
+async fn bounded(State(bodies): State<Arc<bodies::Bodies>>, request: HttpRequest, next: Next) -> Response {
+    let refusal = |status: StatusCode| Reply::error(status.as_u16(), "the request is too long or too slow");
+    let (parts, body) = request.into_parts();
+    let claimed = HttpBody::size_hint(&body).exact().unwrap_or(MAX_MINT_FRAME as u64);
+    let reading = async {
+        let claimed = usize::try_from(claimed).ok().filter(|claimed| *claimed <= MAX_MINT_FRAME);
+        let claimed = claimed.ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
+        let mut room = bodies.admit(claimed).await;
+        let body = room.fill(to_bytes(body, MAX_MINT_FRAME)).await.ok_or(StatusCode::REQUEST_TIMEOUT)?;
+        Ok((body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?, room))
+    };
+    let read = timeout(limits::FRAME_TIMEOUT, reading).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT));
+    match read {
+        // The room is kept until the request is answered.
+        Ok((body, _room)) => next.run(HttpRequest::from_parts(parts, Body::from(body))).await,
+        Err(status) => (status, refusal(status).body).into_response(),
     }
 }
 

@@ -52,6 +52,15 @@ pub const QUOTE_SWEEP: Duration = Duration::from_secs(60);
 /// Quotes deleted in one transaction, some milliseconds' work: requests wait for it.
 pub const QUOTE_SWEEP_BATCH: usize = 1_000;
 
+/// Bytes of large requests that are held at once, read or at work: as many of the largest as a core answers in half a minute.
+pub const BODIES: usize = 32 * 1024 * 1024;
+
+/// A request up to this size takes nothing of that: as many as there may be hold as much again.
+pub const SMALL_BODY: usize = 32 * 1024;
+
+/// How long a large request may be under way while others wait for its room: a mebibyte over a line of 8 Mbit/s.
+pub const BODY_TIME: Duration = Duration::from_secs(1);
+
 /// How often it is noted how much the keys have signed: what is signed in between, an older backup could hide.
 pub const USED_PAUSE: Duration = Duration::from_secs(10);
 

@@ -45,8 +45,15 @@ impl HostedMint {
             // Before a byte of it is held: a peer that sends much waits with its bytes at its own end.
             let wait = self.peers.charge(peer, claimed.bytes(), Instant::now());
             sleep(wait).await;
-            let request = timeout(FRAME_TIMEOUT, read_claimed(&mut stream, claimed)).await;
-            let request = request.map_err(|_| ServeError::Stalled)??;
+            let reading = async {
+                let mut room = self.bodies.admit(claimed.bytes()).await;
+                let request = room.fill(read_claimed(&mut stream, claimed)).await;
+                request.map(|request| (request, room))
+            };
+            let read = timeout(FRAME_TIMEOUT, reading).await.ok().flatten();
+            // The room is kept until the request is answered.
+            let (request, _room) = read.ok_or(ServeError::Stalled)?;
+            let request = request?;
             if asks_for_quote(request.method == Method::Post, &request.path) {
                 sleep(self.peers.charge(peer, QUOTE_COST, Instant::now())).await;
             }

@@ -10,7 +10,10 @@ use futures::AsyncWriteExt;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use super::*;
-use crate::wallet::connector::{Connectors, MintStream, NodeConnectors, Opener, Unreachable};
+use crate::wallet::connector::{
+    Connectors, MintStream, NodeConnectors, Opener, Unreachable,
+    frames::{read_reply, write_request},
+};
 
 /// tokio's pipe with the traits of `futures`, as libp2p's streams have them.
 struct Pipe(DuplexStream);
@@ -290,4 +293,29 @@ async fn given_a_peer_over_its_rate_nothing_of_its_next_request_is_read_before_i
         tokio::task::yield_now().await;
     }
     assert!(taken < 256 * 1024, "{taken} bytes were read of a peer that has to wait");
+}
+
+#[tokio::test]
+async fn given_a_stream_without_a_first_request_it_is_closed_within_seconds_and_one_that_asked_is_kept_for_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = open(folder.path(), &Runtime::anchored(NOW)).await;
+    let peer = AgentId::from_bytes([7; 32]);
+    tokio::time::pause();
+    for asks in [false, true] {
+        let (mut near, far) = pair();
+        let (began, serving) = (tokio::time::Instant::now(), mint.serve(peer, far));
+        let asking = async {
+            if asks {
+                let nothing = Request { method: Method::Get, path: "/v1/nothing".into(), body: Vec::new() };
+                write_request(&mut near, &nothing).await.unwrap();
+                assert_eq!(read_reply(&mut near).await.unwrap().unwrap().status, 404);
+            }
+            // It stays open at this end.
+            near
+        };
+        let (served, _near) = futures::join!(serving, asking);
+        served.unwrap();
+        let patience = if asks { limits::STREAM_IDLE } else { limits::FIRST_REQUEST };
+        assert!((patience..patience + Duration::from_secs(2)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
 }

@@ -22,6 +22,7 @@ use super::{
     fair::{FairQueue, Next},
     hires::{Answer, Hires},
     journal::Journal,
+    limits::FRAMES_PER_TURN,
     mailbox::{BuyerMail, Cause, Mail, SellerMail},
     open::{OpenTrades, Posted},
     outbox::Outbox,
@@ -61,8 +62,17 @@ impl Router {
     pub(super) async fn take_frames(self: Arc<Self>, mut frames: Frames) {
         let mut queue = FairQueue::new(self.runtime.instant());
         loop {
-            while let Some(frame) = frames.try_recv() {
+            // A few at a time: those who send faster than we decode would have us do nothing else.
+            let mut decoded = 0;
+            while decoded < FRAMES_PER_TURN
+                && let Some(frame) = frames.try_recv()
+            {
                 self.queue(&mut queue, frame).await;
+                decoded += 1;
+            }
+            if decoded == FRAMES_PER_TURN {
+                // Nothing above has to wait for anything in a flood; other tasks have their turn all the same.
+                tokio::task::yield_now().await;
             }
             let next = match queue.pop(self.runtime.instant()) {
                 Next::Take(from, message) => {

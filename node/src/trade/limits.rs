@@ -100,6 +100,10 @@ pub(crate) const MAX_PROGRESS_TAIL: usize = 2 * 1024;
 /// Messages of one peer that wait to be taken, in each lane: what an honest one sends in a second.
 pub(crate) const MAX_QUEUED_FRAMES_PER_PEER: usize = 64;
 
+/// Frames that are decoded before the next message is taken: more than one, so that the lanes know who is waiting; few, so that a
+/// flood of them holds up nobody's trade.
+pub(crate) const FRAMES_PER_TURN: usize = 8;
+
 /// Messages of all peers that wait to be taken, in each lane.
 pub(crate) const MAX_QUEUED_FRAMES: usize = 1_024;
 

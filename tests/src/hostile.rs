@@ -5,6 +5,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -55,12 +59,30 @@ pub async fn tcp_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
 
 /// A transport that dials from an address, as libp2p's own can't.
 pub fn transport_from(from: Ipv4Addr, key: &Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
+    upgraded(key, TcpFrom { from, only: None, received: Arc::default() })
+}
+
+/// As [`transport_from`], but it dials this node alone, and counts the bytes that it receives.
+pub fn counting_transport_from(
+    from: Ipv4Addr,
+    key: &Keypair,
+    only: SocketAddr,
+    received: Arc<AtomicU64>,
+) -> Boxed<(PeerId, StreamMuxerBox)> {
+    upgraded(key, TcpFrom { from, only: Some(only), received })
+}
+
+fn upgraded(key: &Keypair, tcp: TcpFrom) -> Boxed<(PeerId, StreamMuxerBox)> {
     let noise = noise::Config::new(key).unwrap();
-    TcpFrom(from).upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default()).boxed()
+    tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux::Config::default()).boxed()
 }
 
 /// TCP that only dials, from this address.
-struct TcpFrom(Ipv4Addr);
+struct TcpFrom {
+    from: Ipv4Addr,
+    only: Option<SocketAddr>,
+    received: Arc<AtomicU64>,
+}
 
 impl libp2p::Transport for TcpFrom {
     type Dial = Pin<Box<dyn Future<Output = io::Result<Connected>> + Send>>;
@@ -78,11 +100,11 @@ impl libp2p::Transport for TcpFrom {
 
     fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
         let text = address.to_string();
-        if !text.contains("/tcp/") {
+        if !text.contains("/tcp/") || self.only.is_some_and(|only| only != socket_of(&text)) {
             return Err(TransportError::MultiaddrNotSupported(address));
         }
-        let from = self.0;
-        Ok(Box::pin(async move { tcp_from(from, socket_of(&text)).await.map(Connected) }))
+        let (from, received) = (self.from, Arc::clone(&self.received));
+        Ok(Box::pin(async move { tcp_from(from, socket_of(&text)).await.map(|stream| Connected { stream, received }) }))
     }
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
@@ -91,27 +113,31 @@ impl libp2p::Transport for TcpFrom {
 }
 
 /// A socket as libp2p reads and writes it.
-struct Connected(TcpStream);
+struct Connected {
+    stream: TcpStream,
+    received: Arc<AtomicU64>,
+}
 
 impl AsyncRead for Connected {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        let read = tokio::io::AsyncRead::poll_read(Pin::new(&mut self.0), cx, &mut buffer);
+        let read = tokio::io::AsyncRead::poll_read(Pin::new(&mut self.stream), cx, &mut buffer);
+        self.received.fetch_add(buffer.filled().len() as u64, Ordering::Relaxed);
         read.map_ok(|()| buffer.filled().len())
     }
 }
 
 impl AsyncWrite for Connected {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        tokio::io::AsyncWrite::poll_write(Pin::new(&mut self.0), cx, bytes)
+        tokio::io::AsyncWrite::poll_write(Pin::new(&mut self.stream), cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.0), cx)
+        tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.stream), cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.0), cx)
+        tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), cx)
     }
 }
 
@@ -128,7 +154,15 @@ impl Hostile {
     /// # Errors
     /// If it isn't let in.
     pub async fn connect(from: Ipv4Addr, to: &str) -> io::Result<Self> {
-        let mut transport = transport_from(from, &Keypair::generate_ed25519());
+        Self::connect_as(&Keypair::generate_ed25519(), from, to).await
+    }
+
+    /// Connects from an address under this key.
+    ///
+    /// # Errors
+    /// If it isn't let in.
+    pub async fn connect_as(key: &Keypair, from: Ipv4Addr, to: &str) -> io::Result<Self> {
+        let mut transport = transport_from(from, key);
         let opts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
         let dial = transport.dial(to.parse().map_err(io::Error::other)?, opts).map_err(io::Error::other)?;
         let (_, muxer) = timeout(PATIENCE, dial).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -212,6 +246,21 @@ async fn drive(mut muxer: StreamMuxerBox, mut wanted: mpsc::Receiver<oneshot::Se
         }
     })
     .await;
+}
+
+/// Trade frames one after the other, each with its length before it.
+pub fn framed(frames: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    frames.into_iter().flat_map(|frame| gossip::framed(&frame)).collect()
+}
+
+/// Has this thread, and all that it starts from now on, run on one core alone. False where `taskset` can't.
+pub fn pin_to_one_core() -> bool {
+    // `<pid>/task/<tid>`
+    let Ok(thread) = std::fs::read_link("/proc/thread-self") else { return false };
+    let Some(id) = thread.file_name().and_then(|id| id.to_str()) else { return false };
+    let mut taskset = std::process::Command::new("taskset");
+    taskset.args(["-cp", "0", id]).stdout(std::process::Stdio::null());
+    taskset.status().is_ok_and(|status| status.success())
 }
 
 /// Protobuf of gossipsub's packets, as far as attacks need it.

@@ -37,9 +37,15 @@ impl Swarm {
     /// As [`Self::start`], with more settings of the mint host.
     #[track_caller]
     pub fn start_with(fee_ppk: u64, settings: &str) -> Self {
+        Self::start_at("127.0.0.1", fee_ppk, settings)
+    }
+
+    /// As [`Self::start_with`], with the mint host at an address of its own.
+    #[track_caller]
+    pub fn start_at(host: &str, fee_ppk: u64, settings: &str) -> Self {
         let slot = Slot::take();
         let unit = format!("mint.host = true\nmint.units = [{{ unit = \"{UNIT}\", input_fee_ppk = {fee_ppk} }}]\n");
-        let settings = format!("{LOOPBACK}{unit}{settings}");
+        let settings = format!("{}{unit}{settings}", LOOPBACK.replace("127.0.0.1", host));
         let mint = Daemon::start("mint", &Home::new(&settings));
         // Started again, it is where the others know it to be.
         let port = mint.address().split("/tcp/").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
@@ -55,6 +61,15 @@ impl Swarm {
             "{LOOPBACK}network.bootstrap = [\"{bootstrap}\"]\nwallet.mints = [\"{mint_url}\"]\n\
              wallet.unit = \"{UNIT}\"\n{more}"
         )
+    }
+
+    /// As [`Self::settings`], of a trader at an address of its own.
+    pub fn settings_at(&self, host: &str, more: &str) -> String {
+        let settings = self.settings(more);
+        match settings.strip_prefix(LOOPBACK) {
+            Some(rest) => format!("{}{rest}", LOOPBACK.replace("127.0.0.1", host)),
+            None => settings,
+        }
     }
 
     /// What the mint has issued and not taken back, by its own books.

@@ -113,3 +113,19 @@ fn a_seller_is_found_again_at_once_after_a_restart() {
     });
     assert_eq!(hire(&buyer, "text.upper", b"again", &[]).output, "AGAIN");
 }
+
+#[test]
+fn given_adverts_of_a_seller_that_is_gone_a_hire_finds_one_that_lives() {
+    let swarm = Swarm::start(0);
+    let mut gone = swarm.trader("gone", "");
+    sell_script(&gone, "text.upper", 1, "tr a-z A-Z", "");
+    let buyer = swarm.buyer(100, "");
+    assert_eq!(hire(&buyer, "text.upper", b"first", &["--max-price", "9"]).output, "FIRST");
+    gone.kill();
+    let living = swarm.trader("living", "");
+    sell_script(&living, "text.upper", 2, "tr a-z A-Z", "");
+    // The one that is gone is known, cheaper, and was good.
+    let then = hire(&buyer, "text.upper", b"then", &["--max-price", "9", "--deadline", "2m"]);
+    assert_eq!(then.output, "THEN");
+    assert_eq!(buyer.json(["task", "show", then.id()])["peer"], living.peer_id());
+}

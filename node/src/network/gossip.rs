@@ -293,6 +293,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_forwarded_is_bounded_by_peer_by_topic_and_in_all() {
+        let (start, secs) = (Instant::now(), 60);
+        let service = |number: u32| format!("a.s{number}").parse::<ServiceName>().unwrap();
+        // Kibibytes that so many peers get forwarded in a minute, each on so many topics, beyond what passes at once.
+        let forwarded = |peers: u8, topics: u32| {
+            let mut forwarded = Forwarded::new(start);
+            let mut send = |now| {
+                let all = (0..peers).flat_map(|peer| (0..topics).map(move |topic| (peer, topic)));
+                let sent = all.filter(|(peer, topic)| {
+                    forwarded.take(AgentId::from_bytes([*peer; 32]), &service(*topic), 1024, now)
+                });
+                sent.count() as u32
+            };
+            // What may pass at once has passed.
+            while send(start) > 0 {}
+            (1..=10 * secs).map(|tick| send(start + Duration::from_millis(u64::from(tick) * 100))).sum::<u32>()
+        };
+        let per_minute = |per_sec: u32| per_sec / 1024 * secs;
+        assert!((1..=per_minute(FORWARDED_PER_PEER)).contains(&forwarded(1, 1)));
+        assert!(forwarded(1, 20) <= per_minute(FORWARDED_PER_PEER));
+        assert!(forwarded(20, 1) <= per_minute(FORWARDED_PER_TOPIC));
+        let all = forwarded(20, 20);
+        assert!((per_minute(FORWARDED_PER_TOPIC)..=per_minute(FORWARDED_PER_SEC)).contains(&all), "{all}");
+    }
+
+    #[test]
     fn score_parameters_are_sane() {
         assert_eq!(score_params().validate(), Ok(()));
     }

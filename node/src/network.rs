@@ -292,6 +292,18 @@ impl Network {
         self.link(to).await?.send(frame).await
     }
 
+    /// Sends one trade frame over an open connection, and never opens one for it. Waits while the peer's queue is full.
+    ///
+    /// # Errors
+    /// If the frame is too long, or the peer isn't connected, or no longer.
+    pub async fn reply(&self, to: AgentId, frame: Bytes) -> Result<(), SendError> {
+        if frame.len() > MAX_FRAME {
+            return Err(SendError::TooLong { bytes: frame.len() });
+        }
+        let link = self.links.get(to).ok_or(SendError::Lost(to))?;
+        link.send(frame).await
+    }
+
     /// Opens a stream to a peer, over an open connection or a new one. It is closed properly with
     /// `AsyncWrite::close`; dropping it unclosed resets it. Waits while too many to this peer are open. That the peer
     /// doesn't offer the protocol may show only at the first read.

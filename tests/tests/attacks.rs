@@ -807,12 +807,13 @@ fn idle_http(scene: &Scene) -> Row {
     measure(scene, "half HTTP requests", attack, |count| format!("{count} connections"))
 }
 
-/// Floods of a kind of trade frames from peers that come again under a fresh key when they are cut off; until one was.
-async fn flood(target: String, x: u8, frames: impl Fn(&AgentKey) -> Vec<u8>, signal: Signal) {
-    let (began, cut) = (Instant::now(), AtomicBool::new(false));
-    let goes_on = || !signal.is_over() || !cut.load(Ordering::Relaxed) && began.elapsed() < CUT_OFF;
+/// Floods of a kind of trade frames from peers that come again under a fresh key when they are cut off; how
+/// often that was. What the node answers they reset, and hang up on.
+async fn flood(target: String, x: u8, frames: impl Fn(&AgentKey) -> Vec<u8>, signal: Signal, cuts: Arc<AtomicU64>) {
+    let began = Instant::now();
+    let goes_on = || !signal.is_over() || cuts.load(Ordering::Relaxed) == 0 && began.elapsed() < CUT_OFF;
     let one = |number: u8| {
-        let (target, frames, signal, cut, goes_on) = (&target, &frames, &signal, &cut, &goes_on);
+        let (target, frames, signal, cuts, goes_on) = (&target, &frames, &signal, &cuts, &goes_on);
         async move {
             let mut seed = [x; 32];
             while goes_on() {
@@ -838,8 +839,7 @@ async fn flood(target: String, x: u8, frames: impl Fn(&AgentKey) -> Vec<u8>, sig
                     }
                     tokio::task::yield_now().await;
                 }
-                // Those who come too fast aren't let in, which is no ban; the first had no such trouble.
-                cut.store(true, Ordering::Relaxed);
+                cuts.fetch_add(u64::from(peer.is_cut_off()), Ordering::Relaxed);
             }
         }
     };
@@ -865,17 +865,18 @@ fn ask(mint: &str, number: u32, key: &AgentKey) -> Signed<Ask> {
 /// Four peers that ask as fast as their lines take it.
 fn asks(scene: &Scene, target: &str) -> Row {
     let (target, mint) = (target.to_owned(), scene.swarm.mint_url.clone());
-    let before = bans(&scene.seller);
+    let cuts = Arc::<AtomicU64>::default();
+    let cut_off = Arc::clone(&cuts);
     let attack = move |signal: Signal| {
         let frames = move |key: &AgentKey| {
             let frame = |number| Message::from(Asked { ask: ask(&mint, number, key).bytes().to_vec().into() }).encode();
             framed((0..50).map(|number| frame(number).unwrap()))
         };
-        flood(target, 110, frames, signal)
+        flood(target, 110, frames, signal, cut_off)
     };
     let row = measure(scene, "asks, without end", attack, |count| format!("{} asks", 50 * count));
-    let bans = bans(&scene.seller) - before;
-    row.with(format!("{bans} banned"), bans > 0)
+    let cuts = cuts.load(Ordering::Relaxed);
+    row.with(format!("hung up on {cuts} times"), cuts > 0)
 }
 
 /// Awards of an offer that was made, each with money that isn't.

@@ -70,7 +70,7 @@ impl Asks {
                 Declined { ask: id, reason }.into()
             }
         };
-        self.outbox.send(from, &answer);
+        self.outbox.reply(from, &answer);
     }
 
     fn consider(&self, from: AgentId, message: &Asked) -> Result<Vec<Signed<Offer>>, (Reason, Option<Violation>)> {

@@ -153,7 +153,7 @@ impl Parts {
         };
         self.buckets.charge(from, Meter::Refused, cost_of(reason), self.runtime.instant());
         self.penalties.punish(from, Violation::Refused(reason)).await;
-        self.outbox.send(from, &Message::from(Refused { award: trade, reason }));
+        self.outbox.reply(from, &Message::from(Refused { award: trade, reason }));
         false
     }
 

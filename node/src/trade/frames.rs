@@ -115,7 +115,7 @@ impl Router {
             Message::Query(query) => {
                 let meter = if query.schema.is_some() { Meter::Schemas } else { Meter::Asks };
                 if self.allows(from, meter).await {
-                    self.outbox.send(from, &self.catalogue.answer(&query));
+                    self.outbox.reply(from, &self.catalogue.answer(&query));
                 }
             }
             Message::Advertised(answer) => {
@@ -180,7 +180,7 @@ impl Router {
             Posted::Foreign => self.penalties.punish(from, Violation::NotItsTrade).await,
             // An award that is being checked is answered when that is done.
             Posted::Unknown if to_seller && !self.open.is_taken_in(trade) => {
-                self.outbox.send(from, &Message::from(Unknown { award: trade }));
+                self.outbox.reply(from, &Message::from(Unknown { award: trade }));
             }
             Posted::Unknown => {}
         }

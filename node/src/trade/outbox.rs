@@ -3,6 +3,9 @@
 //! A frame goes into its connection's queue at once if there is one with room, which is the usual case. Otherwise a task
 //! waits for it, within bounds in number and time; what doesn't get through is dropped. That is safe, because every
 //! message of a trade is repeated by whoever needs its answer.
+//!
+//! What answers a question that leaves nothing behind goes over the connection that is there, or nowhere: a stranger that asks
+//! and hangs up would have us look for it, dial it and keep the answer, at no cost of its own.
 
 use std::{collections::BTreeMap, sync::Arc, sync::Mutex};
 
@@ -13,7 +16,7 @@ use guilder_protocol::{identity::AgentId, wire::Message};
 use super::limits::{MAX_WAITING_FRAMES, MAX_WAITING_FRAMES_PER_PEER, SEND_TIMEOUT};
 use crate::{
     failpoint::{Failpoint, Step},
-    network::Network,
+    network::{Network, SendError},
     runtime::Runtime,
     sync::lock,
 };
@@ -39,20 +42,32 @@ impl Outbox {
         Self { network, runtime, failpoint, waiting: Arc::default() }
     }
 
-    /// Sends, or lets a task send, or drops.
+    /// Sends, or lets a task send, or drops. The peer is dialled if it has to be.
     pub(crate) fn send(&self, to: AgentId, message: &Message) {
-        if !self.failpoint.passes(Step::send(message)) {
-            return;
-        }
-        match message.encode() {
-            Ok(frame) => self.send_frame(to, frame.into()),
-            Err(error) => tracing::error!(%to, kind = message.kind(), %error, "a message of ours is too large"),
+        if let Some(frame) = self.frame(to, message) {
+            let network = self.network.clone();
+            self.begin(to, async move { network.send(to, frame).await });
         }
     }
 
-    fn send_frame(&self, to: AgentId, frame: Bytes) {
-        let network = self.network.clone();
-        let mut sending = Box::pin(async move { network.send(to, frame).await });
+    /// Answers a peer that is connected; if it isn't any more, nobody.
+    pub(crate) fn reply(&self, to: AgentId, message: &Message) {
+        if let Some(frame) = self.frame(to, message) {
+            let network = self.network.clone();
+            self.begin(to, async move { network.reply(to, frame).await });
+        }
+    }
+
+    fn frame(&self, to: AgentId, message: &Message) -> Option<Bytes> {
+        if !self.failpoint.passes(Step::send(message)) {
+            return None;
+        }
+        let too_large = |error| tracing::error!(%to, kind = message.kind(), %error, "a message of ours is too large");
+        message.encode().map_err(too_large).ok().map(Bytes::from)
+    }
+
+    fn begin(&self, to: AgentId, sending: impl Future<Output = Result<(), SendError>> + Send + 'static) {
+        let mut sending = Box::pin(sending);
         match sending.as_mut().now_or_never() {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%to, %error, "frame not sent"),

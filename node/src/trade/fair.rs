@@ -58,8 +58,16 @@ impl Lane {
     fn push(&mut self, from: AgentId, message: Message, size: usize) -> bool {
         let (frames, bytes) = self.by_peer.get(&from).map_or((0, 0), |queue| (queue.messages.len(), queue.bytes));
         let peer_has_room = frames < MAX_QUEUED_FRAMES_PER_PEER && bytes + size <= MAX_QUEUED_BYTES_PER_PEER;
-        if !peer_has_room || self.len >= MAX_QUEUED_FRAMES || self.bytes + size > MAX_QUEUED_BYTES {
+        if !peer_has_room {
             return false;
+        }
+        while self.len >= MAX_QUEUED_FRAMES || self.bytes + size > MAX_QUEUED_BYTES {
+            // Keys cost nothing: whoever has many of them waiting doesn't keep out who has few.
+            let longest = self.by_peer.iter().max_by_key(|(_, queue)| queue.messages.len());
+            match longest.map(|(peer, queue)| (*peer, queue.messages.len())) {
+                Some((peer, length)) if length > frames + 1 => self.drop_last_of(peer),
+                _ => return false,
+            }
         }
         if frames == 0 {
             self.turns.push_back(from);
@@ -70,6 +78,19 @@ impl Lane {
         self.len += 1;
         self.bytes += size;
         true
+    }
+
+    /// Drops the newest message of a peer that has several.
+    fn drop_last_of(&mut self, peer: AgentId) {
+        let last = self.by_peer.get_mut(&peer).and_then(|queue| {
+            let (size, _) = queue.messages.pop_back()?;
+            queue.bytes -= size;
+            Some(size)
+        });
+        if let Some(size) = last {
+            self.len -= 1;
+            self.bytes -= size;
+        }
     }
 
     fn pop(&mut self) -> Option<(AgentId, Message)> {
@@ -183,6 +204,22 @@ mod tests {
         assert!(queued.sum::<usize>() < MAX_QUEUED_BYTES / frame);
         while taken(&mut queue, Instant::now()).is_some() {}
         assert_eq!((queue.trades.len, queue.trades.bytes, queue.trades.by_peer.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn many_peers_that_fill_the_queue_keep_out_none_that_sends_little() {
+        let now = Instant::now();
+        let mut queue = FairQueue::new(now);
+        for number in 0..40 {
+            (0..MAX_QUEUED_FRAMES_PER_PEER).for_each(|_| _ = queue.push(peer(number), ask(), 100));
+        }
+        assert_eq!(queue.asks.len, MAX_QUEUED_FRAMES);
+        assert!(queue.push(peer(99), ask(), 100));
+        assert_eq!(queue.asks.len, MAX_QUEUED_FRAMES);
+        let mut order = std::iter::from_fn(|| taken(&mut queue, now));
+        assert!(order.position(|from| from == peer(99)).is_some_and(|before| before <= 40));
+        while taken(&mut queue, now + Duration::from_secs(9)).is_some() {}
+        assert_eq!((queue.asks.len, queue.asks.bytes, queue.asks.by_peer.len()), (0, 0, 0));
     }
 
     #[tokio::test]

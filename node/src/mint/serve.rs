@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     HostedMint,
     idempotent::asks_for_quote,
-    limits::{FIRST_REQUEST, FRAME_TIMEOUT, QUOTE_COST, STREAM_IDLE},
+    limits::{FIRST_REQUEST, FRAME_TIMEOUT, MAX_QUOTE_REQUEST, QUOTE_COST, STREAM_IDLE},
 };
 use crate::wallet::connector::{
     ExchangeError,
@@ -54,7 +54,9 @@ impl HostedMint {
             // The room is kept until the request is answered.
             let (request, _room) = read.ok_or(ServeError::Stalled)?;
             let request = request?;
-            if asks_for_quote(request.method == Method::Post, &request.path) {
+            // One that is too long is refused, and holds its room no longer for it.
+            let is_short = request.body.len() <= MAX_QUOTE_REQUEST;
+            if is_short && asks_for_quote(request.method == Method::Post, &request.path) {
                 sleep(self.peers.charge(peer, QUOTE_COST, Instant::now())).await;
             }
             let reply = match self.answer(request).await {

@@ -61,8 +61,8 @@ pub enum Buyer {
 pub struct Waiting {
     /// How often we have asked since the seller was last heard.
     tries: u32,
-    /// Whether the seller has been asked since the deadline.
-    asked_late: bool,
+    /// Until when the seller may answer, once it has been asked since the deadline.
+    answer_by: Option<Timestamp>,
     /// What was signed so far; a cancellation if the user has cancelled.
     signed: Statements,
 }
@@ -564,14 +564,13 @@ impl Waiting {
 
 impl Waiting {
     fn late(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
-        if self.asked_late && input != Input::Resume {
+        if self.answer_by.is_some() && input != Input::Resume {
             return give_up(BuyerOutcome::Overdue, self.signed, deal, now);
         }
-        let mut effects = vec![Effect::Send(self.question(deal))];
-        if !self.asked_late {
-            effects.push(Effect::WakeAt(now.saturating_add(LATE_ANSWER_SECS)));
-        }
-        Step::passing(stay(Self { asked_late: true, ..self }), effects)
+        // A seller that comes and goes doesn't put the moment off; a restart that slept through it asks anew.
+        let answer_by = self.answer_by.filter(|by| *by > now).unwrap_or(now.saturating_add(LATE_ANSWER_SECS));
+        let effects = vec![Effect::Send(self.question(deal)), Effect::WakeAt(answer_by)];
+        Step::passing(stay(Self { answer_by: Some(answer_by), ..self }), effects)
     }
 }
 

@@ -349,7 +349,11 @@ proptest! {
             let again = read.encode().unwrap();
             let has_optional = matches!(
                 read,
-                Message::Query(_) | Message::Progress(_) | Message::Delivered(_) | Message::Schema(_)
+                Message::Query(_)
+                    | Message::Offered(_)
+                    | Message::Progress(_)
+                    | Message::Delivered(_)
+                    | Message::Schema(_)
             );
             prop_assert!(again == frame || has_optional);
             prop_assert_eq!(Message::decode(&again), Ok(read));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cashu::{
     Amount, BlindSignature, BlindedMessage, CurrencyUnit, Id, KeySet, KeySetInfo, MintKeySet, Proof, ProofState,
-    PublicKey, SECP256K1, SecretKey, SpendingConditionVerification as _, State, SwapRequest,
+    PublicKey, SECP256K1, SecretKey, SpendingConditionVerification as _, State, SwapRequest, Witness,
     dhke::{sign_message, verify_message},
     nut02::KeySetVersion,
 };
@@ -63,7 +63,8 @@ pub struct Books {
     /// A key that it has never announced.
     other_key: SecretKey,
     signed: BTreeMap<[u8; 33], BlindSignature>,
-    spent: BTreeSet<[u8; 33]>,
+    /// With what each was spent, which NUT-07 shows.
+    spent: BTreeMap<[u8; 33], Option<Witness>>,
     /// Amount, and whether it was issued.
     quotes: BTreeMap<String, (u64, bool)>,
     totals: Totals,
@@ -79,7 +80,7 @@ impl Books {
             keysets: BTreeMap::new(),
             other_key,
             signed: BTreeMap::new(),
-            spent: BTreeSet::new(),
+            spent: BTreeMap::new(),
             quotes: BTreeMap::new(),
             totals: Totals::default(),
         };
@@ -112,7 +113,7 @@ impl Books {
 
     /// Whether the proof with this Y was spent.
     pub fn is_spent(&self, y: &[u8; 33]) -> bool {
-        self.spent.contains(y)
+        self.spent.contains_key(y)
     }
 
     /// Whether it has signed this blinded message.
@@ -122,7 +123,7 @@ impl Books {
 
     #[cfg(test)]
     pub(crate) fn spend_for_test(&mut self, y: [u8; 33]) {
-        self.spent.insert(y);
+        self.spent.insert(y, None);
     }
 
     pub(super) fn infos(&self) -> Vec<KeySetInfo> {
@@ -184,7 +185,7 @@ impl Books {
     /// Takes the inputs, signs the outputs: both or neither.
     pub(super) fn swap(&mut self, request: &SwapRequest, lie: Option<Lie>) -> Result<Vec<BlindSignature>, Refusal> {
         let (inputs, outputs) = (request.inputs(), request.outputs());
-        let ys = self.check_inputs(inputs)?;
+        let spent = self.check_inputs(inputs)?;
         request.verify_spending_conditions().map_err(|_| NOT_VERIFIED)?;
         self.check_outputs(outputs)?;
         let (came, goes) =
@@ -194,7 +195,7 @@ impl Books {
             return Err(UNBALANCED);
         }
         if lie == Some(Lie::Robs) {
-            self.spent.extend(ys);
+            self.spent.extend(spent);
             self.totals.spent += came;
             self.totals.fees += came;
             return Err(SPENT);
@@ -203,15 +204,18 @@ impl Books {
         if lie == Some(Lie::ForgetsInputs) {
             return Ok(signatures);
         }
-        self.spent.extend(ys);
+        self.spent.extend(spent);
         self.totals.spent += came;
         self.totals.fees += fee;
         Ok(signatures)
     }
 
     pub(super) fn states(&self, ys: &[PublicKey]) -> Vec<ProofState> {
-        let state = |y: &PublicKey| if self.is_spent(&y.to_bytes()) { State::Spent } else { State::Unspent };
-        ys.iter().map(|y| ProofState { y: *y, state: state(y), witness: None }).collect()
+        let state = |y: &PublicKey| match self.spent.get(&y.to_bytes()) {
+            Some(witness) => ProofState { y: *y, state: State::Spent, witness: witness.clone() },
+            None => ProofState { y: *y, state: State::Unspent, witness: None },
+        };
+        ys.iter().map(state).collect()
     }
 
     pub(super) fn restore(&self, outputs: &[BlindedMessage]) -> (Vec<BlindedMessage>, Vec<BlindSignature>) {
@@ -222,8 +226,8 @@ impl Books {
         known.unzip()
     }
 
-    fn check_inputs(&self, inputs: &[Proof]) -> Result<BTreeSet<[u8; 33]>, Refusal> {
-        let mut ys = BTreeSet::new();
+    fn check_inputs(&self, inputs: &[Proof]) -> Result<BTreeMap<[u8; 33], Option<Witness>>, Refusal> {
+        let mut spent = BTreeMap::new();
         for proof in inputs {
             let (keyset, _) = self.keysets.get(&proof.keyset_id).ok_or(NO_KEYSET)?;
             let pair = keyset.keys.get(&proof.amount).ok_or(NOT_VERIFIED)?;
@@ -232,11 +236,11 @@ impl Books {
                 return Err(SPENT);
             }
             verify_message(&pair.secret_key, proof.c, proof.secret.as_bytes()).map_err(|_| NOT_VERIFIED)?;
-            if !ys.insert(y) {
+            if spent.insert(y, proof.witness.clone()).is_some() {
                 return Err(TWICE_IN);
             }
         }
-        Ok(ys)
+        Ok(spent)
     }
 
     fn check_outputs(&self, outputs: &[BlindedMessage]) -> Result<(), Refusal> {

@@ -262,7 +262,6 @@ fn can_turn(reason: Reason) -> bool {
             | Reason::OfferMismatch
             | Reason::InputMismatch
             | Reason::BadLock
-            | Reason::Untimely
             | Reason::TooSoon
             | Reason::NotUnderstood
     )

@@ -10,8 +10,9 @@ use guilder_protocol::{
     envelope::Signed,
     fault::Fault,
     identity::AgentKey,
+    limits::MAX_CONTENT,
     receipt::{Commitment, FailureCode, Salt},
-    seal::{Opened, Opener},
+    seal::{Opened, Opener, sealed_size},
     settlement::escrow::Shown,
     time::Timestamp,
     trade::{
@@ -567,6 +568,7 @@ fn note_check(w: &mut Write<'_>, deal: &Deal, check: &OutputCheck) -> Result<(),
         history.delivered = history.delivered.saturating_sub(1);
         history.invalid = history.invalid.saturating_add(1);
         w.put(SELLER_HISTORY, &key, &history)?;
+        records::take_back_earned(w, deal)?;
     }
     Ok(())
 }
@@ -608,7 +610,9 @@ async fn fetch_output(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> 
 }
 
 async fn try_fetch(with: &Buying, deal: &Deal, id: ContentId, salt: Salt) -> Result<Digest, ContentError> {
-    let pin = with.transfers.fetch(deal.seller(), id, with.max_output_bytes).await?;
+    // Sealed, an output is somewhat longer.
+    let limit = if deal.escrow().is_some() { sealed_size(with.max_output_bytes) } else { with.max_output_bytes };
+    let pin = with.transfers.fetch(deal.seller(), id, limit.min(MAX_CONTENT)).await?;
     let mut commitment = Commitment::new(&salt);
     let mut pieces = with.transfers.pieces(&Data::Stored(pin)).await?;
     while let Some(piece) = pieces.next().await? {

@@ -241,6 +241,17 @@ pub(super) fn note_earned(w: &mut Write<'_>, deal: &Deal, now: Timestamp) -> Res
     w.put(EARNED, key, &earned)
 }
 
+/// Takes back what the delivery just noted has earned: its output isn't what was promised.
+pub(super) fn take_back_earned(w: &mut Write<'_>, deal: &Deal) -> Result<(), StoreError> {
+    let args = deal.award.args();
+    let key = earned_key(args.seller, &args.mint, &args.unit);
+    let (Some(_), Some(mut earned)) = (deal.escrow(), w.get(EARNED, &key)?) else { return Ok(()) };
+    if let Some((_, amount)) = earned.days.last_mut() {
+        *amount = amount.saturating_sub(args.price);
+    }
+    w.put(EARNED, key, &earned)
+}
+
 /// The key of a record that stands under one content ID.
 pub(super) fn key(id: Cid) -> Key {
     Key::of(id)

@@ -311,10 +311,14 @@ pub fn key_in(witness: &str, key_hash: Digest) -> Option<Shown> {
     while !witness.is_char_boundary(end) {
         end -= 1;
     }
-    texts(&witness[..end]).into_iter().find_map(|text| {
-        let digits: String = text.chars().filter(|char| !char.is_ascii_whitespace()).collect();
-        let bytes = hex::decode(digits.strip_prefix("0x").unwrap_or(&digits)).ok()?;
-        Shown::read(&bytes, key_hash)
+    bytes_in(&witness[..end]).find_map(|bytes| Shown::read(&bytes, key_hash))
+}
+
+/// What every text in a witness is if it is read as hex, however a mint may have read it.
+pub fn bytes_in(witness: &str) -> impl Iterator<Item = Vec<u8>> {
+    texts(witness).into_iter().filter_map(|text| {
+        let digits: String = text.chars().filter(|char| !char.is_whitespace()).collect();
+        hex::decode(digits.strip_prefix("0x").unwrap_or(&digits)).ok()
     })
 }
 

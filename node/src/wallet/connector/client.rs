@@ -8,12 +8,18 @@
 //! keysets (their DLEQ proofs are the caller's to check), states are those asked for, restored outputs are ours, a
 //! keyset's ID follows from its keys (NUT-02).
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use cdk::nuts::{BlindSignature, BlindedMessage, Id, KeySet, KeySetInfo, Proof, PublicKey, State};
 use guilder_protocol::{
     limits::MAX_WITNESS,
     market::{MintUrl, Unit},
+    settlement::escrow::bytes_in,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -119,12 +125,10 @@ struct RawState {
     witness: Witness,
 }
 
-/// A witness: as JSON has it, and every text in it, for JSON keeps only the last of two fields of one name.
+/// Every text in a witness. It isn't parsed: JSON keeps only the last of two fields of one name, and mints take what some
+/// parsers don't.
 #[derive(Default)]
-struct Witness {
-    value: Value,
-    texts: Vec<String>,
-}
+struct Witness(Vec<String>);
 
 impl<'de> Deserialize<'de> for Witness {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -140,20 +144,20 @@ impl<'de> Deserialize<'de> for Witness {
                 Ok(Witness::default())
             }
 
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Witness, E> {
-                Ok(Witness { value: value.into(), texts: Vec::new() })
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Witness, E> {
+                Ok(Witness::default())
             }
 
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Witness, E> {
-                Ok(Witness { value: value.into(), texts: Vec::new() })
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Witness, E> {
+                Ok(Witness::default())
             }
 
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Witness, E> {
-                Ok(Witness { value: value.into(), texts: Vec::new() })
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Witness, E> {
+                Ok(Witness::default())
             }
 
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Witness, E> {
-                Ok(Witness { value: value.into(), texts: Vec::new() })
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Witness, E> {
+                Ok(Witness::default())
             }
 
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Witness, E> {
@@ -161,27 +165,25 @@ impl<'de> Deserialize<'de> for Witness {
                 while !value.is_char_boundary(end) {
                     end -= 1;
                 }
-                Ok(Witness { value: value.into(), texts: vec![value[..end].into()] })
+                Ok(Witness(vec![value[..end].into()]))
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Witness, A::Error> {
-                let (mut values, mut texts) = (Vec::new(), Vec::new());
-                while let Some(item) = seq.next_element::<Witness>()? {
-                    values.push(item.value);
-                    texts.extend(item.texts);
+                let mut texts = Vec::new();
+                while let Some(Witness(more)) = seq.next_element()? {
+                    texts.extend(more);
                 }
                 texts.truncate(MAX_TEXTS);
-                Ok(Witness { value: values.into(), texts })
+                Ok(Witness(texts))
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Witness, A::Error> {
-                let (mut values, mut texts) = (serde_json::Map::new(), Vec::new());
-                while let Some((name, item)) = map.next_entry::<String, Witness>()? {
-                    values.insert(name, item.value);
-                    texts.extend(item.texts);
+                let mut texts = Vec::new();
+                while let Some((_, Witness(more))) = map.next_entry::<de::IgnoredAny, _>()? {
+                    texts.extend(more);
                 }
                 texts.truncate(MAX_TEXTS);
-                Ok(Witness { value: values.into(), texts })
+                Ok(Witness(texts))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -189,20 +191,14 @@ impl<'de> Deserialize<'de> for Witness {
 }
 
 impl RawState {
+    /// Whatever in the witness may be a Schnorr signature (64 bytes), as hex.
     fn signatures(&self) -> Vec<String> {
-        let mut witness = self.witness.value.clone();
-        for _ in 0..MAX_WITNESS_LAYERS {
-            let inner = witness.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-            let Some(inner) = inner else { break };
-            witness = inner;
-        }
-        let signatures = witness["signatures"].as_array().into_iter().flatten();
-        signatures.filter_map(|signature| signature.as_str().map(str::to_owned)).take(MAX_SIGNATURES).collect()
+        let bytes = self.witness.0.iter().flat_map(|text| bytes_in(text));
+        let found: BTreeSet<_> = bytes.filter(|bytes| bytes.len() == 64).collect();
+        found.into_iter().map(hex::encode).take(MAX_SIGNATURES).collect()
     }
 }
 
-/// A witness is JSON in a text; some mints put that into a text again.
-const MAX_WITNESS_LAYERS: usize = 3;
 /// More texts than an honest witness has.
 const MAX_TEXTS: usize = 32;
 /// More signatures of one witness than any lock of ours needs.
@@ -337,7 +333,7 @@ impl MintClient {
         let states = states.ok_or_else(|| MintTrouble::lying(&self.mint, "states of other proofs than those asked"))?;
         let told = |raw: RawState| {
             let signatures = raw.signatures();
-            ProofState { state: raw.state, signatures, witness: raw.witness.texts }
+            ProofState { state: raw.state, signatures, witness: raw.witness.0 }
         };
         Ok(states.into_iter().map(told).collect())
     }
@@ -432,5 +428,35 @@ fn body(value: &impl Serialize) -> Vec<u8> {
 impl fmt::Debug for MintClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MintClient({})", self.mint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const Y: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+
+    /// Mints pass a witness on as they were given it, and some read what others don't: whoever spends a lock and would rather
+    /// not be known writes one like that.
+    #[test]
+    fn attack_a_signature_is_found_in_a_witness_that_is_no_json() {
+        let signature = "ab".repeat(64);
+        let plain = format!(r#"{{"signatures":["{signature}"]}}"#);
+        for witness in [
+            json!(plain),
+            json!(serde_json::to_string(&plain).unwrap()),
+            json!({ "signatures": [signature] }),
+            json!(format!(r#"{{"x":NaN,"signatures":["{signature}"]}}"#)),
+            json!(format!(r#"{{"signatures":["{signature}"],"signatures":[]}}"#)),
+            json!(plain.replace("ab", "AB ")),
+        ] {
+            let state = json!({ "Y": Y, "state": "SPENT", "witness": witness });
+            let state: RawState = serde_json::from_value(state).unwrap();
+            assert_eq!(state.signatures(), [signature.clone()], "{witness}");
+        }
+        let nothing = json!({ "Y": Y, "state": "SPENT", "witness": r#"{"preimage":"0707","signatures":[]}"# });
+        assert!(serde_json::from_value::<RawState>(nothing).unwrap().signatures().is_empty());
     }
 }

@@ -328,6 +328,8 @@ fn the_key_is_found_however_the_mint_shows_it() {
         ("under another name", format!(r#"{{"Preimage":"{key}"}}"#)),
         ("in upper case", plain.replace(&key, &"07".repeat(32).to_uppercase())),
         ("with spaces", plain.replace(&key, &"07 ".repeat(32))),
+        ("with vertical tabs", plain.replace(&key, &"07\u{b}".repeat(32))),
+        ("with escaped vertical tabs", plain.replace(&key, &"07\\u000b".repeat(32))),
         ("with 0x", plain.replace(&key, &format!("0x{key}"))),
         ("escaped", format!(r#"{{"preimage":"{escaped}"}}"#)),
         ("in broken JSON", format!(r#"{{"preimage":"{key}","signatures":["#)),

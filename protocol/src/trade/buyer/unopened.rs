@@ -167,11 +167,13 @@ impl Unopened {
             }
             Stage::Releasing => vec![Effect::Release, Effect::WakeAt(release_by(deal).saturating_add(1))],
             Stage::Released { release, tries } => {
-                let mut effects = Vec::new();
-                if now <= redeem_by(deal) {
-                    let signatures = release.clone();
-                    effects.push(Effect::Send(wire::Release { award: deal.id(), signatures }.into()));
-                }
+                // Too late to redeem, a seller that has done so still says the key.
+                let message = if now <= redeem_by(deal) {
+                    wire::Release { award: deal.id(), signatures: release.clone() }.into()
+                } else {
+                    wire::Status { award: deal.id() }.into()
+                };
+                let mut effects = vec![Effect::Send(message)];
                 if *tries >= TRIES_BEFORE_MINT || now > redeem_by(deal) {
                     effects.push(Effect::FindKey);
                 }

@@ -348,9 +348,11 @@ fn literals(text: &str, left: &mut usize) -> Vec<String> {
         while to < bytes.len() && bytes[to] != b'"' {
             to += 1 + usize::from(bytes[to] == b'\\');
         }
-        // A slice that ends within a character isn't one.
-        let literal = text.get(from..=to).and_then(|literal| serde_json::from_str::<String>(literal).ok());
-        found.extend(literal);
+        // A slice that ends within a character isn't one. What is no text in JSON, control characters in it for one, is taken
+        // as it stands.
+        let Some(literal) = text.get(from..=to) else { continue };
+        let inner = || literal.trim_matches('"').to_owned();
+        found.push(serde_json::from_str(literal).unwrap_or_else(|_| inner()));
     }
     found
 }

@@ -454,7 +454,7 @@ mod tests {
         ] {
             let state = json!({ "Y": Y, "state": "SPENT", "witness": witness });
             let state: RawState = serde_json::from_value(state).unwrap();
-            assert_eq!(state.signatures(), [signature.clone()], "{witness}");
+            assert_eq!(state.signatures(), std::slice::from_ref(&signature), "{witness}");
         }
         let nothing = json!({ "Y": Y, "state": "SPENT", "witness": r#"{"preimage":"0707","signatures":[]}"# });
         assert!(serde_json::from_value::<RawState>(nothing).unwrap().signatures().is_empty());

@@ -106,6 +106,13 @@ impl Input {
         let mut ours = self.unlocked.iter().flat_map(|unlocked| &unlocked.ours);
         ours.any(|signed| keys::has_signed(signed.key, &self.coin.secret, signatures))
     }
+
+    /// Whether the coin, which is spent, was spent with the very signature that this input carries: no other copy of the
+    /// wallet makes the same, for each signature has randomness of its own (BIP-340).
+    pub(super) fn is_spent_as_sent(&self, signatures: &[String]) -> bool {
+        let mut ours = self.unlocked.iter().flat_map(|unlocked| &unlocked.ours);
+        ours.any(|signed| signatures.iter().any(|shown| shown.eq_ignore_ascii_case(&signed.signature)))
+    }
 }
 
 impl SignedBy {

@@ -333,6 +333,8 @@ struct Bar {
     spent: Spent,
     /// The quote was issued all the same.
     issued: bool,
+    /// The mint shows the signatures of this very operation, and has signed nothing for them.
+    robbed: bool,
     why: String,
     at: Timestamp,
 }
@@ -356,15 +358,17 @@ pub(super) async fn release(
             }
         }
     }
+    let signed = released.evidence.outputs.iter().any(|output| output.signature.is_some());
+    let mut pairs = record.inputs.iter().zip(&released.evidence.inputs);
+    let robbed = !signed && pairs.any(|(input, state)| input.is_spent_as_sent(&state.signatures));
     // Locked to us, it was the buyer's to take back after the locktime; else only whoever has our seed could.
     let fault = match record.purpose {
-        Purpose::Redeem { .. } | Purpose::Receive { .. } => Fault::Peer,
+        Purpose::Redeem { .. } | Purpose::Receive { .. } if !robbed => Fault::Peer,
         _ => Fault::Mint,
     };
     let issued = released.evidence.quote == Some(QuoteState::Issued);
-    let bar = Bar { spent, issued, why: why.to_string(), at };
+    let bar = Bar { spent, issued, robbed, why: why.to_string(), at };
     let (record, adopted) = (Arc::clone(record), released.adopted.clone());
-    let signed = released.evidence.outputs.iter().any(|output| output.signature.is_some());
     let free = released.unused && !signed;
     let amount = store
         .transact(move |write| {
@@ -437,6 +441,9 @@ fn release_coins(write: &mut Write<'_>, record: &Operation, bar: &Bar) -> Result
     Ok(lost)
 }
 
+/// Why a redemption failed whose inputs the mint took.
+const ROBBED: &str = "the mint took it with the signature of this very redemption, and signed nothing for it";
+
 /// Each trade is due again with what is unspent of it, on its own this time, so that one that the mint won't have
 /// holds up no other.
 fn release_accepted(write: &mut Write<'_>, record: &Operation, trades: &[Cid], bar: &Bar) -> Result<u64, WalletError> {
@@ -445,11 +452,12 @@ fn release_accepted(write: &mut Write<'_>, record: &Operation, trades: &[Cid], b
         let Some(accepted) = write.get(ACCEPTED, Key::of(trade))? else { continue };
         let ys: Vec<Y> = accepted.proofs.iter().filter_map(LockedProof::y).collect();
         let is_spent = |proof: &LockedProof| proof.y().is_none_or(|y| bar.spent.contains(&y));
-        let by_us = ys.len() == accepted.proofs.len() && ys.iter().all(|y| bar.spent.is_by_us(y));
+        let by_us = !bar.robbed && ys.len() == accepted.proofs.len() && ys.iter().all(|y| bar.spent.is_by_us(y));
         let (gone, left): (Vec<_>, Vec<_>) = accepted.proofs.iter().cloned().partition(is_spent);
         let lost = sum(gone.iter().map(|proof| &proof.amount));
         let why = match by_us {
             true => "redeemed by another copy of this wallet".to_owned(),
+            false if bar.robbed => ROBBED.to_owned(),
             false if ys.iter().any(|y| bar.spent.is_untold(y)) => SPENT_UNTOLD.to_owned(),
             false => bar.why.clone(),
         };

@@ -197,6 +197,22 @@ async fn an_older_backup_knows_what_the_newer_home_redeemed() {
     assert_eq!((seller.total(), mint.outstanding()), (8, buyer.total() + 8));
 }
 
+/// The mint shows the very signature that it got from us: no other copy has the money, whatever else the mint says.
+#[tokio::test(start_paused = true)]
+async fn a_mint_that_takes_a_lock_and_signs_nothing_is_not_mistaken_for_another_copy() {
+    let mint = Double::new(0);
+    let (buyer, mut seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(200).await.unwrap();
+    buyer.award(&seller, 8, 1).await.unwrap();
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
+    mint.set(Mood::Denies);
+    seller.redeem(1).await;
+    let (_, outcome) = seller.outcomes.recv().await.unwrap();
+    let MoneyOutcome::RedeemFailed { why } = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("signed nothing for it"), "{why}");
+    assert_eq!(seller.total(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_home_made_of_the_phrase_may_fund_and_receive_before_it_restores() {
     let mint = Double::new(0);

@@ -69,7 +69,7 @@ use guilder_protocol::{
 use tokio::sync::mpsc;
 
 pub use self::{
-    accusation::Accusation,
+    accusation::{Accusation, AccusationFile},
     buckets::Rate,
     clocks::ClockDoubt,
     config::TradeConfig,
@@ -377,7 +377,7 @@ impl Trade {
         self.tasks.evidence(id)
     }
 
-    /// The trades in which a seller took our money for nothing.
+    /// The trades in which a seller took our money for nothing, or sold a key that doesn't open what it delivered.
     ///
     /// # Errors
     /// If the store can't be read.
@@ -386,13 +386,13 @@ impl Trade {
         Ok(rows.iter().filter_map(|(key, _)| records::cid_part(key)).collect())
     }
 
-    /// What shows that the seller of a trade took our money for nothing, if it did.
+    /// What shows that the seller of a trade took our money for nothing, or sold a wrong key, if it did.
     ///
     /// # Errors
     /// If the store or the wallet can't be read.
     pub fn accusation(&self, trade: Cid) -> Result<Option<Accusation>, WalletError> {
         let redeemed = self.wallet.redeemed_proofs(trade)?;
-        Ok(self.journal.read(|r| accusation::read(r, trade, redeemed))?)
+        Ok(self.journal.read(|r| accusation::read(r, trade, &redeemed))?)
     }
 
     /// Trades that aren't over, bought and sold, and hires under way.

@@ -29,9 +29,10 @@
 //! convicted by that, and a receipt, the buyer's word that it has the output, or the mint's, rebuts it. Two receipts of one
 //! seller for one award that say different things convict it, whichever is true.
 //!
-//! What it can't show: whether the locked money was paid in the end. The mint knows that.
+//! What it can't show: whether the locked money was paid in the end. The mint knows that; [`fraud`] is the file that adds it.
 
 mod car;
+pub mod fraud;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +134,12 @@ pub fn verify(bytes: &[u8]) -> Result<Report, AuditError> {
         return Err(AuditError::TooLarge(bytes.len()));
     }
     let (declared, blocks) = car::read(bytes, MAX_BUNDLE_BLOCKS)?;
-    let Sorted { evidence, unread } = sort(&blocks)?;
+    Ok(check(&declared, &blocks)?.0)
+}
+
+/// Checks the statements of a bundle that declares these roots; gives them, too.
+fn check(declared: &[Cid], blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<(Report, Evidence), AuditError> {
+    let Sorted { evidence, unread } = sort(blocks)?;
     let Some(first) = evidence.awards.first() else {
         return Err(unread
             .into_iter()
@@ -158,7 +164,7 @@ pub fn verify(bytes: &[u8]) -> Result<Report, AuditError> {
     }
     hires.sort_by_key(|hire| (hire.awarded, hire.award));
     let unread = unread.into_iter().map(|(statement, why)| Unread { statement, why }).collect();
-    Ok(Report { task, hires, unread })
+    Ok((Report { task, hires, unread }, evidence))
 }
 
 /// A bundle's statements: those that are understood, and those that hold but are of a later version.

@@ -125,3 +125,13 @@ pub const MAX_BUNDLE: usize = 8 * 1024 * 1024;
 
 /// Statements in one audit bundle.
 pub const MAX_BUNDLE_BLOCKS: usize = 1024;
+
+/// What a proof of fraud holds beside its bundle and a ciphertext, in bytes: the secrets and witnesses of a lock of
+/// [`MAX_PROOFS`], and the names of a ciphertext's chunks.
+pub const MAX_EXHIBITS: usize = 512 * 1024;
+
+/// One proof of fraud, in bytes: a bundle, a ciphertext of [`MAX_CONTENT`] in named chunks, and what holds them together.
+pub const MAX_FRAUD_PROOF: usize = MAX_BUNDLE + MAX_EXHIBITS + MAX_CONTENT as usize + 64 * 1024;
+
+/// Signatures that are tried of one witness. An honest one has two.
+pub const MAX_WITNESS_SIGNATURES: usize = 16;

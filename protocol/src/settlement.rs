@@ -98,6 +98,11 @@ macro_rules! modes {
                 match self { $(Self::$mode(conditions) => conditions.payee,)* }
             }
 
+            /// Whether this is a secret under these conditions, byte for byte.
+            pub fn is_secret(&self, secret: &str) -> bool {
+                match self { $(Self::$mode(conditions) => conditions.nonce_of(secret).is_some(),)* }
+            }
+
             /// What is paid for, if the lock is for one trade alone.
             pub fn once(&self) -> Option<Digest> {
                 match self { Self::Prepaid(_) => None, Self::Escrow(conditions) => Some(conditions.key_hash) }
@@ -277,6 +282,37 @@ impl fmt::Display for Mode {
     }
 }
 
+impl Conditions {
+    /// What `lock` is locked to if it is the one of an award that takes `terms`; `None` if it is of another mode than they.
+    pub fn of(terms: &Terms, part: &AwardPart, lock: &Lock) -> Option<Self> {
+        match (terms, part, lock) {
+            (Terms::Prepaid(terms), AwardPart::Prepaid(part), Lock::Prepaid(lock)) => {
+                let (locktime, payee, refund) = (part.locktime, terms.payee, lock.refund);
+                Some(Self::Prepaid(prepaid::Conditions { locktime, payee, refund }))
+            }
+            (Terms::Escrow(terms), AwardPart::Escrow(part), Lock::Escrow(lock)) => {
+                let escrow::Lock { release, refund, .. } = *lock;
+                let (locktime, key_hash, payee) = (part.locktime, part.key_hash, terms.payee);
+                Some(Self::Escrow(escrow::Conditions { locktime, key_hash, payee, release, refund }))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Lock {
+    /// Its keys alone.
+    pub fn without_proofs(&self) -> Self {
+        match self {
+            Self::Prepaid(lock) => Self::Prepaid(prepaid::Lock { proofs: Vec::new(), refund: lock.refund }),
+            Self::Escrow(escrow::Lock { release, refund, .. }) => {
+                Self::Escrow(escrow::Lock { proofs: Vec::new(), release: *release, refund: *refund })
+            }
+            Self::Other(unknown) => Self::Other(unknown.clone()),
+        }
+    }
+}
+
 /// To what money is locked under some terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocksTo {
@@ -359,6 +395,14 @@ impl AwardPart {
         match self {
             Self::Prepaid(part) => Some(part.ys),
             Self::Escrow(part) => Some(part.ys),
+        }
+    }
+
+    /// The hash of the key that is paid for; `None` in a mode that seals nothing.
+    pub fn key_hash(&self) -> Option<Digest> {
+        match self {
+            Self::Prepaid(_) => None,
+            Self::Escrow(part) => Some(part.key_hash),
         }
     }
 

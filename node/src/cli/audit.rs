@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Subcommand;
 use guilder_protocol::{
-    audit::{self, AuditError, Report},
-    limits::{MAX_BUNDLE, MAX_CONTENT},
+    audit::{self, Report, fraud},
+    fault::{AtFault, Fault},
+    limits::{MAX_CONTENT, MAX_FRAUD_PROOF},
     receipt::{Outcome, Salt},
     time::Timestamp,
 };
@@ -22,7 +23,8 @@ const EXAMPLES: &str = "\
   guilder audit show 4xw2kq
   guilder audit export 4xw2kq --output task.audit.car
   guilder audit verify task.audit.car      anyone can, anywhere
-  guilder audit verify task.audit.car --output answer.json --salt 6f1c…";
+  guilder audit verify task.audit.car --output answer.json --salt 6f1c…
+  guilder audit verify accusations/bafy….fraud.car      whose fault it is, as far as the file shows";
 
 /// Print, write out or check what was signed about a task.
 ///
@@ -53,6 +55,10 @@ enum AuditCommand {
         output: Option<PathBuf>,
     },
     /// Check an audit bundle and say who asked, who did it, on whose authority, against what money, and who answers.
+    ///
+    /// A proof of fraud (accusations/ in a buyer's home folder) is such a bundle and what it lacks: the money that a seller took,
+    /// or what it delivered sealed and the key that doesn't open it. Of one it is said whose fault it shows, or whose word the
+    /// rest is. Exit code 1: the file doesn't hold, or shows no fault.
     Verify {
         /// The file, or - for standard input.
         file: PathBuf,
@@ -87,11 +93,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             Ok(Exit::Done)
         }),
         AuditCommand::Verify { file, output, salt } => {
-            let bytes = read_bounded(file, MAX_BUNDLE as u64 + 1)?;
-            let report = match audit::verify(&bytes) {
-                Ok(report) => report,
-                Err(error) => {
-                    context.printer.show(&ReportView::invalid(error))?;
+            let bytes = read_bounded(file, MAX_FRAUD_PROOF as u64 + 1)?;
+            let (report, proof) = match read(&bytes) {
+                Ok(read) => read,
+                Err(invalid) => {
+                    context.printer.show(&*invalid)?;
                     return Ok(Exit::No);
                 }
             };
@@ -106,11 +112,23 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                     Some(judge(&report, &salt, &output))
                 }
             };
-            let exit = if judged == Some(Judged::Unknown) { Exit::No } else { Exit::Done };
-            context.printer.show(&ReportView::judged(report, judged))?;
+            let shows_nothing = proof.as_ref().is_some_and(|proof| proof.answers.is_none());
+            let exit = if judged == Some(Judged::Unknown) || shows_nothing { Exit::No } else { Exit::Done };
+            context.printer.show(&ReportView::judged(report, judged).with(proof))?;
             Ok(exit)
         }
     }
+}
+
+/// Checks a bundle or a proof of fraud, whichever it says that it is.
+fn read(bytes: &[u8]) -> Result<(Report, Option<FraudView>), Box<ReportView>> {
+    if fraud::is_proof(bytes) {
+        let proof = fraud::verify(bytes).map_err(|error| Box::new(ReportView::invalid(&error)))?;
+        let view = FraudView::from(&proof);
+        return Ok((proof.report, Some(view)));
+    }
+    let report = audit::verify(bytes).map_err(|error| Box::new(ReportView::invalid(&error)))?;
+    Ok((report, None))
 }
 
 async fn download(id: &str, context: &Context) -> Result<Vec<u8>, CliError> {
@@ -151,8 +169,42 @@ pub(crate) struct ReportView {
     /// What is shown of the output at hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<OutputView>,
+    /// What a proof of fraud shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fraud: Option<FraudView>,
     #[serde(skip)]
     words: String,
+}
+
+#[derive(Serialize)]
+struct FraudView {
+    /// The award that it is about.
+    award: String,
+    /// `wrong-key`, `no-key`, `contradicts`, `took-failed`, `took-late`: the seller answers. `took-without-key`, `took-cancelled`,
+    /// `took-accepted`, `took`: it is somebody's word. `nothing`: no fault. `not-understood`: of a later version.
+    finding: &'static str,
+    /// Who answers, by nothing but what it signed itself.
+    answers: Option<String>,
+    /// Whose word it is, where the file doesn't show it.
+    word_of: Option<String>,
+    /// How many of the proofs of the money the seller took, and of how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<(usize, usize)>,
+    /// The same in one sentence.
+    verdict: String,
+}
+
+impl From<&fraud::Proof> for FraudView {
+    fn from(proof: &fraud::Proof) -> Self {
+        Self {
+            award: proof.award.to_string(),
+            finding: proof.finding.as_str(),
+            answers: proof.answers().map(|agent| agent.peer_id()),
+            word_of: proof.word_of().map(|agent| agent.peer_id()),
+            taken: proof.taken,
+            verdict: proof.verdict(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -214,8 +266,17 @@ impl ReportView {
             hires,
             not_understood,
             output: None,
+            fraud: None,
             words,
         }
+    }
+
+    /// With what a proof of fraud shows.
+    fn with(mut self, fraud: Option<FraudView>) -> Self {
+        if let Some(fraud) = &fraud {
+            self.words.push_str(&format!("\n  ==> {}\n", one_line(&fraud.verdict)));
+        }
+        Self { fraud, ..self }
     }
 
     fn judged(report: Report, judged: Option<Judged>) -> Self {
@@ -227,8 +288,8 @@ impl ReportView {
         view
     }
 
-    fn invalid(error: AuditError) -> Self {
-        let is_later = matches!(error, AuditError::NotUnderstood(..));
+    fn invalid(error: &(impl AtFault + fmt::Display)) -> Self {
+        let is_later = error.fault() == Fault::Incompatible;
         let what = if is_later { "not understood" } else { "invalid" };
         let words = format!("{what}: {}\n", one_line(&error.to_string()));
         let (hires, not_understood) = (Vec::new(), BTreeMap::new());
@@ -239,6 +300,7 @@ impl ReportView {
             hires,
             not_understood,
             output: None,
+            fraud: None,
             words,
         }
     }

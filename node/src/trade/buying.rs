@@ -410,6 +410,11 @@ impl BuyerActor {
                 if ended.outcome == BuyerOutcome::Mismatch {
                     self.with.penalties.punish(peer, Violation::Mismatch).await;
                 }
+                if ended.forged.is_some() {
+                    self.with.cheats.note(peer, self.with.runtime.now());
+                    let what = "sold a key that does not open what it delivered to what it signed for".into();
+                    self.with.events.emit(Event::Cheated { task, trade, side, peer, what, sum: None });
+                }
                 if let (Some(receipt), Some((_, stored))) = (&ended.receipt, &ended.output) {
                     let (receipt, output_bytes) = (receipt.cid(), stored_size(stored));
                     self.with.events.emit(Event::Delivered { task, trade, side, peer, receipt, output_bytes });
@@ -521,7 +526,10 @@ pub(super) fn write(
     for write in writes {
         match write {
             buyer::Write::Deal => w.put(DEALS, &key, deal)?,
-            buyer::Write::State | buyer::Write::Behind => w.put(BUYERS, &key, state)?,
+            buyer::Write::State | buyer::Write::Behind => {
+                w.put(BUYERS, &key, state)?;
+                note_forged(w, deal, state, now)?;
+            }
             buyer::Write::Open => w.put(OPEN, &key, &StoredSide::Buyer)?,
             buyer::Write::Close => w.delete(OPEN, &key)?,
             buyer::Write::Keep(id) => content::refer(w, *id, trade)?,
@@ -531,6 +539,15 @@ pub(super) fn write(
             buyer::Write::Acknowledge => wallet.acknowledge(w, trade)?,
             buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
         }
+    }
+    Ok(())
+}
+
+/// Keeps in mind that what shows a wrong key is there. What the seller took is known once the mint is asked for the money.
+fn note_forged(w: &mut Write<'_>, deal: &Deal, state: &Buyer, now: Timestamp) -> Result<(), StoreError> {
+    let key = key(deal.id());
+    if state.ended().is_some_and(|ended| ended.forged.is_some()) && !w.contains(CHEATS, &key)? {
+        w.put(CHEATS, &key, &Cheat { seller: deal.seller(), took: 0, at: now })?;
     }
     Ok(())
 }
@@ -547,7 +564,8 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: SellerConduct, now: Tim
         SellerConduct::Failed => history.failed += 1,
         SellerConduct::Redeemed(took) => {
             // What it takes part by part is one cheat.
-            history.took += u64::from(!w.contains(CHEATS, records::key(deal.id()))?);
+            let known = w.get(CHEATS, records::key(deal.id()))?;
+            history.took += u64::from(known.is_none_or(|known| known.took == 0));
             history.took_at = Some(now);
             let cheat = Cheat { seller: deal.seller(), took, at: now };
             w.put(CHEATS, records::key(deal.id()), &cheat)?;

@@ -182,12 +182,12 @@ pub(super) struct BuyerHistory {
     pub(super) no_input_at: Option<Timestamp>,
 }
 
-/// A seller took money for which it delivered nothing.
+/// A seller took money for which it delivered nothing, or showed a key that doesn't open what it delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cheat {
     pub(super) seller: AgentId,
-    /// How much of the lock it took.
+    /// How much of the lock it took, as far as its mint has shown.
     pub(super) took: u64,
     pub(super) at: Timestamp,
 }

@@ -19,16 +19,15 @@ struct Header {
 
 /// Writes the blocks in the order of their IDs.
 pub(super) fn write(roots: &[Cid], blocks: &BTreeMap<Cid, &[u8]>) -> Vec<u8> {
-    let mut out = Vec::new();
-    let header = cbor::encode(&Header { roots: roots.to_vec(), version: 1 });
-    section(&mut out, &[&header]);
+    let mut out = header(roots);
     for (cid, bytes) in blocks {
         section(&mut out, &[&cid.to_bytes(), bytes]);
     }
     out
 }
 
-fn section(out: &mut Vec<u8>, parts: &[&[u8]]) {
+/// Appends one section: its parts after their length in all.
+pub(super) fn section(out: &mut Vec<u8>, parts: &[&[u8]]) {
     let length = parts.iter().map(|part| part.len()).sum();
     let mut buffer = unsigned_varint::encode::usize_buffer();
     out.extend_from_slice(unsigned_varint::encode::usize(length, &mut buffer));
@@ -38,13 +37,26 @@ fn section(out: &mut Vec<u8>, parts: &[&[u8]]) {
 /// The roots that the file declares, and its blocks.
 type Contents = (Vec<Cid>, BTreeMap<Cid, Vec<u8>>);
 
-/// Reads roots and blocks; at most `most` blocks.
-pub(super) fn read(bytes: &[u8], most: usize) -> Result<Contents, CarError> {
-    let (header, mut rest) = take(bytes)?;
+/// The bytes of the header that declares these roots.
+pub(super) fn header(roots: &[Cid]) -> Vec<u8> {
+    let mut out = Vec::new();
+    section(&mut out, &[&cbor::encode(&Header { roots: roots.to_vec(), version: 1 })]);
+    out
+}
+
+/// Reads the roots alone; at most `most`. What follows is given as it is.
+pub(super) fn read_roots(bytes: &[u8], most: usize) -> Result<(Vec<Cid>, &[u8]), CarError> {
+    let (header, rest) = take(bytes)?;
     let header: Header = cbor::decode(header).map_err(|_| CarError::Header)?;
     if header.version != 1 || header.roots.len() > most {
         return Err(CarError::Header);
     }
+    Ok((header.roots, rest))
+}
+
+/// Reads roots and blocks; at most `most` blocks.
+pub(super) fn read(bytes: &[u8], most: usize) -> Result<Contents, CarError> {
+    let (roots, mut rest) = read_roots(bytes, most)?;
     let mut blocks = BTreeMap::new();
     while !rest.is_empty() {
         let (content, after) = take(rest)?;
@@ -62,10 +74,10 @@ pub(super) fn read(bytes: &[u8], most: usize) -> Result<Contents, CarError> {
             return Err(CarError::Repeated(cid));
         }
     }
-    Ok((header.roots, blocks))
+    Ok((roots, blocks))
 }
 
-fn take(bytes: &[u8]) -> Result<(&[u8], &[u8]), CarError> {
+pub(super) fn take(bytes: &[u8]) -> Result<(&[u8], &[u8]), CarError> {
     let (length, rest) = unsigned_varint::decode::usize(bytes).map_err(|_| CarError::Section)?;
     rest.split_at_checked(length).ok_or(CarError::Section)
 }

@@ -224,14 +224,12 @@ impl Redemption {
         Ok(write.put(DUE, key, &due)?)
     }
 
-    /// Gives the lock of `trade` up. Does nothing for a trade without one, or whose redemption is under way.
+    /// Gives the lock of `trade` up. Does nothing for a trade without one, or whose redemption is under way. Its proofs stay
+    /// reserved all the same: what was signed of this trade names them, and would convict us of taking them if they paid for another.
     pub(in super::super) fn void(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
         let Some(accepted) = write.get(ACCEPTED, Key::of(trade))?.filter(|accepted| !accepted.redeeming) else {
             return Ok(());
         };
-        for y in accepted.proofs.iter().filter_map(LockedProof::y) {
-            write.delete(RESERVED, reserved_key(accepted.locktime, y))?;
-        }
         let now = self.parts.runtime.now();
         book(write, &accepted.currency, now, Reason::Voided, accepted.amount(), trade.to_string())?;
         write.delete(DUE, Key::of(accepted.locktime).and(trade))?;

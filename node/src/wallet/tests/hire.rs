@@ -182,15 +182,28 @@ async fn a_proof_pays_once() {
     stranger.identity.0[0] ^= 1;
     assert_eq!(seller.reserve(stranger, trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
     assert_eq!(seller.balance().unredeemed, 20);
-    // Given up, it can pay for something else; redeemed, it can't.
-    seller.void(trade(1)).await;
-    seller.reserve(vetted.clone(), trade(2)).await.unwrap();
-    seller.redeemable(trade(2)).await;
+    // Redeemed, it can't either.
+    seller.redeemable(trade(1)).await;
     seller.quiet().await;
     sleep(Duration::from_secs(6)).await;
     seller.quiet().await;
     assert_eq!(seller.balance().spendable, 20);
     assert_eq!(seller.reserve(vetted, trade(3)).await.unwrap_err(), WalletError::AlreadyReserved);
+}
+
+/// A buyer that could pay for a second trade with what a first one gave up would hold the receipt of the first, which says that
+/// it failed, and the mint's word that the money was taken: proof of fraud against an honest seller.
+#[tokio::test]
+async fn a_lock_that_was_given_up_pays_for_no_other_trade() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
+    let vetted = seller.vet(buyer.id(), mint_url(), 20, &lock.lock(), lock.part()).await.unwrap();
+    seller.reserve(vetted.clone(), trade(1)).await.unwrap();
+    seller.void(trade(1)).await;
+    assert_eq!(seller.balance().unredeemed, 0);
+    assert_eq!(seller.reserve(vetted, trade(2)).await.unwrap_err(), WalletError::AlreadyReserved);
 }
 
 /// A trade that resumes says again what it has said before its crash, whatever has become of the lock meanwhile.

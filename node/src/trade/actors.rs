@@ -106,7 +106,7 @@ impl Actors {
     }
 
     fn deliver(&self, from: From, trade: Cid, mail: Mail) -> Posted {
-        if !self.open.is_open(trade) && matches!(self.record(trade, &mail), Ok(None)) {
+        if !self.open.is_open(trade) && matches!(self.has_record(trade, &mail), Ok(false)) {
             // No trade of ours. What strangers make up ends here, and holds up nobody.
             return Posted::Unknown;
         }
@@ -127,6 +127,14 @@ impl Actors {
         Ok(match state {
             Stored::Buyer(state) => self.buyer(deal, (*state, vec![]), None),
             Stored::Seller(state) => self.seller(deal, (*state, vec![]), None),
+        })
+    }
+
+    fn has_record(&self, trade: Cid, mail: &Mail) -> Result<bool, StoreError> {
+        let key = key(trade);
+        self.buying.journal.read(|r| match mail {
+            Mail::Buyer(_) => r.contains(BUYERS, &key),
+            Mail::Seller(_) => r.contains(SELLERS, &key),
         })
     }
 

@@ -129,7 +129,13 @@ impl FromStr for MintUrl {
         let own_port = match scheme.to_ascii_lowercase().as_str() {
             "p2p" if authority.eq_ignore_ascii_case("mint") => {
                 let peer = path.strip_prefix('/').and_then(|peer| AgentId::from_peer_id(peer).ok());
-                return peer.map(Self::of_peer).ok_or(NameError::Mint);
+                // A peer ID has one spelling only: what is read is what would be written.
+                let is_canonical = peer.is_some() && text.starts_with(P2P_MINT);
+                return if is_canonical {
+                    Ok(Self(text.into()))
+                } else {
+                    peer.map(Self::of_peer).ok_or(NameError::Mint)
+                };
             }
             "https" => 443,
             "http" => 80,

@@ -51,6 +51,7 @@ mod records;
 mod selling;
 mod timers;
 mod transfers;
+mod unreleased;
 mod views;
 mod violation;
 mod work;
@@ -99,6 +100,7 @@ use self::{
     records::CHEATS,
     selling::Selling,
     transfers::Transfers,
+    unreleased::UnreleasedPlaces,
     views::Tasks,
     violation::Penalties,
     work::Workshop,
@@ -171,6 +173,8 @@ pub struct Trade {
     clocks: PeerClocks,
     journal: Journal,
     wallet: Wallet,
+    #[cfg(test)]
+    unreleased: UnreleasedPlaces,
 }
 
 impl Trade {
@@ -188,6 +192,7 @@ impl Trade {
         let outbox = Outbox::new(network.clone(), runtime.clone(), failpoint);
         let penalties = Penalties::new(network.clone());
         let permits = Permits::new(config.queue);
+        let unreleased = UnreleasedPlaces::new(journal.clone(), runtime.clone());
         let buckets = Buckets::new(config.asks, config.others);
         let transfers = Transfers::new(runtime.clone(), network.clone(), content.clone(), journal.clone());
         let buying = Buying {
@@ -224,7 +229,7 @@ impl Trade {
             events: events.clone(),
         };
         let actors = Actors::new(open.clone(), network.clone(), buying, selling);
-        actors.resume(&permits)?;
+        actors.resume(&permits, &unreleased)?;
         let asks = Asks {
             key: key.clone(),
             config: config.clone(),
@@ -233,6 +238,7 @@ impl Trade {
             catalogue: catalogue.clone(),
             wallet: wallet.clone(),
             permits: permits.clone(),
+            unreleased: unreleased.clone(),
             open: open.clone(),
             buckets: buckets.clone(),
             penalties: penalties.clone(),
@@ -248,6 +254,7 @@ impl Trade {
             catalogue: catalogue.clone(),
             wallet: wallet.clone(),
             permits,
+            unreleased: unreleased.clone(),
             open: open.clone(),
             actors: actors.clone(),
             buckets: buckets.clone(),
@@ -313,6 +320,8 @@ impl Trade {
             clocks,
             journal,
             wallet,
+            #[cfg(test)]
+            unreleased,
         })
     }
 

@@ -20,12 +20,12 @@ use super::{
     buying::{BuyerActor, Buying},
     mailbox::{Cause, Mail, mailbox},
     open::{From, OpenTrade, OpenTrades, Posted, SideMailbox},
-    permits::{Permit, Permits},
+    permits::Permits,
     records::{BUYERS, DEALS, OPEN, SELLERS, StoredSide, key},
-    selling::{SellerActor, Selling},
+    selling::{Places, SellerActor, Selling},
+    unreleased::UnreleasedPlaces,
 };
 use crate::{
-    executor::Service,
     network::Network,
     store::{KeyRange, Reader, StoreError},
 };
@@ -51,7 +51,7 @@ impl Actors {
     }
 
     /// Gives every trade that isn't over its actor back.
-    pub(super) fn resume(&self, permits: &Permits) -> Result<(), StoreError> {
+    pub(super) fn resume(&self, permits: &Permits, unreleased: &UnreleasedPlaces) -> Result<(), StoreError> {
         let journal = &self.buying.journal;
         let open = journal.read(|r| r.range(OPEN, KeyRange::all(), usize::MAX))?;
         for (key, side) in open {
@@ -66,8 +66,10 @@ impl Actors {
                 StoredSide::Seller => {
                     let Some(state) = journal.read(|r| r.get(SELLERS, &key))? else { continue };
                     let service = self.selling.catalogue.service(&deal.award.args().service);
-                    let place = service.and_then(|service| Some((permits.take_back(&service)?, service)));
-                    self.start_seller(deal, (state, vec![]), place.map(|(permit, service)| (service, permit)));
+                    let service = service.and_then(|service| Some((permits.take_back(&service)?, service)));
+                    let service = service.map(|(permit, service)| (service, permit));
+                    let unreleased = deal.escrow().map(|_| unreleased.take_back(deal.buyer()));
+                    self.start_seller(deal, (state, vec![]), Places { service, unreleased });
                     self.post(trade, Cause::Resume, seller::Input::Resume.into());
                 }
             }
@@ -86,13 +88,8 @@ impl Actors {
     }
 
     /// Starts the actor of a seller's trade whose state is stored.
-    pub(super) fn start_seller(
-        &self,
-        deal: Arc<Deal>,
-        step: (Seller, Vec<seller::Effect>),
-        service: Option<(Service, Permit)>,
-    ) {
-        self.open.open(deal.id(), || self.seller(deal, step, service));
+    pub(super) fn start_seller(&self, deal: Arc<Deal>, step: (Seller, Vec<seller::Effect>), places: Places) {
+        self.open.open(deal.id(), || self.seller(deal, step, places));
     }
 
     /// Posts what a peer says to the trade that it speaks of, if it is its own.
@@ -126,7 +123,7 @@ impl Actors {
         let deal = Arc::new(deal);
         Ok(match state {
             Stored::Buyer(state) => self.buyer(deal, (*state, vec![]), None),
-            Stored::Seller(state) => self.seller(deal, (*state, vec![]), None),
+            Stored::Seller(state) => self.seller(deal, (*state, vec![]), Places::default()),
         })
     }
 
@@ -162,14 +159,9 @@ impl Actors {
         OpenTrade::new(peer, SideMailbox::Buyer(mailbox), self.network.begin_dealing(peer))
     }
 
-    fn seller(
-        &self,
-        deal: Arc<Deal>,
-        (state, effects): (Seller, Vec<seller::Effect>),
-        service: Option<(Service, Permit)>,
-    ) -> OpenTrade {
+    fn seller(&self, deal: Arc<Deal>, (state, effects): (Seller, Vec<seller::Effect>), places: Places) -> OpenTrade {
         let (peer, (mailbox, inbox)) = (deal.buyer(), mailbox());
-        let actor = SellerActor::new(Arc::clone(&self.selling), deal, state, mailbox.clone(), service);
+        let actor = SellerActor::new(Arc::clone(&self.selling), deal, state, mailbox.clone(), places);
         self.selling.runtime.spawn("trade/seller", actor.run(effects, inbox)).detach();
         OpenTrade::new(peer, SideMailbox::Seller(mailbox), self.network.begin_dealing(peer))
     }

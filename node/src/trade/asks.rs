@@ -22,6 +22,7 @@ use super::{
     open::OpenTrades,
     outbox::Outbox,
     permits::Permits,
+    unreleased::UnreleasedPlaces,
     violation::{Penalties, Violation},
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(super) struct Asks {
     pub(super) catalogue: Catalogue,
     pub(super) wallet: Wallet,
     pub(super) permits: Permits,
+    pub(super) unreleased: UnreleasedPlaces,
     pub(super) open: OpenTrades,
     pub(super) buckets: Buckets,
     pub(super) penalties: Penalties,
@@ -88,10 +90,14 @@ impl Asks {
         let refused = |reason| (reason, Some(Violation::Refused(reason)));
         let (service, mints) = self.suits(from, &ask).map_err(refused)?;
         // One for each way to pay that both know: the buyer knows how far it trusts us.
-        let common = Mode::ALL.iter().filter(|mode| ask.body.modes.contains(mode));
-        let offers = common.map(|mode| self.offer(&ask, &service, mints.clone(), mode));
-        let offers = offers.collect::<Result<Vec<_>, _>>().map_err(refused)?;
-        let Some(first) = offers.first() else { return Err(refused(Reason::NoCommonMode)) };
+        let (mut offers, mut without) = (Vec::new(), Reason::NoCommonMode);
+        for mode in Mode::ALL.iter().filter(|mode| ask.body.modes.contains(mode)) {
+            match self.may_be_paid(mode, from) {
+                Ok(()) => offers.push(self.offer(&ask, &service, mints.clone(), mode).map_err(refused)?),
+                Err(reason) => without = reason,
+            }
+        }
+        let Some(first) = offers.first() else { return Err(refused(without)) };
         let price = Money { amount: first.body.price, unit: first.body.unit.to_string() };
         self.events.emit(Event::Offered { task, side: Side::Seller, peer: from, price });
         Ok(offers)
@@ -131,6 +137,11 @@ impl Asks {
             return Err(Reason::Busy);
         }
         Ok((service, mints))
+    }
+
+    /// Whether a buyer may have more done for which it pays in this way.
+    fn may_be_paid(&self, mode: &Mode, buyer: AgentId) -> Result<(), Reason> {
+        if *mode == Mode::Escrow { self.unreleased.check(buyer) } else { Ok(()) }
     }
 
     fn offer(

@@ -33,7 +33,8 @@ use super::{
     outbox::Outbox,
     permits::{Permit, Permits},
     records::{BUYER_HISTORY, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
-    selling,
+    selling::{self, Places},
+    unreleased::{UnreleasedPlace, UnreleasedPlaces},
     violation::{Penalties, Violation},
 };
 use crate::{
@@ -62,6 +63,7 @@ pub(super) struct Parts {
     pub(super) catalogue: Catalogue,
     pub(super) wallet: Wallet,
     pub(super) permits: Permits,
+    pub(super) unreleased: UnreleasedPlaces,
     pub(super) open: OpenTrades,
     pub(super) actors: Actors,
     pub(super) buckets: Buckets,
@@ -169,8 +171,10 @@ impl Parts {
         }
         let service = self.catalogue.service(&deal.award.args().service).ok_or(Reason::UnknownService)?;
         let permit = self.permit(&service).ok_or(Reason::Busy)?;
+        let unreleased = deal.escrow().map(|_| self.unreleased.take(from)).transpose()?;
         self.check_input(&service, &deal).await?;
-        let lock = self.check_lock(&deal).await?;
+        let is_earned = unreleased.as_ref().is_some_and(UnreleasedPlace::is_earned);
+        let lock = self.check_lock(&deal).await?.earned(is_earned);
         let deal = Arc::new(deal);
         let input_by = seller::input_by(&deal, service.definition().time_limit_secs, now);
         let nonce = ByteArray(self.runtime.random());
@@ -184,7 +188,8 @@ impl Parts {
         self.journal.commit(Step::StoreAccepted, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
-        self.actors.start_seller(deal, (step.state, step.effects), Some((service, permit)));
+        let places = Places { service: Some((service, permit)), unreleased };
+        self.actors.start_seller(deal, (step.state, step.effects), places);
         Ok(())
     }
 

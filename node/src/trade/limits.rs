@@ -142,6 +142,32 @@ pub(crate) const PAID_PER_NO_INPUT: u64 = 10;
 /// How long that is held against a buyer, in seconds.
 pub(crate) const NO_INPUT_SECS: u64 = 24 * 60 * 60;
 
+/// Trades in escrow that we sell and that aren't released yet, at work or delivered: each holds a task and at most two inline
+/// payloads, for an hour and more if its buyer withholds the release. They take no other trade's place.
+pub(crate) const MAX_UNRELEASED: usize = 1_024;
+
+/// Of those, what all buyers together have beyond the places that each of them has earned. Whoever has many keys can fill
+/// these, and nobody's earned places.
+pub(crate) const MAX_SHARED_UNRELEASED: usize = MAX_UNRELEASED / 2;
+
+/// Of those, one buyer's: what a stranger may have done at once before it has shown that it pays.
+pub(crate) const MAX_SHARED_UNRELEASED_PER_BUYER: usize = 32;
+
+/// Paid trades by which a buyer earns one more place: whoever wants to fill them has paid four times as much work.
+pub(crate) const PAID_PER_UNRELEASED: u64 = 4;
+
+/// Places that one buyer can earn.
+pub(crate) const MAX_EARNED_UNRELEASED: usize = 128;
+
+/// Deliveries in escrow that one buyer may leave unreleased before it gets no more of them for a day: it may have been away.
+pub(crate) const MAX_NO_RELEASE: u64 = 3;
+
+/// Paid trades that make up for one more.
+pub(crate) const PAID_PER_NO_RELEASE: u64 = 10;
+
+/// How long that is held against a buyer, in seconds.
+pub(crate) const NO_RELEASE_SECS: u64 = 24 * 60 * 60;
+
 /// How long a trade's end waits for the check of its output, whatever other outputs are checked before it: one takes some
 /// seconds at worst. After it the output counts as unchecked.
 pub(crate) const OUTPUT_CHECK_PATIENCE: Duration = Duration::from_secs(30);

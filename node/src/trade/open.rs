@@ -45,7 +45,8 @@ pub(super) struct OpenTrade {
     accepted: bool,
     /// Keeps the connection to the peer, and makes it one that we dealt with.
     _protection: Option<Protection>,
-    /// We have given it up, and ask on for what may still come of it; or it is over, and the buyer's last word is awaited.
+    /// We have given it up, and ask on for what may still come of it; or its work is over, and the buyer's release or its last word
+    /// is awaited.
     given_up: bool,
     /// What was said of the work last.
     progress: Progress,
@@ -211,14 +212,15 @@ impl OpenTrades {
         self.registry().trades.values().filter(|trade| !trade.given_up).count()
     }
 
-    /// Notes whether a trade has been given up, or is over but for a last word: it takes none of the room of others.
+    /// Notes whether a trade has been given up, or its work is over and only the buyer's word awaited: it takes none of the room of
+    /// others.
     pub(super) fn note_given_up(&self, trade: Cid, given_up: bool) {
         if let Some(open) = self.registry().trades.get_mut(&trade) {
             open.given_up = given_up;
         }
     }
 
-    /// How many are open that we sell.
+    /// How many are open that we sell, those whose work is over not counted.
     pub(super) fn sold_len(&self) -> usize {
         self.registry().trades.values().filter(|trade| trade.side() == Side::Seller && !trade.given_up).count()
     }

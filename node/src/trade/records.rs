@@ -14,7 +14,7 @@
 //! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
 //! | `trade/promises` | award | the schema of the output that we bought, and whether the output satisfied it |
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
-//! | `trade/buyer-history` | buyer | how often its money was good, and its input never came |
+//! | `trade/buyer-history` | buyer | how often its money was good, and its input or its release never came |
 //! | `trade/earned` | seller, mint, unit | what it delivered in escrow, by day, for a month: how far it is paid in advance |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
@@ -176,6 +176,9 @@ pub(super) struct BuyerHistory {
     /// How often it never released what was delivered in escrow.
     #[serde(default)]
     pub(super) no_release: u64,
+    /// When it last didn't.
+    #[serde(default)]
+    pub(super) no_release_at: Option<Timestamp>,
     /// How often it never served the input of its award.
     pub(super) no_input: u64,
     /// When it last didn't.

@@ -30,6 +30,7 @@ use super::{
     outbox::Outbox,
     permits::Permit,
     records::{self, BUYER_HISTORY, BuyerHistory, DEALS, OPEN, SELLERS, StoredSide, key},
+    unreleased::UnreleasedPlace,
     violation::{Penalties, Violation},
     work::{Done, Worked, Workshop},
 };
@@ -60,6 +61,15 @@ pub(super) struct Selling {
     pub(super) penalties: Penalties,
 }
 
+/// What a trade that we sell takes up, beside its actor.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// What it was taken for, and its place there.
+    pub(super) service: Option<(Service, Permit)>,
+    /// In escrow: its place among those that aren't released.
+    pub(super) unreleased: Option<UnreleasedPlace>,
+}
+
 /// See the module.
 pub(super) struct SellerActor {
     with: Arc<Selling>,
@@ -71,6 +81,8 @@ pub(super) struct SellerActor {
     service: Option<Service>,
     /// Our place among the service's trades, until the work is over.
     permit: Option<Permit>,
+    /// In escrow: our place among those that aren't released, until it is, or won't be.
+    unreleased: Option<UnreleasedPlace>,
     /// Fetching the input, or working. Dropping it stops it.
     working: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
@@ -83,14 +95,15 @@ impl SellerActor {
         deal: Arc<Deal>,
         state: Seller,
         post: Mailbox<SellerMail>,
-        service: Option<(Service, Permit)>,
+        Places { service, unreleased }: Places,
     ) -> Self {
         let (service, permit) = service.unzip();
-        Self { with, deal, state, post, service, permit, working: None, pin: None }
+        Self { with, deal, state, post, service, permit, unreleased, working: None, pin: None }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
     pub(super) async fn run(mut self, effects: Vec<Effect>, mut inbox: Inbox<SellerMail>) {
+        self.note_stage();
         self.perform(effects).await;
         let mut has_waited = false;
         loop {
@@ -155,10 +168,20 @@ impl SellerActor {
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
         let step = self.stored(step).await;
         self.state = step.state;
+        self.note_stage();
         if !was_ended {
             self.tell_end();
         }
         self.perform(step.effects).await;
+    }
+
+    /// While it waits for its release it takes none of the room of others; once it doesn't any more, its place is free.
+    fn note_stage(&mut self) {
+        match self.state {
+            Seller::Fetching(_) | Seller::Working(_) => {}
+            Seller::Unreleased(_) => self.with.open.note_given_up(self.trade(), true),
+            Seller::Ended(_) | Seller::Broken(_) => self.unreleased = None,
+        }
     }
 
     /// Stores what a step writes. If that can never be done, the trade ends for it, and the step that ends it is stored
@@ -308,7 +331,7 @@ impl SellerActor {
     /// Tells how the buyer failed to keep its part.
     async fn accuse(&self, conduct: BuyerConduct) {
         let what = match conduct {
-            // Who was away isn't told from who withholds: it is counted, and costs no standing.
+            // Who was away isn't told from who withholds: it costs no standing, but whoever does it often gets no more.
             BuyerConduct::Paid | BuyerConduct::NoRelease => return,
             BuyerConduct::NoInput => "awarded a task and never served its input",
         };
@@ -394,7 +417,10 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: BuyerConduct, now: Time
             history.no_input += 1;
             history.no_input_at = Some(now);
         }
-        BuyerConduct::NoRelease => history.no_release += 1,
+        BuyerConduct::NoRelease => {
+            history.no_release += 1;
+            history.no_release_at = Some(now);
+        }
     }
     w.put(BUYER_HISTORY, &key, &history)
 }

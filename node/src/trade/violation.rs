@@ -139,6 +139,8 @@ fn of_reason(reason: Reason) -> Option<Penalty> {
         | Reason::NotUnderstood
         // Each input that never came was charged when it didn't.
         | Reason::InputsMissed
+        // Who was away isn't told from who withholds.
+        | Reason::NotReleased
         // The clock that is wrong may be ours.
         | Reason::Untimely
         | Reason::Other(_) => None,

@@ -67,6 +67,12 @@ pub struct RedemptionConfig {
     pub max_per_mint: u64,
     /// Most unredeemed value from one buyer, per mint and unit.
     pub max_per_buyer: u64,
+    /// Escrow: most value that one buyer hasn't released, per mint and unit: what is worked for it before it has to show that
+    /// it pays.
+    pub max_unreleased_per_buyer: u64,
+    /// Escrow: most value that all buyers together haven't released beyond what each of them has earned by paying, per mint
+    /// and unit.
+    pub max_unreleased_shared: u64,
 }
 
 impl Default for WalletConfig {
@@ -109,6 +115,8 @@ impl Default for RedemptionConfig {
             escrow_margin_secs: 15 * 60,
             max_per_mint: 100_000,
             max_per_buyer: 10_000,
+            max_unreleased_per_buyer: 10_000,
+            max_unreleased_shared: 100_000,
         }
     }
 }

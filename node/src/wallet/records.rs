@@ -69,8 +69,12 @@ pub(super) const ACCEPTED: Table<AcceptedLock> = Table::new("wallet/accepted");
 pub(super) const DUE: Table<Due> = Table::new("wallet/due");
 /// Each accepted proof until it can't be accepted again, by locktime and Y.
 pub(super) const RESERVED: Table<Cid> = Table::new("wallet/reserved");
-/// Unredeemed value, by mint and unit, and by mint, unit and buyer.
+/// Unredeemed value that is ours to redeem, by mint and unit, and by mint, unit and buyer.
 pub(super) const OWED: Table<u64> = Table::new("wallet/owed");
+/// Value in escrow that its buyer hasn't released, by mint, unit and buyer.
+pub(super) const UNRELEASED: Table<u64> = Table::new("wallet/unreleased");
+/// What of it is in places that their buyers haven't earned, by mint and unit.
+pub(super) const UNRELEASED_SHARED: Table<u64> = Table::new("wallet/unreleased/shared");
 /// What became of a trade's money, until the trade room has taken note, by trade.
 pub(super) const OUTCOMES: Table<Outcome> = Table::new("wallet/outcomes");
 /// Tokens sent, by ID.
@@ -369,6 +373,10 @@ pub(super) struct AcceptedEscrow {
     pub key: KeyPath,
     /// The last moment to show it.
     pub redeem_by: Timestamp,
+    /// Whether it counts as one of those that their buyer has earned, beside what all strangers share.
+    pub earned: bool,
+    /// Whether the buyer has released it: from then on it is credit to the mint, as any other.
+    pub released: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

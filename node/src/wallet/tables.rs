@@ -21,10 +21,10 @@ use super::{
     records::{
         ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, BATCHES, COINS, Currency, FAILED, HISTORY,
         HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, OperationId, Outcome, PURSE, PurseCoin,
-        REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, Y, batch_id,
+        REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, UNRELEASED, UNRELEASED_SHARED, Y, batch_id,
     },
 };
-use crate::store::{Key, KeyRange, Read, Reader, StoreError, Write};
+use crate::store::{Key, KeyRange, Read, Reader, StoreError, Table, Write};
 
 pub(super) fn coin_key(currency: &Currency, y: Y) -> Key {
     currency.key().and(y.0)
@@ -86,16 +86,53 @@ pub(super) fn owe_more(
     Ok((raise(owed_by_mint(identity, unit))?, raise(owed_by_buyer(identity, unit, buyer))?))
 }
 
-/// Lowers what mint and buyer owe by a part of an accepted lock.
+/// Lowers what mint and buyer owe by a part of an accepted lock; or, if that is in escrow and not released, what isn't.
 pub(super) fn owe_less(write: &mut Write<'_>, accepted: &AcceptedLock, amount: u64) -> Result<(), WalletError> {
     let unit = &accepted.currency.unit;
-    for key in [owed_by_mint(accepted.identity, unit), owed_by_buyer(accepted.identity, unit, accepted.buyer)] {
-        match write.get(OWED, &key)?.unwrap_or_default().saturating_sub(amount) {
-            0 => write.delete(OWED, key)?,
-            owed => write.put(OWED, key, &owed)?,
+    let (by_mint, by_buyer) =
+        (owed_by_mint(accepted.identity, unit), owed_by_buyer(accepted.identity, unit, accepted.buyer));
+    match accepted.escrow.as_ref().filter(|escrow| !escrow.released) {
+        Some(escrow) => {
+            lower(write, UNRELEASED, by_buyer, amount)?;
+            if escrow.earned { Ok(()) } else { lower(write, UNRELEASED_SHARED, by_mint, amount) }
+        }
+        None => {
+            lower(write, OWED, by_mint, amount)?;
+            lower(write, OWED, by_buyer, amount)
         }
     }
-    Ok(())
+}
+
+fn lower(write: &mut Write<'_>, table: Table<u64>, key: Key, amount: u64) -> Result<(), WalletError> {
+    match write.get(table, &key)?.unwrap_or_default().saturating_sub(amount) {
+        0 => Ok(write.delete(table, key)?),
+        left => Ok(write.put(table, key, &left)?),
+    }
+}
+
+/// What mint and buyer owe.
+pub(super) fn owed(
+    read: &impl Reader,
+    identity: ByteArray<8>,
+    unit: &Unit,
+    buyer: AgentId,
+) -> Result<(u64, u64), WalletError> {
+    let of = |key: Key| Ok::<_, WalletError>(read.get(OWED, key)?.unwrap_or_default());
+    Ok((of(owed_by_mint(identity, unit))?, of(owed_by_buyer(identity, unit, buyer))?))
+}
+
+/// Raises what isn't released: of the buyer, and, unless it has earned the place, of all who share the rest; gives both sums.
+pub(super) fn hold_more(write: &mut Write<'_>, accepted: &AcceptedLock) -> Result<(u64, u64), WalletError> {
+    let (unit, amount) = (&accepted.currency.unit, accepted.amount());
+    let mut raise = |table: Table<u64>, key: Key| {
+        let held = write.get(table, &key)?.unwrap_or_default().saturating_add(amount);
+        write.put(table, key, &held)?;
+        Ok::<_, WalletError>(held)
+    };
+    let of_buyer = raise(UNRELEASED, owed_by_buyer(accepted.identity, unit, accepted.buyer))?;
+    let is_earned = accepted.escrow.as_ref().is_some_and(|escrow| escrow.earned);
+    let shared = if is_earned { 0 } else { raise(UNRELEASED_SHARED, owed_by_mint(accepted.identity, unit))? };
+    Ok((of_buyer, shared))
 }
 
 /// Takes an accepted lock off the books: redeemed, given up or lost.

@@ -69,6 +69,7 @@ reasons! {
     25 Cancelled Peer "the buyer cancelled before work began",
     26 NotUnderstood Incompatible "it holds something that the seller's version doesn't understand",
     27 InputsMissed Peer "inputs of this buyer's have lately never come",
+    28 NotReleased Peer "this buyer has lately not released what was delivered to it in escrow",
 }
 
 impl Reason {

@@ -18,7 +18,7 @@ use crate::{
     events::{Event, Heard},
     store::Key,
     trade::{
-        limits::{MAX_NO_INPUT, SCHEMA_QUERIES},
+        limits::{MAX_NO_INPUT, MAX_NO_RELEASE, MAX_SHARED_UNRELEASED_PER_BUYER, SCHEMA_QUERIES},
         records::{BUYER_HISTORY, BuyerHistory},
     },
     wallet::LockContext,
@@ -460,6 +460,7 @@ async fn each_cause_to_refuse_an_award_has_its_reason() {
         Reason::Cancelled,
         Reason::NotUnderstood,
         Reason::InputsMissed,
+        Reason::NotReleased,
     ];
     for reason in Reason::ALL {
         assert_ne!(given.contains(reason), elsewhere.contains(reason), "{reason}");
@@ -566,6 +567,70 @@ async fn a_buyer_whose_inputs_never_came_is_told_so_and_not_charged_again() {
     let money = raw.lock(&offered.1).await;
     let deal = raw.award(&offered, &money, |_| {});
     assert!(matches!(raw.say(deal.message()).await, Message::Accepted(_)));
+    assert_eq!(points(&seller, buyer).await, before);
+}
+
+/// A buyer that never releases has so much done for nothing, and no more; it takes nobody's place, not even its own where it pays
+/// in advance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_never_released_takes_no_other_trade_s_place() {
+    let bank = Bank::open().await;
+    let mut plan = Plan::new(&bank, 2);
+    // Few places to work in: deliveries that waited there would leave none.
+    plan.config.queue = 0;
+    let seller = plan.start().await;
+    seller.sell(7, None).await;
+    let mut raw = Raw::start(&bank, 1, &seller).await;
+    let offered = raw.offer_in(Mode::Escrow).await;
+    let money = raw.lock(&offered.1).await;
+    for _ in 0..MAX_SHARED_UNRELEASED_PER_BUYER {
+        let offered = raw.offer_in(Mode::Escrow).await;
+        let money = raw.lock(&offered.1).await;
+        let deal = raw.award(&offered, &money, |_| {});
+        raw.send(deal.message()).await;
+        assert!(delivery(&mut raw).await.sealed.is_some());
+    }
+    assert_eq!(seller.trade.open_count(), 0, "they wait in places of their own");
+    // Neither an offer of before nor a new one gets more.
+    let deal = raw.award(&offered, &money, |_| {});
+    assert_eq!(refused(&raw.say(deal.message()).await), Reason::CreditLimit);
+    let ask = raw.ask(|ask| ask.modes = vec![Mode::Escrow]);
+    assert_eq!(refused(&raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await), Reason::CreditLimit);
+    // In advance it is served as before, and others in escrow, too.
+    let ask = raw.ask(|ask| ask.modes = vec![Mode::Escrow, Mode::Prepaid]);
+    let Message::Offered(offer) = raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await else { panic!() };
+    let offered = (ask, Signed::<Offer>::decode(&offer.offer).unwrap());
+    assert_eq!((offered.1.body.terms.mode(), offer.also.len()), (Mode::Prepaid, 0));
+    let money = raw.lock(&offered.1).await;
+    raw.send(raw.award(&offered, &money, |_| {}).message()).await;
+    assert!(delivery(&mut raw).await.output.is_some());
+    let mut other = Raw::start(&bank, 3, &seller).await;
+    let offered = other.offer_in(Mode::Escrow).await;
+    let money = other.lock(&offered.1).await;
+    other.send(other.award(&offered, &money, |_| {}).message()).await;
+    assert!(delivery(&mut other).await.sealed.is_some());
+    // They are all there after a restart.
+    let seller = seller.crash(Failpoint::default()).await;
+    assert_eq!(seller.trade.unreleased.check(raw.base.key.id()), Err(Reason::CreditLimit));
+    until(|| async { seller.trade.open_count() == 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_that_has_lately_released_nothing_is_told_so_and_pays_in_advance() {
+    let (_bank, seller, mut raw) = shop().await;
+    let (buyer, at) = (raw.base.key.id(), seller.runtime.now());
+    let offered = raw.offer_in(Mode::Escrow).await;
+    let money = raw.lock(&offered.1).await;
+    let history = BuyerHistory { no_release: MAX_NO_RELEASE + 1, no_release_at: Some(at), ..Default::default() };
+    seller.store.write(move |w| w.put(BUYER_HISTORY, Key::of(buyer), &history)).await.unwrap();
+    let before = points(&seller, buyer).await;
+    let deal = raw.award(&offered, &money, |_| {});
+    assert_eq!(refused(&raw.say(deal.message()).await), Reason::NotReleased);
+    let ask = raw.ask(|ask| ask.modes = vec![Mode::Escrow]);
+    assert_eq!(refused(&raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await), Reason::NotReleased);
+    let offered = raw.offer().await;
+    let money = raw.lock(&offered.1).await;
+    assert!(matches!(raw.say(raw.award(&offered, &money, |_| {}).message()).await, Message::Accepted(_)));
     assert_eq!(points(&seller, buyer).await, before);
 }
 

@@ -121,7 +121,12 @@ impl Raw {
     }
 
     pub(super) async fn offer(&mut self) -> (Signed<Ask>, Signed<Offer>) {
-        let ask = self.ask(|_| {});
+        self.offer_in(Mode::Prepaid).await
+    }
+
+    /// An offer to be paid in this mode.
+    pub(super) async fn offer_in(&mut self, mode: Mode) -> (Signed<Ask>, Signed<Offer>) {
+        let ask = self.ask(|ask| ask.modes = vec![mode]);
         match self.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await {
             Message::Offered(offered) => (ask, Signed::decode(&offered.offer).unwrap()),
             other => panic!("{other:?}"),

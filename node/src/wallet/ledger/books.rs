@@ -10,7 +10,8 @@ use super::super::{
     error::WalletError,
     records::{
         ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS,
-        Currency, Destination, OPERATIONS, OWED, OperationId, PURSE, Purpose, PurseCoin, REFUNDS, Y, batch_id,
+        Currency, Destination, OPERATIONS, OWED, OperationId, PURSE, Purpose, PurseCoin, REFUNDS, UNRELEASED, Y,
+        batch_id,
     },
 };
 use crate::store::{KeyRange, Read, Reader, Store, StoreError};
@@ -120,7 +121,7 @@ pub enum AuditFault {
     /// What mints and buyers owe isn't what was accepted and not redeemed.
     #[error("{owed} owed by the limits' count, {unredeemed} by the locks")]
     Owed {
-        /// Twice the sum, once by mint and once by buyer.
+        /// Twice the sum, once by mint and once by buyer; and twice what isn't released.
         owed: u64,
         /// The sum of unredeemed locks.
         unredeemed: u64,
@@ -231,7 +232,9 @@ fn tally(store: &Store) -> Result<(Tally, u64), WalletError> {
         tally_coins(read, &mut tally, &currencies)?;
         tally_locks(read, &mut tally)?;
         let owed = read.range(OWED, KeyRange::all(), usize::MAX)?;
-        Ok((tally, sum(owed.iter().map(|(_, owed)| owed))))
+        let held = read.range(UNRELEASED, KeyRange::all(), usize::MAX)?;
+        let held = sum(held.iter().map(|(_, held)| held));
+        Ok((tally, sum(owed.iter().map(|(_, owed)| owed)) + 2 * held))
     })?)
 }
 

@@ -43,9 +43,11 @@ use super::{
         error::WalletError,
         ledger::Plan,
         modes::{self, Taking},
-        records::{ACCEPTED, AcceptedLock, Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason},
+        records::{
+            ACCEPTED, AcceptedEscrow, AcceptedLock, Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason,
+        },
         spend::unlock,
-        tables::{book, forget_accepted, owe_more, tell},
+        tables::{book, forget_accepted, hold_more, owe_less, owe_more, owed, tell},
     },
     LocksParts,
 };
@@ -67,6 +69,12 @@ pub struct VettedLock {
 }
 
 impl VettedLock {
+    /// The same, in a place that its buyer has earned by paying, if it is in escrow.
+    pub fn earned(mut self, earned: bool) -> Self {
+        self.taking.escrow = self.taking.escrow.map(|escrow| AcceptedEscrow { earned, ..escrow });
+        self
+    }
+
     /// What the check found.
     pub fn checked(&self) -> &CheckedLock {
         &self.checked
@@ -124,12 +132,16 @@ impl Redemption {
         let Some(accepted) = write.get(ACCEPTED, Key::of(trade))?.filter(|accepted| !accepted.redeeming) else {
             return Ok(());
         };
-        let Some(escrow) = &accepted.escrow else { return Ok(()) };
+        let Some(escrow) = accepted.escrow.clone().filter(|escrow| !escrow.released) else { return Ok(()) };
         let pairs = accepted.proofs.iter().zip(signatures);
         let given = pairs.filter_map(|(proof, signature)| Some((proof.y()?, signature.to_string()))).collect();
         let key = self.parts.keys.secret(&escrow.key).to_secret_bytes();
         let spend = accepted.spend.clone().released(given, key.into());
-        write.put(ACCEPTED, Key::of(trade), &AcceptedLock { spend, ..accepted })?;
+        // From here on it is money like any other; nobody turns money away.
+        owe_less(write, &accepted, accepted.amount())?;
+        owe_more(write, accepted.identity, &accepted.currency.unit, accepted.buyer, accepted.amount())?;
+        let escrow = Some(AcceptedEscrow { released: true, ..escrow });
+        write.put(ACCEPTED, Key::of(trade), &AcceptedLock { spend, escrow, ..accepted })?;
         self.redeemable(write, trade)
     }
 
@@ -178,16 +190,8 @@ impl Redemption {
             }
             write.put(RESERVED, key, &trade)?;
         }
-        let (config, unit, amount) = (&self.config, &currency.unit, checked.amount());
-        let (by_mint, by_buyer) = owe_more(write, *identity, unit, *buyer, amount)?;
-        if by_mint > config.max_per_mint {
-            return Err(WalletError::MintCap { max: config.max_per_mint, unit: unit.clone() });
-        }
-        if by_buyer > config.max_per_buyer {
-            return Err(WalletError::BuyerCap { max: config.max_per_buyer, unit: unit.clone() });
-        }
         let now = self.parts.runtime.now();
-        book(write, currency, now, Reason::Accepted, amount, format!("{trade} from {buyer}"))?;
+        book(write, currency, now, Reason::Accepted, checked.amount(), format!("{trade} from {buyer}"))?;
         let proofs = checked.proofs().iter().filter_map(|checked| LockedProof::from_cashu(&checked.proof)).collect();
         let accepted = AcceptedLock {
             buyer: *buyer,
@@ -200,7 +204,35 @@ impl Redemption {
             redeeming: false,
             escrow: taking.escrow.clone(),
         };
+        self.check_caps(write, &accepted)?;
         Ok(write.put(ACCEPTED, Key::of(trade), &accepted)?)
+    }
+
+    /// Counts a lock to what its mint and its buyer owe; or, in escrow, to what isn't released: it takes nothing of the credit
+    /// until it is, and nothing of it from others ever, but isn't taken either where that credit is used up.
+    fn check_caps(&self, write: &mut Write<'_>, accepted: &AcceptedLock) -> Result<(), WalletError> {
+        let AcceptedLock { identity, buyer, currency: Currency { unit, .. }, .. } = accepted;
+        let (config, amount) = (&self.config, accepted.amount());
+        let (by_mint, by_buyer) = if accepted.escrow.is_some() {
+            let (of_buyer, shared) = hold_more(write, accepted)?;
+            if of_buyer > config.max_unreleased_per_buyer {
+                return Err(WalletError::BuyerCap { max: config.max_unreleased_per_buyer, unit: unit.clone() });
+            }
+            if shared > config.max_unreleased_shared {
+                return Err(WalletError::MintCap { max: config.max_unreleased_shared, unit: unit.clone() });
+            }
+            let (by_mint, by_buyer) = owed(write, *identity, unit, *buyer)?;
+            (by_mint.saturating_add(amount), by_buyer.saturating_add(amount))
+        } else {
+            owe_more(write, *identity, unit, *buyer, amount)?
+        };
+        if by_mint > config.max_per_mint {
+            return Err(WalletError::MintCap { max: config.max_per_mint, unit: unit.clone() });
+        }
+        if by_buyer > config.max_per_buyer {
+            return Err(WalletError::BuyerCap { max: config.max_per_buyer, unit: unit.clone() });
+        }
+        Ok(())
     }
 
     /// The lock of `trade` is earned: redeem it with the next batch. Does nothing for a trade without one, or if that is

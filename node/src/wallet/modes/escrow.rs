@@ -72,7 +72,8 @@ pub(super) fn locking(terms: &escrow::Terms, keys: &LockKeys) -> Locking {
 }
 
 pub(super) fn redemption(terms: &escrow::Terms) -> Taking {
-    let escrow = AcceptedEscrow { key: seal(terms.label), redeem_by: terms.redeem_by };
+    let (earned, released) = (false, false);
+    let escrow = AcceptedEscrow { key: seal(terms.label), redeem_by: terms.redeem_by, earned, released };
     Taking { spend: Spend::signed_by(payee(terms.label)), escrow: Some(escrow) }
 }
 

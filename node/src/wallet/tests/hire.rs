@@ -258,6 +258,61 @@ async fn credit_is_capped() {
     seller.reserve(vet(&one, 20).await, trade(5)).await.unwrap();
 }
 
+/// What a buyer locks in escrow for a trade, held against our terms.
+async fn vetted_escrow(buyer: &Node, seller: &Node, price: u64) -> VettedLock {
+    let terms = seller.wallet.terms(&Mode::Escrow, buyer.id(), seller.runtime.now()).unwrap();
+    let request = LockRequest { terms: terms.clone(), ..buyer.request(seller, price) };
+    let lock = buyer.wallet.lock(&request).await.unwrap();
+    let context = LockContext { mint: mint_url(), buyer: buyer.id(), principal: buyer.id() };
+    let demand = LockDemand { terms, part: lock.part(), unit: play(), price, max_proofs: 32 };
+    let vetted = seller.wallet.check_lock(&context, &demand, &lock.lock()).await.unwrap();
+    let held = guilder_protocol::cbor::cid_of(lock.part().commitment().unwrap().as_bytes());
+    buyer.debit(lock, held).await.unwrap();
+    vetted
+}
+
+#[tokio::test]
+async fn what_is_not_released_has_caps_of_its_own_and_is_no_credit_until_it_is() {
+    let bank = Bank::open(0).await;
+    let (one, other) = (bank.wallet(1).await, bank.wallet(3).await);
+    let mut config = WalletConfig::default();
+    (config.redemption.max_per_buyer, config.redemption.max_per_mint) = (30, 45);
+    (config.redemption.max_unreleased_per_buyer, config.redemption.max_unreleased_shared) = (40, 50);
+    let seller = Node::boot(&bank, 2, CrashBackend::new(), yesterday(), config).await;
+    one.fund(300).await;
+    other.fund(300).await;
+    for number in [1, 2] {
+        seller.reserve(vetted_escrow(&one, &seller, 20).await, trade(number)).await.unwrap();
+    }
+    let over = seller.reserve(vetted_escrow(&one, &seller, 1).await, trade(3)).await.unwrap_err();
+    assert!(matches!(over, WalletError::BuyerCap { max: 40, .. }), "{over}");
+    let over = seller.reserve(vetted_escrow(&other, &seller, 11).await, trade(3)).await.unwrap_err();
+    assert!(matches!(over, WalletError::MintCap { max: 50, .. }), "{over}");
+    // Whoever has earned the place isn't crowded out, nor is anybody that pays in advance.
+    seller.reserve(vetted_escrow(&other, &seller, 11).await.earned(true), trade(4)).await.unwrap();
+    award(&one, &seller, 20, 5).await;
+    award(&other, &seller, 20, 6).await;
+    assert_eq!(seller.balance().unredeemed, 20 + 20 + 11 + 20 + 20);
+    // Where there is no more credit, nothing is worked for in escrow either.
+    let over = seller.reserve(vetted_escrow(&other, &seller, 8).await, trade(7)).await.unwrap_err();
+    assert!(matches!(over, WalletError::MintCap { max: 45, .. }), "{over}");
+    // Released, it is credit like any other; nobody turns it away. Given up, it is nothing.
+    seller.void(trade(5)).await;
+    let spare = one.wallet.lock(&one.request(&seller, 10)).await.unwrap();
+    let spare = seller.vet(one.id(), mint_url(), 10, &spare.lock(), spare.part()).await.unwrap();
+    bank.set(Line::Down);
+    let (wallet, signatures) = (seller.wallet.clone(), [guilder_protocol::bytes::ByteArray([1; 64])]);
+    seller.store.transact(move |write| wallet.released(write, trade(1), &signatures)).await.unwrap();
+    seller.void(trade(2)).await;
+    seller.wallet.audit().unwrap().unwrap();
+    let over = seller.reserve(spare, trade(8)).await.unwrap_err();
+    assert!(matches!(over, WalletError::MintCap { max: 45, .. }), "{over}");
+    for number in [4, 6] {
+        seller.void(trade(number)).await;
+    }
+    seller.wallet.audit().unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_party_to_the_trade_is_not_its_mint() {
     let bank = Bank::open(0).await;

@@ -60,6 +60,10 @@ pub const MIN_REDEEM_SECS: u64 = 60;
 /// take as long.
 pub const MIN_REDEEM_MARGIN_SECS: u64 = 120;
 
+/// How long a buyer in escrow waits for a key, from when it knows that the money was taken, in seconds: a day. By then the mint has
+/// been asked several hundred times, and so has the seller, if it was there at all.
+pub const KEY_WAIT_SECS: u64 = 24 * 60 * 60;
+
 /// What is read of a witness that a mint shows, in bytes. An honest one in escrow has about 400.
 pub const MAX_WITNESS: usize = 4 * 1024;
 

@@ -406,7 +406,7 @@ impl BuyerActor {
                     self.with.events.emit(Event::Ended { task, trade: Some(trade), side, outcome: outcome(ended) });
                 }
             }
-            Buyer::GivenUp(buyer::GivenUp { ended }) | Buyer::Ended(ended) => {
+            Buyer::GivenUp(buyer::GivenUp { ended, .. }) | Buyer::Ended(ended) => {
                 if ended.outcome == BuyerOutcome::Mismatch {
                     self.with.penalties.punish(peer, Violation::Mismatch).await;
                 }
@@ -473,8 +473,18 @@ pub(super) fn reason_of(outcome: &BuyerOutcome) -> String {
         BuyerOutcome::Delivered { .. } => "delivered".into(),
         BuyerOutcome::Failed(error) => format!("the seller could not do it: {}", error.text),
         BuyerOutcome::Refused(reason) => format!("the seller did not take the award: {reason}"),
-        BuyerOutcome::Overdue => "the deadline passed without a delivery that could be paid for".into(),
+        BuyerOutcome::Overdue => "the deadline passed without a delivery".into(),
+        BuyerOutcome::Missed => {
+            "it was delivered in time, and this node was not there in time to release the money for it".into()
+        }
         BuyerOutcome::Unopened => "the seller took neither the money that was released to it nor showed the key".into(),
+        BuyerOutcome::Keyless { by_seller: true } => {
+            "the seller took the money, and neither it nor the mint shows the key".into()
+        }
+        BuyerOutcome::Keyless { by_seller: false } => {
+            "by the mint's word, which shows neither by whom nor with what, the money is spent; nobody gave the key"
+                .into()
+        }
         BuyerOutcome::Mismatch => "the seller's receipt is not true of what it delivered or of what was asked".into(),
         BuyerOutcome::NotUnderstood => {
             "not understood: the seller delivered what only a later version of Guilder can read".into()
@@ -493,6 +503,13 @@ pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
         }
         BuyerOutcome::Refused(_) => Some("hire again, or name another --seller"),
         BuyerOutcome::Overdue => Some("the money falls back after its locktime; give the next one more --deadline"),
+        BuyerOutcome::Missed => {
+            Some("the money falls back after its locktime; keep the node running while tasks are open")
+        }
+        BuyerOutcome::Keyless { by_seller: true } => {
+            Some("what shows it stands in `accusations/` of the home folder; name another --seller")
+        }
+        BuyerOutcome::Keyless { by_seller: false } => Some("use another mint: an honest one shows what it was given"),
         BuyerOutcome::Unopened => {
             Some("the money falls back after its locktime; if the key is shown until then, the output opens")
         }

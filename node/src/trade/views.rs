@@ -431,7 +431,7 @@ fn add_bought(view: &mut TaskView, state: &Buyer) {
             }
             Some(ended) => ended,
         },
-        Buyer::GivenUp(buyer::GivenUp { ended }) | Buyer::Ended(ended) => ended,
+        Buyer::GivenUp(buyer::GivenUp { ended, .. }) | Buyer::Ended(ended) => ended,
     };
     view.state = match &ended.outcome {
         BuyerOutcome::Delivered { .. } => TaskState::Delivered,

@@ -34,6 +34,9 @@ const MAX_RETRY_SECS: u64 = 30;
 const LATE_ANSWER_SECS: u64 = 5;
 /// How often a seller is asked whether it delivered, in seconds, once the trade is given up and until the money falls back.
 const GIVEN_UP_RETRY_SECS: u64 = 120;
+/// How long after a moment a buyer that looks again was there when it came, in seconds: it asks that often at the least. One that comes
+/// later was away.
+const PRESENT_SECS: u64 = MAX_RETRY_SECS;
 /// How often an award is sent again at once to a seller that says it never got it, before that is left to the timer.
 const MAX_QUICK_TRIES: u32 = 3;
 
@@ -63,6 +66,8 @@ pub struct Waiting {
     tries: u32,
     /// Until when the seller may answer, once it has been asked since the deadline.
     answer_by: Option<Timestamp>,
+    /// Whether we weren't there when the deadline passed.
+    was_away: bool,
     /// What was signed so far; a cancellation if the user has cancelled.
     signed: Statements,
 }
@@ -73,6 +78,21 @@ pub struct Waiting {
 pub struct GivenUp {
     /// How it ends if nothing comes.
     pub ended: Ended,
+    /// Whether we weren't there to be delivered to when the deadline passed: the seller may have kept its part, and isn't judged yet.
+    was_away: bool,
+}
+
+/// What was said of a trade before its delivery came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    /// What the wallet was told.
+    money: Money,
+    /// Whether its seller was judged by it: nobody is judged twice for one trade.
+    judged: bool,
+    /// In escrow: whether the money may still be released. Not once the user was told that nothing was delivered, unless that is
+    /// because we were away.
+    releases: bool,
 }
 
 /// Fetching an output that goes as content.
@@ -82,8 +102,8 @@ pub struct Fetching {
     receipt: Signed<Receipt>,
     salt: Salt,
     content: ContentId,
-    /// What was already said of the money, if the delivery came after the trade was given up.
-    overdue: Option<Money>,
+    /// What was already said, if the delivery came after the trade was given up.
+    before: Option<Before>,
     /// What was signed so far.
     signed: Statements,
 }
@@ -139,10 +159,18 @@ pub enum BuyerOutcome {
     Failed(TaskError),
     /// The seller never took the award.
     Refused(Reason),
-    /// The deadline passed without a delivery, or, in escrow, the moment to release the money for it.
+    /// The deadline passed without a delivery.
     Overdue,
+    /// In escrow: delivered in time as far as the receipt says, and the moment to release the money for it passed without us.
+    Missed,
     /// In escrow: the money was released, and the key never shown.
     Unopened,
+    /// In escrow: the money is gone, and what opens the output was never shown.
+    Keyless {
+        /// Whether the mint shows the seller's signature with which it was taken. Otherwise that it was taken at all is the mint's
+        /// word alone, and nobody is accused.
+        by_seller: bool,
+    },
     /// What was delivered isn't what the receipt commits to, or the receipt says that we called it off and we didn't.
     Mismatch,
     /// The seller delivered what only a later version understands.
@@ -169,7 +197,8 @@ impl BuyerOutcome {
             Self::Failed(_) => receipt.is_some_and(|receipt| deal.award.part().is_earned_by(&receipt.body.out)),
             // The seller may have done all it had to.
             Self::Broken(_) | Self::NotUnderstood => true,
-            Self::Refused(_) | Self::Overdue | Self::Unopened | Self::Mismatch => false,
+            Self::Refused(_) | Self::Overdue | Self::Missed => false,
+            Self::Unopened | Self::Keyless { .. } | Self::Mismatch => false,
         }
     }
 
@@ -177,6 +206,8 @@ impl BuyerOutcome {
     fn conduct(&self) -> Option<SellerConduct> {
         match self {
             Self::Delivered { .. } => Some(SellerConduct::Delivered),
+            // What it took is its conduct.
+            Self::Keyless { .. } => None,
             other => (other.fault() == Some(Fault::Peer)).then_some(SellerConduct::Failed),
         }
     }
@@ -186,7 +217,10 @@ impl BuyerOutcome {
         match self {
             Self::Delivered { .. } => None,
             Self::Failed(error) if error.code.by_buyer() => Some(Fault::Ours),
+            Self::Missed => Some(Fault::Ours),
+            Self::Keyless { by_seller: false } => Some(Fault::Mint),
             Self::Failed(_) | Self::Overdue | Self::Unopened | Self::Mismatch => Some(Fault::Peer),
+            Self::Keyless { by_seller: true } => Some(Fault::Peer),
             Self::NotUnderstood => Some(Fault::Incompatible),
             Self::Broken(_) => Some(Fault::Internal),
             Self::Refused(reason) => Some(match reason.fault() {
@@ -452,7 +486,7 @@ impl Buyer {
             Self::Awarded(waiting) | Self::Working(waiting) => &waiting.signed,
             Self::Fetching(fetching) => &fetching.signed,
             Self::Unopened(unopened) => unopened.signed(),
-            Self::GivenUp(GivenUp { ended }) | Self::Ended(ended) => &ended.signed,
+            Self::GivenUp(GivenUp { ended, .. }) | Self::Ended(ended) => &ended.signed,
         }
     }
 
@@ -462,7 +496,7 @@ impl Buyer {
             Self::Awarded(_) | Self::Working(_) => None,
             Self::Fetching(fetching) => Some(&fetching.receipt),
             Self::Unopened(unopened) => Some(unopened.receipt()),
-            Self::GivenUp(GivenUp { ended }) | Self::Ended(ended) => ended.receipt.as_ref(),
+            Self::GivenUp(GivenUp { ended, .. }) | Self::Ended(ended) => ended.receipt.as_ref(),
         }
     }
 
@@ -509,7 +543,7 @@ impl Waiting {
             }
             Input::Delivered(delivery) => delivered(deal, delivery, None, self.signed, now),
             // It will be no other for being asked again. One that is understood is still taken until the money falls back.
-            Input::NotUnderstood => give_up(BuyerOutcome::NotUnderstood, self.signed, deal, now),
+            Input::NotUnderstood => give_up(BuyerOutcome::NotUnderstood, false, self.signed, deal, now),
             Input::Broken(why) => End::new(BuyerOutcome::Broken(why), self.signed).step(deal, now),
             Input::Cancel(cancellation) if !self.is_cancelled() => {
                 let signed = Statements { cancellation: Some(cancellation), ..self.signed };
@@ -541,7 +575,7 @@ impl Waiting {
     fn again(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
         if self.is_cancelled() && input == Input::Unknown {
             // It never got the award, as far as it says; whether that stays true, only the locktime shows.
-            return give_up(BuyerOutcome::Refused(Reason::Cancelled), self.signed, deal, now);
+            return give_up(BuyerOutcome::Refused(Reason::Cancelled), false, self.signed, deal, now);
         }
         if now > deal.award.args().deadline {
             return self.late(deal, input, now, stay);
@@ -565,12 +599,16 @@ impl Waiting {
 impl Waiting {
     fn late(self, deal: &Deal, input: Input, now: Timestamp, stay: fn(Self) -> Buyer) -> Step {
         if self.answer_by.is_some() && input != Input::Resume {
-            return give_up(BuyerOutcome::Overdue, self.signed, deal, now);
+            return give_up(BuyerOutcome::Overdue, self.was_away, self.signed, deal, now);
         }
+        let was_away = match self.answer_by {
+            Some(_) => self.was_away,
+            None => was_away_at(deal.award.args().deadline, now),
+        };
         // A seller that comes and goes doesn't put the moment off; a restart that slept through it asks anew.
         let answer_by = self.answer_by.filter(|by| *by > now).unwrap_or(now.saturating_add(LATE_ANSWER_SECS));
         let effects = vec![Effect::Send(self.question(deal)), Effect::WakeAt(answer_by)];
-        Step::passing(stay(Self { answer_by: Some(answer_by), ..self }), effects)
+        Step::passing(stay(Self { answer_by: Some(answer_by), was_away, ..self }), effects)
     }
 }
 
@@ -589,10 +627,15 @@ impl GivenUp {
             }
             // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
             // at the mint: it may have been redeemed.
-            Input::Delivered(delivery) => delivered(deal, delivery, Some(self.ended.money), self.ended.signed, now),
+            Input::Delivered(delivery) => {
+                let before = self.before(deal, now);
+                delivered(deal, delivery, Some(before), self.ended.signed, now)
+            }
             Input::Refunded { .. } => {
+                let conduct = self.conduct();
                 let mut step = self.ended.handle(deal, input, now);
                 step.writes.push(Write::Close);
+                step.writes.extend(conduct);
                 step.effects.push(Effect::Finish);
                 step
             }
@@ -601,8 +644,24 @@ impl GivenUp {
     }
 
     fn close(self) -> Step {
-        let writes = vec![Write::State, Write::Close];
+        let mut writes = vec![Write::State, Write::Close];
+        writes.extend(self.conduct());
         Step { state: Buyer::Ended(self.ended), writes, effects: vec![Effect::Finish] }
+    }
+
+    /// What is to be said of the seller at the end, if nothing was said when the trade was given up.
+    fn conduct(&self) -> Option<Write> {
+        self.ended.outcome.conduct().filter(|_| self.was_away).map(Write::Conduct)
+    }
+
+    fn before(&self, deal: &Deal, now: Timestamp) -> Before {
+        let (outcome, money) = (&self.ended.outcome, self.ended.money);
+        let releases = match outcome {
+            BuyerOutcome::Overdue => self.was_away,
+            BuyerOutcome::NotUnderstood => now <= deal.award.args().deadline,
+            _ => false,
+        };
+        Before { money, judged: !self.was_away && outcome.conduct().is_some(), releases }
     }
 }
 
@@ -617,21 +676,25 @@ impl Fetching {
                 Step::passing(Buyer::Fetching(self), effects)
             }
             Input::Fetched { commitment, received } if Outcome::Ok(commitment) == self.receipt.body.out => End {
-                said: self.overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before),
                 output: Some((self.salt, Stored::Content(self.content))),
                 receipt: Some(self.receipt),
-                ..End::new(
-                    BuyerOutcome::Delivered { late: self.overdue.is_some() },
+                ..End::after(
+                    self.before,
+                    LockOutcome::Paid,
+                    BuyerOutcome::Delivered { late: self.before.is_some() },
                     Statements { received, ..self.signed },
                 )
             }
             .step(deal, now),
             Input::Fetched { .. } | Input::FetchFailed => self.failed(BuyerOutcome::Mismatch).step(deal, now),
             Input::Broken(why) => self.failed(BuyerOutcome::Broken(why)).step(deal, now),
-            Input::Refunded { refunded, redeemed, fee } if self.overdue == Some(Money::Waiting) => {
-                let overdue = Some(Money::Settled { refunded, redeemed, fee });
-                noted(Buyer::Fetching(Self { overdue, ..self }))
-            }
+            Input::Refunded { refunded, redeemed, fee } => match self.before {
+                Some(before) if before.money == Money::Waiting => {
+                    let money = Money::Settled { refunded, redeemed, fee };
+                    noted(Buyer::Fetching(Self { before: Some(Before { money, ..before }), ..self }))
+                }
+                _ => Step::passing(Buyer::Fetching(self), vec![]),
+            },
             Input::Accepted(acceptance) => {
                 let writes = noted_behind(&mut self.signed, acceptance);
                 Step { state: Buyer::Fetching(self), writes, effects: vec![] }
@@ -642,8 +705,8 @@ impl Fetching {
 
     /// Without the output.
     fn failed(self, outcome: BuyerOutcome) -> End {
-        let said = Said::waiting(self.overdue);
-        End { said, receipt: Some(self.receipt), ..End::new(outcome, self.signed) }
+        let receipt = Some(self.receipt);
+        End { receipt, ..End::after(self.before, LockOutcome::Refund, outcome, self.signed) }
     }
 
     /// Fetches, and gives up when the money falls back.
@@ -666,7 +729,8 @@ impl Ended {
             // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
             // at the mint: it may have been redeemed.
             Input::Delivered(delivery) if self.is_given_up() => {
-                delivered(deal, delivery, Some(self.money), self.signed, now)
+                let before = Before { money: self.money, judged: self.outcome.conduct().is_some(), releases: false };
+                delivered(deal, delivery, Some(before), self.signed, now)
             }
             // It hasn't heard that we have it.
             Input::Asked | Input::Delivered(_) => {
@@ -708,30 +772,31 @@ fn noted_behind(signed: &mut Statements, acceptance: Signed<Acceptance>) -> Vec<
     vec![Write::Behind]
 }
 
-/// `overdue` is what was said of the money if the trade was given up before.
-fn delivered(deal: &Deal, delivery: Delivery, overdue: Option<Money>, signed: Statements, now: Timestamp) -> Step {
+/// `before` is what was said if the trade was given up before.
+fn delivered(deal: &Deal, delivery: Delivery, before: Option<Before>, signed: Statements, now: Timestamp) -> Step {
     if let (Outcome::Ok(_), Some(sealed)) = (&delivery.receipt.body.out, delivery.sealed) {
-        return Unopened::begin(deal, delivery.receipt, sealed, overdue, signed, now);
+        return Unopened::begin(deal, delivery.receipt, sealed, before, signed, now);
     }
     let Delivery { receipt, output, opens, received, .. } = delivery;
-    let failed = |outcome| End { said: Said::waiting(overdue), ..End::new(outcome, signed.clone()) };
+    let failed = |outcome| End::after(before, LockOutcome::Refund, outcome, signed.clone());
     let end = match (&receipt.body.out, output) {
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Inline(bytes) })) if opens => End {
-            said: overdue.map_or(Said::Now(LockOutcome::Paid), Said::Before),
             output: Some((salt, Stored::Inline(bytes))),
-            ..End::new(
-                BuyerOutcome::Delivered { late: overdue.is_some() || now > deal.award.args().deadline },
+            ..End::after(
+                before,
+                LockOutcome::Paid,
+                BuyerOutcome::Delivered { late: before.is_some() || now > deal.award.args().deadline },
                 Statements { received, ..signed },
             )
         },
         (Outcome::Ok(_), Some(Output { salt, data: Payload::Content(content) })) => {
-            let fetching = Fetching { receipt, salt, content, overdue, signed };
+            let fetching = Fetching { receipt, salt, content, before, signed };
             let effects = fetching.start(deal);
             // A delivery after the end opens the trade again.
             return Step { state: Buyer::Fetching(fetching), writes: vec![Write::State, Write::Open], effects };
         }
         (Outcome::Error(error), _) => {
-            let paid = deal.award.part().is_earned_by(&receipt.body.out) && overdue.is_none();
+            let paid = deal.award.part().is_earned_by(&receipt.body.out) && before.is_none();
             let end = failed(BuyerOutcome::Failed(error.clone()));
             if paid { End { said: Said::Now(LockOutcome::Paid), ..end } } else { end }
         }
@@ -752,12 +817,6 @@ enum Said {
     Before(Money),
 }
 
-impl Said {
-    fn waiting(before: Option<Money>) -> Self {
-        before.map_or(Self::Now(LockOutcome::Refund), Self::Before)
-    }
-}
-
 /// An end and what leads to it.
 struct End {
     outcome: BuyerOutcome,
@@ -768,6 +827,8 @@ struct End {
     forged: Option<Forged>,
     /// A content that was kept until now.
     forgotten: Option<ContentId>,
+    /// Whether the outcome says something of the seller that hasn't been said.
+    judges: bool,
 }
 
 impl End {
@@ -781,11 +842,19 @@ impl End {
             signed,
             forged: None,
             forgotten: None,
+            judges: true,
         }
     }
 
+    /// What becomes of the lock, unless the wallet was told something before.
+    fn after(before: Option<Before>, lock: LockOutcome, outcome: BuyerOutcome, signed: Statements) -> Self {
+        let said = before.map_or(Said::Now(lock), |before| Said::Before(before.money));
+        let judges = before.is_none_or(|before| !before.judged);
+        Self { said, judges, ..Self::new(outcome, signed) }
+    }
+
     fn step(self, deal: &Deal, at: Timestamp) -> Step {
-        let Self { outcome, said, receipt, output, signed, forged, forgotten } = self;
+        let Self { outcome, said, receipt, output, signed, forged, forgotten, judges } = self;
         let mut writes = vec![Write::State];
         writes.extend(forgotten.map(Write::Forget));
         if let Some((_, Stored::Content(id))) = &output {
@@ -799,7 +868,7 @@ impl End {
             Said::Before(money) => money,
         };
         writes.push(Write::Close);
-        writes.extend(outcome.conduct().map(Write::Conduct));
+        writes.extend(outcome.conduct().filter(|_| judges).map(Write::Conduct));
         let ended = Ended { outcome, money, receipt, output, at, signed, forged };
         let mut effects = vec![Effect::Finish];
         effects.extend(ended.acknowledgement(deal));
@@ -812,13 +881,18 @@ impl End {
 }
 
 /// Gives the trade up, without a word from the seller that is understood: the user is told, the money is to be refunded, and the seller is
-/// asked on until then.
-fn give_up(outcome: BuyerOutcome, signed: Statements, deal: &Deal, now: Timestamp) -> Step {
+/// asked on until then. It is judged at once, unless we weren't there to hear it.
+fn give_up(outcome: BuyerOutcome, was_away: bool, signed: Statements, deal: &Deal, now: Timestamp) -> Step {
     let mut writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];
-    writes.extend(outcome.conduct().map(Write::Conduct));
+    writes.extend(outcome.conduct().filter(|_| !was_away).map(Write::Conduct));
     let ended = Ended { outcome, money: Money::Waiting, receipt: None, output: None, at: now, signed, forged: None };
     let effects = vec![Effect::Finish, given_up_retry(deal, now)];
-    Step { state: Buyer::GivenUp(GivenUp { ended }), writes, effects }
+    Step { state: Buyer::GivenUp(GivenUp { ended, was_away }), writes, effects }
+}
+
+/// Whether somebody who looks only now wasn't there when a moment passed.
+fn was_away_at(moment: Timestamp, now: Timestamp) -> bool {
+    now > moment.saturating_add(PRESENT_SECS)
 }
 
 /// When the money falls back to the buyer.

@@ -7,12 +7,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Buyer, BuyerOutcome, Deal, Effect, End, Ended, FIRST_RETRY_SECS, Forged, GIVEN_UP_RETRY_SECS, Input, LockOutcome,
-    MAX_RETRY_SECS, Money, Said, Step, Write, falls_back, noted, noted_behind,
+    Before, Buyer, BuyerOutcome, Deal, Effect, End, Ended, FIRST_RETRY_SECS, Forged, GIVEN_UP_RETRY_SECS, Input,
+    LockOutcome, MAX_RETRY_SECS, Money, SellerConduct, Step, Write, falls_back, noted, noted_behind, was_away_at,
 };
 use crate::{
     content::ContentId,
     envelope::Signed,
+    limits::KEY_WAIT_SECS,
     receipt::{Outcome, Receipt},
     seal::Opened,
     settlement::escrow::{ReleaseSignature, Shown},
@@ -31,8 +32,12 @@ pub struct Unopened {
     receipt: Signed<Receipt>,
     ciphertext: Stored,
     stage: Stage,
-    /// What the wallet was told of the money already; nothing as a rule.
-    told: Option<Money>,
+    /// What was said already of the money and of the seller; nothing as a rule.
+    told: Option<Before>,
+    /// Whether we weren't there at one of the moments by which we had to act: the seller isn't judged by what came of that.
+    was_away: bool,
+    /// Since when it is known that the money was taken, without a key.
+    taken_at: Option<Timestamp>,
     /// What was signed so far.
     signed: Statements,
     /// What the user was told, once the last moment to redeem had passed without a key.
@@ -61,7 +66,7 @@ impl Unopened {
         deal: &Deal,
         receipt: Signed<Receipt>,
         sealed: Payload,
-        told: Option<Money>,
+        told: Option<Before>,
         signed: Statements,
         now: Timestamp,
     ) -> Step {
@@ -70,14 +75,20 @@ impl Unopened {
             Payload::Content(id) => (Stored::Content(id), Stage::Fetching),
             // `check_delivery` lets nothing of this through.
             Payload::Other(_) => {
-                let end = End { said: Said::waiting(told), ..End::new(BuyerOutcome::Mismatch, signed) };
+                let end = End::after(told, LockOutcome::Refund, BuyerOutcome::Mismatch, signed);
                 return End { receipt: Some(receipt), ..end }.step(deal, now);
             }
         };
-        let late = receipt.body.ended > deal.award.args().deadline || now > release_by(deal);
-        let unopened = Self { receipt, ciphertext, stage, told, signed, given_up: None };
-        if late {
+        let dated_late = receipt.body.ended > deal.award.args().deadline;
+        // What it was told of is over; its date is the seller's word.
+        let refuses = told.is_some_and(|told| !told.releases);
+        let was_away = told.is_some() && now > deal.award.args().deadline;
+        let unopened = Self { receipt, ciphertext, stage, told, was_away, taken_at: None, signed, given_up: None };
+        if dated_late || refuses {
             return unopened.without(BuyerOutcome::Overdue).step(deal, now);
+        }
+        if now > release_by(deal) {
+            return unopened.without(BuyerOutcome::Missed).step(deal, now);
         }
         let effects = unopened.due(deal, now);
         // A small one need not be on disk: the seller gives it again. A delivery after the end opens the trade again.
@@ -105,9 +116,7 @@ impl Unopened {
             Input::Unsealed { shown, opened, received } if self.is_released() => {
                 self.unsealed(shown, opened, received).step(deal, now)
             }
-            Input::Refunded { refunded, redeemed, fee } => {
-                self.swept(deal, Money::Settled { refunded, redeemed, fee }, now)
-            }
+            Input::Refunded { refunded, redeemed, fee } => self.swept(deal, (refunded, redeemed, fee), now),
             Input::Accepted(acceptance) => {
                 let writes = noted_behind(&mut self.signed, acceptance);
                 Step { state: Buyer::Unopened(self), writes, effects: vec![] }
@@ -190,27 +199,37 @@ impl Unopened {
             Some(_) => GIVEN_UP_RETRY_SECS,
         };
         let next = now.saturating_add(pause);
-        let moments = [given_up_at(deal), swept_at(deal)];
-        moments.into_iter().filter(|moment| *moment > now).fold(next, Timestamp::min)
+        let moments = [given_up_at(deal), swept_at(deal)].into_iter().chain(self.keyless_at());
+        moments.filter(|moment| *moment > now).fold(next, Timestamp::min)
+    }
+
+    /// When the key is waited for no longer.
+    fn keyless_at(&self) -> Option<Timestamp> {
+        self.taken_at.map(|at| at.saturating_add(KEY_WAIT_SECS))
     }
 
     fn again(mut self: Box<Self>, deal: &Deal, input: &Input, now: Timestamp) -> Step {
         if !self.is_released() {
             if now > release_by(deal) {
-                return self.without(BuyerOutcome::Overdue).step(deal, now);
+                return self.unreleased(deal, now).step(deal, now);
             }
             let effects = self.due(deal, now);
             return Step::passing(Buyer::Unopened(self), effects);
         }
-        if let Stage::Released { tries, .. } = &mut self.stage
-            && *input == Input::Tick
-        {
-            *tries = tries.saturating_add(1);
+        let is_tick = *input == Input::Tick;
+        // After a restart it is asked once more first.
+        if is_tick && self.keyless_at().is_some_and(|at| now >= at) {
+            return self.keyless(deal, now);
+        }
+        if let Stage::Released { tries, .. } = &mut self.stage {
+            // It may never have gone out.
+            self.was_away |= *tries == 0 && now > release_by(deal);
+            *tries = tries.saturating_add(is_tick.into());
         }
         let (mut writes, mut finish) = (vec![], None);
         if now >= swept_at(deal) && self.told.is_none() {
             // What the mint says is unspent by then comes back.
-            self.told = Some(Money::Waiting);
+            self.told = Some(Before { money: Money::Waiting, judged: false, releases: true });
             writes = vec![Write::State, Write::Settle(LockOutcome::Refund)];
         }
         if now >= given_up_at(deal) && self.given_up.is_none() {
@@ -226,7 +245,7 @@ impl Unopened {
     /// The release is stored before it is sent.
     fn release(mut self: Box<Self>, deal: &Deal, release: Vec<ReleaseSignature>, now: Timestamp) -> Step {
         if now > release_by(deal) {
-            return self.without(BuyerOutcome::Overdue).step(deal, now);
+            return self.without(BuyerOutcome::Missed).step(deal, now);
         }
         self.stage = Stage::Released { release, tries: 0 };
         let effects = self.due(deal, now);
@@ -243,11 +262,15 @@ impl Unopened {
         let late = self.given_up.is_some() || self.told.is_some();
         match opened {
             Some((Opened { salt, commitment }, output)) if Outcome::Ok(commitment) == self.receipt.body.out => End {
-                said: self.told.map_or(Said::Now(LockOutcome::Paid), Said::Before),
                 output: Some((salt, output)),
                 forgotten: self.kept(),
                 receipt: Some(self.receipt),
-                ..End::new(BuyerOutcome::Delivered { late }, Statements { received, ..self.signed })
+                ..End::after(
+                    self.told,
+                    LockOutcome::Paid,
+                    BuyerOutcome::Delivered { late },
+                    Statements { received, ..self.signed },
+                )
             },
             _ => {
                 let shown = match &shown {
@@ -261,26 +284,55 @@ impl Unopened {
         }
     }
 
-    /// The wallet knows what became of the lock: either all came back, or the mint has shown the key.
-    fn swept(mut self: Box<Self>, deal: &Deal, money: Money, now: Timestamp) -> Step {
-        if self.told != Some(Money::Waiting) {
+    /// The wallet knows what became of the lock: all came back, or some was taken, as the mint says. Then the key was shown to it.
+    fn swept(mut self: Box<Self>, deal: &Deal, (refunded, redeemed, fee): (u64, u64, u64), now: Timestamp) -> Step {
+        let Some(told) = self.told.filter(|told| told.money == Money::Waiting) else {
             return Step::passing(Buyer::Unopened(self), vec![]);
+        };
+        self.told = Some(Before { money: Money::Settled { refunded, redeemed, fee }, ..told });
+        let back = refunded.saturating_add(fee);
+        if redeemed == 0 && back >= deal.locked() {
+            if !self.is_released() {
+                return self.unreleased(deal, now).step(deal, now);
+            }
+            return self.without(BuyerOutcome::Unopened).step(deal, now);
         }
-        self.told = Some(money);
-        let taken = matches!(money, Money::Settled { redeemed, .. } if redeemed > 0);
-        if !taken {
-            let outcome = if self.is_released() { BuyerOutcome::Unopened } else { BuyerOutcome::Overdue };
-            return self.without(outcome).step(deal, now);
-        }
+        self.taken_at = Some(now);
         let mut step = noted(Buyer::Unopened(self));
-        step.effects = vec![Effect::FindKey, Effect::WakeAt(now.saturating_add(GIVEN_UP_RETRY_SECS))];
+        let question = Effect::Send(wire::Status { award: deal.id() }.into());
+        step.effects = vec![question, Effect::FindKey, Effect::WakeAt(now.saturating_add(GIVEN_UP_RETRY_SECS))];
         step
+    }
+
+    /// The money is gone, and neither the mint nor the seller shows the key. Where the mint shows the seller's signature, that
+    /// convicts the seller; where it doesn't, the mint may as well have kept the money itself.
+    fn keyless(self, deal: &Deal, now: Timestamp) -> Step {
+        let took = match self.told.map(|told| told.money) {
+            Some(Money::Settled { redeemed, .. }) => redeemed,
+            _ => 0,
+        };
+        let mut step = self.without(BuyerOutcome::Keyless { by_seller: took > 0 }).step(deal, now);
+        if took > 0 {
+            step.writes.push(Write::Conduct(SellerConduct::Redeemed(took)));
+            step.effects.push(Effect::Accuse(took));
+        }
+        step
+    }
+
+    /// How it ends when the moment to release has passed: it is the seller's doing if it hasn't served what it delivered, while
+    /// we were there to fetch it.
+    fn unreleased(self, deal: &Deal, now: Timestamp) -> End {
+        let is_ours = self.stage != Stage::Fetching || self.was_away || was_away_at(release_by(deal), now);
+        self.without(if is_ours { BuyerOutcome::Missed } else { BuyerOutcome::Overdue })
     }
 
     /// How it ends without the output.
     fn without(self, outcome: BuyerOutcome) -> End {
-        let (said, forgotten) = (Said::waiting(self.told), self.kept());
-        End { said, forgotten, receipt: Some(self.receipt), ..End::new(outcome, self.signed) }
+        let forgotten = self.kept();
+        // A seller may never have had the release that we were not there to send.
+        let excused = self.was_away && outcome == BuyerOutcome::Unopened;
+        let end = End::after(self.told, LockOutcome::Refund, outcome, self.signed);
+        End { forgotten, receipt: Some(self.receipt), judges: end.judges && !excused, ..end }
     }
 
     /// What the user is told when the last moment to redeem has passed.

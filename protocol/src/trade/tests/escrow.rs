@@ -9,7 +9,8 @@ use super::*;
 use crate::{
     award::Award,
     content::ContentId,
-    limits::{MIN_REDEEM_MARGIN_SECS, MIN_REDEEM_SECS, MIN_RELEASE_SECS},
+    limits::{KEY_WAIT_SECS, MIN_REDEEM_MARGIN_SECS, MIN_REDEEM_SECS, MIN_RELEASE_SECS},
+    locks::{Dleq, LockedProof},
     market::OfferBody,
     seal::{self, Cipher, SealKey, Sealed},
     settlement::{AwardPart, Lock, Terms, escrow},
@@ -22,7 +23,7 @@ fn key() -> SealKey {
     SealKey::new([7; 32])
 }
 
-/// The tests' trade in escrow: its lock is empty, for the machines never look at the proofs.
+/// The tests' trade in escrow: the machines look at nothing of its one proof but the amount.
 fn deal() -> Deal {
     let ask = testing::ask();
     let prepaid = testing::offer(&ask);
@@ -38,7 +39,10 @@ fn deal() -> Deal {
     let (buyer, args) = (testing::buyer(), testing::args(&offer));
     let award = Award::sign(&args, &part, buyer.id(), vec![], NOW, ByteArray([6; 16]), &buyer).unwrap();
     award.matches(&offer).unwrap();
-    let lock = Lock::Escrow(escrow::Lock { proofs: vec![], release, refund: payee });
+    let dleq = Dleq { e: ByteArray([0; 32]), s: ByteArray([0; 32]), r: ByteArray([0; 32]) };
+    let id = "00deadbeef123456".parse().unwrap();
+    let proof = LockedProof { amount: LOCKED, c: ByteArray([2; 33]), dleq, id, secret: "secret".into() };
+    let lock = Lock::Escrow(escrow::Lock { proofs: vec![proof], release, refund: payee });
     Deal { award, offer, ask: ask.bytes().to_vec().into(), chain: vec![], lock, ..testing::deal() }
 }
 
@@ -96,6 +100,10 @@ enum Deviation {
     Withholds,
     /// The seller redeems and says nothing afterwards.
     HidesKey,
+    /// The same, and what the mint shows of it has no key.
+    ShowsNoKey,
+    /// The same, and the mint shows nothing of it.
+    ShowsNothing,
     /// The seller never redeems.
     NeverRedeems,
     /// The seller seals something else than it commits to.
@@ -104,14 +112,23 @@ enum Deviation {
     Vanishes,
 }
 
-const DEVIATIONS: [Deviation; 6] = [
+const DEVIATIONS: [Deviation; 8] = [
     Deviation::None,
     Deviation::Withholds,
     Deviation::HidesKey,
+    Deviation::ShowsNoKey,
+    Deviation::ShowsNothing,
     Deviation::NeverRedeems,
     Deviation::Forges,
     Deviation::Vanishes,
 ];
+
+impl Deviation {
+    /// Whether the key can be had of nobody.
+    fn hides_all(self) -> bool {
+        matches!(self, Self::ShowsNoKey | Self::ShowsNothing)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coins {
@@ -145,6 +162,8 @@ struct Escrow {
     refunding: bool,
     paid: bool,
     accused: bool,
+    /// What was said of the seller.
+    conduct: Vec<buyer::SellerConduct>,
 }
 
 impl Escrow {
@@ -174,6 +193,7 @@ impl Escrow {
             refunding: false,
             paid: false,
             accused: false,
+            conduct: Vec::new(),
         };
         world.buyer_step(step);
         world
@@ -193,6 +213,7 @@ impl Escrow {
                 buyer::Write::Close => self.buyer_open = false,
                 buyer::Write::Settle(buyer::LockOutcome::Paid) => self.paid = true,
                 buyer::Write::Settle(_) => self.refunding = true,
+                buyer::Write::Conduct(conduct) => self.conduct.push(conduct),
                 _ => {}
             }
         }
@@ -255,7 +276,8 @@ impl Escrow {
 
     fn seller_sends(&mut self, message: Message) {
         match (&message, self.deviation) {
-            (Message::Opened(_), Deviation::HidesKey) | (Message::Delivered(_), Deviation::Vanishes) => {}
+            (Message::Opened(_), deviation) if deviation == Deviation::HidesKey || deviation.hides_all() => {}
+            (Message::Delivered(_), Deviation::Vanishes) => {}
             _ => self.to_buyer.push_back(message),
         }
     }
@@ -315,7 +337,7 @@ impl Escrow {
                 self.buyer_input(buyer::Input::Fetched { commitment: ByteArray([0; 32]), received: None });
             }
             Some(buyer::Effect::Release) => self.buyer_input(buyer::Input::Release(vec![ByteArray([1; 64])])),
-            Some(buyer::Effect::FindKey) if self.coins == Coins::Sellers => {
+            Some(buyer::Effect::FindKey) if self.coins == Coins::Sellers && !self.deviation.hides_all() => {
                 self.buyer_input(buyer::Input::Shown(escrow::Shown::Key(key())));
             }
             Some(buyer::Effect::Open { shown, .. }) => {
@@ -351,7 +373,11 @@ impl Escrow {
         if self.coins == Coins::Locked {
             self.coins = Coins::Buyers;
         }
-        let (refunded, redeemed) = if self.coins == Coins::Buyers { (LOCKED, 0) } else { (0, LOCKED) };
+        let (refunded, redeemed) = match self.coins {
+            Coins::Buyers => (LOCKED, 0),
+            _ if self.deviation == Deviation::ShowsNothing => (0, 0),
+            _ => (0, LOCKED),
+        };
         self.buyer_input(buyer::Input::Refunded { refunded, redeemed, fee: 0 });
     }
 
@@ -407,7 +433,10 @@ impl Escrow {
     /// Lets everything take its course, until long after the locktime.
     fn settle(&mut self) {
         let round = [Step::ToSeller, Step::ToBuyer, Step::BuyerWorks, Step::Finish, Step::Redeem, Step::BuyerWorks];
-        for secs in std::iter::repeat_n(10, 400).chain(std::iter::repeat_n(200, 40)) {
+        let long = usize::try_from(KEY_WAIT_SECS / 600).unwrap() + 2;
+        for secs in
+            std::iter::repeat_n(10, 400).chain(std::iter::repeat_n(200, 40)).chain(std::iter::repeat_n(600, long))
+        {
             round.into_iter().for_each(|step| self.act(step));
             self.wait(secs);
         }
@@ -423,7 +452,16 @@ impl Escrow {
         let ended = self.bought();
         assert!(!self.buyer_open && !self.seller_open);
         let has_output = matches!(ended.outcome, BuyerOutcome::Delivered { .. });
+        // That it took money for what it failed to do is said when that is seen.
+        let judged = self.conduct.iter().filter(|conduct| !matches!(conduct, buyer::SellerConduct::Redeemed(_)));
+        assert!(judged.count() <= 1, "judged twice for one trade: {:?}", self.conduct);
         match self.coins {
+            Coins::Sellers if self.deviation.hides_all() => {
+                let by_seller = self.deviation == Deviation::ShowsNoKey;
+                assert_eq!((&ended.outcome, self.accused), (&BuyerOutcome::Keyless { by_seller }, by_seller));
+                let took = by_seller.then_some(buyer::SellerConduct::Redeemed(LOCKED));
+                assert_eq!(self.conduct, Vec::from_iter(took), "nobody is judged by the mint's word alone");
+            }
             Coins::Sellers if self.deviation == Deviation::Forges => {
                 assert_eq!(ended.outcome, BuyerOutcome::Mismatch);
                 assert_eq!(ended.forged.as_ref().unwrap().shown.as_slice(), key().reveal());
@@ -487,6 +525,54 @@ fn a_key_that_its_seller_hides_is_read_at_the_mint() {
 }
 
 #[test]
+fn money_that_was_taken_without_a_key_convicts_its_seller_a_day_later_if_the_mint_shows_who_took_it() {
+    for deviation in [Deviation::ShowsNoKey, Deviation::ShowsNothing] {
+        let world = played(false, deviation);
+        assert_eq!(world.coins, Coins::Sellers);
+        let known = terms(&world.deal).locktime.saturating_add(SKEW_SECS);
+        assert!(world.bought().at.since(known) >= KEY_WAIT_SECS, "the key may still come until then");
+    }
+}
+
+#[test]
+fn a_key_that_comes_within_a_day_still_opens_what_was_delivered() {
+    let mut world = Escrow::new(false, Deviation::ShowsNothing);
+    while world.now <= terms(&world.deal).locktime.saturating_add(KEY_WAIT_SECS / 2) {
+        for step in [Step::ToSeller, Step::ToBuyer, Step::BuyerWorks, Step::Finish, Step::Redeem] {
+            world.act(step);
+        }
+        world.wait(30);
+    }
+    assert!(matches!(world.buyer, Buyer::Unopened(_)));
+    world.deviation = Deviation::None;
+    world.settle();
+    world.judge();
+    assert_eq!(world.bought().outcome, BuyerOutcome::Delivered { late: true });
+    assert_eq!(world.conduct, [buyer::SellerConduct::Delivered]);
+}
+
+/// A seller that dates its receipt before the deadline and delivers after it, while the buyer is there.
+#[test]
+fn nothing_is_released_for_what_comes_after_the_user_was_told_that_nothing_did() {
+    for large in [false, true] {
+        let mut world = Escrow::new(large, Deviation::None);
+        [Step::ToSeller, Step::ToBuyer, Step::Finish].into_iter().for_each(|step| world.act(step));
+        let held = std::mem::take(&mut world.to_buyer);
+        assert!(matches!(held.back(), Some(Message::Delivered(_))));
+        while !matches!(world.buyer, Buyer::GivenUp(_)) {
+            world.wait(1);
+            world.to_seller.clear();
+        }
+        assert!(world.now <= world.deal.award.args().deadline.saturating_add(10));
+        world.to_buyer = held;
+        world.settle();
+        world.judge();
+        assert_eq!((world.coins, &world.bought().outcome), (Coins::Buyers, &BuyerOutcome::Overdue));
+        assert_eq!(world.conduct, [buyer::SellerConduct::Failed]);
+    }
+}
+
+#[test]
 fn a_seller_that_never_redeems_costs_the_buyer_time_only() {
     let world = played(false, Deviation::NeverRedeems);
     assert_eq!((world.coins, &world.bought().outcome), (Coins::Buyers, &BuyerOutcome::Unopened));
@@ -546,8 +632,52 @@ fn slept_until(moment: impl Fn(&escrow::Terms) -> Timestamp) -> Escrow {
 
 #[test]
 fn a_buyer_that_sleeps_over_the_deadline_still_releases_in_time_and_no_later() {
-    assert_eq!(slept_until(|terms| terms.release_by.saturating_sub(100)).coins, Coins::Sellers);
-    assert_eq!(slept_until(|terms| terms.release_by.saturating_add(1)).coins, Coins::Buyers);
+    let in_time = slept_until(|terms| terms.release_by.saturating_sub(100));
+    assert_eq!((in_time.coins, &in_time.conduct[..]), (Coins::Sellers, &[buyer::SellerConduct::Delivered][..]));
+    // The seller kept its part: that the buyer was away is not held against it.
+    let missed = slept_until(|terms| terms.release_by.saturating_add(1));
+    assert_eq!((missed.coins, &missed.bought().outcome), (Coins::Buyers, &BuyerOutcome::Missed));
+    assert!(missed.conduct.is_empty(), "{:?}", missed.conduct);
+}
+
+#[test]
+fn a_buyer_that_was_away_releases_for_what_comes_once_it_has_given_up() {
+    let mut world = Escrow::new(false, Deviation::None);
+    [Step::ToSeller, Step::ToBuyer, Step::Finish].into_iter().for_each(|step| world.act(step));
+    world.to_buyer.clear();
+    world.now = terms(&world.deal).release_by.saturating_sub(200);
+    world.act(Step::CrashBuyer);
+    // The seller isn't there just now.
+    world.to_seller.clear();
+    world.wait(10);
+    assert!(matches!(world.buyer, Buyer::GivenUp(_)) && world.conduct.is_empty());
+    world.act(Step::Reconnect);
+    world.settle();
+    world.judge();
+    assert_eq!((world.coins, &world.conduct[..]), (Coins::Sellers, &[buyer::SellerConduct::Delivered][..]));
+}
+
+#[test]
+fn a_seller_that_says_nothing_until_the_money_falls_back_is_judged_once_by_who_was_away_too() {
+    let mut world = Escrow::new(false, Deviation::Vanishes);
+    world.act(Step::ToSeller);
+    world.now = terms(&world.deal).release_by.saturating_sub(200);
+    world.act(Step::CrashBuyer);
+    world.settle();
+    world.judge();
+    assert_eq!(world.conduct, [buyer::SellerConduct::Failed]);
+}
+
+#[test]
+fn a_seller_is_not_judged_for_a_release_that_may_never_have_gone_out() {
+    let mut world = released();
+    world.to_seller.clear();
+    world.now = terms(&world.deal).release_by.saturating_add(SKEW_SECS + 1);
+    world.act(Step::CrashBuyer);
+    world.settle();
+    world.judge();
+    assert_eq!((world.coins, &world.bought().outcome), (Coins::Buyers, &BuyerOutcome::Unopened));
+    assert!(world.conduct.is_empty(), "{:?}", world.conduct);
 }
 
 #[test]

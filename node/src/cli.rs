@@ -89,7 +89,7 @@ enum Command {
     Id(id::Args),
     Service(service::Args),
     Find(find::Args),
-    Hire(hire::Args),
+    Hire(Box<hire::Args>),
     Task(task::Args),
     Wallet(wallet::Args),
     Mint(mint::Args),

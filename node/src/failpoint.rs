@@ -28,6 +28,8 @@ pub const VARIABLE: &str = "GUILDER_FAILPOINT";
 pub enum Step {
     /// Buyer: the ask goes out.
     SendAsked,
+    /// Buyer in another's name: what is spent under each delegation becomes durable, before any money is locked.
+    StoreDebit,
     /// Buyer: the award and the debit of its lock become durable.
     StoreAward,
     /// Buyer: the award goes out.
@@ -70,8 +72,9 @@ pub enum Step {
 
 impl Step {
     /// The steps that can be named.
-    pub const NAMED: [(Self, &'static str); 19] = [
+    pub const NAMED: [(Self, &'static str); 20] = [
         (Self::SendAsked, "send-asked"),
+        (Self::StoreDebit, "store-debit"),
         (Self::StoreAward, "store-award"),
         (Self::SendAwarded, "send-awarded"),
         (Self::StoreFetching, "store-fetching"),

@@ -74,7 +74,7 @@ pub use self::{
     buckets::Rate,
     clocks::ClockDoubt,
     config::TradeConfig,
-    hire::{Hire, HireError, HireMode, Hired, TaskHandle},
+    hire::{Bound, Hire, HireError, HireMode, Hired, TaskHandle, Under},
     limits::MAX_OPEN_TRADES,
     progress::Progress,
     records::OutputCheck,

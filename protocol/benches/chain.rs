@@ -120,7 +120,7 @@ fn link(root: &AgentKey, pair: &[AgentKey], with_policies: bool) -> Delegation {
         seller: pair[1].id(),
         principal: root.id(),
         task: cbor::cid_of(b"ask"),
-        service: Some("text.summarize".into()),
+        services: vec!["text.summarize".into()],
         unit: "sat".into(),
         mint: "https://mint.example.com".into(),
         max_price: 1_000,

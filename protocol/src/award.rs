@@ -44,7 +44,7 @@ pub struct AwardArgs {
     pub price: u64,
     /// The unit of `price` and `spent`.
     pub unit: Unit,
-    /// All that was awarded under the leaf delegation, this award included; equal to `price` without a chain.
+    /// All that was awarded or granted on under the leaf delegation, this award included; equal to `price` without a chain.
     pub spent: u64,
     /// The seller; the same as the invocation's audience.
     pub seller: AgentId,

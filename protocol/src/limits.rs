@@ -76,6 +76,8 @@ pub const MAX_ERROR_TEXT: usize = 1024;
 /// Receipts of passed-on work that one receipt names.
 pub const MAX_SUB_RECEIPTS: usize = 64;
 
+/// Services that one delegation for subcontracting names: as many kinds of help as a task may need.
+pub const MAX_SUB_SERVICES: usize = 16;
 /// Delegations in one chain, from the principal to the buyer.
 pub const MAX_CHAIN: usize = 8;
 

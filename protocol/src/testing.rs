@@ -109,7 +109,7 @@ pub(crate) fn delegated_award(most: u64) -> (Award, Signed<Delegation>) {
         seller: buyer().id(),
         principal: principal.id(),
         task: offer.body.ask,
-        service: None,
+        services: vec![],
         unit: "sat".into(),
         mint: offer.body.mints[0].to_string(),
         max_price: most,
@@ -134,9 +134,31 @@ pub(crate) fn deal() -> Deal {
         offer,
         ask: ByteBuf::from(ask.bytes()),
         chain: vec![],
+        grant: None,
         lock: Lock::Prepaid(prepaid::Lock { proofs: vec![], refund: lock_keys()[1] }),
         input: Payload::Inline(ByteBuf::from(INPUT)),
     }
+}
+
+/// The tests' deal, with a delegation by which its seller may subcontract.
+pub(crate) fn granting_deal() -> Deal {
+    let deal = deal();
+    let grant = SubGrant {
+        buyer: buyer().id(),
+        seller: seller().id(),
+        principal: buyer().id(),
+        task: deal.award.args().task,
+        services: vec!["text.count".into(), "text.split".into()],
+        unit: "sat".into(),
+        mint: deal.award.args().mint.to_string(),
+        max_price: 4,
+        max_spent: 6,
+        deadline: NOW.saturating_add(50),
+        max_depth: 2,
+        expires: NOW.saturating_add(50),
+        nonce: vec![2; 16],
+    };
+    Deal { grant: Some(Signed::sign(grant.delegation().unwrap(), &buyer()).unwrap()), ..deal }
 }
 
 pub(crate) fn receipt(deal: &Deal, out: Result<Digest, TaskError>, ended: Timestamp) -> Signed<Receipt> {

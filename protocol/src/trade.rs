@@ -78,6 +78,9 @@ pub struct Deal {
     pub ask: serde_bytes::ByteBuf,
     /// The delegations from the principal to the buyer, in the order of the award's `prf`.
     pub chain: Vec<Signed<Delegation>>,
+    /// The delegation by which the buyer lets the seller subcontract, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Signed<Delegation>>,
     /// The money.
     pub lock: Lock,
     /// The input, or where it comes from.
@@ -96,6 +99,12 @@ impl Deal {
             (Terms::Escrow(terms), Lock::Escrow(lock)) => Some((terms, lock)),
             _ => None,
         }
+    }
+
+    /// The delegations by which the seller may award in this task, from the principal to itself; none if it may not.
+    pub fn passed_on(&self) -> Option<Vec<Signed<Delegation>>> {
+        let grant = self.grant.clone()?;
+        Some(self.chain.iter().cloned().chain([grant]).collect())
     }
 
     /// Who buys.
@@ -123,6 +132,7 @@ impl Deal {
             proofs: self.chain.iter().map(|delegation| bytes(delegation.bytes())).collect(),
             lock: self.lock.clone(),
             input: self.input.clone(),
+            grant: self.grant.as_ref().map(|grant| bytes(grant.bytes())),
         }
         .into()
     }

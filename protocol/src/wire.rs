@@ -132,6 +132,9 @@ pub struct Awarded {
     pub lock: Lock,
     /// The input, or where it comes from.
     pub input: Payload,
+    /// The envelope of the delegation by which the buyer lets the seller subcontract. Not there if it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<ByteBuf>,
 }
 
 /// Input or output: in the frame if small, else as content to be fetched from the peer that names it.

@@ -966,6 +966,7 @@ fn award(ask: &Signed<Ask>, offer: &Signed<Offer>, number: u32, key: &AgentKey) 
         proofs: Vec::new(),
         lock: Lock::Prepaid(prepaid::Lock { proofs: vec![proof], refund: terms.payee }),
         input: Payload::Inline(input.to_vec().into()),
+        grant: None,
     }
 }
 

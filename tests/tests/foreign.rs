@@ -323,7 +323,7 @@ fn iso_ucan_reads_our_tokens() {
         seller: seller.id(),
         principal: buyer.id(),
         task: ask.cid(),
-        service: Some("text.rev".to_owned()),
+        services: vec!["text.rev".to_owned()],
         unit: "sat".to_owned(),
         mint: "https://mint.example".to_owned(),
         max_price: 10,

@@ -185,7 +185,7 @@ impl BuyerActor {
             return;
         }
         self.with.open.note_progress(self.trade(), &said);
-        let (task, trade) = (self.deal.award.args().task, self.trade());
+        let (task, trade) = (self.deal.award.args().ask, self.trade());
         let wire::Progress { permille, note, partial, .. } = said;
         self.with.events.emit(Event::Progress { task, trade, side: Side::Buyer, permille, note, partial });
     }
@@ -310,7 +310,7 @@ impl BuyerActor {
             None => "took the money and delivered nothing for it",
         };
         self.with.events.emit(Event::Cheated {
-            task: args.task,
+            task: args.ask,
             trade,
             side: Side::Buyer,
             peer,
@@ -393,7 +393,7 @@ impl BuyerActor {
         if before == after {
             return;
         }
-        let (task, trade, peer, side) = (self.deal.award.args().task, self.trade(), self.deal.seller(), Side::Buyer);
+        let (task, trade, peer, side) = (self.deal.award.args().ask, self.trade(), self.deal.seller(), Side::Buyer);
         match &self.state {
             Buyer::Awarded(_) => {}
             Buyer::Working(_) => {

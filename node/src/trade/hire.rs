@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!  find (or the seller named) ─▶ advert fits? ─▶ Ask ─▶ Offer | Decline … a short window, or until all have answered
-//!     ─▶ rank ─▶ lock ─▶ sign the award ─▶ one transaction: deal, state, debit, task ─▶ the trade's actor
+//!     ─▶ rank ─▶ debit, on another's authority ─▶ lock ─▶ sign the award
+//!     ─▶ one transaction: deal, state, debit of the lock, task ─▶ the trade's actor
 //!     ◀────────────── Refused: the next best offer ◀──────────────┘
 //! ```
 //!
 //! A hire itself is not resumed after a restart, an award is: until the award nothing is at stake.
 
+mod authority;
 mod candidates;
 mod error;
 mod funds;
@@ -32,6 +34,11 @@ use guilder_protocol::{
         Deal,
         buyer::{self, Buyer, BuyerOutcome, Ended},
     },
+    ucan::{
+        Delegation,
+        chain::{self, At, NoRevocations},
+        grant::SubGrant,
+    },
     wire::Payload,
 };
 use serde_bytes::ByteBuf;
@@ -41,13 +48,14 @@ use tokio::{
 };
 
 use self::{
+    authority::{Authority, Debited, give_back},
     candidates::{Candidates, Search},
     error::NoOffer,
     trust::EARNED_SHARE,
 };
 pub use self::{
-    error::HireError,
-    request::{Hire, HireMode},
+    error::{Bound, HireError},
+    request::{Hire, HireMode, Under},
 };
 pub(super) use self::{funds::Funds, quiet::QuietSellers};
 use super::{
@@ -62,8 +70,8 @@ use super::{
     mailbox::{BuyerMail, Cause},
     outbox::Outbox,
     records::{
-        self, Failure, LOG, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord, key,
-        log_key,
+        self, Failure, LOG, PASSED_ON, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord,
+        key, log_key,
     },
     violation::Penalties,
 };
@@ -136,6 +144,7 @@ pub(super) struct Parts {
 struct Hiring {
     with: Arc<Parts>,
     hire: Hire,
+    authority: Authority,
     data: Data,
     input: Payload,
     digest: Digest,
@@ -156,6 +165,9 @@ impl Hirer {
         if with.stopping.is_set() {
             return Err(HireError::Stopping);
         }
+        hire.check_subcontract().map_err(HireError::Subcontract)?;
+        let authority = self.authority(&hire)?;
+        let hire = with.journal.read(|r| Ok(authority.narrow(hire, r, now)))??;
         let data = with.placed(data).await?;
         let (input, digest) = payload(&data);
         let ask = with.sign_ask(&hire, input.size(), now)?;
@@ -167,12 +179,22 @@ impl Hirer {
             offers: Vec::new(),
             awards: Vec::new(),
             failure: None,
+            under: authority.under.as_ref().map(|under| under.award),
         };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
-        let hiring = Hiring { with: Arc::clone(with), hire, data, input, digest, ask, record, slot };
+        let hiring = Hiring { with: Arc::clone(with), hire, authority, data, input, digest, ask, record, slot };
         with.runtime.spawn("trade/hire", hiring.run(inbox, tell)).detach();
         Ok(TaskHandle { task, events, done })
+    }
+}
+
+impl Hirer {
+    fn authority(&self, hire: &Hire) -> Result<Authority, HireError> {
+        match &hire.under {
+            None => Ok(Authority::own(self.0.key.id())),
+            Some(under) => Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone()))??),
+        }
     }
 }
 
@@ -334,22 +356,15 @@ impl Hiring {
 
     /// Awards the task on an offer and waits for the end of the trade.
     async fn award(&mut self, offer: &Signed<Offer>, promised: Option<Arc<str>>) -> Result<Hired, HireError> {
-        let left = Duration::from_secs(offer.body.deadline.since(self.with.runtime.now()));
-        // A lock that comes too late is in the purse, for another task.
-        let locked = timeout(left, self.with.funds.lock(offer)).await;
-        let (mint, prepared) = locked.map_err(|_| HireError::DeadlinePassed)??;
-        // Called off while the mint made the lock: it goes back into the purse.
-        if self.slot.is_called_off() {
-            return Err(HireError::Cancelled);
-        }
-        let now = self.with.runtime.now();
-        // Making the lock may have taken its time. Skew is tolerated of others' clocks; the deadline is of ours.
-        if offer.body.deadline <= now {
-            return Err(HireError::DeadlinePassed);
-        }
-        choice::acceptable(&self.ask, offer, now)?;
-        let deal = Arc::new(self.deal(offer, mint, &prepared, now)?);
-        let step = Buyer::begin(&deal, now);
+        let debited = self.debit(offer).await?;
+        let (deal, prepared) = match self.agree(offer, &debited).await {
+            Ok(agreed) => agreed,
+            Err(error) => {
+                self.give_back(debited).await;
+                return Err(error);
+            }
+        };
+        let step = Buyer::begin(&deal, deal.award.made());
         let trade = deal.id();
         self.record.awards.push(trade);
         self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await?;
@@ -372,16 +387,53 @@ impl Hiring {
         Ok(Hired { deal, ended })
     }
 
-    fn deal(
-        &self,
-        offer: &Signed<Offer>,
-        mint: MintUrl,
-        prepared: &PreparedLock,
-        now: Timestamp,
-    ) -> Result<Deal, HireError> {
-        let (terms, me) = (&offer.body, self.with.key.id());
-        let args = AwardArgs {
-            task: self.task(),
+    /// On another's authority, debits every delegation before any money is locked.
+    async fn debit(&self, offer: &Signed<Offer>) -> Result<Debited, HireError> {
+        if self.authority.is_own() {
+            return Ok(Debited::default());
+        }
+        let mint = offer.body.mints.first().ok_or(HireError::NoMoney(offer.body.unit.clone()))?;
+        let (args, terms) = (self.args(offer, mint.clone(), 0), offer.body.terms.clone());
+        let (authority, granted) = (self.authority.clone(), self.granted());
+        self.with.journal.commit(Step::StoreDebit, move |w| authority.debit(w, &args, &terms, granted)).await
+    }
+
+    async fn give_back(&self, debited: Debited) {
+        if debited.spent.is_some()
+            && let Err(error) = self.with.journal.commit(Step::Other, move |w| give_back(w, &debited)).await
+        {
+            tracing::warn!(task = %self.task(), %error, "what a hire debited and didn't award stays debited");
+        }
+    }
+
+    /// Locks the money and signs the award.
+    async fn agree(&self, offer: &Signed<Offer>, debited: &Debited) -> Result<(Arc<Deal>, PreparedLock), HireError> {
+        let left = Duration::from_secs(offer.body.deadline.since(self.with.runtime.now()));
+        // A lock that comes too late is in the purse, for another task.
+        let locked = timeout(left, self.with.funds.lock(offer)).await;
+        let (mint, prepared) = locked.map_err(|_| HireError::DeadlinePassed)??;
+        // Called off while the mint made the lock: it goes back into the purse.
+        if self.slot.is_called_off() {
+            return Err(HireError::Cancelled);
+        }
+        let now = self.with.runtime.now();
+        // Making the lock may have taken its time. Skew is tolerated of others' clocks; the deadline is of ours.
+        if offer.body.deadline <= now {
+            return Err(HireError::DeadlinePassed);
+        }
+        choice::acceptable(&self.ask, offer, now)?;
+        Ok((Arc::new(self.deal(offer, mint, (debited, &prepared), now)?), prepared))
+    }
+
+    /// What the seller may spend on subcontractors.
+    fn granted(&self) -> u64 {
+        if self.hire.allow_subcontract.is_empty() { 0 } else { self.hire.sub_budget.unwrap_or_default() }
+    }
+
+    fn args(&self, offer: &Signed<Offer>, mint: MintUrl, spent: u64) -> AwardArgs {
+        let terms = &offer.body;
+        AwardArgs {
+            task: self.authority.task.unwrap_or_else(|| self.task()),
             service: terms.service.clone(),
             ask: self.task(),
             offer: offer.cid(),
@@ -389,15 +441,63 @@ impl Hiring {
             mint,
             price: terms.price,
             unit: terms.unit.clone(),
-            spent: terms.price,
+            spent,
             seller: offer.issuer(),
             deadline: terms.deadline,
-            depth: 0,
-        };
+            depth: self.authority.links.len() as u64,
+        }
+    }
+
+    fn deal(
+        &self,
+        offer: &Signed<Offer>,
+        mint: MintUrl,
+        (debited, prepared): (&Debited, &PreparedLock),
+        now: Timestamp,
+    ) -> Result<Deal, HireError> {
+        let Authority { principal, links, .. } = &self.authority;
+        let args = self.args(offer, mint, debited.spent.unwrap_or(offer.body.price));
         let nonce = ByteArray(self.with.runtime.random());
-        let award = Award::sign(&args, &prepared.part(), me, vec![], now, nonce, &self.with.key)?;
+        let prf = links.iter().map(Signed::cid).collect();
+        let award = Award::sign(&args, &prepared.part(), *principal, prf, now, nonce, &self.with.key)?;
+        if !links.is_empty() {
+            // As its seller will check it: money isn't sent on what won't be taken.
+            chain::verify(award.invocation(), links, At::exact(now), &NoRevocations)
+                .and_then(|chain| chain::check_award(&chain, args.seller))
+                .map_err(|error| self.authority.bound(error))?;
+        }
+        let grant = self.grant(&award)?;
         let ask = ByteBuf::from(self.ask.bytes());
-        Ok(Deal { award, offer: offer.clone(), ask, chain: vec![], lock: prepared.lock(), input: self.input.clone() })
+        let (offer, chain, lock, input) = (offer.clone(), links.clone(), prepared.lock(), self.input.clone());
+        Ok(Deal { award, offer, ask, chain, grant, lock, input })
+    }
+
+    /// The delegation by which the seller of an award may subcontract, if the hire allows it.
+    fn grant(&self, award: &Award) -> Result<Option<Signed<Delegation>>, HireError> {
+        let (hire, args) = (&self.hire, award.args());
+        if hire.allow_subcontract.is_empty() {
+            return Ok(None);
+        }
+        let budget = self.granted();
+        let grant = SubGrant {
+            buyer: award.buyer(),
+            seller: args.seller,
+            principal: award.principal(),
+            task: args.task,
+            services: hire.allow_subcontract.iter().map(ToString::to_string).collect(),
+            unit: args.unit.to_string(),
+            mint: args.mint.to_string(),
+            max_price: budget,
+            max_spent: budget,
+            deadline: args.deadline,
+            max_depth: args.depth.saturating_add(hire.sub_depth.unwrap_or(1)),
+            expires: args.deadline,
+            nonce: self.with.runtime.random::<16>().to_vec(),
+        };
+        let delegation = grant.delegation().map_err(HireError::Grant)?;
+        let grant = Signed::sign(delegation, &self.with.key)?;
+        chain::check_sub_grant(&grant, award, &self.authority.links).map_err(|error| self.authority.bound(error))?;
+        Ok(Some(grant))
     }
 
     /// The transaction after which the money is at risk and the award may go out.
@@ -451,6 +551,9 @@ impl Hiring {
 fn store_task(w: &mut Write<'_>, task: Cid, record: &TaskRecord, first: bool) -> Result<(), StoreError> {
     w.put(TASKS, key(task), record)?;
     if first {
+        if let Some(under) = record.under {
+            w.put(PASSED_ON, Key::of(under).and(task), &())?;
+        }
         w.put(LOG, log_key(record.created, task), &StoredSide::Buyer)?;
     }
     Ok(())

@@ -11,8 +11,8 @@ use super::{
     journal::Journal,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PROMISES, REFUSALS, SELLERS, STDERR, StoredSide, TASKS,
-        content_key, key, log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, STDERR,
+        StoredSide, TASKS, content_key, key, log_parts,
     },
 };
 use crate::{
@@ -56,8 +56,9 @@ impl Housekeeper {
         let now = self.runtime.now();
         // An offer holds for the skew longer than it says; so must the memory of who took it.
         let over = now.saturating_sub(2 * guilder_protocol::time::SKEW_SECS);
-        let expire_batch =
-            move |w: &mut Write<'_>| Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)?);
+        let expire_batch = move |w: &mut Write<'_>| {
+            Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)? || expire(w, SPENT, over)?)
+        };
         while self.journal.commit(Step::Other, expire_batch).await? {}
         let kept_since = now.saturating_sub(self.keep_days.saturating_mul(DAY_SECS));
         let mut from = None;
@@ -133,6 +134,9 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp) -> Result<bool
         forget_deal(w, award, output)?;
         w.delete(BUYERS, key(award))?;
         w.delete(PROMISES, key(award))?;
+    }
+    if let Some(under) = record.under {
+        w.delete(PASSED_ON, Key::of(under).and(task))?;
     }
     w.delete(TASKS, key(task))?;
     Ok(true)

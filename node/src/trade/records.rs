@@ -16,6 +16,8 @@
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
 //! | `trade/buyer-history` | buyer | how often its money was good, and its input or its release never came |
 //! | `trade/earned` | seller, mint, unit | what it delivered in escrow, by day, for a month: how far it is paid in advance |
+//! | `trade/spent` | expiry, delegation | all that we awarded or granted on under it |
+//! | `trade/passed-on` | award, ask | nothing: what we hired for the sake of a task that we sell |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
 use cid::Cid;
@@ -54,6 +56,10 @@ pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-hi
 pub(super) const STDERR: Table<String> = Table::new("trade/stderr");
 /// What sellers have delivered to us in escrow, by seller, mint and unit.
 pub(super) const EARNED: Table<Earned> = Table::new("trade/earned");
+/// What we have spent under delegations, until they expire.
+pub(super) const SPENT: Table<u64> = Table::new("trade/spent");
+/// What we hire for the sake of trades that we sell.
+pub(super) const PASSED_ON: Table<()> = Table::new("trade/passed-on");
 pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.
@@ -86,6 +92,9 @@ pub(super) struct TaskRecord {
     pub(super) awards: Vec<Cid>,
     /// Why it came to no award that was taken.
     pub(super) failure: Option<Failure>,
+    /// The award for whose sake we hired, as its seller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) under: Option<Cid>,
 }
 
 /// Why a task failed before a trade came of it.

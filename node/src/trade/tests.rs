@@ -47,6 +47,7 @@ use crate::{
     },
 };
 
+mod chains;
 mod crash;
 mod escrow;
 mod hostile;

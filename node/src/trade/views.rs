@@ -334,11 +334,11 @@ fn find(r: &Read, id: Cid) -> Result<Option<Found>, StoreError> {
     if r.contains(TASKS, key(id))? {
         return Ok(Some(Found::Bought(id)));
     }
-    let task = r.get(DEALS, key(id))?.map(|deal| deal.award.args().task);
-    if let Some(task) = task {
-        return Ok(Some(match r.get(BY_TASK, Key::of(task).and(id))? {
+    if let Some(deal) = r.get(DEALS, key(id))? {
+        let args = deal.award.args();
+        return Ok(Some(match r.get(BY_TASK, Key::of(args.task).and(id))? {
             Some(at) => Found::Sold(id, at),
-            None => Found::Bought(task),
+            None => Found::Bought(args.ask),
         }));
     }
     let sold = r.range(BY_TASK, Key::of(id).range(), MAX_PAGE)?;

@@ -344,7 +344,7 @@ fn passed_on() -> Evidence {
         seller: seller.id(),
         principal: buyer.id(),
         task,
-        service: None,
+        services: vec![],
         unit: "sat".into(),
         mint: deal.offer.body.mints[0].to_string(),
         max_price: 7,

@@ -66,7 +66,9 @@ pub fn read(
     }
     check_input(message, award.args().input)?;
     let chain = read_chain(message, &award, me, now, revocations)?;
-    Ok(Deal { award, offer, ask: message.ask.clone(), chain, lock: message.lock.clone(), input: message.input.clone() })
+    let grant = read_grant(message, &award, &chain, now)?;
+    let (ask, lock, input) = (message.ask.clone(), message.lock.clone(), message.input.clone());
+    Ok(Deal { award, offer, ask, chain, grant, lock, input })
 }
 
 /// What the deal's lock has to satisfy.
@@ -98,13 +100,7 @@ fn read_chain(
     now: Timestamp,
     revocations: &impl Revocations,
 ) -> Result<Vec<Signed<Delegation>>, Reason> {
-    let chain =
-        message.proofs.iter().map(|bytes| Signed::<Delegation>::decode(bytes)).collect::<Result<Vec<_>, _>>().map_err(
-            |error| match error.fault() {
-                Fault::Incompatible => Reason::NotUnderstood,
-                _ => Reason::BadChain,
-            },
-        )?;
+    let chain = message.proofs.iter().map(|bytes| read_delegation(bytes)).collect::<Result<Vec<_>, _>>()?;
     let holds = |at| {
         chain::verify(award.invocation(), &chain, At::tolerant(at), revocations).map_err(|error| match error {
             ChainError::Revoked { .. } => Reason::Revoked,
@@ -117,6 +113,27 @@ fn read_chain(
     }
     chain::check_award(&verified, me).map_err(|_| Reason::BadChain)?;
     Ok(verified.links().to_vec())
+}
+
+/// What the buyer lets us pass on. One that we couldn't use is none of our making, and would cost us the work to find out.
+fn read_grant(
+    message: &Awarded,
+    award: &Award,
+    chain: &[Signed<Delegation>],
+    now: Timestamp,
+) -> Result<Option<Signed<Delegation>>, Reason> {
+    let Some(bytes) = &message.grant else { return Ok(None) };
+    let grant = read_delegation(bytes)?;
+    chain::check_sub_grant(&grant, award, chain).map_err(|_| Reason::BadChain)?;
+    chain::check_link(chain.len(), &grant, At::tolerant(now)).map_err(|_| Reason::BadChain)?;
+    Ok(Some(grant))
+}
+
+fn read_delegation(bytes: &[u8]) -> Result<Signed<Delegation>, Reason> {
+    Signed::decode(bytes).map_err(|error| match error.fault() {
+        Fault::Incompatible => Reason::NotUnderstood,
+        _ => Reason::BadChain,
+    })
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ fn verify_delegation(bytes: &[u8], at: Timestamp) -> Verdict {
             Verdict { at, outcome: Err(ChainError::Delegation(error).into()), words }
         }
         Ok(delegation) => {
-            let outcome = chain::check_delegation_times(0, &delegation, At::exact(at)).map_err(Invalid::from);
+            let outcome = chain::check_link(0, &delegation, At::exact(at)).map_err(Invalid::from);
             Verdict { at, outcome, words: words(&delegation) }
         }
     }

@@ -9,6 +9,7 @@
 //! Bounded: [`MAX_CHAIN`], [`MAX_CHAIN_BYTES`], and the policies of the whole chain share one [`POLICY_FUEL`].
 
 mod award;
+mod budget;
 mod error;
 
 use std::fmt;
@@ -16,7 +17,8 @@ use std::fmt;
 use cid::Cid;
 
 pub use self::{
-    award::{AWARD, check_award, check_money},
+    award::{AWARD, check_award, check_money, check_sub_grant},
+    budget::debit,
     error::ChainError,
 };
 use super::{
@@ -205,10 +207,14 @@ fn check_times(invocation: &Invocation, links: &[Signed<Delegation>], at: At) ->
     if let Some(end) = invocation.exp.filter(|end| at.is_past(*end)) {
         return Err(ChainError::InvocationExpired { end });
     }
-    links.iter().enumerate().try_for_each(|(link, delegation)| check_delegation_times(link, delegation, at))
+    links.iter().enumerate().try_for_each(|(link, delegation)| check_link(link, delegation, at))
 }
 
-pub(super) fn check_delegation_times(link: usize, delegation: &Delegation, at: At) -> Result<(), ChainError> {
+/// Checks that a delegation holds at a moment. `link` is its place, for the error.
+///
+/// # Errors
+/// [`ChainError::Expired`] or [`ChainError::TooEarly`].
+pub fn check_link(link: usize, delegation: &Delegation, at: At) -> Result<(), ChainError> {
     if let Some(end) = delegation.exp.filter(|end| at.is_past(*end)) {
         return Err(ChainError::Expired { link, end });
     }

@@ -27,15 +27,15 @@ pub struct SubGrant {
     pub principal: AgentId,
     /// The root ask of the task.
     pub task: Cid,
-    /// The one service that may be bought, or any.
-    pub service: Option<String>,
+    /// The services that may be bought; any if none is named.
+    pub services: Vec<String>,
     /// The unit of all amounts.
     pub unit: String,
     /// The mint whose money it is.
     pub mint: String,
     /// The most that one award may cost, in `unit`.
     pub max_price: u64,
-    /// The most that all awards together may cost, in `unit`.
+    /// The most that all awards together may cost, with what is granted on, in `unit`.
     pub max_spent: u64,
     /// The latest deadline of an award.
     pub deadline: Timestamp,
@@ -66,8 +66,11 @@ impl SubGrant {
             bound(".deadline", self.deadline.as_secs())?,
             bound(".depth", self.max_depth)?,
         ];
-        if let Some(service) = &self.service {
-            statements.push(fix(".service", Ipld::String(service.clone()))?);
+        let mut services = self.services.iter().map(|service| fix(".service", Ipld::String(service.clone())));
+        match services.len() {
+            0 => {}
+            1 => statements.extend(services.next().transpose()?),
+            _ => statements.push(Statement::Or(services.collect::<Result<_, _>>()?)),
         }
         Ok(Delegation {
             iss: self.buyer,

@@ -126,6 +126,42 @@ impl Policy {
 }
 
 impl Statement {
+    /// Whether it holds of `args`, within [`POLICY_FUEL`].
+    pub(super) fn allows(&self, args: &Ipld) -> Result<bool, OutOfFuel> {
+        self.holds(&View::Node(args), &mut Fuel::new(POLICY_FUEL))
+    }
+
+    /// Whether every argument that it reads is one of `known`.
+    pub(super) fn reads_only(&self, known: &dyn Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Equal(selector, _)
+            | Self::NotEqual(selector, _)
+            | Self::Compare(_, selector, _)
+            | Self::Like(selector, _)
+            | Self::All(selector, _)
+            | Self::Any(selector, _) => selector.root_field().is_some_and(known),
+            Self::Not(inner) => inner.reads_only(known),
+            Self::And(inner) | Self::Or(inner) => inner.iter().all(|statement| statement.reads_only(known)),
+        }
+    }
+
+    /// The argument that it reads, if it is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Equal(selector, _)
+            | Self::NotEqual(selector, _)
+            | Self::Compare(_, selector, _)
+            | Self::Like(selector, _)
+            | Self::All(selector, _)
+            | Self::Any(selector, _) => selector.root_field(),
+            Self::Not(inner) => inner.field(),
+            Self::And(inner) | Self::Or(inner) => {
+                let first = inner.first()?.field()?;
+                inner.iter().all(|statement| statement.field() == Some(first)).then_some(first)
+            }
+        }
+    }
+
     fn holds(&self, root: &View<'_>, fuel: &mut Fuel) -> Result<bool, OutOfFuel> {
         fuel.burn(1)?;
         match self {

@@ -126,6 +126,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("06-declined", Declined { ask: ask.cid(), reason: Reason::PriceTooLow }.into()),
         ("07-awarded-inline", deal.message()),
         ("07-awarded-content", large.message()),
+        ("07-awarded-grant", testing::granting_deal().message()),
         ("08-accepted", Accepted { award, acceptance: bytes(testing::acceptance(&deal).bytes()) }.into()),
         ("09-refused", Refused { award, reason: Reason::ProofReused }.into()),
         (

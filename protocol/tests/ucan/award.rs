@@ -139,7 +139,7 @@ fn grant() -> SubGrant {
         seller: id(2),
         principal: id(1),
         task: cbor::cid_of(b"the root ask"),
-        service: Some("text.summarize".into()),
+        services: vec!["text.summarize".into()],
         unit: "sat".into(),
         mint: MINT.into(),
         max_price: 100,
@@ -200,6 +200,6 @@ fn a_sub_grant_is_fit_for_money_and_bound_to_the_seller() {
     let granted = grant().delegation().unwrap();
     assert_eq!(chain::check_money([&granted]), Ok(()));
     assert_eq!((granted.iss, granted.aud, granted.sub), (id(1), id(2), Some::<AgentId>(id(1))));
-    let open = SubGrant { service: None, ..grant() }.delegation().unwrap();
+    let open = SubGrant { services: vec![], ..grant() }.delegation().unwrap();
     assert_eq!(open.pol.statements().len() + 1, granted.pol.statements().len());
 }

@@ -183,6 +183,7 @@ impl Cheat {
             offer: offer.clone(),
             ask: ByteBuf::from(ask.bytes()),
             chain: Vec::new(),
+            grant: None,
             lock: lock.lock(),
             input: Payload::Inline(ByteBuf::from(INPUT)),
         };

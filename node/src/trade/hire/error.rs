@@ -7,7 +7,9 @@ use guilder_protocol::{
     envelope::EnvelopeError,
     fault::{AtFault, Fault},
     identity::AgentId,
-    market::{Unit, choice::OfferError},
+    limits::MAX_SUB_RECEIPTS,
+    market::{ServiceName, Unit, choice::OfferError},
+    ucan::{ChainError, grant::GrantError},
     wire::Reason,
 };
 
@@ -44,6 +46,9 @@ pub enum HireError {
     /// An offer that no longer holds when its turn comes.
     #[error(transparent)]
     Offer(#[from] OfferError),
+    /// More than what those whose authority it would be on allow.
+    #[error(transparent)]
+    Bound(#[from] Bound),
     /// The input can't be read.
     #[error(transparent)]
     Input(#[from] ContentError),
@@ -59,6 +64,12 @@ pub enum HireError {
     /// The award can't be signed.
     #[error("the award is not one: {0}")]
     Award(#[from] AwardError),
+    /// What the seller may pass on isn't said wholly.
+    #[error("what the seller may subcontract is not said: {0}")]
+    Subcontract(&'static str),
+    /// What the seller may pass on can't be written as a delegation.
+    #[error("what the seller may subcontract can't be said in a delegation: {0}")]
+    Grant(#[source] GrantError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -79,6 +90,87 @@ pub enum HireError {
     /// The node is going down.
     #[error("the node is shutting down")]
     Stopping,
+}
+
+/// Which bound keeps a hire from being made on another's authority.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Bound {
+    /// The buyer of the task lets nothing be passed on.
+    #[error("the buyer of this task, {}, lets nothing of it be subcontracted", by.peer_id())]
+    NotGranted {
+        /// The buyer.
+        by: AgentId,
+    },
+    /// The task isn't being worked on any more.
+    #[error("the task is over, and with it what it lets be subcontracted")]
+    Over,
+    /// As many were hired as one receipt can name.
+    #[error("{MAX_SUB_RECEIPTS} hires were made for this task, which is the most that its receipt can name")]
+    TooMany,
+    /// A policy of a delegation, or another rule of chains.
+    #[error("{} does not allow {}: {error}", by.peer_id(), bound_word(error))]
+    Chain {
+        /// Who issued the delegation.
+        by: AgentId,
+        /// What doesn't hold.
+        error: Box<ChainError>,
+    },
+    /// Nothing is left of a delegation's budget.
+    #[error("the budget of {budget} that {} allows for subcontracting is spent", by.peer_id())]
+    Spent {
+        /// Who issued the delegation.
+        by: AgentId,
+        /// All of it.
+        budget: u64,
+    },
+    /// A higher price than is left.
+    #[error("the price is over what is left for subcontracting in this task: {left}")]
+    Price {
+        /// The most that one more award may cost.
+        left: u64,
+    },
+    /// A later deadline than the task's.
+    #[error("the deadline is after the last at which a subcontractor may deliver in this task, in {left_secs} s")]
+    Deadline {
+        /// Seconds until then.
+        left_secs: u64,
+    },
+    /// A service that our own service's file doesn't name.
+    #[error("this service's own file lets it subcontract {} and nothing else", listed_services(allowed))]
+    OwnService {
+        /// Those that it names.
+        allowed: Vec<ServiceName>,
+    },
+    /// More than our own service's file allows.
+    #[error("this service's own file lets it subcontract for at most {budget} a task")]
+    OwnBudget {
+        /// What it allows.
+        budget: u64,
+    },
+}
+
+/// What a rule of a chain bounds, in a word.
+fn bound_word(error: &ChainError) -> &'static str {
+    match error {
+        ChainError::Policy { statement, .. } => match statement.field() {
+            Some("service") => "this service",
+            Some("price") => "this price",
+            Some("spent") => "this much in all",
+            Some("deadline") => "this deadline",
+            Some("depth") => "subcontracting this deep",
+            Some("unit") => "this unit",
+            Some("mint") => "this mint",
+            Some("task") => "any other task",
+            Some("mode") => "this way to pay",
+            _ => "this",
+        },
+        ChainError::Expired { .. } => "this any longer",
+        _ => "this",
+    }
+}
+
+fn listed_services(services: &[ServiceName]) -> String {
+    services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Why one seller made no offer that could be taken.
@@ -164,7 +256,7 @@ impl AtFault for HireError {
     fn fault(&self) -> Fault {
         match self {
             Self::Undecided | Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
-            Self::Cancelled | Self::TooMany(_) => Fault::Ours,
+            Self::Cancelled | Self::TooMany(_) | Self::Bound(_) | Self::Grant(_) | Self::Subcontract(_) => Fault::Ours,
             Self::NoSeller => Fault::Incompatible,
             Self::Seller(error) => error.fault(),
             // If every seller gives a reason of the same fault, that is the fault.
@@ -191,6 +283,12 @@ impl AtFault for HireError {
             }
             Self::NoOffer(_) => {
                 Some("`guilder find SERVICE` shows prices, units and mints; raise --max-price or --deadline")
+            }
+            Self::Bound(Bound::OwnService { .. } | Bound::OwnBudget { .. }) => {
+                Some("[subcontract] in the service's file says what it may pass on")
+            }
+            Self::Bound(_) => {
+                Some("the buyer says what it allows: hire --allow-subcontract, --sub-budget, --sub-depth")
             }
             Self::Input(error) => error.hint(),
             Self::Check(error) => error.hint(),

@@ -1,11 +1,16 @@
 //! What is hired, and on what terms: on the command line, in a query, and in the trade.
 
+use cid::Cid;
 use guilder_protocol::{
     identity::AgentId,
+    limits::{MAX_CHAIN, MAX_SUB_SERVICES},
     market::{MintUrl, ServiceName, Unit},
     settlement::Mode,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Levels of subcontractors: as many as a chain has delegations.
+const MAX_SUB_DEPTH: u64 = MAX_CHAIN as u64;
 
 /// What is hired, and on what terms: the one request that every face makes, and the query of `POST /v1/tasks`; the input
 /// travels beside it. What isn't said is decided by [`Api::hire`](crate::api::Api::hire).
@@ -46,14 +51,41 @@ pub struct Hire {
     #[arg(long, value_name = "MODE")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<HireMode>,
+    /// Let the seller subcontract this service for the task; may be said several times.
+    #[arg(long, value_name = "SERVICE", num_args = 1.., requires = "sub_budget")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "name_list")]
+    pub allow_subcontract: Vec<ServiceName>,
+    /// The most that all it subcontracts may cost, in the task's unit; it pays that itself.
+    #[arg(long, value_name = "N", requires = "allow_subcontract")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_budget: Option<u64>,
+    /// How many levels of subcontractors there may be [default: 1].
+    #[arg(long, value_name = "N", requires = "allow_subcontract", value_parser = clap::value_parser!(u64).range(1..=MAX_SUB_DEPTH))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_depth: Option<u64>,
     /// The most that a stranger is paid who can't be paid in escrow: `hire.stranger_max` of the settings.
     #[arg(skip)]
     #[serde(skip)]
     pub stranger_max: u64,
+    /// The task that we sell for whose sake this is hired.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub under: Option<Under>,
     /// Whether the steps between hiring and end are left out of the stream.
     #[arg(skip)]
     #[serde(default)]
     pub quiet: bool,
+}
+
+/// What a task that we sell lets its program pass on: our own bounds, beside those of its buyer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Under {
+    /// The award that we work under.
+    pub award: Cid,
+    /// The services that may be hired; any if none is named.
+    pub services: Vec<ServiceName>,
+    /// The most that all of it may cost, in the award's unit.
+    pub budget: u64,
 }
 
 /// How a hire is paid.
@@ -81,6 +113,21 @@ impl HireMode {
 }
 
 impl Hire {
+    /// Whether what the seller may subcontract is said wholly.
+    ///
+    /// # Errors
+    /// What lacks.
+    pub(super) fn check_subcontract(&self) -> Result<(), &'static str> {
+        match (self.allow_subcontract.len(), self.sub_budget, self.sub_depth) {
+            (0, None, None) => Ok(()),
+            (0, ..) => Err("--sub-budget and --sub-depth go with --allow-subcontract"),
+            (1..=MAX_SUB_SERVICES, Some(1..), None | Some(1..=MAX_SUB_DEPTH)) => Ok(()),
+            (1..=MAX_SUB_SERVICES, Some(1..), _) => Err("--sub-depth is from 1 to 8"),
+            (1..=MAX_SUB_SERVICES, ..) => Err("--allow-subcontract goes with a --sub-budget of 1 or more"),
+            _ => Err("--allow-subcontract names at most 16 services"),
+        }
+    }
+
     /// A hire of `service`, all else as the node is set.
     pub fn of(service: ServiceName) -> Self {
         Self {
@@ -93,7 +140,11 @@ impl Hire {
             prefer: Vec::new(),
             mint: None,
             mode: None,
+            allow_subcontract: Vec::new(),
+            sub_budget: None,
+            sub_depth: None,
             stranger_max: 0,
+            under: None,
             quiet: false,
         }
     }
@@ -149,6 +200,21 @@ mod agent_list {
     }
 }
 
+/// Services, with commas between them, for the same reason.
+mod name_list {
+    use super::{Deserialize as _, Deserializer, Serializer, ServiceName};
+
+    pub(super) fn serialize<S: Serializer>(names: &[ServiceName], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&names.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServiceName>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let names = text.split(',').filter(|name| !name.is_empty());
+        names.map(|name| name.parse().map_err(serde::de::Error::custom)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -167,6 +233,9 @@ mod tests {
             prefer: vec![AgentKey::from_seed(&[4; 32]).id()],
             mint: Some("https://mint.example/a%20b".parse().unwrap()),
             mode: Some(HireMode::Escrow),
+            allow_subcontract: vec!["text.translate".parse().unwrap(), "text.count".parse().unwrap()],
+            sub_budget: Some(9),
+            sub_depth: Some(2),
             quiet: true,
             ..Hire::of("text.echo".parse().unwrap())
         };

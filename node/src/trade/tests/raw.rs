@@ -180,6 +180,7 @@ impl Raw {
             offer: offer.clone(),
             ask: ByteBuf::from(ask.bytes()),
             chain: vec![],
+            grant: None,
             lock: lock.clone(),
             input: Payload::Inline(ByteBuf::from(input)),
         }

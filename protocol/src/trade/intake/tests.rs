@@ -17,6 +17,8 @@ use crate::{
     wire::Message,
 };
 
+mod chains;
+
 fn good() -> Awarded {
     match testing::deal().message() {
         Message::Awarded(message) => message,

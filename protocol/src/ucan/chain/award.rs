@@ -2,7 +2,9 @@
 
 use super::{Chain, ChainError, Signed};
 use crate::{
+    award::Award,
     identity::AgentId,
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES},
     ucan::{Delegation, Statement},
 };
 use ipld_core::ipld::Ipld;
@@ -31,6 +33,42 @@ pub fn check_award(chain: &Chain, receiver: AgentId) -> Result<(), ChainError> {
         return Err(ChainError::Depth(depth));
     }
     check_money(chain.links().iter().map(Signed::payload))
+}
+
+/// Checks the delegation by which the buyer of `award` lets its seller subcontract; `links` are those behind the award.
+///
+/// It is from the buyer to the seller, in the award's principal's name, for awards of this task alone; it fits behind the
+/// links; and a buyer that spends on another's authority has debited it in full, with the price.
+///
+/// # Errors
+/// [`ChainError::SubGrant`], or what [`check_money`] finds.
+pub fn check_sub_grant(
+    grant: &Signed<Delegation>,
+    award: &Award,
+    links: &[Signed<Delegation>],
+) -> Result<(), ChainError> {
+    let args = award.args();
+    let wrong = |rule| Err(ChainError::SubGrant(rule));
+    if grant.iss != award.buyer() || grant.aud != args.seller || grant.sub != Some(award.principal()) {
+        return wrong("it is from the buyer to the seller, in the name of the principal");
+    }
+    if grant.cmd.as_str() != AWARD {
+        return wrong("it is for awards and nothing else");
+    }
+    if grant.pol.fixed("task") != Some(&Ipld::Link(args.task)) {
+        return wrong("it fixes the task");
+    }
+    if links.len() >= MAX_CHAIN {
+        return Err(ChainError::Long);
+    }
+    if links.iter().chain([grant]).map(|link| link.bytes().len()).sum::<usize>() > MAX_CHAIN_BYTES {
+        return Err(ChainError::Large);
+    }
+    let Some(most) = grant.pol.most("spent") else { return wrong("it bounds what is spent in all") };
+    if !links.is_empty() && args.price.checked_add(most).is_none_or(|sum| args.spent < sum) {
+        return wrong("it is debited in full where it is issued");
+    }
+    check_money(links.iter().chain([grant]).map(Signed::payload))
 }
 
 /// Checks that delegations, root first, are fit to authorise spending: each one ends, and where one bounds `.price` or

@@ -145,6 +145,15 @@ pub enum ChainError {
         /// Which.
         link: usize,
     },
+    /// More is spent under a delegation than can be counted.
+    #[error("more is spent under delegation {link} than can be counted")]
+    Overspent {
+        /// Which.
+        link: usize,
+    },
+    /// A delegation for subcontracting that isn't of its award.
+    #[error("the delegation for subcontracting is not of its award: {0}")]
+    SubGrant(&'static str),
     /// A bound on the price in money that isn't named.
     #[error("delegation {link} bounds the price, but neither it nor one above it fixes .{field}")]
     Unfixed {
@@ -182,6 +191,8 @@ impl ChainError {
             | Self::ReceiverIsSubject
             | Self::Depth(_)
             | Self::Endless { .. }
+            | Self::Overspent { .. }
+            | Self::SubGrant(_)
             | Self::Unfixed { .. } => "InvalidClaim",
         }
     }

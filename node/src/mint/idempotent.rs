@@ -142,7 +142,7 @@ async fn work(requests: &Requests, parts: Parts, body: Bytes, next: Next) -> Res
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the mint is stopping");
     };
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
-    let response = with_code(response, post && breaks_its_lock(&path, &body)).await;
+    let response = with_code(response, || post && breaks_its_lock(&path, &body)).await;
     let done = response.status().is_success();
     match path.strip_prefix("/v1/") {
         Some("swap") if post && !done => {
@@ -197,7 +197,7 @@ const UNKNOWN_QUOTE: u32 = 20_007;
 const MAX_DETAIL: usize = 400;
 
 /// An error as the NUTs have it, `{code, detail}`, whatever part of the router it comes from.
-async fn with_code(response: Response, breaks_its_lock: bool) -> Response {
+async fn with_code(response: Response, breaks_its_lock: impl FnOnce() -> bool) -> Response {
     if response.status().is_success() {
         return response;
     }
@@ -206,7 +206,7 @@ async fn with_code(response: Response, breaks_its_lock: bool) -> Response {
     let mut told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     if told["code"] == FAILED && told["detail"].is_string() {
         let unknown = told["detail"] == cdk::Error::UnknownQuote.to_string();
-        if let Some(code) = breaks_its_lock.then_some(WITNESS).or(unknown.then_some(UNKNOWN_QUOTE)) {
+        if let Some(code) = unknown.then_some(UNKNOWN_QUOTE).or_else(|| breaks_its_lock().then_some(WITNESS)) {
             told["code"] = code.into();
             return (StatusCode::BAD_REQUEST, axum::Json(told)).into_response();
         }

@@ -331,7 +331,8 @@ impl AtFault for CatalogueError {
             Self::Unknown(_) => Some("`guilder service list` shows what this node offers"),
             Self::Store(error) => error.hint(),
             Self::Announce(error) => error.hint(),
-            Self::Definition(_) | Self::Advert(_) => None,
+            Self::Definition(error) => error.hint(),
+            Self::Advert(_) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod bench;
 mod completions;
 mod demo;
+mod earnings;
 mod find;
 mod hire;
 mod id;
@@ -88,6 +89,7 @@ enum Command {
     Peers(peers::Args),
     Id(id::Args),
     Service(service::Args),
+    Earnings(earnings::Args),
     Find(find::Args),
     Hire(Box<hire::Args>),
     Task(task::Args),
@@ -178,6 +180,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Peers(args) => peers::run(&args, context),
         Command::Id(args) => id::run(&args, context),
         Command::Service(args) => service::run(&args, context),
+        Command::Earnings(args) => earnings::run(&args, context),
         Command::Find(args) => find::run(&args, context),
         Command::Hire(args) => hire::run(&args, context),
         Command::Task(args) => task::run(&args, context),

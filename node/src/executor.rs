@@ -28,6 +28,7 @@ use cid::Cid;
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
+    limits::MAX_ERROR_TEXT,
     market::ServiceName,
     receipt::FailureCode,
 };
@@ -43,6 +44,7 @@ pub mod progress;
 pub mod schema;
 mod service;
 mod settings;
+pub mod trial;
 
 pub use definition::Definition;
 pub use echo::Echo;
@@ -234,9 +236,26 @@ impl ExecError {
         }
     }
 
+    /// The failure in words for whoever runs the service, within [`MAX_ERROR_TEXT`]; the end of what the program wrote to
+    /// its standard error is shown beside it.
+    ///
+    /// [`MAX_ERROR_TEXT`]: guilder_protocol::limits::MAX_ERROR_TEXT
+    pub fn own_text(&self) -> String {
+        match self {
+            Self::Failed { .. } => self.public_text(),
+            other => clipped(other.to_string()),
+        }
+    }
+
     fn io(what: &'static str, source: std::io::Error) -> Self {
         Self::Io { what, source }
     }
+}
+
+/// At most as many bytes as an error's text may have on the wire.
+pub(crate) fn clipped(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_ERROR_TEXT));
+    text
 }
 
 impl AtFault for ExecError {
@@ -259,6 +278,13 @@ impl AtFault for ExecError {
             Self::OutputTooLarge { .. } => Some("raise `max_output_bytes` in the service's file if it may be larger"),
             Self::OutputInvalid(_) => Some("mend the program or the output schema; the buyer pays nothing for this"),
             Self::NoAnswer { .. } => Some("start the local service, or correct `url` in the service's file"),
+            Self::TooManyProcesses { .. } => Some("start fewer at once, or wait for those that have ended"),
+            Self::InputInvalid(_) => {
+                Some("the buyer's input is at fault; change `input` in the service's file if it should be taken")
+            }
+            Self::Failed { .. } => {
+                Some("exit code 0 says that the output is good; its standard error tells what went wrong")
+            }
             Self::Content(error) => error.hint(),
             _ => None,
         }

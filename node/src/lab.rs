@@ -3,7 +3,7 @@
 
 pub mod bench;
 pub mod demo;
-mod folder;
+pub(crate) mod folder;
 mod summarize;
 mod swarm;
 

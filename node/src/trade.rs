@@ -33,6 +33,7 @@ mod buying;
 mod cheats;
 mod clocks;
 mod config;
+mod earnings;
 mod fair;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -66,6 +67,7 @@ use guilder_protocol::{
     audit::Evidence,
     fault::{AtFault, Fault},
     identity::AgentKey,
+    time::Timestamp,
 };
 use tokio::sync::mpsc;
 
@@ -74,6 +76,7 @@ pub use self::{
     buckets::Rate,
     clocks::ClockDoubt,
     config::TradeConfig,
+    earnings::{Earnings, EarningsBy},
     hire::{Bound, Hire, HireError, HireMode, Hired, TaskHandle, Under},
     limits::MAX_OPEN_TRADES,
     progress::Progress,
@@ -111,7 +114,7 @@ use crate::{
     events::Events,
     failpoint::Failpoint,
     network::{Frames, InboundStream, Network},
-    runtime::Runtime,
+    runtime::{Job, Runtime},
     store::{KeyRange, Reader, Store, StoreError},
     wallet::{MoneyOutcome, Wallet, WalletError},
 };
@@ -175,6 +178,7 @@ pub struct Trade {
     wallet: Wallet,
     #[cfg(test)]
     unreleased: UnreleasedPlaces,
+    runtime: Runtime,
 }
 
 impl Trade {
@@ -322,6 +326,7 @@ impl Trade {
             wallet,
             #[cfg(test)]
             unreleased,
+            runtime,
         })
     }
 
@@ -368,6 +373,15 @@ impl Trade {
     /// If the store can't be read.
     pub fn show(&self, id: Cid) -> Result<Option<TaskView>, StoreError> {
         self.tasks.show(id)
+    }
+
+    /// What was earned by what was taken since a moment, the names in order.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn earnings(&self, by: EarningsBy, since: Timestamp) -> Result<Vec<Earnings>, StoreError> {
+        let journal = self.journal.clone();
+        self.runtime.offload(Job::Disk, move || journal.read(|r| earnings::read(r, by, since))).await
     }
 
     /// The output of a task, if it is here.

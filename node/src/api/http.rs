@@ -8,6 +8,7 @@
 //! | `GET /v1/peers`, `POST /v1/peers` | connected peers; connect to one |
 //! | `GET /v1/services`, `POST /v1/services`, `DELETE /v1/services/NAME` | what is on sale here |
 //! | `GET /v1/find/NAME?limit=` | who sells it; a line each |
+//! | `GET /v1/earnings?by=&since=` | what was earned by selling |
 //! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](super::types::Hire), each line a [`HireEvent`](super::types::HireEvent) |
 //! | `GET /v1/tasks?limit=&after=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
@@ -50,7 +51,7 @@ use super::{
     Api,
     access::{Hello, Proof},
     caller::Caller,
-    types::{ApiError, Dial, ErrorCode, Identity, Line, Peer, ServiceView, Status},
+    types::{ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Identity, Line, Peer, ServiceView, Status},
 };
 use crate::{executor::Definition, http_server};
 
@@ -79,6 +80,7 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
         .route("/v1/services", get(services).post(add_service))
         .route("/v1/services/{name}", delete(remove_service))
         .route("/v1/find/{name}", get(find))
+        .route("/v1/earnings", get(earnings))
         .route("/v1/events", get(events))
         .route("/v1/stop", post(stop))
         .merge(tasks::routes())
@@ -141,6 +143,14 @@ async fn find(
     Query(Limit { limit }): Query<Limit>,
 ) -> Result<Response, Failure> {
     Ok(lines(api.find(&caller, &name, limit)?.map(Ok)))
+}
+
+async fn earnings(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Query(query): Query<EarningsQuery>,
+) -> Answer<Vec<Earnings>> {
+    Ok(Json(api.earnings(&caller, query).await?))
 }
 
 async fn events(State(api): State<Api>, Extension(caller): By) -> Result<Response, Failure> {

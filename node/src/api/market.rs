@@ -8,7 +8,7 @@ use guilder_protocol::market::ServiceName;
 use super::{
     Api, LISTED,
     caller::{Caller, Right},
-    types::{ApiError, Found, ServiceView},
+    types::{ApiError, Earnings, EarningsQuery, Found, ServiceView},
 };
 use crate::{
     catalogue::Listing,
@@ -51,6 +51,15 @@ impl Api {
     pub async fn remove_service(&self, caller: &Caller, name: &ServiceName) -> Result<(), ApiError> {
         caller.may(Right::Manage)?;
         Ok(self.node().catalogue.remove(name).await?)
+    }
+
+    /// What was earned by selling, as far back as records are kept.
+    ///
+    /// # Errors
+    /// If the caller may not, or the store can't be read.
+    pub async fn earnings(&self, caller: &Caller, query: EarningsQuery) -> Result<Vec<Earnings>, ApiError> {
+        caller.may(Right::Look)?;
+        Ok(self.node().trade.earnings(query.by, query.since.unwrap_or_default()).await?)
     }
 
     /// Who sells a service, as they are found; [`LISTED`] of them if no limit is said.

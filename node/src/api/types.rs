@@ -9,7 +9,7 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use crate::trade::Hire;
+pub use crate::trade::{Earnings, EarningsBy, Hire};
 use crate::{
     events::{Stamped, fault_code},
     mint::Totals,
@@ -205,6 +205,18 @@ pub struct TaskListing {
     #[arg(long, value_name = "ID")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+}
+
+/// Which earnings are summed up, and by what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarningsQuery {
+    /// By what.
+    #[serde(default)]
+    pub by: EarningsBy,
+    /// Only what was taken since then, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// Which side of a task this node is on.

@@ -228,6 +228,18 @@ fn upload(input: Option<&Path>) -> Result<Upload, CliError> {
     Ok(client::pieces(futures::StreamExt::chain(first, rest)))
 }
 
+/// An input from a file, or with `-` from standard input, piece by piece.
+pub(super) fn input_pieces(
+    path: &Path,
+) -> Result<impl futures::Stream<Item = std::io::Result<Bytes>> + Send + use<>, CliError> {
+    use futures::StreamExt as _;
+    if path.as_os_str() == "-" {
+        return Ok(read_pieces(tokio::io::stdin()).left_stream());
+    }
+    let file = std::fs::File::open(path).map_err(|cause| CliError::file("read", path, &cause))?;
+    Ok(read_pieces(tokio::fs::File::from_std(file)).right_stream())
+}
+
 fn read_pieces(
     reader: impl tokio::io::AsyncRead + Unpin + Send + 'static,
 ) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static {

@@ -1,4 +1,7 @@
-//! `guilder service add|list|remove`
+//! `guilder service init|test|add|list|remove`
+
+mod template;
+mod trial;
 
 use std::{
     fmt,
@@ -18,9 +21,11 @@ use crate::{
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
-  guilder service add summarize.toml
+  guilder service init text.count                              writes text.count.toml and a program
+  guilder service test text.count.toml --input notes.txt       runs it once, without network and money
+  guilder service add text.count.toml
   guilder service list
-  guilder service remove text.summarize
+  guilder service remove text.count
 
 guilder service add --help describes the file.";
 
@@ -66,6 +71,13 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum ServiceCommand {
+    /// Write a service's file, commented, and a program that works, to be changed into yours.
+    Init(template::Args),
+    /// Do a service's work once, here and now: with its limits and schemas, without daemon, network and money.
+    ///
+    /// Prints the output, what the program wrote to standard error, and the time that it took. The exit code is 1 if a hire
+    /// would have failed. The program gets this shell's PATH and variables where the daemon would give its own.
+    Test(trial::Args),
     /// Put a service on sale, or change one. FILE describes it.
     #[command(after_help = FILE)]
     Add {
@@ -91,9 +103,15 @@ struct Removed {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    match &args.command {
+        ServiceCommand::Init(args) => return template::run(args, context),
+        ServiceCommand::Test(args) => return wait_for(trial::run(args, context)),
+        _ => {}
+    }
     wait_for(async {
         let client = context.client()?;
         match &args.command {
+            ServiceCommand::Init(_) | ServiceCommand::Test(_) => {}
             ServiceCommand::Add { file } => {
                 let added: ServiceView = client.post("/v1/services", &read(file)?).await?;
                 context.printer.show(&added)?;

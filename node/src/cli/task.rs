@@ -127,6 +127,7 @@ impl Show for TaskView {
                 ("service", self.service.to_string()),
                 ("state", self.state.clone()),
                 ("failure", failure.unwrap_or_default()),
+                ("what to do", self.failure.as_ref().and_then(|failure| failure.hint.clone()).unwrap_or_default()),
                 ("progress", self.progress.as_ref().map(at).unwrap_or_default()),
                 ("so far", self.progress.as_ref().map(|progress| progress.partial.clone()).unwrap_or_default()),
                 ("price", price(self)),

@@ -3,8 +3,22 @@
 use std::path::{Path, PathBuf};
 
 /// The commands that work on a home. The others (`audit verify`, `ucan`, `demo`, `bench`, `completions`) need none.
-const ON_A_HOME: [&str; 12] =
-    ["init", "up", "status", "peers", "id", "service", "find", "hire", "task", "wallet", "audit show", "audit export"];
+const ON_A_HOME: [&str; 14] = [
+    "init",
+    "up",
+    "status",
+    "peers",
+    "id",
+    "service",
+    "earnings",
+    "find",
+    "hire",
+    "task",
+    "wallet",
+    "mint",
+    "audit show",
+    "audit export",
+];
 const GUILDER: &str = "guilder ";
 
 /// The text with `--home` in each command that needs it, where the home was named on this command line.

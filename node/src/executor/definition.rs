@@ -243,7 +243,7 @@ impl WrittenSchema {
                 .map_err(|source| DefinitionError::SchemaFile { field, path, source })?,
         };
         if text.len() > MAX_SCHEMA {
-            return Err(DefinitionError::Schema(SchemaError::TooLarge(text.len())));
+            return Err(DefinitionError::Schema { field, error: SchemaError::TooLarge(text.len()) });
         }
         Ok(text)
     }
@@ -272,8 +272,13 @@ pub enum DefinitionError {
     #[error(transparent)]
     Program(#[from] ProgramError),
     /// A schema isn't taken.
-    #[error(transparent)]
-    Schema(SchemaError),
+    #[error("the schema of the {field}: {error}")]
+    Schema {
+        /// `input` or `output`.
+        field: &'static str,
+        /// Why not.
+        error: SchemaError,
+    },
 }
 
 impl AtFault for DefinitionError {
@@ -285,7 +290,7 @@ impl AtFault for DefinitionError {
         Some(match self {
             Self::SchemaFile { .. } => "paths are taken from the definition's own folder; JSON text begins with {",
             Self::Program(error) => error.hint(),
-            Self::Schema(_) => "test the schema with a few inputs; it may refer only to its own #/$defs",
+            Self::Schema { .. } => "test the schema with a few inputs; it may refer only to its own #/$defs",
             _ => "`guilder service add --help` describes every field",
         })
     }

@@ -55,9 +55,10 @@ impl Service {
         runtime: Runtime,
     ) -> Result<Self, DefinitionError> {
         let (input, output) = (definition.input.clone(), definition.output.clone());
-        let compiled =
-            runtime.offload(Job::Schema, move || Ok((compile(input.as_deref())?, compile(output.as_deref())?)));
-        let (input, output) = compiled.await.map_err(DefinitionError::Schema)?;
+        let compiled = runtime.offload(Job::Schema, move || {
+            Ok::<_, DefinitionError>((compile("input", input.as_deref())?, compile("output", output.as_deref())?))
+        });
+        let (input, output) = compiled.await?;
         let places = Arc::new(Semaphore::new(definition.concurrency));
         Ok(Self { definition: Arc::new(definition), input, output, executor, places, content, runtime })
     }
@@ -147,6 +148,7 @@ pub async fn check_data(
     Ok(runtime.offload(Job::Schema, move || schema.check(&bytes)).await)
 }
 
-fn compile(schema: Option<&str>) -> Result<Option<Arc<Schema>>, SchemaError> {
-    schema.map(|text| Schema::compile(text).map(Arc::new)).transpose()
+fn compile(field: &'static str, schema: Option<&str>) -> Result<Option<Arc<Schema>>, DefinitionError> {
+    let compiled = schema.map(|text| Schema::compile(text).map(Arc::new)).transpose();
+    compiled.map_err(|error| DefinitionError::Schema { field, error })
 }

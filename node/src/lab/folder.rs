@@ -9,7 +9,7 @@ use crate::{
 
 /// The folder of one run.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     kept: bool,
     nodes: Vec<String>,
@@ -17,7 +17,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// `keep`, which must be new or empty; else a fresh one among the temporary files.
-    pub(super) fn make(keep: Option<&Path>) -> Result<Self, CliError> {
+    pub(crate) fn make(keep: Option<&Path>) -> Result<Self, CliError> {
         let path = match keep {
             Some(path) => path.to_owned(),
             None => {
@@ -39,12 +39,12 @@ impl Folder {
         Ok(Self { path, kept: keep.is_some(), nodes: Vec::new() })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A node's folder, to be removed at the end unless all is kept.
-    pub(super) fn add(&mut self, node: &str) {
+    pub(crate) fn add(&mut self, node: &str) {
         self.nodes.push(node.to_owned());
     }
 }

@@ -1,8 +1,8 @@
 //! See [`crate::fuzz`].
 
 use super::records::{
-    BUYER_HISTORY, BUYERS, BY_TASK, CHEATS, DEALS, LOG, OFFERS, PROMISES, REFUSALS, SELLER_HISTORY, SELLERS, STDERR,
-    TASKS, cid_part, log_parts,
+    BUYER_HISTORY, BUYERS, BY_TASK, CHEATS, DEALS, LOG, OFFERS, PROMISES, REFUSALS, SELLER_HISTORY, SELLERS, TASKS,
+    WORK, cid_part, log_parts,
 };
 use crate::fuzz::{choose, stored};
 
@@ -20,7 +20,7 @@ pub fn records(data: &[u8]) {
         7 => stored(REFUSALS, record),
         8 => stored(SELLER_HISTORY, record),
         9 => stored(BUYER_HISTORY, record),
-        10 => stored(STDERR, record),
+        10 => stored(WORK, record),
         11 => stored(CHEATS, record),
         12 => stored(PROMISES, record),
         _ => _ = (cid_part(record), log_parts(record)),

@@ -11,8 +11,8 @@ use super::{
     journal::Journal,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, STDERR,
-        StoredSide, TASKS, content_key, key, log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, StoredSide, TASKS,
+        WORK, content_key, key, log_parts,
     },
 };
 use crate::{
@@ -151,7 +151,7 @@ fn forget_sold(w: &mut Write<'_>, award: cid::Cid) -> Result<bool, StoreError> {
     };
     forget_deal(w, award, output)?;
     w.delete(SELLERS, key(award))?;
-    w.delete(STDERR, key(award))?;
+    w.delete(WORK, key(award))?;
     Ok(true)
 }
 

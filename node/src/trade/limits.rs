@@ -53,6 +53,9 @@ pub(crate) const DROPPED: Rate = Rate { per_sec: 256, burst: 4_096 };
 /// and keeps it.
 pub(crate) const SCHEMA_QUERIES: Rate = Rate { per_sec: 20, burst: 64 };
 
+/// Services, buyers or days by which earnings are summed up at most; the rest stands together. 2 MB of sums.
+pub(crate) const MAX_EARNINGS: usize = 10_000;
+
 /// Tasks or trades that one page of a listing holds at most.
 pub(crate) const MAX_PAGE: usize = 200;
 

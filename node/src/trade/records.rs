@@ -10,7 +10,7 @@
 //! | `trade/by-task` | ask, award | when we took it: finds a task's awards on the seller's side |
 //! | `trade/offers` | expiry, our offer | the award that took it |
 //! | `trade/refusals` | expiry of the offer, award | the reason, so that an award once refused is never taken |
-//! | `trade/stderr` | award | the end of what our program wrote to its standard error |
+//! | `trade/work` | award | what is told of our work to its operator alone: the end of standard error, why it failed |
 //! | `trade/content` | content, peer, trade | nothing: the trade lets the peer have it |
 //! | `trade/promises` | award | the schema of the output that we bought, and whether the output satisfied it |
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
@@ -52,8 +52,7 @@ pub(super) const REFUSALS: Table<Refusal> = Table::new("trade/refusals");
 pub(super) const PROMISES: Table<Promise> = Table::new("trade/promises");
 pub(super) const SELLER_HISTORY: Table<SellerHistory> = Table::new("trade/seller-history");
 pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-history");
-/// The end of what a program wrote to its standard error while it worked on a trade that we sell, for the operator.
-pub(super) const STDERR: Table<String> = Table::new("trade/stderr");
+pub(super) const WORK: Table<WorkNote> = Table::new("trade/work");
 /// What sellers have delivered to us in escrow, by seller, mint and unit.
 pub(super) const EARNED: Table<Earned> = Table::new("trade/earned");
 /// What we have spent under delegations, until they expire.
@@ -153,6 +152,25 @@ impl From<SellerHistory> for Experience {
     fn from(SellerHistory { delivered, failed, took, invalid, .. }: SellerHistory) -> Self {
         Self { delivered, failed: failed.saturating_add(took).saturating_add(invalid) }
     }
+}
+
+/// What is told of our work on a trade to its operator alone. The buyer learns what the receipt says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WorkNote {
+    /// The end of what the program wrote to its standard error.
+    pub(super) stderr: String,
+    /// Why it came to no output.
+    pub(super) failure: Option<WorkFailure>,
+}
+
+/// Why work of ours came to no output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WorkFailure {
+    pub(super) reason: String,
+    /// What to do about it.
+    pub(super) hint: Option<String>,
 }
 
 /// What the seller's offer promises of the output: it is to satisfy a schema.

@@ -25,8 +25,8 @@ use super::{
     open::OpenTrades,
     progress::Progress,
     records::{
-        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PROMISES, SELLERS, STDERR, StoredSide, TASKS, TaskRecord, key,
-        log_key, log_parts,
+        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PROMISES, SELLERS, StoredSide, TASKS, TaskRecord, WORK, key, log_key,
+        log_parts,
     },
 };
 use crate::{
@@ -208,8 +208,9 @@ impl Tasks {
         let mut view = self.journal.read(|r| match find(r, id)? {
             Some(Found::Bought(task)) => bought(r, task),
             Some(Found::Sold(award, at)) => {
-                let stderr = r.get(STDERR, key(award))?;
-                Ok(sold(r, award, at)?.map(|view| TaskView { stderr, ..view }))
+                let note = r.get(WORK, key(award))?.unwrap_or_default();
+                let view = sold(r, award, at)?;
+                Ok(view.map(|view| TaskView { stderr: Some(note.stderr).filter(|text| !text.is_empty()), ..view }))
             }
             None => Ok(None),
         })?;
@@ -484,7 +485,10 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
             ReceiptOutcome::Error(error) => {
                 let fault = if error.code.by_buyer() { Fault::Peer } else { Fault::Ours };
                 let state = if error.code == FailureCode::Cancelled { TaskState::Cancelled } else { TaskState::Failed };
-                (state, Some((fault, error.text.clone())))
+                let own = r.get(WORK, key(award))?.and_then(|note| note.failure);
+                let (own, hint) = own.map(|own| (own.reason, own.hint)).unzip();
+                view.hint = hint.flatten();
+                (state, Some((fault, own.unwrap_or_else(|| error.text.clone()))))
             }
         };
         view.money = Some(MoneyView::Sold(ended.money));

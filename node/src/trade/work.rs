@@ -5,7 +5,8 @@ use std::pin::pin;
 use guilder_protocol::{
     bytes::{ByteArray, Digest},
     content::ContentId,
-    limits::{MAX_CONTENT, MAX_ERROR_TEXT},
+    fault::AtFault as _,
+    limits::MAX_CONTENT,
     receipt::{Commitment, FailureCode, Salt, TaskError},
     seal::{Cipher, MAX_SEALED_OUTPUT, SealKey, Sealed, Sealer},
     trade::Deal,
@@ -19,13 +20,13 @@ use super::{
     limits::FETCH_RETRY,
     open::OpenTrades,
     outbox::Outbox,
-    records::{STDERR, key},
+    records::{WORK, WorkFailure, WorkNote, key},
     transfers::Transfers,
 };
 use crate::{
     content::{ContentError, Data, Pin},
     events::{Event, Events, Side},
-    executor::{ProgressReport, Reports, Service},
+    executor::{ExecError, ProgressReport, Reports, Service, clipped},
     failpoint::Step,
     runtime::Runtime,
 };
@@ -104,7 +105,7 @@ impl Workshop {
         let slot = service.reserve().await;
         let (work, mut reports) = service.work(deal.id(), deal.buyer(), input).reported();
         let output = self.tell_while(deal, &mut reports, service.run(slot, work)).await;
-        self.keep_stderr(deal.id(), reports.log()).await;
+        self.keep_note(deal.id(), reports.log(), output.as_ref().err()).await;
         let output = output.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "the work failed");
             TaskError { code: error.code(), text: clipped(error.public_text()) }
@@ -168,14 +169,16 @@ impl Workshop {
         self.outbox.send(deal.buyer(), &said.into());
     }
 
-    /// Keeps what the program said to its operator. The trade goes on without it.
-    async fn keep_stderr(&self, trade: Cid, log: String) {
-        if log.is_empty() {
+    /// Keeps what concerns the operator alone. The trade goes on without it.
+    async fn keep_note(&self, trade: Cid, stderr: String, error: Option<&ExecError>) {
+        let told = |error: &ExecError| WorkFailure { reason: error.own_text(), hint: error.hint().map(Into::into) };
+        let note = WorkNote { stderr, failure: error.map(told) };
+        if note == WorkNote::default() {
             return;
         }
-        let kept = self.journal.commit(Step::Other, move |w| w.put(STDERR, key(trade), &log)).await;
+        let kept = self.journal.commit(Step::Other, move |w| w.put(WORK, key(trade), &note)).await;
         if let Err(error) = kept {
-            tracing::warn!(%trade, %error, "a program's standard error could not be kept");
+            tracing::warn!(%trade, %error, "what the operator is to know of a work could not be kept");
         }
     }
 
@@ -187,13 +190,4 @@ impl Workshop {
         }
         Ok(commitment.finish())
     }
-}
-
-fn clipped(mut text: String) -> String {
-    let mut end = text.len().min(MAX_ERROR_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }

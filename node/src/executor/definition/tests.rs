@@ -113,7 +113,7 @@ fn a_schema_can_be_a_file_a_table_or_text() {
     }
     std::fs::write(dir.path().join("big.json"), vec![b' '; 10 << 20]).unwrap();
     let error = Definition::from_toml(&with("input = \"big.json\""), dir.path()).unwrap_err();
-    assert!(matches!(error, DefinitionError::Schema(SchemaError::TooLarge(_))), "{error}");
+    assert!(matches!(error, DefinitionError::Schema { field: "input", error: SchemaError::TooLarge(_) }), "{error}");
 }
 
 #[test]

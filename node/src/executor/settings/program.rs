@@ -15,6 +15,10 @@ const FIRST_LINE: usize = 256;
 const INTERPRETERS: [&str; 14] =
     ["bash", "bun", "dash", "deno", "ksh", "lua", "node", "perl", "php", "python", "python3", "ruby", "sh", "zsh"];
 
+/// How scripts' names end. Behind an option only such a name is taken for the script: another may be the option's value.
+const SCRIPTS: [&str; 14] =
+    ["bash", "cjs", "js", "jsx", "ksh", "lua", "mjs", "php", "pl", "py", "rb", "sh", "ts", "zsh"];
+
 /// Why a command can't be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
@@ -61,17 +65,30 @@ impl ProgramError {
     }
 }
 
-/// Takes relative paths of the program and of the script that it is to run from the folder of the definition, as those of
-/// schemas are. A name without a slash is looked up on PATH.
+/// Takes relative paths of the program, of the script that it is to run, and of arguments that name something which lies
+/// there from the folder of the definition, as those of schemas are: the program works in an empty folder of its own, where
+/// they could name nothing. A program without a slash is looked up on PATH. Reads the disk.
 pub(in crate::executor) fn take_from(folder: &Path, command: &mut [String]) {
     if let Some(program) = command.first_mut()
         && program.contains('/')
     {
         make_absolute(folder, program);
     }
-    if let Some(script) = script_of(command) {
-        make_absolute(folder, &mut command[script]);
+    let script = script_of(command);
+    for (index, argument) in command.iter_mut().enumerate().skip(1) {
+        if Some(index) == script || lies_in(folder, argument) {
+            make_absolute(folder, argument);
+        }
     }
+}
+
+/// Whether an argument that looks like a path names what lies in the folder.
+fn lies_in(folder: &Path, argument: &str) -> bool {
+    !argument.starts_with('-') && is_path(argument) && folder.join(argument).exists()
+}
+
+fn is_path(argument: &str) -> bool {
+    argument.contains('/') || Path::new(argument).extension().is_some()
 }
 
 fn make_absolute(folder: &Path, path: &mut String) {
@@ -154,14 +171,46 @@ fn check_first_line(program: &str, path: &Path) -> Result<(), ProgramError> {
     Ok(())
 }
 
-/// Where in a command an interpreter's script stands: its first argument, if that is neither an option nor code.
+/// Where in a command an interpreter's script stands: its first argument that is no option, unless an option gives it code
+/// to run instead.
 fn script_of(command: &[String]) -> Option<usize> {
     let name = Path::new(command.first()?).file_name()?.to_str()?;
-    let is_interpreter = INTERPRETERS.contains(&name) || name.strip_prefix("python3.").is_some();
-    // `deno run x.ts` has a subcommand; what follows options may be their value
-    let first = command.get(1).filter(|first| !first.starts_with('-') && !first.is_empty())?;
-    let is_path = first.contains('/') || Path::new(first).extension().is_some();
-    (is_interpreter && is_path).then_some(1)
+    if !INTERPRETERS.contains(&name) && name.strip_prefix("python3.").is_none() {
+        return None;
+    }
+    for (index, argument) in command.iter().enumerate().skip(1) {
+        if gives_code(name, argument) {
+            return None;
+        }
+        if argument.starts_with('-') || argument.is_empty() {
+            continue;
+        }
+        let extension = Path::new(argument).extension().and_then(|extension| extension.to_str());
+        let is_script = extension.is_some_and(|extension| SCRIPTS.contains(&extension));
+        if is_script || (index == 1 && is_path(argument)) {
+            return Some(index);
+        }
+        // `deno run x.ts` has a subcommand; what follows an option may be its value.
+        let goes_on = command[index - 1].starts_with('-') || (index == 1 && ["bun", "deno"].contains(&name));
+        if !goes_on {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether an interpreter's option says that what follows is code, or a module's name.
+fn gives_code(interpreter: &str, option: &str) -> bool {
+    if let Some(long) = option.strip_prefix("--") {
+        return long.starts_with("eval") || long.starts_with("print") || long.starts_with("command");
+    }
+    let Some(letters) = option.strip_prefix('-') else { return false };
+    let code: &[char] = match interpreter {
+        "bash" | "dash" | "ksh" | "sh" | "zsh" => &['c'],
+        _ if interpreter.starts_with("python") => &['c', 'm'],
+        _ => &['e', 'E', 'p', 'r'],
+    };
+    letters.contains(code)
 }
 
 #[cfg(test)]
@@ -229,12 +278,60 @@ mod tests {
         let mut command = ["sh".to_owned(), "missing.sh".to_owned()];
         take_from(folder.path(), &mut command);
         assert!(matches!(check(&command), Err(ProgramError::NoScript { .. })));
-        for command in [&["sh", "-c", "exit 0"][..], &["sh"], &["cat", "/no/such/file"], &["sh", "-e", "no.sh"]] {
+        for command in [
+            &["sh", "-c", "exit 0"][..],
+            &["sh", "-ec", "exit 0", "no.sh"],
+            &["sh"],
+            &["cat", "/no/such/file", "no.txt"],
+            &["sh", "-o", "posix", "name"],
+        ] {
             let command: Vec<_> = command.iter().map(ToString::to_string).collect();
             let mut taken = command.clone();
             take_from(folder.path(), &mut taken);
             assert_eq!(taken, command);
             check(&command).unwrap();
         }
+    }
+
+    #[test]
+    fn a_script_behind_options_is_found_and_code_is_none() {
+        let at = |command: &[&str]| script_of(&command.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for (command, index) in [
+            (&["python3", "-u", "work.py"][..], 2),
+            (&["python3", "-W", "ignore", "work.py", "other.py"], 3),
+            (&["sh", "-e", "./work.sh"], 2),
+            (&["deno", "run", "--allow-net", "work.ts"], 3),
+            (&["/usr/bin/node", "./work"], 1),
+        ] {
+            assert_eq!(at(command), Some(index), "{command:?}");
+        }
+        for command in [
+            &["python3", "-m", "work.py"][..],
+            &["python3", "work", "data.py"],
+            &["bash", "-lc", "work.sh"],
+            &["perl", "-ne", "print", "x.pl"],
+            &["node", "--eval", "1", "x.js"],
+            &["wc", "-l", "work.py"],
+        ] {
+            assert_eq!(at(command), None, "{command:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = ["sh", "-e", "missing.sh"].map(str::to_owned);
+        take_from(folder.path(), &mut command);
+        assert!(matches!(check(&command), Err(ProgramError::NoScript { .. })));
+    }
+
+    #[test]
+    fn an_argument_that_lies_beside_the_definition_is_found_from_the_folder_where_it_is_run() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("model")).unwrap();
+        std::fs::write(folder.path().join("prompt.txt"), "").unwrap();
+        std::fs::write(folder.path().join("word"), "").unwrap();
+        let mut command =
+            ["cat", "prompt.txt", "./model", "word", "-prompt.txt", "gone.txt", "/etc"].map(str::to_owned);
+        take_from(folder.path(), &mut command);
+        let here = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let expected = ["cat", &here("prompt.txt"), &here("model"), "word", "-prompt.txt", "gone.txt", "/etc"];
+        assert_eq!(command.each_ref().map(String::as_str), expected);
     }
 }

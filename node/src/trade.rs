@@ -42,6 +42,7 @@ mod hire;
 mod hires;
 mod housekeeping;
 mod journal;
+mod keys;
 mod limits;
 mod mailbox;
 mod open;
@@ -65,6 +66,7 @@ use std::sync::{
 use cid::Cid;
 use guilder_protocol::{
     audit::Evidence,
+    bytes::Digest,
     fault::{AtFault, Fault},
     identity::AgentKey,
     time::Timestamp,
@@ -78,10 +80,11 @@ pub use self::{
     config::TradeConfig,
     earnings::{Earnings, EarningsBy},
     hire::{Bound, Hire, HireError, HireMode, Hired, TaskHandle, Under},
-    limits::MAX_OPEN_TRADES,
+    keys::{Held, KeyClaim, Keyed},
+    limits::{MAX_HIRE_NAME, MAX_OPEN_TRADES},
     progress::Progress,
     records::OutputCheck,
-    views::{MoneyView, Page, TaskState, TaskView},
+    views::{MoneyView, Page, TaskFilter, TaskState, TaskView},
 };
 use self::{
     actors::Actors,
@@ -96,6 +99,7 @@ use self::{
     hires::{CalledOff, Hires},
     housekeeping::Housekeeper,
     journal::Journal,
+    keys::HireKeys,
     mailbox::{BuyerMail, Cause},
     open::OpenTrades,
     outbox::Outbox,
@@ -179,6 +183,7 @@ pub struct Trade {
     #[cfg(test)]
     unreleased: UnreleasedPlaces,
     runtime: Runtime,
+    keys: HireKeys,
 }
 
 impl Trade {
@@ -314,8 +319,10 @@ impl Trade {
         spawn("trade/money", Box::pin(router.take_outcomes(parts.outcomes)));
         spawn("trade/contents", transfers.serve(parts.streams));
         spawn("trade/housekeeping", Box::pin(housekeeper.run()));
+        let tasks = Tasks { journal: journal.clone(), content, catalogue, open: open.clone(), hires: hires.clone() };
         Ok(Self {
-            tasks: Tasks { journal: journal.clone(), content, catalogue, open: open.clone(), hires: hires.clone() },
+            keys: HireKeys::new(journal.clone(), tasks.clone(), hires.clone()),
+            tasks,
             stopping,
             hires,
             hirer,
@@ -336,6 +343,33 @@ impl Trade {
     /// If it can't even begin: the hire must say what it may cost, in which unit, and how long it may take.
     pub async fn hire(&self, hire: Hire, input: Data) -> Result<TaskHandle, HireError> {
         self.hirer.hire(hire, input).await
+    }
+
+    /// Waits until no other hire under this key is being placed. Held until this one is.
+    pub async fn enter_key(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        self.keys.enter(key).await
+    }
+
+    /// What a key stands for, given a request (its hash) that may be tried so many times more.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn keyed(&self, key: &str, request: Digest, retries: usize) -> Result<Keyed, StoreError> {
+        self.keys.look(key, request, retries, self.runtime.now())
+    }
+
+    /// Whether a hire of this name is under way: another seller may be awarded although the last trade is over.
+    pub fn is_placing(&self, task: Cid) -> bool {
+        self.hires.is_under_way(task)
+    }
+
+    /// Writes off the money that is locked for a task of ours, so that another may be awarded under its key. Says whether
+    /// there is such a task.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub async fn write_off(&self, task: Cid) -> Result<bool, StoreError> {
+        self.keys.write_off(task, self.runtime.now()).await
     }
 
     /// Calls off a task that we buy, by its name or its award's. Before the award nothing is lost; once the seller works
@@ -365,6 +399,15 @@ impl Trade {
     /// If the store can't be read.
     pub fn tasks(&self, page: Page) -> Result<Vec<TaskView>, StoreError> {
         self.tasks.page(page)
+    }
+
+    /// A page of the tasks that fit, the newest first.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn tasks_that_fit(&self, page: Page, filter: TaskFilter) -> Result<Vec<TaskView>, StoreError> {
+        let tasks = self.tasks.clone();
+        self.runtime.offload(Job::Disk, move || tasks.page_of(page, &filter)).await
     }
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.

@@ -47,6 +47,7 @@ mod records;
 mod spend;
 mod tables;
 mod tidy;
+mod whereabouts;
 
 #[cfg(test)]
 mod tests;
@@ -82,6 +83,7 @@ pub use self::{
     mints::MintSummary,
     quotes::{FundQuote, InvoicePaid},
     records::{Account, HistoryEntry, MoneyOutcome, Reason, RedeemedProof, SentState, SentToken},
+    whereabouts::Whereabouts,
 };
 use self::{
     connector::Connectors,
@@ -410,6 +412,15 @@ impl Wallet {
     /// If the store can't be read.
     pub fn balances(&self) -> Result<Vec<Balance>, WalletError> {
         self.0.ledger.balances()
+    }
+
+    /// Where the money of a unit is that can't be spent now, and when it falls back.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn whereabouts(&self, unit: &Unit) -> Result<Whereabouts, WalletError> {
+        let balances = self.balances()?;
+        Ok(self.0.store.read(|read| Whereabouts::read(read, &balances, unit))?)
     }
 
     /// All money, after proving that every coin is in one place and that they are what came in and didn't go out.

@@ -32,6 +32,13 @@ pub fn nutshell_venv() -> Option<PathBuf> {
     venv.join("bin/mint").exists().then_some(venv)
 }
 
+/// Where the JavaScript libraries are, if they and Node.js are there.
+pub fn libraries() -> Option<PathBuf> {
+    let libraries = env::var_os("GUILDER_FOREIGN_NODE").map_or_else(|| file("target/foreign-node"), PathBuf::from);
+    let node = Command::new("node").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    (libraries.join("installed").exists() && node.is_ok_and(|status| status.success())).then_some(libraries)
+}
+
 /// Says that a test is skipped, past the test harness, which keeps what passing tests print to itself.
 pub fn skip(what: &str) {
     let _ = writeln!(
@@ -50,12 +57,10 @@ pub struct Scripts {
 impl Scripts {
     /// Those for Node.js, with the libraries beside them. None, with a word on it, where they aren't there.
     pub fn of_javascript() -> Option<Self> {
-        let libraries = env::var_os("GUILDER_FOREIGN_NODE").map_or_else(|| file("target/foreign-node"), PathBuf::from);
-        let node = Command::new("node").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !libraries.join("installed").exists() || !node.is_ok_and(|status| status.success()) {
+        let Some(libraries) = libraries() else {
             skip("Node.js with cashu-ts, iso-ucan and js-libp2p");
             return None;
-        }
+        };
         let scripts = Self::with("node".into(), &JAVASCRIPT);
         std::os::unix::fs::symlink(libraries.join("node_modules"), scripts.dir.path().join("node_modules")).unwrap();
         Some(scripts)

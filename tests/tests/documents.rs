@@ -25,6 +25,75 @@ fn every_dependency_has_its_line_in_the_architecture() {
     assert!(missing.is_empty() && gone.is_empty(), "without a line: {missing:?}; no longer there: {gone:?}");
 }
 
+/// Each `.route(PATH, METHOD(…).METHOD(…))` of the control API.
+fn routes() -> BTreeSet<(String, String)> {
+    let mut routes = BTreeSet::new();
+    for file in ["node/src/api/http.rs", "node/src/api/http/tasks.rs", "node/src/api/http/wallet.rs"] {
+        let source = read(file);
+        for rest in source.split(".route(").skip(1) {
+            let rest = rest.split_inclusive('\n').next().unwrap();
+            let path = match rest.split('"').nth(1) {
+                Some(path) => path.to_owned(),
+                None => {
+                    assert!(rest.starts_with("guard::HELLO"), "a route that can't be read: {rest}");
+                    "/v1/hello".to_owned()
+                }
+            };
+            let methods =
+                ["get", "post", "put", "delete", "patch"].iter().filter(|method| rest.contains(&format!("{method}(")));
+            let named: Vec<_> = methods.map(|method| (path.clone(), (*method).to_owned())).collect();
+            assert!(!named.is_empty(), "a route without a method: {rest}");
+            routes.extend(named);
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_of_the_control_api_is_described_and_nothing_else() {
+    let description: serde_json::Value = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let mut described = BTreeSet::new();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(
+                operation["summary"].is_string() && operation["responses"]["default"].is_object(),
+                "{method} {path}"
+            );
+            described.insert((path.clone(), method.clone()));
+        }
+    }
+    let routes = routes();
+    assert!(routes.len() > 30, "{routes:?}");
+    assert_eq!(routes, described);
+}
+
+#[test]
+fn every_term_of_a_hire_and_of_a_listing_is_described() {
+    let description: serde_json::Value = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let described = |method: &str| {
+        let terms = description["paths"]["/v1/tasks"][method]["parameters"].as_array().unwrap();
+        terms.iter().map(|term| term["name"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    // The fields of a struct that travel.
+    let fields = |file: &str, name: &str| {
+        let source = read(file);
+        let body = source.split(&format!("pub struct {name} {{")).nth(1).unwrap().split("\n}").next().unwrap();
+        let mut skipped = false;
+        let mut fields = BTreeSet::new();
+        for line in body.lines().map(str::trim) {
+            skipped |= line == "#[serde(skip)]";
+            if let Some((field, _)) = line.strip_prefix("pub ").and_then(|line| line.split_once(':')) {
+                if !std::mem::take(&mut skipped) {
+                    fields.insert(field.to_owned());
+                }
+            }
+        }
+        fields
+    };
+    assert_eq!(fields("node/src/trade/hire/request.rs", "Hire"), described("post"));
+    assert_eq!(fields("node/src/api/types.rs", "TaskListing"), described("get"));
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let root = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];

@@ -4,13 +4,15 @@
 //! | request | what |
 //! |---|---|
 //! | `GET /v1/hello?nonce=` | proof that the server knows the token; the one request without it (see [`access`](super::access)) |
+//! | `GET /v1/openapi.json` | the description of all of this: docs/openapi.json, which tests hold against routes and answers |
 //! | `GET /v1/status`, `/v1/id` | how the node does, who it is |
 //! | `GET /v1/peers`, `POST /v1/peers` | connected peers; connect to one |
 //! | `GET /v1/services`, `POST /v1/services`, `DELETE /v1/services/NAME` | what is on sale here |
 //! | `GET /v1/find/NAME?limit=` | who sells it; a line each |
 //! | `GET /v1/earnings?by=&since=` | what was earned by selling |
 //! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](super::types::Hire), each line a [`HireEvent`](super::types::HireEvent) |
-//! | `GET /v1/tasks?limit=&after=`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
+//! | `GET /v1/tasks?limit=&after=&state=…`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
+//! | `POST /v1/tasks/ID/write-off` | count no more on the money locked for it, so that its key can be tried again |
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
 //! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore`, `/pay`, `/reclaim`, `GET /v1/wallet/sent`, `/sent/ID`, `/pending`, `/history?from=&limit=` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
@@ -74,6 +76,7 @@ pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: im
 fn router(api: Api, address: SocketAddr, token: &str) -> Router {
     Router::new()
         .route(guard::HELLO, get(hello))
+        .route("/v1/openapi.json", get(description))
         .route("/v1/status", get(status))
         .route("/v1/id", get(id))
         .route("/v1/peers", get(peers).post(dial))
@@ -97,6 +100,10 @@ type By = Extension<Caller>;
 
 async fn hello(Extension(guard): Extension<Guard>, Query(hello): Query<Hello>) -> Answer<Proof> {
     Ok(Json(guard.prove(&hello)?))
+}
+
+async fn description() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../../docs/openapi.json"))
 }
 
 async fn status(State(api): State<Api>, Extension(caller): By) -> Answer<Status> {
@@ -188,7 +195,7 @@ impl IntoResponse for Failure {
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
             ErrorCode::NotAllowed => StatusCode::FORBIDDEN,
             ErrorCode::Invalid => StatusCode::BAD_REQUEST,
-            ErrorCode::CannotTrade => StatusCode::CONFLICT,
+            ErrorCode::Conflict | ErrorCode::CannotTrade => StatusCode::CONFLICT,
             ErrorCode::PeerFailed | ErrorCode::MintFailed => StatusCode::BAD_GATEWAY,
             ErrorCode::EnvironmentFailed => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::Bug | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,

@@ -15,7 +15,7 @@ use super::{
         SentView, Token,
     },
 };
-use crate::wallet::{self, HistoryEntry, MintSummary};
+use crate::wallet::{self, HistoryEntry, MintSummary, WalletError};
 
 impl Api {
     /// What the wallet holds.
@@ -66,7 +66,8 @@ impl Api {
     pub async fn send(&self, caller: &Caller, send: Send) -> Result<Token, ApiError> {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(send.mint, send.unit)?;
-        let sent = self.node().wallet.send(&mint, &unit, send.amount).await?;
+        let sent = self.node().wallet.send(&mint, &unit, send.amount).await;
+        let sent = sent.map_err(|error| self.short_of(error, &unit))?;
         Ok(sent.into())
     }
 
@@ -123,7 +124,8 @@ impl Api {
     pub async fn pay(&self, caller: &Caller, pay: Pay) -> Result<InvoicePaid, ApiError> {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(pay.mint, pay.unit)?;
-        let paid = self.node().wallet.pay(&mint, &unit, &pay.invoice).await?;
+        let paid = self.node().wallet.pay(&mint, &unit, &pay.invoice).await;
+        let paid = paid.map_err(|error| self.short_of(error, &unit))?;
         let wallet::InvoicePaid { amount, fee, preimage, mint, unit } = paid;
         Ok(InvoicePaid { mint, amount, fee, unit, preimage })
     }
@@ -182,6 +184,19 @@ impl Api {
         self.node().wallet.remove_mint(url).await?;
         self.node().catalogue.refresh().await?;
         Ok(())
+    }
+
+    /// An error of the wallet; where there isn't enough to spend, with where the rest is.
+    fn short_of(&self, error: WalletError, unit: &Unit) -> ApiError {
+        let is_short = matches!(error, WalletError::Insufficient { .. });
+        let told = ApiError::from(error);
+        match self.node().wallet.whereabouts(unit) {
+            Ok(held) if is_short && !held.is_empty() => {
+                let hint = "guilder wallet fund AMOUNT, or wait: guilder wallet pending says for what";
+                ApiError { message: format!("{}; {held}", told.message), hint: Some(hint.into()), ..told }
+            }
+            _ => told,
+        }
     }
 
     /// The mint and unit that a command means: as it says, else the only ones there are, else the settings' unit.

@@ -1,16 +1,24 @@
 //! What can be done with tasks: hire, look, cancel, take the output, prove.
 
-use std::io;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use cid::Cid;
 use futures::{Stream, StreamExt as _, stream};
 use guilder_protocol::{
     audit,
+    bytes::{ByteArray, Digest},
+    content::ContentId,
+    fault::Fault,
+    identity::AgentId,
     limits::MAX_CONTENT,
     market::Unit,
+    time::Timestamp,
     trade::{buyer, seller},
 };
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Api, LISTED,
@@ -23,13 +31,22 @@ use super::{
 use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
-    trade::{self, CancelError, MoneyView, Page, TaskView as Trading},
+    trade::{
+        self, CancelError, Held, Keyed, MAX_HIRE_NAME, MoneyView, Page, TaskFilter, TaskState, TaskView as Trading,
+    },
 };
 
 /// Fewest letters of a task's ID that stand for it.
 const MIN_ID_TAIL: usize = 4;
 /// Tasks among which an ID's last letters are looked for.
 const RECENT: usize = 1_000;
+/// Steps of a hire that wait for who listens. A listener that is too slow misses some, never the end.
+const HIRE_EVENTS: usize = 256;
+/// How long a hire that failed waits before it is tried again; twice as long each time.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often the record of a task is looked at that somebody else waits for already.
+const RECORD_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(30);
 
 impl Api {
     /// Takes an input in as it comes: in memory if it is small, else in a file.
@@ -50,7 +67,7 @@ impl Api {
         Ok(collector.finish().await?)
     }
 
-    /// Hires. The stream names the task, has its steps (unless `quiet`), and how it ended. The task goes on if nobody
+    /// Hires. With a key ([`Hire::id`]) it may be a task that there is already. The stream names the task, has its steps (unless `quiet`), and how it ended. The task goes on if nobody
     /// reads it.
     ///
     /// # Errors
@@ -62,23 +79,143 @@ impl Api {
         input: Data,
     ) -> Result<impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static, ApiError> {
         caller.may(Right::Hire)?;
+        for name in [&hire.id, &hire.label].into_iter().flatten() {
+            if name.is_empty() || name.len() > MAX_HIRE_NAME {
+                let hint = "a key or label has 1 to 128 bytes";
+                return Err(ApiError::misuse(format!("a key or label of {} bytes", name.len()), hint));
+            }
+        }
+        let request = Request::of(hire, input, || hex::encode(self.node().runtime.random::<16>()));
+        let first = self.place_hire(&request).await?;
+        let (tell, told) = mpsc::channel(HIRE_EVENTS);
+        // In a task of its own: the hire goes on, and is tried again, whether or not somebody listens.
+        let hiring = self.clone().see_through(request, first, tell);
+        self.node().runtime.spawn("api/hire", hiring).detach();
+        Ok(ReceiverStream::new(told))
+    }
+
+    /// Places a hire, or finds the task that it is already.
+    async fn place_hire(&self, request: &Request) -> Result<Placed, ApiError> {
         let node = self.node();
-        let (began, quiet) = (node.runtime.instant(), hire.quiet);
-        let mut handle = node.trade.hire(self.decided(hire)?, input).await?;
-        let (task, api) = (handle.task, self.clone());
-        let events = std::mem::replace(&mut handle.events, node.events.subscribe());
-        let ended = async move {
-            let done = handle.done().await;
+        let began = node.runtime.instant();
+        let mut hire = request.hire.clone();
+        let Some(key) = &hire.id else {
+            let handle = node.trade.hire(self.decided(hire)?, request.input.clone()).await?;
+            return Ok(Placed::new(handle, node.events.subscribe(), began));
+        };
+        // Who works for a task has keys of its own.
+        let name = hire.under.as_ref().map_or_else(|| key.clone(), |under| format!("{}/{key}", under.award));
+        let _only_one = node.trade.enter_key(&name).await;
+        // Before the look, so that its end can't be missed.
+        let events = node.events.subscribe();
+        match node.trade.keyed(&name, request.hash, request.retries())? {
+            Keyed::Free(claim) => {
+                hire.claim = Some(claim);
+                let handle = node.trade.hire(self.decided(hire)?, request.input.clone()).await?;
+                Ok(Placed::new(handle, node.events.subscribe(), began))
+            }
+            Keyed::Has { task, held } => Ok(Placed { task, events, began, handle: None, held }),
+            Keyed::Other(task) => Err(ApiError::conflict(key, &task.to_string())),
+        }
+    }
+
+    /// Tells of a hire until it is over, and tries it again as often as it may be.
+    async fn see_through(self, request: Request, first: Placed, tell: mpsc::Sender<Result<HireEvent, ApiError>>) {
+        let end = match self.try_until_over(&request, first, &tell).await {
+            Ok(ended) => Ok(HireEvent::Ended(Box::new(ended))),
+            Err(error) => Err(error),
+        };
+        // Nobody may be listening any more.
+        let _ = tell.send(end).await;
+    }
+
+    async fn try_until_over(
+        &self,
+        request: &Request,
+        first: Placed,
+        tell: &mpsc::Sender<Result<HireEvent, ApiError>>,
+    ) -> Result<TaskView, ApiError> {
+        let (mut placed, mut pause) = (first, RETRY_PAUSE);
+        loop {
+            let (task, held) = (placed.task, placed.held);
+            let _ = tell.send(Ok(HireEvent::Hired(Hired { task: task.to_string() }))).await;
+            let ended = self.await_end(placed, tell, request.hire.quiet).await?;
+            if held.is_some() || request.retries() == 0 || !may_be_tried_again(&ended) {
+                return Ok(explained(ended, held));
+            }
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_RETRY_PAUSE.min(pause * 2);
+            let next = self.place_hire(request).await?;
+            if next.task == task {
+                return Ok(explained(ended, next.held));
+            }
+            placed = next;
+        }
+    }
+
+    /// Tells a task's steps until it is over.
+    async fn await_end(
+        &self,
+        placed: Placed,
+        tell: &mpsc::Sender<Result<HireEvent, ApiError>>,
+        quiet: bool,
+    ) -> Result<TaskView, ApiError> {
+        let Placed { task, events, began, handle, .. } = placed;
+        let ended = async {
+            let Some(done) = handle else { return self.await_record(task).await };
+            let done = done.await;
             // How it ended stands in the record, also where it never came to an award; unless even that could not be written.
-            match (api.task_by_id(task), done) {
-                (Ok(view), _) => Ok(HireEvent::Ended(Box::new(view))),
+            match (self.task_by_id(task), done) {
+                (Ok(view), _) => Ok(view),
                 (Err(_), Err(error)) => Err(error.into()),
                 (Err(error), Ok(_)) => Err(error),
             }
         };
-        let steps = if quiet { stream::empty().left_stream() } else { steps(task, events, began).right_stream() };
-        let first = stream::iter([Ok(HireEvent::Hired(Hired { task: task.to_string() }))]);
-        Ok(first.chain(until(steps, ended)))
+        let steps = if quiet { stream::pending().left_stream() } else { steps(task, events, began).right_stream() };
+        let (mut steps, mut ended) = (std::pin::pin!(steps.fuse()), std::pin::pin!(ended));
+        loop {
+            tokio::select! {
+                biased;
+                Some(step) = steps.next() => {
+                    // Who is too slow, or gone, misses it.
+                    let _ = tell.try_send(step);
+                }
+                ended = &mut ended => return ended,
+            }
+        }
+    }
+
+    /// Waits until the record of a task that is under way already says that it is over.
+    async fn await_record(&self, task: Cid) -> Result<TaskView, ApiError> {
+        loop {
+            let view = self.task_by_id(task)?;
+            if view.ended && !self.node().trade.is_placing(task) {
+                return Ok(view);
+            }
+            tokio::time::sleep(RECORD_PAUSE).await;
+        }
+    }
+
+    /// Counts no more on the money that is locked for a task: another may be awarded under its key.
+    ///
+    /// # Errors
+    /// If the caller may not, or this node buys no task of that ID.
+    pub async fn write_off(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
+        caller.may(Right::Money)?;
+        let cid = self.resolve(id)?;
+        let view = self.view_of(cid)?;
+        if view.side != Side::Buyer {
+            return Err(ApiError::misuse(
+                format!("the task {id} was sold here"),
+                "only a buyer has money to write off",
+            ));
+        }
+        if !view.state.is_over() || self.node().trade.is_placing(view.task) {
+            let hint = format!("call it off first: guilder task cancel {id}");
+            return Err(ApiError::misuse(format!("the task {id} goes on"), hint));
+        }
+        self.node().trade.write_off(view.task).await?;
+        self.task_by_id(cid)
     }
 
     /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
@@ -95,19 +232,21 @@ impl Api {
             deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
             mode: Some(hire.mode.unwrap_or(defaults.mode)),
             stranger_max: defaults.stranger_max,
+            daily_max: defaults.daily_max,
             ..hire
         })
     }
 
-    /// Tasks, the newest first; [`LISTED`] of them if no limit is said.
+    /// Tasks that fit, the newest first; [`LISTED`] of them if no limit is said.
     ///
     /// # Errors
-    /// If the caller may not, the one to go on after isn't there, or the store can't be read.
-    pub fn tasks(&self, caller: &Caller, listing: &TaskListing) -> Result<Vec<TaskView>, ApiError> {
+    /// If the caller may not, the one to go on after isn't there, a term can't be read, or the store can't be read.
+    pub async fn tasks(&self, caller: &Caller, listing: &TaskListing) -> Result<Vec<TaskView>, ApiError> {
         caller.may(Right::Look)?;
         let after = listing.after.as_deref().map(|id| self.view_of(self.resolve(id)?)).transpose()?;
         let page = Page { after: after.map(|view| view.cursor()), limit: listing.limit.unwrap_or(LISTED) };
-        Ok(self.node().trade.tasks(page)?.into_iter().map(TaskView::from).collect())
+        let found = self.node().trade.tasks_that_fit(page, filter(listing)?).await?;
+        Ok(found.into_iter().map(TaskView::from).collect())
     }
 
     /// One task.
@@ -243,20 +382,144 @@ fn steps(
     })
 }
 
-/// `steps` until `last` is there, then `last`.
-fn until(
-    steps: impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static,
-    last: impl Future<Output = Result<HireEvent, ApiError>> + Send + 'static,
-) -> impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static {
-    let state = Some((Box::pin(steps.fuse()), Box::pin(last)));
-    stream::unfold(state, |state| async {
-        let (mut steps, mut last) = state?;
-        tokio::select! {
-            biased;
-            Some(step) = steps.next() => Some((step, Some((steps, last)))),
-            ended = &mut last => Some((ended, None)),
+/// A hire as it was asked for.
+#[derive(Clone, Debug)]
+struct Request {
+    hire: Hire,
+    input: Data,
+    /// Of its terms and its input.
+    hash: Digest,
+}
+
+impl Request {
+    /// Where it is to be tried again and has no key, `key` gives it one.
+    fn of(mut hire: Hire, input: Data, key: impl FnOnce() -> String) -> Self {
+        if hire.id.is_none() && hire.retry.is_some_and(|retry| retry > 0) {
+            hire.id = Some(key());
         }
+        // What doesn't change what is bought. What the settings decide may change between two requests, and isn't in it.
+        let terms = Hire { id: None, retry: None, label: None, quiet: false, explain: false, ..hire.clone() };
+        let terms = serde_urlencoded::to_string(&terms).unwrap_or_default();
+        let content = match &input {
+            Data::Inline(bytes) => ContentId::of(bytes),
+            Data::Stored(pin) => pin.id(),
+        };
+        let mut hasher = Sha256::new();
+        hasher.update(b"guilder/hire/1");
+        hasher.update((terms.len() as u64).to_be_bytes());
+        hasher.update(terms.as_bytes());
+        hasher.update(content.hash.as_bytes());
+        Self { hire, input, hash: ByteArray(hasher.finalize().into()) }
+    }
+
+    fn retries(&self) -> usize {
+        self.hire.retry.unwrap_or_default() as usize
+    }
+}
+
+/// A hire that has a task.
+struct Placed {
+    task: Cid,
+    events: Subscription,
+    began: tokio::time::Instant,
+    /// None if the task was there before.
+    handle: Option<futures::future::BoxFuture<'static, Result<trade::Hired, trade::HireError>>>,
+    held: Option<Held>,
+}
+
+impl Placed {
+    /// `later` takes the place of the handle's own events.
+    fn new(mut handle: trade::TaskHandle, later: Subscription, began: tokio::time::Instant) -> Self {
+        let events = std::mem::replace(&mut handle.events, later);
+        Self { task: handle.task, events, began, handle: Some(Box::pin(handle.done())), held: None }
+    }
+}
+
+/// Whether a task failed by what may be otherwise the next time.
+fn may_be_tried_again(task: &TaskView) -> bool {
+    task.state == TaskState::Failed.as_str()
+        && task.failure.as_ref().is_some_and(|failure| failure.fault != Fault::Ours)
+}
+
+/// The task, with why it wasn't tried again.
+fn explained(mut task: TaskView, held: Option<Held>) -> TaskView {
+    let Some(failure) = task.failure.as_mut() else { return task };
+    let why = match held {
+        Some(Held::Money) => {
+            "not tried again: the seller may still take what is locked to it until its locktime has passed; guilder task \
+             write-off ID takes the risk to pay twice"
+        }
+        Some(Held::Tries) => "tried as often as it was to be",
+        None => return task,
+    };
+    failure.hint = Some(match failure.hint.take() {
+        Some(hint) => format!("{why}; {hint}"),
+        None => why.to_owned(),
+    });
+    task
+}
+
+/// Which tasks a listing is of.
+fn filter(listing: &TaskListing) -> Result<TaskFilter, ApiError> {
+    let states = || TaskState::ALL.map(TaskState::as_str).into_iter().chain(["open", "over"]);
+    if let Some(state) = listing.state.as_ref().filter(|state| !states().any(|known| known == *state)) {
+        let known = states().collect::<Vec<_>>().join(", ");
+        return Err(ApiError::misuse(format!("a task is never {state}"), format!("it is one of {known}")));
+    }
+    let peer = listing.peer.as_deref().map(|text| {
+        let parsed = text.parse().or_else(|_| AgentId::from_peer_id(text));
+        parsed.map_err(|_| {
+            ApiError::misuse(format!("{text} is no peer"), "a peer ID (12D3Koo…) or a DID (did:key:z6Mk…)")
+        })
+    });
+    Ok(TaskFilter {
+        state: listing.state.clone(),
+        side: listing.side.map(|side| match side {
+            TaskSide::Buyer => Side::Buyer,
+            TaskSide::Seller => Side::Seller,
+        }),
+        service: listing.service.clone(),
+        peer: peer.transpose()?,
+        since: listing.since.as_deref().map(moment).transpose()?,
+        until: listing.until.as_deref().map(moment).transpose()?,
+        label: listing.label.clone(),
     })
+}
+
+/// A moment as people or programs write it.
+fn moment(text: &str) -> Result<Timestamp, ApiError> {
+    if let Ok(secs) = text.parse() {
+        return Ok(Timestamp::from_secs(secs));
+    }
+    let hint = "write 2026-11-29, 2026-11-29T08:00:00Z, or seconds since the Unix epoch";
+    civil(text).ok_or_else(|| ApiError::misuse(format!("{text} is no moment"), hint))
+}
+
+/// A date, or a date and a time, in UTC.
+fn civil(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00"));
+    let numbers = |text: &str, between: char| -> Option<Vec<u64>> {
+        let digits =
+            |part: &str| (part.len() >= 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok());
+        text.split(between).map(|part| digits(part).flatten()).collect()
+    };
+    let (&[year, month, day], &[hour, minute, second]) =
+        (&*numbers(date, '-')?, &*numbers(time.trim_end_matches('Z'), ':')?)
+    else {
+        return None;
+    };
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = [31, 28 + u64::from(is_leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let in_month = *days.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
+    if !(1970..=9999).contains(&year) || !(1..=in_month).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let before = year - 1;
+    // Days from 0001-01-01 to 1970-01-01: 719162.
+    let to_year = before * 365 + before / 4 - before / 100 + before / 400 - 719_162;
+    let to_month: u64 = days.iter().take(month as usize - 1).sum();
+    let secs = ((to_year + to_month + day - 1) * 24 + hour) * 3_600 + minute * 60 + second;
+    Some(Timestamp::from_secs(secs))
 }
 
 fn no_task(id: &str) -> ApiError {
@@ -300,6 +563,7 @@ impl From<Trading> for TaskView {
                 notes: progress.notes,
                 partial: progress.partial,
             }),
+            label: view.label,
             stderr: view.stderr,
         }
     }
@@ -335,5 +599,48 @@ fn sold(money: &seller::Money) -> String {
         seller::Money::Unreleased => "delivered sealed; the buyer hasn't released it yet".to_owned(),
         seller::Money::Voided => "given up: it falls back to the buyer".to_owned(),
         seller::Money::Lost(why) => format!("lost: the mint wouldn't redeem it: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn moments_are_read_as_they_are_printed() {
+        for secs in [0, 68_169_599, 951_782_400, 1_767_225_599, 4_102_444_800] {
+            let at = Timestamp::from_secs(secs);
+            assert_eq!(moment(&at.to_string()).unwrap(), at, "{at}");
+            assert_eq!(moment(&secs.to_string()).unwrap(), at);
+        }
+        assert_eq!(moment("2026-01-01").unwrap().as_secs(), 1_767_225_600);
+        for text in ["", "yesterday", "2026-02-29", "2026-13-01", "2026-01-01T24:00:00Z", "2026-1-1", "1969-12-31"] {
+            assert!(moment(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_the_same_by_what_it_buys_whatever_it_is_called() {
+        let hire = |price| Hire { max_price: Some(price), ..Hire::of("text.echo".parse().unwrap()) };
+        let hash = |hire: Hire, input: &'static [u8]| {
+            Request::of(hire, Data::Inline(Bytes::from_static(input)), || "made".to_owned()).hash
+        };
+        let first = hash(hire(3), b"x");
+        let named = Hire {
+            id: Some("a".into()),
+            retry: Some(2),
+            label: Some("b".into()),
+            quiet: true,
+            explain: true,
+            ..hire(3)
+        };
+        assert_eq!(hash(named, b"x"), first);
+        for other in [hash(hire(4), b"x"), hash(hire(3), b"y"), hash(hire(3), b"")] {
+            assert_ne!(other, first);
+        }
+        let tried = Hire { retry: Some(1), ..hire(3) };
+        let request = Request::of(tried, Data::Inline(Bytes::new()), || "made".to_owned());
+        assert_eq!(request.hire.id.as_deref(), Some("made"), "without a key nothing would keep it from paying twice");
     }
 }

@@ -205,6 +205,34 @@ pub struct TaskListing {
     #[arg(long, value_name = "ID")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Only those that stand so: searching, awarded, working, fetching, opening, delivered, failed, cancelled; or open, or over.
+    #[arg(long, value_name = "STATE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Only those that were bought (buyer), or sold (seller).
+    #[arg(long, value_name = "SIDE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<TaskSide>,
+    /// Only those of this service.
+    #[arg(long, value_name = "NAME")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// Only those with this peer on the other side: a peer ID or a DID.
+    #[arg(long, value_name = "PEER")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Only those that began then or later: 2026-11-29, 2026-11-29T08:00:00Z, or seconds since the Unix epoch.
+    #[arg(long, value_name = "TIME")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Only those that began before then.
+    #[arg(long, value_name = "TIME")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Only those that were hired with this label.
+    #[arg(long, value_name = "TEXT")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// Which earnings are summed up, and by what.
@@ -220,7 +248,7 @@ pub struct EarningsQuery {
 }
 
 /// Which side of a task this node is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskSide {
     /// It pays.
@@ -286,6 +314,9 @@ pub struct TaskView {
     /// What was said last of the work, while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<TaskProgress>,
+    /// What its caller calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// As a seller: the end of what the program wrote to its standard error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
@@ -621,6 +652,8 @@ pub enum ErrorCode {
     NotAllowed,
     /// The request can't be, or not now.
     Invalid,
+    /// The key was given with another request.
+    Conflict,
     /// Nobody's fault: the two sides can't trade.
     CannotTrade,
     /// A peer broke the rules.
@@ -679,6 +712,13 @@ impl ApiError {
     /// What is asked for isn't there.
     pub fn missing(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: ErrorCode::NotFound, ..Self::misuse(message, hint) }
+    }
+
+    /// A key that was given with another request, of which this task came.
+    pub(crate) fn conflict(key: &str, task: &str) -> Self {
+        let message = format!("the key {key:?} was given with another request, of which the task {task} came");
+        let hint = "give each request a key of its own; with the same key, service, terms and input must be the same";
+        Self { code: ErrorCode::Conflict, ..Self::misuse(message, hint) }
     }
 
     /// The caller has no right to it.

@@ -57,6 +57,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         let mut told = client.hire(&args.hire, upload(args.input.as_deref())?).await?;
         let ended = follow(&mut told, context).await?;
         if !ended.delivered {
+            // Scripts get the final record, however it ended.
+            if context.printer.json() {
+                context.printer.show(&Delivered { ended: &ended, output: None, output_base64: None })?;
+            }
             return Err(failure(&ended));
         }
         deliver(&client, &ended, place, context).await?;
@@ -109,8 +113,9 @@ fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
     match task {
         Some(id) => {
             let id = task::short(id);
-            let hint =
-                format!("an award outlives the daemon: guilder up, then guilder task show {id}, and task output {id}");
+            let hint = format!(
+                "an award outlives the daemon: guilder up, then guilder task show {id}, and guilder task output {id}"
+            );
             CliError { hint: Some(hint), ..error }
         }
         None => error,

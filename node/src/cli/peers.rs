@@ -51,7 +51,7 @@ impl Show for Peers {
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        let header = ["PEER", ">PING", "SINCE", "SOFTWARE", "ADDRESS"];
+        let header = ["PEER", ">PING", ">SINCE", "SOFTWARE", "ADDRESS"];
         table(out, &header, &rows, "No peers. Set network.bootstrap in config.toml, or use --dial ADDRESS.")
     }
 }

@@ -51,6 +51,15 @@ enum TaskCommand {
         #[command(flatten)]
         to: OutputTo,
     },
+    /// Count no more on the money that is locked for a task, so that another may be awarded under its `--id`.
+    ///
+    /// A hire with `--retry` awards a second time only once the first seller can't have its money any more. This says that you
+    /// take the risk to pay twice. What falls back comes back all the same.
+    WriteOff {
+        /// The task's ID.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: String,
+    },
     /// Call a task off. What a seller has begun may have to be paid.
     Cancel {
         /// The task's ID.
@@ -73,7 +82,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let more = tasks.last().filter(|_| tasks.len() >= asked).map(|last| last.cursor().to_owned());
                 context.printer.show(&Tasks(tasks))?;
                 if let Some(last) = more {
-                    context.printer.note(format_args!("older ones: guilder task list --after {last}"));
+                    context.printer.note(format_args!("older ones: the same with --after {last}"));
                 }
             }
             TaskCommand::Show { id } => {
@@ -83,6 +92,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let place = to.open()?;
                 let task = client.get::<TaskView>(&path(id)).await?;
                 hire::deliver(&client, &task, place, context).await?;
+            }
+            TaskCommand::WriteOff { id } => {
+                let shown = client.post::<TaskView>(&format!("{}/write-off", path(id)), &()).await?;
+                context.printer.show(&shown)?;
             }
             TaskCommand::Cancel { id } => {
                 context.printer.show(&client.delete::<TaskView>(&path(id)).await?)?;
@@ -125,6 +138,7 @@ impl Show for TaskView {
                 ("task", self.id.clone()),
                 ("side", side(self.side).to_owned()),
                 ("service", self.service.to_string()),
+                ("label", self.label.clone().unwrap_or_default()),
                 ("state", self.state.clone()),
                 ("failure", failure.unwrap_or_default()),
                 ("what to do", self.failure.as_ref().and_then(|failure| failure.hint.clone()).unwrap_or_default()),

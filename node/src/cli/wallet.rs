@@ -203,8 +203,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 fn hand_over(token: &Token, context: &Context) -> Result<(), CliError> {
     let id = &token.id[..token.id.len().min(8)];
     if let Err(error) = context.printer.hand_over(token) {
-        let hint =
-            format!("the token is kept: `guilder wallet sent show {id}` prints it, `… reclaim {id}` takes it back");
+        let hint = format!(
+            "the token is kept: `guilder wallet sent show {id}` prints it, `guilder wallet sent reclaim {id}` takes it back"
+        );
         return Err(CliError { hint: Some(hint), ..error });
     }
     context.printer.note(format_args!("It is kept as {id} until it is spent: guilder wallet sent"));
@@ -422,7 +423,7 @@ impl Show for Sent {
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["ID", "MADE", "AMOUNT", "STATE", "MINT"], &rows, "No token was sent.")
+        table(out, &["ID", "MADE", ">AMOUNT", "STATE", "MINT"], &rows, "No token was sent.")
     }
 }
 
@@ -449,7 +450,7 @@ impl Show for History {
             vec![entry.at.to_string(), change, reason(entry.reason).to_owned(), entry.mint.to_string(), detail]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["TIME", "CHANGE", "REASON", "MINT", "DETAIL"], &rows, "Nothing has changed the balance yet.")
+        table(out, &["TIME", ">CHANGE", "REASON", "MINT", "DETAIL"], &rows, "Nothing has changed the balance yet.")
     }
 }
 

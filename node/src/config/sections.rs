@@ -43,11 +43,13 @@ pub struct HireConfig {
     pub mode: HireMode,
     /// With `mode = "auto"`: the most that is paid in advance to a seller which hasn't earned it and can't be paid in escrow.
     pub stranger_max: u64,
+    /// The most that is awarded in one day (UTC), in each unit; 0: no bound.
+    pub daily_max: u64,
 }
 
 impl Default for HireConfig {
     fn default() -> Self {
-        Self { max_price: 100, deadline_secs: 60, mode: HireMode::default(), stranger_max: 20 }
+        Self { max_price: 100, deadline_secs: 60, mode: HireMode::default(), stranger_max: 20, daily_max: 0 }
     }
 }
 

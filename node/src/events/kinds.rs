@@ -186,6 +186,24 @@ pub enum Event {
         /// The net price.
         price: Money,
     },
+    /// An offer was weighed, the best first: told where a hire is to be explained.
+    Weighed {
+        /// The root ask.
+        #[serde(with = "cid_text")]
+        task: Cid,
+        /// Who offers.
+        peer: AgentId,
+        /// The net price.
+        price: Money,
+        /// How often it has delivered to us.
+        delivered: u64,
+        /// How often it has failed us.
+        failed: u64,
+        /// How likely it delivers, in thousandths.
+        chance_permille: u64,
+        /// What its price comes to by that, in thousandths of the unit.
+        weighed_milli: u64,
+    },
     /// The seller declined the ask.
     Declined {
         /// The root ask.
@@ -412,6 +430,7 @@ impl Event {
             | Self::SellerFound { task, .. }
             | Self::Asked { task, .. }
             | Self::Offered { task, .. }
+            | Self::Weighed { task, .. }
             | Self::Declined { task, .. }
             | Self::Awarded { task, .. }
             | Self::Accepted { task, .. }

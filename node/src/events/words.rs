@@ -22,6 +22,16 @@ impl Event {
             Self::Offered { side: Side::Seller, peer, price, .. } => {
                 format!("offered it to {} for {}", name(peer), sum(price))
             }
+            Self::Weighed { peer, price, delivered, failed, chance_permille, weighed_milli, .. } => format!(
+                "{} at {}: delivered {delivered}, failed {failed}, chance {}.{} %, comes to {}.{:03} {}",
+                name(peer),
+                sum(price),
+                chance_permille / 10,
+                chance_permille % 10,
+                weighed_milli / 1_000,
+                weighed_milli % 1_000,
+                price.unit
+            ),
             Self::Declined { side: Side::Buyer, peer, reason, .. } => format!("{} declines: {reason}", name(peer)),
             Self::Declined { side: Side::Seller, peer, reason, .. } => format!("declined to {}: {reason}", name(peer)),
             Self::Awarded { side: Side::Buyer, peer, price, .. } => {

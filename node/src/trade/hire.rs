@@ -28,7 +28,10 @@ use guilder_protocol::{
     fault::AtFault,
     identity::{AgentId, AgentKey},
     limits::{MAX_ASK_SECS, MAX_INLINE},
-    market::{Ask, AskBody, MintUrl, Offer, choice},
+    market::{
+        Ask, AskBody, MintUrl, Offer,
+        choice::{self, Experience},
+    },
     time::Timestamp,
     trade::{
         Deal,
@@ -82,7 +85,7 @@ use crate::{
     failpoint::Step,
     runtime::Runtime,
     store::{Key, Reader, StoreError, Write},
-    wallet::{PreparedLock, WalletError},
+    wallet::PreparedLock,
 };
 
 /// A task that has begun.
@@ -170,8 +173,13 @@ impl Hirer {
         let hire = with.journal.read(|r| Ok(authority.narrow(hire, r, now)))??;
         let data = with.placed(data).await?;
         let (input, digest) = payload(&data);
-        let ask = with.sign_ask(&hire, input.size(), now)?;
+        let ask = with.sign_ask(&hire, input.size(), now);
+        let ask = ask.map_err(|error| error.accounting(with.funds.wallet()))?;
         let task = ask.cid();
+        with.check_budget(&hire, 1)?;
+        if let Some(claim) = hire.claim.clone() {
+            with.journal.commit(Step::Other, move |w| claim.take(w, task, now)).await?;
+        }
         let (slot, inbox) = with.hires.open(ask.clone()).ok_or(HireError::TooMany(MAX_HIRES))?;
         let record = TaskRecord {
             ask: ByteBuf::from(ask.bytes()),
@@ -180,6 +188,7 @@ impl Hirer {
             awards: Vec::new(),
             failure: None,
             under: authority.under.as_ref().map(|under| under.award),
+            label: hire.label.clone(),
         };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
@@ -205,6 +214,16 @@ impl Parts {
             Data::Inline(bytes) if bytes.len() > MAX_INLINE => Ok(Data::Stored(self.content.put(bytes).await?)),
             other => Ok(other),
         }
+    }
+
+    /// Refuses what would go over the most for a day.
+    fn check_budget(&self, hire: &Hire, wanted: u64) -> Result<(), HireError> {
+        let (Some(unit), max @ 1..) = (&hire.unit, hire.daily_max) else { return Ok(()) };
+        let spent = self.journal.read(|r| records::spent_today(r, unit, self.runtime.now()))?;
+        if spent.saturating_add(wanted) > max {
+            return Err(HireError::Budget { unit: unit.clone(), spent, wanted, max });
+        }
+        Ok(())
     }
 
     fn sign_ask(&self, hire: &Hire, input_size: u64, now: Timestamp) -> Result<Signed<Ask>, HireError> {
@@ -239,7 +258,10 @@ fn payload(input: &Data) -> (Payload, Digest) {
 
 impl Hiring {
     async fn run(mut self, inbox: mpsc::Receiver<Answer>, tell: oneshot::Sender<Result<Hired, HireError>>) {
-        let result = self.seek(inbox).await.map_err(|error| error.doubting(self.with.clocks.doubt()));
+        let result = self
+            .seek(inbox)
+            .await
+            .map_err(|error| error.doubting(self.with.clocks.doubt()).accounting(self.with.funds.wallet()));
         match &result {
             // What ended by a refusal hasn't been told as ended yet: another seller might have taken it.
             Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => {
@@ -277,11 +299,15 @@ impl Hiring {
         let mut offers = self.payable(offers)?;
         self.record.offers = offers.iter().map(|offer| ByteBuf::from(offer.bytes())).collect();
         let histories = self.histories(&offers)?;
-        choice::rank(&mut offers, |offer| {
+        let known = |offer: &Signed<Offer>| {
             let known = histories.iter().find(|(seller, _)| *seller == offer.issuer());
-            known.map_or_else(Default::default, |(_, history)| (*history).into())
-        });
+            known.map_or_else(Experience::default, |(_, history)| (*history).into())
+        };
+        choice::rank(&mut offers, known);
         offers.sort_by_key(|offer| !self.hire.prefer.contains(&offer.issuer()));
+        if self.hire.explain {
+            offers.iter().for_each(|offer| self.explain(offer, known(offer)));
+        }
         let mut last = None;
         for offer in offers {
             if self.slot.is_called_off() {
@@ -328,8 +354,18 @@ impl Hiring {
         trust::payable(offers, mode, stranger_max, earned)
     }
 
+    /// Tells what an offer comes to.
+    fn explain(&self, offer: &Signed<Offer>, known: Experience) {
+        let (task, peer, terms) = (self.task(), offer.issuer(), &offer.body);
+        let price = Money { amount: terms.price, unit: terms.unit.to_string() };
+        let weighed_milli = u64::try_from(known.weigh(terms.price)).unwrap_or(u64::MAX);
+        let Experience { delivered, failed } = known;
+        let chance_permille = known.chance_permille();
+        self.with.events.emit(Event::Weighed { task, peer, price, delivered, failed, chance_permille, weighed_milli });
+    }
+
     fn histories(&self, offers: &[Signed<Offer>]) -> Result<Vec<(AgentId, SellerHistory)>, StoreError> {
-        if offers.len() < 2 {
+        if offers.len() < 2 && !self.hire.explain {
             return Ok(Vec::new());
         }
         self.with.journal.read(|r| {
@@ -356,6 +392,8 @@ impl Hiring {
 
     /// Awards the task on an offer and waits for the end of the trade.
     async fn award(&mut self, offer: &Signed<Offer>, promised: Option<Arc<str>>) -> Result<Hired, HireError> {
+        // Before anything is debited, and before the mint is asked to lock anything.
+        self.with.check_budget(&self.hire, offer.body.price)?;
         let debited = self.debit(offer).await?;
         let (deal, prepared) = match self.agree(offer, &debited).await {
             Ok(agreed) => agreed,
@@ -367,7 +405,14 @@ impl Hiring {
         let step = Buyer::begin(&deal, deal.award.made());
         let trade = deal.id();
         self.record.awards.push(trade);
-        self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await?;
+        let stored = self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await;
+        if let Err(error @ HireError::Budget { .. }) = stored {
+            // Another hire was faster: nothing of this one was written.
+            self.record.awards.pop();
+            self.give_back(debited).await;
+            return Err(error);
+        }
+        stored?;
         let args = deal.award.args();
         let price = Money { amount: args.price, unit: args.unit.to_string() };
         let (task, peer) = (self.task(), deal.seller());
@@ -383,8 +428,18 @@ impl Hiring {
         if matches!(ended.outcome, BuyerOutcome::Refused(_)) {
             // The next best offer may be awarded: until then there is no trade to call off.
             self.slot.note_trade(None);
+            self.count_refused(&deal).await?;
         }
         Ok(Hired { deal, ended })
+    }
+
+    /// An award that was refused isn't spent.
+    async fn count_refused(&self, deal: &Deal) -> Result<(), StoreError> {
+        if self.hire.daily_max == 0 {
+            return Ok(());
+        }
+        let (unit, price, now) = (deal.award.args().unit.clone(), deal.award.args().price, self.with.runtime.now());
+        self.with.journal.commit(Step::Other, move |w| records::unspend_today(w, &unit, price, now)).await
     }
 
     /// On another's authority, debits every delegation before any money is locked.
@@ -511,10 +566,15 @@ impl Hiring {
         let (record, now, wallet) = (self.record.clone(), self.with.runtime.now(), self.with.funds.wallet().clone());
         let task = self.task();
         let first = record.awards.len() == 1;
-        let stored: Result<(), WalletError> = self
+        let (max, wanted, unit) = (self.hire.daily_max, deal.award.args().price, deal.award.args().unit.clone());
+        let stored: Result<(), HireError> = self
             .with
             .journal
             .commit(Step::StoreAward, move |w| {
+                if !records::spend_today(w, &unit, wanted, max, now)? {
+                    let spent = records::spent_today(w, &unit, now)?;
+                    return Err(HireError::Budget { unit, spent, wanted, max });
+                }
                 prepared.debit(w, deal.id())?;
                 buying::write(w, &wallet, &deal, &state, &writes, now)?;
                 if let Some(schema) = promised {
@@ -523,7 +583,7 @@ impl Hiring {
                 Ok(store_task(w, task, &record, first)?)
             })
             .await;
-        Ok(stored?)
+        stored
     }
 
     /// Records and tells why it came to no award that was taken.

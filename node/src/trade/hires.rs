@@ -94,6 +94,11 @@ impl Hires {
         }
     }
 
+    /// Whether a hire of this name is under way, before or after its awards.
+    pub(super) fn is_under_way(&self, task: Cid) -> bool {
+        lock(&self.0).contains_key(&task)
+    }
+
     /// How many there are for which no award was given yet.
     pub(super) fn searching_len(&self) -> usize {
         lock(&self.0).values().filter(|slot| slot.trade.is_none()).count()

@@ -9,6 +9,7 @@ use guilder_protocol::{
 
 use super::{
     journal::Journal,
+    keys,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
         BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, StoredSide, TASKS,
@@ -66,9 +67,10 @@ impl Housekeeper {
             let after = from.take();
             match self.journal.commit(Step::Other, move |w| forget(w, kept_since, after)).await? {
                 Some(last) => from = Some(last),
-                None => return Ok(()),
+                None => break,
             }
         }
+        self.journal.commit(Step::Other, move |w| keys::forget(w, kept_since)).await
     }
 }
 
@@ -133,6 +135,7 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp) -> Result<bool
         };
         forget_deal(w, award, output)?;
         w.delete(BUYERS, key(award))?;
+        w.delete(keys::WRITTEN_OFF, key(award))?;
         w.delete(PROMISES, key(award))?;
     }
     if let Some(under) = record.under {

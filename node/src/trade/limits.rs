@@ -53,6 +53,12 @@ pub(crate) const DROPPED: Rate = Rate { per_sec: 256, burst: 4_096 };
 /// and keeps it.
 pub(crate) const SCHEMA_QUERIES: Rate = Rate { per_sec: 20, burst: 64 };
 
+/// Requests under keys that are decided at once: two that share a gate wait a commit for each other, no more.
+pub(crate) const KEY_GATES: usize = 64;
+
+/// The longest key or label of a hire, in bytes: room for a UUID and what it is for.
+pub const MAX_HIRE_NAME: usize = 128;
+
 /// Services, buyers or days by which earnings are summed up at most; the rest stands together. 2 MB of sums.
 pub(crate) const MAX_EARNINGS: usize = 10_000;
 

@@ -18,6 +18,9 @@
 //! | `trade/earned` | seller, mint, unit | what it delivered in escrow, by day, for a month: how far it is paid in advance |
 //! | `trade/spent` | expiry, delegation | all that we awarded or granted on under it |
 //! | `trade/passed-on` | award, ask | nothing: what we hired for the sake of a task that we sell |
+//! | `trade/keys` | a caller's key | the request that it came with, and the tasks that came of it ([`super::keys`]) |
+//! | `trade/written-off` | award | that its buyer no longer counts on its money |
+//! | `trade/awarded` | day, unit | what was awarded on that day, where a day has a bound |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
 use cid::Cid;
@@ -36,7 +39,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     content,
     events::Side,
-    store::{Key, Reader, StoreError, Table, Write},
+    store::{Key, KeyRange, Reader, StoreError, Table, Write},
 };
 
 pub(super) const DEALS: Table<Deal> = Table::new("trade/deals");
@@ -59,6 +62,8 @@ pub(super) const EARNED: Table<Earned> = Table::new("trade/earned");
 pub(super) const SPENT: Table<u64> = Table::new("trade/spent");
 /// What we hire for the sake of trades that we sell.
 pub(super) const PASSED_ON: Table<()> = Table::new("trade/passed-on");
+/// What was awarded on a day (UTC, since the epoch), without what was refused.
+const AWARDED: Table<u64> = Table::new("trade/awarded");
 pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.
@@ -94,6 +99,9 @@ pub(super) struct TaskRecord {
     /// The award for whose sake we hired, as its seller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) under: Option<Cid>,
+    /// What its caller calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<String>,
 }
 
 /// Why a task failed before a trade came of it.
@@ -228,6 +236,47 @@ pub(super) struct Cheat {
 pub(super) struct Earned {
     days: Vec<(u64, u64)>,
 }
+
+fn spent_key(unit: &Unit, now: Timestamp) -> Key {
+    Key::of(now.as_secs() / 86_400).and(unit.as_str())
+}
+
+/// What was awarded today.
+pub(super) fn spent_today(r: &impl Reader, unit: &Unit, now: Timestamp) -> Result<u64, StoreError> {
+    Ok(r.get(AWARDED, spent_key(unit, now))?.unwrap_or_default())
+}
+
+/// Counts what is awarded, if it stays within what may be spent in a day; says whether it does. Without a bound nothing is
+/// counted.
+pub(super) fn spend_today(
+    w: &mut Write<'_>,
+    unit: &Unit,
+    amount: u64,
+    daily_max: u64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    if daily_max == 0 {
+        return Ok(true);
+    }
+    for (key, _) in w.range(AWARDED, KeyRange::between(&[], &Key::of(now.as_secs() / 86_400)), PAST_DAYS)? {
+        w.delete(AWARDED, key)?;
+    }
+    let spent = spent_today(w, unit, now)?.saturating_add(amount);
+    if spent > daily_max {
+        return Ok(false);
+    }
+    w.put(AWARDED, spent_key(unit, now), &spent)?;
+    Ok(true)
+}
+
+/// Counts an award no more that was refused.
+pub(super) fn unspend_today(w: &mut Write<'_>, unit: &Unit, amount: u64, now: Timestamp) -> Result<(), StoreError> {
+    let spent = spent_today(w, unit, now)?;
+    if spent == 0 { Ok(()) } else { w.put(AWARDED, spent_key(unit, now), &spent.saturating_sub(amount)) }
+}
+
+/// Rows of past days that one award deletes at most; there is one for each unit and day.
+const PAST_DAYS: usize = 16;
 
 /// How long it counts that a seller delivered in escrow, in days.
 const EARNED_DAYS: u64 = 30;

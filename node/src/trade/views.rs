@@ -45,6 +45,42 @@ pub struct Page {
     pub limit: usize,
 }
 
+/// Which tasks are listed; all that it doesn't name fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Where it stands, in one word ([`TaskState::as_str`]), or `open`, or `over`.
+    pub state: Option<String>,
+    /// Whether we sold it or bought it.
+    pub side: Option<Side>,
+    /// The service.
+    pub service: Option<ServiceName>,
+    /// The other side.
+    pub peer: Option<AgentId>,
+    /// It began then or later.
+    pub since: Option<Timestamp>,
+    /// It began before.
+    pub until: Option<Timestamp>,
+    /// What its caller calls it.
+    pub label: Option<String>,
+}
+
+impl TaskFilter {
+    fn fits(&self, view: &TaskView) -> bool {
+        let state = |state: &String| match state.as_str() {
+            "open" => !view.state.is_over(),
+            "over" => view.state.is_over(),
+            word => word == view.state.as_str(),
+        };
+        self.state.as_ref().is_none_or(state)
+            && self.side.is_none_or(|side| side == view.side)
+            && self.service.as_ref().is_none_or(|service| *service == view.service)
+            && self.peer.is_none_or(|peer| Some(peer) == view.peer)
+            && self.since.is_none_or(|since| since <= view.created)
+            && self.until.is_none_or(|until| view.created < until)
+            && self.label.as_ref().is_none_or(|label| Some(label) == view.label.as_ref())
+    }
+}
+
 /// Where a task stands, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
@@ -67,6 +103,18 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Searching,
+        Self::Awarded,
+        Self::Working,
+        Self::Fetching,
+        Self::Opening,
+        Self::Delivered,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -147,6 +195,8 @@ pub struct TaskView {
     pub output_check: Option<OutputCheck>,
     /// What was said last of the work, while the trade is open.
     pub progress: Option<Progress>,
+    /// What its caller calls it.
+    pub label: Option<String>,
     /// As a seller, in a view of this task alone: the end of what the program wrote to its standard error.
     pub stderr: Option<String>,
 }
@@ -198,6 +248,24 @@ impl Tasks {
         views.sort_by_key(|view| std::cmp::Reverse(view.cursor()));
         views.truncate(limit);
         Ok(views)
+    }
+
+    /// The newest tasks that fit, from a place on: as many as the page has room for, however far back they are. May take a
+    /// while: for a thread of its own.
+    pub(super) fn page_of(&self, page: Page, filter: &TaskFilter) -> Result<Vec<TaskView>, StoreError> {
+        let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+        let (mut found, mut after) = (Vec::new(), page.after);
+        loop {
+            let views = self.page(Page { after, limit: MAX_PAGE })?;
+            let is_last = views.len() < MAX_PAGE;
+            after = views.last().map(TaskView::cursor);
+            let is_past = filter.since.is_some_and(|since| views.last().is_some_and(|view| view.created < since));
+            found.extend(views.into_iter().filter(|view| filter.fits(view)));
+            if is_last || is_past || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
     }
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
@@ -364,6 +432,7 @@ fn bought(r: &Read, task: Cid) -> Result<Option<TaskView>, StoreError> {
     let Some(record) = r.get(TASKS, key(task))? else { return Ok(None) };
     let Ok(ask) = Signed::<Ask>::decode(&record.ask) else { return Ok(None) };
     let mut view = asked(&ask, record.created, TaskState::Searching);
+    view.label.clone_from(&record.label);
     if let Some((award, deal, state)) = last_award(r, task)? {
         agreed(&mut view, award, &deal, deal.seller());
         add_bought(&mut view, &state);
@@ -399,6 +468,7 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         salt: None,
         output_check: None,
         progress: None,
+        label: None,
         stderr: None,
     }
 }

@@ -46,6 +46,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 }
 
 fn unreadable(why: &str) -> Failure {
-    let hint = "what goes in and out stands in node/src/api/types.rs; see \"The control API\" in docs/operations.md";
+    let hint = "docs/openapi.json describes what goes in and out; a node serves it at /v1/openapi.json";
     Failure(ApiError::misuse(format!("the request can't be read: {why}"), hint))
 }

@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures::StreamExt as _;
 
@@ -26,6 +26,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/v1/tasks/{id}", get(show).delete(cancel))
         .route("/v1/tasks/{id}/output", get(output))
         .route("/v1/tasks/{id}/audit", get(audit))
+        .route("/v1/tasks/{id}/write-off", post(write_off))
 }
 
 async fn hire(
@@ -46,7 +47,7 @@ async fn list(
     Extension(caller): By,
     Query(listing): Query<TaskListing>,
 ) -> Answer<Vec<TaskView>> {
-    Ok(Json(api.tasks(&caller, &listing)?))
+    Ok(Json(api.tasks(&caller, &listing).await?))
 }
 
 async fn show(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
@@ -55,6 +56,10 @@ async fn show(State(api): State<Api>, Extension(caller): By, Path(id): Path<Stri
 
 async fn cancel(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
     Ok(Json(api.cancel(&caller, &id).await?))
+}
+
+async fn write_off(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
+    Ok(Json(api.write_off(&caller, &id).await?))
 }
 
 async fn output(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Result<Response, Failure> {

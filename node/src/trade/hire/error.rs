@@ -19,7 +19,7 @@ use crate::{
     executor::ExecError,
     store::StoreError,
     trade::ClockDoubt,
-    wallet::WalletError,
+    wallet::{Wallet, WalletError, Whereabouts},
 };
 
 /// Why a task came to no award that was taken.
@@ -34,6 +34,26 @@ pub enum HireError {
     /// Nothing to pay with.
     #[error("there is no {0} in this wallet to pay with")]
     NoMoney(Unit),
+    /// The money isn't there, or is where it can't be spent.
+    #[error("{cause}; {held}")]
+    Short {
+        /// What is missing.
+        cause: Box<Self>,
+        /// Where the money of that unit is.
+        held: Whereabouts,
+    },
+    /// As much has been awarded today as may be.
+    #[error("{spent} {unit} were awarded today, and {wanted} {unit} more would go over {max}, the most for a day")]
+    Budget {
+        /// The unit.
+        unit: Unit,
+        /// What was awarded today.
+        spent: u64,
+        /// What this takes.
+        wanted: u64,
+        /// The most for a day.
+        max: u64,
+    },
     /// Nobody offers the service, as far as could be seen in time.
     #[error("nobody was found who offers the service")]
     NoSeller,
@@ -200,6 +220,16 @@ pub enum NoOffer {
 }
 
 impl HireError {
+    /// The same, with where the money is, where there isn't enough of it to spend.
+    pub(super) fn accounting(self, wallet: &Wallet) -> Self {
+        let (Self::NoMoney(unit) | Self::Money(WalletError::Insufficient { unit, .. })) = &self else { return self };
+        match wallet.whereabouts(unit) {
+            Ok(held) if !held.is_empty() => Self::Short { cause: Box::new(self), held },
+            // What went wrong is told without it.
+            _ => self,
+        }
+    }
+
     /// The same, with what speaks against our clock where that may be the cause.
     pub(super) fn doubting(self, doubt: Option<ClockDoubt>) -> Self {
         let may_be_clock = match &self {
@@ -257,6 +287,8 @@ impl AtFault for HireError {
         match self {
             Self::Undecided | Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
             Self::Cancelled | Self::TooMany(_) | Self::Bound(_) | Self::Grant(_) | Self::Subcontract(_) => Fault::Ours,
+            Self::Short { cause, .. } => cause.fault(),
+            Self::Budget { .. } => Fault::Ours,
             Self::NoSeller => Fault::Incompatible,
             Self::Seller(error) => error.fault(),
             // If every seller gives a reason of the same fault, that is the fault.
@@ -278,6 +310,11 @@ impl AtFault for HireError {
         match self {
             Self::DeadlinePassed => Some("give it more time: --deadline 60s"),
             Self::NoMoney(_) => Some("put some in: `guilder wallet fund`, or name another --mint"),
+            Self::Budget { .. } => Some("raise hire.daily_max in config.toml, or wait for midnight UTC"),
+            Self::Short { .. } => Some(
+                "`guilder wallet fund AMOUNT`, or wait: what is locked to a seller can't come back before its locktime \
+                 (`guilder wallet pending`)",
+            ),
             Self::NoSeller => {
                 Some("check the service's name and `guilder peers`; `guilder find SERVICE` shows who sells it")
             }

@@ -9,6 +9,8 @@ use guilder_protocol::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::trade::keys::KeyClaim;
+
 /// Levels of subcontractors: as many as a chain has delegations.
 const MAX_SUB_DEPTH: u64 = MAX_CHAIN as u64;
 
@@ -63,6 +65,30 @@ pub struct Hire {
     #[arg(long, value_name = "N", requires = "allow_subcontract", value_parser = clap::value_parser!(u64).range(1..=MAX_SUB_DEPTH))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_depth: Option<u64>,
+    /// A name of your own for this hire: given again, it is the same task, also after a crash, and nothing is paid twice.
+    #[arg(long, value_name = "KEY")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Try again so often if it fails, as long as nothing can be paid twice.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u32>,
+    /// Tell how the offers were weighed: what each seller did before, and what its price comes to by that.
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explain: bool,
+    /// What you call it, to find it by: `guilder task list --label TEXT`.
+    #[arg(long, value_name = "TEXT")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Its place under `id`.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub claim: Option<KeyClaim>,
+    /// The most that is awarded in one day: `hire.daily_max` of the settings.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub daily_max: u64,
     /// The most that a stranger is paid who can't be paid in escrow: `hire.stranger_max` of the settings.
     #[arg(skip)]
     #[serde(skip)]
@@ -143,6 +169,12 @@ impl Hire {
             allow_subcontract: Vec::new(),
             sub_budget: None,
             sub_depth: None,
+            id: None,
+            retry: None,
+            explain: false,
+            label: None,
+            claim: None,
+            daily_max: 0,
             stranger_max: 0,
             under: None,
             quiet: false,
@@ -236,6 +268,10 @@ mod tests {
             allow_subcontract: vec!["text.translate".parse().unwrap(), "text.count".parse().unwrap()],
             sub_budget: Some(9),
             sub_depth: Some(2),
+            id: Some("order 7/é".into()),
+            retry: Some(3),
+            explain: true,
+            label: Some("the weekly report".into()),
             quiet: true,
             ..Hire::of("text.echo".parse().unwrap())
         };

@@ -260,10 +260,19 @@ async fn too_little_money_is_the_buyers_fault() {
     let (_bank, buyer, seller) = pair().await;
     seller.sell(5_000, None).await;
     let wish = Hire { max_price: Some(10_000), ..of(seller.id()) };
-    let error = buyer.hire(wish, b"hello").await.unwrap_err();
-    assert!(matches!(error, HireError::Money(_)), "{error}");
+    let error = buyer.hire(wish.clone(), b"hello").await.unwrap_err();
+    assert!(matches!(error, HireError::Money(_)), "nothing is elsewhere: {error}");
     assert_eq!(error.fault(), Fault::Ours);
-    assert_eq!(buyer.balance().await, 1_000);
+    // What waits for its locktime isn't lost: it is said where it is, and until when.
+    seller.sell_as(definition(400), Some(Arc::new(Worker::Crashes))).await;
+    buyer.hire(wish.clone(), b"hello").await.unwrap();
+    seller.sell(5_000, None).await;
+    let error = buyer.hire(wish, b"hello").await.unwrap_err();
+    let text = error.to_string();
+    for words in ["are needed at", "this wallet has", "play of tasks that failed", "can fall back at 20"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(error.fault(), Fault::Ours);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

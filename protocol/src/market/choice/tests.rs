@@ -135,7 +135,7 @@ fn ranked(mut offers: Vec<Signed<Offer>>, known: &[(u8, u64, u64)]) -> Vec<Agent
 }
 
 #[test]
-fn offers_are_ranked_by_failures_then_price_then_deadline_then_deliveries() {
+fn offers_are_ranked_by_failures_then_weighed_price_then_deadline_then_deliveries() {
     let expect = |numbers: &[u8]| numbers.iter().map(|number| seller(*number).id()).collect::<Vec<_>>();
     let cheap_and_soon = || vec![from(2, 9, 50), from(1, 1, 20)];
     assert_eq!(ranked(cheap_and_soon(), &[(1, 2, 3)]), expect(&[2, 1]), "failed more often than it delivered");
@@ -145,7 +145,36 @@ fn offers_are_ranked_by_failures_then_price_then_deadline_then_deliveries() {
     assert_eq!(ranked(cheaper, &[(1, 100, 0)]), expect(&[2, 1]), "price before deadline and deliveries");
     assert_eq!(ranked(sooner, &[(1, 100, 0)]), expect(&[2, 1]), "deadline before deliveries");
     let alike = || vec![from(1, 5, 20), from(2, 5, 20), from(3, 5, 20)];
-    assert_eq!(ranked(alike(), &[(2, 7, 1), (3, 8, 7)]), expect(&[3, 2, 1]), "the more often proven");
+    assert_eq!(ranked(alike(), &[(2, 7, 0), (3, 8, 0)]), expect(&[3, 2, 1]), "the more often proven");
+    assert_eq!(
+        ranked(alike(), &[(2, 7, 1), (3, 8, 7)]),
+        expect(&[1, 2, 3]),
+        "who never failed, then who failed less often"
+    );
+    let flaky = || vec![from(1, 6, 20), from(2, 8, 20)];
+    assert_eq!(
+        ranked(flaky(), &[(1, 7, 3), (2, 10, 0)]),
+        expect(&[2, 1]),
+        "three failures in ten at 6 lose to none at 8"
+    );
+    assert_eq!(ranked(flaky(), &[(1, 7, 3)]), expect(&[2, 1]), "and to who is new at 8");
+    assert_eq!(ranked(flaky(), &[(1, 9, 1), (2, 10, 0)]), expect(&[1, 2]), "one in ten is worth the lower price");
+}
+
+#[test]
+fn a_price_is_weighed_by_the_chance_to_be_served() {
+    let of = |delivered, failed| Experience { delivered, failed };
+    for (known, chance, weighed) in [
+        (of(0, 0), 1_000, 6_000),
+        (of(100, 0), 1_000, 6_000),
+        (of(7, 3), 785, 9_719),
+        (of(0, 1), 800, 9_375),
+        (of(0, 4), 500, 24_000),
+    ] {
+        assert_eq!((known.chance_permille(), known.weigh(6)), (chance, weighed), "{known:?}");
+    }
+    let most = of(u64::MAX, u64::MAX);
+    assert!(most.weigh(u64::MAX) > most.weigh(1) && of(0, u64::MAX).weigh(u64::MAX) > u128::from(u64::MAX));
 }
 
 #[test]

@@ -1,0 +1,243 @@
+//! Keys that callers give their hires: the same key again is the same task, also after a crash.
+//!
+//! ```text
+//!  hire under a key ── none has it, or the last may be followed ──▶ KEYS durable ──▶ ask … award
+//!                   ── its last task goes on, was delivered, or may still be paid ──▶ that task
+//!                   ── given with another request ──▶ refused
+//! ```
+//!
+//! A key is paid for once. A second award is given under it only where the money of the one before can't be the seller's any
+//! more ([`may_follow`]), or the owner wrote it off.
+
+use std::sync::Arc;
+
+use cid::Cid;
+use guilder_protocol::{
+    bytes::Digest,
+    fault::Fault,
+    time::Timestamp,
+    trade::buyer::{Buyer, BuyerOutcome, Money},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{
+    hires::Hires,
+    journal::Journal,
+    limits::KEY_GATES,
+    records::{BUYERS, DEALS, TASKS, key},
+    views::{TaskState, Tasks},
+};
+use crate::store::{Key, KeyRange, Read, Reader, StoreError, Table, Write};
+
+pub(super) const KEYS: Table<KeyRecord> = Table::new("trade/keys");
+/// Awards whose money the owner has written off, and when.
+pub(super) const WRITTEN_OFF: Table<Timestamp> = Table::new("trade/written-off");
+
+/// What was hired under a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyRecord {
+    /// The hash of the request: its terms and its input.
+    request: Digest,
+    /// In the order in which they were placed.
+    tasks: Vec<Cid>,
+    /// When the last was.
+    at: Timestamp,
+}
+
+/// A place under a key, for a task to be written into before anything is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyClaim {
+    key: String,
+    record: KeyRecord,
+}
+
+/// What a key stands for.
+#[derive(Clone, Debug)]
+pub enum Keyed {
+    /// A task may be placed under it.
+    Free(KeyClaim),
+    /// This task: it goes on, or it is over and none may follow.
+    Has {
+        /// Its ID.
+        task: Cid,
+        /// Why none may follow although it failed and further tries were wanted.
+        held: Option<Held>,
+    },
+    /// It was given with another request; this task came of that.
+    Other(Cid),
+}
+
+/// Why no second award may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The money of the last award may still be taken by its seller.
+    Money,
+    /// As many tries as were wanted have been made.
+    Tries,
+}
+
+/// The keys. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct HireKeys {
+    journal: Journal,
+    tasks: Tasks,
+    hires: Hires,
+    /// Requests under one key are decided one after the other.
+    gates: Arc<Vec<Arc<Mutex<()>>>>,
+}
+
+impl HireKeys {
+    pub(super) fn new(journal: Journal, tasks: Tasks, hires: Hires) -> Self {
+        let gates = Arc::new((0..KEY_GATES).map(|_| Arc::default()).collect());
+        Self { journal, tasks, hires, gates }
+    }
+
+    /// Waits until no other request under this key is being decided.
+    pub(super) async fn enter(&self, name: &str) -> OwnedMutexGuard<()> {
+        let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        Arc::clone(&self.gates[sum % KEY_GATES]).lock_owned().await
+    }
+
+    /// What a key stands for, given a request that may be tried `retries` times more.
+    pub(super) fn look(
+        &self,
+        name: &str,
+        request: Digest,
+        retries: usize,
+        now: Timestamp,
+    ) -> Result<Keyed, StoreError> {
+        let known = self.journal.read(|r| r.get(KEYS, Key::of(name)))?;
+        let Some(mut record) = known else {
+            let record = KeyRecord { request, tasks: Vec::new(), at: now };
+            return Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record }));
+        };
+        let Some(&task) = record.tasks.last() else {
+            return Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record: KeyRecord { request, ..record } }));
+        };
+        // Before its record, so that what ends between the two looks is seen.
+        let is_under_way = self.hires.is_under_way(task);
+        let view = self.tasks.show(task)?;
+        if record.request != request {
+            return Ok(Keyed::Other(task));
+        }
+        if is_under_way {
+            return Ok(Keyed::Has { task, held: None });
+        }
+        let Some(view) = view else {
+            // A crash came before any award: nothing was at stake, and nobody has heard of it.
+            record.tasks.pop();
+            return Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record }));
+        };
+        let failed = view.state == TaskState::Failed;
+        let ours = view.failure.as_ref().is_some_and(|(fault, _)| *fault == Fault::Ours);
+        if !failed || ours || retries == 0 {
+            return Ok(Keyed::Has { task, held: None });
+        }
+        if !self.journal.read(|r| may_follow(r, task))? {
+            return Ok(Keyed::Has { task, held: Some(Held::Money) });
+        }
+        if record.tasks.len() > retries {
+            return Ok(Keyed::Has { task, held: Some(Held::Tries) });
+        }
+        Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record }))
+    }
+
+    /// Writes off what was locked for a task, so that another may be awarded under its key. What falls back comes back all the
+    /// same. Says whether there is such a task of ours.
+    pub(super) async fn write_off(&self, task: Cid, now: Timestamp) -> Result<bool, StoreError> {
+        self.journal
+            .commit(crate::failpoint::Step::Other, move |w| {
+                let Some(record) = w.get(TASKS, key(task))? else { return Ok(false) };
+                for award in record.awards {
+                    w.put(WRITTEN_OFF, key(award), &now)?;
+                }
+                Ok::<_, StoreError>(true)
+            })
+            .await
+    }
+}
+
+impl KeyClaim {
+    /// Writes the task in, for good: before anything is sent.
+    pub(super) fn take(mut self, w: &mut Write<'_>, task: Cid, now: Timestamp) -> Result<(), StoreError> {
+        self.record.tasks.push(task);
+        self.record.at = now;
+        w.put(KEYS, Key::of(self.key.as_str()), &self.record)
+    }
+}
+
+/// Forgets keys whose last task was placed before `end` and is no longer on record. They are few, and small.
+pub(super) fn forget(w: &mut Write<'_>, end: Timestamp) -> Result<(), StoreError> {
+    for (row, record) in w.range(KEYS, KeyRange::all(), usize::MAX)? {
+        let known = match record.tasks.last() {
+            Some(task) => w.contains(TASKS, key(*task))?,
+            None => false,
+        };
+        if record.at < end && !known {
+            w.delete(KEYS, row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether another award may be given in place of a task's, which is over.
+fn may_follow(r: &Read, task: Cid) -> Result<bool, StoreError> {
+    let awards = r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default();
+    for award in awards {
+        let clear = match (r.get(BUYERS, key(award))?, r.get(DEALS, key(award))?) {
+            (Some(Buyer::Ended(ended)), Some(deal)) => is_clear(&ended.outcome, ended.money, deal.escrow().is_some()),
+            _ => false,
+        };
+        if !clear && !r.contains(WRITTEN_OFF, key(award))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the seller of a trade that ended so can't have its money any more.
+fn is_clear(outcome: &BuyerOutcome, money: Money, escrow: bool) -> bool {
+    match money {
+        Money::Paid => false,
+        Money::Settled { redeemed, .. } => redeemed == 0,
+        // Given back unspent by who refused it.
+        Money::Returned => true,
+        // Without our release, which a signed failure never had, it can't be taken.
+        Money::Waiting => escrow && matches!(outcome, BuyerOutcome::Failed(_)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guilder_protocol::{
+        receipt::{FailureCode, TaskError},
+        wire::Reason,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_second_award_waits_until_the_first_ones_money_cannot_be_the_sellers() {
+        let failed = BuyerOutcome::Failed(TaskError { code: FailureCode::Crashed, text: "no".into() });
+        let settled = |redeemed| Money::Settled { refunded: 5, redeemed, fee: 0 };
+        for (outcome, money, escrow, clear) in [
+            (BuyerOutcome::Refused(Reason::Busy), Money::Returned, false, true),
+            (BuyerOutcome::Refused(Reason::Busy), Money::Waiting, false, false),
+            (BuyerOutcome::Refused(Reason::Busy), settled(3), false, false),
+            (failed.clone(), Money::Waiting, false, false),
+            (failed.clone(), Money::Waiting, true, true),
+            (failed.clone(), settled(0), false, true),
+            (failed, settled(5), true, false),
+            (BuyerOutcome::Overdue, Money::Waiting, false, false),
+            (BuyerOutcome::Overdue, Money::Waiting, true, false),
+            (BuyerOutcome::Overdue, settled(0), false, true),
+            (BuyerOutcome::Unopened, Money::Waiting, true, false),
+            (BuyerOutcome::Mismatch, Money::Waiting, true, false),
+            (BuyerOutcome::Broken("?".into()), Money::Paid, false, false),
+        ] {
+            assert_eq!(is_clear(&outcome, money, escrow), clear, "{outcome:?} {money:?} {escrow}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
-//! Where agents meet: the key under which a service's providers are recorded, the topic on which its adverts travel, and
-//! the names under which nodes speak to each other.
+//! Where agents meet: the key under which a service's providers are recorded, the topic on which its adverts travel, the
+//! one on which revocations do, and the names under which nodes speak to each other.
+
+use std::fmt;
 
 use cid::Cid;
 use sha2::{Digest, Sha256};
@@ -16,6 +18,8 @@ pub const IDENTIFY_PROTOCOL: &str = "/guilder/id/1";
 
 /// What a service's topic is called: this and the service's name.
 const TOPIC_PREFIX: &str = "/guilder/market/1/";
+/// What the topic of revocations is called.
+const REVOCATIONS_TOPIC: &str = "/guilder/revocations/1";
 /// What stands before the service's name when its key is hashed.
 const KEY_PREFIX: &str = "guilder/service/1/";
 
@@ -51,6 +55,37 @@ pub fn topic(service: &ServiceName) -> String {
 /// The service whose topic it is; `None` if it is none's.
 pub fn service_of(topic: &str) -> Option<ServiceName> {
     topic.strip_prefix(TOPIC_PREFIX)?.parse().ok()
+}
+
+/// What gossip is about. Its text is the topic's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// A service's adverts, and their withdrawals.
+    Service(ServiceName),
+    /// Revocations of delegations. Every node follows it.
+    Revocations,
+}
+
+impl Topic {
+    /// The topic of that name; `None` if it is none of ours.
+    pub fn of(text: &str) -> Option<Self> {
+        if text == REVOCATIONS_TOPIC { Some(Self::Revocations) } else { service_of(text).map(Self::Service) }
+    }
+}
+
+impl From<&ServiceName> for Topic {
+    fn from(service: &ServiceName) -> Self {
+        Self::Service(service.clone())
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => f.write_str(&topic(service)),
+            Self::Revocations => f.write_str(REVOCATIONS_TOPIC),
+        }
+    }
 }
 
 /// A gossip message's ID: sha-256 of topic, a zero byte and data. So a message is the same whoever publishes it, and can't
@@ -93,7 +128,12 @@ mod tests {
         for other in ["/guilder/market/1/NOT A NAME", "/guilder/market/1/", "/guilder/market/2/text.echo", "text.echo"]
         {
             assert_eq!(service_of(other), None, "{other}");
+            assert_eq!(Topic::of(other), None, "{other}");
         }
+        for topic in [Topic::from(&echo()), Topic::Revocations] {
+            assert_eq!(Topic::of(&topic.to_string()), Some(topic));
+        }
+        assert_eq!(Topic::of("/guilder/revocations/1/x"), None);
     }
 
     #[test]

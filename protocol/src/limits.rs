@@ -84,6 +84,24 @@ pub const MAX_CHAIN: usize = 8;
 /// All delegations of one chain together, in bytes; also the most that a single one may have.
 pub const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
+/// Services that one standing grant names.
+pub const MAX_GRANTED_SERVICES: usize = 16;
+
+/// The invocation of a revocation, in bytes: it names one delegation and the [`MAX_CHAIN`] of its path, in about 700.
+pub const MAX_REVOKING: usize = 2 * 1024;
+
+/// A revocation with the delegations of its path, in bytes: what gossip and an exchange carry. Any chain that can be
+/// used can be revoked.
+pub const MAX_REVOCATION: usize = MAX_CHAIN_BYTES + MAX_REVOKING + 64;
+
+/// Revocations that a node tells another that it knows: what a busy market revokes in the life of its grants. Their IDs are
+/// 64 KiB.
+pub const MAX_KNOWN_REVOCATIONS: usize = 4 * 1024;
+
+/// One frame of `/guilder/grants/1`, in bytes: the IDs of [`MAX_KNOWN_REVOCATIONS`], or a chain, or a few of the largest
+/// revocations.
+pub const MAX_EXCHANGE_FRAME: usize = 128 * 1024;
+
 /// Input or output that travels inside a trade frame, in bytes; what is larger goes as content.
 pub const MAX_INLINE: usize = 64 * 1024;
 

@@ -9,7 +9,7 @@ use guilder_protocol::{
     market::{Advert, Ask, Offer, Withdrawal},
     receipt::Receipt,
     received::Received,
-    ucan::{Delegation, Invocation},
+    ucan::{Delegation, Invocation, Revocation},
 };
 
 /// A whole envelope under its own name, or a payload.
@@ -45,4 +45,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     read::<Delegation>(data, name);
     read::<Invocation>(data, name);
     let _ = Award::decode(data);
+    if let Ok(revocation) = Revocation::decode(data) {
+        assert_eq!(Revocation::decode(&revocation.encode()).as_ref(), Ok(&revocation));
+    }
+    let _ = Revocation::peek(data);
 });

@@ -198,7 +198,7 @@ fn check(
     }
     check_times(invocation, links, at)?;
     check_principals(invocation, links)?;
-    check_commands(invocation, links)?;
+    check_commands(links, Some(&invocation.cmd))?;
     check_policies(invocation, links)?;
     check_revocations(links, revocations)
 }
@@ -224,8 +224,6 @@ pub fn check_link(link: usize, delegation: &Delegation, at: At) -> Result<(), Ch
     Ok(())
 }
 
-/// Every link is issued by the audience of the one before, the first by the subject itself, and all are about that
-/// subject. A powerline takes the subject of what stands before it, so it can't stand first.
 fn check_principals(invocation: &Invocation, links: &[Signed<Delegation>]) -> Result<(), ChainError> {
     let subject = invocation.sub;
     let Some(last) = links.last() else {
@@ -234,6 +232,12 @@ fn check_principals(invocation: &Invocation, links: &[Signed<Delegation>]) -> Re
     if last.aud != invocation.iss {
         return Err(ChainError::Audience { link: links.len(), expected: last.aud, issuer: invocation.iss });
     }
+    check_path(subject, links)
+}
+
+/// Every link is issued by the audience of the one before, the first by the subject itself, and all are about that
+/// subject. A powerline takes the subject of what stands before it, so it can't stand first.
+pub(super) fn check_path(subject: AgentId, links: &[Signed<Delegation>]) -> Result<(), ChainError> {
     let mut holder = None;
     for (link, delegation) in links.iter().enumerate() {
         match delegation.sub {
@@ -252,8 +256,9 @@ fn check_principals(invocation: &Invocation, links: &[Signed<Delegation>]) -> Re
     Ok(())
 }
 
-fn check_commands(invocation: &Invocation, links: &[Signed<Delegation>]) -> Result<(), ChainError> {
-    let asked = links.iter().skip(1).map(|link| &link.cmd).chain([&invocation.cmd]);
+/// Every link's command covers the next one's, and the last link's what is `asked` in the end.
+pub(super) fn check_commands(links: &[Signed<Delegation>], asked: Option<&Command>) -> Result<(), ChainError> {
+    let asked = links.iter().skip(1).map(|link| &link.cmd).chain(asked);
     for (link, (granted, asked)) in links.iter().map(|link| &link.cmd).zip(asked).enumerate() {
         if !granted.covers(asked) {
             return Err(ChainError::Command { link, granted: granted.clone(), asked: asked.clone() });

@@ -1,4 +1,6 @@
-//! The delegation by which a buyer lets its seller subcontract.
+//! The delegations that Guilder writes: by a [`SubGrant`] a buyer lets its seller subcontract for one task, by a
+//! [`StandingGrant`] an agent lets another buy in its name, from that one's own money. [`Terms`] reads back what either, or
+//! a chain of them, allows at the most.
 
 use cid::Cid;
 use ipld_core::ipld::Ipld;
@@ -11,8 +13,11 @@ use super::{
     policy::{Comparison, Number, PolicyError, SelectorError},
 };
 use crate::{
+    envelope::Signed,
     fault::{AtFault, Fault},
     identity::AgentId,
+    limits::MAX_GRANTED_SERVICES,
+    market::{MintUrl, ServiceName, Unit},
     time::Timestamp,
 };
 
@@ -53,10 +58,6 @@ impl SubGrant {
     /// # Errors
     /// If a value can't stand in a policy.
     pub fn delegation(&self) -> Result<Delegation, GrantError> {
-        let fix = |field: &str, value| Ok::<_, GrantError>(Statement::Equal(Selector::parse(field)?, value));
-        let bound = |field: &str, most: u64| {
-            Ok::<_, GrantError>(Statement::Compare(Comparison::AtMost, Selector::parse(field)?, Number::from(most)))
-        };
         let mut statements = vec![
             fix(".task", Ipld::Link(self.task))?,
             fix(".unit", Ipld::String(self.unit.clone()))?,
@@ -86,9 +87,167 @@ impl SubGrant {
     }
 }
 
+fn fix(field: &str, value: Ipld) -> Result<Statement, GrantError> {
+    Ok(Statement::Equal(Selector::parse(field)?, value))
+}
+
+fn bound(field: &str, most: u64) -> Result<Statement, GrantError> {
+    Ok(Statement::Compare(Comparison::AtMost, Selector::parse(field)?, Number::from(most)))
+}
+
+/// What an agent may award in another's name, whatever the task, from its own money: service, unit and mint are fixed where
+/// a [`SubGrant`] fixes the task. (That the principal's own money is spent will be another command's delegation.)
+#[derive(Clone, Debug, PartialEq)]
+pub struct StandingGrant {
+    /// Who passes authority on: the principal, or whom it lets pass it on.
+    pub grantor: AgentId,
+    /// Who receives it.
+    pub grantee: AgentId,
+    /// On whose authority.
+    pub principal: AgentId,
+    /// What may be bought: 1 to [`MAX_GRANTED_SERVICES`].
+    pub services: Vec<ServiceName>,
+    /// The unit of all amounts.
+    pub unit: Unit,
+    /// The mint whose money it is.
+    pub mint: MintUrl,
+    /// The most that one award may cost, in `unit`.
+    pub max_price: u64,
+    /// The most that all awards together may cost, in `unit`.
+    pub budget: u64,
+    /// The most delegations that a chain may have, this one included.
+    pub max_depth: u64,
+    /// The last second of the delegation, and the latest deadline of an award.
+    pub expires: Timestamp,
+    /// Random bytes that make it unique.
+    pub nonce: Vec<u8>,
+}
+
+impl StandingGrant {
+    /// The delegation, for the grantor to sign.
+    ///
+    /// # Errors
+    /// If it names no service or too many.
+    pub fn delegation(&self) -> Result<Delegation, GrantError> {
+        if !(1..=MAX_GRANTED_SERVICES).contains(&self.services.len()) {
+            return Err(GrantError::Services);
+        }
+        let service = |name: &ServiceName| fix(".service", Ipld::String(name.to_string()));
+        let services = match self.services.as_slice() {
+            [one] => service(one)?,
+            several => Statement::Or(several.iter().map(service).collect::<Result<_, _>>()?),
+        };
+        let statements = vec![
+            services,
+            fix(".unit", Ipld::String(self.unit.to_string()))?,
+            fix(".mint", Ipld::String(self.mint.to_string()))?,
+            bound(".price", self.max_price)?,
+            bound(".spent", self.budget)?,
+            bound(".deadline", self.expires.as_secs())?,
+            bound(".depth", self.max_depth)?,
+        ];
+        Ok(Delegation {
+            iss: self.grantor,
+            aud: self.grantee,
+            sub: Some(self.principal),
+            cmd: Command::parse(AWARD)?,
+            pol: Policy::new(statements)?,
+            nonce: ByteBuf::from(self.nonce.clone()),
+            meta: None,
+            nbf: None,
+            exp: Some(self.expires),
+        })
+    }
+}
+
+/// What a chain of delegations allows at the most, as far as it is said in the form in which grants are written here: to
+/// list it and to choose by it. Whether an award keeps to a policy, only the policy says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The services that it names; `None` if it names none.
+    pub services: Option<Vec<String>>,
+    /// The unit that it fixes.
+    pub unit: Option<String>,
+    /// The mint that it fixes.
+    pub mint: Option<String>,
+    /// The task that it fixes.
+    pub task: Option<Cid>,
+    /// The most that one award may cost.
+    pub max_price: Option<u64>,
+    /// The most that all awards may cost: the least of the chain's.
+    pub budget: Option<u64>,
+    /// The most delegations that a chain may have.
+    pub max_depth: Option<u64>,
+    /// The latest deadline of an award.
+    pub deadline: Option<Timestamp>,
+    /// The earliest end of a delegation.
+    pub expires: Option<Timestamp>,
+}
+
+impl Terms {
+    /// What these delegations allow together: each can only narrow what the one above it allows.
+    pub fn of(links: &[Signed<Delegation>]) -> Self {
+        let mut terms = Self::default();
+        for link in links {
+            link.pol.statements().iter().for_each(|statement| terms.narrow(statement));
+            lower(&mut terms.expires, link.exp);
+        }
+        terms
+    }
+
+    fn narrow(&mut self, statement: &Statement) {
+        match statement {
+            Statement::And(inner) => inner.iter().for_each(|statement| self.narrow(statement)),
+            Statement::Compare(Comparison::AtMost, selector, Number::Int(most)) => {
+                let most = u64::try_from(*most).unwrap_or(if *most < 0 { 0 } else { u64::MAX });
+                match selector.root_field().filter(|name| selector.is_field(name)) {
+                    Some("price") => lower(&mut self.max_price, Some(most)),
+                    Some("spent") => lower(&mut self.budget, Some(most)),
+                    Some("depth") => lower(&mut self.max_depth, Some(most)),
+                    Some("deadline") => lower(&mut self.deadline, Some(Timestamp::from_secs(most))),
+                    _ => {}
+                }
+            }
+            Statement::Equal(selector, Ipld::String(text)) if selector.is_field("unit") => {
+                self.unit = Some(text.clone())
+            }
+            Statement::Equal(selector, Ipld::String(text)) if selector.is_field("mint") => {
+                self.mint = Some(text.clone())
+            }
+            Statement::Equal(selector, Ipld::Link(task)) if selector.is_field("task") => self.task = Some(*task),
+            other => {
+                if let Some(named) = services_in(other) {
+                    self.services = Some(match self.services.take() {
+                        Some(known) => known.into_iter().filter(|service| named.contains(service)).collect(),
+                        None => named,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The services that a statement names as all that may be bought.
+fn services_in(statement: &Statement) -> Option<Vec<String>> {
+    match statement {
+        Statement::Equal(selector, Ipld::String(name)) if selector.is_field("service") => Some(vec![name.clone()]),
+        Statement::Or(several) => several.iter().map(services_in).collect::<Option<Vec<_>>>().map(|all| all.concat()),
+        _ => None,
+    }
+}
+
+fn lower<T: Ord + Copy>(bound: &mut Option<T>, other: Option<T>) {
+    if let Some(other) = other {
+        *bound = Some(bound.map_or(other, |known| known.min(other)));
+    }
+}
+
 /// Why a grant can't be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
+    /// No service, or too many.
+    #[error("a standing grant names 1 to {MAX_GRANTED_SERVICES} services")]
+    Services,
     /// The policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -103,5 +262,87 @@ pub enum GrantError {
 impl AtFault for GrantError {
     fn fault(&self) -> Fault {
         Fault::Ours
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        identity::AgentKey,
+        testing::{self, NOW},
+        ucan::{Args, chain},
+    };
+
+    fn grant() -> StandingGrant {
+        StandingGrant {
+            grantor: testing::buyer().id(),
+            grantee: testing::seller().id(),
+            principal: testing::buyer().id(),
+            services: vec!["text.echo".parse().unwrap(), "text.sum".parse().unwrap()],
+            unit: "sat".parse().unwrap(),
+            mint: "https://mint.example".parse().unwrap(),
+            max_price: 7,
+            budget: 50,
+            max_depth: 1,
+            expires: NOW.saturating_add(3_600),
+            nonce: vec![1],
+        }
+    }
+
+    fn signed(grant: &StandingGrant, key: &AgentKey) -> Signed<Delegation> {
+        Signed::sign(grant.delegation().unwrap(), key).unwrap()
+    }
+
+    #[test]
+    fn a_standing_grant_allows_its_services_unit_mint_and_bounds_and_nothing_beyond() {
+        let delegation = grant().delegation().unwrap();
+        assert_eq!(chain::check_money([&delegation]), Ok(()));
+        let good = crate::award::AwardArgs { depth: 1, ..testing::args(&testing::deal().offer) };
+        let allows = |change: &dyn Fn(&mut crate::award::AwardArgs)| {
+            let mut args = good.clone();
+            change(&mut args);
+            delegation.pol.allows(Args::from_value(&args).unwrap().as_ipld())
+        };
+        assert!(allows(&|_| ()));
+        assert!(allows(&|args| args.service = "text.sum".parse().unwrap()));
+        assert!(allows(&|args| args.spent = 50));
+        assert!(!allows(&|args| args.service = "text.echo.more".parse().unwrap()), "a name is no prefix");
+        assert!(!allows(&|args| args.unit = "usd".parse().unwrap()));
+        assert!(!allows(&|args| args.mint = "https://other.example".parse().unwrap()));
+        assert!(!allows(&|args| args.price = 8));
+        assert!(!allows(&|args| args.spent = 51));
+        assert!(!allows(&|args| args.depth = 2));
+        assert!(!allows(&|args| args.deadline = NOW.saturating_add(3_601)));
+    }
+
+    #[test]
+    fn terms_are_what_a_chain_of_grants_leaves() {
+        let first = StandingGrant { max_depth: 2, ..grant() };
+        let second = StandingGrant {
+            grantor: testing::seller().id(),
+            grantee: AgentKey::from_seed(&[77; 32]).id(),
+            services: vec!["text.sum".parse().unwrap(), "text.more".parse().unwrap()],
+            max_price: 9,
+            budget: 20,
+            expires: NOW.saturating_add(60),
+            ..first.clone()
+        };
+        let links = [signed(&first, &testing::buyer()), signed(&second, &testing::seller())];
+        let terms = Terms::of(&links);
+        assert_eq!(terms.services, Some(vec!["text.sum".to_owned()]));
+        assert_eq!((terms.unit.as_deref(), terms.mint.as_deref()), (Some("sat"), Some("https://mint.example")));
+        assert_eq!((terms.max_price, terms.budget, terms.max_depth), (Some(7), Some(20), Some(2)));
+        let end = Some(NOW.saturating_add(60));
+        assert_eq!((terms.deadline, terms.expires, terms.task), (end, end, None));
+    }
+
+    #[test]
+    fn a_grant_of_no_service_or_of_too_many_is_none() {
+        let many = vec!["text.echo".parse().unwrap(); MAX_GRANTED_SERVICES + 1];
+        for services in [vec![], many] {
+            assert_eq!(StandingGrant { services, ..grant() }.delegation(), Err(GrantError::Services));
+        }
     }
 }

@@ -14,6 +14,8 @@ mod completions;
 mod demo;
 mod earnings;
 mod find;
+mod grant;
+mod grants;
 mod hire;
 mod id;
 mod init;
@@ -22,6 +24,7 @@ mod output;
 mod passphrase;
 mod peers;
 mod prompt;
+mod revoke;
 mod service;
 mod status;
 mod task;
@@ -92,6 +95,9 @@ enum Command {
     Earnings(earnings::Args),
     Find(find::Args),
     Hire(Box<hire::Args>),
+    Grant(grant::Args),
+    Grants(grants::Args),
+    Revoke(revoke::Args),
     Task(task::Args),
     Wallet(wallet::Args),
     Mint(mint::Args),
@@ -183,6 +189,9 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Earnings(args) => earnings::run(&args, context),
         Command::Find(args) => find::run(&args, context),
         Command::Hire(args) => hire::run(&args, context),
+        Command::Grant(args) => grant::run(&args, context),
+        Command::Grants(args) => grants::run(&args, context),
+        Command::Revoke(args) => revoke::run(&args, context),
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
         Command::Mint(args) => mint::run(&args, context),

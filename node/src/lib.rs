@@ -14,6 +14,7 @@ pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod grants;
 mod http_server;
 pub mod keys;
 pub mod lab;

@@ -3,8 +3,8 @@
 //! ```text
 //!  trade ── send(to, frame) ─────────▶ link ──▶ connection task ══ /guilder/trade/1 ══▶ peer
 //!  trade ◀── Inbound::frames ◀──────── byte budget ◀── connection task ◀══════════════ peer
-//!  content, wallet ── open(to, ..) ──▶ link ──▶ connection task ══ /guilder/content/1, /guilder/mint/1 ══ peer
-//!  catalogue ── find, provide, publish, validate ──▶ actor (the swarm loop) ══ Kademlia, gossipsub ══ peers
+//!  content, wallet, grants ── open(to, ..) ──▶ link ──▶ connection task ══ /guilder/content/1, mint/1, grants/1 ══ peer
+//!  catalogue, grants ── find, provide, publish, validate ──▶ actor (the swarm loop) ══ Kademlia, gossipsub ══ peers
 //! ```
 //!
 //! Frames don't pass the swarm loop: [`Network::send`] puts a frame straight into the queue of the connection's task,
@@ -52,7 +52,7 @@ mod listeners;
 mod newcomers;
 mod peers;
 mod places;
-mod rate;
+pub(crate) mod rate;
 mod records;
 mod scores;
 mod stream;
@@ -66,6 +66,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use guilder_protocol::{
+    discovery::Topic,
     identity::{AgentId, AgentKey},
     limits::MAX_FRAME,
     market::ServiceName,
@@ -142,8 +143,12 @@ pub struct Inbound {
     pub content: mpsc::Receiver<InboundStream>,
     /// Streams of `/guilder/mint/1`.
     pub mint: mpsc::Receiver<InboundStream>,
-    /// Gossip that waits for its verdict, see [`Network::validate`].
+    /// Streams of `/guilder/grants/1`.
+    pub grants: mpsc::Receiver<InboundStream>,
+    /// Gossip on services that waits for its verdict, see [`Network::validate`].
     pub gossip: mpsc::Receiver<Gossip>,
+    /// Gossip of revocations that waits for its verdict.
+    pub revocations: mpsc::Receiver<Gossip>,
 }
 
 /// A trade frame from a peer.
@@ -183,8 +188,8 @@ impl InboundStream {
 /// A gossip message. Its forwarding waits for [`Network::validate`].
 #[derive(Clone, Debug)]
 pub struct Gossip {
-    /// The service whose topic it came on.
-    pub topic: ServiceName,
+    /// The topic that it came on.
+    pub topic: Topic,
     /// The peer that forwarded it to us. (Who wrote it, the message must prove itself.)
     pub from: AgentId,
     /// What to answer with.
@@ -216,6 +221,8 @@ pub enum StreamProtocol {
     Content,
     /// `/guilder/mint/1`
     Mint,
+    /// `/guilder/grants/1`
+    Grants,
 }
 
 /// How many points a violation costs. A peer is banned for an hour at 100 points; points halve in ten minutes.
@@ -337,25 +344,27 @@ impl Network {
         receiver
     }
 
-    /// Gossips a message on a service's topic.
+    /// Gossips a message on a topic.
     ///
     /// # Errors
     /// If it is too long, went out before, or nobody takes it.
-    pub async fn publish(&self, topic: &ServiceName, data: Bytes) -> Result<(), AnnounceError> {
-        self.ask(|reply| Command::Publish { topic: topic.clone(), data, reply }).await?
+    pub async fn publish(&self, topic: impl Into<Topic>, data: Bytes) -> Result<(), AnnounceError> {
+        let topic = topic.into();
+        self.ask(|reply| Command::Publish { topic, data, reply }).await?
     }
 
-    /// Follows a service's topic.
+    /// Follows a topic.
     ///
     /// # Errors
     /// If it follows too many already.
-    pub async fn subscribe(&self, topic: &ServiceName) -> Result<(), AnnounceError> {
-        self.ask(|reply| Command::Subscribe { topic: topic.clone(), reply }).await?
+    pub async fn subscribe(&self, topic: impl Into<Topic>) -> Result<(), AnnounceError> {
+        let topic = topic.into();
+        self.ask(|reply| Command::Subscribe { topic, reply }).await?
     }
 
     /// Stops following a topic.
-    pub async fn unsubscribe(&self, topic: &ServiceName) {
-        self.tell(Command::Unsubscribe(topic.clone())).await;
+    pub async fn unsubscribe(&self, topic: impl Into<Topic>) {
+        self.tell(Command::Unsubscribe(topic.into())).await;
     }
 
     /// Says what becomes of a gossip message. One that isn't answered within seconds is not forwarded.
@@ -484,6 +493,7 @@ impl StreamProtocol {
         match self {
             Self::Content => "/guilder/content/1",
             Self::Mint => "/guilder/mint/1",
+            Self::Grants => "/guilder/grants/1",
         }
     }
 }

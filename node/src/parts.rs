@@ -3,7 +3,7 @@
 //! ```text
 //! runtime ─ store ─ content ─ executors        made by whoever builds: the daemon, a test, the simulator
 //!                     │
-//!   Node::start:  network ─▶ connectors ─▶ wallet ─▶ hosted mint's streams ─▶ catalogue ─▶ trade
+//!   Node::start:  network ─▶ connectors ─▶ wallet ─▶ hosted mint's streams ─▶ catalogue ─▶ grants ─▶ trade
 //! ```
 //!
 //! [`Parts`] are all that the simulator replaces. A room that comes later takes the handles of those before it; nothing
@@ -28,6 +28,7 @@ use crate::{
     events::Events,
     executor::Executors,
     failpoint::Failpoint,
+    grants::{Grants, GrantsParts},
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
     runtime::Runtime,
@@ -88,6 +89,8 @@ pub struct Node {
     pub wallet: Wallet,
     /// What is on sale.
     pub catalogue: Catalogue,
+    /// Authority passed on and taken back.
+    pub grants: Grants,
     /// Tasks.
     pub trade: Trade,
     /// The hosted mint.
@@ -138,6 +141,16 @@ impl Node {
             events: events.clone(),
         })
         .await?;
+        let grants = Grants::start(GrantsParts {
+            key: key.clone(),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            network: network.clone(),
+            gossip: inbound.revocations,
+            streams: inbound.grants,
+            events: events.clone(),
+        })
+        .await?;
         let trade = Trade::start(TradeParts {
             key,
             config: config.trade.clone(),
@@ -149,12 +162,25 @@ impl Node {
             wallet: wallet.clone(),
             outcomes,
             catalogue: catalogue.clone(),
+            revocations: grants.revocations().clone(),
             content: content.clone(),
             events: events.clone(),
             failpoint: parts.failpoint,
         })?;
         let config = Arc::new(config);
-        Ok(Self { config, runtime, store, content, network, wallet, catalogue, trade, mint: parts.mint, events })
+        Ok(Self {
+            config,
+            runtime,
+            store,
+            content,
+            network,
+            wallet,
+            catalogue,
+            grants,
+            trade,
+            mint: parts.mint,
+            events,
+        })
     }
 
     /// Who this node is.

@@ -117,6 +117,7 @@ use crate::{
     content::{Content, Data},
     events::Events,
     failpoint::Failpoint,
+    grants::KnownRevocations,
     network::{Frames, InboundStream, Network},
     runtime::{Job, Runtime},
     store::{KeyRange, Reader, Store, StoreError},
@@ -146,6 +147,8 @@ pub struct TradeParts {
     pub outcomes: mpsc::Receiver<(Cid, MoneyOutcome)>,
     /// Finds sellers, and has our services.
     pub catalogue: Catalogue,
+    /// What is known to be revoked.
+    pub revocations: KnownRevocations,
     /// Large inputs and outputs.
     pub content: Content,
     /// Told each step.
@@ -194,6 +197,7 @@ impl Trade {
     pub fn start(parts: TradeParts) -> Result<Self, StoreError> {
         let TradeParts { key, config, runtime, store, network, wallet, catalogue, content, events, failpoint, .. } =
             parts;
+        let revocations = parts.revocations;
         let (stopping, open, hires) = (Stopping::default(), OpenTrades::default(), Hires::default());
         let clocks = PeerClocks::default();
         let journal = Journal::new(store.clone(), failpoint.clone());
@@ -234,6 +238,7 @@ impl Trade {
                 open.clone(),
                 outbox.clone(),
                 events.clone(),
+                revocations.clone(),
             ),
             events: events.clone(),
         };
@@ -261,6 +266,7 @@ impl Trade {
             stopping: stopping.clone(),
             journal: journal.clone(),
             catalogue: catalogue.clone(),
+            revocations,
             wallet: wallet.clone(),
             permits,
             unreleased: unreleased.clone(),

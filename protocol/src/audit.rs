@@ -24,6 +24,11 @@
 //! output. Whoever has the output and its salt can so show from the bundle whether the promise was kept ([`Hire::promised`],
 //! [`Hire::is_output`]); checking a document against a schema is left to them.
 //!
+//! **Revocations.** A bundle may hold revocations of its delegations, each with its path. Since whoever makes the file can leave
+//! one out, a chain without one is unrevoked only *as far as this bundle knows*, and the verdict says so. One that is there says
+//! that its revoker signed it, and when by its own clock; not when a seller heard of it. It ends no claim to payment for
+//! what was delivered.
+//!
 //! **What convicts.** A party's own signature, and nothing else: what one says of the other is its word. What is absent from a
 //! file proves nothing, since whoever makes the file can leave it out; so a seller that accepted and shows no receipt isn't
 //! convicted by that, and a receipt, the buyer's word that it has the output, or the mint's, rebuts it. Two receipts of one
@@ -42,15 +47,16 @@ use cid::Cid;
 use self::report::Words;
 pub use self::{
     car::CarError,
-    report::{Answer, Has, Hire, Named, Promised, Report, Unread},
+    report::{Answer, Has, Hire, Named, Promised, Report, Revoked, Unread},
 };
 use crate::{
     acceptance::Acceptance,
     award::{Award, AwardError},
     cancellation::Cancellation,
     cbor,
-    envelope::{EnvelopeError, Signed},
+    envelope::{EnvelopeError, Signed, Unverified},
     fault::{AtFault, Fault},
+    identity::AgentId,
     limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS, MAX_SCHEMA},
     market::{
         Ask, Offer, SchemaHash,
@@ -61,8 +67,9 @@ use crate::{
     received::Received,
     settlement::ReceiptPart,
     ucan::{
-        Delegation,
+        Delegation, Invocation, Revocation, RevocationError,
         chain::{self, At, ChainError, NoRevocations},
+        revocation::REVOKE,
     },
 };
 
@@ -85,6 +92,8 @@ pub struct Evidence {
     pub receipts: Vec<Signed<Receipt>>,
     /// The buyers' words that they have the outputs.
     pub received: Vec<Signed<Received>>,
+    /// Revocations of the delegations, as far as they are known.
+    pub revocations: Vec<Revocation>,
     /// The texts of the schemas that the offers name for their outputs, as far as they are at hand.
     pub schemas: BTreeSet<String>,
 }
@@ -100,6 +109,10 @@ pub fn bundle(evidence: &Evidence) -> Vec<u8> {
     blocks.extend(evidence.cancellations.iter().map(|cancellation| (cancellation.cid(), cancellation.bytes())));
     blocks.extend(evidence.receipts.iter().map(|receipt| (receipt.cid(), receipt.bytes())));
     blocks.extend(evidence.received.iter().map(|received| (received.cid(), received.bytes())));
+    for revocation in &evidence.revocations {
+        blocks.insert(revocation.invocation().cid(), revocation.invocation().bytes());
+        blocks.extend(revocation.path().iter().map(|link| (link.cid(), link.bytes())));
+    }
     let schemas = evidence.schemas.iter().map(|text| (schema_cid(schema_hash(text)), text.as_bytes()));
     blocks.extend(schemas);
     car::write(&roots(evidence), &blocks)
@@ -111,7 +124,7 @@ fn schema_cid(hash: SchemaHash) -> Cid {
 
 /// The statements that no other names, in the order of their content IDs.
 fn roots(evidence: &Evidence) -> Vec<Cid> {
-    let Evidence { awards, acceptances, cancellations, receipts, received, .. } = evidence;
+    let Evidence { awards, acceptances, cancellations, receipts, received, revocations, .. } = evidence;
     let mut named = BTreeSet::new();
     named.extend(acceptances.iter().map(|acceptance| acceptance.body.award));
     named.extend(cancellations.iter().map(|cancellation| cancellation.body.award));
@@ -122,6 +135,7 @@ fn roots(evidence: &Evidence) -> Vec<Cid> {
     roots.extend(cancellations.iter().map(Signed::cid));
     roots.extend(receipts.iter().map(Signed::cid));
     roots.extend(received.iter().map(Signed::cid));
+    roots.extend(revocations.iter().map(|revocation| revocation.invocation().cid()));
     roots.difference(&named).copied().collect()
 }
 
@@ -177,6 +191,7 @@ struct Sorted {
 /// Reads each block as the one kind of statement that it is.
 fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
     let mut sorted = Sorted::default();
+    let mut revocations: Vec<Signed<Invocation>> = Vec::new();
     for (cid, bytes) in blocks {
         let evidence = &mut sorted.evidence;
         if cid.codec() == cbor::RAW {
@@ -194,7 +209,10 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
             Some(Kind::Receipt) => Signed::decode(bytes).map(|receipt| evidence.receipts.push(receipt)),
             Some(Kind::Received) => Signed::decode(bytes).map(|received| evidence.received.push(received)),
             Some(Kind::Delegation) => Signed::decode(bytes).map(|delegation| evidence.delegations.push(delegation)),
-            Some(Kind::Award) => match Award::decode(bytes) {
+            Some(Kind::Invocation) if is_revocation(bytes) => {
+                Signed::decode(bytes).map(|invocation| revocations.push(invocation))
+            }
+            Some(Kind::Invocation) => match Award::decode(bytes) {
                 Ok(award) => {
                     evidence.awards.push(award);
                     Ok(())
@@ -217,13 +235,26 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
             Err(error) => return Err(AuditError::Envelope(*cid, error.into())),
         }
     }
+    for invocation in revocations {
+        let cid = invocation.cid();
+        match Revocation::of_parts(invocation, &sorted.evidence.delegations) {
+            Ok(revocation) => sorted.evidence.revocations.push(revocation),
+            Err(error) if error.fault() == Fault::Incompatible => _ = sorted.unread.insert(cid, error.to_string()),
+            Err(error) => return Err(AuditError::Revocation(cid, error.into())),
+        }
+    }
     Ok(sorted)
+}
+
+/// Whether an invocation says that it is a revocation. Nothing of it is verified yet.
+fn is_revocation(bytes: &[u8]) -> bool {
+    Unverified::<Invocation>::read(bytes).is_ok_and(|invocation| invocation.payload().cmd.as_str() == REVOKE)
 }
 
 enum Kind {
     Ask,
     Offer,
-    Award,
+    Invocation,
     Delegation,
     Acceptance,
     Cancellation,
@@ -247,7 +278,7 @@ fn kind_of(bytes: &[u8]) -> Option<Kind> {
         (receipt::ReceiptBody::TAG, Kind::Receipt),
         (received::ReceivedBody::TAG, Kind::Received),
         (ucan::Delegation::TAG, Kind::Delegation),
-        (ucan::Invocation::TAG, Kind::Award),
+        (ucan::Invocation::TAG, Kind::Invocation),
     ];
     let name = |tag: &'static str| tag.split('@').next();
     let found = envelope::tag_of(bytes)?.split('@').next();
@@ -296,7 +327,24 @@ fn check_hire(
     if words.receipts.is_empty() && !unread.is_empty() || words.receipts.iter().any(is_later) {
         return Ok(Hire::not_understood(award, awarded));
     }
-    Ok(Hire::new(award, awarded, &words, promised(offer, &evidence.schemas)))
+    let revoked = revoked(&chain, evidence, used);
+    Ok(Hire::new(award, awarded, &words, promised(offer, &evidence.schemas), revoked))
+}
+
+/// Which delegations of a chain the bundle shows to be revoked.
+fn revoked(chain: &[Signed<Delegation>], evidence: &Evidence, used: &mut BTreeSet<Cid>) -> Vec<Revoked> {
+    let counts = |revocation: &&Revocation| {
+        let is_it = |revoker: &AgentId, cid: &Cid| revocation.revoker() == *revoker && revocation.delegation() == *cid;
+        chain::revoked(chain, &is_it).is_some()
+    };
+    let mut revoked = Vec::new();
+    for revocation in evidence.revocations.iter().filter(counts) {
+        used.insert(revocation.invocation().cid());
+        used.extend(revocation.path().iter().map(Signed::cid));
+        let (delegation, revoker, at) = (revocation.delegation(), revocation.revoker(), revocation.made());
+        revoked.push(Revoked { delegation, revoker, at });
+    }
+    revoked
 }
 
 /// What the offer promises of the output.
@@ -397,6 +445,9 @@ pub enum AuditError {
     /// A word that an output was received which isn't its buyer's, or names a receipt of another award.
     #[error("the statement {0} that an output was received is not the buyer's of this award")]
     Received(Cid),
+    /// A revocation that doesn't count.
+    #[error("the revocation {0} does not count: {1}")]
+    Revocation(Cid, Box<RevocationError>),
     /// A receipt that isn't about its award.
     #[error("the receipt {0} is not its seller's about this award and this money")]
     Receipt(Cid),

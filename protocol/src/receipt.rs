@@ -78,6 +78,8 @@ open_words! {
         "input-missing" => InputMissing,
         /// The input doesn't satisfy the schema that the offer names. The buyer's fault.
         "input-invalid" => InputInvalid,
+        /// A delegation by which the buyer awarded was revoked before work began. Whose fault, says the revocation.
+        "revoked" => Revoked,
         /// The buyer cancelled after work began.
         "cancelled" => Cancelled,
         /// The seller's node failed.
@@ -86,9 +88,9 @@ open_words! {
 }
 
 impl FailureCode {
-    /// Whether the failure is the buyer's doing, as far as this version knows the code.
+    /// Whether the failure is the doing of the buyer's side, as far as this version knows the code.
     pub fn by_buyer(&self) -> bool {
-        matches!(self, Self::InputMissing | Self::InputInvalid | Self::Cancelled)
+        matches!(self, Self::InputMissing | Self::InputInvalid | Self::Revoked | Self::Cancelled)
     }
 }
 

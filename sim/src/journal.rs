@@ -147,6 +147,7 @@ fn counted(event: &Event) -> Option<&'static str> {
         Event::PeerPenalized { banned: false, .. } => "penalties",
         Event::PeerPenalized { banned: true, .. } => "bans",
         Event::AdvertSeen { .. } => "adverts seen",
+        Event::Revoked { .. } => "revocations heard",
         Event::Swapped { .. } => "swaps",
         Event::Redeemed { .. } => "redemptions",
         Event::Refunded { .. } => "refunds",

@@ -16,6 +16,7 @@
 //! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
 //! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore`, `/pay`, `/reclaim`, `GET /v1/wallet/sent`, `/sent/ID`, `/pending`, `/history?from=&limit=` | money |
 //! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
+//! | `GET /v1/grants`, `POST /v1/grants`, `/v1/grants/import`, `POST /v1/revocations` | grants given and held; grant, take in, take back |
 //! | `GET /v1/events` | everything that happens from now on; each line a [`NodeEvent`](super::types::NodeEvent) |
 //! | `POST /v1/stop` | stop the daemon |
 //!
@@ -24,6 +25,7 @@
 //! [`MAX_BODY`], an input by the protocol's largest content.
 
 mod extract;
+mod grants;
 mod guard;
 mod tasks;
 mod wallet;
@@ -88,6 +90,7 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
         .route("/v1/stop", post(stop))
         .merge(tasks::routes())
         .merge(wallet::routes())
+        .merge(grants::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))

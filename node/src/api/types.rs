@@ -247,6 +247,106 @@ pub struct EarningsQuery {
     pub since: Option<Timestamp>,
 }
 
+/// Lets another agent buy in our name, from its own money. What isn't said is decided by
+/// [`Api::grant`](crate::api::Api::grant).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantRequest {
+    /// Who may buy: a peer ID or a DID.
+    pub grantee: String,
+    /// What.
+    pub services: Vec<ServiceName>,
+    /// The most that one task may cost, net.
+    pub max_price: u64,
+    /// The most that all tasks together may cost, net.
+    pub budget: u64,
+    /// For how long, in seconds.
+    pub expires_secs: u64,
+    /// The most delegations from the principal to whoever buys; null for as few as there are then.
+    #[serde(default)]
+    pub depth: Option<u64>,
+    /// The unit of the amounts; null for the wallet's, or that of the grant above.
+    #[serde(default)]
+    pub unit: Option<Unit>,
+    /// The mint whose money it is; null for the only one that is accepted, or that of the grant above.
+    #[serde(default)]
+    pub mint: Option<MintUrl>,
+    /// The grant that we hold and of which this passes a part on; null to grant in our own name.
+    #[serde(default)]
+    pub under: Option<String>,
+}
+
+/// Takes in a grant that was made to us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportGrant {
+    /// Its text: `guilder-grant-1:…`
+    pub text: String,
+}
+
+/// Takes a delegation back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoke {
+    /// Its ID or the last letters of it, or a grant's text whose last delegation is taken back.
+    pub what: String,
+}
+
+/// A delegation that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedView {
+    /// Content ID of the delegation.
+    pub delegation: String,
+    /// When, in Unix seconds.
+    pub at: Option<Timestamp>,
+    /// Until when it is remembered, for it has ended then.
+    pub until: Timestamp,
+    /// Connected peers, who are told.
+    pub peers: u64,
+}
+
+/// A standing grant, given or held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    /// Content ID of the delegation to the grantee.
+    pub id: String,
+    /// `given` or `held`.
+    pub side: String,
+    /// `valid`, `revoked` or `ended`.
+    pub state: String,
+    /// On whose authority.
+    pub principal: String,
+    /// Who passed it on to the grantee.
+    pub grantor: String,
+    /// Who may buy.
+    pub grantee: String,
+    /// What; empty if it names no services.
+    pub services: Vec<String>,
+    /// The most that one task may cost.
+    pub max_price: Option<u64>,
+    /// The most that all tasks together may cost.
+    pub budget: Option<u64>,
+    /// Of one that we hold: how much of the budget was awarded or passed on.
+    pub spent: Option<u64>,
+    /// The unit of the amounts.
+    pub unit: Option<String>,
+    /// The mint whose money it is.
+    pub mint: Option<String>,
+    /// The most delegations from the principal to whoever buys.
+    pub depth: Option<u64>,
+    /// How many there are to the grantee.
+    pub delegations: u64,
+    /// Its last second.
+    pub expires: Timestamp,
+    /// When it was made, or came.
+    pub at: Timestamp,
+    /// Of one that was given: whether the grantee has it.
+    pub handed_over: bool,
+    /// Who revoked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
+    /// All of it as a line of text, for `guilder grants import`.
+    pub text: String,
+}
+
 /// Which side of a task this node is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

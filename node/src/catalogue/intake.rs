@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use guilder_protocol::{
     claim::Claim,
+    discovery::Topic,
     envelope::{self, EnvelopeError, Relayed, Signed},
     fault::{AtFault, Fault},
     identity::AgentId,
@@ -75,7 +76,11 @@ impl Intake {
     /// Judges gossip until the network is gone.
     pub(super) async fn judge(&self, mut gossip: mpsc::Receiver<Gossip>) {
         while let Some(message) = gossip.recv().await {
-            let verdict = self.verdict(message.from, &message.topic, &message.bytes);
+            let verdict = match &message.topic {
+                Topic::Service(service) => self.verdict(message.from, service, &message.bytes),
+                // Another room's.
+                Topic::Revocations => Verdict::Ignore,
+            };
             self.network.validate(message.id, verdict).await;
         }
     }

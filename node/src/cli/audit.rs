@@ -241,16 +241,33 @@ struct HireView {
     called_off: Option<Timestamp>,
     /// When the buyer had the output, as it signed.
     received: Option<Timestamp>,
+    /// Delegations behind the award that the bundle shows to be revoked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revoked: Vec<RevokedView>,
     /// Receipts that contradict each other, by content ID.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     contradicting: Vec<String>,
     /// What the statements show: `delivered`, `seller-failed`, `seller-says` (that it is the buyer's doing; nothing shows it),
-    /// `seller-contradicts`, `accepted`, `called-off`, `received`, `open`, `not-understood`.
+    /// `seller-contradicts`, `accepted`, `called-off`, `revoked`, `received`, `open`, `not-understood`.
     answer: &'static str,
     /// Who answers for it, if its own signature shows that.
     answers: Option<String>,
     /// The same in one sentence.
     verdict: String,
+}
+
+#[derive(Serialize)]
+struct RevokedView {
+    delegation: String,
+    revoker: String,
+    /// By its clock.
+    at: Option<Timestamp>,
+}
+
+impl From<audit::Revoked> for RevokedView {
+    fn from(audit::Revoked { delegation, revoker, at }: audit::Revoked) -> Self {
+        Self { delegation: delegation.to_string(), revoker: revoker.peer_id(), at }
+    }
 }
 
 impl ReportView {
@@ -355,6 +372,7 @@ impl From<audit::Hire> for HireView {
             accepted: hire.accepted,
             called_off: hire.cancelled,
             received: hire.received.as_ref().map(|has| has.at),
+            revoked: hire.revoked.iter().copied().map(RevokedView::from).collect(),
             contradicting: hire.contradicting.keys().map(ToString::to_string).collect(),
             answer: hire.answer.as_str(),
             answers: hire.answer.who().map(|agent| agent.peer_id()),

@@ -145,6 +145,16 @@ pub enum Event {
         service: String,
     },
 
+    // --- grants ---
+    /// A delegation is known to be revoked.
+    Revoked {
+        /// Which.
+        #[serde(with = "cid_text")]
+        delegation: Cid,
+        /// By whom.
+        revoker: AgentId,
+    },
+
     // --- trade ---
     /// We look for sellers of a service.
     Searching {

@@ -109,6 +109,7 @@ impl Event {
             Self::AdvertWithdrawn { seller, service } => format!("{} sells {service} no more", name(seller)),
             Self::ServiceAdded { service } => format!("{service} is on sale"),
             Self::ServiceRemoved { service } => format!("{service} is off sale"),
+            Self::Revoked { revoker, delegation } => format!("{} revoked the delegation {delegation}", name(revoker)),
             Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
             Self::Stopping { reason } => format!("stopping: {reason}"),
             Self::Unknown => "something that only a later version knows".to_owned(),

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use guilder_protocol::{identity::AgentId, market::ServiceName};
+use guilder_protocol::{discovery::Topic, identity::AgentId, market::ServiceName};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::upgrade::Version,
@@ -36,9 +36,9 @@ use super::{
     behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL},
     dealings::Dealings,
     discovery::Discovery,
-    gossip::{GossipValidator, screen},
+    gossip::{self, GossipValidator, screen},
     ids::{agent_of, peer_of},
-    inbound::Delivery,
+    inbound::{self, Delivery},
     limits::{BOOK_INTERVAL, CHANGES, COMMANDS, SEED_DIALS, STREAMS_NEGOTIATING, UPKEEP_INTERVAL},
     links::Links,
     listeners::Listeners,
@@ -58,9 +58,9 @@ pub(super) enum Command {
     Provide { service: ServiceName, reply: Reply<Result<(), AnnounceError>> },
     Unprovide(ServiceName),
     Find { service: ServiceName, limit: usize, walk: Walk, found: mpsc::Sender<AgentId> },
-    Publish { topic: ServiceName, data: Bytes, reply: Reply<Result<(), AnnounceError>> },
-    Subscribe { topic: ServiceName, reply: Reply<Result<(), AnnounceError>> },
-    Unsubscribe(ServiceName),
+    Publish { topic: Topic, data: Bytes, reply: Reply<Result<(), AnnounceError>> },
+    Subscribe { topic: Topic, reply: Reply<Result<(), AnnounceError>> },
+    Unsubscribe(Topic),
     Validate { message: GossipId, verdict: Verdict },
     Peers(Reply<Vec<PeerInfo>>),
     ListenAddrs(Reply<Vec<Multiaddr>>),
@@ -93,7 +93,7 @@ pub(super) async fn start(setup: Setup) -> Result<(Network, Inbound), StartError
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let (changes, _) = broadcast::channel(CHANGES);
     let (delivery, queues) = Delivery::new();
-    let (validator, gossip) = GossipValidator::new(setup.runtime.instant());
+    let (validator, heard) = GossipValidator::new(setup.runtime.instant());
     let (ready, is_ready) = oneshot::channel();
     let runtime = setup.runtime.clone();
     let local = setup.key.id();
@@ -131,7 +131,9 @@ pub(super) async fn start(setup: Setup) -> Result<(Network, Inbound), StartError
             tracing::warn!("not every address of network.listen is in use: no interface has it yet; going on without")
         }
     }
-    Ok((network, Inbound { frames: queues.frames, content: queues.content, mint: queues.mint, gossip }))
+    let inbound::Receivers { frames, content, mint, grants } = queues;
+    let gossip::Heard { adverts, revocations } = heard;
+    Ok((network, Inbound { frames, content, mint, grants, gossip: adverts, revocations }))
 }
 
 fn check(config: &NetworkConfig) -> Result<(), StartError> {

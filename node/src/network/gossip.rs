@@ -1,12 +1,13 @@
-//! Gossip: one topic per service, IDs by content, and a verdict before anything is forwarded.
+//! Gossip: one topic per service and one of revocations, IDs by content, and a verdict before anything is forwarded.
 //!
 //! ```text
-//!   screen ─▶ gossipsub ──message──▶ rate of its forwarder ──▶ Inbound::gossip ──▶ catalogue
-//!                 ▲                                                                    │
-//!                 └── accept: forward ─ reject: score ─ ignore, or no answer in time ──┘
+//!   screen ─▶ gossipsub ──message──▶ rate of its forwarder ──▶ Inbound::gossip ───────▶ catalogue
+//!                 ▲                                      └───▶ Inbound::revocations ──▶ grants
+//!                 └── accept: forward ─ reject: score ─ ignore, or no answer in time ────┘
 //! ```
 //!
-//! What is forwarded is bounded in bytes, over all, by peer and by topic, because each byte of it goes to many.
+//! What is forwarded is bounded in bytes, over all, by peer and by topic, because each byte of it goes to many. Revocations
+//! have queue and bounds of their own: however many adverts there are, they hold up none.
 
 pub(super) mod screen;
 
@@ -15,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use guilder_protocol::{discovery, identity::AgentId, market::ServiceName};
+use guilder_protocol::{
+    discovery::{self, Topic},
+    identity::AgentId,
+};
 use libp2p::{
     PeerId,
     gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash, TopicScoreParams},
@@ -28,9 +32,10 @@ use super::{
     error::DialCause,
     ids::agent_of,
     limits::{
-        FORWARDED_BURST, FORWARDED_PEER_BURST, FORWARDED_PER_PEER, FORWARDED_PER_SEC, FORWARDED_PER_TOPIC,
-        FORWARDED_TOPIC_BURST, GOSSIP_BACKLOG, GOSSIP_BURST, GOSSIP_BYTES, GOSSIP_DATA_BYTES, GOSSIP_PATIENCE,
-        GOSSIP_PEER_QUEUE, GOSSIP_PENDING, GOSSIP_PER_RPC, GOSSIP_PER_SEC, GOSSIP_TOPICS,
+        FOLLOWED_SERVICES, FORWARDED_BURST, FORWARDED_PEER_BURST, FORWARDED_PER_PEER, FORWARDED_PER_SEC,
+        FORWARDED_PER_TOPIC, FORWARDED_TOPIC_BURST, GOSSIP_BACKLOG, GOSSIP_BURST, GOSSIP_BYTES, GOSSIP_DATA_BYTES,
+        GOSSIP_PATIENCE, GOSSIP_PEER_QUEUE, GOSSIP_PENDING, GOSSIP_PER_RPC, GOSSIP_PER_SEC, GOSSIP_REVOCATION_BYTES,
+        GOSSIP_TOPICS, REVOCATIONS_BURST, REVOCATIONS_PEER_BURST, REVOCATIONS_PER_PEER, REVOCATIONS_PER_SEC,
     },
     rate::Bucket,
 };
@@ -44,30 +49,38 @@ pub(super) fn message_id(topic: &TopicHash, data: &[u8]) -> MessageId {
     MessageId::new(&discovery::message_id(topic.as_str(), data))
 }
 
-fn topic_of(service: &ServiceName) -> IdentTopic {
-    IdentTopic::new(discovery::topic(service))
+fn ident(topic: &Topic) -> IdentTopic {
+    IdentTopic::new(topic.to_string())
 }
 
-fn service_of(topic: &TopicHash) -> Option<ServiceName> {
-    discovery::service_of(topic.as_str())
+fn topic_of(topic: &TopicHash) -> Option<Topic> {
+    Topic::of(topic.as_str())
 }
 
-/// Passes messages to the catalogue at a bounded rate, and its verdicts back to gossipsub.
+/// Where messages wait for the room that judges them.
+pub(super) struct Heard {
+    pub(super) adverts: mpsc::Receiver<Gossip>,
+    pub(super) revocations: mpsc::Receiver<Gossip>,
+}
+
+/// Passes messages to the room that judges them at a bounded rate, and its verdicts back to gossipsub.
 pub(super) struct GossipValidator {
-    topics: Vec<ServiceName>,
-    inbound: mpsc::Sender<Gossip>,
+    topics: Vec<Topic>,
+    adverts: mpsc::Sender<Gossip>,
+    revocations: mpsc::Sender<Gossip>,
     pending: BTreeMap<GossipId, Pending>,
     /// The pending ones, oldest first, and some that are answered already.
     deadlines: VecDeque<(Instant, GossipId)>,
     rates: BTreeMap<AgentId, Bucket>,
     forwarded: Forwarded,
+    forwarded_revocations: Forwarded,
 }
 
 /// A message that waits for its verdict.
 #[derive(Debug)]
 struct Pending {
     source: PeerId,
-    topic: ServiceName,
+    topic: Topic,
     bytes: u32,
 }
 
@@ -75,20 +88,39 @@ struct Pending {
 /// too much of leaves room for the others.
 #[derive(Debug)]
 struct Forwarded {
+    /// Sustained and at once: of one peer, of one topic.
+    of_peer: (u32, u32),
+    of_topic: (u32, u32),
     all: Bucket,
     peers: BTreeMap<AgentId, Bucket>,
-    topics: BTreeMap<ServiceName, Bucket>,
+    topics: BTreeMap<Topic, Bucket>,
 }
 
 impl Forwarded {
-    fn new(now: Instant) -> Self {
-        let all = Bucket::new(FORWARDED_PER_SEC, FORWARDED_BURST, now);
-        Self { all, peers: BTreeMap::new(), topics: BTreeMap::new() }
+    fn adverts(now: Instant) -> Self {
+        Self {
+            of_peer: (FORWARDED_PER_PEER, FORWARDED_PEER_BURST),
+            of_topic: (FORWARDED_PER_TOPIC, FORWARDED_TOPIC_BURST),
+            all: Bucket::new(FORWARDED_PER_SEC, FORWARDED_BURST, now),
+            peers: BTreeMap::new(),
+            topics: BTreeMap::new(),
+        }
     }
 
-    fn take(&mut self, from: AgentId, topic: &ServiceName, bytes: u32, now: Instant) -> bool {
-        let of_peer = || Bucket::new(FORWARDED_PER_PEER, FORWARDED_PEER_BURST, now);
-        let of_topic = || Bucket::new(FORWARDED_PER_TOPIC, FORWARDED_TOPIC_BURST, now);
+    /// There is one topic of them.
+    fn revocations(now: Instant) -> Self {
+        Self {
+            of_peer: (REVOCATIONS_PER_PEER, REVOCATIONS_PEER_BURST),
+            of_topic: (REVOCATIONS_PER_SEC, REVOCATIONS_BURST),
+            all: Bucket::new(REVOCATIONS_PER_SEC, REVOCATIONS_BURST, now),
+            peers: BTreeMap::new(),
+            topics: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, from: AgentId, topic: &Topic, bytes: u32, now: Instant) -> bool {
+        let bucket = |(per_sec, burst)| Bucket::new(per_sec, burst, now);
+        let (of_peer, of_topic) = (|| bucket(self.of_peer), || bucket(self.of_topic));
         self.peers.entry(from).or_insert_with(of_peer).take_many(bytes, now)
             && self.topics.entry(topic.clone()).or_insert_with(of_topic).take_many(bytes, now)
             && self.all.take_many(bytes, now)
@@ -96,59 +128,68 @@ impl Forwarded {
 }
 
 impl GossipValidator {
-    pub(super) fn new(now: Instant) -> (Self, mpsc::Receiver<Gossip>) {
-        let (inbound, receiver) = mpsc::channel(GOSSIP_BACKLOG);
+    pub(super) fn new(now: Instant) -> (Self, Heard) {
+        let (adverts, heard_adverts) = mpsc::channel(GOSSIP_BACKLOG);
+        let (revocations, heard_revocations) = mpsc::channel(GOSSIP_BACKLOG);
         let validator = Self {
             topics: Vec::new(),
-            inbound,
+            adverts,
+            revocations,
             pending: BTreeMap::new(),
             deadlines: VecDeque::new(),
             rates: BTreeMap::new(),
-            forwarded: Forwarded::new(now),
+            forwarded: Forwarded::adverts(now),
+            forwarded_revocations: Forwarded::revocations(now),
         };
-        (validator, receiver)
+        (validator, Heard { adverts: heard_adverts, revocations: heard_revocations })
     }
 
-    pub(super) fn subscribe(&mut self, gossip: &mut Gossipsub, service: ServiceName) -> Result<(), AnnounceError> {
-        if self.topics.contains(&service) {
+    pub(super) fn subscribe(&mut self, gossip: &mut Gossipsub, topic: Topic) -> Result<(), AnnounceError> {
+        if self.topics.contains(&topic) {
             return Ok(());
         }
-        if self.topics.len() >= GOSSIP_TOPICS {
-            return Err(AnnounceError::TooMany(GOSSIP_TOPICS));
+        // Every node follows the revocations, and they take no service's place.
+        let services = self.topics.iter().filter(|topic| matches!(topic, Topic::Service(_))).count();
+        if services >= FOLLOWED_SERVICES && topic != Topic::Revocations {
+            return Err(AnnounceError::TooMany(FOLLOWED_SERVICES));
         }
-        let topic = topic_of(&service);
-        if let Err(error) = gossip.set_topic_params(topic.clone(), score_params()) {
+        let ident = ident(&topic);
+        if let Err(error) = gossip.set_topic_params(ident.clone(), score_params()) {
             tracing::error!(%error, "gossip score parameters are refused");
         }
-        if let Err(error) = gossip.subscribe(&topic) {
-            tracing::error!(%error, %service, "can't subscribe");
+        if let Err(error) = gossip.subscribe(&ident) {
+            tracing::error!(%error, %topic, "can't subscribe");
         }
-        self.topics.push(service);
+        self.topics.push(topic);
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, gossip: &mut Gossipsub, service: &ServiceName) {
-        self.topics.retain(|known| known != service);
-        self.forwarded.topics.remove(service);
-        gossip.unsubscribe(&topic_of(service));
+    pub(super) fn unsubscribe(&mut self, gossip: &mut Gossipsub, topic: &Topic) {
+        self.topics.retain(|known| known != topic);
+        self.forwarded.topics.remove(topic);
+        gossip.unsubscribe(&ident(topic));
     }
 
-    pub(super) fn publish(gossip: &mut Gossipsub, service: &ServiceName, data: &[u8]) -> Result<(), AnnounceError> {
-        if data.len() > GOSSIP_DATA_BYTES {
+    pub(super) fn publish(gossip: &mut Gossipsub, topic: &Topic, data: &[u8]) -> Result<(), AnnounceError> {
+        let most = match topic {
+            Topic::Service(_) => GOSSIP_DATA_BYTES,
+            Topic::Revocations => GOSSIP_REVOCATION_BYTES,
+        };
+        if data.len() > most {
             return Err(AnnounceError::TooLong { bytes: data.len() });
         }
-        match gossip.publish(topic_of(service), data) {
+        match gossip.publish(ident(topic), data) {
             Ok(_) => Ok(()),
             Err(gossipsub::PublishError::Duplicate) => Err(AnnounceError::Duplicate),
             Err(gossipsub::PublishError::MessageTooLarge) => Err(AnnounceError::TooLong { bytes: data.len() }),
             Err(error) => {
-                tracing::debug!(%error, %service, "gossip wasn't taken");
+                tracing::debug!(%error, %topic, "gossip wasn't taken");
                 Err(AnnounceError::NoPeers)
             }
         }
     }
 
-    /// Hands a message to the catalogue, or says why it isn't worth that.
+    /// Hands a message to the room that judges it, or says why it isn't worth that.
     pub(super) fn take(
         &mut self,
         gossip: &mut Gossipsub,
@@ -171,18 +212,21 @@ impl GossipValidator {
         now: Instant,
     ) -> Result<(), &'static str> {
         let from = agent_of(&source).ok_or("its forwarder is no agent")?;
-        let topic = service_of(&message.topic).ok_or("its topic is no service")?;
+        let topic = topic_of(&message.topic).ok_or("its topic is none of ours")?;
         let id = GossipId(id.0.as_slice().try_into().map_err(|_| "its id is none of ours")?);
         let rate = self.rates.entry(from).or_insert_with(|| Bucket::new(GOSSIP_PER_SEC, GOSSIP_BURST, now));
         if !rate.take(now) {
             return Err("its forwarder is too fast");
         }
-        if self.pending.len() >= GOSSIP_PENDING {
+        let is_revocation = topic == Topic::Revocations;
+        let waiting = self.pending.values().filter(|pending| (pending.topic == Topic::Revocations) == is_revocation);
+        if waiting.count() >= GOSSIP_PENDING {
             return Err("too many wait for their verdict");
         }
         let bytes = u32::try_from(message.data.len()).unwrap_or(u32::MAX);
         let message = Gossip { topic: topic.clone(), from, id, bytes: message.data.into() };
-        self.inbound.try_send(message).map_err(|_| "the catalogue is behind")?;
+        let room = if is_revocation { &self.revocations } else { &self.adverts };
+        room.try_send(message).map_err(|_| "the room that judges it is behind")?;
         self.pending.insert(id, Pending { source, topic, bytes });
         self.deadlines.push_back((now + GOSSIP_PATIENCE, id));
         Ok(())
@@ -197,7 +241,11 @@ impl GossipValidator {
         now: Instant,
     ) -> Option<(AgentId, Penalty)> {
         let Pending { source, topic, bytes } = self.pending.remove(&id)?;
-        let may_forward = |from| self.forwarded.take(from, &topic, bytes, now);
+        let forwarded = match topic {
+            Topic::Service(_) => &mut self.forwarded,
+            Topic::Revocations => &mut self.forwarded_revocations,
+        };
+        let may_forward = |from| forwarded.take(from, &topic, bytes, now);
         let acceptance = match verdict {
             Verdict::Accept if agent_of(&source).is_some_and(may_forward) => MessageAcceptance::Accept,
             Verdict::Accept | Verdict::Ignore => MessageAcceptance::Ignore,
@@ -227,6 +275,7 @@ impl GossipValidator {
     pub(super) fn forget_unless(&mut self, is_connected: impl Fn(AgentId) -> bool) {
         self.rates.retain(|agent, _| is_connected(*agent));
         self.forwarded.peers.retain(|agent, _| is_connected(*agent));
+        self.forwarded_revocations.peers.retain(|agent, _| is_connected(*agent));
     }
 }
 
@@ -295,10 +344,10 @@ mod tests {
     #[test]
     fn what_is_forwarded_is_bounded_by_peer_by_topic_and_in_all() {
         let (start, secs) = (Instant::now(), 60);
-        let service = |number: u32| format!("a.s{number}").parse::<ServiceName>().unwrap();
+        let service = |number: u32| Topic::Service(format!("a.s{number}").parse().unwrap());
         // Kibibytes that so many peers get forwarded in a minute, each on so many topics, beyond what passes at once.
         let forwarded = |peers: u8, topics: u32| {
-            let mut forwarded = Forwarded::new(start);
+            let mut forwarded = Forwarded::adverts(start);
             let mut send = |now| {
                 let all = (0..peers).flat_map(|peer| (0..topics).map(move |topic| (peer, topic)));
                 let sent = all.filter(|(peer, topic)| {

@@ -112,9 +112,11 @@ pub(super) struct Delivery {
     pub(super) budget: Arc<Semaphore>,
     content: mpsc::Sender<InboundStream>,
     mint: mpsc::Sender<InboundStream>,
+    grants: mpsc::Sender<InboundStream>,
     /// Places for inbound streams of all peers together, apart for each protocol.
     content_places: Arc<Places>,
     mint_places: Arc<Places>,
+    grants_places: Arc<Places>,
 }
 
 /// The receiving ends.
@@ -122,6 +124,7 @@ pub(super) struct Receivers {
     pub(super) frames: Frames,
     pub(super) content: mpsc::Receiver<InboundStream>,
     pub(super) mint: mpsc::Receiver<InboundStream>,
+    pub(super) grants: mpsc::Receiver<InboundStream>,
 }
 
 impl Delivery {
@@ -129,15 +132,19 @@ impl Delivery {
         let shared = Arc::<Shared>::default();
         let (content, content_out) = mpsc::channel(STREAM_BACKLOG);
         let (mint, mint_out) = mpsc::channel(STREAM_BACKLOG);
+        let (grants, grants_out) = mpsc::channel(STREAM_BACKLOG);
         let delivery = Self {
             frames: Arc::new(FrameSender(Arc::clone(&shared))),
             budget: Arc::new(Semaphore::new(RECEIVE_BUDGET_BYTES)),
             content,
             mint,
+            grants,
             content_places: Places::new(STREAMS_INBOUND),
             mint_places: Places::new(STREAMS_INBOUND),
+            grants_places: Places::new(STREAMS_INBOUND),
         };
-        (delivery, Receivers { frames: Frames(shared), content: content_out, mint: mint_out })
+        let frames = Frames(shared);
+        (delivery, Receivers { frames, content: content_out, mint: mint_out, grants: grants_out })
     }
 
     /// Queues a frame that has its places in the budgets, its peer's and that of all. If nobody listens any more, it is gone.
@@ -157,6 +164,7 @@ impl Delivery {
         match protocol {
             StreamProtocol::Content => &self.content,
             StreamProtocol::Mint => &self.mint,
+            StreamProtocol::Grants => &self.grants,
         }
     }
 
@@ -165,6 +173,7 @@ impl Delivery {
         match protocol {
             StreamProtocol::Content => &self.content_places,
             StreamProtocol::Mint => &self.mint_places,
+            StreamProtocol::Grants => &self.grants_places,
         }
     }
 

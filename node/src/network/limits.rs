@@ -181,17 +181,21 @@ pub(super) const BOOK_DIALS: usize = 8;
 
 /// One gossip packet: a few messages, or the subscriptions to [`GOSSIP_TOPICS`] services with the longest names.
 pub(super) const GOSSIP_BYTES: usize = 32 * 1024;
-/// What a message may hold: the largest advert.
+/// What a message on a service's topic may hold: the largest advert.
 pub(super) const GOSSIP_DATA_BYTES: usize = guilder_protocol::limits::MAX_ANNOUNCEMENT;
+/// What a message on the topic of revocations may hold.
+pub(super) const GOSSIP_REVOCATION_BYTES: usize = guilder_protocol::limits::MAX_REVOCATION;
 /// Messages that one gossip packet may carry.
 pub(super) const GOSSIP_PER_RPC: usize = 64;
 /// Gossip packets that wait for one slow peer.
 pub(super) const GOSSIP_PEER_QUEUE: usize = 256;
 /// Topics that a node, this one or a peer, subscribes to.
 pub(super) const GOSSIP_TOPICS: usize = 256;
-/// Messages handed to the catalogue and not yet taken.
+/// Of those, services': one is that of the revocations.
+pub(super) const FOLLOWED_SERVICES: usize = GOSSIP_TOPICS - 1;
+/// Messages handed to the room that judges them and not yet taken.
 pub(super) const GOSSIP_BACKLOG: usize = 128;
-/// Messages that wait for the catalogue's verdict.
+/// Messages that wait for a room's verdict.
 pub(super) const GOSSIP_PENDING: usize = 512;
 /// How long a message waits for its verdict; gossipsub forgets it by then too.
 pub(super) const GOSSIP_PATIENCE: Duration = Duration::from_secs(4);
@@ -213,7 +217,7 @@ pub(super) const GOSSIP_KIB_BURST: u32 = 4_096;
 pub(super) const GOSSIP_VIOLATION_ITEMS: u32 = 200;
 /// The longest control message: the IDs of what is forwarded in a few seconds.
 pub(super) const GOSSIP_CONTROL_BYTES: usize = 8 * 1024;
-/// Bytes of others' messages that we forward in a second, sustained. Each goes to up to twelve peers, so what we upload stays
+/// Bytes of others' adverts that we forward in a second, sustained. Each goes to up to twelve peers, so what we upload stays
 /// below 256 kB/s.
 pub(super) const FORWARDED_PER_SEC: u32 = 20 * 1024;
 /// The same at once after a pause: a thousand sellers that start together.
@@ -226,6 +230,16 @@ pub(super) const FORWARDED_PEER_BURST: u32 = 256 * 1024;
 pub(super) const FORWARDED_PER_TOPIC: u32 = 10 * 1024;
 /// The same at once after a pause.
 pub(super) const FORWARDED_TOPIC_BURST: u32 = 512 * 1024;
+
+/// Bytes of others' revocations that we forward in a second, sustained: ten grants taken back each second, in all of the
+/// market. They have room of their own, for adverts must not hold them up; with it, what we upload grows by less than half.
+pub(super) const REVOCATIONS_PER_SEC: u32 = 8 * 1024;
+/// The same at once after a pause: somebody takes back some hundred grants.
+pub(super) const REVOCATIONS_BURST: u32 = 512 * 1024;
+/// Of that, what came from one peer.
+pub(super) const REVOCATIONS_PER_PEER: u32 = 4 * 1024;
+/// The same at once after a pause.
+pub(super) const REVOCATIONS_PEER_BURST: u32 = 256 * 1024;
 
 // Scores.
 

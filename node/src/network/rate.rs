@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Says when the next thing may be taken.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// The time that one thing costs.
     cost: Duration,
     /// How much unused time counts.
@@ -17,7 +17,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full bucket.
-    pub(super) fn new(per_sec: u32, burst: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_sec: u32, burst: u32, now: Instant) -> Self {
         let cost = Duration::from_secs(1) / per_sec.max(1);
         let burst = cost * burst;
         // The monotonic clock may be younger than a burst; then the bucket starts less full.
@@ -25,12 +25,12 @@ impl Bucket {
     }
 
     /// Takes one if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.take_many(1, now)
     }
 
     /// Takes so many if there are as many.
-    pub(super) fn take_many(&mut self, count: u32, now: Instant) -> bool {
+    pub(crate) fn take_many(&mut self, count: u32, now: Instant) -> bool {
         let until = self.after(count, now);
         let granted = until <= now;
         if granted {
@@ -40,12 +40,12 @@ impl Bucket {
     }
 
     /// Takes one in any case; if that is one too many, says when it will be paid for.
-    pub(super) fn charge(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn charge(&mut self, now: Instant) -> Option<Instant> {
         self.charge_many(1, now)
     }
 
     /// Takes so many in any case; if they are too many, says when they will be paid for.
-    pub(super) fn charge_many(&mut self, count: u32, now: Instant) -> Option<Instant> {
+    pub(crate) fn charge_many(&mut self, count: u32, now: Instant) -> Option<Instant> {
         self.used_until = self.after(count, now);
         (self.used_until > now).then_some(self.used_until)
     }
@@ -63,7 +63,7 @@ impl Bucket {
 
 /// A bucket for each of many, as many as are remembered: full ones are forgotten first, as they say nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Buckets<K>(BTreeMap<K, Bucket>);
+pub(crate) struct Buckets<K>(BTreeMap<K, Bucket>);
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
@@ -73,12 +73,12 @@ impl<K> Default for Buckets<K> {
 
 impl<K: Ord + Copy> Buckets<K> {
     /// Takes one from a key's bucket, if there is one.
-    pub(super) fn take(&mut self, key: K, per_sec: u32, burst: u32, remembered: usize, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, key: K, per_sec: u32, burst: u32, remembered: usize, now: Instant) -> bool {
         self.bucket(key, per_sec, burst, remembered, now).take(now)
     }
 
     /// A key's bucket; a full one if it isn't remembered.
-    pub(super) fn bucket(&mut self, key: K, per_sec: u32, burst: u32, remembered: usize, now: Instant) -> &mut Bucket {
+    pub(crate) fn bucket(&mut self, key: K, per_sec: u32, burst: u32, remembered: usize, now: Instant) -> &mut Bucket {
         if self.0.len() >= remembered && !self.0.contains_key(&key) {
             self.0.retain(|_, bucket| !bucket.is_full(now));
             if self.0.len() >= remembered {

@@ -5,8 +5,8 @@
 //!   links ──▶ ┌───────────────── Handler ─────────────────┐
 //!             │ trade::Sender    ══ /guilder/trade/1 ══▶  │   one unidirectional substream each way, opened at the
 //!             │ trade::Receiver  ◀══ /guilder/trade/1 ══  │   first frame, kept as long as the connection
-//!             │ openings         ══ content, mint ══════▶ │   raw, bidirectional, handed out
-//!             │ backlogs         ◀══════ content, mint ══ │
+//!             │ openings         ══ content, mint, … ═══▶ │   raw, bidirectional, handed out
+//!             │ backlogs         ◀═══ content, mint, … ══ │
 //!             └───────────────────────────────────────────┘
 //!   inbound ◀── frames, streams          violations ──▶ Behaviour ──▶ actor
 //! ```

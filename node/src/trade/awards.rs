@@ -19,7 +19,6 @@ use guilder_protocol::{
         Deal, intake,
         seller::{self, Seller},
     },
-    ucan::chain::NoRevocations,
     wire::{Awarded, Message, Payload, Reason, Refused},
 };
 
@@ -43,6 +42,7 @@ use crate::{
     events::{Event, Events, Money, Side},
     executor::{ExecError, Service},
     failpoint::Step,
+    grants::KnownRevocations,
     runtime::Runtime,
     store::{Key, Reader, StoreError},
     wallet::{LockContext, VettedLock, Wallet, WalletError},
@@ -61,6 +61,7 @@ pub(super) struct Parts {
     pub(super) stopping: Stopping,
     pub(super) journal: Journal,
     pub(super) catalogue: Catalogue,
+    pub(super) revocations: KnownRevocations,
     pub(super) wallet: Wallet,
     pub(super) permits: Permits,
     pub(super) unreleased: UnreleasedPlaces,
@@ -161,7 +162,7 @@ impl Parts {
 
     async fn try_intake(&self, from: AgentId, message: &Awarded) -> Result<(), Stop> {
         let now = self.runtime.now();
-        let deal = intake::read(message, from, self.key.id(), now, &NoRevocations)?;
+        let deal = intake::read(message, from, self.key.id(), now, &self.revocations)?;
         self.tell_awarded(&deal);
         if let Some(refusal) = self.journal.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {
             return Err(Stop::Again(refusal.reason));

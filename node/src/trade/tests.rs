@@ -35,6 +35,7 @@ use crate::{
     content::Data,
     executor::{Definition, Executor, Executors, definition::Run},
     failpoint::Failpoint,
+    grants::{Grants, GrantsParts},
     mint::{HostedMint, MintConfig, MintUnit},
     network::{Inbound, Multiaddr, NetworkConfig, Setup, transport},
     store::{KeyRange, Reader, testing::CrashBackend},
@@ -54,6 +55,7 @@ mod hostile;
 mod later;
 mod promise;
 mod raw;
+mod revoked;
 mod whole;
 
 const MINT_SEED: [u8; 64] = [42; 64];
@@ -262,6 +264,7 @@ struct Node {
     catalogue: Catalogue,
     content: Content,
     events: Events,
+    grants: Grants,
     trade: Trade,
 }
 
@@ -285,6 +288,17 @@ impl Node {
         .await
         .unwrap();
         catalogue.refresh().await.unwrap();
+        let grants = Grants::start(GrantsParts {
+            key: key.clone(),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            network: network.clone(),
+            gossip: inbound.revocations,
+            streams: inbound.grants,
+            events: events.clone(),
+        })
+        .await
+        .unwrap();
         let trade = Trade::start(TradeParts {
             key,
             config: plan.config.clone(),
@@ -296,12 +310,13 @@ impl Node {
             wallet: wallet.clone(),
             outcomes,
             catalogue: catalogue.clone(),
+            revocations: grants.revocations().clone(),
             content: content.clone(),
             events: events.clone(),
             failpoint: plan.failpoint.clone(),
         })
         .unwrap();
-        Self { plan, address, runtime, store, network, wallet, catalogue, content, events, trade }
+        Self { plan, address, runtime, store, network, wallet, catalogue, content, events, grants, trade }
     }
 
     fn id(&self) -> AgentId {
@@ -368,10 +383,10 @@ impl Node {
     /// Pulls the plug and starts again from what had reached the disk.
     async fn crash(self, failpoint: Failpoint) -> Self {
         let now = self.runtime.now();
-        let Self { mut plan, runtime, network, store, wallet, catalogue, content, trade, events, .. } = self;
+        let Self { mut plan, runtime, network, store, wallet, catalogue, content, grants, trade, events, .. } = self;
         plan.disk.crash();
         runtime.shutdown().await;
-        drop((network, store, wallet, catalogue, content, trade, events, runtime));
+        drop((network, store, wallet, catalogue, content, grants, trade, events, runtime));
         (plan.now, plan.failpoint) = (now, failpoint);
         plan.start().await
     }

@@ -33,6 +33,7 @@ use crate::{
     catalogue::Catalogue,
     content::{Content, Data},
     events::Side,
+    grants::revocations_of,
     store::{Key, KeyRange, Read, Reader, StoreError},
 };
 
@@ -320,6 +321,7 @@ impl Tasks {
             for award in awards {
                 let Some(deal) = r.get(DEALS, key(award))? else { continue };
                 evidence.schemas.extend(self.promised(r, &deal)?);
+                evidence.revocations.extend(revocations_of(r, &deal.chain)?);
                 add(&mut evidence, deal);
                 add_signed(r, &mut evidence, award)?;
             }

@@ -10,6 +10,7 @@ use guilder_protocol::{
     receipt::{Commitment, FailureCode, Salt, TaskError},
     seal::{Cipher, MAX_SEALED_OUTPUT, SealKey, Sealed, Sealer},
     trade::Deal,
+    ucan::chain,
     wire::{self, Payload},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     events::{Event, Events, Side},
     executor::{ExecError, ProgressReport, Reports, Service, clipped},
     failpoint::Step,
+    grants::KnownRevocations,
     runtime::Runtime,
 };
 
@@ -54,6 +56,7 @@ pub(super) struct Workshop {
     open: OpenTrades,
     outbox: Outbox,
     events: Events,
+    revocations: KnownRevocations,
 }
 
 impl Workshop {
@@ -64,8 +67,9 @@ impl Workshop {
         open: OpenTrades,
         outbox: Outbox,
         events: Events,
+        revocations: KnownRevocations,
     ) -> Self {
-        Self { runtime, journal, transfers, open, outbox, events }
+        Self { runtime, journal, transfers, open, outbox, events, revocations }
     }
 
     /// Fetches the input until it is here, can't be had, or the actor gives up at the deadline.
@@ -84,7 +88,7 @@ impl Workshop {
         }
     }
 
-    /// Runs the service once it has a place, and seals its output with `key` if there is one.
+    /// Runs the service once it has a place, unless the buyer's authority was revoked until then, and seals its output with `key` if there is one.
     pub(super) async fn run(
         &self,
         deal: &Deal,
@@ -103,6 +107,11 @@ impl Workshop {
             }
         };
         let slot = service.reserve().await;
+        // The last moment: what has begun is finished and paid for.
+        if let Some((link, revoker)) = chain::revoked(&deal.chain, &self.revocations) {
+            let text = format!("{} revoked the delegation {}", revoker.peer_id(), deal.chain[link].cid());
+            return Err(TaskError { code: FailureCode::Revoked, text });
+        }
         let (work, mut reports) = service.work(deal.id(), deal.buyer(), input).reported();
         let output = self.tell_while(deal, &mut reports, service.run(slot, work)).await;
         self.keep_note(deal.id(), reports.log(), output.as_ref().err()).await;

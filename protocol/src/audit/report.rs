@@ -64,8 +64,21 @@ pub struct Hire {
     pub received: Option<Has>,
     /// What the seller's offer promises of the output; `None` if it promises nothing, or isn't understood.
     pub promised: Option<Promised>,
+    /// What the bundle shows of the delegations behind the award: those that are revoked. None is only as far as it knows.
+    pub revoked: Vec<Revoked>,
     /// Who answers for it.
     pub answer: Answer,
+}
+
+/// A delegation behind an award that was revoked, now or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Which.
+    pub delegation: Cid,
+    /// Who signed that.
+    pub revoker: AgentId,
+    /// When, by its clock, if it says so.
+    pub at: Option<Timestamp>,
 }
 
 /// A schema that the output is to satisfy.
@@ -153,6 +166,9 @@ pub enum Answer {
     CalledOff(AgentId),
     /// The buyer signed that it has the output. The receipt isn't in the file.
     Received(AgentId),
+    /// Who revoked the authority answers for it: the seller signed that it didn't begin because of that, and the revocation is in
+    /// the file.
+    Revoked(AgentId),
     /// Nothing was signed but the award. Whoever made the file may have left the rest out.
     Open,
     /// It hangs on something of a later version.
@@ -160,7 +176,13 @@ pub enum Answer {
 }
 
 impl Hire {
-    pub(super) fn new(award: &Award, awarded: Timestamp, words: &Words<'_>, promised: Option<Promised>) -> Self {
+    pub(super) fn new(
+        award: &Award,
+        awarded: Timestamp,
+        words: &Words<'_>,
+        promised: Option<Promised>,
+        revoked: Vec<Revoked>,
+    ) -> Self {
         let mut receipts = words.different_receipts();
         let receipt = if receipts.len() == 1 { receipts.pop_first().map(|(_, receipt)| receipt) } else { None };
         let mut hire = Self {
@@ -170,6 +192,7 @@ impl Hire {
             contradicting: receipts,
             received: words.has(),
             promised,
+            revoked,
             ..Self::not_understood(award, awarded)
         };
         hire.answer = hire.find_answer();
@@ -190,6 +213,7 @@ impl Hire {
             contradicting: BTreeMap::new(),
             received: None,
             promised: None,
+            revoked: Vec::new(),
             answer: Answer::NotUnderstood,
         }
     }
@@ -218,9 +242,11 @@ impl Hire {
                 {
                     Answer::CalledOff(buyer)
                 }
-                FailureCode::InputMissing | FailureCode::InputInvalid | FailureCode::Cancelled => {
-                    Answer::SellerSays(seller, error.code.clone())
-                }
+                FailureCode::Revoked if !self.revoked.is_empty() => Answer::Revoked(self.revoked[0].revoker),
+                FailureCode::InputMissing
+                | FailureCode::InputInvalid
+                | FailureCode::Revoked
+                | FailureCode::Cancelled => Answer::SellerSays(seller, error.code.clone()),
                 FailureCode::Crashed
                 | FailureCode::TimedOut
                 | FailureCode::OutOfMemory
@@ -240,9 +266,27 @@ impl Hire {
                 Named::NoOutput => "that it has the output of a receipt that commits to none, which can't be",
                 Named::Elsewhere => "that it has the output of a receipt that is not in this file",
             },
-            _ => return self.answer.to_string(),
+            _ => return self.answer.to_string() + &self.authority(),
         };
-        format!("{}; {} signed {has}", self.answer, self.buyer.peer_id())
+        format!("{}; {} signed {has}{}", self.answer, self.buyer.peer_id(), self.authority())
+    }
+
+    /// What is known of the authority of whoever awards in another's name.
+    fn authority(&self) -> String {
+        if self.principal == self.buyer || matches!(self.answer, Answer::NotUnderstood) {
+            return String::new();
+        }
+        match self.revoked.as_slice() {
+            [] => "; its authority is not revoked as far as this bundle knows".to_owned(),
+            [Revoked { revoker, at, .. }, ..] => {
+                let when = match at {
+                    Some(at) if *at <= self.awarded => " before the award was made",
+                    Some(_) => " after the award was made",
+                    None => "",
+                };
+                format!("; {} signed that it revoked its authority{when}", revoker.peer_id())
+            }
+        }
     }
 
     /// Whether this is the output, under its salt, that the seller's receipt commits to.
@@ -261,6 +305,7 @@ impl Answer {
             Self::Delivered(agent)
             | Self::SellerFailed(agent)
             | Self::SellerContradicts(agent)
+            | Self::Revoked(agent)
             | Self::CalledOff(agent) => Some(*agent),
             Self::SellerSays(..) | Self::Accepted(_) | Self::Received(_) | Self::Open | Self::NotUnderstood => None,
         }
@@ -276,6 +321,7 @@ impl Answer {
             Self::Accepted(_) => "accepted",
             Self::CalledOff(_) => "called-off",
             Self::Received(_) => "received",
+            Self::Revoked(_) => "revoked",
             Self::Open => "open",
             Self::NotUnderstood => "not-understood",
         }
@@ -302,6 +348,10 @@ impl fmt::Display for Hire {
             writeln!(f, "  authority   the buyer's own")?;
         } else {
             writeln!(f, "  authority   of {}, through {} delegation(s)", self.principal.peer_id(), args.depth)?;
+        }
+        for Revoked { delegation, revoker, at } in &self.revoked {
+            let at = at.map(|at| format!(" at {at} by its clock")).unwrap_or_default();
+            writeln!(f, "  revoked     {delegation} by {}{at}", revoker.peer_id())?;
         }
         writeln!(f, "  service     {}", args.service)?;
         writeln!(f, "  price       {} {} net, {}", args.price, args.unit, self.part.mode())?;
@@ -364,6 +414,7 @@ impl fmt::Display for Answer {
                 let what = match code {
                     FailureCode::InputMissing => "the input never arrived",
                     FailureCode::InputInvalid => "the input was not valid",
+                    FailureCode::Revoked => "the buyer's authority was revoked",
                     FailureCode::Cancelled => "the buyer cancelled",
                     _ => "it is not to blame",
                 };
@@ -388,6 +439,9 @@ impl fmt::Display for Answer {
                     "delivered: {} signed that it has the output; the receipt is not in this file",
                     buyer.peer_id()
                 )
+            }
+            Self::Revoked(revoker) => {
+                write!(f, "not done: {} signed that it revoked the authority to award it", revoker.peer_id())
             }
             Self::NotUnderstood => {
                 f.write_str("not understood: it hangs on something of a later version, so nobody is held to answer")

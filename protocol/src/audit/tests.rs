@@ -84,6 +84,9 @@ fn verdict(code: &FailureCode) -> &'static str {
         FailureCode::InputInvalid => {
             "not done: {seller} says that the input was not valid; nothing that the buyer signed shows it"
         }
+        FailureCode::Revoked => {
+            "not done: {seller} says that the buyer's authority was revoked; nothing that the buyer signed shows it"
+        }
         FailureCode::Cancelled => {
             "not done: {seller} says that the buyer cancelled; nothing that the buyer signed shows it"
         }

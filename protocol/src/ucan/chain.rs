@@ -279,17 +279,21 @@ fn check_policies(invocation: &Invocation, links: &[Signed<Delegation>]) -> Resu
     Ok(())
 }
 
-/// A revocation counts if its issuer issued the link or one above it (ucan-wg/revocation).
 fn check_revocations(links: &[Signed<Delegation>], revocations: &impl Revocations) -> Result<(), ChainError> {
-    for (link, delegation) in links.iter().enumerate() {
-        let cid = delegation.cid();
-        for above in &links[..=link] {
-            if revocations.is_revoked(&above.iss, &cid) {
-                return Err(ChainError::Revoked { link, revoker: above.iss });
-            }
-        }
+    match revoked(links, revocations) {
+        Some((link, revoker)) => Err(ChainError::Revoked { link, revoker }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The first of these delegations, root first, that is revoked, and by whom. A revocation counts if its issuer issued the link
+/// or one above it (ucan-wg/revocation).
+pub fn revoked(links: &[Signed<Delegation>], revocations: &impl Revocations) -> Option<(usize, AgentId)> {
+    links.iter().enumerate().find_map(|(link, delegation)| {
+        let cid = delegation.cid();
+        let revoker = links[..=link].iter().find(|above| revocations.is_revoked(&above.iss, &cid))?;
+        Some((link, revoker.iss))
+    })
 }
 
 impl fmt::Display for Chain {

@@ -3,20 +3,23 @@
 //! a chain of them, allows at the most.
 
 use cid::Cid;
+use data_encoding::BASE64URL_NOPAD;
 use ipld_core::ipld::Ipld;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
 
 use super::{
     Command, Delegation, Policy, Selector, Statement,
-    chain::AWARD,
+    chain::{self, AWARD, ChainError, Revocations, check_commands, check_money, check_path},
     command::CommandError,
     policy::{Comparison, Number, PolicyError, SelectorError},
 };
 use crate::{
+    cbor,
     envelope::Signed,
     fault::{AtFault, Fault},
     identity::AgentId,
-    limits::MAX_GRANTED_SERVICES,
+    limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_GRANTED_SERVICES},
     market::{MintUrl, ServiceName, Unit},
     time::Timestamp,
 };
@@ -242,6 +245,164 @@ fn lower<T: Ord + Copy>(bound: &mut Option<T>, other: Option<T>) {
     }
 }
 
+/// What stands before a grant as text.
+const TEXT_PREFIX: &str = "guilder-grant-1:";
+
+/// A grant as it is handed over: the delegations that lead from the principal to the grantee, root first, all signatures
+/// verified, fit to authorise awards. What it lets the grantee do at which time, and whether it is revoked, is checked with
+/// each award.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantChain(Vec<Signed<Delegation>>);
+
+impl GrantChain {
+    /// These delegations, root first.
+    ///
+    /// # Errors
+    /// Why they authorise nobody to award anything.
+    pub fn new(links: Vec<Signed<Delegation>>) -> Result<Self, GrantChainError> {
+        let root = links.first().ok_or(GrantChainError::Empty)?;
+        if links.len() > MAX_CHAIN {
+            return Err(ChainError::Long.into());
+        }
+        if links.iter().map(|link| link.bytes().len()).sum::<usize>() > MAX_CHAIN_BYTES {
+            return Err(ChainError::Large.into());
+        }
+        if (1..links.len()).any(|end| links[..end].contains(&links[end])) {
+            return Err(ChainError::Repeated.into());
+        }
+        check_path(root.sub.ok_or(ChainError::PowerlineRoot)?, &links)?;
+        check_commands(&links, Some(&Command::parse(AWARD).map_err(|_| GrantChainError::Empty)?))?;
+        check_money(links.iter().map(Signed::payload))?;
+        Ok(Self(links))
+    }
+
+    /// Reads the envelopes of the delegations, root first.
+    ///
+    /// # Errors
+    /// If one doesn't hold, or as [`Self::new`].
+    pub fn decode(envelopes: &[impl AsRef<[u8]>]) -> Result<Self, GrantChainError> {
+        if envelopes.len() > MAX_CHAIN {
+            return Err(ChainError::Long.into());
+        }
+        let read = |bytes: &[u8]| match bytes.len() > MAX_CHAIN_BYTES {
+            true => Err(ChainError::Large),
+            false => Signed::decode(bytes).map_err(ChainError::Delegation),
+        };
+        Self::new(envelopes.iter().map(|bytes| read(bytes.as_ref())).collect::<Result<_, _>>()?)
+    }
+
+    /// The envelopes: [`Self::decode`] reads them.
+    pub fn encode(&self) -> Vec<ByteBuf> {
+        self.0.iter().map(|link| ByteBuf::from(link.bytes())).collect()
+    }
+
+    /// As one line of text, for files and messages between people: `guilder-grant-1:` and the list of envelopes as DAG-CBOR in
+    /// base64url without padding.
+    pub fn to_text(&self) -> String {
+        format!("{TEXT_PREFIX}{}", BASE64URL_NOPAD.encode(&cbor::encode(&self.encode())))
+    }
+
+    /// Reads [`Self::to_text`], with whatever white space around it.
+    ///
+    /// # Errors
+    /// If it is no grant's text, or as [`Self::decode`].
+    pub fn from_text(text: &str) -> Result<Self, GrantChainError> {
+        let digits = text.trim().strip_prefix(TEXT_PREFIX).ok_or(GrantChainError::Text)?;
+        if digits.len() > 2 * MAX_CHAIN_BYTES {
+            return Err(ChainError::Large.into());
+        }
+        let bytes = BASE64URL_NOPAD.decode(digits.as_bytes()).map_err(|_| GrantChainError::Text)?;
+        let envelopes: Vec<ByteBuf> = cbor::decode(&bytes).map_err(|_| GrantChainError::Text)?;
+        Self::decode(&envelopes)
+    }
+
+    /// The delegations, root first.
+    pub fn links(&self) -> &[Signed<Delegation>] {
+        &self.0
+    }
+
+    /// The delegation to the grantee.
+    pub fn leaf(&self) -> &Signed<Delegation> {
+        &self.0[self.0.len() - 1]
+    }
+
+    /// The name of the grant: the content ID of the delegation to the grantee.
+    pub fn cid(&self) -> Cid {
+        self.leaf().cid()
+    }
+
+    /// On whose authority.
+    pub fn principal(&self) -> AgentId {
+        self.0[0].iss
+    }
+
+    /// Who passed it on to the grantee.
+    pub fn grantor(&self) -> AgentId {
+        self.leaf().iss
+    }
+
+    /// Who may award.
+    pub fn grantee(&self) -> AgentId {
+        self.leaf().aud
+    }
+
+    /// What it allows at the most.
+    pub fn terms(&self) -> Terms {
+        Terms::of(&self.0)
+    }
+
+    /// The last second of all of it.
+    pub fn expires(&self) -> Timestamp {
+        self.0.iter().filter_map(|link| link.exp).min().unwrap_or_default()
+    }
+
+    /// Whether something of it has ended, the skew granted.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires().is_past(now)
+    }
+
+    /// Which delegation of it is revoked, and by whom, if one is.
+    pub fn revoked(&self, revocations: &impl Revocations) -> Option<(Cid, AgentId)> {
+        chain::revoked(&self.0, revocations).map(|(link, revoker)| (self.0[link].cid(), revoker))
+    }
+}
+
+/// Stored as it is handed over, verified again on the way in.
+impl Serialize for GrantChain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.encode().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for GrantChain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::decode(&Vec::<ByteBuf>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why delegations are no grant.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GrantChainError {
+    /// Nothing in it.
+    #[error("a grant has at least one delegation")]
+    Empty,
+    /// Not a grant's text.
+    #[error("not a grant: expected one line that begins with {TEXT_PREFIX}")]
+    Text,
+    /// They don't lead anywhere, or authorise no awards.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+impl AtFault for GrantChainError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Chain(error) => error.fault(),
+            Self::Empty | Self::Text => Fault::Peer,
+        }
+    }
+}
+
 /// Why a grant can't be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
@@ -336,6 +497,39 @@ mod tests {
         assert_eq!((terms.max_price, terms.budget, terms.max_depth), (Some(7), Some(20), Some(2)));
         let end = Some(NOW.saturating_add(60));
         assert_eq!((terms.deadline, terms.expires, terms.task), (end, end, None));
+    }
+
+    #[test]
+    fn a_grant_reads_back_from_its_text_and_only_if_it_authorises_awards() {
+        let (me, key) = (testing::buyer(), testing::seller());
+        let root = signed(&StandingGrant { max_depth: 2, ..grant() }, &me);
+        let next = StandingGrant { grantor: key.id(), grantee: AgentKey::from_seed(&[77; 32]).id(), ..grant() };
+        let next = signed(&next, &key);
+        let chain = GrantChain::new(vec![root.clone(), next.clone()]).unwrap();
+        assert_eq!(GrantChain::from_text(&format!("\n  {}\n", chain.to_text())), Ok(chain.clone()));
+        assert_eq!((chain.principal(), chain.grantor(), chain.cid()), (me.id(), key.id(), next.cid()));
+        assert_eq!(GrantChain::from_text("guilder-grant-2:AAAA"), Err(GrantChainError::Text));
+        assert_eq!(GrantChain::from_text("guilder-grant-1:AAAA"), Err(GrantChainError::Text));
+        assert_eq!(GrantChain::new(vec![]), Err(GrantChainError::Empty));
+        let changed = |change: &dyn Fn(&mut Delegation)| {
+            let mut delegation = root.payload().clone();
+            change(&mut delegation);
+            GrantChain::new(vec![Signed::sign(delegation, &me).unwrap()]).map(drop)
+        };
+        let chain_error = |outcome: Result<(), GrantChainError>| match outcome {
+            Err(GrantChainError::Chain(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(chain_error(GrantChain::new(vec![next, root.clone()]).map(drop)), ChainError::Root { .. }));
+        assert_eq!(chain_error(changed(&|it| it.exp = None)), ChainError::Endless { link: 0 });
+        assert!(matches!(
+            chain_error(changed(&|it| it.cmd = "/task/award/x".parse().unwrap())),
+            ChainError::Command { .. }
+        ));
+        assert_eq!(chain_error(changed(&|it| it.sub = None)), ChainError::PowerlineRoot);
+        let unfixed = |it: &mut Delegation| it.pol = Policy::new(vec![bound(".price", 7).unwrap()]).unwrap();
+        assert!(matches!(chain_error(changed(&unfixed)), ChainError::Unfixed { .. }));
+        assert_eq!(chain_error(GrantChain::new(vec![root; 9]).map(drop)), ChainError::Long);
     }
 
     #[test]

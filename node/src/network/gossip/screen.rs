@@ -1,8 +1,8 @@
 //! What reaches gossipsub of what peers send it.
 //!
 //! gossipsub keeps topics' names and message IDs of whatever length, logs some oddities as errors, and spends a signature and
-//! more on every message, also on one that it has seen. So each packet is looked at before it gets there: topics that are no
-//! service's, IDs that aren't hashes and oversized control messages are taken out; and each peer has a rate of items and of
+//! more on every message, also on one that it has seen. So each packet is looked at before it gets there: topics that are none
+//! of ours, IDs that aren't hashes and oversized control messages are taken out; and each peer has a rate of items and of
 //! bytes, far above what an honest one needs. What is over the rate is dropped, and reported as a violation when it
 //! goes on, so that its sender is cut off.
 
@@ -25,7 +25,7 @@ use libp2p::{
 };
 use tokio::time::Instant;
 
-use super::{Gossipsub, service_of};
+use super::{Gossipsub, topic_of};
 use crate::{
     network::{
         ids::agent_of,
@@ -113,10 +113,10 @@ impl Screened {
             }
             return false;
         }
-        rpc.subscriptions.retain(|subscription| service_of(&subscription.topic_hash).is_some());
+        rpc.subscriptions.retain(|subscription| topic_of(&subscription.topic_hash).is_some());
         rpc.subscriptions.truncate(GOSSIP_TOPICS);
-        rpc.messages.retain(|message| service_of(&message.topic).is_some());
-        invalid_messages.retain(|(message, _)| service_of(&message.topic).is_some());
+        rpc.messages.retain(|message| topic_of(&message.topic).is_some());
+        invalid_messages.retain(|(message, _)| topic_of(&message.topic).is_some());
         rpc.control_msgs.retain(|control| Measure::of(control).is_sane());
         true
     }
@@ -134,7 +134,7 @@ fn count(number: usize) -> u32 {
 struct Measure {
     bytes: usize,
     ids: usize,
-    /// A part is neither a number, nor an ID, nor a peer, nor a service's topic.
+    /// A part is neither a number, nor an ID, nor a peer, nor a topic of ours.
     is_odd: bool,
 }
 
@@ -159,7 +159,7 @@ impl Hasher for Measure {
             ID_BYTES => self.ids += 1,
             _ => {
                 self.is_odd |=
-                    !std::str::from_utf8(part).is_ok_and(|topic| service_of(&TopicHash::from_raw(topic)).is_some())
+                    !std::str::from_utf8(part).is_ok_and(|topic| topic_of(&TopicHash::from_raw(topic)).is_some())
             }
         }
     }

@@ -57,7 +57,7 @@ impl AsRef<str> for Protocol {
 
 /// The protocols that we take inbound now. libp2p asks after every event, so it allocates nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Offered([Option<Protocol>; 3]);
+pub(crate) struct Offered([Option<Protocol>; 4]);
 
 /// The protocol that we want outbound.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ pub(crate) struct Wanted(Protocol);
 
 impl UpgradeInfo for Offered {
     type Info = Protocol;
-    type InfoIter = Flatten<array::IntoIter<Option<Protocol>, 3>>;
+    type InfoIter = Flatten<array::IntoIter<Option<Protocol>, 4>>;
 
     fn protocol_info(&self) -> Self::InfoIter {
         self.0.into_iter().flatten()
@@ -134,6 +134,7 @@ pub(crate) struct Handler {
     opens: mpsc::Receiver<Opening>,
     content: Backlog,
     mint: Backlog,
+    grants: Backlog,
     /// How fast the peer opens streams.
     opened: Bucket,
     actions: VecDeque<Action>,
@@ -158,6 +159,7 @@ impl Handler {
             opens: ends.opens,
             content: Backlog::new(delivery.queue(StreamProtocol::Content).clone()),
             mint: Backlog::new(delivery.queue(StreamProtocol::Mint).clone()),
+            grants: Backlog::new(delivery.queue(StreamProtocol::Grants).clone()),
             delivery,
             opened: Bucket::new(STREAMS_PER_SEC, STREAM_BURST, runtime.instant()),
             runtime,
@@ -212,6 +214,7 @@ impl Handler {
         let backlog = match protocol {
             StreamProtocol::Content => &mut self.content,
             StreamProtocol::Mint => &mut self.mint,
+            StreamProtocol::Grants => &mut self.grants,
         };
         if !backlog.push(stream) {
             tracing::debug!(agent = ?self.agent, %protocol, "reset an inbound stream: its room is behind");
@@ -265,7 +268,8 @@ impl ConnectionHandler for Handler {
 
     fn listen_protocol(&self) -> SubstreamProtocol<Offered> {
         let raw = |protocol| self.delivery.serves(protocol).then_some(Protocol::Raw(protocol));
-        let offered = [Some(Protocol::Trade), raw(StreamProtocol::Content), raw(StreamProtocol::Mint)];
+        let [content, mint, grants] = [StreamProtocol::Content, StreamProtocol::Mint, StreamProtocol::Grants].map(raw);
+        let offered = [Some(Protocol::Trade), content, mint, grants];
         SubstreamProtocol::new(Offered(offered), ()).with_timeout(DIAL_TIMEOUT)
     }
 
@@ -277,6 +281,7 @@ impl ConnectionHandler for Handler {
         }
         self.content.poll(cx);
         self.mint.poll(cx);
+        self.grants.poll(cx);
         while let Poll::Ready(Some(opening)) = self.opens.poll_recv(cx) {
             self.request(Protocol::Raw(opening.protocol), Purpose::Open(opening));
         }

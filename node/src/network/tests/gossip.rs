@@ -40,7 +40,7 @@ async fn a_message_is_forwarded_only_after_it_was_accepted() {
     assert_eq!((forwarded.from, &forwarded.bytes[..], forwarded.id), (b.id(), &b"good"[..], good.id));
     b.network.validate(later.id, Verdict::Accept).await;
     assert_eq!(in_time(c.inbound.gossip.recv()).await.unwrap().id, later.id);
-    assert_eq!(forwarded.topic, service("text.summarize"));
+    assert_eq!(forwarded.topic, Topic::from(&service("text.summarize")));
     assert_eq!(b.peer(a.id()).await.unwrap().points, Penalty::Minor.points());
     assert!(a.peer(c.id()).await.is_none(), "the row is a row");
 }
@@ -66,8 +66,9 @@ async fn what_cannot_be_gossiped_is_refused() {
     assert!(matches!(alone, Err(AnnounceError::NoPeers)));
     let long = node.network.publish(&topic, Bytes::from(vec![0; limits::GOSSIP_BYTES])).await;
     assert!(matches!(long, Err(AnnounceError::TooLong { .. })));
-    for number in 0..limits::GOSSIP_TOPICS {
+    for number in 0..limits::FOLLOWED_SERVICES {
         node.network.subscribe(&service(&format!("a.s{number}"))).await.unwrap();
     }
     assert!(matches!(node.network.subscribe(&topic).await, Err(AnnounceError::TooMany(_))));
+    node.network.subscribe(Topic::Revocations).await.unwrap();
 }

@@ -9,6 +9,7 @@ use guilder_protocol::{
     market::{AdvertBody, Ask, AskBody, Offer},
     settlement::{AwardPart, Lock, Mode, prepaid},
     trade::{Deal, buyer},
+    ucan::Delegation,
     wire::{Asked, Cancel, Message, Payload, Query},
 };
 use serde_bytes::ByteBuf;
@@ -148,6 +149,20 @@ impl Raw {
         let trade = guilder_protocol::cbor::cid_of(&guilder_protocol::cbor::encode(&lock.0));
         self.base.store.transact(move |w| prepared.debit(w, trade)).await.unwrap();
         lock
+    }
+
+    /// An award in the name of whoever issued the delegation.
+    pub(super) fn award_under(
+        &self,
+        offered: &(Signed<Ask>, Signed<Offer>),
+        money: &(Lock, AwardPart),
+        link: &Signed<Delegation>,
+    ) -> Deal {
+        let own = self.award(offered, money, |_| {});
+        let args = AwardArgs { depth: 1, ..own.award.args().clone() };
+        let (key, prf) = (&self.base.key, vec![link.cid()]);
+        let award = Award::sign(&args, &money.1, link.iss, prf, self.now(), self.nonce(), key).unwrap();
+        Deal { award, chain: vec![link.clone()], ..own }
     }
 
     pub(super) fn award(

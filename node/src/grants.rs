@@ -1,0 +1,687 @@
+//! Authority that is passed on and taken back: standing grants that this node made and holds, and what is known to be
+//! revoked.
+//!
+//! ```text
+//!  grant ──▶ a delegation, kept ──▶ over /guilder/grants/1 to the grantee, or as a text in a file
+//!  revoke ─▶ a revocation, kept ──▶ one gossip topic ──▶ intake: counts? news? room? ──▶ known, kept, passed on
+//!                                    peers that connect ◀── /guilder/grants/1 ──▶ what they know and we don't
+//!  trade ──▶ is any delegation of this chain revoked?  when an award is taken, and when its work begins
+//! ```
+//!
+//! A grant lets its holder award tasks in the principal's name from the holder's own money. Whether an award keeps to its
+//! bounds is checked by whoever takes it; how much of its budget is used, is counted where money leaves.
+//!
+//! **Persist, then act.** A revocation of our own is on the disk before anyone hears of it. Another's counts from the moment
+//! it was checked, and is written with the next transaction: after a crash it is fetched again.
+//!
+//! **Bounded**: what is kept of revocations, of whom and for how long; grants; what is taken in and given away in a second; whom
+//! we ask and how often. Each with its reason in `grants/limits.rs`. **Cancel-safe**: every method.
+
+mod exchange;
+mod intake;
+mod known;
+mod limits;
+mod records;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+};
+
+use cid::Cid;
+use guilder_protocol::{
+    discovery::Topic,
+    envelope::{EnvelopeError, Signed},
+    fault::{AtFault, Fault},
+    identity::{AgentId, AgentKey},
+    limits::MAX_CHAIN,
+    market::{MintUrl, ServiceName, Unit},
+    time::Timestamp,
+    ucan::{
+        Revocation, RevocationError,
+        chain::Revocations as _,
+        exchange::Refusal,
+        grant::{GrantChain, GrantChainError, GrantError, StandingGrant},
+        revocation::Claimed,
+    },
+};
+use tokio::sync::mpsc;
+
+pub use self::known::KnownRevocations;
+use self::{
+    exchange::Exchange,
+    intake::Intake,
+    known::{Admission, Kept, Whose},
+    limits::{EXPIRE_EVERY, MAX_GIVEN, MAX_HANDED_OVER, MAX_HANDED_OVER_BY_ONE, MAX_HELD},
+    records::{GIVEN, Given, HELD, Held, REVOCATIONS, StoredRevocation, grant_key, revocation_key},
+};
+use crate::{
+    events::{Event, Events},
+    network::{Gossip, InboundStream, Network},
+    runtime::Runtime,
+    store::{KeyRange, Reader, Store, StoreError},
+    sync::lock,
+};
+
+/// What the room is built from.
+#[derive(Debug)]
+pub struct GrantsParts {
+    /// Signs grants and revocations.
+    pub key: AgentKey,
+    /// The node's runtime.
+    pub runtime: Runtime,
+    /// Keeps them.
+    pub store: Store,
+    /// The network.
+    pub network: Network,
+    /// Its gossip of revocations, which this room judges.
+    pub gossip: mpsc::Receiver<Gossip>,
+    /// Its streams of `/guilder/grants/1`.
+    pub streams: mpsc::Receiver<InboundStream>,
+    /// Told of what is revoked.
+    pub events: Events,
+}
+
+/// The handle of the room. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
+}
+
+/// What the room's parts share.
+#[derive(Debug)]
+struct Shared {
+    key: AgentKey,
+    runtime: Runtime,
+    store: Store,
+    network: Network,
+    events: Events,
+    known: KnownRevocations,
+    /// Every delegation of the grants that we hold or made: a revocation of one of them concerns us.
+    links: Mutex<BTreeSet<Cid>>,
+    /// Grants that their grantees don't hold yet, as far as we know.
+    undelivered: Mutex<BTreeMap<Cid, GrantChain>>,
+}
+
+/// What a grant is to allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantTerms {
+    /// Who may buy.
+    pub grantee: AgentId,
+    /// What.
+    pub services: Vec<ServiceName>,
+    /// The unit of all amounts.
+    pub unit: Unit,
+    /// The mint whose money it is.
+    pub mint: MintUrl,
+    /// The most that one award may cost.
+    pub max_price: u64,
+    /// The most that all awards together may cost.
+    pub budget: u64,
+    /// The most delegations that a chain may have, from its principal to whoever buys.
+    pub max_depth: u64,
+    /// The last second.
+    pub expires: Timestamp,
+    /// A grant that we hold, of which this is to be a part; none to grant in our own name.
+    pub under: Option<Cid>,
+}
+
+/// A grant, on one of its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantView {
+    /// The delegations, root first.
+    pub chain: GrantChain,
+    /// Whether we made it; else we hold it.
+    pub is_ours: bool,
+    /// When we made it, or it came.
+    pub at: Timestamp,
+    /// Of one that we made: whether its grantee has said that it holds it.
+    pub is_handed_over: bool,
+    /// The delegation of it that is revoked, and by whom.
+    pub revoked: Option<(Cid, AgentId)>,
+    /// Whether something of it has ended.
+    pub is_over: bool,
+    /// Of one that we hold: what was awarded under it, and passed on.
+    pub spent: Option<u64>,
+}
+
+impl Grants {
+    /// Opens the room: what was kept is known again, the topic is followed, peers are served and asked.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn start(parts: GrantsParts) -> Result<Self, StoreError> {
+        let GrantsParts { key, runtime, store, network, gossip, streams, events } = parts;
+        let shared = Arc::new(Shared {
+            key,
+            runtime: runtime.clone(),
+            store,
+            network: network.clone(),
+            events,
+            known: KnownRevocations::default(),
+            links: Mutex::default(),
+            undelivered: Mutex::default(),
+        });
+        shared.read()?;
+        if let Err(error) = network.subscribe(Topic::Revocations).await {
+            tracing::warn!(%error, "revocations are not followed");
+        }
+        let intake = Arc::new(Intake::new(Arc::clone(&shared)));
+        let exchange = Arc::new(Exchange::new(Arc::clone(&shared), Arc::clone(&intake)));
+        runtime.spawn("grants/gossip", async move { intake.judge(gossip).await }).detach();
+        runtime.spawn("grants/streams", Arc::clone(&exchange).serve(streams)).detach();
+        runtime.spawn("grants/ask", Arc::clone(&exchange).ask_peers(network.changes())).detach();
+        let expiring = Arc::clone(&shared);
+        let expire = async move {
+            loop {
+                expiring.expire().await;
+                tokio::time::sleep(EXPIRE_EVERY).await;
+            }
+        };
+        runtime.spawn("grants/expire", expire).detach();
+        Ok(Self { shared, exchange })
+    }
+
+    /// What is known to be revoked: what every check of a chain asks.
+    pub fn revocations(&self) -> &KnownRevocations {
+        &self.shared.known
+    }
+
+    /// Lets another agent award in our name, or in that of a grant's principal that we hold. It is kept first, then handed to
+    /// the grantee if it can be reached; else when it connects. Whether it has it, says the view.
+    ///
+    /// # Errors
+    /// If the terms make no grant, or widen the one that it is to be under, or there are too many.
+    pub async fn grant(&self, terms: GrantTerms) -> Result<GrantView, GrantsError> {
+        let shared = &self.shared;
+        let above = match terms.under {
+            Some(id) => Some(shared.usable(id)?),
+            None => None,
+        };
+        let chain = shared.sign(&terms, above.as_ref())?;
+        let (id, now) = (chain.cid(), shared.runtime.now());
+        let given = Given { chain: chain.clone(), made: now, is_handed_over: false };
+        let stored = given.clone();
+        shared
+            .store
+            .transact(move |w| {
+                let mut open = 0;
+                w.visit(GIVEN, KeyRange::all(), |_, given| {
+                    open += usize::from(!given.chain.is_over(now));
+                    ControlFlow::Continue(())
+                })?;
+                if open >= MAX_GIVEN {
+                    return Err(GrantsError::TooMany(MAX_GIVEN));
+                }
+                Ok::<_, GrantsError>(w.put(GIVEN, grant_key(id), &stored)?)
+            })
+            .await?;
+        lock(&shared.links).extend(chain.links().iter().map(Signed::cid));
+        lock(&shared.undelivered).insert(id, chain.clone());
+        let handed = self.exchange.hand_over_now(&chain).await;
+        Ok(GrantView {
+            chain,
+            is_ours: true,
+            at: now,
+            is_handed_over: handed,
+            revoked: None,
+            is_over: false,
+            spent: None,
+        })
+    }
+
+    /// Keeps a grant that was made to us, from a file.
+    ///
+    /// # Errors
+    /// If it isn't to us, is over or revoked, or there are too many.
+    pub async fn import(&self, chain: GrantChain) -> Result<GrantView, GrantsError> {
+        let id = chain.cid();
+        self.shared.hold(chain, false).await?;
+        self.find(id)?.ok_or(GrantsError::Unknown(id))
+    }
+
+    /// All grants, those that we made and those that we hold, the newest first.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn list(&self) -> Result<Vec<GrantView>, StoreError> {
+        let mut views = Vec::new();
+        self.shared.store.read(|r| {
+            r.visit(GIVEN, KeyRange::all(), |_, given| {
+                views.push(self.shared.view_given(given));
+                ControlFlow::Continue(())
+            })?;
+            r.visit(HELD, KeyRange::all(), |_, held| {
+                views.push(self.shared.view_held(held));
+                ControlFlow::Continue(())
+            })
+        })?;
+        views.sort_by_key(|view| (std::cmp::Reverse(view.at), view.chain.cid()));
+        Ok(views)
+    }
+
+    /// One grant by its name; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn find(&self, id: Cid) -> Result<Option<GrantView>, StoreError> {
+        self.shared.store.read(|r| {
+            let given = r.get(GIVEN, grant_key(id))?.map(|given| self.shared.view_given(given));
+            let held = r.get(HELD, grant_key(id))?.map(|held| self.shared.view_held(held));
+            Ok(given.or(held))
+        })
+    }
+
+    /// A grant that we hold, if awards can be made under it now.
+    ///
+    /// # Errors
+    /// If we don't hold it, or it is over or revoked.
+    pub fn usable(&self, id: Cid) -> Result<GrantChain, GrantsError> {
+        self.shared.usable(id)
+    }
+
+    /// Takes back a delegation that we made, by its name.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`], or if we made none of that name.
+    pub async fn revoke_given(&self, id: Cid) -> Result<Revocation, GrantsError> {
+        let given = self.shared.store.read(|r| r.get(GIVEN, grant_key(id)))?;
+        self.revoke(given.ok_or(GrantsError::NotOurs(id))?.chain).await
+    }
+
+    /// Takes back the last delegation of a chain in which we issued one: it counts for us once this returns, and travels.
+    /// Again is the same as once.
+    ///
+    /// # Errors
+    /// If we issued none of them, or the disk fails.
+    pub async fn revoke(&self, chain: GrantChain) -> Result<Revocation, GrantsError> {
+        let shared = &self.shared;
+        let (id, now) = (chain.cid(), shared.runtime.now());
+        let me = shared.key.id();
+        let known = shared.store.read(|r| r.get(REVOCATIONS, revocation_key(&(me, id))))?;
+        let revocation = match known {
+            Some(known) => known.revocation,
+            None => Revocation::sign(chain.links().to_vec(), now, &shared.key)?,
+        };
+        let encoded = revocation.encode();
+        let revoked = (me, id);
+        let stored = StoredRevocation { revocation: revocation.clone(), source: me, whose: Whose::Ours };
+        shared.store.write(move |w| w.put(REVOCATIONS, revocation_key(&revoked), &stored)).await?;
+        let kept = Kept { until: revocation.until(), bytes: encoded.len(), source: me, whose: Whose::Ours };
+        if let Admission::News(gone) = shared.known.admit(revoked, kept) {
+            shared.events.emit(Event::Revoked { delegation: id, revoker: me });
+            shared.delete(gone).await;
+        }
+        lock(&shared.undelivered).remove(&id);
+        if let Err(error) = shared.network.publish(Topic::Revocations, encoded.into()).await {
+            // Whoever connects asks for it.
+            tracing::debug!(%error, "a revocation was not gossiped");
+        }
+        Ok(revocation)
+    }
+
+    /// The revocations that are known of any of these delegations by issuers of a chain: for an audit bundle.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn revocations_of(
+        &self,
+        links: &[Signed<guilder_protocol::ucan::Delegation>],
+    ) -> Result<Vec<Revocation>, StoreError> {
+        self.shared.store.read(|r| revocations_of(r, links))
+    }
+}
+
+/// The stored revocations that count against a chain.
+pub(crate) fn revocations_of(
+    r: &impl Reader,
+    links: &[Signed<guilder_protocol::ucan::Delegation>],
+) -> Result<Vec<Revocation>, StoreError> {
+    let mut found = Vec::new();
+    for (place, link) in links.iter().enumerate() {
+        let mut issuers: Vec<AgentId> = links[..=place].iter().map(|above| above.iss).collect();
+        issuers.dedup();
+        for issuer in issuers {
+            found.extend(r.get(REVOCATIONS, revocation_key(&(issuer, link.cid())))?.map(|stored| stored.revocation));
+        }
+    }
+    Ok(found)
+}
+
+impl Shared {
+    /// What was kept is known again.
+    fn read(&self) -> Result<(), StoreError> {
+        let now = self.runtime.now();
+        let mut stored = Vec::new();
+        self.store.read(|r| {
+            r.visit(REVOCATIONS, KeyRange::all(), |_, row| {
+                stored.push(row);
+                ControlFlow::Continue(())
+            })?;
+            let (mut links, mut undelivered) = (lock(&self.links), lock(&self.undelivered));
+            r.visit(GIVEN, KeyRange::all(), |_, given| {
+                links.extend(given.chain.links().iter().map(Signed::cid));
+                if !given.is_handed_over && !given.chain.is_over(now) {
+                    undelivered.insert(given.chain.cid(), given.chain);
+                }
+                ControlFlow::Continue(())
+            })?;
+            r.visit(HELD, KeyRange::all(), |_, held| {
+                links.extend(held.chain.links().iter().map(Signed::cid));
+                ControlFlow::Continue(())
+            })
+        })?;
+        for StoredRevocation { revocation, source, whose } in stored {
+            let kept = Kept { until: revocation.until(), bytes: revocation.encode().len(), source, whose };
+            self.known.admit((revocation.revoker(), revocation.delegation()), kept);
+        }
+        lock(&self.undelivered).retain(|_, chain| chain.revoked(&self.known).is_none());
+        Ok(())
+    }
+
+    fn is_known(&self, Claimed { revoker, delegation }: Claimed) -> bool {
+        self.known.is_revoked(&revoker, &delegation)
+    }
+
+    /// Whose a revocation is. Issuers have signed, so nobody can lay near to us what isn't.
+    fn whose(&self, revocation: &Revocation) -> Whose {
+        if revocation.revoker() == self.key.id() {
+            return Whose::Ours;
+        }
+        let links = lock(&self.links);
+        let concerns_us = revocation.path().iter().any(|link| {
+            link.iss == self.key.id() || links.contains(&link.cid()) || self.network.has_dealt_with(link.iss)
+        });
+        if concerns_us { Whose::Near } else { Whose::Stranger }
+    }
+
+    fn sign(&self, terms: &GrantTerms, above: Option<&GrantChain>) -> Result<GrantChain, GrantsError> {
+        let me = self.key.id();
+        if terms.grantee == me {
+            return Err(GrantsError::ToOurselves);
+        }
+        if terms.expires <= self.runtime.now() {
+            return Err(GrantsError::Past);
+        }
+        if terms.budget < terms.max_price || terms.max_price == 0 {
+            return Err(GrantsError::Amounts);
+        }
+        let depth = above.map_or(0, |above| above.links().len()) as u64 + 1;
+        if !(depth..=MAX_CHAIN as u64).contains(&terms.max_depth) {
+            return Err(GrantsError::Depth { least: depth });
+        }
+        let principal = above.map_or(me, GrantChain::principal);
+        if terms.grantee == principal {
+            return Err(GrantsError::ToPrincipal);
+        }
+        if let Some(above) = above {
+            keeps_within(terms, above)?;
+        }
+        let delegation = StandingGrant {
+            grantor: me,
+            grantee: terms.grantee,
+            principal,
+            services: terms.services.clone(),
+            unit: terms.unit.clone(),
+            mint: terms.mint.clone(),
+            max_price: terms.max_price,
+            budget: terms.budget,
+            max_depth: terms.max_depth,
+            expires: terms.expires,
+            nonce: self.runtime.random::<16>().to_vec(),
+        }
+        .delegation()?;
+        let mut links = above.map(|above| above.links().to_vec()).unwrap_or_default();
+        links.push(Signed::sign(delegation, &self.key)?);
+        Ok(GrantChain::new(links)?)
+    }
+
+    /// Keeps a grant that was made to us.
+    async fn hold(&self, chain: GrantChain, is_handed_over: bool) -> Result<(), GrantsError> {
+        let now = self.runtime.now();
+        if chain.grantee() != self.key.id() {
+            return Err(GrantsError::NotToUs(chain.grantee()));
+        }
+        if chain.is_over(now) {
+            return Err(GrantsError::Over(chain.cid()));
+        }
+        if let Some((link, revoker)) = chain.revoked(&self.known) {
+            return Err(GrantsError::Revoked { link: link.into(), revoker });
+        }
+        let (id, grantor, links) =
+            (chain.cid(), chain.grantor(), chain.links().iter().map(Signed::cid).collect::<Vec<_>>());
+        let held = Held { chain, came: now, is_handed_over };
+        self.store
+            .transact(move |w| {
+                if w.contains(HELD, grant_key(id))? {
+                    return Ok(());
+                }
+                let (mut all, mut over_the_wire, mut by_one) = (0, 0, 0);
+                w.visit(HELD, KeyRange::all(), |_, other| {
+                    if !other.chain.is_over(now) {
+                        all += 1;
+                        over_the_wire += usize::from(other.is_handed_over);
+                        by_one += usize::from(other.is_handed_over && other.chain.grantor() == grantor);
+                    }
+                    ControlFlow::Continue(())
+                })?;
+                let too_many = is_handed_over && (over_the_wire >= MAX_HANDED_OVER || by_one >= MAX_HANDED_OVER_BY_ONE);
+                if all >= MAX_HELD || too_many {
+                    return Err(GrantsError::TooMany(if too_many { MAX_HANDED_OVER } else { MAX_HELD }));
+                }
+                Ok(w.put(HELD, grant_key(id), &held)?)
+            })
+            .await?;
+        lock(&self.links).extend(links);
+        Ok(())
+    }
+
+    fn usable(&self, id: Cid) -> Result<GrantChain, GrantsError> {
+        let held = self.store.read(|r| r.get(HELD, grant_key(id)))?;
+        let chain = held.ok_or(GrantsError::Unknown(id))?.chain;
+        if chain.is_over(self.runtime.now()) {
+            return Err(GrantsError::Over(id));
+        }
+        match chain.revoked(&self.known) {
+            Some((link, revoker)) => Err(GrantsError::Revoked { link: link.into(), revoker }),
+            None => Ok(chain),
+        }
+    }
+
+    fn view_given(&self, given: Given) -> GrantView {
+        self.view(given.chain, true, given.made, given.is_handed_over)
+    }
+
+    fn view_held(&self, held: Held) -> GrantView {
+        self.view(held.chain, false, held.came, held.is_handed_over)
+    }
+
+    fn view(&self, chain: GrantChain, is_ours: bool, at: Timestamp, is_handed_over: bool) -> GrantView {
+        let (revoked, is_over) = (chain.revoked(&self.known), chain.is_over(self.runtime.now()));
+        GrantView { chain, is_ours, at, is_handed_over, revoked, is_over, spent: None }
+    }
+
+    /// Forgets what is over: revocations at once, grants a while after, so that a listing still has them.
+    async fn expire(&self) {
+        let now = self.runtime.now();
+        let over = self.known.expire(now);
+        self.delete(over).await;
+        let long_over = now.saturating_sub(KEEP_ENDED_SECS);
+        let forgotten = self.store.write(move |w| {
+            let (mut given, mut held) = (Vec::new(), Vec::new());
+            w.visit(GIVEN, KeyRange::all(), |_, row| {
+                if row.chain.is_over(long_over) {
+                    given.push(row.chain.cid());
+                }
+                ControlFlow::Continue(())
+            })?;
+            w.visit(HELD, KeyRange::all(), |_, row| {
+                if row.chain.is_over(long_over) {
+                    held.push(row.chain.cid());
+                }
+                ControlFlow::Continue(())
+            })?;
+            given.iter().try_for_each(|id| w.delete(GIVEN, grant_key(*id)))?;
+            held.iter().try_for_each(|id| w.delete(HELD, grant_key(*id)))
+        });
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, "grants that have ended could not be forgotten");
+        }
+        lock(&self.undelivered).retain(|_, chain| !chain.is_over(now));
+    }
+
+    async fn delete(&self, gone: Vec<known::Revoked>) {
+        if gone.is_empty() {
+            return;
+        }
+        let deleted =
+            self.store.behind(move |w| gone.iter().try_for_each(|gone| w.delete(REVOCATIONS, revocation_key(gone))));
+        if let Err(error) = deleted.await {
+            tracing::warn!(%error, "revocations that are over could not be forgotten");
+        }
+    }
+}
+
+/// How long an ended grant still stands in a listing, in seconds: a month.
+const KEEP_ENDED_SECS: u64 = 30 * 24 * 60 * 60;
+
+/// Whether a grant keeps within the one that it is to be under. Whoever checks an award would refuse it otherwise; better
+/// here.
+fn keeps_within(terms: &GrantTerms, above: &GrantChain) -> Result<(), GrantsError> {
+    let most = above.terms();
+    let names = |service: &ServiceName| {
+        most.services.as_ref().is_none_or(|named| named.iter().any(|name| name == service.as_str()))
+    };
+    let widens = if !terms.services.iter().all(names) {
+        "services"
+    } else if most.unit.as_ref().is_some_and(|unit| unit != terms.unit.as_str()) {
+        "the unit"
+    } else if most.mint.as_ref().is_some_and(|mint| mint != terms.mint.as_str()) {
+        "the mint"
+    } else if most.max_price.is_some_and(|price| terms.max_price > price) {
+        "the price"
+    } else if most.budget.is_some_and(|budget| terms.budget > budget) {
+        "the budget"
+    } else if most.max_depth.is_some_and(|depth| terms.max_depth > depth) {
+        "the depth"
+    } else if most.expires.is_some_and(|end| terms.expires > end) {
+        "the expiry"
+    } else {
+        return Ok(());
+    };
+    Err(GrantsError::Widens(widens))
+}
+
+/// Why a grant can't be made, kept, used or taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantsError {
+    /// To this node itself.
+    #[error("a grant to this node itself says nothing")]
+    ToOurselves,
+    /// To the principal.
+    #[error("a grant to its own principal says nothing")]
+    ToPrincipal,
+    /// Already over.
+    #[error("the grant would have ended already")]
+    Past,
+    /// A price of nothing, or above the budget.
+    #[error("the price of one task is at least 1 and at most the budget")]
+    Amounts,
+    /// A depth that can't be.
+    #[error("the depth is from {least} to {MAX_CHAIN}")]
+    Depth {
+        /// What the chain has already.
+        least: u64,
+    },
+    /// More than the grant allows that it is to be under.
+    #[error("the grant would widen {0} of the one that it is under")]
+    Widens(&'static str),
+    /// It can't be written.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// It can't be signed.
+    #[error("the grant is none: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// Its delegations lead nowhere.
+    #[error("the grant does not hold: {0}")]
+    Chain(#[source] Box<GrantChainError>),
+    /// To somebody else.
+    #[error("the grant is to {}, not to this node", .0.peer_id())]
+    NotToUs(AgentId),
+    /// We hold none of that name.
+    #[error("this node holds no grant {0}")]
+    Unknown(Cid),
+    /// We made none of that name.
+    #[error("this node made no grant {0}")]
+    NotOurs(Cid),
+    /// It has ended.
+    #[error("the grant {0} has ended")]
+    Over(Cid),
+    /// It is revoked.
+    #[error("the delegation {link} was revoked by {}", .revoker.peer_id())]
+    Revoked {
+        /// Which delegation of it.
+        link: Box<Cid>,
+        /// By whom.
+        revoker: AgentId,
+    },
+    /// It can't be revoked.
+    #[error("it can't be revoked: {0}")]
+    Revocation(#[source] Box<RevocationError>),
+    /// Too many.
+    #[error("there are {0} grants already, which is the limit")]
+    TooMany(usize),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<RevocationError> for GrantsError {
+    fn from(error: RevocationError) -> Self {
+        Self::Revocation(error.into())
+    }
+}
+
+impl From<GrantChainError> for GrantsError {
+    fn from(error: GrantChainError) -> Self {
+        Self::Chain(error.into())
+    }
+}
+
+impl GrantsError {
+    /// What a peer is told whose grant we don't take.
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::TooMany(_) | Self::Store(_) => Refusal::Full,
+            _ => Refusal::BadGrant,
+        }
+    }
+}
+
+impl AtFault for GrantsError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Store(error) => error.fault(),
+            Self::Chain(error) => error.fault(),
+            Self::Revoked { .. } => Fault::Incompatible,
+            _ => Fault::Ours,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown(_) | Self::NotOurs(_) => Some("`guilder grants` shows them"),
+            Self::Over(_) | Self::Revoked { .. } => Some("ask the grantor for another one"),
+            Self::Widens(_) => Some("`guilder grants` shows what it allows"),
+            Self::TooMany(_) => Some("grants that have ended make room"),
+            Self::NotToUs(_) => Some("the grantor must name this node's peer ID: `guilder id`"),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

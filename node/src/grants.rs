@@ -676,6 +676,7 @@ impl AtFault for GrantsError {
             Self::Over(_) | Self::Revoked { .. } => Some("ask the grantor for another one"),
             Self::Widens(_) => Some("`guilder grants` shows what it allows"),
             Self::TooMany(_) => Some("grants that have ended make room"),
+            Self::Revocation(_) => Some("only who issued the delegation, or one above it, can take it back"),
             Self::NotToUs(_) => Some("the grantor must name this node's peer ID: `guilder id`"),
             Self::Store(error) => error.hint(),
             _ => None,

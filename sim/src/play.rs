@@ -32,6 +32,7 @@ use guilder::{
     config::Config,
     content::Data,
     executor::{Definition, definition::Run},
+    grants::GrantTerms,
     network::Walk,
     network::service_key,
     parts::Node,
@@ -57,7 +58,7 @@ use crate::{
     interpose::{self, Rng},
     judge::Judge,
     mint::{Condition, ModelMint},
-    results::{Results, Sample, SearchRow},
+    results::{Results, RevocationRow, Sample, SearchRow},
     scenario::{Adversary, Scenario, Start, regions},
     trace::Trace,
     workload::{Want, Wishes, between, secs, service_names, sold_by},
@@ -67,6 +68,9 @@ use crate::{
     },
 };
 
+/// How long it is looked whether nodes refuse what was taken back, in microseconds, and how often.
+const REFUSAL_LOOK_US: u64 = 30_000_000;
+const REFUSAL_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the last swaps may take to settle once everybody is back.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Nodes start one after the other, this far apart at the most.
@@ -146,6 +150,7 @@ struct Notes(Arc<Mutex<Noted>>);
 struct Noted {
     wishes: Vec<Wish>,
     searches: Vec<SearchRow>,
+    revocations: Vec<RevocationRow>,
     funding: usize,
 }
 
@@ -346,6 +351,7 @@ impl<'a> Play<'a> {
         match action {
             Action::Wish(host) => self.wish(host),
             Action::Search => self.search(),
+            Action::Revocation => self.revoke(),
             Action::Misbehaviour(host) => self.misbehave(host),
             Action::Kill { host, reset } => self.world.kill(host, reset).await,
             Action::Restart(host) if !self.world.is_up(host) => self.bring_back(host).await?,
@@ -450,6 +456,50 @@ impl<'a> Play<'a> {
             let (hops, asked) = first.map(|_| (named_at.unwrap_or(0), asked)).unzip();
             let row = SearchRow { at_ms: at_us / 1_000, node: host.0, service, found_ms, hops, asked };
             notes.lock().searches.push(row);
+        });
+    }
+
+    /// Somebody grants something and takes it back; the others' refusals are waited for.
+    fn revoke(&mut self) {
+        let at_us = self.now_us();
+        let host = HostId(self.rng.below(self.cast.len() as u64) as u32);
+        let Some(node) = self.world.node(host).filter(|_| self.cast.is_honest(host)).cloned() else { return };
+        let nodes = self.world.hosts().filter_map(|host| self.world.node(host));
+        let known: Vec<_> = nodes.map(|node| node.grants.revocations().clone()).collect();
+        let (notes, start, service) = (self.notes.clone(), self.start, self.services[0].clone());
+        let terms = GrantTerms {
+            grantee: self.world.agent(HostId((host.0 + 1) % self.cast.len() as u32)),
+            services: vec![service],
+            unit: self.unit.clone(),
+            mint: self.mint_of(host),
+            max_price: 1,
+            budget: 1,
+            max_depth: 1,
+            expires: node.runtime.now().saturating_add(3_600),
+            under: None,
+        };
+        tokio::spawn(async move {
+            let Ok(given) = node.grants.grant(terms).await else { return };
+            // Handing it over has taken its time.
+            let revoked_us = start.elapsed().as_micros() as u64;
+            if node.grants.revoke_given(given.chain.cid()).await.is_err() {
+                return;
+            }
+            let up = known.len();
+            let mut row =
+                RevocationRow { at_ms: at_us / 1_000, node: host.0, up: up as u32, ..RevocationRow::default() };
+            while row.most_ms.is_none() && start.elapsed().as_micros() as u64 - revoked_us < REFUSAL_LOOK_US {
+                let refusing = known.iter().filter(|known| given.chain.revoked(*known).is_some()).count();
+                let took = Some((start.elapsed().as_micros() as u64 - revoked_us) / 1_000);
+                if 2 * refusing >= up {
+                    row.half_ms = row.half_ms.or(took);
+                }
+                if 100 * refusing >= 95 * up {
+                    row.most_ms = took;
+                }
+                sleep(REFUSAL_LOOK_EVERY).await;
+            }
+            notes.lock().revocations.push(row);
         });
     }
 

@@ -1,6 +1,6 @@
 //! What came of a run: rows that a report draws and a notebook reads.
 //!
-//! As JSON lines, each row is an object with its `row` kind first: one `summary`, then tasks, searches, samples, nodes, their
+//! As JSON lines, each row is an object with its `row` kind first: one `summary`, then tasks, searches, revocations, samples, nodes, their
 //! traffic, flows and violations. Times are virtual milliseconds since the run began. All follows from the seed but for real time, speed and
 //! memory (`wall_secs`, `cpu_secs`, `speed`, `resident`, `peak_resident`).
 
@@ -25,6 +25,8 @@ pub struct Results {
     pub tasks: Vec<TaskRow>,
     /// Every search that was measured by itself.
     pub searches: Vec<SearchRow>,
+    /// Every delegation that was taken back to be measured.
+    pub revocations: Vec<RevocationRow>,
     /// The state of the whole, every few seconds.
     pub samples: Vec<Sample>,
     /// Every node, at the end.
@@ -136,6 +138,21 @@ pub struct SearchRow {
     pub hops: Option<u32>,
     /// Requests that had been sent by then; three are under way at a time.
     pub asked: Option<u32>,
+}
+
+/// A delegation that was taken back, and when others refused it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RevocationRow {
+    /// When it was taken back.
+    pub at_ms: u64,
+    /// By whom, as a host number.
+    pub node: u32,
+    /// Nodes that were up then.
+    pub up: u32,
+    /// How long until half of them refused it; none, if they didn't within the time that was looked.
+    pub half_ms: Option<u64>,
+    /// How long until 95 % of them did.
+    pub most_ms: Option<u64>,
 }
 
 /// The state of the whole.
@@ -260,6 +277,7 @@ enum Row {
     Summary(Summary),
     Task(TaskRow),
     Search(SearchRow),
+    Revocation(RevocationRow),
     Sample(Sample),
     Node(NodeRow),
     Traffic(TrafficRow),
@@ -276,6 +294,7 @@ impl Results {
         let rows = std::iter::once(Row::Summary(self.summary.clone()))
             .chain(self.tasks.iter().cloned().map(Row::Task))
             .chain(self.searches.iter().cloned().map(Row::Search))
+            .chain(self.revocations.iter().cloned().map(Row::Revocation))
             .chain(self.samples.iter().cloned().map(Row::Sample))
             .chain(self.nodes.iter().cloned().map(Row::Node))
             .chain(self.traffic.iter().cloned().map(Row::Traffic))
@@ -300,6 +319,7 @@ impl Results {
                 Row::Summary(row) => results.summary = row,
                 Row::Task(row) => results.tasks.push(row),
                 Row::Search(row) => results.searches.push(row),
+                Row::Revocation(row) => results.revocations.push(row),
                 Row::Sample(row) => results.samples.push(row),
                 Row::Node(row) => results.nodes.push(row),
                 Row::Traffic(row) => results.traffic.push(row),

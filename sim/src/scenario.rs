@@ -84,11 +84,13 @@ pub struct Measure {
     pub sample_every_s: u64,
     /// So often a minute, a bystander or trader looks for a service without buying it, and what that took is written down.
     pub searches_per_minute: f64,
+    /// So often a minute, a node grants something and takes it back, and when the others refuse it is written down.
+    pub revocations_per_minute: f64,
 }
 
 impl Default for Measure {
     fn default() -> Self {
-        Self { sample_every_s: 10, searches_per_minute: 0.0 }
+        Self { sample_every_s: 10, searches_per_minute: 0.0, revocations_per_minute: 0.0 }
     }
 }
 
@@ -102,6 +104,8 @@ pub struct Must {
     pub done_tasks: Option<u64>,
     /// Of the searches, at least this share finds a provider.
     pub found_share: Option<f64>,
+    /// Each delegation that is taken back is refused by 95 % of the nodes that are up, at most so long after.
+    pub refused_in_ms: Option<u64>,
     /// Half of the tasks that are done took at most so long, from the wish to the output.
     pub median_task_ms: Option<u64>,
     /// Every honest node's losses to cheats together are at most so many sat.

@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder grant 12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq --service text.summarize \\
       --max-price 20 --budget 500 --expires 30d
-  guilder grant PEER --service text.summarize --max-price 20 --budget 500 --expires 30d --output grant.txt
+  guilder grant PEER --service text.sum --max-price 20 --budget 500 --expires 30d --output grant.txt
   guilder grant PEER --under 4xw2kq --service text.summarize --max-price 5 --budget 50 --expires 1d";
 
 /// Let another agent buy in this agent's name, from its own money.

@@ -256,6 +256,11 @@ impl Exchange {
     pub(super) async fn ask_peers(self: Arc<Self>, mut changes: broadcast::Receiver<PeerChange>) {
         let network = &self.shared.network;
         let mut asking = Asking::new(self.shared.runtime.instant());
+        // Who connected before anybody listened.
+        for peer in network.peers().await {
+            asking.connected(peer.agent, self.shared.runtime.instant());
+            self.hand_over_to(peer.agent);
+        }
         loop {
             let change = tokio::select! {
                 biased;

@@ -271,9 +271,7 @@ async fn part_of_a_grant_is_passed_on_within_it_and_whoever_stands_above_can_rev
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gossip_that_does_not_count_costs_its_forwarder_points_and_goes_no_further() {
     let victim = Node::start(1).await;
-    let attacker = Node::joining(2, &[&victim]).await;
     let behind = Node::joining(3, &[&victim]).await;
-    until(|| async { victim.network.is_connected(attacker.id()) && victim.network.is_connected(behind.id()) }).await;
     let (owner, now) = (key(7), victim.runtime.now());
     let good = revocation(&owner, 1);
     let forged = |by: &AgentKey, change: &dyn Fn(&mut Invocation)| {
@@ -299,13 +297,15 @@ async fn gossip_that_does_not_count_costs_its_forwarder_points_and_goes_no_furth
         ("with a path cut short", envelope(good.invocation().bytes(), &[])),
         ("no revocation", b"junk".to_vec()),
     ];
-    let mut points = victim.points(attacker.id()).await;
-    for (why, bytes) in junk {
+    for (number, (why, bytes)) in junk.into_iter().enumerate() {
+        // Another each time: gossipsub itself hears nobody any more who has brought a few.
+        let attacker = Node::joining(10 + number as u8, &[&victim]).await;
         attacker.publish(bytes).await;
-        until(|| async { victim.points(attacker.id()).await > points }).await;
-        points = victim.points(attacker.id()).await;
+        until(|| async { victim.points(attacker.id()).await == 2 }).await;
         assert_eq!(victim.grants.revocations().len(), 0, "{why}");
+        attacker.stop().await;
     }
+    let attacker = Node::joining(2, &[&victim]).await;
     // What is over, or of another's version of the standard, is ignored and costs nothing.
     let over = vec![link(&owner, key(250).id(), 2, Some(now.saturating_sub(3_600)))];
     let over = Revocation::sign(over, now, &owner).unwrap();
@@ -326,7 +326,7 @@ async fn gossip_that_does_not_count_costs_its_forwarder_points_and_goes_no_furth
     attacker.publish(next.encode()).await;
     until(|| async { behind.knows(&next) }).await;
     assert_eq!(victim.grants.revocations().len(), 2);
-    assert_eq!(victim.points(attacker.id()).await, points, "news and replays cost nothing");
+    assert_eq!(victim.points(attacker.id()).await, 0, "news and replays cost nothing");
 }
 
 fn envelope(invocation: &[u8], path: &[Signed<Delegation>]) -> Vec<u8> {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod revoked;
 mod verdicts;
 
 use super::*;

@@ -19,6 +19,7 @@ impl Play<'_> {
         }
         self.plan_wishes(from);
         self.plan_searches(from);
+        self.plan_revocations(from);
     }
 
     /// The faults that begin after a second. Those that have begun go on.
@@ -56,6 +57,15 @@ impl Play<'_> {
         }
     }
 
+    fn plan_revocations(&mut self, from: f64) {
+        let revocations = self.scenario.measure.revocations_per_minute / 60.0;
+        let (mut at, to) = (from, self.scenario.workload_ends_s() as f64);
+        while revocations > 0.0 && at < to {
+            self.timeline.at_secs(at, Action::Revocation);
+            at -= (1.0 - self.rng.unit()).ln() / revocations;
+        }
+    }
+
     /// This is one of many futures from now on: what hasn't begun yet is drawn again, in another way.
     pub(super) fn plan_anew(&mut self) {
         self.way = interpose::way();
@@ -72,8 +82,9 @@ impl Play<'_> {
             self.timeline.forget(|action| matches!(action, Action::Wish(_)));
             self.plan_wishes(from);
         }
-        self.timeline.forget(|action| matches!(action, Action::Search));
+        self.timeline.forget(|action| matches!(action, Action::Search | Action::Revocation));
         self.plan_searches(from);
+        self.plan_revocations(from);
     }
 
     /// The state of the whole is looked at from the start on.

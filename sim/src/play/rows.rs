@@ -91,11 +91,13 @@ impl Play<'_> {
             ..Summary::default()
         };
         let searches = std::mem::take(&mut self.notes.lock().searches);
+        let revocations = std::mem::take(&mut self.notes.lock().revocations);
         let (samples, violations) = (self.samples, self.judge.verdict());
         Ok(Results {
             summary,
             tasks,
             searches,
+            revocations,
             samples,
             nodes,
             traffic: traffic_rows,

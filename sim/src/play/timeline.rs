@@ -12,6 +12,8 @@ pub(super) enum Action {
     Wish(HostId),
     /// Somebody looks for a service.
     Search,
+    /// Somebody grants something and takes it back.
+    Revocation,
     /// A cheat floods or forges.
     Misbehaviour(HostId),
     /// A node dies.

@@ -1,11 +1,11 @@
 //! Whether a run kept what its scenario says must hold. (The invariants are checked while it runs.)
 
-use super::{Results, TaskOutcome, TaskRow, Violation};
+use super::{Results, RevocationRow, TaskOutcome, TaskRow, Violation};
 use crate::scenario::{Must, Role, Scenario};
 
 /// The rules that a scenario may ask for, by the names of its fields.
-pub const ASKED_FOR: [&str; 6] =
-    ["done_share", "done_tasks", "found_share", "median_task_ms", "honest_loss_sat", "recovers_in_s"];
+pub const ASKED_FOR: [&str; 7] =
+    ["done_share", "done_tasks", "found_share", "refused_in_ms", "median_task_ms", "honest_loss_sat", "recovers_in_s"];
 
 impl Results {
     /// The rules that were broken.
@@ -24,6 +24,7 @@ impl Results {
                 (done < least).then(|| ("done_tasks", format!("{done} tasks are done, not {least}")))
             }),
             must.found_share.and_then(|least| self.too_few_found(least)),
+            must.refused_in_ms.and_then(|most| self.refused_too_late(most)),
             must.median_task_ms.and_then(|most| too_slow(&honest, most)),
             must.honest_loss_sat.and_then(|most| self.too_much_lost(most)),
             must.recovers_in_s.and_then(|within| self.not_recovered(must, within)),
@@ -38,6 +39,16 @@ impl Results {
         let found = self.searches.iter().filter(|search| search.found_ms.is_some()).count();
         below(found, self.searches.len(), least).then(|| {
             ("found_share", format!("{found} of {} searches found a provider, not {least}", self.searches.len()))
+        })
+    }
+
+    /// None that was taken back shows nothing.
+    fn refused_too_late(&self, most: u64) -> Option<(&'static str, String)> {
+        let is_late = |row: &&RevocationRow| row.most_ms.is_none_or(|took| took > most);
+        let late = self.revocations.iter().filter(is_late).count();
+        (late > 0 || self.revocations.is_empty()).then(|| {
+            let all = self.revocations.len();
+            ("refused_in_ms", format!("{late} of {all} revocations were not refused by 95 % within {most} ms"))
         })
     }
 
@@ -119,6 +130,10 @@ mod tests {
                 TaskRow { honest: false, ..task(80_000, TaskOutcome::Failed) },
             ],
             searches: vec![SearchRow { found_ms: Some(9), ..SearchRow::default() }, SearchRow::default()],
+            revocations: vec![
+                RevocationRow { most_ms: Some(80), ..RevocationRow::default() },
+                RevocationRow { most_ms: Some(90), ..RevocationRow::default() },
+            ],
             nodes: vec![node(Role::Trader, 7), node(Role::Adversary, 90)],
             ..Results::default()
         };
@@ -129,6 +144,7 @@ mod tests {
             done_share: Some(0.6),
             done_tasks: Some(2),
             found_share: Some(0.5),
+            refused_in_ms: Some(90),
             median_task_ms: Some(500),
             honest_loss_sat: Some(7),
             recovers_in_s: Some(10),
@@ -137,6 +153,7 @@ mod tests {
         assert_eq!(broken(Must { done_share: Some(0.7), ..Must::default() }), ["done_share"]);
         assert_eq!(broken(Must { done_tasks: Some(3), ..Must::default() }), ["done_tasks"]);
         assert_eq!(broken(Must { found_share: Some(0.6), ..Must::default() }), ["found_share"]);
+        assert_eq!(broken(Must { refused_in_ms: Some(89), ..Must::default() }), ["refused_in_ms"]);
         assert_eq!(broken(Must { median_task_ms: Some(499), ..Must::default() }), ["median_task_ms"]);
         assert_eq!(broken(Must { honest_loss_sat: Some(6), ..Must::default() }), ["honest_loss_sat"]);
         // Nothing was begun after 150 s, so nothing shows a recovery.

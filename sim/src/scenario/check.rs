@@ -46,6 +46,7 @@ impl Scenario {
         }
         ensure(self.measure.sample_every_s > 0, "measure.sample_every_s", "is 0")?;
         number(self.measure.searches_per_minute, "measure.searches_per_minute")?;
+        number(self.measure.revocations_per_minute, "measure.revocations_per_minute")?;
         self.check_must()
     }
 
@@ -184,6 +185,9 @@ impl Scenario {
         }
         let faults = !self.faults.is_empty();
         ensure(faults || must.recovers_in_s.is_none(), "must.recovers_in_s", "has nothing to recover from")?;
+        let revocations = self.measure.revocations_per_minute > 0.0;
+        let asked = must.refused_in_ms.is_some();
+        ensure(revocations || !asked, "must.refused_in_ms", "needs measure.revocations_per_minute")?;
         let searches = self.measure.searches_per_minute > 0.0;
         ensure(searches || must.found_share.is_none(), "must.found_share", "needs measure.searches_per_minute")
     }

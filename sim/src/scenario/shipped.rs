@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 20] = [
+pub const SHIPPED: [(&str, &str); 21] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -23,6 +23,7 @@ pub const SHIPPED: [(&str, &str); 20] = [
     ("cold-bootstrap", include_str!("../../scenarios/cold-bootstrap.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),
     ("discovery", include_str!("../../scenarios/discovery.toml")),
+    ("revocations", include_str!("../../scenarios/revocations.toml")),
     ("scaling", include_str!("../../scenarios/scaling.toml")),
     ("idle", include_str!("../../scenarios/idle.toml")),
     ("crowd", include_str!("../../scenarios/crowd.toml")),

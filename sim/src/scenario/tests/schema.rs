@@ -40,10 +40,12 @@ fn everything() -> Value {
     scenario.workload.per_buyer_minute = 1.0;
     scenario.workload.burst = Some(Burst { at_s: 40, for_s: 5, times: 2.0, one_service: true });
     scenario.measure.searches_per_minute = 1.0;
+    scenario.measure.revocations_per_minute = 1.0;
     scenario.must = Must {
         done_share: Some(0.5),
         done_tasks: Some(1),
         found_share: Some(0.5),
+        refused_in_ms: Some(1),
         median_task_ms: Some(1),
         honest_loss_sat: Some(1),
         recovers_in_s: Some(1),

@@ -143,8 +143,6 @@ pub struct GrantView {
     pub revoked: Option<(Cid, AgentId)>,
     /// Whether something of it has ended.
     pub is_over: bool,
-    /// Of one that we hold: what was awarded under it, and passed on.
-    pub spent: Option<u64>,
 }
 
 impl Grants {
@@ -221,15 +219,7 @@ impl Grants {
         lock(&shared.links).extend(chain.links().iter().map(Signed::cid));
         lock(&shared.undelivered).insert(id, chain.clone());
         let handed = self.exchange.hand_over_now(&chain).await;
-        Ok(GrantView {
-            chain,
-            is_ours: true,
-            at: now,
-            is_handed_over: handed,
-            revoked: None,
-            is_over: false,
-            spent: None,
-        })
+        Ok(GrantView { chain, is_ours: true, at: now, is_handed_over: handed, revoked: None, is_over: false })
     }
 
     /// Keeps a grant that was made to us, from a file.
@@ -500,7 +490,7 @@ impl Shared {
 
     fn view(&self, chain: GrantChain, is_ours: bool, at: Timestamp, is_handed_over: bool) -> GrantView {
         let (revoked, is_over) = (chain.revoked(&self.known), chain.is_over(self.runtime.now()));
-        GrantView { chain, is_ours, at, is_handed_over, revoked, is_over, spent: None }
+        GrantView { chain, is_ours, at, is_handed_over, revoked, is_over }
     }
 
     /// Forgets what is over: revocations at once, grants a while after, so that a listing still has them.

@@ -70,6 +70,7 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentKey,
     time::Timestamp,
+    ucan::grant::GrantChain,
 };
 use tokio::sync::mpsc;
 
@@ -79,7 +80,7 @@ pub use self::{
     clocks::ClockDoubt,
     config::TradeConfig,
     earnings::{Earnings, EarningsBy},
-    hire::{Bound, Hire, HireError, HireMode, Hired, TaskHandle, Under},
+    hire::{Bound, Debited, Hire, HireError, HireMode, Hired, TaskHandle, Under},
     keys::{Held, KeyClaim, Keyed},
     limits::{MAX_HIRE_NAME, MAX_OPEN_TRADES},
     progress::Progress,
@@ -116,7 +117,7 @@ use crate::{
     catalogue::Catalogue,
     content::{Content, Data},
     events::Events,
-    failpoint::Failpoint,
+    failpoint::{Failpoint, Step},
     grants::KnownRevocations,
     network::{Frames, InboundStream, Network},
     runtime::{Job, Runtime},
@@ -266,7 +267,7 @@ impl Trade {
             stopping: stopping.clone(),
             journal: journal.clone(),
             catalogue: catalogue.clone(),
-            revocations,
+            revocations: revocations.clone(),
             wallet: wallet.clone(),
             permits,
             unreleased: unreleased.clone(),
@@ -295,6 +296,7 @@ impl Trade {
             quiet: QuietSellers::default(),
             clocks: clocks.clone(),
             cheats,
+            revocations,
         });
         let router = Arc::new(Router {
             runtime: runtime.clone(),
@@ -465,6 +467,31 @@ impl Trade {
     pub fn accusation(&self, trade: Cid) -> Result<Option<Accusation>, WalletError> {
         let redeemed = self.wallet.redeemed_proofs(trade)?;
         Ok(self.journal.read(|r| accusation::read(r, trade, &redeemed))?)
+    }
+
+    /// All that we have awarded or passed on under a grant that we hold.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn spent_under(&self, grant: &GrantChain) -> Result<u64, StoreError> {
+        self.journal.read(|r| hire::spent_under(r, grant.leaf()))
+    }
+
+    /// Debits what is passed on by a grant under this one, in full, from every delegation that it is under: before it is
+    /// signed.
+    ///
+    /// # Errors
+    /// If one of them doesn't leave as much, or the store fails.
+    pub async fn debit_grant(&self, above: GrantChain, amount: u64) -> Result<Debited, HireError> {
+        self.journal.commit(Step::StoreDebit, move |w| hire::debit_grant(w, &above, amount)).await
+    }
+
+    /// Gives back what was debited for a grant that was not signed after all.
+    ///
+    /// # Errors
+    /// If the store fails; it stays debited then.
+    pub async fn give_back(&self, debited: Debited) -> Result<(), StoreError> {
+        self.journal.commit(Step::Other, move |w| hire::give_back(w, &debited)).await
     }
 
     /// Trades that aren't over, bought and sold, and hires under way.

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use guilder_tests::{Swarm, eventually};
+use guilder_tests::{
+    Swarm, eventually,
+    swarm::{fund, hire, sell_echo},
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +46,27 @@ fn a_grant_reaches_its_grantee_and_its_revocation_too() {
     let text = file.to_str().unwrap();
     grantor.run(["grants", "import", text]).failed().says("ours", &["not to this node"]);
 
+    // It buys in the grantor's name, from its own money, within the bounds; the bundle says so.
+    let seller = swarm.trader("seller", "");
+    sell_echo(&seller, "text.echo", 3, "");
+    sell_echo(&seller, "text.other", 3, "");
+    fund(&grantee, 100);
+    let bought = hire(&grantee, "text.echo", b"hello", &["--grant", &id]);
+    assert_eq!(bought.output, "hello");
+    let held = |id: &str| {
+        let all = grantee.json(["grants"]);
+        all.as_array().unwrap().iter().find(|grant| grant["id"] == id).cloned().unwrap()
+    };
+    assert_eq!(held(&id)["spent"], 3);
+    let bundle = grantee.path().join("task.car");
+    grantee.run(["audit", "export", bought.id(), "--output", bundle.to_str().unwrap()]).ok();
+    let verified = grantee.json(["audit", "verify", bundle.to_str().unwrap()]);
+    let told = &verified["hires"][0];
+    assert_eq!((&told["principal"], &told["buyer"]), (&grantor.peer_id().into(), &grantee.peer_id().into()));
+    assert!(told["verdict"].as_str().unwrap().contains("as far as this bundle knows"), "{told}");
+    grantee.run(["hire", "text.other", "--grant", &id]).failed().says("ours", &["this service"]);
+    grantee.run(["hire", "text.echo", "--grant", &id, "--max-price", "6"]).failed().says("ours", &["price"]);
+
     // Nobody but who stands above can take it back.
     let stranger = swarm.trader("stranger", "");
     stranger.run(["revoke", "--file", text]).failed().says("ours", &["issued neither"]);
@@ -50,6 +74,7 @@ fn a_grant_reaches_its_grantee_and_its_revocation_too() {
     let revoked = grantor.json(["revoke", &id[id.len() - 8..]]);
     assert_eq!(revoked["delegation"], id.as_str());
     is(&grantee, &id, "revoked");
+    grantee.run(["hire", "text.echo", "--grant", &id]).failed().says("incompatible", &["revoked"]);
     is(&grantee, by_hand["id"].as_str().unwrap(), "valid");
     // Again is the same as once.
     assert_eq!(grantor.json(["revoke", &id])["at"], revoked["at"]);

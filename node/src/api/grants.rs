@@ -46,7 +46,20 @@ impl Api {
             expires: self.node().runtime.now().saturating_add(request.expires_secs),
             under,
         };
-        Ok(view(self.node().grants.grant(terms).await?))
+        let (trade, budget) = (&self.node().trade, terms.budget);
+        // What is passed on is spent, as far as the grants above are concerned: before it is signed.
+        let debited = match above {
+            Some(above) => Some(trade.debit_grant(above, budget).await?),
+            None => None,
+        };
+        match (self.node().grants.grant(terms).await, debited) {
+            (Ok(granted), _) => self.view(granted),
+            (Err(error), Some(debited)) => {
+                trade.give_back(debited).await?;
+                Err(error.into())
+            }
+            (Err(error), None) => Err(error.into()),
+        }
     }
 
     /// The unit and the mint of a grant: as it says, else those of the grant above, else what this wallet leaves no choice of.
@@ -73,7 +86,7 @@ impl Api {
     /// If the caller may not, or the store can't be read.
     pub fn grants(&self, caller: &Caller) -> Result<Vec<GrantView>, ApiError> {
         caller.may(Right::Look)?;
-        Ok(self.node().grants.list()?.into_iter().map(view).collect())
+        self.node().grants.list()?.into_iter().map(|granted| self.view(granted)).collect()
     }
 
     /// Takes in a grant that was made to us.
@@ -82,7 +95,7 @@ impl Api {
     /// If the caller may not, it is none, isn't to us, or doesn't hold.
     pub async fn import_grant(&self, caller: &Caller, text: &str) -> Result<GrantView, ApiError> {
         caller.may(Right::Manage)?;
-        Ok(view(self.node().grants.import(read(text)?).await?))
+        self.view(self.node().grants.import(read(text)?).await?)
     }
 
     /// Takes a delegation back, by its ID or by a grant's text.
@@ -123,10 +136,18 @@ impl Api {
             _ => Err(ApiError::misuse(format!("several grants end in {id}"), "give more letters")),
         }
     }
+
+    fn view(&self, granted: Granted) -> Result<GrantView, ApiError> {
+        let spent = match granted.is_ours {
+            true => None,
+            false => Some(self.node().trade.spent_under(&granted.chain)?),
+        };
+        Ok(view(granted, spent))
+    }
 }
 
-fn view(granted: Granted) -> GrantView {
-    let Granted { chain, is_ours, at, is_handed_over, revoked, is_over, spent } = granted;
+fn view(granted: Granted, spent: Option<u64>) -> GrantView {
+    let Granted { chain, is_ours, at, is_handed_over, revoked, is_over } = granted;
     let terms = chain.terms();
     let state = match (&revoked, is_over) {
         (Some(_), _) => "revoked",

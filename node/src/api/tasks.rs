@@ -15,6 +15,7 @@ use guilder_protocol::{
     market::Unit,
     time::Timestamp,
     trade::{buyer, seller},
+    ucan::grant::GrantChain,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -221,13 +222,27 @@ impl Api {
     /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
     fn decided(&self, hire: Hire) -> Result<Hire, ApiError> {
         let node = self.node();
+        let granted = match &hire.grant {
+            Some(id) => Some(node.grants.usable(self.resolve_grant(id)?)?),
+            None => None,
+        };
+        let terms = granted.as_ref().map(GrantChain::terms).unwrap_or_default();
+        // What the grant fixes, it decides.
+        let hire = Hire {
+            unit: hire.unit.or_else(|| terms.unit?.parse().ok()),
+            mint: hire.mint.or_else(|| terms.mint?.parse().ok()),
+            granted,
+            ..hire
+        };
         if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
         {
             return Err(super::money::not_accepted(url, format!("if you trust it: guilder wallet mints add {url}")));
         }
         let defaults = &node.config.hire;
         Ok(Hire {
-            max_price: Some(hire.max_price.unwrap_or(defaults.max_price)),
+            max_price: Some(
+                hire.max_price.unwrap_or_else(|| defaults.max_price.min(terms.max_price.unwrap_or(u64::MAX))),
+            ),
             unit: Some(self.unit_to_pay_in(&hire)?),
             deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
             mode: Some(hire.mode.unwrap_or(defaults.mode)),

@@ -39,7 +39,7 @@ use guilder_protocol::{
     },
     ucan::{
         Delegation,
-        chain::{self, At, NoRevocations},
+        chain::{self, At},
         grant::SubGrant,
     },
     wire::Payload,
@@ -50,17 +50,22 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::authority::Debited;
 use self::{
-    authority::{Authority, Debited, give_back},
+    authority::Authority,
     candidates::{Candidates, Search},
     error::NoOffer,
     trust::EARNED_SHARE,
+};
+pub(super) use self::{
+    authority::{debit_grant, give_back, spent_under},
+    funds::Funds,
+    quiet::QuietSellers,
 };
 pub use self::{
     error::{Bound, HireError},
     request::{Hire, HireMode, Under},
 };
-pub(super) use self::{funds::Funds, quiet::QuietSellers};
 use super::{
     Stopping, TradeConfig,
     actors::Actors,
@@ -83,6 +88,7 @@ use crate::{
     content::{Content, Data},
     events::{Event, Events, Money, Outcome, Side, Subscription},
     failpoint::Step,
+    grants::KnownRevocations,
     runtime::Runtime,
     store::{Key, Reader, StoreError, Write},
     wallet::PreparedLock,
@@ -141,6 +147,7 @@ pub(super) struct Parts {
     pub(super) quiet: QuietSellers,
     pub(super) clocks: PeerClocks,
     pub(super) cheats: Cheats,
+    pub(super) revocations: KnownRevocations,
 }
 
 /// A hire under way.
@@ -200,9 +207,10 @@ impl Hirer {
 
 impl Hirer {
     fn authority(&self, hire: &Hire) -> Result<Authority, HireError> {
-        match &hire.under {
-            None => Ok(Authority::own(self.0.key.id())),
-            Some(under) => Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone()))??),
+        match (&hire.under, &hire.granted) {
+            (None, None) => Ok(Authority::own(self.0.key.id())),
+            (None, Some(chain)) => Ok(Authority::of_grant(chain)),
+            (Some(under), _) => Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone()))??),
         }
     }
 }
@@ -517,7 +525,7 @@ impl Hiring {
         let award = Award::sign(&args, &prepared.part(), *principal, prf, now, nonce, &self.with.key)?;
         if !links.is_empty() {
             // As its seller will check it: money isn't sent on what won't be taken.
-            chain::verify(award.invocation(), links, At::exact(now), &NoRevocations)
+            chain::verify(award.invocation(), links, At::exact(now), &self.with.revocations)
                 .and_then(|chain| chain::check_award(&chain, args.seller))
                 .map_err(|error| self.authority.bound(error))?;
         }

@@ -22,6 +22,7 @@ use guilder_protocol::{
     ucan::{
         Args, Delegation,
         chain::{self, ChainError},
+        grant::GrantChain,
     },
 };
 use ipld_core::ipld::Ipld;
@@ -50,7 +51,7 @@ pub(in crate::trade) struct Authority {
 
 /// What was debited for one award.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Debited {
+pub struct Debited {
     amount: u64,
     /// Each row and what it came to.
     rows: Vec<(Key, u64)>,
@@ -76,6 +77,11 @@ impl Authority {
         }
         let (principal, task) = (deal.award.principal(), Some(deal.award.args().task));
         Ok(Ok(Self { principal, links, task, under: Some(under) }))
+    }
+
+    /// That of a standing grant: any task, as far as its delegations allow.
+    pub(super) fn of_grant(chain: &GrantChain) -> Self {
+        Self { principal: chain.principal(), links: chain.links().to_vec(), task: None, under: None }
     }
 
     pub(super) fn is_own(&self) -> bool {
@@ -234,13 +240,35 @@ impl Authority {
 }
 
 /// Gives back what came to no signed award, where nothing was debited on top of it.
-pub(super) fn give_back(w: &mut Write<'_>, debited: &Debited) -> Result<(), StoreError> {
+pub(in crate::trade) fn give_back(w: &mut Write<'_>, debited: &Debited) -> Result<(), StoreError> {
     for (row, total) in &debited.rows {
         if w.get(SPENT, row)? == Some(*total) {
             w.put(SPENT, row, &total.saturating_sub(debited.amount))?;
         }
     }
     Ok(())
+}
+
+/// All that we have awarded or passed on under a delegation.
+pub(in crate::trade) fn spent_under(r: &impl Reader, link: &Signed<Delegation>) -> Result<u64, StoreError> {
+    Ok(r.get(SPENT, spent_key(link))?.unwrap_or_default())
+}
+
+/// Debits what is passed on by a standing grant, in full, from every delegation that it is under.
+pub(in crate::trade) fn debit_grant(w: &mut Write<'_>, chain: &GrantChain, amount: u64) -> Result<Debited, HireError> {
+    let mut rows = Vec::new();
+    for link in chain.links() {
+        let total = spent_under(w, link)?.saturating_add(amount);
+        if let Some(budget) = link.pol.most("spent").filter(|budget| total > *budget) {
+            return Err(Bound::Spent { by: link.iss, budget }.into());
+        }
+        rows.push((spent_key(link), total));
+    }
+    for (row, total) in &rows {
+        w.put(SPENT, row, total)?;
+    }
+    let spent = rows.last().map(|(_, total)| *total);
+    Ok(Debited { amount, rows, spent })
 }
 
 fn spent_key(link: &Signed<Delegation>) -> Key {

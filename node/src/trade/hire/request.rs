@@ -6,6 +6,7 @@ use guilder_protocol::{
     limits::{MAX_CHAIN, MAX_SUB_SERVICES},
     market::{MintUrl, ServiceName, Unit},
     settlement::Mode,
+    ucan::grant::GrantChain,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -89,6 +90,14 @@ pub struct Hire {
     #[arg(skip)]
     #[serde(skip)]
     pub daily_max: u64,
+    /// Buy in another's name, under this grant that you hold: `guilder grants` shows them. Never chosen by itself.
+    #[arg(long, value_name = "ID")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The grant itself.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub granted: Option<GrantChain>,
     /// The most that a stranger is paid who can't be paid in escrow: `hire.stranger_max` of the settings.
     #[arg(skip)]
     #[serde(skip)]
@@ -175,6 +184,8 @@ impl Hire {
             label: None,
             claim: None,
             daily_max: 0,
+            grant: None,
+            granted: None,
             stranger_max: 0,
             under: None,
             quiet: false,
@@ -265,6 +276,7 @@ mod tests {
             prefer: vec![AgentKey::from_seed(&[4; 32]).id()],
             mint: Some("https://mint.example/a%20b".parse().unwrap()),
             mode: Some(HireMode::Escrow),
+            grant: Some("4xw2kq".into()),
             allow_subcontract: vec!["text.translate".parse().unwrap(), "text.count".parse().unwrap()],
             sub_budget: Some(9),
             sub_depth: Some(2),

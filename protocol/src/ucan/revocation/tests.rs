@@ -235,7 +235,7 @@ fn what_is_no_revocation_or_not_understood_has_its_name() {
         (RevocationError::NoPath, Fault::Incompatible, with(1, |inv| name(inv, "path", Ipld::List(vec![])))),
         (RevocationError::Delegated, Fault::Incompatible, with(2, |inv| inv.sub = key(1).id())),
         (RevocationError::Delegated, Fault::Incompatible, with(1, |inv| inv.prf = vec![path()[0].cid()])),
-        (RevocationError::Endless, Fault::Incompatible, about(&[endless.clone()])),
+        (RevocationError::Endless, Fault::Incompatible, about(std::slice::from_ref(&endless))),
         (RevocationError::Endless, Fault::Incompatible, about(&[endless, sign(link(2, 3))])),
     ];
     for (expected, fault, bytes) in rows {

@@ -24,7 +24,7 @@ mod limits;
 mod records;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::ControlFlow,
     sync::{Arc, Mutex},
 };
@@ -46,14 +46,14 @@ use guilder_protocol::{
         revocation::Claimed,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 pub use self::known::KnownRevocations;
 use self::{
     exchange::Exchange,
     intake::Intake,
     known::{Admission, Kept, Whose},
-    limits::{EXPIRE_EVERY, MAX_GIVEN, MAX_HANDED_OVER, MAX_HANDED_OVER_BY_ONE, MAX_HELD},
+    limits::{EXPIRE_EVERY, FRESH_FOR, MAX_GIVEN, MAX_HANDED_OVER, MAX_HANDED_OVER_BY_ONE, MAX_HELD},
     records::{GIVEN, Given, HELD, Held, REVOCATIONS, StoredRevocation, grant_key, revocation_key},
 };
 use crate::{
@@ -101,6 +101,8 @@ struct Shared {
     known: KnownRevocations,
     /// Every delegation of the grants that we hold or made: a revocation of one of them concerns us.
     links: Mutex<BTreeSet<Cid>>,
+    /// Revocations that came in just now and may not be written yet.
+    fresh: Mutex<VecDeque<(Instant, known::Revoked, Vec<u8>)>>,
     /// Grants that their grantees don't hold yet, as far as we know.
     undelivered: Mutex<BTreeMap<Cid, GrantChain>>,
 }
@@ -160,6 +162,7 @@ impl Grants {
             events,
             known: KnownRevocations::default(),
             links: Mutex::default(),
+            fresh: Mutex::default(),
             undelivered: Mutex::default(),
         });
         shared.read()?;
@@ -369,6 +372,25 @@ impl Shared {
         }
         lock(&self.undelivered).retain(|_, chain| chain.revoked(&self.known).is_none());
         Ok(())
+    }
+
+    /// A revocation as it travels, if it is kept.
+    fn encoded(&self, revoked: &known::Revoked) -> Option<Vec<u8>> {
+        let stored = self.store.read(|r| r.get(REVOCATIONS, revocation_key(revoked)));
+        if let Ok(Some(stored)) = stored {
+            return Some(stored.revocation.encode());
+        }
+        let fresh = lock(&self.fresh);
+        fresh.iter().find(|(_, known, _)| known == revoked).map(|(_, _, bytes)| bytes.clone())
+    }
+
+    fn note_fresh(&self, revoked: known::Revoked, bytes: &[u8]) {
+        let now = self.runtime.instant();
+        let mut fresh = lock(&self.fresh);
+        while fresh.front().is_some_and(|(at, ..)| now.saturating_duration_since(*at) > FRESH_FOR) {
+            fresh.pop_front();
+        }
+        fresh.push_back((now, revoked, bytes.to_vec()));
     }
 
     fn is_known(&self, Claimed { revoker, delegation }: Claimed) -> bool {

@@ -37,14 +37,14 @@ use super::{
         EXCHANGE_PATIENCE, GIVE_AT_ONCE, GIVEN_PER_EXCHANGE, SERVED_KIB_BURST, SERVED_KIB_PER_SEC, SERVED_PEERS,
         STEP_PATIENCE,
     },
-    records::{GIVEN, Given, REVOCATIONS, grant_key, revocation_key},
+    records::{GIVEN, Given, grant_key},
 };
 use crate::{
     network::{
         InboundStream, PeerChange, Penalty, StreamProtocol,
         rate::{Bucket, Buckets},
     },
-    store::Reader,
+    store::Reader as _,
     sync::lock,
 };
 
@@ -170,10 +170,7 @@ impl Exchange {
             if bytes + 8 > room {
                 break;
             }
-            let stored = self.shared.store.read(|r| r.get(REVOCATIONS, revocation_key(&revoked)));
-            // One that was taken in just now may not be written yet: the asker has it from elsewhere, or asks again.
-            let Ok(Some(stored)) = stored else { continue };
-            let bytes = stored.revocation.encode();
+            let Some(bytes) = self.shared.encoded(&revoked) else { continue };
             room = room.saturating_sub(bytes.len() + 8);
             given.push(ByteBuf::from(bytes));
         }

@@ -102,6 +102,7 @@ impl Intake {
             Admission::Known => return Taken::Stale,
             Admission::NoRoom => return Taken::NoRoom,
         };
+        shared.note_fresh(revoked, bytes);
         shared.events.emit(Event::Revoked { delegation: revoked.1, revoker: revoked.0 });
         let stored = StoredRevocation { revocation, source, whose };
         // It counts from now on; on the disk it is once others' writes are. If a crash takes it, the next peer has it.

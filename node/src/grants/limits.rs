@@ -27,6 +27,10 @@ pub(super) const NEWS_KIB_BURST: u32 = 8 * 1024;
 /// How often what is over is forgotten.
 pub(super) const EXPIRE_EVERY: Duration = Duration::from_secs(10 * 60);
 
+/// How long what came in is at hand for peers that ask for it, until it is surely written: ten times what the store takes
+/// its time for. In this time no more comes in than [`NEWS_KIB_BURST`] and what the rate allows, twice.
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(5);
+
 // Exchanges with peers.
 
 /// Peers that are asked at once after the start, or after a pause in which nobody new was met: what was missed while we were

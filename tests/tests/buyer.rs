@@ -37,11 +37,11 @@ fn the_same_key_is_the_same_task_and_is_paid_once() {
     meet(&buyer, "text.slow");
 
     // Five at once, and again after a crash: one task.
+    let input = buyer.write("input", "hello");
     let children: Vec<_> = (0..5)
         .map(|_| {
             let mut command = buyer.command();
-            let input = buyer.write("input", "hello");
-            command.args(["--json", "hire", "text.slow", "--id", "order 7", "--input"]).arg(input);
+            command.args(["--json", "hire", "text.slow", "--id", "order 7", "--input"]).arg(&input);
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
             command.spawn().unwrap()
         })

@@ -98,6 +98,8 @@ pub const MAX_REDEEM_TRIES: u32 = 3;
 pub const REDEEM_RETRY_SECS: u64 = 30;
 /// The longest such wait, in seconds: an hour is little beside a locktime.
 pub const REDEEM_LAST_RETRY_SECS: u64 = 60 * 60;
+/// The longest such wait in escrow, in seconds: an offer leaves a minute to redeem at the least, in which it is tried four times.
+pub const REDEEM_ESCROW_RETRY_SECS: u64 = 15;
 /// Old reservations forgotten in one transaction.
 pub const MAX_RESERVED_READ: usize = 1024;
 /// How often old reservations are looked for.

@@ -252,17 +252,14 @@ impl Wallet {
         Ok(())
     }
 
-    /// What `seller` holds of ours in advance in a unit, at whichever mint, for tasks that aren't over.
+    /// What `seller` holds of ours in advance in a unit, at whichever mint: what it hasn't earned and could take. A lock of a failed
+    /// trade counts until its locktime, one that was given back until another trade pays with it.
     ///
     /// # Errors
     /// If the store can't be read.
-    pub fn prepaid_in_flight(&self, seller: AgentId, unit: &Unit) -> Result<u64, WalletError> {
-        let locks = self.0.store.read(|read| read.range(records::AT_RISK, KeyRange::all(), usize::MAX))?;
-        let advance = |lock: &&records::AtRisk| {
-            lock.seller == seller && lock.currency.unit == *unit && lock.conditions.once().is_none()
-        };
-        let locks: Vec<_> = locks.into_iter().map(|(_, lock)| lock).collect();
-        Ok(locks.iter().filter(advance).map(records::AtRisk::amount).fold(0, u64::saturating_add))
+    pub fn advanced(&self, seller: AgentId, unit: &Unit) -> Result<u64, WalletError> {
+        let now = self.0.runtime.now();
+        Ok(self.0.store.read(|read| tables::advanced(read, seller, unit, now))?)
     }
 
     /// What shows that the seller of `trade` has taken proofs of its lock: kept once a mint has said so.

@@ -41,7 +41,8 @@ pub struct HireConfig {
     pub deadline_secs: u64,
     /// How it is paid.
     pub mode: HireMode,
-    /// With `mode = "auto"`: the most that is paid in advance to a seller which hasn't earned it and can't be paid in escrow.
+    /// With `mode = "auto"`: the most that is in the hands of a seller in advance which hasn't earned it and can't be paid in escrow,
+    /// all tasks together.
     pub stranger_max: u64,
     /// The most that is awarded in one day (UTC), in each unit; 0: no bound.
     pub daily_max: u64,

@@ -17,7 +17,7 @@ mod quiet;
 mod request;
 mod trust;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use cid::Cid;
 use guilder_protocol::{
@@ -55,7 +55,7 @@ use self::{
     authority::Authority,
     candidates::{Candidates, Search},
     error::NoOffer,
-    trust::EARNED_SHARE,
+    trust::Trust,
 };
 pub(super) use self::{
     authority::{debit_grant, give_back, spent_under},
@@ -91,7 +91,7 @@ use crate::{
     grants::KnownRevocations,
     runtime::Runtime,
     store::{Key, Reader, StoreError, Write},
-    wallet::PreparedLock,
+    wallet::{PreparedLock, WalletError},
 };
 
 /// A task that has begun.
@@ -161,6 +161,8 @@ struct Hiring {
     ask: Signed<Ask>,
     record: TaskRecord,
     slot: HireSlot,
+    /// How far its sellers are trusted with money in advance.
+    terms: Trust,
 }
 
 impl Hirer {
@@ -199,7 +201,8 @@ impl Hirer {
         };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
-        let hiring = Hiring { with: Arc::clone(with), hire, authority, data, input, digest, ask, record, slot };
+        let terms = Trust::new(&hire, &[]);
+        let hiring = Hiring { with: Arc::clone(with), hire, authority, data, input, digest, ask, record, slot, terms };
         with.runtime.spawn("trade/hire", hiring.run(inbox, tell)).detach();
         Ok(TaskHandle { task, events, done })
     }
@@ -304,6 +307,7 @@ impl Hiring {
             slot: &self.slot,
         };
         let offers = Candidates::new(search, inbox).gather().await?;
+        self.terms = Trust::new(&self.hire, &offers);
         let mut offers = self.payable(offers)?;
         self.record.offers = offers.iter().map(|offer| ByteBuf::from(offer.bytes())).collect();
         let histories = self.histories(&offers)?;
@@ -316,8 +320,8 @@ impl Hiring {
         if self.hire.explain {
             offers.iter().for_each(|offer| self.explain(offer, known(offer)));
         }
-        let mut last = None;
-        for offer in offers {
+        let (mut last, mut offers) = (None, VecDeque::from(offers));
+        while let Some(offer) = offers.pop_front() {
             if self.slot.is_called_off() {
                 return Err(HireError::Cancelled);
             }
@@ -338,6 +342,12 @@ impl Hiring {
                 Ok(hired) => return Ok(hired),
                 Err(error @ (HireError::Stopping | HireError::Store(_))) => return Err(error),
                 Err(error) => {
+                    if matches!(error, HireError::Money(WalletError::AdvanceCap { .. }))
+                        && let Some(instead) = self.terms.instead_of(&offer)
+                    {
+                        // Other hires were faster; in escrow it can still be had.
+                        offers.push_front(instead);
+                    }
                     tracing::info!(%task, seller = %offer.issuer(), %error, "offer not taken");
                     last = Some(Err(error));
                 }
@@ -348,18 +358,21 @@ impl Hiring {
 
     /// The offers that may be taken, by how they are to be paid.
     fn payable(&self, offers: Vec<Signed<Offer>>) -> Result<Vec<Signed<Offer>>, HireError> {
-        let (mode, stranger_max) = (self.hire.mode.unwrap_or_default(), self.hire.stranger_max);
-        let now = self.with.runtime.now();
-        let earned = |offer: &Signed<Offer>| {
+        let may_advance = |offer: &Signed<Offer>| {
             let (seller, unit) = (offer.issuer(), &offer.body.unit);
-            let in_flight = self.with.funds.wallet().prepaid_in_flight(seller, unit)?;
-            let mut least = u64::MAX;
+            let in_flight = self.with.funds.wallet().advanced(seller, unit)?;
+            let mut least = None;
             for mint in &offer.body.mints {
-                least = least.min(self.with.journal.read(|r| records::earned(r, seller, mint, unit, now))?);
+                let most = self.with.journal.read(|r| self.terms.most_in_advance(r, seller, mint, unit, self.now()))?;
+                least = most.into_iter().chain(least).min();
             }
-            Ok::<_, HireError>(in_flight.saturating_add(offer.body.price) <= least / EARNED_SHARE)
+            Ok::<_, HireError>(least.is_none_or(|most| in_flight.saturating_add(offer.body.price) <= most))
         };
-        trust::payable(offers, mode, stranger_max, earned)
+        trust::payable(offers, &self.terms, may_advance)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.with.runtime.now()
     }
 
     /// Tells what an offer comes to.
@@ -414,13 +427,14 @@ impl Hiring {
         let trade = deal.id();
         self.record.awards.push(trade);
         let stored = self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await;
-        if let Err(error @ HireError::Budget { .. }) = stored {
-            // Another hire was faster: nothing of this one was written.
+        if let Err(error) = stored {
             self.record.awards.pop();
-            self.give_back(debited).await;
+            if matches!(error, HireError::Budget { .. } | HireError::Money(WalletError::AdvanceCap { .. })) {
+                // Another hire was faster: nothing of this one was written.
+                self.give_back(debited).await;
+            }
             return Err(error);
         }
-        stored?;
         let args = deal.award.args();
         let price = Money { amount: args.price, unit: args.unit.to_string() };
         let (task, peer) = (self.task(), deal.seller());
@@ -572,7 +586,7 @@ impl Hiring {
         (prepared, promised): (PreparedLock, Option<Arc<str>>),
     ) -> Result<(), HireError> {
         let (record, now, wallet) = (self.record.clone(), self.with.runtime.now(), self.with.funds.wallet().clone());
-        let task = self.task();
+        let (task, terms) = (self.task(), self.terms.clone());
         let first = record.awards.len() == 1;
         let (max, wanted, unit) = (self.hire.daily_max, deal.award.args().price, deal.award.args().unit.clone());
         let stored: Result<(), HireError> = self
@@ -583,7 +597,9 @@ impl Hiring {
                     let spent = records::spent_today(w, &unit, now)?;
                     return Err(HireError::Budget { unit, spent, wanted, max });
                 }
-                prepared.debit(w, deal.id())?;
+                let args = deal.award.args();
+                let most = terms.most_in_advance(w, deal.seller(), &args.mint, &args.unit, now)?;
+                prepared.debit(w, deal.id(), most)?;
                 buying::write(w, &wallet, &deal, &state, &writes, now)?;
                 if let Some(schema) = promised {
                     w.put(PROMISES, key(deal.id()), &Promise { schema: schema.to_string(), kept: None })?;

@@ -113,6 +113,14 @@ pub enum WalletError {
         /// Its unit.
         unit: Unit,
     },
+    /// Too much in a seller's hands in advance.
+    #[error("more than {max} {unit} would be in the seller's hands in advance, which it hasn't earned")]
+    AdvanceCap {
+        /// The limit.
+        max: u64,
+        /// Its unit.
+        unit: Unit,
+    },
     /// A trade is paid with one lock.
     #[error("this trade has a lock already")]
     AlreadyDebited,
@@ -194,6 +202,7 @@ impl AtFault for WalletError {
             Self::OtherMode(_) | Self::LockTooLong | Self::MintCap { .. } | Self::BuyerCap { .. } => {
                 Fault::Incompatible
             }
+            Self::AdvanceCap { .. } => Fault::Incompatible,
             Self::Keyset { .. } | Self::Unsettled => Fault::Mint,
             Self::Clock { .. } => Fault::Environment,
             Self::PartyMint { .. } | Self::AlreadyReserved | Self::Forged | Self::TokenRefused { .. } => Fault::Peer,
@@ -217,6 +226,9 @@ impl AtFault for WalletError {
             Self::MintConfigured(_) => Some("take it out of the config file and restart"),
             Self::Insufficient { .. } => Some("guilder wallet fund AMOUNT"),
             Self::MintCap { .. } | Self::BuyerCap { .. } => Some("try again once it has redeemed"),
+            Self::AdvanceCap { .. } => {
+                Some("wait until other tasks of this seller's are over, or pay in advance all the same: --mode prepaid")
+            }
             Self::Unsettled => {
                 Some("nothing is lost: the node repeats the request until it knows (guilder wallet pending)")
             }

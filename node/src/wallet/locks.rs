@@ -19,7 +19,7 @@ use std::{
 };
 
 use cdk::nuts::State;
-use guilder_protocol::{locks::LockedProof, time::Timestamp};
+use guilder_protocol::{bytes::LockKey, locks::LockedProof, time::Timestamp};
 use tokio::sync::Notify;
 
 use self::purse::Index;
@@ -93,9 +93,11 @@ impl LocksParts {
             if state.state != State::Spent {
                 continue;
             }
-            if ours.iter().any(|key| keys::has_signed(*key, &proof.secret, &state.signatures)) {
+            let has_signed = |key| keys::has_signed(key, &proof.secret, &state.signatures);
+            if ours.iter().copied().any(has_signed) {
                 spent.by_us(y);
-            } else if fallen && state.signatures.is_empty() {
+            } else if fallen && !has_signed(what.payee) {
+                // The mint's word alone: it may as well have kept it itself.
                 spent.untold(y);
             } else {
                 spent.by_others(y, state);
@@ -113,7 +115,8 @@ impl LocksParts {
         proofs: &[LockedProof],
     ) -> Result<Spent, WalletError> {
         let BatchRecord { currency, conditions, refund, .. } = batch;
-        let mut spent = self.spent(&Locked { currency, refund, locktime: conditions.locktime(), proofs }).await?;
+        let (locktime, payee) = (conditions.locktime(), conditions.payee());
+        let mut spent = self.spent(&Locked { currency, refund, locktime, payee, proofs }).await?;
         if spent.is_empty() {
             return Ok(spent);
         }
@@ -132,5 +135,7 @@ struct Locked<'a> {
     currency: &'a Currency,
     refund: &'a Spend,
     locktime: Timestamp,
+    /// Who else can take them.
+    payee: LockKey,
     proofs: &'a [LockedProof],
 }

@@ -33,7 +33,7 @@ use super::{
     spend::{Preimage, Spend},
 };
 use crate::{
-    limits::{REDEEM_LAST_RETRY_SECS, REDEEM_RETRY_SECS},
+    limits::{REDEEM_ESCROW_RETRY_SECS, REDEEM_LAST_RETRY_SECS, REDEEM_RETRY_SECS},
     store::{Json, Key, Table},
 };
 
@@ -57,6 +57,9 @@ pub(super) const BATCHES: Table<BatchRecord> = Table::new("wallet/batches");
 pub(super) const PURSE: Table<PurseCoin> = Table::new("wallet/purse");
 /// Coins paid with in a trade that isn't over, by trade.
 pub(super) const AT_RISK: Table<AtRisk> = Table::new("wallet/at-risk");
+/// What a seller has had of ours in advance and could take for nothing, by seller, unit and trade: until it has earned it, or until
+/// its locktime.
+pub(super) const ADVANCES: Table<Advance> = Table::new("wallet/advances");
 /// Locks of failed trades that fall back to us, by locktime and trade.
 pub(super) const REFUNDS: Table<AtRisk> = Table::new("wallet/refunds");
 /// Trades whose coins are back in the purse's table, and can't be paid with until the mint has said that they are unspent.
@@ -324,6 +327,15 @@ pub(super) struct AtRisk {
     pub redeemed: u64,
 }
 
+/// What a trade has put into its seller's hands in advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Advance {
+    /// Without the mint's fee.
+    pub amount: u64,
+    /// Until when the seller alone can take it.
+    pub until: Timestamp,
+}
+
 /// A coin in the purse.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PurseCoin {
@@ -402,8 +414,10 @@ impl Due {
 
     /// When to try again, if it came to nothing before.
     pub(super) fn again_at(&self) -> Timestamp {
+        // In escrow there is a last moment, and what isn't redeemed by then is lost.
+        let longest_secs = if self.redeem_by.is_some() { REDEEM_ESCROW_RETRY_SECS } else { REDEEM_LAST_RETRY_SECS };
         let pause_secs = REDEEM_RETRY_SECS.saturating_mul(self.setbacks().into());
-        self.since.saturating_add(pause_secs.min(REDEEM_LAST_RETRY_SECS))
+        self.since.saturating_add(pause_secs.min(longest_secs))
     }
 }
 

@@ -11,7 +11,7 @@ use guilder_protocol::{
     identity::AgentId,
     locks::{KeysetId, LockedProof},
     market::Unit,
-    time::Timestamp,
+    time::{SKEW_SECS, Timestamp},
 };
 
 use super::{
@@ -19,9 +19,9 @@ use super::{
     connector::ProofState,
     error::WalletError,
     records::{
-        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, BATCHES, COINS, Currency, FAILED, HISTORY,
-        HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, OperationId, Outcome, PURSE, PurseCoin,
-        REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, UNRELEASED, UNRELEASED_SHARED, Y, batch_id,
+        ACCEPTED, ACCOUNTS, ADVANCES, AT_RISK, AcceptedLock, Account, AccountRecord, Advance, BATCHES, COINS, Currency,
+        FAILED, HISTORY, HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, OperationId, Outcome,
+        PURSE, PurseCoin, REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, UNRELEASED, UNRELEASED_SHARED, Y, batch_id,
     },
 };
 use crate::store::{Key, KeyRange, Read, Reader, StoreError, Table, Write};
@@ -133,6 +133,51 @@ pub(super) fn hold_more(write: &mut Write<'_>, accepted: &AcceptedLock) -> Resul
     let is_earned = accepted.escrow.as_ref().is_some_and(|escrow| escrow.earned);
     let shared = if is_earned { 0 } else { raise(UNRELEASED_SHARED, owed_by_mint(accepted.identity, unit))? };
     Ok((of_buyer, shared))
+}
+
+fn advances_to(seller: AgentId, unit: &Unit) -> Key {
+    Key::of(seller).and(unit.as_str())
+}
+
+/// What is in a seller's hands in advance, in a unit.
+pub(super) fn advanced(read: &impl Reader, seller: AgentId, unit: &Unit, now: Timestamp) -> Result<u64, StoreError> {
+    let rows = read.range(ADVANCES, advances_to(seller, unit).range(), usize::MAX)?;
+    let held = rows.into_iter().filter(|(_, advance)| !is_over(advance, now));
+    Ok(held.fold(0, |sum, (_, advance)| sum.saturating_add(advance.amount)))
+}
+
+/// Whether it has fallen back, by the mint's clock too.
+fn is_over(advance: &Advance, now: Timestamp) -> bool {
+    now > advance.until.saturating_add(SKEW_SECS)
+}
+
+/// Notes what a trade puts into a seller's hands; what has fallen back meanwhile is forgotten.
+pub(super) fn put_in_advance(
+    write: &mut Write<'_>,
+    (seller, unit, trade): (AgentId, &Unit, Cid),
+    advance: Advance,
+    now: Timestamp,
+) -> Result<(), WalletError> {
+    for (key, old) in write.range(ADVANCES, advances_to(seller, unit).range(), usize::MAX)? {
+        if is_over(&old, now) {
+            write.delete(ADVANCES, key)?;
+        }
+    }
+    Ok(write.put(ADVANCES, advances_to(seller, unit).and(trade), &advance)?)
+}
+
+/// So much of what a trade put into a seller's hands isn't there on its account any more.
+pub(super) fn lessen_advance(
+    write: &mut Write<'_>,
+    (seller, unit, trade): (AgentId, &Unit, Cid),
+    amount: u64,
+) -> Result<(), WalletError> {
+    let key = advances_to(seller, unit).and(trade);
+    let Some(advance) = write.get(ADVANCES, &key)? else { return Ok(()) };
+    match advance.amount.saturating_sub(amount) {
+        0 => Ok(write.delete(ADVANCES, key)?),
+        amount => Ok(write.put(ADVANCES, key, &Advance { amount, ..advance })?),
+    }
 }
 
 /// Takes an accepted lock off the books: redeemed, given up or lost.

@@ -312,7 +312,7 @@ impl Node {
 
     /// Writes a trade's money down on the buyer's side.
     async fn debit(&self, lock: PreparedLock, trade: Cid) -> Result<(), WalletError> {
-        self.store.transact(move |write| lock.debit(write, trade)).await
+        self.store.transact(move |write| lock.debit(write, trade, None)).await
     }
 
     async fn vet(

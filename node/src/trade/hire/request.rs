@@ -98,7 +98,7 @@ pub struct Hire {
     #[arg(skip)]
     #[serde(skip)]
     pub granted: Option<GrantChain>,
-    /// The most that a stranger is paid who can't be paid in escrow: `hire.stranger_max` of the settings.
+    /// The most that is in a stranger's hands who can't be paid in escrow: `hire.stranger_max` of the settings.
     #[arg(skip)]
     #[serde(skip)]
     pub stranger_max: u64,

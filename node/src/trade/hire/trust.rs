@@ -3,39 +3,90 @@
 //! In escrow neither side need trust the other, at a mint that neither of them runs. What is paid in advance, and what is in
 //! escrow at a mint that the seller itself hosts, the seller can keep for nothing.
 
-use guilder_protocol::{envelope::Signed, market::Offer, settlement::Mode};
+use std::collections::BTreeMap;
 
-use super::{
-    error::{HireError, NoOffer},
-    request::HireMode,
+use guilder_protocol::{
+    envelope::Signed,
+    identity::AgentId,
+    market::{MintUrl, Offer, Unit},
+    settlement::Mode,
+    time::Timestamp,
 };
 
-/// Of what a seller has delivered to us in escrow lately, the part that is paid in advance to it at once: one in so many. Whoever
-/// wants to run away with an advance must have done four times as much honest work for it.
-pub(super) const EARNED_SHARE: u64 = 4;
+use super::{
+    super::records,
+    error::{HireError, NoOffer},
+    request::{Hire, HireMode},
+};
+use crate::store::{Reader, StoreError};
 
-/// The offers that a hire in this mode takes. `earned` says whether an offer's price may be paid to its seller in advance.
-///
-/// # Errors
-/// If none is left, or `earned` fails.
-pub(super) fn payable(
-    offers: Vec<Signed<Offer>>,
+/// Of what a seller has delivered to us in escrow lately, the part that may be in its hands in advance at once: one in so many. Whoever
+/// wants to run away with an advance must have done four times as much honest work for it.
+const EARNED_SHARE: u64 = 4;
+
+/// How far a hire trusts sellers with money in advance.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
     mode: HireMode,
     stranger_max: u64,
-    earned: impl Fn(&Signed<Offer>) -> Result<bool, HireError>,
+    /// The offers in escrow that are safe, by seller: whoever makes one is paid nothing in advance that it hasn't earned.
+    safe: BTreeMap<AgentId, Signed<Offer>>,
+}
+
+impl Trust {
+    /// Of a hire to which these offers were made.
+    pub(super) fn new(hire: &Hire, offers: &[Signed<Offer>]) -> Self {
+        let safe = offers.iter().filter(|offer| is_safe(offer)).map(|offer| (offer.issuer(), offer.clone())).collect();
+        Self { mode: hire.mode.unwrap_or_default(), stranger_max: hire.stranger_max, safe }
+    }
+
+    /// The most that may be in a seller's hands in advance, in this unit and this task's money included; `None` if that isn't bounded.
+    pub(super) fn most_in_advance(
+        &self,
+        read: &impl Reader,
+        seller: AgentId,
+        mint: &MintUrl,
+        unit: &Unit,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(match self.mode {
+            HireMode::Prepaid => None,
+            HireMode::Escrow => Some(0),
+            HireMode::Auto => {
+                let earned = records::earned(read, seller, mint, unit, now)? / EARNED_SHARE;
+                Some(if self.safe.contains_key(&seller) { earned } else { earned.max(self.stranger_max) })
+            }
+        })
+    }
+
+    /// The offer in escrow of a seller that can't be paid in advance as it offered.
+    pub(super) fn instead_of(&self, offer: &Signed<Offer>) -> Option<Signed<Offer>> {
+        self.safe.get(&offer.issuer()).filter(|safe| safe.cid() != offer.cid()).cloned()
+    }
+}
+
+/// The offers that a hire takes. `may_advance` says whether an offer's price may be paid to its seller in advance, as far as can be
+/// told before the transaction that pays it.
+///
+/// # Errors
+/// If none is left, or `may_advance` fails.
+pub(super) fn payable(
+    offers: Vec<Signed<Offer>>,
+    terms: &Trust,
+    may_advance: impl Fn(&Signed<Offer>) -> Result<bool, HireError>,
 ) -> Result<Vec<Signed<Offer>>, HireError> {
     let (mut taken, mut without) = (Vec::new(), Vec::new());
     for offer in &offers {
-        let of_same = || offers.iter().filter(|other| other.issuer() == offer.issuer());
-        let takes = match (mode, is_safe(offer)) {
+        let takes = match (terms.mode, is_safe(offer)) {
             (HireMode::Prepaid, _) => true,
             (HireMode::Escrow, safe) => safe,
             // Who has earned it is paid in advance, which takes no mint.
             (HireMode::Auto, true) => {
-                let mut advances = of_same().filter(|other| other.body.terms.mode() == Mode::Prepaid);
-                !advances.try_fold(false, |any, advance| Ok::<_, HireError>(any || earned(advance)?))?
+                let of_same = offers.iter().filter(|other| other.issuer() == offer.issuer());
+                let mut advances = of_same.filter(|other| other.body.terms.mode() == Mode::Prepaid);
+                !advances.try_fold(false, |any, advance| Ok::<_, HireError>(any || may_advance(advance)?))?
             }
-            (HireMode::Auto, false) => earned(offer)? || (offer.body.price <= stranger_max && !of_same().any(is_safe)),
+            (HireMode::Auto, false) => may_advance(offer)?,
         };
         if takes {
             taken.push(offer.clone());
@@ -106,7 +157,13 @@ mod tests {
 
     /// The modes that are taken of a seller's offers: `e` and `p`.
     fn taken(offers: &[Signed<Offer>], mode: HireMode, stranger_max: u64, earned: bool) -> String {
-        let taken = payable(offers.to_vec(), mode, stranger_max, |_| Ok(earned)).unwrap_or_default();
+        let hire = Hire { mode: Some(mode), stranger_max, ..Hire::of("text.echo".parse().unwrap()) };
+        let terms = Trust::new(&hire, offers);
+        let may_advance = |offer: &Signed<Offer>| {
+            let is_known = terms.safe.contains_key(&offer.issuer());
+            Ok(earned || (!is_known && offer.body.price <= stranger_max))
+        };
+        let taken = payable(offers.to_vec(), &terms, may_advance).unwrap_or_default();
         taken.iter().map(|offer| if offer.body.terms.mode() == Mode::Escrow { 'e' } else { 'p' }).collect()
     }
 

@@ -84,6 +84,33 @@ async fn a_stranger_is_paid_in_escrow_until_it_has_earned_an_advance() {
     assert_eq!((earned(now), earned(now.saturating_add(32 * 86_400))), (28, 0));
 }
 
+/// However many hires look at once at what a seller has earned, so much is in its hands; the others are paid in escrow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hires_at_once_do_not_pay_more_in_advance_than_was_earned_nor_do_failed_ones() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    for _ in 0..4 {
+        buyer.hire(in_escrow(seller.id()), b"hello").await.unwrap();
+    }
+    seller.catalogue.remove(&echo()).await.unwrap();
+    seller.sell_as(Definition { concurrency: 8, ..definition(7) }, Some(Arc::new(Fails))).await;
+    let mut handles = Vec::new();
+    for _ in 0..6 {
+        handles.push(buyer.begin(automatic(seller.id()), b"hello").await);
+    }
+    let mut advances = 0;
+    for handle in handles {
+        let hired = in_time(handle.done()).await.unwrap();
+        assert!(matches!(hired.ended.outcome, BuyerOutcome::Failed(_)), "{:?}", hired.ended.outcome);
+        advances += usize::from(hired.deal.award.part().mode() == Mode::Prepaid);
+    }
+    assert_eq!(advances, 1, "a quarter of 28");
+    // The seller that failed can take that one until its locktime.
+    let hired = buyer.hire(automatic(seller.id()), b"hello").await.unwrap();
+    assert_eq!(hired.deal.award.part().mode(), Mode::Escrow);
+    assert_eq!(buyer.wallet.advanced(seller.id(), &play()).unwrap(), 7);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_in_escrow_is_not_paid_for() {
     let (_bank, buyer, seller) = pair().await;

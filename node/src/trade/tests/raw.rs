@@ -147,7 +147,7 @@ impl Raw {
         let prepared = self.base.wallet.lock(&request).await.unwrap();
         let lock = (prepared.lock(), prepared.part());
         let trade = guilder_protocol::cbor::cid_of(&guilder_protocol::cbor::encode(&lock.0));
-        self.base.store.transact(move |w| prepared.debit(w, trade)).await.unwrap();
+        self.base.store.transact(move |w| prepared.debit(w, trade, None)).await.unwrap();
         lock
     }
 

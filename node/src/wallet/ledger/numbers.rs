@@ -7,7 +7,7 @@
 //! What a counter on disk says holds only for this copy of the home: an older backup, or another home of the same
 //! phrase, has used further numbers. So in each run, before the first number of a keyset is used, the mint is asked what
 //! it has signed from the counter on (NUT-09), and the counter raised past it. What is found by that is reported to
-//! [`Found`], for its coins may be ours to have.
+//! [`Found`], for its coins may be ours to have. It is asked again before anybody is charged with what another copy may have spent.
 //!
 //! A number is freed again when the mint has signed nothing for it and never will; freed ones are used first, so that
 //! requests that come to nothing leave no gap in which a restore would end.
@@ -75,6 +75,9 @@ pub(super) struct Found {
 /// Told what was found. Must not wait.
 pub(super) type OnFound = Box<dyn Fn(Found) + Send + Sync>;
 
+/// A line that was checked in this run, held.
+type Checked = tokio::sync::OwnedMutexGuard<bool>;
+
 /// The counters and the seeds.
 pub(super) struct Numbers {
     seeds: [Zeroizing<[u8; 64]>; 2],
@@ -114,7 +117,8 @@ impl Numbers {
         if count == 0 {
             return Ok(Vec::new());
         }
-        self.check(currency, keyset, line).await?;
+        // Held until they are taken: a look at what the mint has signed from the counter on must not meet ours.
+        let _checked = self.check(currency, keyset, line).await?;
         let id = keyset.id();
         self.store.transact(move |write| take(write, line, id, count)).await
     }
@@ -130,13 +134,15 @@ impl Numbers {
         Ok(())
     }
 
-    /// Checks both lines of a keyset, if that wasn't done in this run.
+    /// Checks both lines of a keyset again, whatever was seen of them before: another copy of this wallet may live at the same time.
     ///
     /// # Errors
     /// If the mint doesn't answer.
-    pub(super) async fn check_all(&self, currency: &Currency, keyset: &Arc<Keyset>) -> Result<(), WalletError> {
+    pub(super) async fn check_afresh(&self, currency: &Currency, keyset: &Arc<Keyset>) -> Result<(), WalletError> {
         for line in Line::ALL {
-            self.check(currency, keyset, line).await?;
+            let mut checked = self.checking(currency, keyset.id(), line).lock_owned().await;
+            self.look(currency, keyset, line).await?;
+            *checked = true;
         }
         Ok(())
     }
@@ -151,16 +157,20 @@ impl Numbers {
         Arc::clone(checked.entry((currency.mint.clone(), line, keyset)).or_default())
     }
 
-    /// Asks the mint, once in a run, what it has signed from the counter on.
-    async fn check(&self, currency: &Currency, keyset: &Arc<Keyset>, line: Line) -> Result<(), WalletError> {
-        let checking = self.checking(currency, keyset.id(), line);
-        let mut checked = checking.lock().await;
-        if *checked {
-            return Ok(());
+    /// Asks the mint, once in a run, what it has signed from the counter on. While what is given is held, no number is taken.
+    async fn check(&self, currency: &Currency, keyset: &Arc<Keyset>, line: Line) -> Result<Checked, WalletError> {
+        let mut checked = self.checking(currency, keyset.id(), line).lock_owned().await;
+        if !*checked {
+            self.look(currency, keyset, line).await?;
+            *checked = true;
         }
+        Ok(checked)
+    }
+
+    /// Asks the mint what it has signed from the counter on. Its line must be held.
+    async fn look(&self, currency: &Currency, keyset: &Arc<Keyset>, line: Line) -> Result<(), WalletError> {
         let from = self.counter(line, keyset.id())?;
         let coins = self.scan(currency, keyset, line, from).await?;
-        *checked = true;
         if !coins.is_empty() {
             lock(&self.copies).insert(currency.mint.clone());
             (self.on_found)(Found { currency: currency.clone(), line, coins });

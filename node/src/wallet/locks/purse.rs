@@ -68,10 +68,10 @@ use super::{
         ledger::{Handle, states},
         modes::{self, Locking},
         records::{
-            AT_RISK, AtRisk, BATCHES, BatchRecord, Currency, Destination, OPERATIONS, OperationId, PURSE, Purpose,
-            PurseCoin, REDEEMED_PROOFS, REFUNDS, RETURNED, Reason, Returned, Y, batch_id, batch_key,
+            AT_RISK, Advance, AtRisk, BATCHES, BatchRecord, Currency, Destination, OPERATIONS, OperationId, PURSE,
+            Purpose, PurseCoin, REDEEMED_PROOFS, REFUNDS, RETURNED, Reason, Returned, Y, batch_id, batch_key,
         },
-        tables::book,
+        tables::{advanced, book, lessen_advance, put_in_advance},
     },
     LocksParts, Shared,
 };
@@ -152,11 +152,13 @@ impl PreparedLock {
         self.fee
     }
 
-    /// Moves the proofs out of the purse, to be at risk in `trade`. For the transaction that records the trade.
+    /// Moves the proofs out of the purse, to be at risk in `trade`. For the transaction that records the trade. If they are paid in
+    /// advance, or at a mint that the seller hosts, then only if no more than `most` is in its hands so in all, where that is bounded.
     ///
     /// # Errors
-    /// If a proof is no longer in the purse, or the trade has a lock; then nothing may be sent.
-    pub fn debit(&self, write: &mut Write<'_>, trade: Cid) -> Result<(), WalletError> {
+    /// If a proof is no longer in the purse, the trade has a lock, or too much would be in the seller's hands; then nothing may be
+    /// sent.
+    pub fn debit(&self, write: &mut Write<'_>, trade: Cid, most: Option<u64>) -> Result<(), WalletError> {
         // From here on only the store knows where the proofs are.
         self.debited.store(true, Ordering::Relaxed);
         if write.contains(AT_RISK, Key::of(trade))? {
@@ -164,11 +166,14 @@ impl PreparedLock {
         }
         for y in self.picked.proofs.keys() {
             let key = Key::of(self.picked.batch.0).and(y.0);
-            if !write.contains(PURSE, &key)? {
-                return Err(WalletError::LockGone);
+            let coin = write.get(PURSE, &key)?.ok_or(WalletError::LockGone)?;
+            if let Some(giver) = coin.given_back_by {
+                // Its seller has had it: from here on it counts to this trade.
+                lessen_advance(write, (self.key.seller, &self.key.currency.unit, giver), coin.proof.amount)?;
             }
             write.delete(PURSE, key)?;
         }
+        self.advance(write, trade, most)?;
         let at_risk = AtRisk {
             trade,
             batch: self.picked.batch,
@@ -180,6 +185,23 @@ impl PreparedLock {
             redeemed: 0,
         };
         Ok(write.put(AT_RISK, Key::of(trade), &at_risk)?)
+    }
+
+    /// Counts what the seller can take for nothing.
+    fn advance(&self, write: &mut Write<'_>, trade: Cid, most: Option<u64>) -> Result<(), WalletError> {
+        let PurseKey { seller, currency, once, .. } = &self.key;
+        let parts = &self.purse.parts;
+        let is_hosted = || parts.mints.same(&currency.mint).into_iter().any(|url| url.peer() == Some(*seller));
+        if once.is_some() && !is_hosted() {
+            return Ok(());
+        }
+        let (unit, now, amount) = (&currency.unit, parts.runtime.now(), self.amount() - self.fee);
+        if let Some(max) = most
+            && advanced(write, *seller, unit, now)?.saturating_add(amount) > max
+        {
+            return Err(WalletError::AdvanceCap { max, unit: unit.clone() });
+        }
+        put_in_advance(write, (*seller, unit, trade), Advance { amount, until: self.locktime() }, now)
     }
 }
 
@@ -205,14 +227,11 @@ fn settle(
     let Some(at_risk) = write.get(AT_RISK, Key::of(trade))? else { return Ok(()) };
     write.delete(AT_RISK, Key::of(trade))?;
     match how {
-        LockOutcome::Paid => book(
-            write,
-            &at_risk.currency,
-            now,
-            Reason::Paid,
-            at_risk.amount(),
-            format!("{trade} to {}", at_risk.seller),
-        ),
+        LockOutcome::Paid => {
+            let AtRisk { seller, currency, .. } = &at_risk;
+            lessen_advance(write, (*seller, &currency.unit, trade), u64::MAX)?;
+            book(write, currency, now, Reason::Paid, at_risk.amount(), format!("{trade} to {seller}"))
+        }
         LockOutcome::Returned => {
             let amount = at_risk.amount();
             let AtRisk { batch, seller, currency, conditions, refund, proofs, .. } = at_risk;

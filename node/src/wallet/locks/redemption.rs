@@ -92,6 +92,9 @@ pub struct LockContext {
     pub principal: AgentId,
 }
 
+/// What is to be redeemed now, and when there is more.
+type DueNow = (BTreeMap<Currency, Vec<Due>>, Option<Timestamp>);
+
 fn reserved_key(locktime: Timestamp, y: ByteArray<33>) -> Key {
     Key::of(locktime).and(y.0)
 }
@@ -291,11 +294,14 @@ impl Redemption {
         let config = &self.config;
         let interval = Duration::from_secs(config.interval_secs);
         let (now, instant) = (self.parts.runtime.now(), self.parts.runtime.instant());
-        let mut currencies = self.due(now)?;
+        let (mut currencies, again_at) = self.due(now)?;
         let mut seen = lock(&self.seen);
         seen.retain(|currency, _| currencies.contains_key(currency));
         currencies.retain(|currency, _| !lock(&self.busy).contains(&currency.mint));
         let mut next = interval.max(Duration::from_secs(1)) * 12;
+        if let Some(again_at) = again_at {
+            next = next.min(Duration::from_secs(again_at.since(now).max(1)));
+        }
         let mut ripe = BTreeMap::<MintUrl, Vec<(Currency, Vec<Due>)>>::new();
         for (currency, rows) in currencies {
             let since = *seen.entry(currency.clone()).or_insert(instant);
@@ -343,10 +349,10 @@ impl Redemption {
         }
     }
 
-    /// What is to be redeemed now, by currency, those whose locktime is nearest first. What waits for another try keeps
-    /// nothing else from it, nor does one mint another's.
-    fn due(&self, now: Timestamp) -> Result<BTreeMap<Currency, Vec<Due>>, WalletError> {
-        let mut currencies = BTreeMap::<Currency, Vec<Due>>::new();
+    /// What is to be redeemed now, by currency, those whose locktime is nearest first, and when something is to be tried again. What
+    /// waits for another try keeps nothing else from it, nor does one mint another's.
+    fn due(&self, now: Timestamp) -> Result<DueNow, WalletError> {
+        let (mut currencies, mut next) = (BTreeMap::<Currency, Vec<Due>>::new(), None);
         self.parts.store.read(|read| {
             read.visit(DUE, KeyRange::all(), |_, due| {
                 if due.setbacks() == 0 || now >= due.again_at() {
@@ -354,11 +360,13 @@ impl Redemption {
                     if rows.len() < MAX_DUE_READ {
                         rows.push(due);
                     }
+                } else {
+                    next = next.into_iter().chain([due.again_at()]).min();
                 }
                 ControlFlow::Continue(())
             })
         })?;
-        Ok(currencies)
+        Ok((currencies, next))
     }
 
     /// No swap can be made of these: they are tried again later, each on its own.

@@ -257,8 +257,13 @@ impl Refunds {
     async fn strike_spent(&self, lot: &mut Lot, now: Timestamp) -> Result<(), WalletError> {
         let spent = match lot {
             Lot::Lock(AtRisk { trade, currency, refund, conditions, proofs, .. }) => {
-                let (trade, locktime) = (*trade, conditions.locktime());
-                let spent = self.parts.spent(&Locked { currency, refund, locktime, proofs }).await?;
+                let (trade, locktime, payee) = (*trade, conditions.locktime(), conditions.payee());
+                let mut spent = self.parts.spent(&Locked { currency, refund, locktime, payee, proofs }).await?;
+                // Another copy of this wallet may have paid with what was in a purse; not with what was made for this trade.
+                let may_be_copy = spent.blames() && conditions.once().is_none();
+                if may_be_copy && self.parts.ledger.has_another_copy(currency).await? {
+                    spent.blame_nobody();
+                }
                 let struck = spent.clone();
                 self.parts.store.transact(move |write| strike(write, trade, locktime, &struck, now)).await?;
                 self.parts.shared.outcomes.notify_one();

@@ -97,7 +97,7 @@ async fn a_lock_that_is_not_used_goes_back() {
     assert_eq!(again.part(), part);
     // Debited in a transaction that was then refused.
     let refused = buyer.store.transact(move |write| {
-        again.debit(write, trade(1))?;
+        again.debit(write, trade(1), None)?;
         Err::<(), _>(WalletError::LockGone)
     });
     refused.await.unwrap_err();
@@ -256,6 +256,38 @@ async fn credit_is_capped() {
     assert_eq!(seller.balance().unredeemed, 40);
     seller.void(trade(1)).await;
     seller.reserve(vet(&one, 20).await, trade(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_in_a_seller_s_hands_in_advance_is_bounded_where_it_is_debited() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(1_000).await;
+    let pay = async |number| {
+        let lock = buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap();
+        buyer.store.transact(move |write| lock.debit(write, trade(number), Some(40))).await
+    };
+    let held = || buyer.wallet.advanced(seller.id(), &play()).unwrap();
+    let over = |result: Result<(), WalletError>| matches!(result.unwrap_err(), WalletError::AdvanceCap { max: 40, .. });
+    pay(1).await.unwrap();
+    pay(2).await.unwrap();
+    assert!(over(pay(3).await));
+    assert_eq!((held(), buyer.wallet.advanced(agent(9), &play()).unwrap()), (40, 0));
+    // Earned, it is in nobody's hands for nothing; failed, the seller can take it until the locktime.
+    buyer.wallet.settle_buyer(trade(1), LockOutcome::Paid).await.unwrap();
+    buyer.wallet.settle_buyer(trade(2), LockOutcome::Refund).await.unwrap();
+    assert_eq!(held(), 20);
+    pay(4).await.unwrap();
+    assert!(over(pay(5).await));
+    // What was given back its seller has had.
+    buyer.wallet.settle_buyer(trade(4), LockOutcome::Returned).await.unwrap();
+    assert_eq!(held(), 40);
+    // In escrow nothing is in its hands.
+    let terms = seller.wallet.terms(&Mode::Escrow, buyer.id(), seller.runtime.now()).unwrap();
+    let lock = buyer.wallet.lock(&LockRequest { terms, ..buyer.request(&seller, 20) }).await.unwrap();
+    buyer.store.transact(move |write| lock.debit(write, trade(99), Some(0))).await.unwrap();
+    pass(Duration::from_secs(86_400)).await;
+    assert_eq!(held(), 0, "it has fallen back");
 }
 
 /// What a buyer locks in escrow for a trade, held against our terms.

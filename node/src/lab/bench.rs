@@ -2,8 +2,10 @@
 //!
 //! A mint, a buyer and a seller run as separate processes on loopback. Each task is the whole trade: ask, offer, award
 //! with locked money, work (the echo executor), delivery, receipt; every step durable at both ends. The clock runs from
-//! the first request until every coin earned is redeemed at the mint. Beside it stands the floor, measured in the same
-//! run: what the same signatures, checks, disk syncs and socket round trips cost bare.
+//! the first request until every coin earned is redeemed at the mint. In escrow the trade ends once the sealed output is opened,
+//! and so takes two swaps at the mint: the buyer's lock and the seller's redemption. Beside it stands the floor, measured in the
+//! same run: what the same signatures, checks, disk syncs, socket round trips and swaps cost bare, and how many times that a
+//! trade takes.
 
 mod floor;
 mod process;
@@ -27,6 +29,7 @@ use crate::{
     },
     console::{CliError, Exit, Printer, Show, fields},
     executor::Definition,
+    trade::HireMode,
 };
 
 const SERVICE: &str = "bench.echo";
@@ -47,9 +50,20 @@ pub struct BenchArgs {
     /// Trades at once.
     #[arg(long, value_name = "C", default_value = "1", value_parser = positive)]
     concurrency: usize,
+    /// How the trades are paid: in advance or in escrow.
+    #[arg(long, value_name = "MODE", default_value = "prepaid", value_parser = mode)]
+    mode: HireMode,
     /// Keep the nodes' folders, with their logs, in DIR, which must be new or empty.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+}
+
+fn mode(text: &str) -> Result<HireMode, String> {
+    match text {
+        "prepaid" => Ok(HireMode::Prepaid),
+        "escrow" => Ok(HireMode::Escrow),
+        _ => Err("expected prepaid or escrow".into()),
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -61,6 +75,7 @@ fn positive(text: &str) -> Result<usize, String> {
 struct Measured {
     tasks: usize,
     concurrency: usize,
+    mode: HireMode,
     /// Median time of one trade, ask to receipt, as its hirer sees it.
     p50_ms: f64,
     p99_ms: f64,
@@ -70,6 +85,8 @@ struct Measured {
     ready_ms: u128,
     nodes: Vec<NodeCost>,
     floor: Floor,
+    /// The median over the floor.
+    p50_over_floor: f64,
 }
 
 /// What one node spent.
@@ -123,19 +140,20 @@ async fn measure(
     let idle: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
 
     printer.note(format_args!("{warm_up} trades to warm up, then {} by {} …", args.tasks, args.concurrency));
-    hire_many(buyer, warm_up, args.concurrency).await?;
+    hire_many(buyer, args.mode, warm_up, args.concurrency).await?;
     redeemed(seller, warm_up as u64 * PRICE).await?;
 
     let before: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
     let began = Instant::now();
-    let mut times = hire_many(buyer, args.tasks, args.concurrency).await?;
+    let mut times = hire_many(buyer, args.mode, args.tasks, args.concurrency).await?;
     redeemed(seller, total).await?;
     let elapsed = began.elapsed();
     let after: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
 
     printer.note("measuring the floor …");
-    let floor = floor::measure(dir)?;
+    let floor = floor::measure(dir, args.mode).await?;
     times.sort_unstable();
+    let p50_ms = percentile_ms(&times, 50);
     let cost = |index: usize| NodeCost {
         node: nodes[index].name.clone(),
         cpu_s_per_task: (after[index].cpu_secs - before[index].cpu_secs) / args.tasks as f64,
@@ -145,11 +163,13 @@ async fn measure(
     Ok(Measured {
         tasks: args.tasks,
         concurrency: args.concurrency,
-        p50_ms: percentile_ms(&times, 50),
+        mode: args.mode,
+        p50_ms,
         p99_ms: percentile_ms(&times, 99),
         tasks_per_s: args.tasks as f64 / elapsed.as_secs_f64(),
         ready_ms: nodes.iter().map(|node| node.ready_after.as_millis()).max().unwrap_or(0),
         nodes: (0..nodes.len()).map(cost).collect(),
+        p50_over_floor: p50_ms / floor.total_ms(),
         floor,
     })
 }
@@ -160,8 +180,13 @@ fn usage(node: &LabNode) -> Result<Usage, CliError> {
 }
 
 /// Hires `tasks` times, `concurrency` at once, each lane on a connection of its own. Returns the time of each.
-async fn hire_many(buyer: &LabNode, tasks: usize, concurrency: usize) -> Result<Vec<Duration>, CliError> {
-    let path = query("/v1/tasks", &wanted()?)?;
+async fn hire_many(
+    buyer: &LabNode,
+    mode: HireMode,
+    tasks: usize,
+    concurrency: usize,
+) -> Result<Vec<Duration>, CliError> {
+    let path = query("/v1/tasks", &wanted(mode)?)?;
     let path = path.as_str();
     let lanes = (0..concurrency).map(|lane| {
         let share = tasks / concurrency + usize::from(lane < tasks % concurrency);
@@ -190,12 +215,13 @@ async fn hire(connection: &mut Connection, path: &str) -> Result<Duration, CliEr
 }
 
 /// What each trade asks for.
-fn wanted() -> Result<Hire, CliError> {
+fn wanted(mode: HireMode) -> Result<Hire, CliError> {
     let service = SERVICE.parse().map_err(|_| lab_error(format!("{SERVICE} is no service's name")))?;
     Ok(Hire {
         max_price: Some(PRICE),
         unit: UNIT.parse().ok(),
         deadline_secs: Some(30),
+        mode: Some(mode),
         quiet: true,
         ..Hire::of(service)
     })
@@ -235,7 +261,7 @@ impl Show for Measured {
         fields(
             out,
             &[
-                ("trades", format!("{} measured, {} at once", self.tasks, self.concurrency)),
+                ("trades", format!("{} measured, {} at once, {}", self.tasks, self.concurrency, paid(self.mode))),
                 ("one trade", format!("{:.2} ms median, {:.2} ms at the 99th percentile", self.p50_ms, self.p99_ms)),
                 ("rate", format!("{:.0} trades/s, redemption included", self.tasks_per_s)),
                 ("ready", format!("{} ms after start (the slowest node)", self.ready_ms)),
@@ -253,6 +279,14 @@ impl Show for Measured {
             )?;
         }
         writeln!(out, "\nThe floor of one trade, bare, one after the other:")?;
-        self.floor.write(out)
+        self.floor.write(out)?;
+        writeln!(out, "A trade's median is {:.1} times that.", self.p50_over_floor)
+    }
+}
+
+fn paid(mode: HireMode) -> &'static str {
+    match mode {
+        HireMode::Escrow => "in escrow",
+        HireMode::Prepaid | HireMode::Auto => "prepaid",
     }
 }

@@ -1,4 +1,4 @@
-//! Places where a node can be made to die, for crash tests. Where none is set, each costs a branch.
+//! Places where a node can be made to die, for crash tests, or to leave something undone. Where none is set, each costs a branch.
 //!
 //! - **By number**, in a test's own process: [`Failpoint::after`] so many steps of the trade room, a step being a commit
 //!   or a frame sent. Once it has tripped, nothing of that room reaches the store or the network any more, as if the
@@ -6,6 +6,8 @@
 //! - **By name**, for a process: with `GUILDER_FAILPOINT=store-award` in its environment a daemon kills itself (SIGKILL:
 //!   nothing is flushed, closed or said) when it first comes to that [`Step`]. Started again without it, it has to go on
 //!   from what is on disk. For tests alone; a daemon that is set to die warns of it when it starts.
+//! - **By omission**, in the simulator: [`Failpoint::omitting`] lets a node do all but one [`Step`], which it never does. A frame is
+//!   dropped; a commit is never made, and its trade goes no further.
 
 use std::{
     fmt,
@@ -140,6 +142,7 @@ pub struct Failpoint(Option<Arc<Plan>>);
 enum Plan {
     Count(Counter),
     Kill(Step),
+    Omit(Step),
 }
 
 #[derive(Debug)]
@@ -159,6 +162,11 @@ impl Failpoint {
     /// Kills this process at the first arrival at `step`.
     pub fn kill_at(step: Step) -> Self {
         Self(Some(Arc::new(Plan::Kill(step))))
+    }
+
+    /// Never does `step`: a party that departs from the rules in this and in nothing else.
+    pub fn omitting(step: Step) -> Self {
+        Self(Some(Arc::new(Plan::Omit(step))))
     }
 
     /// What the environment asks for: nothing, as a rule.
@@ -210,6 +218,9 @@ impl Failpoint {
     /// Counts a step; false if the node is dead.
     pub(crate) fn passes(&self, step: Step) -> bool {
         self.reach(step);
+        if matches!(self.0.as_deref(), Some(Plan::Omit(omitted)) if *omitted == step) {
+            return false;
+        }
         let Some(counter) = self.counter() else { return true };
         let left = counter.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() {
@@ -232,6 +243,15 @@ impl Failpoint {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn one_step_is_left_undone_and_every_other_done() {
+        let failpoint = Failpoint::omitting(Step::SendOpened);
+        for (step, _) in Step::NAMED {
+            assert_eq!(failpoint.passes(step), step != Step::SendOpened);
+        }
+        assert!(!failpoint.is_tripped());
+    }
 
     #[test]
     fn steps_are_named_once_and_a_wrong_name_is_answered_with_the_right_ones() {

@@ -1,7 +1,7 @@
 //! Who takes part: the role of each host, and what those who cheat do instead of what they should.
 //!
-//! A cheat is a real node with one behaviour replaced. Sellers cheat in their [executor](crate::world::executor) or by not
-//! answering; those who flood and forge do it [every so often](misbehaviour) through their own node's network, signed with
+//! A cheat is a real node with one behaviour replaced. Sellers cheat in their [executor](crate::world::executor), by not
+//! answering, or, like buyers in escrow, by [leaving something undone](Part::failpoint); those who flood and forge do it [every so often](misbehaviour) through their own node's network, signed with
 //! its own key, so that nobody but the receiver's rules stands in the way; who [pays twice](double) does so from its node's
 //! wallet, through connections of a new identity each time.
 
@@ -10,6 +10,8 @@ mod misbehaviour;
 mod replay;
 
 use std::collections::BTreeMap;
+
+use guilder::failpoint::{Failpoint, Step};
 
 pub(crate) use self::{double::DoubleLock, misbehaviour::Misbehaviour, replay::replay_receipts};
 use crate::{
@@ -50,6 +52,8 @@ impl Part {
                     | Adversary::SellerDeliversGarbage
                     | Adversary::SellerReplays
                     | Adversary::SellerIsLate
+                    | Adversary::SellerKeepsKey
+                    | Adversary::SellerNeverRedeems
                     | Adversary::SybilAdverts
             ),
         }
@@ -70,7 +74,20 @@ impl Part {
 
     /// Whether it has wishes.
     pub fn buys(&self) -> bool {
-        self.cheat.is_none() && matches!(self.role, Role::Trader | Role::Buyer)
+        match self.cheat {
+            None => matches!(self.role, Role::Trader | Role::Buyer),
+            Some(cheat) => cheat == Adversary::BuyerWithholdsRelease,
+        }
+    }
+
+    /// What it leaves undone, if that is how it cheats.
+    pub fn failpoint(&self) -> Failpoint {
+        match self.cheat {
+            Some(Adversary::SellerKeepsKey) => Failpoint::omitting(Step::SendOpened),
+            Some(Adversary::SellerNeverRedeems) => Failpoint::omitting(Step::StoreReleased),
+            Some(Adversary::BuyerWithholdsRelease) => Failpoint::omitting(Step::SendRelease),
+            _ => Failpoint::default(),
+        }
     }
 }
 

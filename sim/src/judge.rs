@@ -10,6 +10,7 @@
 //!              loss     who plays by the rules loses to a cheat the price of that call, to a mint that lies what it gives
 //!                       credit for, and to nobody else anything
 //!              audit    every finished task's bundle verifies
+//!              escrow   no money in escrow went to anybody whose buyer hasn't got the output that it committed to
 //!              rest     nothing is open any more: no trade, no swap but at a mint that has lied
 //! ```
 //!

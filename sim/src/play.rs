@@ -36,7 +36,7 @@ use guilder::{
     network::Walk,
     network::service_key,
     parts::Node,
-    trade::Hire,
+    trade::{Hire, HireMode},
 };
 use guilder_protocol::market::{MintUrl, ServiceName, Unit};
 use tokio::{
@@ -59,7 +59,7 @@ use crate::{
     judge::Judge,
     mint::{Condition, ModelMint},
     results::{Results, RevocationRow, Sample, SearchRow},
-    scenario::{Adversary, Scenario, Start, regions},
+    scenario::{Adversary, Payment, Scenario, Start, regions},
     trace::Trace,
     workload::{Want, Wishes, between, secs, service_names, sold_by},
     world::{
@@ -71,6 +71,8 @@ use crate::{
 /// How long it is looked whether nodes refuse what was taken back, in microseconds, and how often.
 const REFUSAL_LOOK_US: u64 = 30_000_000;
 const REFUSAL_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// In escrow: how long after a deadline money is released, how long after that redeemed, and how long after that it falls back.
+const ESCROW_SECS: (u64, u64, u64) = (120, 120, 120);
 /// How long the last swaps may take to settle once everybody is back.
 const SETTLE: Duration = Duration::from_secs(120);
 /// Nodes start one after the other, this far apart at the most.
@@ -170,11 +172,17 @@ impl<'a> Play<'a> {
         for (_, part) in cast.iter().filter(|(_, part)| part.cheat != Some(Adversary::Eclipse)) {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
+            if scenario.workload.mode != Payment::Prepaid {
+                // Every moment comes within the run.
+                let redemption = &mut config.wallet.redemption;
+                (redemption.release_secs, redemption.redeem_secs, redemption.escrow_margin_secs) = ESCROW_SECS;
+            }
             if let Some([low, high]) = scenario.population.connections {
                 (config.network.low_water, config.network.high_water) = (low, high);
             }
             let host = world.add_host(part.region, config);
             world.set_clock(host, part.clock_off_s);
+            world.set_failpoint(host, part.failpoint());
             if let Some((kind, nat)) = part.nat.zip(scenario.topology.nat.as_ref()) {
                 world.fabric().put_behind_nat(host, kind, Duration::from_secs(nat.mapping_s));
             }
@@ -407,6 +415,11 @@ impl<'a> Play<'a> {
             max_price: Some(workload.budget_sat),
             unit: Some(self.unit.clone()),
             deadline_secs: Some(workload.deadline_s),
+            mode: Some(match workload.mode {
+                Payment::Prepaid => HireMode::Prepaid,
+                Payment::Escrow => HireMode::Escrow,
+                Payment::Auto => HireMode::Auto,
+            }),
             ..Hire::of(self.services[want.service as usize].clone())
         };
         let input = Data::Inline(Bytes::from(want.input()));

@@ -88,6 +88,7 @@ struct Host {
     config: Config,
     executor: Arc<SimExecutor>,
     clock_off_s: i64,
+    failpoint: Failpoint,
     meter: Arc<Meter>,
     node: Option<Node>,
     /// What its wallet had when its node was killed.
@@ -164,6 +165,7 @@ impl World {
             config,
             executor: Arc::new(SimExecutor::new(rng.draw())),
             clock_off_s: 0,
+            failpoint: Failpoint::default(),
             meter: Arc::default(),
             node: None,
             left: Vec::new(),
@@ -177,6 +179,13 @@ impl World {
     pub fn set_clock(&mut self, id: HostId, off_s: i64) {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.clock_off_s = off_s;
+        }
+    }
+
+    /// What a host's node never does, from its next start on.
+    pub fn set_failpoint(&mut self, id: HostId, failpoint: Failpoint) {
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.failpoint = failpoint;
         }
     }
 
@@ -294,7 +303,7 @@ impl World {
             connectors: Some(Arc::new(Lines::new(id, &self.fabric, &host.meter, &self.mints, &self.trace))),
             events,
             tap: Some(Arc::new(move |event: &dyn fmt::Debug| trace.record(id, event))),
-            failpoint: Failpoint::default(),
+            failpoint: host.failpoint.clone(),
         })
         .await
         .map_err(WorldError::new)?;

@@ -126,3 +126,19 @@ fn nodes_behind_nats_buy_of_those_that_are_not() {
     let done = results.tasks.iter().filter(|task| task.outcome == TaskOutcome::Done);
     assert!(done.count() * 2 > results.tasks.len(), "{:#?}", results.tasks);
 }
+
+/// In escrow a cheat is paid for an output or not at all, and everybody's money comes to rest by itself.
+#[test]
+fn cheats_in_escrow_are_paid_for_nothing_but_outputs() {
+    let text = "name = \"pinned\"\nabout = \"pinned\"\nduration_s = 640\nwarmup_s = 30\ndrain_s = 510\n\
+                [population]\nnodes = 14\ntraders = 1\n[workload]\nmode = \"escrow\"\nper_buyer_minute = 2.0\n\
+                [[adversaries]]\nbehaviour = \"seller-keeps-key\"\ncount = 1\n\
+                [[adversaries]]\nbehaviour = \"seller-never-redeems\"\ncount = 1\n\
+                [[adversaries]]\nbehaviour = \"buyer-withholds-release\"\ncount = 2\n";
+    let results = own_process::run(text, 1, &[]);
+    assert!(results.violations.is_empty(), "{:#?}", results.violations);
+    let (done, all) = done_after(&results, 0);
+    assert!(done > 20 && done < all, "{done} of {all}");
+    let forfeited: u64 = results.nodes.iter().filter(|node| node.node < 10).map(|node| node.lost_sat).sum();
+    assert_eq!(forfeited, 0, "no honest buyer lost anything");
+}

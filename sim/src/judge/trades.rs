@@ -12,7 +12,9 @@ pub struct Seen {
     pub money: Option<MoneyView>,
     /// Whether the seller plays by the rules.
     pub honest_seller: bool,
-    /// Seconds since the deadline; below 0, before it.
+    /// Whether it was to be paid in escrow.
+    pub in_escrow: bool,
+    /// Seconds since the deadline, in escrow since the locktime; below 0, before it.
     pub past_deadline_secs: i64,
     /// Whether it was awarded when its deadline had passed.
     pub awarded_late: bool,
@@ -63,6 +65,14 @@ pub fn judge_trade(seen: &Seen) -> Vec<(&'static str, String)> {
         };
         must(delivered || redeemed == 0, "loss", "an honest seller took the money of a failed trade");
     }
+    if seen.in_escrow && over && !delivered {
+        let gone = match seen.money {
+            Some(MoneyView::Bought(buyer::Money::Paid)) => true,
+            Some(MoneyView::Bought(buyer::Money::Settled { redeemed, .. })) => redeemed > 0,
+            _ => false,
+        };
+        must(!gone, "escrow", "money in escrow went to a seller, and its buyer hasn't got the output");
+    }
     if let Some(why) = &seen.audit {
         must(!over, "audit", &format!("its bundle doesn't verify: {why}"));
     }
@@ -78,6 +88,7 @@ mod tests {
             state: TaskState::Delivered,
             money: Some(MoneyView::Bought(buyer::Money::Paid)),
             honest_seller: true,
+            in_escrow: false,
             past_deadline_secs: -10,
             awarded_late: false,
             right_output: Some(true),
@@ -122,5 +133,26 @@ mod tests {
     fn a_cheat_may_take_the_price_of_its_call() {
         let cheated = Seen { honest_seller: false, right_output: Some(false), worked: false, ..good() };
         assert!(rules(&cheated).is_empty());
+    }
+
+    #[test]
+    fn in_escrow_a_cheat_is_paid_for_nothing_but_an_output() {
+        let redeemed = |redeemed| Some(MoneyView::Bought(buyer::Money::Settled { refunded: 0, redeemed, fee: 0 }));
+        let seen = |money, in_escrow| Seen {
+            state: TaskState::Failed,
+            money,
+            honest_seller: false,
+            in_escrow,
+            received: false,
+            right_output: None,
+            ..good()
+        };
+        for money in [redeemed(7), Some(MoneyView::Bought(buyer::Money::Paid))] {
+            assert_eq!(rules(&seen(money.clone(), true)), ["escrow"]);
+            assert!(rules(&seen(money, false)).is_empty());
+        }
+        assert!(rules(&seen(redeemed(0), true)).is_empty());
+        let junk = Seen { honest_seller: false, in_escrow: true, right_output: Some(false), ..good() };
+        assert!(rules(&junk).is_empty());
     }
 }

@@ -156,7 +156,8 @@ impl Play<'_> {
     }
 
     pub(super) fn judge_wish(&mut self, wish: &Wish, view: &TaskView, agents: &BTreeMap<AgentId, HostId>) {
-        let Some(node) = self.world.node(wish.buyer) else { return };
+        // What a buyer that cheats says of its trades is no evidence; its sellers' books are judged all the same.
+        let Some(node) = self.world.node(wish.buyer).filter(|_| self.cast.is_honest(wish.buyer)) else { return };
         let seller = view.peer.and_then(|peer| agents.get(&peer).copied());
         let output = match node.trade.output(view.task) {
             Ok(Some(Data::Inline(bytes))) => Some(bytes),
@@ -166,7 +167,12 @@ impl Play<'_> {
         let right_output = output
             .filter(|_| input.len() <= guilder_protocol::limits::MAX_INLINE)
             .map(|output| output == honest_output(&self.services[wish.want.service as usize], &input));
-        let audit = match node.trade.evidence(view.task) {
+        let evidence = node.trade.evidence(view.task);
+        // In escrow a trade goes on until its money falls back.
+        let falls_back =
+            evidence.iter().flatten().flat_map(|evidence| &evidence.awards).last().map(|award| award.part());
+        let until = falls_back.filter(|part| part.key_hash().is_some()).map(|part| part.until());
+        let audit = match evidence {
             Ok(Some(evidence)) => audit::verify(&audit::bundle(&evidence)).err().map(|error| error.to_string()),
             Ok(None) => Some("there is no evidence".into()),
             Err(error) => Some(error.to_string()),
@@ -179,7 +185,8 @@ impl Play<'_> {
             state: view.state,
             money: view.money.clone(),
             honest_seller: seller.is_some_and(|host| self.cast.is_honest(host)),
-            past_deadline_secs: now - view.deadline.as_secs() as i64,
+            in_escrow: until.is_some(),
+            past_deadline_secs: now - until.unwrap_or(view.deadline).as_secs() as i64,
             awarded_late: awarded_us.is_some_and(|at| at > deadline_us),
             right_output,
             worked: seller.zip(view.trade).is_some_and(|(host, trade)| self.world.executor(host).has_done(&trade)),

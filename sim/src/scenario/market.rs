@@ -28,6 +28,8 @@ impl Default for Services {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workload {
+    /// How tasks are paid. In escrow the moments after a deadline come soon: see docs/simulator.md.
+    pub mode: Payment,
     /// How wishes come.
     pub arrivals: Arrivals,
     /// Wishes per buying node and virtual minute; 0 for no trade.
@@ -51,6 +53,7 @@ pub struct Workload {
 impl Default for Workload {
     fn default() -> Self {
         Self {
+            mode: Payment::Prepaid,
             arrivals: Arrivals::Poisson,
             per_buyer_minute: 0.0,
             popularity: 1.0,
@@ -62,6 +65,19 @@ impl Default for Workload {
             burst: None,
         }
     }
+}
+
+/// How tasks are paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payment {
+    /// In advance.
+    #[default]
+    Prepaid,
+    /// Against the sealed output.
+    Escrow,
+    /// In escrow with strangers, in advance to who has earned it.
+    Auto,
 }
 
 /// How wishes come.
@@ -142,6 +158,12 @@ pub enum Adversary {
     SellerReplays,
     /// A seller that delivers after the deadline.
     SellerIsLate,
+    /// In escrow, a seller that redeems what is released to it, and keeps the key to itself.
+    SellerKeepsKey,
+    /// In escrow, a seller that delivers, and never redeems what is released to it.
+    SellerNeverRedeems,
+    /// In escrow, a buyer that takes what is delivered and never releases the money.
+    BuyerWithholdsRelease,
     /// A buyer that shows one lock to several sellers and for several offers, before and after it is redeemed.
     BuyerDoubleLocks,
     /// A buyer that asks and asks and never awards.

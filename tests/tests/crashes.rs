@@ -1,5 +1,5 @@
-//! Kill -9 of either side at each step of a prepaid trade, then a restart: what has been agreed is done and paid, what
-//! hasn't costs nothing, and every coin that the mint has issued is somewhere.
+//! Kill -9 of either side at each step of a trade, prepaid and in escrow, then a restart: what has been agreed is done and paid,
+//! what hasn't costs nothing, and every coin that the mint has issued is somewhere.
 
 #![allow(clippy::unwrap_used)]
 
@@ -46,6 +46,27 @@ const BUYER: [(&str, Then); 8] = [
     ("store-bought", Then::Delivered),
 ];
 
+/// In escrow: each hire makes a swap, and so do its redemption and its end.
+const ESCROW_BUYER: [(&str, Then); 6] = [
+    ("store-award", Then::Nothing),
+    ("send-awarded", Then::Delivered),
+    ("store-fetching", Then::Delivered),
+    ("store-release", Then::Delivered),
+    ("send-release", Then::Delivered),
+    ("store-bought", Then::Delivered),
+];
+
+const ESCROW_SELLER: [(&str, Then); 8] = [
+    ("store-accepted", Then::Delivered),
+    ("store-sold", Then::Delivered),
+    ("send-delivered", Then::Delivered),
+    ("store-released", Then::Delivered),
+    ("post-swap", Then::Delivered),
+    ("settle-swap", Then::Delivered),
+    ("store-redeemed", Then::Delivered),
+    ("send-opened", Then::Delivered),
+];
+
 const SELLER: [(&str, Then); 9] = [
     ("send-offered", Then::NoOffer),
     ("store-accepted", Then::Delivered),
@@ -63,6 +84,8 @@ struct Market {
     seller: Daemon,
     buyer: Daemon,
     input: Vec<u8>,
+    /// How hires are paid.
+    mode: &'static str,
     /// Sold and paid so far.
     paid: u64,
 }
@@ -74,7 +97,7 @@ enum Side {
 }
 
 impl Market {
-    fn open() -> Self {
+    fn open(mode: &'static str) -> Self {
         let swarm = Swarm::start(100);
         let seller = swarm.trader("seller", SETTINGS);
         let buyer = swarm.buyer(2_000, SETTINGS);
@@ -82,7 +105,7 @@ impl Market {
             swarm::sell_script(&seller, service, price, "exec cat", "concurrency = 4");
         }
         let input = (0..INPUT_BYTES).map(|at| b'a' + (at % 23) as u8).collect();
-        Self { swarm, seller, buyer, input, paid: 0 }
+        Self { swarm, seller, buyer, input, mode, paid: 0 }
     }
 
     fn victim(&mut self, side: Side) -> &mut Daemon {
@@ -104,8 +127,9 @@ impl Market {
 
     /// Hires over the command line, while this goes on.
     fn hire(&self, service: &'static str) -> JoinHandle<Ran> {
-        let (home, input) = ((*self.buyer).clone(), self.input.clone());
-        thread::spawn(move || home.run_with(["hire", service, "--input", "-", "--max-price", "50"], &input))
+        let (home, input, mode) = ((*self.buyer).clone(), self.input.clone(), self.mode);
+        let line = ["hire", service, "--input", "-", "--max-price", "50", "--mode", mode];
+        thread::spawn(move || home.run_with(line, &input))
     }
 
     fn tasks(&self) -> Vec<Value> {
@@ -215,7 +239,7 @@ impl Market {
 
 #[test]
 fn a_buyer_that_is_killed_at_any_step_loses_nothing() {
-    let mut market = Market::open();
+    let mut market = Market::open("prepaid");
     for (step, then) in BUYER {
         market.dies_at(Side::Buyer, step, then);
     }
@@ -224,11 +248,27 @@ fn a_buyer_that_is_killed_at_any_step_loses_nothing() {
 
 #[test]
 fn a_seller_that_is_killed_at_any_step_loses_nothing() {
-    let mut market = Market::open();
+    let mut market = Market::open("prepaid");
     for (step, then) in SELLER {
         market.dies_at(Side::Seller, step, then);
     }
     market.dies_at_work(Side::Seller);
+}
+
+#[test]
+fn a_buyer_that_is_killed_at_any_step_in_escrow_loses_nothing() {
+    let mut market = Market::open("escrow");
+    for (step, then) in ESCROW_BUYER {
+        market.dies_at(Side::Buyer, step, then);
+    }
+}
+
+#[test]
+fn a_seller_that_is_killed_at_any_step_in_escrow_loses_nothing() {
+    let mut market = Market::open("escrow");
+    for (step, then) in ESCROW_SELLER {
+        market.dies_at(Side::Seller, step, then);
+    }
 }
 
 #[test]

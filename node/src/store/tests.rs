@@ -109,6 +109,42 @@ async fn jobs_of_concurrent_callers_share_one_commit_and_one_sync() {
     assert_eq!((store.commits() - commits, disk.syncs() - syncs), (51, 51));
 }
 
+/// What is written behind costs no commit where another is made, has one of its own where none is, and goes with a crash.
+#[tokio::test(start_paused = true)]
+async fn what_is_written_behind_rides_the_next_commit_or_has_its_own_in_time() {
+    let disk = CrashBackend::new();
+    let store = open(&disk).await;
+    put(&store, b"warm", 0).await.unwrap();
+    let behind = async |key: &'static [u8]| store.behind(move |w| w.put(NUMBERS, key, &1)).await.unwrap();
+    let (commits, syncs) = (store.commits(), disk.syncs());
+    behind(b"rides").await;
+    behind(b"too").await;
+    assert_eq!((store.commits(), number(&store, b"rides")), (commits, None), "nobody has waited for anything yet");
+    put(&store, b"carrier", 1).await.unwrap();
+    assert_eq!((store.commits() - commits, disk.syncs() - syncs), (1, 1));
+    assert_eq!((number(&store, b"rides"), number(&store, b"too")), (Some(1), Some(1)));
+    // In its order: a later write of the same key wins.
+    behind(b"carrier").await;
+    put(&store, b"carrier", 2).await.unwrap();
+    assert_eq!(number(&store, b"carrier"), Some(2));
+    // By itself.
+    let commits = store.commits();
+    behind(b"alone").await;
+    tokio::time::sleep(crate::limits::STORE_BEHIND * 2).await;
+    assert_eq!((store.commits() - commits, number(&store, b"alone")), (1, Some(1)));
+    // Refusing or panicking, it disturbs nobody; a crash takes it, a clean end doesn't.
+    store.behind(|_| Err(StoreError::Closed)).await.unwrap();
+    put(&store, b"after", 3).await.unwrap();
+    behind(b"kept").await;
+    store.close().await;
+    let store = open(&disk).await;
+    assert_eq!((number(&store, b"after"), number(&store, b"kept")), (Some(3), Some(1)));
+    store.behind(|w| w.put(NUMBERS, b"crashed", &1)).await.unwrap();
+    disk.crash();
+    let store = open(&disk).await;
+    assert_eq!(number(&store, b"crashed"), None);
+}
+
 #[tokio::test]
 async fn a_job_that_refuses_leaves_nothing_and_disturbs_nobody() {
     let disk = CrashBackend::new();

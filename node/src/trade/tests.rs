@@ -50,7 +50,9 @@ use crate::{
 
 mod chains;
 mod crash;
+mod deviations;
 mod escrow;
+mod former;
 mod hostile;
 mod later;
 mod promise;
@@ -107,6 +109,10 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
 #[derive(Clone)]
 struct Bank {
     mint: HostedMint,
+    /// Answers nobody.
+    down: Arc<AtomicBool>,
+    /// Says of no proof how it was spent.
+    hides_witnesses: Arc<AtomicBool>,
     _folder: Arc<TempDir>,
 }
 
@@ -119,6 +125,10 @@ impl std::fmt::Debug for Bank {
 #[async_trait]
 impl Exchange for Bank {
     async fn exchange(&self, request: Request) -> Result<Reply, ExchangeError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(ExchangeError::Unreachable("down".into()));
+        }
+        let hides = request.path == "/v1/checkstate" && self.hides_witnesses.load(Ordering::SeqCst);
         // Our clocks run a day behind the mint's, which it must not tell.
         let tells_time = request.path == "/v1/info";
         let mut reply = self.mint.exchange(request).await?;
@@ -126,6 +136,12 @@ impl Exchange for Bank {
             let mut info: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
             info.as_object_mut().unwrap().remove("time");
             reply.body = serde_json::to_vec(&info).unwrap();
+        }
+        if hides {
+            let mut shown: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+            let states = shown["states"].as_array_mut().unwrap();
+            states.iter_mut().for_each(|state| state["witness"] = serde_json::Value::Null);
+            reply.body = serde_json::to_vec(&shown).unwrap();
         }
         Ok(reply)
     }
@@ -144,7 +160,7 @@ impl Bank {
         let config = MintConfig { units: vec![unit], ..MintConfig::default() };
         let runtime = Runtime::anchored(yesterday());
         let mint = HostedMint::open(folder.path(), &config, &MINT_SEED, &runtime).await.unwrap();
-        Self { mint, _folder: Arc::new(folder) }
+        Self { mint, down: Arc::default(), hides_witnesses: Arc::default(), _folder: Arc::new(folder) }
     }
 
     /// What the mint has issued and not taken back.

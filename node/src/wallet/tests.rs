@@ -44,6 +44,7 @@ use crate::{
 
 mod crash;
 mod double;
+mod escrow;
 mod hire;
 mod homes;
 mod people;

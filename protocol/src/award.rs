@@ -195,7 +195,7 @@ impl Award {
     }
 }
 
-/// Stored as its envelope, verified again on the way in.
+/// Stored as its envelope, and read as any [`Signed`] is.
 impl Serialize for Award {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.signed.serialize(serializer)

@@ -15,7 +15,7 @@
 //! read, or must not act on, is *not understood*: [`EnvelopeError::fault`] is then [`Fault::Incompatible`], and
 //! [`Relayed::decode`] still lets it be passed on.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{cell::Cell, fmt, ops::Deref, sync::Arc};
 
 use cid::Cid;
 use serde::{
@@ -233,6 +233,11 @@ impl<'a, T: Statement> Unverified<'a, T> {
 
     fn relay(self) -> Result<Relayed<T>, EnvelopeError> {
         self.parts.verify(self.payload.issuer())?;
+        self.checked()
+    }
+
+    /// All that [`Self::relay`] does but the signature.
+    fn checked(self) -> Result<Relayed<T>, EnvelopeError> {
         self.payload.check().map_err(EnvelopeError::Rule)?;
         Ok(Relayed(Signed::from_verified(self.payload, self.bytes, self.cid)))
     }
@@ -285,12 +290,33 @@ impl<T> Serialize for Signed<T> {
     }
 }
 
-/// Verified on the way in, like every other.
+/// Verified on the way in, like every other, but in what [`kept`] reads.
 impl<'de, T: Statement> Deserialize<'de> for Signed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-        Self::decode(&bytes).map_err(de::Error::custom)
+        if !KEPT.get() {
+            return Self::decode(&bytes).map_err(de::Error::custom);
+        }
+        Unverified::read(&bytes).and_then(Unverified::checked).and_then(Relayed::understood).map_err(de::Error::custom)
     }
+}
+
+thread_local! {
+    /// Whether this thread is in [`kept`].
+    static KEPT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `read`, which reads a record of our own store: there is no [`Signed`] in it that wasn't verified before it was written, and
+/// whoever can change the store has our keys. What comes from anywhere else is never read so.
+pub fn kept<R>(read: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            KEPT.set(self.0);
+        }
+    }
+    let _restore = Restore(KEPT.replace(true));
+    read()
 }
 
 /// An envelope's parts, as they stand in its bytes. Nothing in them is verified, and the payload is any bytes.
@@ -524,6 +550,19 @@ mod tests {
                 assert!(Signed::<Note>::decode(&bytes).is_err(), "byte {index}, bit {bit}");
             }
         }
+    }
+
+    #[test]
+    fn only_what_was_kept_is_read_without_its_signature() {
+        let stored = serde_ipld_dagcbor::to_vec(&note()).unwrap();
+        let read = |bytes: &[u8]| serde_ipld_dagcbor::from_slice::<Signed<Note>>(bytes);
+        assert_eq!((read(&stored).unwrap(), kept(|| read(&stored)).unwrap()), (note(), note()));
+        let mut forged = stored;
+        // In the signature, which comes first.
+        forged[8] ^= 1;
+        assert!(kept(|| read(&forged)).is_ok());
+        let panicked = std::panic::catch_unwind(|| kept(|| panic!("while it reads")));
+        assert!(panicked.is_err() && read(&forged).is_err(), "outside, and after a panic within");
     }
 
     #[test]

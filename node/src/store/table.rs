@@ -2,6 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
+use guilder_protocol::envelope::kept;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 use super::StoreError;
@@ -36,7 +37,8 @@ impl<V: Serialize> Table<V> {
 impl<V: DeserializeOwned> Table<V> {
     /// The decoder's message is left out of the error: it can quote the record, and the record can be a secret.
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<V, StoreError> {
-        serde_ipld_dagcbor::from_slice(bytes).map_err(|_| StoreError::Decode { table: self.name })
+        let read = || serde_ipld_dagcbor::from_slice(bytes);
+        kept(read).map_err(|_| StoreError::Decode { table: self.name })
     }
 }
 

@@ -135,7 +135,7 @@ impl Actors {
         })
     }
 
-    /// What is stored of a trade, on the side that the mail is for. It is verified again as it is read, as always.
+    /// What is stored of a trade, on the side that the mail is for.
     fn record(&self, trade: Cid, mail: &Mail) -> Result<Option<(Deal, Stored)>, StoreError> {
         let key = key(trade);
         self.buying.journal.read(|r| {

@@ -131,7 +131,8 @@ pub enum AuditFault {
 #[derive(Default)]
 struct Tally {
     balances: BTreeMap<Currency, Balance>,
-    seen: BTreeSet<(Currency, Y)>,
+    /// The secrets of its coins: as many as there are Ys, and a Y costs a hash to the curve.
+    seen: BTreeSet<(Currency, String)>,
     twice: Option<Currency>,
 }
 
@@ -144,8 +145,8 @@ impl Tally {
         self.balances.entry(currency.clone()).or_insert_with(|| Balance::new(currency))
     }
 
-    fn see(&mut self, currency: &Currency, y: Option<Y>) {
-        if y.is_none_or(|y| !self.seen.insert((currency.clone(), y))) {
+    fn see(&mut self, currency: &Currency, secret: &str) {
+        if !self.seen.insert((currency.clone(), secret.to_owned())) {
             self.twice = Some(currency.clone());
         }
     }
@@ -242,14 +243,14 @@ fn tally_coins(read: &Read, tally: &mut Tally, currencies: &[Currency]) -> Resul
     for currency in currencies {
         for (_, coin) in read.range(COINS, currency.key().range(), usize::MAX)? {
             tally.add(currency, coin.amount, |balance| &mut balance.spendable);
-            tally.see(currency, coin.y());
+            tally.see(currency, &coin.secret);
         }
     }
     for (_, record) in read.range(OPERATIONS, KeyRange::all(), usize::MAX)? {
         match record.purpose {
             Purpose::Refill { .. } | Purpose::Send | Purpose::Renew | Purpose::Melt { .. } => {
                 tally.add(&record.currency, record.input_sum(), |balance| &mut balance.pending);
-                record.inputs.iter().for_each(|input| tally.see(&record.currency, Some(input.y)));
+                record.inputs.iter().for_each(|input| tally.see(&record.currency, &input.coin.secret));
             }
             Purpose::Receive { .. } | Purpose::Mint { .. } => {
                 let coming = record.output_sum(Destination::Coins);
@@ -273,11 +274,11 @@ fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
         // Without its terms a proof can't be refunded: the account will show that it is missing.
         let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
         tally.add(&batch.currency, proof.amount, |balance| &mut balance.locked);
-        tally.see(&batch.currency, proof.y());
+        tally.see(&batch.currency, &proof.secret);
     }
     let at_risk = |tally: &mut Tally, lock: &AtRisk, to: fn(&mut Balance) -> &mut u64| {
         tally.add(&lock.currency, lock.amount(), to);
-        lock.proofs.iter().for_each(|proof| tally.see(&lock.currency, proof.y()));
+        lock.proofs.iter().for_each(|proof| tally.see(&lock.currency, &proof.secret));
     };
     for (_, lock) in read.range(AT_RISK, KeyRange::all(), usize::MAX)? {
         at_risk(tally, &lock, |balance| &mut balance.at_risk);
@@ -288,7 +289,7 @@ fn tally_locks(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
     for (_, accepted) in read.range(ACCEPTED, KeyRange::all(), usize::MAX)? {
         let accepted: AcceptedLock = accepted;
         tally.add(&accepted.currency, accepted.amount(), |balance| &mut balance.unredeemed);
-        accepted.proofs.iter().for_each(|proof| tally.see(&accepted.currency, proof.y()));
+        accepted.proofs.iter().for_each(|proof| tally.see(&accepted.currency, &proof.secret));
     }
     Ok(())
 }

@@ -87,10 +87,10 @@ fn every_term_of_a_hire_and_of_a_listing_is_described() {
         let mut fields = BTreeSet::new();
         for line in body.lines().map(str::trim) {
             skipped |= line == "#[serde(skip)]";
-            if let Some((field, _)) = line.strip_prefix("pub ").and_then(|line| line.split_once(':')) {
-                if !std::mem::take(&mut skipped) {
-                    fields.insert(field.to_owned());
-                }
+            if let Some((field, _)) = line.strip_prefix("pub ").and_then(|line| line.split_once(':'))
+                && !std::mem::take(&mut skipped)
+            {
+                fields.insert(field.to_owned());
             }
         }
         fields

@@ -54,12 +54,14 @@ impl Swarm {
         Self { mint, mint_url, bootstrap, _slot: slot }
     }
 
-    /// Settings of a trader that knows the mint host, and these beside.
+    /// Settings of a trader that knows the mint host, and these beside. It pays in advance, whoever sells, unless these say `hire.mode`:
+    /// most tests count what is locked and redeemed.
     pub fn settings(&self, more: &str) -> String {
         let Self { bootstrap, mint_url, .. } = self;
+        let mode = if more.contains("hire.mode") { "" } else { "hire.mode = \"prepaid\"\n" };
         format!(
             "{LOOPBACK}network.bootstrap = [\"{bootstrap}\"]\nwallet.mints = [\"{mint_url}\"]\n\
-             wallet.unit = \"{UNIT}\"\n{more}"
+             wallet.unit = \"{UNIT}\"\n{mode}{more}"
         )
     }
 

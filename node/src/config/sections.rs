@@ -50,7 +50,7 @@ pub struct HireConfig {
 
 impl Default for HireConfig {
     fn default() -> Self {
-        Self { max_price: 100, deadline_secs: 60, mode: HireMode::default(), stranger_max: 20, daily_max: 0 }
+        Self { max_price: 100, deadline_secs: 60, mode: HireMode::Auto, stranger_max: 20, daily_max: 0 }
     }
 }
 

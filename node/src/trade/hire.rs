@@ -455,13 +455,13 @@ impl Hiring {
         Ok(Hired { deal, ended })
     }
 
-    /// An award that was refused isn't spent.
+    /// An award that was refused isn't spent, unless its seller can take the money all the same: it is counted then.
     async fn count_refused(&self, deal: &Deal) -> Result<(), StoreError> {
-        if self.hire.daily_max == 0 {
+        if self.hire.daily_max == 0 || deal.escrow().is_none() {
             return Ok(());
         }
-        let (unit, price, now) = (deal.award.args().unit.clone(), deal.award.args().price, self.with.runtime.now());
-        self.with.journal.commit(Step::Other, move |w| records::unspend_today(w, &unit, price, now)).await
+        let (unit, price, made) = (deal.award.args().unit.clone(), deal.award.args().price, deal.award.made());
+        self.with.journal.commit(Step::Other, move |w| records::unspend(w, &unit, price, made)).await
     }
 
     /// On another's authority, debits every delegation before any money is locked.

@@ -269,10 +269,10 @@ pub(super) fn spend_today(
     Ok(true)
 }
 
-/// Counts an award no more that was refused.
-pub(super) fn unspend_today(w: &mut Write<'_>, unit: &Unit, amount: u64, now: Timestamp) -> Result<(), StoreError> {
-    let spent = spent_today(w, unit, now)?;
-    if spent == 0 { Ok(()) } else { w.put(AWARDED, spent_key(unit, now), &spent.saturating_sub(amount)) }
+/// Counts an award no more that was refused, on the day on which it was made.
+pub(super) fn unspend(w: &mut Write<'_>, unit: &Unit, amount: u64, made: Timestamp) -> Result<(), StoreError> {
+    let spent = spent_today(w, unit, made)?;
+    if spent == 0 { Ok(()) } else { w.put(AWARDED, spent_key(unit, made), &spent.saturating_sub(amount)) }
 }
 
 /// Rows of past days that one award deletes at most; there is one for each unit and day.

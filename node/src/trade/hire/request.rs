@@ -131,7 +131,7 @@ pub enum HireMode {
     Auto,
     /// In escrow only: sellers and buyers need not trust each other.
     Escrow,
-    /// In advance, whoever sells: the seller holds the money while it works.
+    /// In advance, whoever sells: the seller holds the money while it works. Of a hire that nobody decided about.
     #[default]
     Prepaid,
 }

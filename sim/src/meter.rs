@@ -45,6 +45,8 @@ pub enum Protocol {
     Content,
     /// Calls to mints, whatever the way.
     Mint,
+    /// Grants handed over, revocations fetched.
+    Grants,
     /// Relays, hole punching, tests of reachability.
     Nat,
     /// Any other.
@@ -55,7 +57,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Kad,
         Self::Gossip,
         Self::Identify,
@@ -63,6 +65,7 @@ impl Protocol {
         Self::Trade,
         Self::Content,
         Self::Mint,
+        Self::Grants,
         Self::Nat,
         Self::Other,
         Self::Overhead,
@@ -78,6 +81,7 @@ impl Protocol {
             Self::Trade => "trade",
             Self::Content => "content",
             Self::Mint => "mint",
+            Self::Grants => "grants",
             Self::Nat => "nat",
             Self::Other => "other",
             Self::Overhead => "overhead",
@@ -86,7 +90,7 @@ impl Protocol {
 
     /// Which a name on the wire stands for.
     fn of(name: &[u8]) -> Self {
-        const PREFIXES: [(&[u8], Protocol); 11] = [
+        const PREFIXES: [(&[u8], Protocol); 12] = [
             (b"/guilder/kad/", Protocol::Kad),
             (b"/meshsub/", Protocol::Gossip),
             (b"/floodsub/", Protocol::Gossip),
@@ -95,6 +99,7 @@ impl Protocol {
             (b"/guilder/trade/", Protocol::Trade),
             (b"/guilder/content/", Protocol::Content),
             (b"/guilder/mint/", Protocol::Mint),
+            (b"/guilder/grants/", Protocol::Grants),
             (b"/libp2p/circuit/", Protocol::Nat),
             (b"/libp2p/dcutr", Protocol::Nat),
             (b"/libp2p/autonat/", Protocol::Nat),

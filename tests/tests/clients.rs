@@ -34,13 +34,13 @@ fn is_what_the_node_says(seen: &Value, seller: &Daemon, buyer: &Daemon) {
     let ids: Vec<_> = task.as_array().unwrap().iter().map(|task| &task["id"]).collect();
     assert_eq!((ids.len(), Money::of(buyer).paid), (4, 12), "each was paid once: {seen}");
     assert_eq!(seen["sellers"], json!([seller.peer_id()]), "{seen}");
-    assert_eq!((&seen["output"], &seen["task"]), (&json!("hello"), ids[3]), "{seen}");
+    assert_eq!((&seen["output"], ids.contains(&&seen["task"])), (&json!("hello"), true), "{seen}");
     let steps = seen["steps"].as_array().unwrap();
     assert!(steps.len() > 3 && steps[0] == "hired" && steps[1] == "step" && steps.last().unwrap() == "ended", "{seen}");
     assert_eq!(seen["same"], true, "the same key is the same task: {seen}");
     assert_eq!(seen["conflict"], json!(["conflict", "ours", true, false]), "{seen}");
     assert_eq!(seen["failed"], json!(["failed", true]), "{seen}");
-    assert_eq!((&seen["listed"], &seen["shown"]), (&json!([ids[3]]), &json!("delivered")), "{seen}");
+    assert_eq!((&seen["listed"], &seen["shown"]), (&json!([seen["task"]]), &json!("delivered")), "{seen}");
     assert!(seen["available"].as_u64().unwrap() > 0, "{seen}");
     assert_eq!(seen["nowhere"], true, "{seen}");
     assert_eq!((&seen["async"], &seen["event"]), (&json!(["0", "1", "2"]), &json!("event")), "{seen}");

@@ -1,6 +1,6 @@
 //! `guilder task list|show|output|cancel`
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use guilder_protocol::time::Timestamp;
@@ -13,7 +13,7 @@ use crate::{
         client::{escape, query},
         types::{OutputCheck, TaskListing, TaskProgress, TaskSide, TaskView},
     },
-    console::{CliError, Exit, Field, Show, fields, table},
+    console::{CliError, Exit, Field, Show, fields, quoted, table},
 };
 
 const EXAMPLES: &str = "\
@@ -72,6 +72,18 @@ enum TaskCommand {
 #[serde(transparent)]
 struct Tasks(Vec<TaskView>);
 
+/// The command that lists what comes after `last`, of the same choice.
+fn next_page(listing: &TaskListing, last: String) -> String {
+    let next = TaskListing { after: Some(last), ..listing.clone() };
+    let terms = serde_json::to_value(next).ok().and_then(|terms| terms.as_object().cloned()).unwrap_or_default();
+    let mut command = "guilder task list".to_owned();
+    for (name, value) in &terms {
+        let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        command += &format!(" --{name} {}", quoted(Path::new(&value)));
+    }
+    command
+}
+
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
@@ -82,7 +94,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let more = tasks.last().filter(|_| tasks.len() >= asked).map(|last| last.cursor().to_owned());
                 context.printer.show(&Tasks(tasks))?;
                 if let Some(last) = more {
-                    context.printer.note(format_args!("older ones: the same with --after {last}"));
+                    context.printer.note(format_args!("older ones: {}", next_page(listing, last)));
                 }
             }
             TaskCommand::Show { id } => {

@@ -134,6 +134,10 @@ impl Context {
     /// # Errors
     /// If none does.
     pub fn client(&self) -> Result<Client, CliError> {
+        // A program that works on a task calls the node that it works for, unless it names a home.
+        if let Some(client) = self.home.is_none().then(Client::of_task).flatten() {
+            return Ok(client?);
+        }
         Ok(Client::of_home(&self.home()?)?)
     }
 }

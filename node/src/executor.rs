@@ -81,6 +81,23 @@ pub struct Work {
     pub limits: Limits,
     /// Where the executor says how the work goes.
     pub reporter: Reporter,
+    /// How the work may call this node, if it may subcontract.
+    pub access: Option<TaskAccess>,
+}
+
+/// Where and with what a running task calls this node's API, to subcontract.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TaskAccess {
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// Bearer token, good for this task and while it runs.
+    pub token: String,
+}
+
+impl fmt::Debug for TaskAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskAccess").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl Work {

@@ -51,6 +51,7 @@ mod permits;
 mod progress;
 mod records;
 mod selling;
+mod task_keys;
 mod timers;
 mod transfers;
 mod unreleased;
@@ -85,6 +86,7 @@ pub use self::{
     limits::{MAX_HIRE_NAME, MAX_OPEN_TRADES},
     progress::Progress,
     records::OutputCheck,
+    task_keys::TaskKeys,
     views::{MoneyView, Page, TaskFilter, TaskState, TaskView},
 };
 use self::{
@@ -183,6 +185,7 @@ pub struct Trade {
     actors: Actors,
     clocks: PeerClocks,
     journal: Journal,
+    task_keys: TaskKeys,
     wallet: Wallet,
     #[cfg(test)]
     unreleased: UnreleasedPlaces,
@@ -200,7 +203,7 @@ impl Trade {
             parts;
         let revocations = parts.revocations;
         let (stopping, open, hires) = (Stopping::default(), OpenTrades::default(), Hires::default());
-        let clocks = PeerClocks::default();
+        let (clocks, task_keys) = (PeerClocks::default(), TaskKeys::default());
         let journal = Journal::new(store.clone(), failpoint.clone());
         let cheats = Cheats::read(&journal, runtime.now())?;
         let outbox = Outbox::new(network.clone(), runtime.clone(), failpoint);
@@ -232,15 +235,17 @@ impl Trade {
             outbox: outbox.clone(),
             catalogue: catalogue.clone(),
             penalties: penalties.clone(),
-            workshop: Workshop::new(
-                runtime.clone(),
-                journal.clone(),
-                transfers.clone(),
-                open.clone(),
-                outbox.clone(),
-                events.clone(),
-                revocations.clone(),
-            ),
+            hires: hires.clone(),
+            workshop: Workshop {
+                runtime: runtime.clone(),
+                journal: journal.clone(),
+                transfers: transfers.clone(),
+                open: open.clone(),
+                outbox: outbox.clone(),
+                events: events.clone(),
+                revocations: revocations.clone(),
+                task_keys: task_keys.clone(),
+            },
             events: events.clone(),
         };
         let actors = Actors::new(open.clone(), network.clone(), buying, selling);
@@ -338,6 +343,7 @@ impl Trade {
             actors,
             clocks,
             journal,
+            task_keys,
             wallet,
             #[cfg(test)]
             unreleased,
@@ -378,6 +384,19 @@ impl Trade {
     /// If the store can't be written.
     pub async fn write_off(&self, task: Cid) -> Result<bool, StoreError> {
         self.keys.write_off(task, self.runtime.now()).await
+    }
+
+    /// The keys with which programs of running tasks call this node.
+    pub fn task_keys(&self) -> &TaskKeys {
+        &self.task_keys
+    }
+
+    /// What was hired for the sake of a trade that we sell, by its asks.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn passed_on(&self, award: Cid) -> Result<Vec<Cid>, StoreError> {
+        self.tasks.passed_on(award)
     }
 
     /// Calls off a task that we buy, by its name or its award's. Before the award nothing is lost; once the seller works

@@ -34,6 +34,10 @@
 //! convicted by that, and a receipt, the buyer's word that it has the output, or the mint's, rebuts it. Two receipts of one
 //! seller for one award that say different things convict it, whichever is true.
 //!
+//! **Chains.** A receipt names the receipts of work that was passed on. One that isn't in the file may have been kept back: the
+//! report says so. One that is there is of an award that stands under this one: given by its seller, in the same task and name,
+//! by the same delegations and one more. Who passed work on answers for it to its own buyer, whatever became of it beneath.
+//!
 //! What it can't show: whether the locked money was paid in the end. The mint knows that; [`fraud`] is the file that adds it.
 
 mod car;
@@ -57,7 +61,7 @@ use crate::{
     envelope::{EnvelopeError, Signed, Unverified},
     fault::{AtFault, Fault},
     identity::AgentId,
-    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS, MAX_SCHEMA},
+    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS, MAX_SCHEMA, MAX_SUB_EVIDENCE},
     market::{
         Ask, Offer, SchemaHash,
         choice::{self, OfferError},
@@ -176,6 +180,7 @@ fn check(declared: &[Cid], blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<(Report, E
     if let Some(stray) = blocks.keys().find(|cid| !used.contains(*cid)).filter(|_| unread.is_empty()) {
         return Err(AuditError::Stray(*stray));
     }
+    place(&mut hires, &evidence);
     hires.sort_by_key(|hire| (hire.awarded, hire.award));
     let unread = unread.into_iter().map(|(statement, why)| Unread { statement, why }).collect();
     Ok((Report { task, hires, unread }, evidence))
@@ -404,15 +409,87 @@ fn receipts_of<'a>(
             return Err(AuditError::Receipt(receipt.cid()));
         }
         for sub in body.sub.iter().filter(|sub| !unread.contains_key(sub)) {
-            let known = find(&evidence.receipts, *sub)
-                .ok_or(AuditError::Missing { award: cid, what: "receipt of passed-on work" })?;
+            // What isn't there may have been kept back by whoever made the file: that spoils nobody else's proof.
+            let Some(known) = find(&evidence.receipts, *sub) else { continue };
             let under = evidence.awards.iter().find(|other| other.cid() == known.body.award);
-            if under.is_none_or(|other| other.buyer() != args.seller) {
+            if under.is_none_or(|other| !stands_under(other, award)) {
                 return Err(AuditError::Receipt(receipt.cid()));
             }
         }
     }
     Ok(receipts)
+}
+
+/// Whether `sub` was awarded by the seller of `award` with what that let it pass on.
+fn stands_under(sub: &Award, award: &Award) -> bool {
+    let above = sub.invocation().prf.split_last().map(|(_, above)| above);
+    sub.buyer() == award.args().seller
+        && sub.principal() == award.principal()
+        && sub.args().task == award.args().task
+        && above == Some(&award.invocation().prf[..])
+}
+
+/// Says of each hire for the sake of which other it was made: as a receipt says, else as far as only one can be meant.
+fn place(hires: &mut [Hire], evidence: &Evidence) {
+    let award_of = |receipt: Cid| find(&evidence.receipts, receipt).map(|receipt| receipt.body.award);
+    let mut under = BTreeMap::new();
+    for receipt in &evidence.receipts {
+        under.extend(receipt.body.sub.iter().filter_map(|sub| award_of(*sub)).map(|sub| (sub, receipt.body.award)));
+    }
+    let award = |cid: Cid| evidence.awards.iter().find(|award| award.cid() == cid);
+    for hire in hires.iter_mut() {
+        let Some(sub) = award(hire.award) else { continue };
+        let mut above = evidence.awards.iter().filter(|above| stands_under(sub, above)).map(Award::cid);
+        hire.under = match (under.get(&hire.award), above.next(), above.next()) {
+            (Some(named), ..) => Some(*named),
+            (None, Some(only), None) => Some(only),
+            _ => None,
+        };
+        let receipts = evidence.receipts.iter().filter(|receipt| receipt.body.award == hire.award);
+        let named = receipts.flat_map(|receipt| receipt.body.sub.iter().copied());
+        hire.elsewhere = named.filter(|sub| award_of(*sub).is_none()).collect();
+    }
+}
+
+/// Checks what the seller of `award` hands over about work that it passed on, and reads it.
+///
+/// # Errors
+/// What doesn't hold; [`AuditError::Stray`] of an award that doesn't stand under this one.
+pub fn handed_over(bytes: &[u8], award: &Award) -> Result<Evidence, AuditError> {
+    if bytes.len() > MAX_SUB_EVIDENCE {
+        return Err(AuditError::TooLarge(bytes.len()));
+    }
+    verify(bytes)?;
+    let (_, blocks) = car::read(bytes, MAX_BUNDLE_BLOCKS)?;
+    let evidence = sort(&blocks)?.evidence;
+    let stands = |other: &Award| {
+        let (prf, above) = (&other.invocation().prf, &award.invocation().prf);
+        other.principal() == award.principal()
+            && other.args().task == award.args().task
+            && prf.len() > above.len()
+            && prf.starts_with(above)
+            && (prf.len() > above.len() + 1 || other.buyer() == award.args().seller)
+    };
+    match evidence.awards.iter().find(|other| !stands(other)) {
+        Some(stray) => Err(AuditError::Stray(stray.cid())),
+        None => Ok(evidence),
+    }
+}
+
+impl Evidence {
+    /// Adds what another holds.
+    pub fn extend(&mut self, other: Self) {
+        self.asks.extend(other.asks);
+        self.offers.extend(other.offers);
+        self.awards.extend(other.awards);
+        self.delegations.extend(other.delegations);
+        self.acceptances.extend(other.acceptances);
+        self.cancellations.extend(other.cancellations);
+        self.receipts.extend(other.receipts);
+        self.received.extend(other.received);
+        self.revocations.extend(other.revocations);
+        self.schemas.extend(other.schemas);
+    }
 }
 
 /// What doesn't hold in a bundle.

@@ -78,6 +78,9 @@ pub const MAX_SUB_RECEIPTS: usize = 64;
 
 /// Services that one delegation for subcontracting names: as many kinds of help as a task may need.
 pub const MAX_SUB_SERVICES: usize = 16;
+/// What a seller hands over with its delivery of what was signed about work that it passed on, in bytes: some 35 hires. With an
+/// inline output it fits into a frame.
+pub const MAX_SUB_EVIDENCE: usize = 128 * 1024;
 /// Delegations in one chain, from the principal to the buyer.
 pub const MAX_CHAIN: usize = 8;
 

@@ -223,6 +223,10 @@ pub struct Delivered {
     /// In escrow: the sealed output, which the receipt names. Not there otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Payload>,
+    /// What was signed about work that was passed on: an audit bundle of at most
+    /// [`MAX_SUB_EVIDENCE`](crate::limits::MAX_SUB_EVIDENCE) bytes. Not there if none was, or it would be larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<ByteBuf>,
 }
 
 /// An output and the salt that its commitment was made with.

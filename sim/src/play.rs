@@ -562,6 +562,7 @@ fn definition(name: ServiceName, price: u64, unit: Unit) -> Definition {
         memory_mb: 64,
         max_input_bytes: 64 << 20,
         max_output_bytes: 1 << 20,
+        subcontract: None,
         run: Run::Echo,
     }
 }

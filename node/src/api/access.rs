@@ -41,6 +41,9 @@ impl std::fmt::Debug for Access {
 pub struct Hello {
     /// 32 random bytes as hexadecimal digits: an answer to another hello proves nothing.
     pub nonce: String,
+    /// Whose token the server is to know: what stands before the dot in that of a task. Not there: the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 /// The answer.
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_proof_is_of_one_token_one_port_and_one_nonce() {
-        let hello = |byte| Hello { nonce: hex::encode([byte; 32]) };
+        let hello = |byte| Hello { nonce: hex::encode([byte; 32]), of: None };
         let proof = Proof::of("tulip", 4_000, &hello(1));
         assert!(proof.is_some());
         assert_eq!(proof, Proof::of("tulip", 4_000, &hello(1)));
@@ -89,7 +92,7 @@ mod tests {
             assert!(other.is_some() && other != proof);
         }
         for nonce in ["", "00", "zz"] {
-            assert_eq!(Proof::of("tulip", 4_000, &Hello { nonce: nonce.into() }), None);
+            assert_eq!(Proof::of("tulip", 4_000, &Hello { nonce: nonce.into(), of: None }), None);
         }
     }
 

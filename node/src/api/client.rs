@@ -53,6 +53,19 @@ impl Client {
         Ok(Self(access))
     }
 
+    /// The node that the environment says, to a program that works on a task which it may subcontract; `None` if it says none.
+    ///
+    /// # Errors
+    /// If what it says is no address.
+    pub fn of_task() -> Option<Result<Self, ClientError>> {
+        let (url, token) = (std::env::var("GUILDER_API").ok()?, std::env::var("GUILDER_TOKEN").ok()?);
+        let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
+        let client = address.map(|address| Self(Access { address, token, pid: 0 }));
+        Some(
+            client.ok_or_else(|| ClientError::Answer(format!("GUILDER_API is {url:?}, which is no address of a node"))),
+        )
+    }
+
     /// The node with this access.
     pub fn new(access: Access) -> Self {
         Self(access)
@@ -158,7 +171,8 @@ impl Connection {
     async fn greet(&mut self) -> Result<(), ClientError> {
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|error| ClientError::Io(error.into()))?;
-        let hello = Hello { nonce: hex::encode(nonce) };
+        let of = self.access.token.split_once('.').map(|(name, _)| name.to_owned());
+        let hello = Hello { nonce: hex::encode(nonce), of };
         let request = self.builder(Method::GET, &query("/v1/hello", &hello)?).body(empty());
         let response = self.send(request).await?;
         let answer = collect(response.into_body()).await.unwrap_or_default();

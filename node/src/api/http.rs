@@ -65,6 +65,7 @@ const MAX_BODY: usize = 1024 * 1024;
 /// Answers requests on `listener` until `stop` resolves; those under way are given up then.
 pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: impl Future<Output = ()>) {
     let Ok(address) = listener.local_addr() else { return };
+    api.node().trade.task_keys().serve_at(address);
     let (_open, closing) = watch::channel(false);
     // Whoever has no token may ask who answers here, and is told; that keeps no place.
     let has_token: http_server::Counts = |request| request.headers().contains_key(header::AUTHORIZATION);
@@ -76,6 +77,7 @@ pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: im
 }
 
 fn router(api: Api, address: SocketAddr, token: &str) -> Router {
+    let guard = Guard::new(address, token, api.node().trade.task_keys().clone());
     Router::new()
         .route(guard::HELLO, get(hello))
         .route("/v1/openapi.json", get(description))
@@ -94,7 +96,7 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Guard::new(address, token), guard::admit))
+        .layer(middleware::from_fn_with_state(guard, guard::admit))
         .with_state(api)
 }
 

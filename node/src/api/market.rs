@@ -72,7 +72,7 @@ impl Api {
         name: &ServiceName,
         limit: Option<usize>,
     ) -> Result<impl Stream<Item = Found> + Send + 'static, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Right::Find)?;
         let deadline = self.node().runtime.instant() + FIND_PATIENCE;
         let found = self.node().catalogue.find(name, limit.unwrap_or(LISTED), deadline);
         Ok(stream::unfold(found, |mut found| async { found.recv().await.map(|listing| (Found::from(listing), found)) }))

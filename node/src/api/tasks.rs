@@ -86,6 +86,7 @@ impl Api {
                 return Err(ApiError::misuse(format!("a key or label of {} bytes", name.len()), hint));
             }
         }
+        let hire = Hire { under: caller.under().cloned(), ..hire };
         let request = Request::of(hire, input, || hex::encode(self.node().runtime.random::<16>()));
         let first = self.place_hire(&request).await?;
         let (tell, told) = mpsc::channel(HIRE_EVENTS);
@@ -221,6 +222,14 @@ impl Api {
 
     /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
     fn decided(&self, hire: Hire) -> Result<Hire, ApiError> {
+        if hire.under.is_some() {
+            if hire.grant.is_some() {
+                let hint = "leave the grant out: it hires in the name of its own buyer";
+                return Err(ApiError::misuse("the program of a task hires under no grant", hint));
+            }
+            // What it leaves open, the delegations of its task decide.
+            return Ok(self.paid_as_set(hire));
+        }
         let node = self.node();
         let granted = match &hire.grant {
             Some(id) => Some(node.grants.usable(self.resolve_grant(id)?)?),
@@ -245,11 +254,30 @@ impl Api {
             ),
             unit: Some(self.unit_to_pay_in(&hire)?),
             deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
+            ..self.paid_as_set(hire)
+        })
+    }
+
+    /// The hire, paid as the settings say where it doesn't.
+    fn paid_as_set(&self, hire: Hire) -> Hire {
+        let defaults = &self.node().config.hire;
+        Hire {
             mode: Some(hire.mode.unwrap_or(defaults.mode)),
             stranger_max: defaults.stranger_max,
             daily_max: defaults.daily_max,
             ..hire
-        })
+        }
+    }
+
+    /// The task of that ID, if the caller may see it: with the right to, or because it hired it for the sake of its own.
+    fn seen_by(&self, caller: &Caller, right: Right, id: &str) -> Result<Cid, ApiError> {
+        let Some(under) = caller.under() else {
+            caller.may(right)?;
+            return self.resolve(id);
+        };
+        let own = self.node().trade.passed_on(under.award)?;
+        let mut found = own.into_iter().filter(|task| task.to_string().ends_with(id) && id.len() >= MIN_ID_TAIL);
+        found.next().filter(|_| found.next().is_none()).ok_or_else(|| no_task(id))
     }
 
     /// Tasks that fit, the newest first; [`LISTED`] of them if no limit is said.
@@ -257,6 +285,10 @@ impl Api {
     /// # Errors
     /// If the caller may not, the one to go on after isn't there, a term can't be read, or the store can't be read.
     pub async fn tasks(&self, caller: &Caller, listing: &TaskListing) -> Result<Vec<TaskView>, ApiError> {
+        if let Some(under) = caller.under() {
+            let own = self.node().trade.passed_on(under.award)?;
+            return own.into_iter().map(|task| self.task_by_id(task)).collect();
+        }
         caller.may(Right::Look)?;
         let after = listing.after.as_deref().map(|id| self.view_of(self.resolve(id)?)).transpose()?;
         let page = Page { after: after.map(|view| view.cursor()), limit: listing.limit.unwrap_or(LISTED) };
@@ -269,8 +301,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or several end in its letters.
     pub fn task(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        caller.may(Right::Look)?;
-        self.task_by_id(self.resolve(id)?)
+        self.task_by_id(self.seen_by(caller, Right::Look, id)?)
     }
 
     /// Calls a task off.
@@ -278,8 +309,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or it is over.
     pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        caller.may(Right::Hire)?;
-        let cid = self.resolve(id)?;
+        let cid = self.seen_by(caller, Right::Hire, id)?;
         self.node().trade.cancel(cid).await.map_err(|error| match error {
             CancelError::Over(_) => {
                 ApiError::misuse(format!("the task {id} is over"), format!("guilder task show {id} shows how it ended"))
@@ -298,8 +328,7 @@ impl Api {
         caller: &Caller,
         id: &str,
     ) -> Result<(u64, impl Stream<Item = io::Result<Bytes>> + Send + 'static), ApiError> {
-        caller.may(Right::Look)?;
-        let data = self.node().trade.output(self.resolve(id)?)?;
+        let data = self.node().trade.output(self.seen_by(caller, Right::Look, id)?)?;
         let data = data
             .ok_or_else(|| ApiError::missing("the task has no output", format!("guilder task show {id} says why")))?;
         let pieces = data.pieces(&self.node().content).await?;
@@ -316,8 +345,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or nothing was awarded.
     pub fn audit(&self, caller: &Caller, id: &str) -> Result<Vec<u8>, ApiError> {
-        caller.may(Right::Look)?;
-        let evidence = self.node().trade.evidence(self.resolve(id)?)?;
+        let evidence = self.node().trade.evidence(self.seen_by(caller, Right::Look, id)?)?;
         let evidence = evidence.filter(|evidence| !evidence.awards.is_empty());
         let evidence = evidence
             .ok_or_else(|| ApiError::missing("nothing was awarded in this task", "there is nothing to prove yet"))?;

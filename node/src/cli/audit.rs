@@ -12,6 +12,7 @@ use guilder_protocol::{
 };
 use serde::Serialize;
 
+mod html;
 mod judge;
 
 use self::judge::{Judged, judge};
@@ -44,6 +45,9 @@ enum AuditCommand {
         /// The task's ID, or its last letters.
         #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         id: String,
+        /// Draw it as a page that opens without a network, and write it here.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Write a task's audit bundle (a CAR file).
     Export {
@@ -73,9 +77,14 @@ enum AuditCommand {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     match &args.command {
-        AuditCommand::Show { id } => wait_for(async {
+        AuditCommand::Show { id, html } => wait_for(async {
             let bundle = download(id, context).await?;
             let report = audit::verify(&bundle)?;
+            if let Some(path) = html {
+                let mut writing = Place::at(path)?.begin()?;
+                writing.piece(html::page(&report).as_bytes(), context)?;
+                writing.end(context)?;
+            }
             context.printer.show(&ReportView::valid(report))?;
             Ok(Exit::Done)
         }),
@@ -254,6 +263,14 @@ struct HireView {
     answers: Option<String>,
     /// The same in one sentence.
     verdict: String,
+    /// The award for whose sake it was made, if it was subcontracted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    under: Option<String>,
+    /// Receipts of subcontracted work that it names and the file doesn't hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    elsewhere: Vec<String>,
+    /// Who answers to whom and why, through all that was subcontracted, in one sentence; null if it was delivered.
+    responsibility: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -272,10 +289,17 @@ impl From<audit::Revoked> for RevokedView {
 
 impl ReportView {
     pub(crate) fn valid(report: Report) -> Self {
-        let words = format!("valid\n\n{}", harmless_words(report.clone()));
+        let mut words = format!("valid\n\n{}", harmless_words(report.clone()));
+        let failed: Vec<_> = report.hires.iter().map(|hire| report.responsibility(hire)).collect();
+        if report.hires.len() > 1 {
+            for sentence in failed.iter().flatten() {
+                words.push_str(&format!("\n  ==> {}\n", one_line(sentence)));
+            }
+        }
         let not_understood =
             report.unread.iter().map(|unread| (unread.statement.to_string(), unread.why.clone())).collect();
-        let hires = report.hires.into_iter().map(HireView::from).collect();
+        let hires = report.hires.into_iter().zip(failed);
+        let hires = hires.map(|(hire, responsibility)| HireView { responsibility, ..hire.into() }).collect();
         Self {
             valid: Some(true),
             why: None,
@@ -377,6 +401,9 @@ impl From<audit::Hire> for HireView {
             answer: hire.answer.as_str(),
             answers: hire.answer.who().map(|agent| agent.peer_id()),
             verdict: hire.verdict(),
+            under: hire.under.map(|award| award.to_string()),
+            elsewhere: hire.elsewhere.iter().map(ToString::to_string).collect(),
+            responsibility: None,
         }
     }
 }

@@ -16,6 +16,10 @@
 //! max_input_bytes = 1_000_000          # default 1 MiB
 //! max_output_bytes = 100_000           # default 1 MiB
 //!
+//! [subcontract]                        # what it may pass on, where the buyer lets it; not there: nothing
+//! services = ["text.translate"]        # default: whatever the buyer allows
+//! budget = 4                           # the most that it may cost a task, in this service's unit
+//!
 //! [run.process]                        # a program: input on stdin, output on stdout, exit code 0
 //! command = ["/usr/local/bin/summarize", "--short"]
 //! env = { MODEL = "small" }            # the environment is otherwise empty but for PATH, HOME, TMPDIR, GUILDER_*
@@ -35,7 +39,7 @@ use std::{path::Path, time::Duration};
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
-    limits::{MAX_CONTENT, MAX_DESCRIPTION, MAX_MINTS, MAX_SCHEMA},
+    limits::{MAX_CONTENT, MAX_DESCRIPTION, MAX_MINTS, MAX_SCHEMA, MAX_SUB_SERVICES},
     market::{MintUrl, ServiceName, Unit},
 };
 use serde::{Deserialize, Serialize, de};
@@ -72,8 +76,22 @@ pub struct Definition {
     pub max_input_bytes: u64,
     /// Largest output given, in bytes.
     pub max_output_bytes: u64,
+    /// What it may pass on, where the buyer lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subcontract: Option<Subcontract>,
     /// What does the work.
     pub run: Run,
+}
+
+/// What a service may pass on to others for the sake of one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subcontract {
+    /// The services that it may hire; empty: whatever the buyer allows.
+    #[serde(default)]
+    pub services: Vec<ServiceName>,
+    /// The most that all of it may cost, in the service's unit; at least 1.
+    pub budget: u64,
 }
 
 /// The file as it is written.
@@ -99,6 +117,7 @@ struct Written {
     max_input_bytes: u64,
     #[serde(default = "one_mib")]
     max_output_bytes: u64,
+    subcontract: Option<Subcontract>,
     run: Run,
 }
 
@@ -161,6 +180,7 @@ impl Definition {
             memory_mb: written.memory_mb,
             max_input_bytes: written.max_input_bytes,
             max_output_bytes: written.max_output_bytes,
+            subcontract: written.subcontract,
             run: written.run,
         };
         if let Run::Process(process) = &mut definition.run {
@@ -220,6 +240,17 @@ impl Definition {
         }
         if self.output.is_some() && self.max_output_bytes > MAX_DOCUMENT {
             return wrong("max_output_bytes", "at most 8388608 (8 MiB) where the output has a schema");
+        }
+        if let Some(subcontract) = &self.subcontract {
+            if subcontract.budget == 0 {
+                return wrong("subcontract.budget", "at least 1");
+            }
+            if subcontract.services.len() > MAX_SUB_SERVICES {
+                return wrong("subcontract.services", "at most 16");
+            }
+            if matches!(self.run, Run::Echo) {
+                return wrong("subcontract", "for a program or an HTTP service: the echo hires nobody");
+            }
         }
         Ok(self.run.check()?)
     }

@@ -6,6 +6,7 @@
 //! accept: text/event-stream, */*
 //! idempotency-key, guilder-award: <award's CID>
 //! guilder-service: <name>     guilder-buyer: <did:key:…>
+//! guilder-api: <url>          guilder-token: <token>      to subcontract; not there if it may not, or is on another machine
 //! <the configured headers>
 //!
 //! <input>
@@ -34,7 +35,7 @@ use tokio::{net::TcpStream, sync::mpsc};
 
 use self::events::{EventReader, Item};
 use super::{
-    ExecError, Executor, Output, Reporter, Work, collecting,
+    ExecError, Executor, Output, Reporter, TaskAccess, Work, collecting,
     settings::{HttpSettings, Target},
     within,
 };
@@ -68,7 +69,8 @@ impl Http {
         let (mut sender, connection) = handshake.map_err(|error| self.no_answer(error))?;
         let limit_bytes = work.limits.output_bytes;
         let (body, feed) = body_of(&work.input, &self.content).await?;
-        let request = request(&target, &work, body).map_err(|error| self.no_answer(error))?;
+        let access = work.access.clone().filter(|_| !self.settings.allow_remote);
+        let request = request(&target, &work, access, body).map_err(|error| self.no_answer(error))?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| self.no_answer(describe(&error)))?;
             self.receive(response, limit_bytes, &work.reporter).await
@@ -159,7 +161,12 @@ impl Executor for Http {
     }
 }
 
-fn request(target: &Target, work: &Work, body: Input) -> Result<Request<Input>, hyper::http::Error> {
+fn request(
+    target: &Target,
+    work: &Work,
+    access: Option<TaskAccess>,
+    body: Input,
+) -> Result<Request<Input>, hyper::http::Error> {
     let award = work.award.to_string();
     let mut request = Request::builder()
         .method(Method::POST)
@@ -171,6 +178,9 @@ fn request(target: &Target, work: &Work, body: Input) -> Result<Request<Input>, 
         .header("guilder-award", &award)
         .header("guilder-service", work.service.as_str())
         .header("guilder-buyer", work.buyer.to_string());
+    if let Some(TaskAccess { url, token }) = access {
+        request = request.header("guilder-api", url).header("guilder-token", token);
+    }
     if let Some(headers) = request.headers_mut() {
         for (name, value) in &target.headers {
             headers.insert(name, value.clone());

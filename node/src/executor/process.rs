@@ -26,6 +26,7 @@
 //! | `GUILDER_INPUT_BYTES` | the size of what comes on stdin |
 //! | `GUILDER_MAX_OUTPUT_BYTES` | how much may go to stdout |
 //! | `GUILDER_TIME_LIMIT_SECS` | how long it may take |
+//! | `GUILDER_API`, `GUILDER_TOKEN` | where and with what it may subcontract; not set where it may not |
 //! | `GUILDER_PROGRESS_FD` | the descriptor for lines about its progress ([`super::progress`]); not set where there is none |
 //!
 //! It need not read its input to the end. What it writes to stderr is kept in part, for the operator. It runs as the
@@ -65,7 +66,8 @@ use self::{
     verdict::Verdict,
 };
 use super::{
-    ExecError, Executor, Output, Reporter, Work, collecting, definition::ProcessSettings, progress::Lines, within,
+    ExecError, Executor, Output, Reporter, TaskAccess, Work, collecting, definition::ProcessSettings, progress::Lines,
+    within,
 };
 use crate::{
     content::{Collector, Content, Pieces},
@@ -130,7 +132,10 @@ impl Process {
             ("GUILDER_MAX_OUTPUT_BYTES", work.limits.output_bytes.to_string().into()),
             ("GUILDER_TIME_LIMIT_SECS", work.limits.time.as_secs().to_string().into()),
         ];
-        let own = own.into_iter().map(|(name, value)| (name.into(), value));
+        let access = work.access.iter().flat_map(|TaskAccess { url, token }| {
+            [("GUILDER_API", OsString::from(url)), ("GUILDER_TOKEN", OsString::from(token))]
+        });
+        let own = own.into_iter().chain(access).map(|(name, value)| (name.into(), value));
         let set = self.settings.env.iter().map(|(name, value)| (name.into(), value.into()));
         passed.chain(own).chain(set).collect()
     }

@@ -71,7 +71,7 @@ impl Service {
     /// A piece of work for this service, with its limits. Nobody hears of its progress, see [`Work::reported`].
     pub fn work(&self, award: Cid, buyer: AgentId, input: Data) -> Work {
         let (service, limits) = (self.definition.name.clone(), self.definition.limits());
-        Work { award, service, buyer, input, limits, reporter: Reporter::default() }
+        Work { award, service, buyer, input, limits, reporter: Reporter::default(), access: None }
     }
 
     /// Takes one of the service's places; `None` if all are taken. An offer promises one, an award takes it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cid::Cid;
 use guilder_protocol::{
+    audit,
     bytes::{ByteArray, Digest},
     claim::{Body, Claim},
     content::ContentId,
@@ -21,18 +22,20 @@ use guilder_protocol::{
     },
     wire,
 };
+use serde_bytes::ByteBuf;
 use tokio::sync::oneshot;
 
 use super::{
     cheats::Cheats,
     journal::{self, Journal, Unwritable},
-    limits::{FETCH_RETRY, OUTPUT_CHECK_PATIENCE},
+    limits::{FETCH_RETRY, OUTPUT_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES},
     mailbox::{BuyerMail, Cause, Inbox, Mailbox},
     open::OpenTrades,
     outbox::Outbox,
     progress::ProgressMeter,
     records::{
-        self, BUYERS, CHEATS, Cheat, DEALS, OPEN, OutputCheck, PROMISES, SELLER_HISTORY, SellerHistory, StoredSide, key,
+        self, BUYERS, CHEATS, Cheat, DEALS, OPEN, OutputCheck, PROMISES, SELLER_HISTORY, SUB_EVIDENCE, SellerHistory,
+        StoredSide, key,
     },
     transfers::Transfers,
     violation::{Penalties, Violation},
@@ -42,7 +45,7 @@ use crate::{
     content::{self, ContentError, Data, Pin},
     events::{Event, Events, Money, Outcome, Side},
     failpoint::Step,
-    runtime::{Runtime, Task},
+    runtime::{Job, Runtime, Task},
     store::{Key, Reader, StoreError, Write},
     wallet::{LockOf, Wallet, WalletError},
 };
@@ -80,6 +83,8 @@ pub(super) struct BuyerActor {
     looking: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
     pin: Option<Pin>,
+    /// What the seller handed over about work that it passed on, checked, until it is stored with a step.
+    evidence: Option<ByteBuf>,
     meter: ProgressMeter,
 }
 
@@ -92,7 +97,7 @@ impl BuyerActor {
         waiter: Option<oneshot::Sender<Ended>>,
     ) -> Self {
         let meter = ProgressMeter::new(with.runtime.instant());
-        Self { with, deal, state, post, waiter, fetching: None, looking: None, pin: None, meter }
+        Self { with, deal, state, post, waiter, fetching: None, looking: None, pin: None, evidence: None, meter }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
@@ -129,7 +134,10 @@ impl BuyerActor {
             }
             BuyerMail::Delivered(message) => {
                 match buyer::check_delivery(&self.deal, &message, self.with.max_output_bytes) {
-                    Ok(delivery) => Some(Input::Delivered(self.acknowledged(delivery))),
+                    Ok(delivery) => {
+                        self.take_evidence(&message).await;
+                        Some(Input::Delivered(self.acknowledged(delivery)))
+                    }
                     Err(error) => {
                         let later = (error == DeliveryError::NotUnderstood).then_some(Input::NotUnderstood);
                         self.with.penalties.punish(self.deal.seller(), error).await;
@@ -160,6 +168,24 @@ impl BuyerActor {
             self.pin = Some(pin.clone());
         }
         Input::Unsealed { shown, opened: opened.map(|(opened, data)| (opened, data.to_stored())), received }
+    }
+
+    /// Checks what the seller hands over about work that it passed on. What doesn't hold is left out: its receipt then names
+    /// what it didn't show. Looked at once, with the first receipt.
+    async fn take_evidence(&mut self, message: &wire::Delivered) {
+        let Some(bytes) =
+            message.evidence.clone().filter(|_| self.deal.grant.is_some() && self.state.receipt().is_none())
+        else {
+            return;
+        };
+        let deal = Arc::clone(&self.deal);
+        let checking = move || audit::handed_over(&bytes, &deal.award).map(|_| bytes);
+        match self.with.runtime.offload(Job::Signatures(SUB_EVIDENCE_SIGNATURES), checking).await {
+            Ok(checked) => self.evidence = Some(checked),
+            Err(error) => {
+                tracing::info!(trade = %self.trade(), %error, "what was handed over of passed-on work doesn't hold")
+            }
+        }
     }
 
     /// A delivery with our word that it is here. An ended trade has given it.
@@ -195,6 +221,7 @@ impl BuyerActor {
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
         let check = self.check_output(&step.state).await;
         let step = self.stored(step, check.as_ref()).await;
+        self.evidence = None;
         self.state = step.state;
         self.with.open.note_given_up(self.trade(), !self.state.is_ended() && self.state.ended().is_some());
         self.tell(before, check).await;
@@ -241,9 +268,12 @@ impl BuyerActor {
         let settles = writes.iter().any(|write| matches!(write, buyer::Write::Settle(_)));
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
         let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
-        let check = check.cloned();
+        let (check, evidence) = (check.cloned(), self.evidence.clone());
         let writing = move |w: &mut Write<'_>| {
             write(w, &wallet, &deal, &state, &writes, now)?;
+            if let Some(evidence) = &evidence {
+                w.put(SUB_EVIDENCE, key(deal.id()), evidence)?;
+            }
             check.as_ref().map_or(Ok(()), |check| Ok(note_check(w, &deal, check)?))
         };
         self.with.journal.persist(step, writing).await?;

@@ -189,7 +189,10 @@ impl Hirer {
         if let Some(claim) = hire.claim.clone() {
             with.journal.commit(Step::Other, move |w| claim.take(w, task, now)).await?;
         }
-        let (slot, inbox) = with.hires.open(ask.clone()).ok_or(HireError::TooMany(MAX_HIRES))?;
+        let (slot, inbox) = with
+            .hires
+            .open(ask.clone(), authority.under.as_ref().map(|under| under.award))
+            .ok_or(HireError::TooMany(MAX_HIRES))?;
         let record = TaskRecord {
             ask: ByteBuf::from(ask.bytes()),
             created: now,
@@ -213,7 +216,10 @@ impl Hirer {
         match (&hire.under, &hire.granted) {
             (None, None) => Ok(Authority::own(self.0.key.id())),
             (None, Some(chain)) => Ok(Authority::of_grant(chain)),
-            (Some(under), _) => Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone()))??),
+            (Some(under), _) => {
+                let placing = self.0.hires.under(under.award);
+                Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone(), placing))??)
+            }
         }
     }
 }
@@ -472,7 +478,13 @@ impl Hiring {
         let mint = offer.body.mints.first().ok_or(HireError::NoMoney(offer.body.unit.clone()))?;
         let (args, terms) = (self.args(offer, mint.clone(), 0), offer.body.terms.clone());
         let (authority, granted) = (self.authority.clone(), self.granted());
-        self.with.journal.commit(Step::StoreDebit, move |w| authority.debit(w, &args, &terms, granted)).await
+        self.with
+            .journal
+            .commit(Step::StoreDebit, move |w| {
+                authority.check_open(w)?;
+                authority.debit(w, &args, &terms, granted)
+            })
+            .await
     }
 
     async fn give_back(&self, debited: Debited) {

@@ -25,6 +25,8 @@ pub(super) struct Hires(Arc<Mutex<BTreeMap<Cid, Slot>>>);
 #[derive(Debug)]
 struct Slot {
     ask: Signed<Ask>,
+    /// The award for whose sake it is hired.
+    under: Option<Cid>,
     /// Sellers that were asked and haven't answered: nobody else's answer is taken.
     asked: BTreeSet<AgentId>,
     answers: mpsc::Sender<Answer>,
@@ -61,7 +63,7 @@ pub(super) enum CalledOff {
 
 impl Hires {
     /// A slot for a new hire, and where its answers come in; `None` if there are too many.
-    pub(super) fn open(&self, ask: Signed<Ask>) -> Option<(HireSlot, mpsc::Receiver<Answer>)> {
+    pub(super) fn open(&self, ask: Signed<Ask>, under: Option<Cid>) -> Option<(HireSlot, mpsc::Receiver<Answer>)> {
         let (answers, inbox) = mpsc::channel(ANSWERS);
         let (cancel, cancelled) = watch::channel(false);
         let task = ask.cid();
@@ -69,7 +71,7 @@ impl Hires {
         if hires.len() >= MAX_HIRES {
             return None;
         }
-        hires.insert(task, Slot { ask, asked: BTreeSet::new(), answers, cancel, trade: None });
+        hires.insert(task, Slot { ask, under, asked: BTreeSet::new(), answers, cancel, trade: None });
         Some((HireSlot { hires: self.clone(), task, cancel: cancelled }, inbox))
     }
 
@@ -97,6 +99,11 @@ impl Hires {
     /// Whether a hire of this name is under way, before or after its awards.
     pub(super) fn is_under_way(&self, task: Cid) -> bool {
         lock(&self.0).contains_key(&task)
+    }
+
+    /// Those made for the sake of an award, by their asks.
+    pub(super) fn under(&self, award: Cid) -> Vec<Cid> {
+        lock(&self.0).iter().filter(|(_, slot)| slot.under == Some(award)).map(|(task, _)| *task).collect()
     }
 
     /// How many there are for which no award was given yet.

@@ -12,8 +12,8 @@ use super::{
     keys,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, StoredSide, TASKS,
-        WORK, content_key, key, log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, SUB_EVIDENCE,
+        StoredSide, TASKS, WORK, content_key, key, log_parts,
     },
 };
 use crate::{
@@ -137,6 +137,7 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp) -> Result<bool
         w.delete(BUYERS, key(award))?;
         w.delete(keys::WRITTEN_OFF, key(award))?;
         w.delete(PROMISES, key(award))?;
+        w.delete(SUB_EVIDENCE, key(award))?;
     }
     if let Some(under) = record.under {
         w.delete(PASSED_ON, Key::of(under).and(task))?;

@@ -23,6 +23,12 @@ pub(crate) const MAX_WAITING_FRAMES: usize = 1_024;
 /// Of those, to one peer: a peer that doesn't read must not use up the room of the others.
 pub(crate) const MAX_WAITING_FRAMES_PER_PEER: usize = 32;
 
+/// Signatures in what a seller hands over of passed-on work, about: it costs a thread of the pool some milliseconds.
+pub(crate) const SUB_EVIDENCE_SIGNATURES: u32 = 256;
+
+/// How long work that may subcontract waits for this node's API, after a restart that it goes on from.
+pub(crate) const API_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a frame may wait. Whatever it said is repeated by then.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 

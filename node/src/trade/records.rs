@@ -21,6 +21,7 @@
 //! | `trade/keys` | a caller's key | the request that it came with, and the tasks that came of it ([`super::keys`]) |
 //! | `trade/written-off` | award | that its buyer no longer counts on its money |
 //! | `trade/awarded` | day, unit | what was awarded on that day, where a day has a bound |
+//! | `trade/sub-evidence` | award | what its seller handed over about work that it passed on: an audit bundle, checked |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
 use cid::Cid;
@@ -64,6 +65,8 @@ pub(super) const SPENT: Table<u64> = Table::new("trade/spent");
 pub(super) const PASSED_ON: Table<()> = Table::new("trade/passed-on");
 /// What was awarded on a day (UTC, since the epoch), without what was refused.
 const AWARDED: Table<u64> = Table::new("trade/awarded");
+/// What sellers handed over about work that they passed on.
+pub(super) const SUB_EVIDENCE: Table<ByteBuf> = Table::new("trade/sub-evidence");
 pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use cid::Cid;
 use guilder_protocol::{
+    audit::{self, Evidence},
     bytes::{ByteArray, Digest},
     content::ContentId,
     envelope::{EnvelopeError, Signed},
     fault::Fault,
     identity::AgentKey,
+    limits::MAX_SUB_EVIDENCE,
     receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, TaskError},
     seal::Sealed,
     settlement::escrow::{self, ReleaseError},
@@ -23,14 +25,16 @@ use serde_bytes::ByteBuf;
 
 use super::{
     buying::stored_size,
+    hires::Hires,
     journal::{self, Journal, Unwritable},
     limits::LAST_WORD,
-    mailbox::{Cause, Inbox, Mailbox, SellerMail},
-    open::OpenTrades,
+    mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
+    open::{self, OpenTrades, Posted},
     outbox::Outbox,
     permits::Permit,
-    records::{self, BUYER_HISTORY, BuyerHistory, DEALS, OPEN, SELLERS, StoredSide, key},
+    records::{self, BUYER_HISTORY, BuyerHistory, DEALS, OPEN, SELLERS, StoredSide, TASKS, key},
     unreleased::UnreleasedPlace,
+    views,
     violation::{Penalties, Violation},
     work::{Done, Worked, Workshop},
 };
@@ -57,6 +61,8 @@ pub(super) struct Selling {
     pub(super) outbox: Outbox,
     pub(super) catalogue: Catalogue,
     pub(super) workshop: Workshop,
+    /// Hires under way, for what the work left of them.
+    pub(super) hires: Hires,
     pub(super) events: Events,
     pub(super) penalties: Penalties,
 }
@@ -170,6 +176,9 @@ impl SellerActor {
         self.state = step.state;
         self.note_stage();
         if !was_ended {
+            if self.deal.grant.is_some() && !matches!(self.state, Seller::Fetching(_) | Seller::Working(_)) {
+                self.call_off_subs();
+            }
             self.tell_end();
         }
         self.perform(step.effects).await;
@@ -232,7 +241,7 @@ impl SellerActor {
     async fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Send(message) => self.with.outbox.send(self.deal.buyer(), &message),
+                Effect::Send(message) => self.with.outbox.send(self.deal.buyer(), &self.with_evidence(message)),
                 Effect::WakeAt(at) => self.with.open.set_alarm(self.trade(), at),
                 Effect::Fetch(id) => self.fetch_input(id),
                 Effect::Run => self.work(),
@@ -273,6 +282,41 @@ impl SellerActor {
         }
     }
 
+    /// What was signed about work that was passed on; without, if it can't be read.
+    fn sub_evidence(&self) -> Evidence {
+        if self.deal.grant.is_none() {
+            return Evidence::default();
+        }
+        self.with.journal.read(|r| views::sub_evidence(r, self.trade())).unwrap_or_default()
+    }
+
+    /// A delivery, with what was signed beneath.
+    fn with_evidence(&self, message: wire::Message) -> wire::Message {
+        let wire::Message::Delivered(delivered) = message else { return message };
+        let beneath = self.sub_evidence();
+        let bundle = (!beneath.awards.is_empty()).then(|| audit::bundle(&beneath));
+        let evidence = bundle.filter(|bundle| bundle.len() <= MAX_SUB_EVIDENCE).map(ByteBuf::from);
+        wire::Delivered { evidence, ..delivered }.into()
+    }
+
+    /// Calls off what the work hired and didn't wait for: nobody takes its output any more. It is stored by now that the work is
+    /// over, so nothing more is debited for its sake.
+    fn call_off_subs(&self) {
+        let trade = self.trade();
+        let awarded = self.with.journal.read(|r| {
+            let tasks = views::passed_on(r, trade)?;
+            let last = |task| Ok(r.get(TASKS, key(task))?.and_then(|record| record.awards.last().copied()));
+            tasks.into_iter().map(last).collect::<Result<Vec<_>, StoreError>>()
+        });
+        for task in self.with.hires.under(trade) {
+            self.with.hires.call_off(task);
+        }
+        for sub in awarded.unwrap_or_default().into_iter().flatten().filter(|sub| self.with.open.is_wanted(*sub)) {
+            let not_open = |_: &Mail| Err(Posted::Unknown);
+            self.with.open.post(open::From::This(Cause::Cancel), sub, BuyerMail::Cancel.into(), not_open);
+        }
+    }
+
     /// Gives the buyer the key of what it has, which the mint has by now.
     fn send_key(&self) {
         let Some(key) = self.with.wallet.seal_key(&self.deal.offer.body.terms) else { return };
@@ -286,7 +330,10 @@ impl SellerActor {
         began: Timestamp,
     ) -> Result<Signed<Receipt>, EnvelopeError> {
         let now = self.with.runtime.now();
-        let body = seller::receipt_body(&self.deal, out, sealed, began, now);
+        let mut body = seller::receipt_body(&self.deal, out, sealed, began, now);
+        if self.deal.grant.is_some() {
+            body.sub = self.with.journal.read(|r| views::sub_receipts(r, self.trade())).unwrap_or_default();
+        }
         Signed::claim(body, now, None, ByteArray(self.with.runtime.random()), &self.with.key)
     }
 

@@ -422,6 +422,7 @@ fn definition(price: u64) -> Definition {
         memory_mb: 64,
         max_input_bytes: 1 << 20,
         max_output_bytes: 1 << 20,
+        subcontract: None,
         run: Run::Echo,
     }
 }

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use cid::Cid;
 use guilder_protocol::{
-    audit::Evidence,
+    audit::{self, Evidence},
     envelope::Signed,
     fault::Fault,
     identity::AgentId,
+    limits::MAX_SUB_RECEIPTS,
     market::{Ask, MintUrl, ServiceName, Unit},
     receipt::{FailureCode, Outcome as ReceiptOutcome, Salt},
     time::Timestamp,
@@ -25,8 +26,8 @@ use super::{
     open::OpenTrades,
     progress::Progress,
     records::{
-        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PROMISES, SELLERS, StoredSide, TASKS, TaskRecord, WORK, key, log_key,
-        log_parts,
+        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PASSED_ON, PROMISES, SELLERS, SUB_EVIDENCE, StoredSide, TASKS,
+        TaskRecord, WORK, key, log_key, log_parts,
     },
 };
 use crate::{
@@ -317,15 +318,16 @@ impl Tasks {
                 Some(Found::Sold(award, _)) => vec![award],
                 None => return Ok(None),
             };
-            let mut evidence = Evidence::default();
+            let (mut evidence, mut beneath) = (Evidence::default(), Evidence::default());
             for award in awards {
                 let Some(deal) = r.get(DEALS, key(award))? else { continue };
                 evidence.schemas.extend(self.promised(r, &deal)?);
                 evidence.revocations.extend(revocations_of(r, &deal.chain)?);
                 add(&mut evidence, deal);
                 add_signed(r, &mut evidence, award)?;
+                beneath.extend(sub_evidence(r, award)?);
             }
-            Ok((!evidence.awards.is_empty()).then_some(evidence))
+            Ok((!evidence.awards.is_empty()).then(|| with_subs(evidence, beneath)))
         })
     }
 
@@ -334,6 +336,14 @@ impl Tasks {
         let terms = &deal.offer.body;
         let kept = r.get(PROMISES, key(deal.id()))?.map(|promise| promise.schema);
         Ok(kept.or_else(|| self.catalogue.own_schema(&terms.service, terms.output?)))
+    }
+
+    /// What was hired for the sake of a trade that we sell: on disk, and still looking for a seller.
+    pub(super) fn passed_on(&self, award: Cid) -> Result<Vec<Cid>, StoreError> {
+        let searching = self.hires.under(award);
+        let mut all = self.journal.read(|r| passed_on(r, award))?;
+        all.extend(searching.into_iter().filter(|task| !all.contains(task)).collect::<Vec<_>>());
+        Ok(all)
     }
 
     /// The trade that an ID of ours as a buyer stands for.
@@ -393,6 +403,55 @@ pub(super) fn add_signed(r: &Read, evidence: &mut Evidence, award: Cid) -> Resul
     evidence.receipts.extend(receipt);
     evidence.received.extend(signed.received);
     Ok(())
+}
+
+/// Adds what was signed beneath, as long as the whole holds: what a seller handed over must not spoil our own proof.
+fn with_subs(own: Evidence, beneath: Evidence) -> Evidence {
+    if beneath.awards.is_empty() {
+        return own;
+    }
+    let mut whole = own.clone();
+    whole.extend(beneath);
+    if audit::verify(&audit::bundle(&whole)).is_ok() { whole } else { own }
+}
+
+/// What is known of work that was passed on under a trade: as its seller what we hired, as its buyer what was handed over.
+pub(super) fn sub_evidence(r: &Read, award: Cid) -> Result<Evidence, StoreError> {
+    let mut evidence = Evidence::default();
+    if let Some(bytes) = r.get(SUB_EVIDENCE, key(award))? {
+        let deal = r.get(DEALS, key(award))?;
+        evidence.extend(deal.and_then(|deal| audit::handed_over(&bytes, &deal.award).ok()).unwrap_or_default());
+    }
+    for task in passed_on(r, award)? {
+        for sub in r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default() {
+            if let Some(deal) = r.get(DEALS, key(sub))? {
+                add(&mut evidence, deal);
+                add_signed(r, &mut evidence, sub)?;
+                // At most as deep as a chain is long: each is under a longer one.
+                evidence.extend(sub_evidence(r, sub)?);
+            }
+        }
+    }
+    Ok(evidence)
+}
+
+/// The receipts of what was hired for the sake of a trade that we sell; as many as a receipt names.
+pub(super) fn sub_receipts(r: &Read, award: Cid) -> Result<Vec<Cid>, StoreError> {
+    let mut receipts = Vec::new();
+    for task in passed_on(r, award)? {
+        for sub in r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default() {
+            receipts.extend(r.get(BUYERS, key(sub))?.and_then(|buyer| buyer.receipt().map(Signed::cid)));
+        }
+    }
+    receipts.truncate(MAX_SUB_RECEIPTS);
+    Ok(receipts)
+}
+
+/// What was awarded for the sake of a trade that we sell, by its asks.
+pub(super) fn passed_on(r: &impl Reader, award: Cid) -> Result<Vec<Cid>, StoreError> {
+    let prefix = Key::of(award);
+    let rows = r.range(PASSED_ON, prefix.range(), MAX_SUB_RECEIPTS)?;
+    Ok(rows.iter().filter_map(|(key, ())| log_parts_after(key, &prefix)).collect())
 }
 
 /// What an ID names.

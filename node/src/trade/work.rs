@@ -17,11 +17,13 @@ use guilder_protocol::{
 use cid::Cid;
 
 use super::{
+    hire::Under,
     journal::Journal,
     limits::FETCH_RETRY,
     open::OpenTrades,
     outbox::Outbox,
     records::{WORK, WorkFailure, WorkNote, key},
+    task_keys::{Issued, TaskKeys},
     transfers::Transfers,
 };
 use crate::{
@@ -50,28 +52,17 @@ pub(super) struct Done {
 /// Where work is done. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Workshop {
-    runtime: Runtime,
-    journal: Journal,
-    transfers: Transfers,
-    open: OpenTrades,
-    outbox: Outbox,
-    events: Events,
-    revocations: KnownRevocations,
+    pub(super) runtime: Runtime,
+    pub(super) journal: Journal,
+    pub(super) transfers: Transfers,
+    pub(super) open: OpenTrades,
+    pub(super) outbox: Outbox,
+    pub(super) events: Events,
+    pub(super) revocations: KnownRevocations,
+    pub(super) task_keys: TaskKeys,
 }
 
 impl Workshop {
-    pub(super) fn new(
-        runtime: Runtime,
-        journal: Journal,
-        transfers: Transfers,
-        open: OpenTrades,
-        outbox: Outbox,
-        events: Events,
-        revocations: KnownRevocations,
-    ) -> Self {
-        Self { runtime, journal, transfers, open, outbox, events, revocations }
-    }
-
     /// Fetches the input until it is here, can't be had, or the actor gives up at the deadline.
     pub(super) async fn fetch_input(&self, deal: &Deal, id: ContentId) -> Result<Pin, TaskError> {
         let (mut wait, longest) = FETCH_RETRY;
@@ -88,12 +79,13 @@ impl Workshop {
         }
     }
 
-    /// Runs the service once it has a place, unless the buyer's authority was revoked until then, and seals its output with `key` if there is one.
+    /// Runs the service once it has a place, unless the buyer's authority was revoked until then, and seals its output with
+    /// `seal` if there is one.
     pub(super) async fn run(
         &self,
         deal: &Deal,
         service: Option<Service>,
-        key: Option<SealKey>,
+        seal: Option<SealKey>,
     ) -> Result<Done, TaskError> {
         let Some(service) = service else {
             return Err(TaskError { code: FailureCode::Internal, text: "the service is no longer offered".into() });
@@ -112,8 +104,11 @@ impl Workshop {
             let text = format!("{} revoked the delegation {}", revoker.peer_id(), deal.chain[link].cid());
             return Err(TaskError { code: FailureCode::Revoked, text });
         }
-        let (work, mut reports) = service.work(deal.id(), deal.buyer(), input).reported();
+        let key = self.task_key(deal, &service).await;
+        let (mut work, mut reports) = service.work(deal.id(), deal.buyer(), input).reported();
+        work.access = key.as_ref().map(Issued::access);
         let output = self.tell_while(deal, &mut reports, service.run(slot, work)).await;
+        drop(key);
         self.keep_note(deal.id(), reports.log(), output.as_ref().err()).await;
         let output = output.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "the work failed");
@@ -124,7 +119,7 @@ impl Workshop {
             tracing::error!(trade = %deal.id(), %error, "an output could not be read back");
             TaskError { code: FailureCode::Internal, text: "the seller's node could not handle the output".into() }
         };
-        let Some(key) = key else {
+        let Some(key) = seal else {
             let commitment = self.commit(&salt, &output).await.map_err(unhandled)?;
             return Ok(Done { salt, commitment, output, sealed: None });
         };
@@ -135,6 +130,13 @@ impl Workshop {
         let (commitment, sealed) = self.seal(&key, &salt, &output).await.map_err(unhandled)?;
         let named = Sealed { aead: Cipher::ChaCha20Poly1305Stream, ciphertext: sealed.id() };
         Ok(Done { salt, commitment, output: sealed, sealed: Some(named) })
+    }
+
+    /// What the work calls this node with, if it may subcontract: its buyer lets it, and so does the service's own file.
+    async fn task_key(&self, deal: &Deal, service: &Service) -> Option<Issued> {
+        let own = service.definition().subcontract.as_ref().filter(|_| deal.grant.is_some())?;
+        let under = Under { award: deal.id(), services: own.services.clone(), budget: own.budget };
+        self.task_keys.issue(under, &self.runtime).await
     }
 
     /// The commitment to an output, and the output sealed, piece by piece.

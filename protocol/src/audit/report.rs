@@ -66,6 +66,10 @@ pub struct Hire {
     pub promised: Option<Promised>,
     /// What the bundle shows of the delegations behind the award: those that are revoked. None is only as far as it knows.
     pub revoked: Vec<Revoked>,
+    /// The award for whose sake it was made, as far as the file shows it.
+    pub under: Option<Cid>,
+    /// Receipts of work that was passed on which the receipt names and the file doesn't hold.
+    pub elsewhere: Vec<Cid>,
     /// Who answers for it.
     pub answer: Answer,
 }
@@ -214,6 +218,8 @@ impl Hire {
             received: None,
             promised: None,
             revoked: Vec::new(),
+            under: None,
+            elsewhere: Vec::new(),
             answer: Answer::NotUnderstood,
         }
     }
@@ -289,6 +295,11 @@ impl Hire {
         }
     }
 
+    /// Whether it was delivered, as far as the statements show.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self.answer, Answer::Delivered(_) | Answer::Received(_))
+    }
+
     /// Whether this is the output, under its salt, that the seller's receipt commits to.
     pub fn is_output(&self, salt: &Salt, output: &[u8]) -> bool {
         match self.receipt.as_ref().map(|receipt| &receipt.out) {
@@ -328,9 +339,80 @@ impl Answer {
     }
 }
 
+impl Report {
+    /// The hires as they stand under each other, with how deep; the earliest first.
+    pub fn tree(&self) -> Vec<(usize, &Hire)> {
+        let mut tree = Vec::with_capacity(self.hires.len());
+        let is_root = |hire: &&Hire| hire.under.is_none_or(|above| self.hires.iter().all(|hire| hire.award != above));
+        let mut waiting: Vec<(usize, &Hire)> = self.hires.iter().filter(is_root).map(|hire| (0, hire)).rev().collect();
+        while let Some((depth, hire)) = waiting.pop() {
+            tree.push((depth, hire));
+            waiting.extend(self.below(hire).rev().map(|sub| (depth + 1, sub)));
+        }
+        tree
+    }
+
+    /// What was hired for the sake of a hire.
+    pub fn below<'a>(&'a self, hire: &'a Hire) -> impl DoubleEndedIterator<Item = &'a Hire> {
+        self.hires.iter().filter(|sub| sub.under == Some(hire.award))
+    }
+
+    /// Who answers to whom for a hire that came to nothing, and why; `None` if it was delivered. Whoever passed work on answers
+    /// for the whole to its own buyer, and those beneath to it.
+    pub fn responsibility(&self, hire: &Hire) -> Option<String> {
+        if hire.is_delivered() {
+            return None;
+        }
+        let to = hire.buyer.peer_id();
+        let mut sentence = match hire.answer.who() {
+            Some(who) if who == hire.buyer => format!("{} answers for it itself: {}", to, hire.answer),
+            Some(who) => format!("{} answers to {to}: {}", who.peer_id(), hire.answer),
+            None => format!("nobody can be held to answer to {to}: {}", hire.answer),
+        };
+        for sub in self.below(hire).filter(|sub| !sub.is_delivered()) {
+            let who = sub.answer.who().map_or_else(|| "nobody".to_owned(), |who| who.peer_id());
+            sentence += &format!(
+                "; beneath it, for {}, {who} answers to {}: {}",
+                sub.args.service,
+                sub.buyer.peer_id(),
+                sub.answer
+            );
+        }
+        Some(sentence)
+    }
+
+    fn draw(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |agent: AgentId| {
+            let id = agent.peer_id();
+            format!("…{}", &id[id.len().saturating_sub(8)..])
+        };
+        writeln!(f)?;
+        for (depth, hire) in self.tree() {
+            let args = &hire.args;
+            let branch = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
+            let took = hire.receipt.as_ref().map(|receipt| format!(", {} s", receipt.ended.since(receipt.began)));
+            writeln!(
+                f,
+                "  {branch}{} hired {} for {}: {} {}{}, {}",
+                short(hire.buyer),
+                short(args.seller),
+                args.service,
+                args.price,
+                args.unit,
+                took.unwrap_or_default(),
+                hire.answer.as_str(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Task {}", self.task)?;
+        if self.hires.len() > 1 {
+            self.draw(f)?;
+        }
         self.hires.iter().try_for_each(|hire| write!(f, "\n{hire}"))?;
         for Unread { statement, why } in &self.unread {
             write!(f, "\n  {statement} is of a later version, {why}\n")?;
@@ -395,6 +477,9 @@ impl fmt::Display for Hire {
         }
         if let Some(has) = &self.received {
             writeln!(f, "  received    {} by the buyer's clock", has.at)?;
+        }
+        for sub in &self.elsewhere {
+            writeln!(f, "  passed on   its receipt {sub} is not in this file")?;
         }
         writeln!(f, "  award       {}", self.award)?;
         writeln!(f, "  => {}", self.verdict())

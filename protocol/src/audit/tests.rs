@@ -325,7 +325,11 @@ fn a_swapped_sub_receipt_is_found() {
     let other = Signed::claim(sub.body.clone(), sub.iat, None, ByteArray([99; 16]), &worker()).unwrap();
     let mut swapped = whole.clone();
     swapped.receipts[1] = other;
-    assert!(matches!(verify(&bundle(&swapped)), Err(AuditError::Missing { what: "receipt of passed-on work", .. })));
+    // The one named isn't there, which spoils nobody's proof; the other is named by nobody.
+    let report = verify(&bundle(&swapped)).unwrap();
+    let main = report.hires.iter().find(|hire| hire.buyer == testing::buyer().id()).unwrap();
+    assert_eq!(main.elsewhere, [sub.cid()]);
+    assert!(report.to_string().contains(&format!("its receipt {} is not in this file", sub.cid())), "{report}");
     // A receipt of work that somebody else passed on, or of the work itself.
     let mut circular = whole.clone();
     let body = crate::receipt::ReceiptBody { sub: vec![done().cid()], ..done().body.clone() };
@@ -335,6 +339,71 @@ fn a_swapped_sub_receipt_is_found() {
     circular.asks.truncate(1);
     circular.delegations.clear();
     assert!(matches!(verify(&bundle(&circular)), Err(AuditError::Receipt(_))));
+}
+
+#[test]
+fn hires_stand_under_each_other_as_receipts_and_delegations_say() {
+    let whole = passed_on();
+    let report = verify(&bundle(&whole)).unwrap();
+    let tree: Vec<_> = report.tree().into_iter().map(|(depth, hire)| (depth, hire.buyer)).collect();
+    assert_eq!(tree, [(0, testing::buyer().id()), (1, testing::seller().id())]);
+    assert!(report.to_string().contains("  └─ …"), "{report}");
+    // Also where no receipt says it.
+    let unsaid = Evidence { receipts: vec![], ..whole.clone() };
+    let report = verify(&bundle(&unsaid)).unwrap();
+    assert_eq!(report.tree().iter().map(|(depth, _)| *depth).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn who_answers_for_a_failure_is_said_through_the_chain() {
+    let mut whole = passed_on();
+    let error = TaskError { code: FailureCode::Crashed, text: "words".into() };
+    let (main, sub) = (whole.receipts[0].clone(), whole.receipts[1].clone());
+    let body = crate::receipt::ReceiptBody { out: Outcome::Error(error.clone()), ..sub.body.clone() };
+    let sub = Signed::claim(body, testing::NOW, None, ByteArray([24; 16]), &worker()).unwrap();
+    let failed = crate::receipt::ReceiptBody { out: Outcome::Error(error), sub: vec![sub.cid()], ..main.body.clone() };
+    whole.receipts = vec![testing::claim(failed, &testing::seller()), sub];
+    let report = verify(&bundle(&whole)).unwrap();
+    let [buyer, seller, worker] = [testing::buyer(), testing::seller(), worker()].map(|key| key.id().peer_id());
+    let sentence = report.responsibility(report.tree()[0].1).unwrap();
+    assert!(sentence.starts_with(&format!("{seller} answers to {buyer}: failed: ")), "{sentence}");
+    assert!(
+        sentence.contains(&format!("beneath it, for text.echo, {worker} answers to {seller}: failed")),
+        "{sentence}"
+    );
+    let good = verify(&bundle(&passed_on())).unwrap();
+    assert!(good.hires.iter().all(|hire| good.responsibility(hire).is_none()));
+}
+
+#[test]
+fn what_is_handed_over_stands_under_the_award() {
+    let whole = passed_on();
+    let (main, subs) = (
+        whole.awards[0].clone(),
+        Evidence {
+            asks: whole.asks[1..].to_vec(),
+            offers: whole.offers[1..].to_vec(),
+            awards: whole.awards[1..].to_vec(),
+            delegations: whole.delegations.clone(),
+            receipts: whole.receipts[1..].to_vec(),
+            ..Evidence::default()
+        },
+    );
+    let read = handed_over(&bundle(&subs), &main).unwrap();
+    let mut merged = Evidence {
+        asks: whole.asks[..1].to_vec(),
+        offers: whole.offers[..1].to_vec(),
+        awards: whole.awards[..1].to_vec(),
+        receipts: whole.receipts[..1].to_vec(),
+        ..Evidence::default()
+    };
+    merged.extend(read);
+    assert_eq!(bundle(&merged), bundle(&whole));
+    // The whole has the award itself in it, which stands under nothing of its own; and another's award has nothing beneath.
+    assert!(matches!(handed_over(&bundle(&whole), &main), Err(AuditError::Stray(_))));
+    assert!(matches!(handed_over(&bundle(&subs), &whole.awards[1]), Err(AuditError::Stray(_))));
+    assert!(handed_over(b"junk", &main).is_err());
+    assert!(matches!(handed_over(&vec![0; MAX_SUB_EVIDENCE + 1], &main), Err(AuditError::TooLarge(_))));
 }
 
 fn worker() -> crate::identity::AgentKey {

@@ -479,7 +479,7 @@ impl Ended {
             (None, _) => {}
         }
         let receipt = serde_bytes::ByteBuf::from(self.receipt.bytes());
-        Effect::Send(wire::Delivered { award: deal.id(), receipt, output, sealed }.into())
+        Effect::Send(wire::Delivered { award: deal.id(), receipt, output, sealed, evidence: None }.into())
     }
 
     /// What gives the buyer the key, once the mint has it.

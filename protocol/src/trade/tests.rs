@@ -713,6 +713,7 @@ fn an_output_that_differs_from_its_receipt_is_not_paid() {
         receipt: receipt.bytes().to_vec().into(),
         output: Some(other),
         sealed: None,
+        evidence: None,
     };
     let delivery = buyer::check_delivery(&deal, &message, MAX_CONTENT).unwrap();
     let step = Buyer::begin(&deal, NOW).state.handle(&deal, buyer::Input::Delivered(delivery), NOW);
@@ -738,6 +739,7 @@ fn a_delivery_must_belong_to_the_deal() {
         receipt: receipt.bytes().to_vec().into(),
         output,
         sealed: None,
+        evidence: None,
     };
     assert!(check_delivery(&deal, &with(&good, output()), MAX_CONTENT).is_ok());
     assert_eq!(check_delivery(&deal, &with(&good, None), MAX_CONTENT).unwrap_err(), DeliveryError::Output);

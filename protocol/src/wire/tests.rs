@@ -113,6 +113,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         receipt: bytes(testing::good_receipt(&deal).bytes()),
         output: Some(Output { salt: SALT, data }),
         sealed: None,
+        evidence: None,
     };
     let failed = bytes(failed_receipt(&deal).bytes());
     vec![
@@ -136,10 +137,31 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("10-progress-unknown", Progress { award, permille: None, note: String::new(), partial: String::new() }.into()),
         ("11-delivered-inline", delivered(Payload::Inline(bytes(OUTPUT))).into()),
         ("11-delivered-content", delivered(Payload::Content(ContentId::of(OUTPUT))).into()),
-        ("11-delivered-error", Delivered { award, receipt: failed.clone(), output: None, sealed: None }.into()),
+        (
+            "11-delivered-evidence",
+            Delivered {
+                award,
+                receipt: failed.clone(),
+                output: None,
+                sealed: None,
+                evidence: Some(bytes(b"a bundle")),
+            }
+            .into(),
+        ),
+        (
+            "11-delivered-error",
+            Delivered { award, receipt: failed.clone(), output: None, sealed: None, evidence: None }.into(),
+        ),
         (
             "11-delivered-sealed",
-            Delivered { award, receipt: failed, output: None, sealed: Some(Payload::Inline(bytes(OUTPUT))) }.into(),
+            Delivered {
+                award,
+                receipt: failed,
+                output: None,
+                sealed: Some(Payload::Inline(bytes(OUTPUT))),
+                evidence: None,
+            }
+            .into(),
         ),
         ("17-release", Release { award, signatures: vec![ByteArray([1; 64]), ByteArray([2; 64])] }.into()),
         ("18-opened", Opened { award, key: SealKey::new([7; 32]) }.into()),
@@ -325,11 +347,11 @@ fn message() -> impl Strategy<Value = Message> {
         1 => any::<u16>().prop_map(move |number| Refused { award, reason: Reason::from_number(number) }.into()),
         1 => prop::collection::vec(any::<u8>(), 0..500).prop_map(move |data| {
             let output = Some(Output { salt: SALT, data: Payload::Inline(ByteBuf::from(data)) });
-            Delivered { award, receipt: ByteBuf::new(), output, sealed: None }.into()
+            Delivered { award, receipt: ByteBuf::new(), output, sealed: None, evidence: None }.into()
         }),
         1 => (any::<[u8; 32]>(), any::<u64>()).prop_map(move |(hash, size)| {
             let data = Payload::Content(ContentId { hash: ByteArray(hash), size });
-            Delivered { award, receipt: ByteBuf::new(), output: Some(Output { salt: SALT, data }), sealed: None }.into()
+            Delivered { award, receipt: ByteBuf::new(), output: Some(Output { salt: SALT, data }), sealed: None, evidence: None }.into()
         }),
     ]
 }

@@ -41,5 +41,5 @@ fn delivery(node: &Node, trade: cid::Cid) -> Option<Delivered> {
     let Data::Inline(output) = node.trade.output(trade).ok()?? else { return None };
     let data = Payload::Inline(ByteBuf::from(output.to_vec()));
     let output = Some(Output { salt: ByteArray([0; 32]), data });
-    Some(Delivered { award: trade, receipt: ByteBuf::from(receipt.bytes()), output, sealed: None })
+    Some(Delivered { award: trade, receipt: ByteBuf::from(receipt.bytes()), output, sealed: None, evidence: None })
 }

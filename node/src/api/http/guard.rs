@@ -1,4 +1,5 @@
-//! Who may talk to the control API: programs of the same user, which can read the token file. Not web pages.
+//! Who may talk to the control API: programs of the same user, which can read the token file, and those that work on a task and
+//! were given a key for it. Not web pages.
 //!
 //! The listener is on loopback; every request must carry the token; and its `Host` must be the loopback address that we
 //! listen on, so that a page whose name was rebound to 127.0.0.1 (DNS rebinding) is refused before its token is looked
@@ -20,6 +21,7 @@ use crate::api::{
     caller::Caller,
     types::ApiError,
 };
+use crate::trade::TaskKeys;
 
 /// Where the server proves that it knows the token, to whoever asks: see [`access`](crate::api::access).
 pub(super) const HELLO: &str = "/v1/hello";
@@ -30,33 +32,46 @@ pub(super) struct Guard {
     port: u16,
     token: Arc<str>,
     digest: [u8; 32],
+    task_keys: TaskKeys,
 }
 
 impl Guard {
     /// For a listener at `address` and a bearer token.
-    pub(super) fn new(address: SocketAddr, token: &str) -> Self {
-        Self { port: address.port(), token: token.into(), digest: Sha256::digest(token).into() }
+    pub(super) fn new(address: SocketAddr, token: &str, task_keys: TaskKeys) -> Self {
+        Self { port: address.port(), token: token.into(), digest: Sha256::digest(token).into(), task_keys }
     }
 
     /// What shows a client that it talks to us.
     pub(super) fn prove(&self, hello: &Hello) -> Result<Proof, ApiError> {
-        let proof = Proof::of(&self.token, self.port, hello);
+        let token = match &hello.of {
+            None => Some(self.token.to_string()),
+            Some(name) => self.task_keys.named(name),
+        };
+        let token = token.ok_or_else(|| ApiError::unknown_caller("no task of that key is being worked on"))?;
+        let proof = Proof::of(&token, self.port, hello);
         proof.ok_or_else(|| ApiError::misuse("the nonce is none", "give 32 random bytes as hexadecimal digits"))
     }
 
-    fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    /// Who it is that asks; nobody, for a hello.
+    fn check(&self, path: &str, headers: &HeaderMap) -> Result<Option<Caller>, (StatusCode, &'static str)> {
         if !self.is_own_host(headers) {
             return Err((StatusCode::FORBIDDEN, "the Host header is not this API's loopback address"));
         }
         if path == HELLO {
-            return Ok(());
+            return Ok(None);
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         // Digests are compared, so the time that it takes says nothing about the token.
-        if bearer.is_none_or(|token| <[u8; 32]>::from(Sha256::digest(token)) != self.digest) {
-            return Err((StatusCode::UNAUTHORIZED, "the token is missing or wrong"));
+        let digest = |token: &[u8]| <[u8; 32]>::from(Sha256::digest(token));
+        let Some(bearer) = bearer else { return Err((StatusCode::UNAUTHORIZED, "the token is missing")) };
+        if digest(bearer) == self.digest {
+            return Ok(Some(Caller::owner()));
         }
-        Ok(())
+        let same = |known: &str, shown: &str| digest(known.as_bytes()) == digest(shown.as_bytes());
+        let under = std::str::from_utf8(bearer).ok().and_then(|token| self.task_keys.holder(token, same));
+        under
+            .map(|under| Some(Caller::task(under)))
+            .ok_or((StatusCode::UNAUTHORIZED, "the token is wrong, or its task is over"))
     }
 
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
@@ -66,11 +81,13 @@ impl Guard {
     }
 }
 
-/// Refuses what the guard refuses, before anything of the request is read. Who has the token speaks for the owner.
+/// Refuses what the guard refuses, before anything of the request is read. Who has the daemon's token speaks for the owner.
 pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     match guard.check(request.uri().path(), request.headers()) {
-        Ok(()) => {
-            request.extensions_mut().insert(Caller::owner());
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
             request.extensions_mut().insert(guard);
             next.run(request).await
         }
@@ -94,7 +111,10 @@ mod tests {
                 headers.insert(name, value.parse().unwrap());
             }
         }
-        Guard::new(([127, 0, 0, 1], 4000).into(), "tulip").check(path, &headers).err().map(|(status, _)| status)
+        Guard::new(([127, 0, 0, 1], 4000).into(), "tulip", TaskKeys::default())
+            .check(path, &headers)
+            .err()
+            .map(|(status, _)| status)
     }
 
     #[test]

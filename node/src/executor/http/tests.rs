@@ -53,7 +53,8 @@ impl Bench {
         let Run::Http(settings) = definition.run else { unreachable!() };
         let limits = Limits { time, output_bytes, memory_bytes: 0 };
         let (award, buyer) = (cbor::cid_of(b"award"), AgentId::from_bytes([5; 32]));
-        let work = Work { award, service: definition.name, buyer, input, limits, reporter };
+        let access = Some(TaskAccess { url: "http://127.0.0.1:1".into(), token: "name.secret".into() });
+        let work = Work { award, service: definition.name, buyer, input, limits, reporter, access };
         Http::new(settings, self.content.clone()).run(work).await
     }
 }

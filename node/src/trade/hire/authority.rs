@@ -10,6 +10,8 @@
 //! What came to no signed award is given back where nothing was debited on top of it; else the totals of two awards would
 //! overlap, which proves overspending. What was signed stays debited, also if the seller refused it.
 
+use std::collections::BTreeSet;
+
 use cid::Cid;
 use guilder_protocol::{
     award::AwardArgs,
@@ -33,7 +35,10 @@ use super::{
 };
 use crate::{
     store::{Key, Reader, StoreError, Write},
-    trade::records::{DEALS, PASSED_ON, SELLERS, SPENT, key},
+    trade::{
+        records::{DEALS, SELLERS, SPENT, key},
+        views::passed_on,
+    },
 };
 
 /// See the module.
@@ -65,14 +70,15 @@ impl Authority {
         Self { principal: me, links: Vec::new(), task: None, under: None }
     }
 
-    /// That of a task that we sell, as far as its buyer lets us pass it on.
-    pub(super) fn of_task(r: &impl Reader, under: Under) -> Result<Result<Self, Bound>, StoreError> {
+    /// That of a task that we sell, as far as its buyer lets us pass it on. `placing` are the hires for its sake that go on.
+    pub(super) fn of_task(r: &impl Reader, under: Under, placing: Vec<Cid>) -> Result<Result<Self, Bound>, StoreError> {
         let Some(deal) = r.get(DEALS, key(under.award))? else { return Ok(Err(Bound::Over)) };
-        if !matches!(r.get(SELLERS, key(under.award))?, Some(Seller::Working(_))) {
+        if !is_worked_on(r, under.award)? {
             return Ok(Err(Bound::Over));
         }
         let Some(links) = deal.passed_on() else { return Ok(Err(Bound::NotGranted { by: deal.buyer() })) };
-        if r.range(PASSED_ON, Key::of(under.award).range(), MAX_SUB_RECEIPTS)?.len() == MAX_SUB_RECEIPTS {
+        let made: BTreeSet<Cid> = placing.into_iter().chain(passed_on(r, under.award)?).collect();
+        if made.len() >= MAX_SUB_RECEIPTS {
             return Ok(Err(Bound::TooMany));
         }
         let (principal, task) = (deal.award.principal(), Some(deal.award.args().task));
@@ -102,7 +108,7 @@ impl Authority {
         self.check_known(&hire)?;
         if let Some(under) = &self.under
             && !under.services.is_empty()
-            && !under.services.contains(&hire.service)
+            && [&hire.service].into_iter().chain(&hire.allow_subcontract).any(|name| !under.services.contains(name))
         {
             return Err(Bound::OwnService { allowed: under.services.clone() }.into());
         }
@@ -193,6 +199,14 @@ impl Authority {
         Key::of(self.latest()).and(under.award)
     }
 
+    /// Holds once more, where it is debited, that the task for whose sake we hire is still worked on.
+    pub(super) fn check_open(&self, r: &impl Reader) -> Result<(), HireError> {
+        match &self.under {
+            Some(under) if !is_worked_on(r, under.award)? => Err(Bound::Over.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Debits every delegation, and what our own service allows, for an award of `args` and `granted` on.
     pub(super) fn debit(
         &self,
@@ -269,6 +283,10 @@ pub(in crate::trade) fn debit_grant(w: &mut Write<'_>, chain: &GrantChain, amoun
     }
     let spent = rows.last().map(|(_, total)| *total);
     Ok(Debited { amount, rows, spent })
+}
+
+fn is_worked_on(r: &impl Reader, award: Cid) -> Result<bool, StoreError> {
+    Ok(matches!(r.get(SELLERS, key(award))?, Some(Seller::Working(_))))
 }
 
 fn spent_key(link: &Signed<Delegation>) -> Key {
@@ -376,6 +394,9 @@ mod tests {
         let store = Store::with_backend(CrashBackend::new().backend(), &Runtime::anchored(NOW)).await.unwrap();
         let of = |award: &[u8]| Authority { under: Some(under(award)), ..authority(100) };
         assert_eq!(debit(&store, &of(b"award"), 7, 0).await.unwrap().spent, Some(7));
+        assert!(store.read(|r| Ok(authority(1).check_open(r))).unwrap().is_ok());
+        let closed = store.read(|r| Ok(of(b"award").check_open(r))).unwrap();
+        assert!(matches!(closed, Err(HireError::Bound(Bound::Over))), "nobody works on it");
         let over = debit(&store, &of(b"award"), 4, 0).await;
         assert!(matches!(over, Err(HireError::Bound(Bound::OwnBudget { budget: 10 }))));
         // Refused as a whole: the delegation wasn't debited either.

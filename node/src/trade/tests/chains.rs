@@ -169,6 +169,15 @@ async fn work_is_passed_on_through_a_chain_of_four_agents() {
     assert_eq!(line(&at_c), [(a.id(), b.id())]);
     assert_eq!(line(&at_d), [(a.id(), b.id()), (b.id(), c.id())]);
     assert_eq!((at_d.award.args().depth, at_d.award.args().spent), (2, 5));
+    // The buyer's bundle is the whole tree: what was handed over with each delivery is in it.
+    until(|| async {
+        let evidence = a.trade.evidence(task).unwrap().unwrap();
+        let report = guilder_protocol::audit::verify(&guilder_protocol::audit::bundle(&evidence)).unwrap();
+        let tree: Vec<_> = report.tree().into_iter().map(|(depth, hire)| (depth, hire.args.seller)).collect();
+        assert_eq!(tree, [(0, b.id()), (1, c.id()), (2, d.id())], "{report}");
+        report.hires.iter().all(|hire| hire.is_delivered() && hire.elsewhere.is_empty())
+    })
+    .await;
     // Each is listed under what it asked, and what it sold under the task.
     for (node, tasks) in [(&a, 1), (&b, 2), (&c, 2), (&d, 1)] {
         let views = node.trade.tasks(Page::default()).unwrap();

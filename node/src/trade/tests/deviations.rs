@@ -212,7 +212,7 @@ impl Crook {
             .map(|ciphertext| Sealed { aead: Cipher::ChaCha20Poly1305Stream, ciphertext: ContentId::of(ciphertext) });
         let receipt = self.sign(selling::receipt_body(deal, out, sealed.as_ref(), now, now), None);
         let sealed = ciphertext.map(|ciphertext| Payload::Inline(ByteBuf::from(ciphertext)));
-        Delivered { award: deal.id(), receipt, output, sealed }.into()
+        Delivered { award: deal.id(), receipt, output, sealed, evidence: None }.into()
     }
 
     async fn released(&self, deal: &Deal, signatures: &[escrow::ReleaseSignature]) -> Vec<Message> {

@@ -258,7 +258,7 @@ async fn sell_later(raw: &mut Raw, buyer: AgentId, key: &AgentKey, outcome: Opti
                 let receipt: Signed<Receipt> = raw.claim(body);
                 let receipt = ByteBuf::from(later(&receipt, "body", false, key));
                 let output = Some(Output { salt, data: Payload::Inline(ByteBuf::from(&b"hello"[..])) });
-                raw.send_later(buyer, Delivered { award, receipt, output, sealed: None }).await;
+                raw.send_later(buyer, Delivered { award, receipt, output, sealed: None, evidence: None }).await;
                 return deal;
             }
             other => panic!("{other:?}"),

@@ -80,7 +80,14 @@ impl Promising {
                     let receipt = Signed::<Receipt>::claim(body, now, None, nonce, &base.key).unwrap();
                     let data = Payload::Inline(ByteBuf::from(self.delivers.clone()));
                     let output = Some(Output { salt, data });
-                    Delivered { award: deal.id(), receipt: ByteBuf::from(receipt.bytes()), output, sealed: None }.into()
+                    Delivered {
+                        award: deal.id(),
+                        receipt: ByteBuf::from(receipt.bytes()),
+                        output,
+                        sealed: None,
+                        evidence: None,
+                    }
+                    .into()
                 }
                 _ => continue,
             };

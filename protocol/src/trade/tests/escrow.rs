@@ -713,7 +713,7 @@ fn a_delivery_in_escrow_is_the_ciphertext_that_the_receipt_names() {
     };
     let check = |receipt: &Signed<crate::receipt::Receipt>, output, sealed| {
         let receipt = receipt.bytes().to_vec().into();
-        let message = wire::Delivered { award: deal.id(), receipt, output, sealed };
+        let message = wire::Delivered { award: deal.id(), receipt, output, sealed, evidence: None };
         buyer::check_delivery(&deal, &message, MAX_CONTENT).map(|_| ())
     };
     let inline = |bytes: &[u8]| Some(Payload::Inline(bytes.to_vec().into()));

@@ -277,7 +277,7 @@ fn an_unknown_kind_reason_or_form_in_a_frame_is_not_understood() {
         ("11-delivered-output", good.bytes(), ipld!({ "later": 7 })),
     ] {
         let output = Some(Output { salt: SALT, data: Payload::Inline(bytes(OUTPUT)) });
-        let today = Message::from(Delivered { award, receipt: bytes(receipt), output, sealed: None });
+        let today = Message::from(Delivered { award, receipt: bytes(receipt), output, sealed: None, evidence: None });
         let frame = with(&today, &["output", "data"], data);
         frozen_later(name, &frame);
         let Ok(Message::Delivered(delivered)) = Message::decode(&frame) else { panic!("{name}") };

@@ -18,13 +18,14 @@
 //! we ask and how often. Each with its reason in `grants/limits.rs`. **Cancel-safe**: every method.
 
 mod exchange;
+mod holdings;
 mod intake;
 mod known;
 mod limits;
 mod records;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::ControlFlow,
     sync::{Arc, Mutex},
 };
@@ -51,9 +52,10 @@ use tokio::{sync::mpsc, time::Instant};
 pub use self::known::KnownRevocations;
 use self::{
     exchange::Exchange,
+    holdings::Holdings,
     intake::Intake,
     known::{Admission, Kept, Whose},
-    limits::{EXPIRE_EVERY, FRESH_FOR, MAX_GIVEN, MAX_HANDED_OVER, MAX_HANDED_OVER_BY_ONE, MAX_HELD},
+    limits::{EXPIRE_EVERY, FRESH_FOR, KEEP_ENDED_SECS, MIN_HANDED_OVER_SECS},
     records::{GIVEN, Given, HELD, Held, REVOCATIONS, StoredRevocation, grant_key, revocation_key},
 };
 use crate::{
@@ -99,8 +101,8 @@ struct Shared {
     network: Network,
     events: Events,
     known: KnownRevocations,
-    /// Every delegation of the grants that we hold or made: a revocation of one of them concerns us.
-    links: Mutex<BTreeSet<Cid>>,
+    /// The grants that are kept, as far as they must be at hand.
+    holdings: Arc<Mutex<Holdings>>,
     /// Revocations that came in just now and may not be written yet.
     fresh: Mutex<VecDeque<(Instant, known::Revoked, Vec<u8>)>>,
     /// Grants that their grantees don't hold yet, as far as we know.
@@ -139,7 +141,8 @@ pub struct GrantView {
     pub is_ours: bool,
     /// When we made it, or it came.
     pub at: Timestamp,
-    /// Of one that we made: whether its grantee has said that it holds it.
+    /// Of one that we made: whether its grantee has said that it holds it. Of one that we hold: whether it only came over the
+    /// wire, from anybody, and was neither imported nor used here.
     pub is_handed_over: bool,
     /// The delegation of it that is revoked, and by whom.
     pub revoked: Option<(Cid, AgentId)>,
@@ -161,7 +164,7 @@ impl Grants {
             network: network.clone(),
             events,
             known: KnownRevocations::default(),
-            links: Mutex::default(),
+            holdings: Arc::default(),
             fresh: Mutex::default(),
             undelivered: Mutex::default(),
         });
@@ -198,28 +201,20 @@ impl Grants {
     pub async fn grant(&self, terms: GrantTerms) -> Result<GrantView, GrantsError> {
         let shared = &self.shared;
         let above = match terms.under {
-            Some(id) => Some(shared.usable(id)?),
+            Some(id) => Some(shared.adopt(id).await?),
             None => None,
         };
         let chain = shared.sign(&terms, above.as_ref())?;
         let (id, now) = (chain.cid(), shared.runtime.now());
         let given = Given { chain: chain.clone(), made: now, is_handed_over: false };
-        let stored = given.clone();
-        shared
-            .store
-            .transact(move |w| {
-                let mut open = 0;
-                w.visit(GIVEN, KeyRange::all(), |_, given| {
-                    open += usize::from(!given.chain.is_over(now));
-                    ControlFlow::Continue(())
-                })?;
-                if open >= MAX_GIVEN {
-                    return Err(GrantsError::TooMany(MAX_GIVEN));
-                }
-                Ok::<_, GrantsError>(w.put(GIVEN, grant_key(id), &stored)?)
-            })
-            .await?;
-        lock(&shared.links).extend(chain.links().iter().map(Signed::cid));
+        let holdings = Arc::clone(&shared.holdings);
+        let stored = shared.store.transact(move |w| {
+            lock(&holdings).has_room_to_give(now)?;
+            w.put(GIVEN, grant_key(id), &given)?;
+            lock(&holdings).note_given(&given.chain);
+            Ok(())
+        });
+        stored.await.inspect_err(|error: &GrantsError| shared.unnote(id, error))?;
         lock(&shared.undelivered).insert(id, chain.clone());
         let handed = self.exchange.hand_over_now(&chain).await;
         Ok(GrantView { chain, is_ours: true, at: now, is_handed_over: handed, revoked: None, is_over: false })
@@ -273,6 +268,14 @@ impl Grants {
     /// If we don't hold it, or it is over or revoked.
     pub fn usable(&self, id: Cid) -> Result<GrantChain, GrantsError> {
         self.shared.usable(id)
+    }
+
+    /// A grant that we hold, to award under it: from now on it is one that this node's user has taken in.
+    ///
+    /// # Errors
+    /// As [`Self::usable`], or if the disk fails.
+    pub async fn adopt(&self, id: Cid) -> Result<GrantChain, GrantsError> {
+        self.shared.adopt(id).await
     }
 
     /// Takes back a delegation that we made, by its name.
@@ -353,16 +356,16 @@ impl Shared {
                 stored.push(row);
                 ControlFlow::Continue(())
             })?;
-            let (mut links, mut undelivered) = (lock(&self.links), lock(&self.undelivered));
+            let (mut holdings, mut undelivered) = (lock(&self.holdings), lock(&self.undelivered));
             r.visit(GIVEN, KeyRange::all(), |_, given| {
-                links.extend(given.chain.links().iter().map(Signed::cid));
+                holdings.note_given(&given.chain);
                 if !given.is_handed_over && !given.chain.is_over(now) {
                     undelivered.insert(given.chain.cid(), given.chain);
                 }
                 ControlFlow::Continue(())
             })?;
             r.visit(HELD, KeyRange::all(), |_, held| {
-                links.extend(held.chain.links().iter().map(Signed::cid));
+                holdings.note_held(&held.chain, held.is_handed_over);
                 ControlFlow::Continue(())
             })
         })?;
@@ -402,11 +405,9 @@ impl Shared {
         if revocation.revoker() == self.key.id() {
             return Whose::Ours;
         }
-        let links = lock(&self.links);
-        let concerns_us = revocation.path().iter().any(|link| {
-            link.iss == self.key.id() || links.contains(&link.cid()) || self.network.has_dealt_with(link.iss)
-        });
-        if concerns_us { Whose::Near } else { Whose::Stranger }
+        let revoked = (revocation.revoker(), revocation.delegation());
+        let is_near = self.network.has_dealt_with(revoked.0) || lock(&self.holdings).concerns_us(&revoked);
+        if is_near { Whose::Near } else { Whose::Stranger }
     }
 
     fn sign(&self, terms: &GrantTerms, above: Option<&GrantChain>) -> Result<GrantChain, GrantsError> {
@@ -459,35 +460,53 @@ impl Shared {
         if chain.is_over(now) {
             return Err(GrantsError::Over(chain.cid()));
         }
+        if is_handed_over && chain.expires() < now.saturating_add(MIN_HANDED_OVER_SECS) {
+            return Err(GrantsError::Short(chain.cid()));
+        }
         if let Some((link, revoker)) = chain.revoked(&self.known) {
             return Err(GrantsError::Revoked { link: link.into(), revoker });
         }
-        let (id, grantor, links) =
-            (chain.cid(), chain.grantor(), chain.links().iter().map(Signed::cid).collect::<Vec<_>>());
+        let (id, holdings) = (chain.cid(), Arc::clone(&self.holdings));
         let held = Held { chain, came: now, is_handed_over };
-        self.store
-            .transact(move |w| {
-                if w.contains(HELD, grant_key(id))? {
-                    return Ok(());
+        let stored = self.store.transact(move |w| {
+            // No other row is read here: everything else that this node writes would wait for it.
+            let held = match w.get(HELD, grant_key(id))? {
+                Some(known) if known.is_handed_over && !is_handed_over => Held { is_handed_over, ..known },
+                Some(_) => return Ok(()),
+                None => {
+                    lock(&holdings).has_room_to_hold(held.chain.grantor(), is_handed_over, now)?;
+                    held
                 }
-                let (mut all, mut over_the_wire, mut by_one) = (0, 0, 0);
-                w.visit(HELD, KeyRange::all(), |_, other| {
-                    if !other.chain.is_over(now) {
-                        all += 1;
-                        over_the_wire += usize::from(other.is_handed_over);
-                        by_one += usize::from(other.is_handed_over && other.chain.grantor() == grantor);
-                    }
-                    ControlFlow::Continue(())
-                })?;
-                let too_many = is_handed_over && (over_the_wire >= MAX_HANDED_OVER || by_one >= MAX_HANDED_OVER_BY_ONE);
-                if all >= MAX_HELD || too_many {
-                    return Err(GrantsError::TooMany(if too_many { MAX_HANDED_OVER } else { MAX_HELD }));
-                }
-                Ok(w.put(HELD, grant_key(id), &held)?)
-            })
-            .await?;
-        lock(&self.links).extend(links);
-        Ok(())
+            };
+            w.put(HELD, grant_key(id), &held)?;
+            lock(&holdings).note_held(&held.chain, held.is_handed_over);
+            Ok(())
+        });
+        stored.await.inspect_err(|error: &GrantsError| self.unnote(id, error))
+    }
+
+    /// A grant is known by what the store has of it, after it failed.
+    fn unnote(&self, id: Cid, error: &GrantsError) {
+        if !matches!(error, GrantsError::Store(_)) {
+            return;
+        }
+        let rows = self.store.read(|r| Ok((r.get(GIVEN, grant_key(id))?, r.get(HELD, grant_key(id))?)));
+        let Ok((given, held)) = rows else { return };
+        let mut holdings = lock(&self.holdings);
+        match given {
+            Some(given) => holdings.note_given(&given.chain),
+            None => holdings.forget_given(id),
+        }
+        match held {
+            Some(held) => holdings.note_held(&held.chain, held.is_handed_over),
+            None => holdings.forget_held(id),
+        }
+    }
+
+    async fn adopt(&self, id: Cid) -> Result<GrantChain, GrantsError> {
+        let chain = self.usable(id)?;
+        self.hold(chain.clone(), false).await?;
+        Ok(chain)
     }
 
     fn usable(&self, id: Cid) -> Result<GrantChain, GrantsError> {
@@ -515,31 +534,27 @@ impl Shared {
         GrantView { chain, is_ours, at, is_handed_over, revoked, is_over }
     }
 
-    /// Forgets what is over: revocations at once, grants a while after, so that a listing still has them.
+    /// Forgets what is over: revocations and what was only handed over at once, other grants a while after, so that a listing
+    /// still has them.
     async fn expire(&self) {
         let now = self.runtime.now();
         let over = self.known.expire(now);
         self.delete(over).await;
-        let long_over = now.saturating_sub(KEEP_ENDED_SECS);
-        let forgotten = self.store.write(move |w| {
-            let (mut given, mut held) = (Vec::new(), Vec::new());
-            w.visit(GIVEN, KeyRange::all(), |_, row| {
-                if row.chain.is_over(long_over) {
-                    given.push(row.chain.cid());
+        let (given, held) = lock(&self.holdings).to_forget(now, now.saturating_sub(KEEP_ENDED_SECS));
+        if !given.is_empty() || !held.is_empty() {
+            let gone = (given.clone(), held.clone());
+            let forgotten = self.store.write(move |w| {
+                given.iter().try_for_each(|id| w.delete(GIVEN, grant_key(*id)))?;
+                held.iter().try_for_each(|id| w.delete(HELD, grant_key(*id)))
+            });
+            match forgotten.await {
+                Ok(()) => {
+                    let mut holdings = lock(&self.holdings);
+                    gone.0.into_iter().for_each(|id| holdings.forget_given(id));
+                    gone.1.into_iter().for_each(|id| holdings.forget_held(id));
                 }
-                ControlFlow::Continue(())
-            })?;
-            w.visit(HELD, KeyRange::all(), |_, row| {
-                if row.chain.is_over(long_over) {
-                    held.push(row.chain.cid());
-                }
-                ControlFlow::Continue(())
-            })?;
-            given.iter().try_for_each(|id| w.delete(GIVEN, grant_key(*id)))?;
-            held.iter().try_for_each(|id| w.delete(HELD, grant_key(*id)))
-        });
-        if let Err(error) = forgotten.await {
-            tracing::warn!(%error, "grants that have ended could not be forgotten");
+                Err(error) => tracing::warn!(%error, "grants that have ended could not be forgotten"),
+            }
         }
         lock(&self.undelivered).retain(|_, chain| !chain.is_over(now));
     }
@@ -555,9 +570,6 @@ impl Shared {
         }
     }
 }
-
-/// How long an ended grant still stands in a listing, in seconds: a month.
-const KEEP_ENDED_SECS: u64 = 30 * 24 * 60 * 60;
 
 /// Whether a grant keeps within the one that it is to be under. Whoever checks an award would refuse it otherwise; better
 /// here.
@@ -631,6 +643,9 @@ pub enum GrantsError {
     /// It has ended.
     #[error("the grant {0} has ended")]
     Over(Cid),
+    /// It was handed over and ends too soon for that.
+    #[error("the grant {0} ends in less than {MIN_HANDED_OVER_SECS} seconds")]
+    Short(Cid),
     /// It is revoked.
     #[error("the delegation {link} was revoked by {}", .revoker.peer_id())]
     Revoked {

@@ -130,6 +130,14 @@ impl<T: Statement> Signed<T> {
         Unverified::read(bytes)?.verify()
     }
 
+    /// As [`Self::decode`], but the signature isn't verified again in what [`kept`] reads: for what is deserialized.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if !KEPT.get() {
+            return Self::decode(bytes);
+        }
+        Unverified::read(bytes).and_then(Unverified::checked).and_then(Relayed::understood)
+    }
+
     /// What is said.
     pub fn payload(&self) -> &T {
         &self.0.payload
@@ -293,11 +301,7 @@ impl<T> Serialize for Signed<T> {
 /// Verified on the way in, like every other, but in what [`kept`] reads.
 impl<'de, T: Statement> Deserialize<'de> for Signed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-        if !KEPT.get() {
-            return Self::decode(&bytes).map_err(de::Error::custom);
-        }
-        Unverified::read(&bytes).and_then(Unverified::checked).and_then(Relayed::understood).map_err(de::Error::custom)
+        Self::read(&serde_bytes::ByteBuf::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -32,7 +32,10 @@ impl Api {
             )
         })?;
         let under = request.under.as_deref().map(|id| self.resolve_grant(id)).transpose()?;
-        let above = under.map(|id| self.node().grants.usable(id)).transpose()?;
+        let above = match under {
+            Some(id) => Some(self.node().grants.adopt(id).await?),
+            None => None,
+        };
         let (unit, mint) = self.money_of(&request, above.as_ref())?;
         let least = above.as_ref().map_or(1, |above| above.links().len() as u64 + 1);
         let terms = GrantTerms {

@@ -102,7 +102,7 @@ impl Api {
         let began = node.runtime.instant();
         let mut hire = request.hire.clone();
         let Some(key) = &hire.id else {
-            let handle = node.trade.hire(self.decided(hire)?, request.input.clone()).await?;
+            let handle = node.trade.hire(self.decided(hire).await?, request.input.clone()).await?;
             return Ok(Placed::new(handle, node.events.subscribe(), began));
         };
         // Who works for a task has keys of its own.
@@ -113,7 +113,7 @@ impl Api {
         match node.trade.keyed(&name, request.hash, request.retries())? {
             Keyed::Free(claim) => {
                 hire.claim = Some(claim);
-                let handle = node.trade.hire(self.decided(hire)?, request.input.clone()).await?;
+                let handle = node.trade.hire(self.decided(hire).await?, request.input.clone()).await?;
                 Ok(Placed::new(handle, node.events.subscribe(), began))
             }
             Keyed::Has { task, held } => Ok(Placed { task, events, began, handle: None, held }),
@@ -221,7 +221,7 @@ impl Api {
     }
 
     /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
-    fn decided(&self, hire: Hire) -> Result<Hire, ApiError> {
+    async fn decided(&self, hire: Hire) -> Result<Hire, ApiError> {
         if hire.under.is_some() {
             if hire.grant.is_some() {
                 let hint = "leave the grant out: it hires in the name of its own buyer";
@@ -232,7 +232,7 @@ impl Api {
         }
         let node = self.node();
         let granted = match &hire.grant {
-            Some(id) => Some(node.grants.usable(self.resolve_grant(id)?)?),
+            Some(id) => Some(node.grants.adopt(self.resolve_grant(id)?).await?),
             None => None,
         };
         let terms = granted.as_ref().map(GrantChain::terms).unwrap_or_default();

@@ -9,7 +9,7 @@ use guilder_protocol::limits::MAX_KNOWN_REVOCATIONS;
 /// In all: as many as a peer can be told of.
 pub(super) const MAX_REVOCATIONS: usize = MAX_KNOWN_REVOCATIONS;
 /// Of those, what strangers made: keys cost nothing, so whoever wants can make as many as there is room for. The rest is for
-/// who we are or dealt with.
+/// what we take back, who we dealt with and what we hold.
 pub(super) const MAX_STRANGERS: usize = MAX_REVOCATIONS / 2;
 /// Bytes of all of them. Most have one delegation on their path and about 1 KiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -67,9 +67,15 @@ pub(super) const SERVED_PEERS: usize = 1_024;
 
 /// Grants that we made and that have not ended.
 pub(super) const MAX_GIVEN: usize = 4_096;
+/// How long an ended grant still stands in a listing, in seconds: a month. Not what was only handed over.
+pub(super) const KEEP_ENDED_SECS: u64 = 30 * 24 * 60 * 60;
 /// Grants that we hold and that have not ended, whoever brought them.
 pub(super) const MAX_HELD: usize = 1_024;
-/// Of those, what came over the wire: a stranger can hand over any number of worthless ones.
+/// Of those, what came over the wire and was neither imported nor used: a stranger can hand over any number of worthless
+/// ones. They count, ended or not, until they are deleted.
 pub(super) const MAX_HANDED_OVER: usize = 256;
 /// Of those, from one grantor.
 pub(super) const MAX_HANDED_OVER_BY_ONE: usize = 16;
+/// What is handed over lasts for this many seconds at least: for what ends sooner nobody gets a place, so that no more than
+/// [`MAX_HANDED_OVER`] are written down in this time.
+pub(super) const MIN_HANDED_OVER_SECS: u64 = 5 * 60;

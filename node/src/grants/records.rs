@@ -45,7 +45,7 @@ pub(super) struct Given {
 pub(super) struct Held {
     pub(super) chain: GrantChain,
     pub(super) came: Timestamp,
-    /// Whether it came over the wire, and not from a file that this node's user trusts.
+    /// Whether it only came over the wire: this node's user has neither imported nor used it.
     pub(super) is_handed_over: bool,
 }
 

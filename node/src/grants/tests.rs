@@ -25,7 +25,7 @@ use crate::{
 /// Long enough for a busy machine, short enough to notice a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn key(seed: u8) -> AgentKey {
+pub(super) fn key(seed: u8) -> AgentKey {
     AgentKey::from_seed(&[seed; 32])
 }
 
@@ -147,7 +147,7 @@ async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
 }
 
 /// `from` lets `to` award in its own name.
-fn link(from: &AgentKey, to: AgentId, nonce: u64, exp: Option<Timestamp>) -> Signed<Delegation> {
+pub(super) fn link(from: &AgentKey, to: AgentId, nonce: u64, exp: Option<Timestamp>) -> Signed<Delegation> {
     let delegation = Delegation {
         iss: from.id(),
         aud: to,
@@ -404,6 +404,60 @@ async fn a_peer_that_breaks_the_rules_of_an_exchange_pays_for_it() {
         assert_eq!(matches!(reply, Reply::Granted(_)), is_kept, "{reply:?}");
     }
     assert_eq!(victim.grants.list().unwrap().len(), limits::MAX_HANDED_OVER_BY_ONE);
+}
+
+/// What a stranger hands over costs the store's one writer no more than its own row, and is gone once it has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_handed_over_reads_no_other_row_and_is_deleted_once_it_has_ended() {
+    let victim = Node::start(1).await;
+    let now = victim.runtime.now();
+    let of = |nonce, until| GrantChain::new(vec![link(&key(2), victim.id(), nonce, Some(until))]).unwrap();
+    let hand_over = |chain| victim.grants.shared.hold(chain, true);
+    // A row that can't be read: whoever read all rows would stumble over it.
+    let junk = grant_key(cbor::cid_of(b"junk"));
+    let key_of_junk = junk.clone();
+    victim.store.write(move |w| w.put(crate::store::Table::<u64>::new("grants/held"), key_of_junk, &7)).await.unwrap();
+    let soon_over = of(1, now.saturating_add(limits::MIN_HANDED_OVER_SECS - 30));
+    assert!(matches!(hand_over(soon_over.clone()).await, Err(GrantsError::Short(_))));
+    for nonce in 2..6 {
+        hand_over(of(nonce, soon())).await.unwrap();
+    }
+    // A file that the user trusts may say what it likes.
+    victim.grants.import(soon_over.clone()).await.unwrap();
+    victim.store.write(move |w| w.delete(HELD, junk)).await.unwrap();
+    assert_eq!(victim.grants.list().unwrap().len(), 5);
+    // Of two that have ended meanwhile, one was taken in.
+    let (ended, taken_in) = (of(7, now.saturating_sub(600)), of(8, now.saturating_sub(600)));
+    let rows = [(ended.clone(), true), (taken_in.clone(), false)];
+    let rows = rows.map(|(chain, is_handed_over)| Held { chain, came: now, is_handed_over });
+    let write = move |w: &mut crate::store::Write<'_>| {
+        rows.iter().try_for_each(|row| w.put(HELD, grant_key(row.chain.cid()), row))
+    };
+    victim.store.write(write).await.unwrap();
+    let victim = Node::start_in(victim.stop().await, 1, &[]).await;
+    until(|| async { victim.grants.find(ended.cid()).unwrap().is_none() }).await;
+    assert!(victim.grants.find(taken_in.cid()).unwrap().unwrap().is_over);
+    assert_eq!(victim.grants.list().unwrap().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_that_was_handed_over_is_its_users_once_it_is_imported_or_used() {
+    let node = Node::start(1).await;
+    let of = |nonce| GrantChain::new(vec![link(&key(2), node.id(), nonce, Some(soon()))]).unwrap();
+    let (imported, used, neither) = (of(1), of(2), of(3));
+    for chain in [&imported, &used, &neither] {
+        node.grants.shared.hold(chain.clone(), true).await.unwrap();
+    }
+    node.grants.import(imported.clone()).await.unwrap();
+    node.grants.adopt(used.cid()).await.unwrap();
+    // Again over the wire changes nothing, and a start neither.
+    node.grants.shared.hold(used.clone(), true).await.unwrap();
+    let node = Node::start_in(node.stop().await, 1, &[]).await;
+    for (chain, is_handed_over) in [(imported, false), (used, false), (neither, true)] {
+        assert_eq!(node.grants.find(chain.cid()).unwrap().unwrap().is_handed_over, is_handed_over);
+        let revoked = (key(2).id(), chain.cid());
+        assert_eq!(lock(&node.grants.shared.holdings).concerns_us(&revoked), !is_handed_over);
+    }
 }
 
 fn chain_link(from: &AgentKey, to: AgentId) -> Signed<Delegation> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     cbor,
-    envelope::Signed,
+    envelope::{EnvelopeError, Signed},
     fault::{AtFault, Fault},
     identity::AgentId,
     limits::{MAX_CHAIN, MAX_CHAIN_BYTES, MAX_GRANTED_SERVICES},
@@ -281,12 +281,19 @@ impl GrantChain {
     /// # Errors
     /// If one doesn't hold, or as [`Self::new`].
     pub fn decode(envelopes: &[impl AsRef<[u8]>]) -> Result<Self, GrantChainError> {
+        Self::read(envelopes, Signed::decode)
+    }
+
+    fn read(
+        envelopes: &[impl AsRef<[u8]>],
+        read: impl Fn(&[u8]) -> Result<Signed<Delegation>, EnvelopeError>,
+    ) -> Result<Self, GrantChainError> {
         if envelopes.len() > MAX_CHAIN {
             return Err(ChainError::Long.into());
         }
         let read = |bytes: &[u8]| match bytes.len() > MAX_CHAIN_BYTES {
             true => Err(ChainError::Large),
-            false => Signed::decode(bytes).map_err(ChainError::Delegation),
+            false => read(bytes).map_err(ChainError::Delegation),
         };
         Self::new(envelopes.iter().map(|bytes| read(bytes.as_ref())).collect::<Result<_, _>>()?)
     }
@@ -367,7 +374,8 @@ impl GrantChain {
     }
 }
 
-/// Stored as it is handed over, verified again on the way in.
+/// Stored as it is handed over; on the way in checked again, the signatures too but in what
+/// [`kept`](crate::envelope::kept) reads.
 impl Serialize for GrantChain {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.encode().serialize(serializer)
@@ -376,7 +384,7 @@ impl Serialize for GrantChain {
 
 impl<'de> Deserialize<'de> for GrantChain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::decode(&Vec::<ByteBuf>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Self::read(&Vec::<ByteBuf>::deserialize(deserializer)?, Signed::read).map_err(serde::de::Error::custom)
     }
 }
 
@@ -431,6 +439,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
+        envelope::kept,
         identity::AgentKey,
         testing::{self, NOW},
         ucan::{Args, chain},
@@ -530,6 +539,23 @@ mod tests {
         let unfixed = |it: &mut Delegation| it.pol = Policy::new(vec![bound(".price", 7).unwrap()]).unwrap();
         assert!(matches!(chain_error(changed(&unfixed)), ChainError::Unfixed { .. }));
         assert_eq!(chain_error(GrantChain::new(vec![root; 9]).map(drop)), ChainError::Long);
+    }
+
+    #[test]
+    fn only_a_grant_that_was_kept_is_read_without_its_signatures() {
+        let chain = GrantChain::new(vec![signed(&grant(), &testing::buyer())]).unwrap();
+        let stored = cbor::encode(&chain);
+        assert_eq!(cbor::decode(&stored), Ok(chain.clone()));
+        let mut envelope = chain.leaf().bytes().to_vec();
+        // The signature's first byte.
+        envelope[3] ^= 1;
+        let forged = cbor::encode(&vec![ByteBuf::from(envelope)]);
+        assert!(cbor::decode::<GrantChain>(&forged).is_err());
+        let read = kept(|| cbor::decode::<GrantChain>(&forged)).unwrap();
+        assert_eq!(read.terms(), chain.terms());
+        // All else is checked all the same.
+        let none = cbor::encode(&Vec::<ByteBuf>::new());
+        assert!(kept(|| cbor::decode::<GrantChain>(&none)).is_err());
     }
 
     #[test]

@@ -192,6 +192,14 @@ impl Revocation {
         self.path.iter().flat_map(|link| [link.iss, link.aud])
     }
 
+    /// As [`Self::decode`], for what is deserialized.
+    fn read(bytes: &[u8]) -> Result<Self, RevocationError> {
+        let Parts { revocation, path } = parts(bytes)?;
+        let invocation = Signed::read(&revocation).map_err(RevocationError::Invocation)?;
+        let path = path.iter().map(|link| Signed::read(link)).collect::<Result<_, _>>();
+        Self::checked(invocation, path.map_err(RevocationError::Delegation)?)
+    }
+
     fn checked(invocation: Signed<Invocation>, path: Vec<Signed<Delegation>>) -> Result<Self, RevocationError> {
         let args = check_invocation(&invocation)?;
         let revoked = path.last().ok_or(RevocationError::NoPath)?;
@@ -215,7 +223,7 @@ impl Revocation {
     }
 }
 
-/// Stored as it travels, checked again on the way in.
+/// Stored as it travels; on the way in checked again, the signatures too but in what [`kept`](crate::envelope::kept) reads.
 impl Serialize for Revocation {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.encode())
@@ -224,7 +232,7 @@ impl Serialize for Revocation {
 
 impl<'de> Deserialize<'de> for Revocation {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::decode(&ByteBuf::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Self::read(&ByteBuf::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

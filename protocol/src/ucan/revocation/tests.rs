@@ -5,6 +5,7 @@ use ipld_core::ipld::Ipld;
 
 use super::*;
 use crate::{
+    envelope::kept,
     testing::NOW,
     ucan::{
         Policy,
@@ -200,6 +201,28 @@ fn a_signature_on_the_path_that_is_not_its_issuers_is_refused() {
     let parts = Parts { path: vec![ByteBuf::from(forged)], revocation: ByteBuf::from(revocation.bytes()) };
     let error = RevocationError::Delegation(EnvelopeError::Signature);
     assert_eq!(Revocation::decode(&cbor::encode(&parts)), Err(error));
+}
+
+#[test]
+fn only_a_revocation_that_was_kept_is_read_without_its_signatures() {
+    let good = Revocation::sign(path(), NOW, &key(1)).unwrap();
+    let stored = cbor::encode(&good);
+    assert_eq!(cbor::decode(&stored), Ok(good.clone()));
+    let torn = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        // The signature's first byte.
+        bytes[3] ^= 1;
+        ByteBuf::from(bytes)
+    };
+    let links = || good.path().iter().map(|link| ByteBuf::from(link.bytes())).collect();
+    let forged = cbor::encode(&Parts { path: links(), revocation: torn(good.invocation().bytes()) });
+    let forged = cbor::encode(&ByteBuf::from(forged));
+    assert!(cbor::decode::<Revocation>(&forged).is_err());
+    let read = kept(|| cbor::decode::<Revocation>(&forged)).unwrap();
+    assert_eq!((read.revoker(), read.delegation()), (good.revoker(), good.delegation()));
+    // All else is checked all the same.
+    let none = cbor::encode(&Parts { path: vec![], revocation: ByteBuf::from(good.invocation().bytes()) });
+    assert!(kept(|| cbor::decode::<Revocation>(&cbor::encode(&ByteBuf::from(none)))).is_err());
 }
 
 #[test]

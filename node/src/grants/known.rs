@@ -1,10 +1,12 @@
 //! What is known to be revoked: the index that every check of a chain asks, and who gives way where it is full.
 //!
-//! Nobody can fill it for others. A revocation is **near** if an issuer on its path is this node or one that it dealt with, or
-//! if it is about a grant that we hold: a stranger can't make such a one, since issuers have signed. Near ones have half of
-//! the room for themselves. Of strangers', each revoker has few places, and where all are taken, one of those that were
+//! Nobody can fill it for others. A revocation is **near** if it takes back a grant that we made, imported or used, or if its
+//! revoker is one that we dealt with: a stranger can't make such a one, since revokers have signed. What else stands on its path
+//! says nothing, as whoever got a delegation can pass it on to as many as it likes. Near ones have half of the room for
+//! themselves. Of strangers', each revoker has few places, and where all are taken, one of those that were
 //! brought by whoever brought most gives way to one by somebody who brought less; so a flood through one peer pushes out
-//! itself.
+//! itself. Of near ones, whose revokers aren't free to make, one of the revoker that has most gives way. Among equals that is the
+//! one that lasts longest, so that nobody keeps a place by an end that is far off. Our own are never refused.
 
 use std::{
     collections::BTreeMap,
@@ -115,9 +117,10 @@ impl KnownRevocations {
         lock(&self.0).digest()
     }
 
-    /// The IDs of all that is known, in order.
+    /// The IDs of all that is known, in order, as many as a peer can be told of.
     pub(super) fn ids(&self) -> Vec<RevocationId> {
-        lock(&self.0).ids.keys().copied().collect()
+        // More there are only if more than these are our own.
+        lock(&self.0).ids.keys().take(MAX_REVOCATIONS).copied().collect()
     }
 
     /// Of some IDs, those that aren't known.
@@ -142,6 +145,10 @@ impl Index {
         let mut gone = Vec::new();
         while let Some(lacks) = self.lacks(&revoked, &kept) {
             let Some(victim) = self.gives_way(lacks, &revoked, &kept) else {
+                if kept.whose == Whose::Ours {
+                    // All the others are ours as well.
+                    break;
+                }
                 // Those that gave way so far stay: nothing has been written yet.
                 gone.into_iter().for_each(|(revoked, kept)| self.insert(revoked, kept));
                 return Admission::NoRoom;
@@ -175,12 +182,12 @@ impl Index {
 
     /// Which one gives way, if one does.
     fn gives_way(&self, lacks: Bound, (revoker, _): &Revoked, kept: &Kept) -> Option<Revoked> {
-        let first_over = |of: &mut dyn Iterator<Item = (&Revoked, &Kept)>| {
-            of.min_by_key(|(revoked, kept)| (kept.until, **revoked)).map(|(revoked, _)| *revoked)
-        };
         match lacks {
             // The one of its own that is over first.
-            Bound::Revoker => first_over(&mut self.of(*revoker)),
+            Bound::Revoker => {
+                let first_over = self.of(*revoker).min_by_key(|(revoked, kept)| (kept.until, **revoked));
+                first_over.map(|(revoked, _)| *revoked)
+            }
             Bound::Strangers => {
                 let brought = self.brought();
                 let (crowd, most) = brought.iter().max_by_key(|(source, count)| (**count, **source))?;
@@ -188,18 +195,37 @@ impl Index {
                 let is_fair = kept.whose != Whose::Stranger || *most > own + 1 || *crowd == kept.source;
                 let of_crowd =
                     |(_, other): &(&Revoked, &Kept)| other.whose == Whose::Stranger && other.source == *crowd;
-                is_fair.then(|| first_over(&mut self.kept.iter().filter(of_crowd))).flatten()
+                is_fair.then(|| over_last(self.kept.iter().filter(of_crowd))).flatten().map(|(revoked, _)| *revoked)
             }
-            // Only our own have more room than there is.
-            Bound::All if kept.whose == Whose::Ours => {
-                first_over(&mut self.kept.iter().filter(|(_, other)| other.whose != Whose::Ours))
+            Bound::All if kept.whose == Whose::Stranger => None,
+            Bound::All => {
+                let by_revoker = self.near_by_revoker();
+                let most = by_revoker.values().max().copied()?;
+                let own = by_revoker.get(revoker).copied().unwrap_or(0);
+                let is_ours = kept.whose == Whose::Ours;
+                let of_crowd = |((of, _), other): &(&Revoked, &Kept)| {
+                    other.whose != Whose::Ours
+                        && if !is_ours && own >= most { of == revoker } else { by_revoker.get(of) == Some(&most) }
+                };
+                let (victim, last) = over_last(self.kept.iter().filter(of_crowd))?;
+                // With it, its revoker has as many as they: then it is among the equals.
+                let is_fair = is_ours || own + 1 != most || last.until > kept.until;
+                is_fair.then_some(*victim)
             }
-            Bound::All => None,
         }
     }
 
     fn of(&self, revoker: AgentId) -> impl Iterator<Item = (&Revoked, &Kept)> {
         self.kept.iter().filter(move |((of, _), _)| *of == revoker)
+    }
+
+    /// How many of near ones each revoker has.
+    fn near_by_revoker(&self) -> BTreeMap<AgentId, usize> {
+        let mut by_revoker = BTreeMap::new();
+        for ((revoker, _), _) in self.kept.iter().filter(|(_, kept)| kept.whose == Whose::Near) {
+            *by_revoker.entry(*revoker).or_insert(0) += 1;
+        }
+        by_revoker
     }
 
     /// How many of strangers' each source brought.
@@ -237,6 +263,11 @@ impl Index {
     fn digest(&mut self) -> Digest {
         *self.digest.get_or_insert_with(|| digest_of(self.ids.keys()))
     }
+}
+
+/// The one that lasts longest.
+fn over_last<'a>(of: impl Iterator<Item = (&'a Revoked, &'a Kept)>) -> Option<(&'a Revoked, &'a Kept)> {
+    of.max_by_key(|(revoked, kept)| (kept.until, **revoked))
 }
 
 /// A bound that is reached.
@@ -327,8 +358,73 @@ mod tests {
         assert_eq!(near, MAX_REVOCATIONS, "strangers give way to them");
         assert_eq!(known.len(), MAX_REVOCATIONS);
         assert_eq!(known.admit(revoked(7, 7), kept(3, Whose::Stranger)), Admission::NoRoom);
-        assert_eq!(known.admit(revoked(8, 8), kept(3, Whose::Near)), Admission::NoRoom);
+        assert!(matches!(known.admit(revoked(8, 8), kept(3, Whose::Near)), Admission::News(gone) if gone.len() == 1));
         assert!(matches!(known.admit(revoked(9, 9), kept(0, Whose::Ours)), Admission::News(gone) if gone.len() == 1));
+    }
+
+    fn until(secs: u64, whose: Whose) -> Kept {
+        Kept { until: Timestamp::from_secs(secs), ..kept(1, whose) }
+    }
+
+    #[test]
+    fn given_a_full_index_of_near_ones_the_longest_of_who_has_most_gives_way() {
+        let known = KnownRevocations::default();
+        // Each of some revokers has as many as one may, and they last for good; a few others have one each.
+        let honest: Vec<_> = (0..8).map(|number| revoked(500 + number, number)).collect();
+        for revoked in &honest {
+            known.admit(*revoked, until(1_000, Whose::Near));
+        }
+        for number in 0..MAX_REVOCATIONS as u64 {
+            known.admit(revoked(100 + number / MAX_PER_REVOKER as u64, number), until(1_000_000 + number, Whose::Near));
+        }
+        assert_eq!(known.len(), MAX_REVOCATIONS);
+        for number in 0..100 {
+            let new = revoked(600 + number, number);
+            let admitted = known.admit(new, until(2_000, Whose::Near));
+            let Admission::News(gone) = admitted else { panic!("{admitted:?}") };
+            assert!(gone.len() == 1 && gone[0].0 < agent(200), "{gone:?}");
+            assert!(known.is_revoked(&new.0, &new.1));
+        }
+        // Who has most pushes out only its own.
+        let own = || lock(&known.0).of(agent(100)).count();
+        for number in 0..600 {
+            known.admit(revoked(100, 50_000 + number), until(3_000, Whose::Near));
+        }
+        assert!(own() <= MAX_PER_REVOKER, "{}", own());
+        assert!(honest.iter().all(|(revoker, delegation)| known.is_revoked(revoker, delegation)));
+        assert_eq!(known.len(), MAX_REVOCATIONS);
+    }
+
+    #[test]
+    fn among_equals_in_a_full_index_the_one_that_lasts_longest_is_not_there() {
+        let known = KnownRevocations::default();
+        for number in 0..MAX_REVOCATIONS as u64 {
+            known.admit(revoked(number, number), until(1_000 + number, Whose::Near));
+        }
+        let last = revoked(MAX_REVOCATIONS as u64 - 1, MAX_REVOCATIONS as u64 - 1);
+        assert_eq!(known.admit(revoked(90_000, 1), until(1_000_000, Whose::Near)), Admission::NoRoom);
+        assert_eq!(known.admit(revoked(90_001, 1), until(2_000, Whose::Near)), Admission::News(vec![last]));
+    }
+
+    #[test]
+    fn our_own_are_never_refused() {
+        let known = KnownRevocations::default();
+        for number in 0..MAX_REVOCATIONS as u64 + 10 {
+            assert_eq!(known.admit(revoked(1, number), kept(1, Whose::Ours)), Admission::News(vec![]));
+        }
+        assert_eq!(known.ids().len(), MAX_REVOCATIONS, "of which a peer can be told");
+        assert_eq!(known.admit(revoked(2, 1), kept(2, Whose::Near)), Admission::NoRoom);
+    }
+
+    #[test]
+    fn of_a_crowd_of_strangers_the_one_that_lasts_longest_gives_way() {
+        let known = KnownRevocations::default();
+        for number in 0..MAX_STRANGERS as u64 {
+            known.admit(revoked(1_000 + number, number), until(1_000 + number, Whose::Stranger));
+        }
+        let last = MAX_STRANGERS as u64 - 1;
+        let other = known.admit(revoked(1, 1), kept(2, Whose::Stranger));
+        assert_eq!(other, Admission::News(vec![revoked(1_000 + last, last)]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Both ends of `/guilder/grants/1`: what was missed is fetched from peers that connect, and a grant is handed to whom it
 //! was made.
 //!
-//! Peers are asked one at a time and not often: a few after the start, one of those that connected in a while after that. The
-//! one who asks bounds what it takes in, the one who answers what it gives away; a stream that stalls is given up.
+//! Peers are asked one at a time and not often: a few after the start, one in a while after that, in turn one of those that
+//! connected of late and one of those that were not asked for long, who we dealt with first. The one who asks bounds what it takes in, the one who answers what it gives away; a stream that stalls is given up.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -35,7 +35,7 @@ use super::{
     limits::{
         ALL_SERVED_KIB_BURST, ALL_SERVED_KIB_PER_SEC, ASK_AGAIN, ASK_PAUSE, ASK_QUEUE, ASKED_AT_ONCE, ASKED_PEERS,
         EXCHANGE_PATIENCE, GIVE_AT_ONCE, GIVEN_PER_EXCHANGE, SERVED_KIB_BURST, SERVED_KIB_PER_SEC, SERVED_PEERS,
-        STEP_PATIENCE,
+        STEP_PATIENCE, STRANGERS_PATIENCE,
     },
     records::{GIVEN, Given, grant_key},
 };
@@ -269,14 +269,17 @@ impl Exchange {
                     asking.connected(peer, self.shared.runtime.instant());
                     self.hand_over_to(peer);
                 }
-                // Who was missed connects again some time, and others do.
-                Some(Ok(PeerChange::Disconnected(_)) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Some(Ok(PeerChange::Disconnected(peer))) => asking.disconnected(peer),
+                // Who was missed is asked in its turn.
+                Some(Err(broadcast::error::RecvError::Lagged(_))) => {}
                 Some(Err(broadcast::error::RecvError::Closed)) => return,
                 None => {
-                    let connected = network.peers().await.into_iter().map(|peer| peer.agent);
+                    let connected = network.peers().await.into_iter();
+                    let connected = connected.map(|peer| (peer.agent, network.has_dealt_with(peer.agent)));
                     let Some(peer) = asking.take(connected, self.shared.runtime.instant()) else { continue };
+                    let patience = if network.has_dealt_with(peer) { EXCHANGE_PATIENCE } else { STRANGERS_PATIENCE };
                     if network.is_connected(peer)
-                        && let Ok(Err(error)) = timeout(EXCHANGE_PATIENCE, self.fetch(peer)).await
+                        && let Ok(Err(error)) = timeout(patience, self.fetch(peer)).await
                     {
                         self.judge(peer, &error).await;
                     }
@@ -352,6 +355,10 @@ struct Asking {
     /// When that was last reckoned.
     reckoned: Instant,
     waiting: VecDeque<AgentId>,
+    /// Whether the next turn is of those that wait.
+    is_queues_turn: bool,
+    /// Since when those are connected that are: as many as the network has.
+    since: BTreeMap<AgentId, Instant>,
     asked: BTreeMap<AgentId, Instant>,
     /// When somebody is asked though nobody has connected.
     idle_at: Instant,
@@ -363,6 +370,8 @@ impl Asking {
             credit: ASKED_AT_ONCE,
             reckoned: now,
             waiting: VecDeque::new(),
+            is_queues_turn: true,
+            since: BTreeMap::new(),
             asked: BTreeMap::new(),
             idle_at: now + ASK_AGAIN,
         }
@@ -370,14 +379,24 @@ impl Asking {
 
     /// A peer connected.
     fn connected(&mut self, peer: AgentId, now: Instant) {
-        let lately = |at: &Instant| now.saturating_duration_since(*at) < ASK_AGAIN;
-        if self.waiting.contains(&peer) || self.asked.get(&peer).is_some_and(lately) {
+        self.since.insert(peer, now);
+        if self.waiting.contains(&peer) || self.was_asked_lately(&peer, now) {
             return;
         }
         if self.waiting.len() >= ASK_QUEUE {
             self.waiting.pop_front();
         }
         self.waiting.push_back(peer);
+    }
+
+    /// A peer is gone.
+    fn disconnected(&mut self, peer: AgentId) {
+        self.since.remove(&peer);
+        self.waiting.retain(|waiting| *waiting != peer);
+    }
+
+    fn was_asked_lately(&self, peer: &AgentId, now: Instant) -> bool {
+        self.asked.get(peer).is_some_and(|at| now.saturating_duration_since(*at) < ASK_AGAIN)
     }
 
     /// When somebody is to be asked.
@@ -389,19 +408,26 @@ impl Asking {
         }
     }
 
-    /// Whom to ask now: who waits, or of those that are connected who was asked longest ago.
-    fn take(&mut self, connected: impl IntoIterator<Item = AgentId>, now: Instant) -> Option<AgentId> {
+    /// Whom to ask now: in turn who waits, and of those that are connected (and whether we dealt with them) one that was not
+    /// asked lately: who we dealt with first, then who was not asked for longest.
+    fn take(&mut self, connected: impl IntoIterator<Item = (AgentId, bool)>, now: Instant) -> Option<AgentId> {
         self.reckon(now);
-        if self.credit == 0 {
+        if self.credit == 0 || (self.waiting.is_empty() && self.idle_at > now) {
             return None;
         }
-        let peer = match self.waiting.pop_front() {
-            Some(peer) => peer,
-            None if self.idle_at <= now => {
-                connected.into_iter().min_by_key(|peer| (self.asked.get(peer).copied(), *peer))?
-            }
-            None => return None,
+        let unasked_since = |peer: &AgentId| self.asked.get(peer).max(self.since.get(peer)).copied();
+        let connected: Vec<_> = connected.into_iter().filter(|(peer, _)| !self.was_asked_lately(peer, now)).collect();
+        let connected = match self.is_queues_turn {
+            true if self.waiting.is_empty() => connected.iter().min_by_key(|(peer, _)| (unasked_since(peer), *peer)),
+            true => None,
+            false => connected.iter().min_by_key(|(peer, is_dealt)| (!is_dealt, unasked_since(peer), *peer)),
         };
+        let peer = match connected {
+            Some((peer, _)) => *peer,
+            None => self.waiting.pop_front()?,
+        };
+        self.waiting.retain(|waiting| *waiting != peer);
+        self.is_queues_turn = !self.is_queues_turn;
         self.credit -= 1;
         self.idle_at = now + ASK_AGAIN;
         if self.asked.len() >= ASKED_PEERS {
@@ -475,6 +501,7 @@ async fn in_time<R>(step: impl Future<Output = io::Result<R>>) -> Result<R, Exch
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::time::Duration;
 
     use super::*;
@@ -511,9 +538,50 @@ mod tests {
     fn while_nobody_connects_one_is_asked_now_and_then_who_was_asked_longest_ago() {
         let start = Instant::now();
         let mut asking = Asking::new(start);
-        let connected = || (1..=3).map(peer);
+        let connected = || (1..=3).map(|number| (peer(number), false));
         assert_eq!(asking.take(connected(), start), None);
         let asked: Vec<_> = (1..=4).filter_map(|turn| asking.take(connected(), start + ASK_AGAIN * turn)).collect();
         assert_eq!(asked, [peer(1), peer(2), peer(3), peer(1)]);
+    }
+
+    #[test]
+    fn newcomers_keep_nobody_from_being_asked_who_was_connected_before() {
+        let start = Instant::now();
+        let mut asking = Asking::new(start);
+        let newcomer = |number: u32| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            AgentId::from_bytes(bytes)
+        };
+        let mut connected: Vec<_> = (200..=207).map(|number| (peer(number), number >= 206)).collect();
+        connected.iter().for_each(|(peer, _)| asking.connected(*peer, start));
+        let (mut asked, mut now, mut number) = (Vec::new(), start + Duration::from_secs(1), 0);
+        while now < start + ASK_AGAIN {
+            // More than wait, before every turn, and all of them stay.
+            for _ in 0..=ASK_QUEUE {
+                number += 1;
+                connected.push((newcomer(number), false));
+                asking.connected(newcomer(number), now);
+            }
+            while let Some(peer) = asking.take(connected.iter().copied(), now) {
+                asked.push(peer);
+            }
+            now += ASK_PAUSE;
+        }
+        assert!((200..=207).all(|number| asked.contains(&peer(number))), "{asked:?}");
+        let dealt = asked.iter().position(|asked| *asked == peer(207)).unwrap();
+        assert!(dealt < ASKED_AT_ONCE as usize, "who we dealt with is asked at once");
+        assert!(asked.iter().any(|asked| *asked < peer(200)), "and newcomers are asked as well");
+    }
+
+    #[test]
+    fn who_is_gone_takes_no_turn() {
+        let start = Instant::now();
+        let mut asking = Asking::new(start);
+        asking.connected(peer(1), start);
+        asking.connected(peer(2), start);
+        asking.disconnected(peer(1));
+        assert_eq!(asking.take([(peer(2), false)], start), Some(peer(2)));
+        assert_eq!(asking.take([(peer(2), false)], start), None);
     }
 }

@@ -38,7 +38,8 @@ pub(super) const FRESH_FOR: Duration = Duration::from_secs(5);
 pub(super) const ASKED_AT_ONCE: u32 = 4;
 /// One more is asked in this time, of those that connected meanwhile.
 pub(super) const ASK_PAUSE: Duration = Duration::from_secs(30);
-/// Peers that connected and wait to be asked; the newest stay.
+/// Peers that connected and wait to be asked; the newest stay. Every other turn is of one that is connected already, so that
+/// newcomers can't keep everybody else from being asked.
 pub(super) const ASK_QUEUE: usize = 16;
 /// A peer is asked again after this long at the earliest.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
@@ -52,6 +53,8 @@ pub(super) const GIVEN_PER_EXCHANGE: usize = 1_024;
 pub(super) const STEP_PATIENCE: Duration = Duration::from_secs(10);
 /// A whole exchange, and how long a stream may be idle.
 pub(super) const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
+/// The same of one that we ask and haven't dealt with: nobody else is asked meanwhile.
+pub(super) const STRANGERS_PATIENCE: Duration = Duration::from_secs(10);
 /// KiB that one peer is served in a second, sustained. Each request costs one at least.
 pub(super) const SERVED_KIB_PER_SEC: u32 = 4;
 /// The same at once after a pause: all that we know.

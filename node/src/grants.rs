@@ -400,13 +400,12 @@ impl Shared {
         self.known.is_revoked(&revoker, &delegation)
     }
 
-    /// Whose a revocation is. Issuers have signed, so nobody can lay near to us what isn't.
-    fn whose(&self, revocation: &Revocation) -> Whose {
-        if revocation.revoker() == self.key.id() {
+    /// Whose a revocation is, if its revoker signed it: what others say of it makes it no nearer.
+    fn whose(&self, revoked: &known::Revoked) -> Whose {
+        if revoked.0 == self.key.id() {
             return Whose::Ours;
         }
-        let revoked = (revocation.revoker(), revocation.delegation());
-        let is_near = self.network.has_dealt_with(revoked.0) || lock(&self.holdings).concerns_us(&revoked);
+        let is_near = self.network.has_dealt_with(revoked.0) || lock(&self.holdings).concerns_us(revoked);
         if is_near { Whose::Near } else { Whose::Stranger }
     }
 

@@ -17,6 +17,15 @@ use crate::grants::{GrantTerms, GrantView as Granted};
 /// Fewest letters of a grant's ID that stand for it.
 const MIN_ID_TAIL: usize = 4;
 
+/// Among which grants one is looked for by its last letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Those that we made: to take one back.
+    Given,
+    /// Those that we hold: to award under one.
+    Held,
+}
+
 impl Api {
     /// Lets another agent buy in our name, or in that of the grant which it is under.
     ///
@@ -31,7 +40,7 @@ impl Api {
                 "give a peer ID (12D3Koo…) or a DID (did:key:z6Mk…); the other side's `guilder id` shows both",
             )
         })?;
-        let under = request.under.as_deref().map(|id| self.resolve_grant(id)).transpose()?;
+        let under = request.under.as_deref().map(|id| self.resolve_grant(id, Side::Held)).transpose()?;
         let above = match under {
             Some(id) => Some(self.node().grants.adopt(id).await?),
             None => None,
@@ -110,7 +119,7 @@ impl Api {
         let grants = &self.node().grants;
         let revocation = match what.contains(':') {
             true => grants.revoke(read(what)?).await?,
-            false => grants.revoke_given(self.resolve_grant(what)?).await?,
+            false => grants.revoke_given(self.resolve_grant(what, Side::Given)?).await?,
         };
         Ok(RevokedView {
             delegation: revocation.delegation().to_string(),
@@ -121,7 +130,7 @@ impl Api {
     }
 
     /// A grant by its whole ID, or by its last letters.
-    pub(super) fn resolve_grant(&self, id: &str) -> Result<Cid, ApiError> {
+    pub(super) fn resolve_grant(&self, id: &str, side: Side) -> Result<Cid, ApiError> {
         if let Ok(cid) = id.parse() {
             return Ok(cid);
         }
@@ -129,11 +138,9 @@ impl Api {
             let message = format!("{id} is too short for a grant's ID");
             return Err(ApiError::misuse(message, "give its last 4 letters or more"));
         }
-        let ids = self.node().grants.list()?.into_iter().map(|view| view.chain.cid());
-        let mut ids: Vec<Cid> = ids.filter(|cid| cid.to_string().ends_with(id)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        match ids.as_slice() {
+        let listed = self.node().grants.list()?;
+        let listed = listed.iter().map(|view| (view.chain.cid(), view.is_ours, view.is_handed_over));
+        match named(id, side, listed).as_slice() {
             [found] => Ok(*found),
             [] => Err(ApiError::missing(format!("there is no grant {id}"), "`guilder grants` shows them")),
             _ => Err(ApiError::misuse(format!("several grants end in {id}"), "give more letters")),
@@ -147,6 +154,18 @@ impl Api {
         };
         Ok(view(granted, spent))
     }
+}
+
+/// Those of one side that end in these letters, of (ID, whether it is ours, whether it was only handed over). Anybody can hand
+/// over a grant that ends in them; so where one was imported or used, those that only came don't count.
+fn named(id: &str, side: Side, listed: impl Iterator<Item = (Cid, bool, bool)>) -> Vec<Cid> {
+    let is_named =
+        |(cid, is_ours, _): &(Cid, bool, bool)| *is_ours == (side == Side::Given) && cid.to_string().ends_with(id);
+    let mut found: Vec<_> = listed.filter(is_named).collect();
+    if side == Side::Held && found.iter().any(|(.., is_handed_over)| !is_handed_over) {
+        found.retain(|(.., is_handed_over)| !is_handed_over);
+    }
+    found.into_iter().map(|(cid, ..)| cid).collect()
 }
 
 fn view(granted: Granted, spent: Option<u64>) -> GrantView {
@@ -182,4 +201,24 @@ fn view(granted: Granted, spent: Option<u64>) -> GrantView {
 
 fn read(text: &str) -> Result<GrantChain, ApiError> {
     GrantChain::from_text(text).map_err(|error| ApiError::misuse(error.to_string(), "ask its grantor to send it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use guilder_protocol::cbor::cid_of;
+
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_handed_over_is_not_taken_for_a_grant_that_was_made_or_taken_in() {
+        // All that end in the same letter, as whoever tries enough of them gets the same four.
+        let cids = (0..200_u64).map(|number| cid_of(&number.to_be_bytes()));
+        let cids: Vec<_> = cids.filter(|cid| cid.to_string().ends_with('q')).take(3).collect();
+        let [given, taken_in, handed_over] = cids[..] else { panic!("{cids:?}") };
+        let all = [(given, true, true), (taken_in, false, false), (handed_over, false, true)];
+        assert_eq!(named("q", Side::Given, all.into_iter()), [given]);
+        assert_eq!(named("q", Side::Held, all.into_iter()), [taken_in]);
+        assert_eq!(named("q", Side::Held, [all[0], all[2]].into_iter()), [handed_over]);
+        assert_eq!(named("q", Side::Given, [all[2]].into_iter()), []);
+    }
 }

@@ -24,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{
     Api, LISTED,
     caller::{Caller, Right},
+    grants::Side as GrantSide,
     types::{
         ApiError, DescribedEvent, Failure, Hire, HireEvent, Hired, OutputCheck, Step, TaskListing, TaskProgress,
         TaskSide, TaskView,
@@ -232,7 +233,7 @@ impl Api {
         }
         let node = self.node();
         let granted = match &hire.grant {
-            Some(id) => Some(node.grants.adopt(self.resolve_grant(id)?).await?),
+            Some(id) => Some(node.grants.adopt(self.resolve_grant(id, GrantSide::Held)?).await?),
             None => None,
         };
         let terms = granted.as_ref().map(GrantChain::terms).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
-    ucan::{Revocation, RevocationError},
+    ucan::{Revocation, RevocationError, revocation::Claimed},
 };
 use tokio::sync::mpsc;
 
@@ -78,8 +78,15 @@ impl Intake {
     /// Takes one in that `source` brought.
     pub(super) async fn take(&self, bytes: &[u8], source: AgentId) -> Taken {
         let shared = &self.shared;
-        if Revocation::peek(bytes).is_some_and(|claimed| shared.is_known(claimed)) {
+        let claimed = Revocation::peek(bytes);
+        if claimed.is_some_and(|claimed| shared.is_known(claimed)) {
             return Taken::Stale;
+        }
+        // What it is once its signature holds.
+        let near = |Claimed { revoker, delegation }| shared.whose(&(revoker, delegation));
+        let whose = claimed.map_or(Whose::Stranger, near);
+        if !self.has_time_for(bytes.len(), whose) {
+            return Taken::NoRoom;
         }
         let owned = bytes.to_vec();
         // The revoker's signature and, most often, one more.
@@ -91,8 +98,7 @@ impl Intake {
         if revocation.is_over(shared.runtime.now()) {
             return Taken::Stale;
         }
-        let whose = shared.whose(&revocation);
-        if !self.has_time_for(bytes.len(), whose) {
+        if whose != Whose::Stranger && !lock(&self.rates).near.take_many(kib(bytes.len()), shared.runtime.instant()) {
             return Taken::NoRoom;
         }
         let revoked = (revocation.revoker(), revocation.delegation());
@@ -116,10 +122,65 @@ impl Intake {
         Taken::News
     }
 
+    /// Whether the signatures of one may be looked at. Strangers' are paid for here, as junk costs them no more than what
+    /// counts. What claims to be near pays once it is: or who forges such would leave no time for them.
     fn has_time_for(&self, bytes: usize, whose: Whose) -> bool {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let (mut rates, now) = (lock(&self.rates), self.shared.runtime.instant());
-        let bucket = if whose == Whose::Stranger { &mut rates.strangers } else { &mut rates.near };
-        bucket.take_many(kib, now)
+        match whose {
+            Whose::Stranger => rates.strangers.take_many(kib(bytes), now),
+            Whose::Near | Whose::Ours => { rates.near }.take_many(kib(bytes), now),
+        }
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::ucan::grant::GrantChain;
+
+    use super::{
+        super::tests::{Node, key, link, revocation, soon},
+        *,
+    };
+
+    /// With a signature that isn't its revoker's.
+    fn torn(revocation: &Revocation) -> Vec<u8> {
+        let (mut bytes, invocation) = (revocation.encode(), revocation.invocation().bytes());
+        let at = bytes.windows(invocation.len()).position(|part| part == invocation).unwrap();
+        bytes[at + 10] ^= 1;
+        bytes
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn junk_pays_before_its_signatures_are_looked_at_and_none_of_what_is_near_is_paid_by_forgers() {
+        let node = Node::start(1).await;
+        let intake = Intake::new(Arc::clone(&node.grants.shared));
+        let (source, now) = (key(9).id(), node.runtime.now());
+        let of_strangers = |number| revocation(&key(7), number);
+        assert!(matches!(intake.take(&torn(&of_strangers(1)), source).await, Taken::Refused(_)));
+        lock(&intake.rates).strangers.charge_many(NEWS_KIB_BURST, node.runtime.instant());
+        assert!(
+            matches!(intake.take(&torn(&of_strangers(2)), source).await, Taken::NoRoom),
+            "no signature was looked at"
+        );
+        assert!(matches!(intake.take(b"junk", source).await, Taken::NoRoom | Taken::Refused(_)));
+        assert!(matches!(intake.take(&of_strangers(3).encode(), source).await, Taken::NoRoom));
+        // Of a grant that we took in.
+        let grants =
+            [1, 2].map(|nonce| GrantChain::new(vec![link(&key(8), key(1).id(), nonce, Some(soon()))]).unwrap());
+        for grant in &grants {
+            node.grants.import(grant.clone()).await.unwrap();
+        }
+        let [one, other] = grants.map(|grant| Revocation::sign(grant.links().to_vec(), now, &key(8)).unwrap());
+        lock(&intake.rates).near.charge_many(NEWS_KIB_BURST - kib(one.encode().len()), node.runtime.instant());
+        for _ in 0..5 {
+            assert!(matches!(intake.take(&torn(&one), source).await, Taken::Refused(_)));
+        }
+        assert!(matches!(intake.take(&one.encode(), source).await, Taken::News));
+        assert!(matches!(intake.take(&other.encode(), source).await, Taken::NoRoom));
     }
 }

@@ -30,17 +30,17 @@ pub(super) fn key(seed: u8) -> AgentKey {
 }
 
 /// A node of a test. Its tasks die with it.
-struct Node {
+pub(super) struct Node {
     key: AgentKey,
-    grants: Grants,
+    pub(super) grants: Grants,
     network: Network,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     store: Store,
     folder: TempDir,
 }
 
 impl Node {
-    async fn start(seed: u8) -> Self {
+    pub(super) async fn start(seed: u8) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), seed, &[]).await
     }
 
@@ -162,12 +162,12 @@ pub(super) fn link(from: &AgentKey, to: AgentId, nonce: u64, exp: Option<Timesta
     Signed::sign(delegation, from).unwrap()
 }
 
-fn soon() -> Timestamp {
+pub(super) fn soon() -> Timestamp {
     Runtime::with(crate::runtime::Inline).now().saturating_add(3_600)
 }
 
 /// `revoker` takes back what it let somebody do.
-fn revocation(revoker: &AgentKey, nonce: u64) -> Revocation {
+pub(super) fn revocation(revoker: &AgentKey, nonce: u64) -> Revocation {
     let path = vec![link(revoker, key(250).id(), nonce, Some(soon()))];
     Revocation::sign(path, Runtime::with(crate::runtime::Inline).now(), revoker).unwrap()
 }

@@ -466,6 +466,13 @@ impl Shared {
             return Err(GrantsError::Revoked { link: link.into(), revoker });
         }
         let (id, holdings) = (chain.cid(), Arc::clone(&self.holdings));
+        if is_handed_over {
+            // What comes to nothing costs the writer nothing.
+            if self.store.read(|r| r.get(HELD, grant_key(id)))?.is_some() {
+                return Ok(());
+            }
+            lock(&holdings).has_room_to_hold(chain.grantor(), is_handed_over, now)?;
+        }
         let held = Held { chain, came: now, is_handed_over };
         let stored = self.store.transact(move |w| {
             // No other row is read here: everything else that this node writes would wait for it.

@@ -171,13 +171,10 @@ impl BuyerActor {
     }
 
     /// Checks what the seller hands over about work that it passed on. What doesn't hold is left out: its receipt then names
-    /// what it didn't show. Looked at once, with the first receipt.
+    /// what it didn't show. Looked at once, with the first receipt, and never after the end: it would be checked for each repetition.
     async fn take_evidence(&mut self, message: &wire::Delivered) {
-        let Some(bytes) =
-            message.evidence.clone().filter(|_| self.deal.grant.is_some() && self.state.receipt().is_none())
-        else {
-            return;
-        };
+        let wanted = self.deal.grant.is_some() && !self.state.is_ended() && self.state.receipt().is_none();
+        let Some(bytes) = message.evidence.clone().filter(|_| wanted) else { return };
         let deal = Arc::clone(&self.deal);
         let checking = move || audit::handed_over(&bytes, &deal.award).map(|_| bytes);
         match self.with.runtime.offload(Job::Signatures(SUB_EVIDENCE_SIGNATURES), checking).await {

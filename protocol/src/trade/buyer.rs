@@ -960,9 +960,6 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
         (_, Some(output)) if output.data.size() > max_output => return Err(DeliveryError::TooLarge),
         _ => {}
     }
-    if is_cancelled(&receipt) && !body.sub.is_empty() {
-        return Err(DeliveryError::Receipt);
-    }
     let opens = match (&body.out, &message.output) {
         (Outcome::Ok(commitment), Some(Output { salt, data: Payload::Inline(bytes) })) => {
             receipt::commit(salt, bytes) == *commitment
@@ -974,7 +971,7 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
 
 /// Verifies that what was delivered in escrow is what the receipt names: a ciphertext if the work succeeded, else nothing.
 fn check_sealed(receipt: &Signed<Receipt>, message: &wire::Delivered, max_output: u64) -> Result<(), DeliveryError> {
-    if message.output.is_some() || is_cancelled(receipt) && !receipt.body.sub.is_empty() {
+    if message.output.is_some() {
         return Err(DeliveryError::Output);
     }
     match (&receipt.body.out, receipt.body.money.sealed(), &message.sealed) {

@@ -758,6 +758,15 @@ fn a_delivery_must_belong_to_the_deal() {
     ] {
         assert_eq!(check_delivery(&deal, &with(&receipt, output()), MAX_CONTENT).unwrap_err(), expected);
     }
+    // Work that was passed on and done before the buyer called all of it off.
+    let cancelled = forged(
+        |body| {
+            let error = TaskError { code: FailureCode::Cancelled, text: "called off".into() };
+            (body.out, body.sub) = (crate::receipt::Outcome::Error(error), vec![body.award]);
+        },
+        testing::seller(),
+    );
+    assert!(check_delivery(&deal, &with(&cancelled, None), MAX_CONTENT).is_ok());
     let mut torn = with(&good, output());
     torn.receipt[80] ^= 1;
     assert_eq!(check_delivery(&deal, &torn, MAX_CONTENT).unwrap_err(), DeliveryError::Receipt);

@@ -47,7 +47,10 @@ use guilder_protocol::{
         revocation::Claimed,
     },
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 pub use self::known::KnownRevocations;
 use self::{
@@ -199,6 +202,11 @@ impl Grants {
     /// # Errors
     /// If the terms make no grant, or widen the one that it is to be under, or there are too many.
     pub async fn grant(&self, terms: GrantTerms) -> Result<GrantView, GrantsError> {
+        let room = self.clone();
+        self.to_the_end("grants/grant", async move { room.make(terms).await }).await
+    }
+
+    async fn make(&self, terms: GrantTerms) -> Result<GrantView, GrantsError> {
         let shared = &self.shared;
         let above = match terms.under {
             Some(id) => Some(shared.adopt(id).await?),
@@ -293,6 +301,11 @@ impl Grants {
     /// # Errors
     /// If we issued none of them, or the disk fails.
     pub async fn revoke(&self, chain: GrantChain) -> Result<Revocation, GrantsError> {
+        let room = self.clone();
+        self.to_the_end("grants/revoke", async move { room.take_back(chain).await }).await
+    }
+
+    async fn take_back(&self, chain: GrantChain) -> Result<Revocation, GrantsError> {
         let shared = &self.shared;
         let (id, now) = (chain.cid(), shared.runtime.now());
         let me = shared.key.id();
@@ -316,6 +329,21 @@ impl Grants {
             tracing::debug!(%error, "a revocation was not gossiped");
         }
         Ok(revocation)
+    }
+
+    /// Does in a task of the node what is written and then acted on, so that whoever stops waiting leaves nothing half done.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, GrantsError>> + Send + 'static,
+    ) -> Result<T, GrantsError> {
+        let (tell, told) = oneshot::channel();
+        let work = async move {
+            // Nobody listens if the caller was dropped.
+            let _ = tell.send(work.await);
+        };
+        self.shared.runtime.spawn(name, work).detach();
+        told.await.unwrap_or(Err(GrantsError::Store(StoreError::Closed)))
     }
 
     /// The revocations that are known of any of these delegations by issuers of a chain: for an audit bundle.

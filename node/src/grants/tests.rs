@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use guilder_protocol::{
     cbor,
     ucan::{Delegation, Invocation},
@@ -214,6 +215,20 @@ async fn a_grantee_that_was_away_gets_its_grant_when_it_connects() {
     let other = Node::start(3).await;
     let refused = other.grants.import(GrantChain::from_text(&text).unwrap()).await;
     assert!(matches!(refused, Err(GrantsError::NotToUs(_))));
+}
+
+/// As an HTTP client does that hangs up.
+#[tokio::test]
+async fn whoever_stops_waiting_for_a_grant_or_its_revocation_leaves_neither_half_done() {
+    let grantor = Node::start(1).await;
+    assert!(grantor.grants.grant(grantor.terms(key(2).id())).now_or_never().is_none());
+    until(|| async { grantor.grants.list().unwrap().len() == 1 }).await;
+    let given = grantor.grants.list().unwrap().remove(0);
+    assert!(grantor.grants.revoke(given.chain.clone()).now_or_never().is_none());
+    until(|| async { given.chain.revoked(grantor.grants.revocations()).is_some() }).await;
+    let grantee = Node::joining(2, &[&grantor]).await;
+    until(|| async { grantor.network.is_connected(grantee.id()) }).await;
+    assert!(matches!(grantee.grants.usable(given.chain.cid()), Err(GrantsError::Unknown(_))), "it isn't handed over");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! The actor of one trade that we sell: drives [`Seller`], fetches the input if it goes as content, and has the work done.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cid::Cid;
 use guilder_protocol::{
@@ -25,7 +25,7 @@ use serde_bytes::ByteBuf;
 
 use super::{
     buying::stored_size,
-    hires::Hires,
+    hires::{CalledOff, Hires},
     journal::{self, Journal, Unwritable},
     limits::LAST_WORD,
     mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
@@ -303,15 +303,17 @@ impl SellerActor {
     /// over, so nothing more is debited for its sake.
     fn call_off_subs(&self) {
         let trade = self.trade();
-        let awarded = self.with.journal.read(|r| {
+        // First those that haven't awarded: what one awards until it hears of it, it says or is on record.
+        let hires = self.with.hires.under(trade).into_iter().map(|task| self.with.hires.call_off(task));
+        let mut awarded: BTreeSet<Cid> =
+            hires.filter_map(|hire| if let CalledOff::Awarded(sub) = hire { Some(sub) } else { None }).collect();
+        let recorded = self.with.journal.read(|r| {
             let tasks = views::passed_on(r, trade)?;
             let last = |task| Ok(r.get(TASKS, key(task))?.and_then(|record| record.awards.last().copied()));
             tasks.into_iter().map(last).collect::<Result<Vec<_>, StoreError>>()
         });
-        for task in self.with.hires.under(trade) {
-            self.with.hires.call_off(task);
-        }
-        for sub in awarded.unwrap_or_default().into_iter().flatten().filter(|sub| self.with.open.is_wanted(*sub)) {
+        awarded.extend(recorded.unwrap_or_default().into_iter().flatten());
+        for sub in awarded.into_iter().filter(|sub| self.with.open.is_wanted(*sub)) {
             let not_open = |_: &Mail| Err(Posted::Unknown);
             self.with.open.post(open::From::This(Cause::Cancel), sub, BuyerMail::Cancel.into(), not_open);
         }

@@ -54,7 +54,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
         let place = args.to.open()?;
-        let mut told = client.hire(&args.hire, upload(args.input.as_deref())?).await?;
+        let input = upload(args.input.as_deref())?;
+        let mut told = client.hire(&args.hire, input).await.map_err(|error| cut_off(error, None))?;
         let ended = follow(&mut told, context).await?;
         if !ended.delivered {
             // Scripts get the final record, however it ended.
@@ -107,19 +108,25 @@ async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskVi
     }
 }
 
-/// The daemon went away in the middle. What it had awarded goes on when it comes back.
+/// The daemon went away in the middle. What it had awarded goes on when it comes back, whether or not its ID was heard.
 fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
+    let broke = matches!(error, client::ClientError::Http(_) | client::ClientError::Io(_));
     let error = CliError::from(error);
-    match task {
+    let hint = match task {
         Some(id) => {
             let id = task::short(id);
-            let hint = format!(
+            format!(
                 "an award outlives the daemon: guilder up, then guilder task show {id}, and guilder task output {id}"
-            );
-            CliError { hint: Some(hint), ..error }
+            )
         }
-        None => error,
-    }
+        None if broke => {
+            "an award outlives the daemon: guilder up, then guilder task list shows whether there is one, \
+                          and guilder task show ID how it goes"
+                .to_owned()
+        }
+        None => return error,
+    };
+    CliError { hint: Some(hint), ..error }
 }
 
 fn interrupted(task: Option<&str>) -> CliError {

@@ -173,7 +173,8 @@ impl BuyerActor {
     /// Checks what the seller hands over about work that it passed on. What doesn't hold is left out: its receipt then names
     /// what it didn't show. Looked at once, with the first receipt, and never after the end: it would be checked for each repetition.
     async fn take_evidence(&mut self, message: &wire::Delivered) {
-        let wanted = self.deal.grant.is_some() && !self.state.is_ended() && self.state.receipt().is_none();
+        let is_first = self.evidence.is_none() && self.state.receipt().is_none();
+        let wanted = self.deal.grant.is_some() && !self.state.is_ended() && is_first;
         let Some(bytes) = message.evidence.clone().filter(|_| wanted) else { return };
         let deal = Arc::clone(&self.deal);
         let checking = move || audit::handed_over(&bytes, &deal.award).map(|_| bytes);
@@ -218,7 +219,10 @@ impl BuyerActor {
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
         let check = self.check_output(&step.state).await;
         let step = self.stored(step, check.as_ref()).await;
-        self.evidence = None;
+        // It waits for a step that is stored with it: what comes sealed is fetched before anything is written.
+        if step.writes.contains(&buyer::Write::State) {
+            self.evidence = None;
+        }
         self.state = step.state;
         self.with.open.note_given_up(self.trade(), !self.state.is_ended() && self.state.ended().is_some());
         self.tell(before, check).await;

@@ -105,9 +105,12 @@ enum Command {
     Ucan(ucan::Args),
     Demo(DemoArgs),
     Bench(bench::Args),
-    /// What the demo's sellers run: text in, summary out.
+    /// What the demo's sellers run: text in, text out.
     #[command(hide = true)]
-    DemoWorker,
+    DemoWorker {
+        #[arg(default_value = "summarize")]
+        work: lab::Work,
+    },
     Completions(completions::Args),
 }
 
@@ -203,7 +206,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Ucan(args) => ucan::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Bench(args) => bench::run(&args, context),
-        Command::DemoWorker => lab::work(),
+        Command::DemoWorker { work } => lab::work(work),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

@@ -72,6 +72,39 @@ fn a_newcomer_sees_five_nodes_trade_and_can_prove_it() {
     the_bundle_holds_until_a_byte_is_changed(&home, &steps, &kept.join("task.audit.car"));
 }
 
+#[test]
+fn a_newcomer_sees_agents_hire_agents_and_who_answers_for_the_one_that_failed() {
+    let _slot = Slot::take();
+    let home = Home::empty();
+    let kept = home.file("kept");
+    let steps = Steps(home.run(["demo".as_ref(), "chain".as_ref(), "--keep".as_ref(), kept.as_os_str()]).ok().lines());
+    assert!(steps.all("check").all(|check| check["holds"] == true));
+    assert_eq!(steps.one("end")["ok"], true);
+    assert!(steps.one("output")["text"].as_str().unwrap().contains("nobody delivered it"));
+
+    // The client's bundle is the tree, in which each answers to whom it worked for.
+    let id = |name: &str| steps.all("node").find(|line| line["node"] == name).unwrap()["peer_id"].clone();
+    let report = home.run(["audit".as_ref(), "verify".as_ref(), kept.join("task.audit.car").as_os_str()]).ok().json();
+    let hires = report["hires"].as_array().unwrap();
+    let hire = |service: &str| hires.iter().find(|hire| hire["service"] == service).unwrap_or(&Value::Null);
+    let (root, summary, index) = (hire("text.digest"), hire("text.summarize"), hire("text.index"));
+    assert_eq!((hires.len(), &report["valid"]), (3, &true.into()), "{report}");
+    assert_eq!((&root["buyer"], &root["seller"], &root["answer"]), (&id("client"), &id("editor"), &"delivered".into()));
+    for (sub, seller, answer) in [(summary, "writer", "delivered"), (index, "indexer", "seller-failed")] {
+        assert_eq!((&sub["buyer"], &sub["seller"]), (&id("editor"), &id(seller)), "{sub}");
+        assert_eq!((&sub["answer"], &sub["answers"], &sub["under"]), (&answer.into(), &id(seller), &root["award"]));
+        assert_eq!(sub["principal"], id("client"), "{sub}");
+    }
+    let page = std::fs::read_to_string(kept.join("task.html")).unwrap();
+    assert_eq!((page.matches("<rect").count(), page.matches("<path").count()), (3, 2), "{page}");
+
+    // Who delivered was paid, who failed was not, and nothing is gone.
+    let after = |name: &str| number(steps.all("balance").find(|line| line["node"] == name).unwrap(), "after");
+    assert_eq!((after("writer"), after("indexer")), (7, 0));
+    let accounts = steps.one("accounts");
+    assert_eq!(number(accounts, "before"), number(accounts, "after") + number(accounts, "fees"));
+}
+
 fn the_balances_add_up(steps: &Steps) {
     assert_eq!(steps.names("balance"), ["buyer", "cheap", "dear", "fair"]);
     let sum = |name: &str| steps.all("balance").map(|line| number(line, name)).sum::<u64>();

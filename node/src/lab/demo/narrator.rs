@@ -50,7 +50,7 @@ impl<'a> Narrator<'a> {
         let fields =
             json!({ "node": node.name, "peer_id": node.id.peer_id(), "pid": node.pid(), "ready_ms": ready_ms });
         let (name, id) = (&node.name, node.id.peer_id());
-        self.tell("node", fields, format_args!("{name:5} {what}\n      {id}, ready after {ready_ms} ms"))
+        self.tell("node", fields, format_args!("{name:7} {what}\n        {id}, ready after {ready_ms} ms"))
     }
 
     /// An event of a node, with the demo's names in place of peer IDs. What doesn't tell the story stays in the node's log.
@@ -60,7 +60,7 @@ impl<'a> Narrator<'a> {
         for (tail, name) in names {
             say = say.replace(tail, name);
         }
-        self.tell(step, json!({ "node": node, "event": said }), format_args!("{node:6} {say}"))
+        self.tell(step, json!({ "node": node, "event": said }), format_args!("{node:7} {say}"))
     }
 
     /// Something that must hold.

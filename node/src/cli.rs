@@ -6,7 +6,8 @@
 //!                        └──> printer: results on standard output, progress and errors on standard error
 //! ```
 //!
-//! `init`, `id`, `mint resume`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no daemon.
+//! `init`, `id`, `service init`, `service test`, `mint resume`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no
+//! daemon.
 
 mod audit;
 mod bench;

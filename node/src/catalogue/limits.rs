@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Services that one node offers: as many as it may announce on the network.
+/// Services that one node offers: half of the records that others keep of one provider.
 pub(crate) const MAX_SERVICES: usize = 64;
 
 /// Adverts of others that are kept.

@@ -1,7 +1,7 @@
 //! Where a node's secrets come from and where they lie.
 //!
 //! ```text
-//! recovery phrase (BIP-39, 12 words)                   shown once by `guilder init`; all that a backup needs
+//! recovery phrase (BIP-39, 12 words)                   shown once by `guilder init`; identity and free coins come back by it
 //!   └─ 64-byte seed (BIP-39, empty passphrase)
 //!        ├─ HMAC-SHA512(seed, "guilder/identity")[..32]   Ed25519 seed: peer ID and DID
 //!        ├─ HMAC-SHA512(seed, "guilder/wallet")           seed of the wallet's coins (NUT-13), and of tokens sent

@@ -2,7 +2,7 @@
 //!
 //! An award is taken or refused once and for all: whichever it was is on disk before the buyer hears of it, so that an
 //! award which comes again, by a repeat or after a restart, gets the same answer. (A buyer that was refused uses the
-//! same money for the next award.) What could never be taken, a forged or expired one, is refused without a record.
+//! same money for the next award.) What could never be taken, a forged one say, is refused without a record.
 
 use std::sync::Arc;
 

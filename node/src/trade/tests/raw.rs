@@ -22,7 +22,7 @@ pub(super) struct Raw {
     pub(super) seller: AgentId,
 }
 
-/// What is in a lock of the one mode that there is.
+/// What is in a prepaid lock.
 pub(super) fn prepaid(lock: &mut Lock) -> &mut prepaid::Lock {
     match lock {
         Lock::Prepaid(lock) => lock,

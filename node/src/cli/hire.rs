@@ -36,8 +36,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Have a service done, pay for it, print the output.
 ///
-/// Asks every seller of a service that can be found, takes the best offer within your price, pays with ecash locked to
-/// the seller, and prints the output. Progress goes to standard error. The signed receipt is kept: see `guilder audit`.
+/// Asks sellers of the service that can be found (`trade.candidates` of the settings), takes the best offer within your price,
+/// pays with ecash locked to the seller, and prints the output. Progress goes to standard error. The signed receipt is kept: see
+/// `guilder audit`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

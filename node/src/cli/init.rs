@@ -20,8 +20,8 @@ const EXAMPLES: &str = "\
 
 /// Make a node: its keys, its recovery phrase, its settings.
 ///
-/// Makes the home folder with a new key and prints the recovery phrase, once. Write the phrase down: it is all that is
-/// needed to get the identity and the money back, and all that a thief needs too.
+/// Makes the home folder with a new key and prints the recovery phrase, once. Write the phrase down: it brings back the identity
+/// and the money that can be spent, for you and for a thief. What is locked or earned is in the home folder alone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

@@ -131,7 +131,8 @@ pub enum HireMode {
     Auto,
     /// In escrow only: sellers and buyers need not trust each other.
     Escrow,
-    /// In advance, whoever sells: the seller holds the money while it works. Of a hire that nobody decided about.
+    /// In advance, whoever sells: the seller holds the money while it works.
+    // The default of a request that no face of the API has filled in.
     #[default]
     Prepaid,
 }

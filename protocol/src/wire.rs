@@ -17,7 +17,7 @@
 //! | 9 | [`Refused`] | seller | |
 //! | 10 | [`Progress`] | seller | |
 //! | 11 | [`Delivered`] | seller | |
-//! | 12 | [`Status`] | either | by a seller: `Accepted`, once over `Delivered` too, or `Unknown`; by a buyer: `Received` |
+//! | 12 | [`Status`] | either | by a seller: `Accepted`, once over `Delivered` too, in escrow `Opened` once it is redeemed; or `Unknown`; by a buyer: `Received` |
 //! | 13 | [`Unknown`] | seller | |
 //! | 14 | [`Cancel`] | buyer | `Delivered` (the trade's last message), or `Unknown` |
 //! | 15 | [`Schema`] | seller | |

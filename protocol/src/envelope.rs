@@ -43,8 +43,18 @@ const TEXT: u8 = 0x60;
 const SIGNATURE_LENGTH: usize = 64;
 
 /// The names of all statements that this version reads somewhere.
-const NAMES: [&str; 7] =
-    ["guilder/advert", "guilder/ask", "guilder/offer", "guilder/receipt", "guilder/withdrawal", "ucan/dlg", "ucan/inv"];
+const NAMES: [&str; 10] = [
+    "guilder/acceptance",
+    "guilder/advert",
+    "guilder/ask",
+    "guilder/cancellation",
+    "guilder/offer",
+    "guilder/received",
+    "guilder/receipt",
+    "guilder/withdrawal",
+    "ucan/dlg",
+    "ucan/inv",
+];
 
 /// Which versions of a statement are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -650,5 +660,23 @@ mod tests {
         let foreign = Note { iss: other.id(), ..words("hi") };
         assert_eq!(Signed::sign(foreign, &key()).unwrap_err(), EnvelopeError::ForeignKey);
         assert_eq!(Signed::sign(words(""), &key()).unwrap_err(), EnvelopeError::Rule("a note says something"));
+    }
+
+    #[test]
+    fn each_statement_that_is_read_somewhere_is_known_by_its_name() {
+        use crate::{acceptance, cancellation, market, receipt, received, ucan};
+        let tags = [
+            <acceptance::Acceptance as Statement>::TAG,
+            <market::Advert as Statement>::TAG,
+            <market::Ask as Statement>::TAG,
+            <cancellation::Cancellation as Statement>::TAG,
+            <market::Offer as Statement>::TAG,
+            <received::Received as Statement>::TAG,
+            <receipt::Receipt as Statement>::TAG,
+            <market::Withdrawal as Statement>::TAG,
+            <ucan::Delegation as Statement>::TAG,
+            <ucan::Invocation as Statement>::TAG,
+        ];
+        assert_eq!(tags.map(|tag| tag.split('@').next().unwrap()), NAMES);
     }
 }

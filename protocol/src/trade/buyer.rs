@@ -528,6 +528,10 @@ impl Waiting {
 
     fn in_working(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
+            // Said again, as the answer to our question: it works, and isn't asked sooner than it would have been.
+            Input::Accepted(_) => {
+                Step::passing(Buyer::Working(Self { tries: 0, ..self }), vec![wake_in(MAX_RETRY_SECS, deal, now)])
+            }
             Input::Resume | Input::Tick => self.again(deal, input, now, Buyer::Working),
             // A seller that forgot what it accepted has lost its store; it may still take the award again.
             Input::Unknown => self.again(deal, input, now, Buyer::Awarded),

@@ -25,9 +25,9 @@ use tokio::{sync::watch, time::Instant};
 
 use self::{
     caller::{Caller, Right},
-    types::{ApiError, DescribedEvent, Identity, NodeEvent, Peer, Status},
+    types::{ApiError, BootstrapPeer, DescribedEvent, Identity, NodeEvent, Peer, Status},
 };
-use crate::{events::Heard, keys::Home, parts::Node};
+use crate::{events::Heard, keys::Home, network::BootstrapInfo, parts::Node};
 
 /// How many entries a listing has whose caller says no number.
 pub(crate) const LISTED: usize = 20;
@@ -72,6 +72,7 @@ impl Api {
             uptime_secs: self.0.began.elapsed().as_secs(),
             listen: listen.iter().map(|address| format!("{address}/p2p/{peer_id}")).collect(),
             peers: node.network.peers().await.len() as u64,
+            bootstrap: node.network.bootstraps().await.into_iter().map(BootstrapPeer::from).collect(),
             services: node.catalogue.services().len() as u64,
             open_tasks: node.trade.open_count() as u64,
             hosted_mint: hosted.into_iter().chain(self.0.mint_http.clone()).collect(),
@@ -153,5 +154,12 @@ impl Api {
         caller.may(Right::Manage)?;
         self.0.stop.send_replace(true);
         Ok(())
+    }
+}
+
+impl From<BootstrapInfo> for BootstrapPeer {
+    fn from(info: BootstrapInfo) -> Self {
+        let BootstrapInfo { address, connected, error } = info;
+        Self { address: address.to_string(), connected, error }
     }
 }

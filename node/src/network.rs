@@ -257,6 +257,17 @@ pub struct PeerInfo {
     pub points: u32,
 }
 
+/// A peer of `network.bootstrap`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapInfo {
+    /// Where it is dialled, with its peer ID where that is known.
+    pub address: Multiaddr,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Why the last dial failed, if it did.
+    pub error: Option<String>,
+}
+
 /// A change in who is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerChange {
@@ -383,6 +394,11 @@ impl Network {
     /// The connected peers, in the order of their IDs.
     pub async fn peers(&self) -> Vec<PeerInfo> {
         self.ask(Command::Peers).await.unwrap_or_default()
+    }
+
+    /// The peers of `network.bootstrap`, but for this node itself.
+    pub async fn bootstraps(&self) -> Vec<BootstrapInfo> {
+        self.ask(Command::Bootstraps).await.unwrap_or_default()
     }
 
     /// The addresses that this node listens on, with the ports it really got.

@@ -33,6 +33,9 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Connected peers.
     pub peers: u64,
+    /// The peers to start from, as `network.bootstrap` names them.
+    #[serde(default)]
+    pub bootstrap: Vec<BootstrapPeer>,
     /// Services on sale.
     pub services: u64,
     /// Tasks not ended yet, bought and sold.
@@ -46,6 +49,17 @@ pub struct Status {
     /// What speaks against this machine's clock, in words, if most peers heard last agree that it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
+}
+
+/// A peer to start from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapPeer {
+    /// Where it is dialled.
+    pub address: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Why the last dial failed; none while it is connected, and before the first dial ended.
+    pub error: Option<String>,
 }
 
 /// The node's identity.

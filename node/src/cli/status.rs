@@ -33,7 +33,7 @@ impl Show for Status {
                 ("version", self.version.clone().into()),
                 ("up for", duration(self.uptime_secs).into()),
                 ("listening", self.listen.clone().into()),
-                ("peers", self.peers.to_string().into()),
+                ("peers", peers_in_words(self).into()),
                 ("services", self.services.to_string().into()),
                 ("open tasks", self.open_tasks.to_string().into()),
                 ("clock", self.clock.clone().unwrap_or_default().into()),
@@ -43,6 +43,24 @@ impl Show for Status {
         )?;
         writeln!(out)?;
         wallet::balances(out, &self.balances)
+    }
+}
+
+/// How many peers there are; if none, why.
+pub(super) fn peers_in_words(status: &Status) -> Vec<String> {
+    let silent: Vec<_> = status.bootstrap.iter().filter(|peer| peer.error.is_some()).collect();
+    let count = status.peers;
+    match (silent.len(), status.bootstrap.len()) {
+        (0, 0) if count == 0 => vec!["0: no bootstrap peer is set in config.toml".to_owned()],
+        (0, _) => vec![count.to_string()],
+        (failed, all) => {
+            let (of, answer) = (if all == 1 { "peer" } else { "peers" }, if failed == 1 { "doesn't" } else { "don't" });
+            let mut lines = vec![format!("{count}: {failed} of {all} bootstrap {of} {answer} answer:")];
+            lines.extend(
+                silent.iter().map(|peer| format!("{}: {}", peer.address, peer.error.as_deref().unwrap_or_default())),
+            );
+            lines
+        }
     }
 }
 

@@ -91,6 +91,15 @@ pub enum Event {
         /// As a multiaddr.
         address: String,
     },
+    /// A bootstrap peer doesn't answer. It is dialled again and again.
+    BootstrapFailed {
+        /// Its multiaddr.
+        address: String,
+        /// Why, in words.
+        reason: String,
+        /// Whether the dial before had failed too.
+        again: bool,
+    },
     /// A peer is connected (its first connection).
     PeerConnected {
         /// Who.
@@ -459,7 +468,7 @@ impl Event {
         match self {
             Self::MoneyTrouble { .. } => Level::ERROR,
             Self::MintTrouble { .. } | Self::PeerPenalized { .. } | Self::Cheated { .. } => Level::WARN,
-            Self::OutputInvalid { .. } => Level::WARN,
+            Self::OutputInvalid { .. } | Self::BootstrapFailed { again: false, .. } => Level::WARN,
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
             | Self::ServiceAdded { .. }

@@ -98,6 +98,9 @@ impl Event {
     fn say_rest(&self) -> String {
         match self {
             Self::Listening { address } => format!("listening on {address}"),
+            Self::BootstrapFailed { address, reason, .. } => {
+                format!("the bootstrap peer {address} doesn't answer: {reason}")
+            }
             Self::PeerConnected { peer, address, .. } => format!("connected to {} at {address}", name(peer)),
             Self::PeerDisconnected { peer, reason } => format!("disconnected from {}: {reason}", name(peer)),
             Self::PeerPenalized { peer, reason, banned } => {

@@ -29,8 +29,8 @@ use tokio::{
 };
 
 use super::{
-    AnnounceError, ConnectError, GossipId, Inbound, Network, NetworkConfig, PeerInfo, Penalty, Setup, StartError,
-    Stopped, Tap, Verdict, Walk,
+    AnnounceError, BootstrapInfo, ConnectError, GossipId, Inbound, Network, NetworkConfig, PeerInfo, Penalty, Setup,
+    StartError, Stopped, Tap, Verdict, Walk,
     addrs::{Scope, prefix, scope, worth_keeping},
     admission::Admission,
     behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL},
@@ -63,6 +63,7 @@ pub(super) enum Command {
     Unsubscribe(Topic),
     Validate { message: GossipId, verdict: Verdict },
     Peers(Reply<Vec<PeerInfo>>),
+    Bootstraps(Reply<Vec<BootstrapInfo>>),
     ListenAddrs(Reply<Vec<Multiaddr>>),
     Routing(Reply<Vec<AgentId>>),
     Penalize { agent: AgentId, penalty: Penalty, reason: String },
@@ -260,6 +261,9 @@ impl Actor {
             }
             Command::Peers(reply) => {
                 let _ = reply.send(self.peers.describe(now));
+            }
+            Command::Bootstraps(reply) => {
+                let _ = reply.send(self.peers.describe_bootstraps());
             }
             Command::ListenAddrs(reply) => {
                 let mut addresses: Vec<_> = self.swarm.listeners().cloned().collect();

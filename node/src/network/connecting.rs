@@ -11,12 +11,13 @@ use guilder_protocol::identity::AgentId;
 use libp2p::{
     Multiaddr,
     kad::QueryId,
+    multiaddr::Protocol,
     swarm::{ConnectionId, dial_opts::DialOpts},
 };
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    ConnectError,
+    BootstrapInfo, ConnectError,
     addrs::split,
     ids::peer_of,
     limits::{BACKOFF_FIRST, BACKOFF_MAX, CONNECT_WAITERS, FINDS},
@@ -93,7 +94,19 @@ pub(super) struct Bootstrap {
     /// Known from the address or from the first connection.
     pub(super) agent: Option<AgentId>,
     failures: u32,
+    /// Why the last dial failed; none while it is connected, and before the first dial ended.
+    error: Option<String>,
     state: State,
+}
+
+impl Bootstrap {
+    /// Its address, with its peer ID where that is known.
+    fn whole_address(&self) -> Multiaddr {
+        match self.agent {
+            Some(agent) => self.address.clone().with(Protocol::P2p(peer_of(agent))),
+            None => self.address.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -112,7 +125,7 @@ impl Bootstraps {
     pub(super) fn new(addresses: &[Multiaddr], local: AgentId, now: Instant) -> Self {
         let bootstrap = |address| {
             let (address, agent) = split(address);
-            Bootstrap { address, agent, failures: 0, state: State::Waiting(now) }
+            Bootstrap { address, agent, failures: 0, error: None, state: State::Waiting(now) }
         };
         let bootstraps = addresses.iter().map(bootstrap).filter(|bootstrap| bootstrap.agent != Some(local));
         Self(bootstraps.collect())
@@ -156,19 +169,39 @@ impl Bootstraps {
             let dialled = matches!(bootstrap.state, State::Dialling(id) if id == connection);
             if dialled || bootstrap.agent == Some(agent) {
                 bootstrap.agent = Some(agent);
-                (bootstrap.state, bootstrap.failures) = (State::Connected, 0);
+                (bootstrap.state, bootstrap.failures, bootstrap.error) = (State::Connected, 0, None);
             }
         }
     }
 
-    /// A dial failed; `jitter` is random.
-    pub(super) fn failed(&mut self, connection: ConnectionId, now: Instant, jitter: u8) {
-        for bootstrap in &mut self.0 {
-            if matches!(bootstrap.state, State::Dialling(id) if id == connection) {
-                bootstrap.state = State::Waiting(now + backoff(bootstrap.failures, jitter));
-                bootstrap.failures = bootstrap.failures.saturating_add(1);
-            }
+    /// A dial failed, for this reason; for none if it was under way already. `jitter` is random. Returns the bootstrap peer's
+    /// address, and whether the dial before had failed too.
+    pub(super) fn failed(
+        &mut self,
+        connection: ConnectionId,
+        reason: Option<&str>,
+        now: Instant,
+        jitter: u8,
+    ) -> Option<(Multiaddr, bool)> {
+        let dialled = |bootstrap: &&mut Bootstrap| matches!(bootstrap.state, State::Dialling(id) if id == connection);
+        let bootstrap = self.0.iter_mut().find(dialled)?;
+        bootstrap.state = State::Waiting(now + backoff(bootstrap.failures, jitter));
+        bootstrap.failures = bootstrap.failures.saturating_add(1);
+        let again = bootstrap.error.is_some();
+        if let Some(reason) = reason {
+            bootstrap.error = Some(reason.to_owned());
         }
+        Some((bootstrap.whole_address(), again))
+    }
+
+    /// How each of them does, for people.
+    pub(super) fn describe(&self) -> Vec<BootstrapInfo> {
+        let info = |bootstrap: &Bootstrap| BootstrapInfo {
+            address: bootstrap.whole_address(),
+            connected: matches!(bootstrap.state, State::Connected),
+            error: bootstrap.error.clone(),
+        };
+        self.0.iter().map(info).collect()
     }
 
     /// A peer's last connection is gone.
@@ -207,18 +240,22 @@ mod tests {
     #[test]
     fn a_bootstrap_peer_is_dialled_until_it_answers_and_again_when_it_is_lost() {
         let now = Instant::now();
-        let address = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}").parse().unwrap();
+        let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}").parse().unwrap();
         let agent = AgentId::from_peer_id(PEER).unwrap();
         assert!(Bootstraps::new(std::slice::from_ref(&address), agent, now).0.is_empty());
-        let mut bootstraps = Bootstraps::new(&[address], OURS, now);
+        let mut bootstraps = Bootstraps::new(std::slice::from_ref(&address), OURS, now);
         let dials = bootstraps.due(now);
         assert_eq!(dials.len(), 1);
         assert!(bootstraps.due(now).is_empty() && bootstraps.next_dial().is_none());
-        bootstraps.failed(dials[0].connection_id(), now, 0);
+        let failed = bootstraps.failed(dials[0].connection_id(), Some("refused"), now, 0);
+        assert_eq!(failed, Some((address.clone(), false)));
+        assert_eq!(bootstraps.describe()[0].error.as_deref(), Some("refused"));
         assert_eq!(bootstraps.next_dial(), Some(now + BACKOFF_FIRST));
         let dials = bootstraps.due(now + BACKOFF_FIRST);
         bootstraps.connected(dials[0].connection_id(), agent);
         assert!(bootstraps.next_dial().is_none());
+        let [info] = &bootstraps.describe()[..] else { panic!("not one") };
+        assert!(info.connected && info.error.is_none(), "{info:?}");
         bootstraps.disconnected(agent, now, 0);
         assert_eq!(bootstraps.next_dial(), Some(now + BACKOFF_FIRST));
     }

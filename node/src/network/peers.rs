@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    ConnectError, Network, NetworkConfig, PeerChange, PeerInfo, Penalty,
+    BootstrapInfo, ConnectError, Network, NetworkConfig, PeerChange, PeerInfo, Penalty,
     addrs::{Scope, split, worth_keeping},
     behaviour::{Behaviour, nearby},
     book::Book,
@@ -183,6 +183,11 @@ impl Peers {
         self.connections.by_peer().into_iter().filter_map(info).collect()
     }
 
+    /// The peers of `network.bootstrap`, for people.
+    pub(super) fn describe_bootstraps(&self) -> Vec<BootstrapInfo> {
+        self.bootstraps.describe()
+    }
+
     pub(super) fn penalize(&mut self, swarm: &mut Swarm<Behaviour>, agent: AgentId, penalty: Penalty, reason: &str) {
         if penalty >= Penalty::Major {
             self.dealings.forget(agent);
@@ -328,14 +333,17 @@ impl Peers {
     }
 
     fn bootstrap_not_dialled(&mut self, connection: ConnectionId, error: &DialError) {
-        if let DialError::DialPeerConditionFalse(_) = error {
+        let reason = match error {
             // Connected, or being dialled for another reason: looked at again in a while.
-            tracing::trace!("bootstrap peer not dialled: under way already");
-        } else {
-            tracing::debug!(%error, "bootstrap peer not dialled");
-        }
+            DialError::DialPeerConditionFalse(_) => None,
+            DialError::Transport(failures) => failures.last().map(|(_, error)| innermost(error)),
+            error => Some(error.to_string()),
+        };
         let [jitter] = self.runtime.random();
-        self.bootstraps.failed(connection, self.runtime.instant(), jitter);
+        let failed = self.bootstraps.failed(connection, reason.as_deref(), self.runtime.instant(), jitter);
+        if let (Some((address, again)), Some(reason)) = (failed, reason) {
+            self.events.emit(Event::BootstrapFailed { address: address.to_string(), reason, again });
+        }
     }
 
     /// Dials the peers that were connected last time.

@@ -16,7 +16,7 @@ mod home;
 mod phrase;
 mod secret;
 
-pub(crate) use self::home::{Existing, check_private, write_private};
+pub(crate) use self::home::{Existing, check_private, remove_unfinished, write_private};
 pub use self::{
     home::{Home, HomeError},
     phrase::{Phrase, PhraseError, Seeds},

@@ -199,3 +199,8 @@ pub const MAX_DOCUMENT_VALUES: u64 = 100_000;
 pub const MAX_SCHEMA_STEPS: u64 = 50_000_000;
 /// Patterns of a schema, by size, times bytes of a document: at most this many steps of about 0.5 µs at worst.
 pub const MAX_PATTERN_STEPS: u64 = 8 * 1024 * 1024;
+
+/// Aliases of a home: names that a person remembers.
+pub const MAX_ALIASES: usize = 256;
+/// The longest name of one.
+pub const MAX_ALIAS_CHARS: usize = 32;

@@ -14,6 +14,7 @@ use guilder_protocol::fault::{AtFault, Fault};
 ///
 /// ```text
 /// config.toml     settings, written by `guilder init`
+/// aliases.toml    what the operator calls peers and mints
 /// secret.json     the recovery phrase                    0600
 /// node.redb       everything that must not be lost
 /// content/        large inputs and outputs, by hash
@@ -87,6 +88,11 @@ impl Home {
     /// The recovery phrase.
     pub fn secret(&self) -> PathBuf {
         self.0.join("secret.json")
+    }
+
+    /// What the operator calls peers and mints.
+    pub fn aliases(&self) -> PathBuf {
+        self.0.join("aliases.toml")
     }
 
     /// The store.
@@ -173,6 +179,24 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Re
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }
 
+/// Removes what [`write_private`] left beside `path` where its process was killed.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<(), HomeError> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Ok(());
+    };
+    let fail = |cause| HomeError::io("tidy", folder, cause);
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let found = entry.file_name();
+        let process =
+            found.to_str().and_then(|found| found.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".new"));
+        if process.is_some_and(|process| !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit())) {
+            fs::remove_file(entry.path()).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a finished file its name, unless something has it. Where the filesystem knows no hard links (FAT), the name is
 /// taken first, by an empty file that the finished one replaces.
 fn put_if_none(fresh: &Path, path: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
@@ -254,7 +278,9 @@ impl AtFault for HomeError {
         match self {
             Self::Nowhere => Some("give --home DIR"),
             Self::Missing(_) => Some("make one with: guilder init"),
-            Self::Exists(_) => Some("it holds a node's keys and is never overwritten; choose another with --home DIR"),
+            Self::Exists(_) => Some(
+                "it holds a node's keys; choose another with --home DIR, or give that node's phrase: guilder init --restore",
+            ),
             Self::Exposed { .. } => Some("whoever read it has the node's money; if nobody did: chmod 600 the file"),
             Self::Shared { .. } => {
                 Some("give the node a folder of its own, or close this one first: chmod 700 the folder")

@@ -1,10 +1,19 @@
 //! The file that the recovery phrase lies in: in clear, or sealed under a passphrase (argon2id, XChaCha20-Poly1305).
+//!
+//! Beside it stands in clear whose phrase it is, the peer ID: so that who the node is can be told without the passphrase, and
+//! that no other phrase takes the place of this one. It is bound into the seal, and checked against the phrase when that is had.
+//!
+//! A file that there is gives way to another in one step only ([`SecretFile::replace`]): opened with its own
+//! passphrase first, then written beside it, then given the name. Whatever kills the process, the name leads to the one or to the other, whole.
 
 use std::{fmt, io, path::Path};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::Aead, aead::Payload};
-use guilder_protocol::fault::{AtFault, Fault};
+use guilder_protocol::{
+    fault::{AtFault, Fault},
+    identity::AgentId,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -20,8 +29,8 @@ const LANES: u32 = 1;
 /// A file that asks for more memory than this is damaged or hostile.
 const MAX_MEMORY_KIB: u32 = 1024 * 1024;
 const MAX_PASSES: u32 = 64;
-/// Bound into the seal, so that one of another version or purpose doesn't open.
-const CONTEXT: &[u8] = b"guilder secret file 1";
+/// Bound into the seal together with the peer ID, so that one of another version, purpose or node doesn't open.
+const CONTEXT: &str = "guilder secret file 1 of ";
 const VERSION: u32 = 1;
 
 /// What opens a sealed secret file. Wiped when dropped, never printed.
@@ -68,6 +77,8 @@ pub struct SealEntropy {
 #[serde(deny_unknown_fields)]
 pub struct SecretFile {
     version: u32,
+    /// Whose phrase it is.
+    peer_id: String,
     #[serde(flatten)]
     content: Content,
 }
@@ -103,7 +114,8 @@ struct Sealed {
 impl SecretFile {
     /// The phrase in clear, guarded by the file's permissions alone.
     pub fn clear(phrase: &Phrase) -> Self {
-        Self { version: VERSION, content: Content::Phrase(Words(phrase.reveal().to_owned())) }
+        let peer_id = phrase.seeds().key().id().peer_id();
+        Self { version: VERSION, peer_id, content: Content::Phrase(Words(phrase.reveal().to_owned())) }
     }
 
     /// The phrase sealed under a passphrase. Takes about a tenth of a second and 64 MiB.
@@ -121,10 +133,12 @@ impl SecretFile {
             nonce: entropy.nonce,
             data: Vec::new(),
         };
-        let payload = Payload { msg: phrase.reveal().as_bytes(), aad: CONTEXT };
+        let peer_id = phrase.seeds().key().id().peer_id();
+        let context = format!("{CONTEXT}{peer_id}");
+        let payload = Payload { msg: phrase.reveal().as_bytes(), aad: context.as_bytes() };
         let nonce = XNonce::from(sealed.nonce);
         sealed.data = sealed.cipher(passphrase)?.encrypt(&nonce, payload).map_err(|_| SecretError::Damaged)?;
-        Ok(Self { version: VERSION, content: Content::Sealed(sealed) })
+        Ok(Self { version: VERSION, peer_id, content: Content::Sealed(sealed) })
     }
 
     /// Whether a passphrase is needed.
@@ -132,21 +146,31 @@ impl SecretFile {
         matches!(self.content, Content::Sealed(_))
     }
 
+    /// The node whose phrase it is, as the file says.
+    ///
+    /// # Errors
+    /// If that is no peer ID.
+    pub fn agent(&self) -> Result<AgentId, SecretError> {
+        AgentId::from_peer_id(&self.peer_id).map_err(|_| SecretError::Damaged)
+    }
+
     /// The phrase.
     ///
     /// # Errors
-    /// If the file is sealed and the passphrase is missing or wrong, or if what it holds is no phrase.
+    /// If the file is sealed and the passphrase is missing or wrong, or if what it holds is no phrase, or another node's.
     pub fn open(&self, passphrase: Option<&Passphrase>) -> Result<Phrase, SecretError> {
-        match &self.content {
-            Content::Phrase(words) => Ok(Phrase::parse(&words.0)?),
+        let phrase = match &self.content {
+            Content::Phrase(words) => Phrase::parse(&words.0)?,
             Content::Sealed(sealed) => {
                 let passphrase = passphrase.ok_or(SecretError::PassphraseMissing)?;
-                let payload = Payload { msg: &sealed.data, aad: CONTEXT };
+                let context = format!("{CONTEXT}{}", self.peer_id);
+                let payload = Payload { msg: &sealed.data, aad: context.as_bytes() };
                 let opened = sealed.cipher(passphrase)?.decrypt(&XNonce::from(sealed.nonce), payload);
                 let words = Zeroizing::new(opened.map_err(|_| SecretError::PassphraseWrong)?);
-                Ok(Phrase::parse(std::str::from_utf8(&words).map_err(|_| SecretError::Damaged)?)?)
+                Phrase::parse(std::str::from_utf8(&words).map_err(|_| SecretError::Damaged)?)?
             }
-        }
+        };
+        if phrase.seeds().key().id().peer_id() == self.peer_id { Ok(phrase) } else { Err(SecretError::Damaged) }
     }
 
     /// Writes a new secret file that its owner alone may read.
@@ -154,8 +178,31 @@ impl SecretFile {
     /// # Errors
     /// If there is one already, or the disk fails.
     pub fn create(&self, path: &Path) -> Result<(), SecretError> {
-        let json = Zeroizing::new(serde_json::to_vec_pretty(self).map_err(|_| SecretError::Damaged)?);
-        Ok(home::write_private(path, &json, home::Existing::Keep)?)
+        Ok(home::write_private(path, &self.json()?, home::Existing::Keep)?)
+    }
+
+    /// Puts this secret file in the place of the one at `path`, in one step, if `passphrase` opens it. What a killed process left
+    /// beside it is removed: it may hold in clear what is sealed by now.
+    ///
+    /// # Errors
+    /// If `passphrase` doesn't open it, or the disk fails; then the one that was there still is.
+    pub fn replace(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<(), SecretError> {
+        home::remove_unfinished(path)?;
+        let json = self.json()?;
+        let opens = |written: &[u8]| Self::parse(written).is_ok_and(|file| file.open(passphrase).is_ok());
+        if !opens(&json) {
+            return Err(SecretError::Damaged);
+        }
+        Ok(home::write_private(path, &json, home::Existing::Replace)?)
+    }
+
+    fn json(&self) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        Ok(Zeroizing::new(serde_json::to_vec_pretty(self).map_err(|_| SecretError::Damaged)?))
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, SecretError> {
+        let file: Self = serde_json::from_slice(json).map_err(|_| SecretError::Damaged)?;
+        if file.version == VERSION { Ok(file) } else { Err(SecretError::Version(file.version)) }
     }
 
     /// Reads a secret file.
@@ -165,9 +212,7 @@ impl SecretFile {
     pub fn load(path: &Path) -> Result<Self, SecretError> {
         home::check_private(path)?;
         let json = std::fs::read(path).map(Zeroizing::new);
-        let json = json.map_err(|cause| HomeError::io("read", path, cause))?;
-        let file: Self = serde_json::from_slice(&json).map_err(|_| SecretError::Damaged)?;
-        if file.version == VERSION { Ok(file) } else { Err(SecretError::Version(file.version)) }
+        Self::parse(&json.map_err(|cause| HomeError::io("read", path, cause))?)
     }
 }
 
@@ -247,14 +292,16 @@ impl AtFault for SecretError {
         match self {
             Self::Home(error) => error.hint(),
             Self::Phrase(error) => error.hint(),
-            Self::Damaged => {
-                Some("restore from the recovery phrase into a new home: guilder --home DIR init --restore")
-            }
+            Self::Damaged => Some(
+                "with the recovery phrase, move secret.json out of the way and make it anew: guilder init --restore",
+            ),
             Self::Version(_) => Some("upgrade Guilder"),
             Self::PassphraseMissing => {
                 Some("set GUILDER_PASSPHRASE or give --passphrase-file FILE; at a terminal you are asked")
             }
-            Self::PassphraseWrong => Some("if it is lost, restore from the recovery phrase: guilder init --restore"),
+            Self::PassphraseWrong => Some(
+                "if it is lost, give the recovery phrase, and a new passphrase if you like: guilder init --restore",
+            ),
             Self::Memory => Some("64 MiB are needed for a moment"),
         }
     }
@@ -318,6 +365,42 @@ mod tests {
         SecretFile::clear(&phrase()).create(&path).unwrap();
         let again = SecretFile::clear(&Phrase::from_entropy(&[1; 16])).create(&path);
         assert!(matches!(again, Err(SecretError::Home(HomeError::Exists(_)))));
+    }
+
+    #[test]
+    fn a_secret_file_gives_way_to_another_in_one_step_and_nothing_of_a_killed_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret.json");
+        let sealed = SecretFile::seal(&phrase(), &passphrase("tulip"), ENTROPY).unwrap();
+        SecretFile::clear(&phrase()).create(&path).unwrap();
+        // Killed at each step: before, while and after the other file was written, before it had the name.
+        let json = sealed.json().unwrap();
+        for written in [0, json.len() / 2, json.len()] {
+            let unfinished = dir.path().join("secret.json.1.new");
+            std::fs::write(&unfinished, &json[..written]).unwrap();
+            assert_eq!(SecretFile::load(&path).unwrap().open(None).unwrap().reveal(), phrase().reveal());
+        }
+        sealed.replace(&path, Some(&passphrase("tulip"))).unwrap();
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["secret.json"]);
+        let opened = SecretFile::load(&path).unwrap().open(Some(&passphrase("tulip"))).unwrap();
+        assert_eq!(opened.reveal(), phrase().reveal());
+        // One that its owner couldn't open takes nobody's place.
+        let other = SecretFile::seal(&phrase(), &passphrase("rose"), ENTROPY).unwrap();
+        assert!(matches!(other.replace(&path, Some(&passphrase("tulip"))), Err(SecretError::Damaged)));
+        SecretFile::load(&path).unwrap().open(Some(&passphrase("tulip"))).unwrap();
+    }
+
+    #[test]
+    fn a_secret_file_says_whose_it_is_and_holds_no_other_s_phrase() {
+        let ours = SecretFile::clear(&phrase());
+        assert_eq!(ours.agent().unwrap(), phrase().seeds().key().id());
+        let other = SecretFile::clear(&Phrase::from_entropy(&[1; 16]));
+        let forged = SecretFile { peer_id: other.peer_id.clone(), ..ours };
+        assert!(matches!(forged.open(None), Err(SecretError::Damaged)));
+        let sealed = SecretFile::seal(&phrase(), &passphrase("tulip"), ENTROPY).unwrap();
+        let forged = SecretFile { peer_id: other.peer_id, ..sealed };
+        assert!(forged.open(Some(&passphrase("tulip"))).is_err());
     }
 
     #[test]

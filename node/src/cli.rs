@@ -6,9 +6,10 @@
 //!                        └──> printer: results on standard output, progress and errors on standard error
 //! ```
 //!
-//! `init`, `id`, `service init`, `service test`, `mint resume`, `audit verify`, `ucan verify`, `completions`, `demo` and `bench` need no
-//! daemon.
+//! `init`, `id`, `alias`, `passphrase`, `service-unit`, `service init`, `service test`, `mint resume`, `audit verify`, `ucan verify`,
+//! `completions`, `demo` and `bench` need no daemon.
 
+mod alias;
 mod audit;
 mod bench;
 mod completions;
@@ -20,6 +21,7 @@ mod grants;
 mod hire;
 mod id;
 mod init;
+mod man;
 mod mint;
 mod output;
 mod passphrase;
@@ -27,20 +29,22 @@ mod peers;
 mod prompt;
 mod revoke;
 mod service;
+mod service_unit;
 mod status;
 mod task;
 mod ucan;
 mod up;
 mod wallet;
+mod watch;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use self::passphrase::PassphraseSource;
 use crate::{
     api::client::Client,
-    console::{CliError, Exit, Printer},
+    console::{Aliases, CliError, Exit, Look, Printer},
     keys::Home,
     lab::{self, demo::DemoArgs},
     panics,
@@ -90,8 +94,11 @@ enum Command {
     Init(init::Args),
     Up(up::Args),
     Status(status::Args),
+    Watch(watch::Args),
     Peers(peers::Args),
     Id(id::Args),
+    Passphrase(passphrase::Args),
+    ServiceUnit(service_unit::Args),
     Service(service::Args),
     Earnings(earnings::Args),
     Find(find::Args),
@@ -102,6 +109,7 @@ enum Command {
     Task(task::Args),
     Wallet(wallet::Args),
     Mint(mint::Args),
+    Alias(alias::Args),
     Audit(audit::Args),
     Ucan(ucan::Args),
     Demo(DemoArgs),
@@ -113,6 +121,7 @@ enum Command {
         work: lab::Work,
     },
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What a command works with.
@@ -133,6 +142,11 @@ impl Context {
         Ok(Home::locate(self.home.clone(), |name| std::env::var_os(name))?)
     }
 
+    /// The folder that was named for the node, if one was.
+    pub fn named_home(&self) -> Option<Home> {
+        self.home.clone().map(|home| Home::at(std::path::absolute(&home).unwrap_or(home)))
+    }
+
     /// The daemon that runs on the node's folder.
     ///
     /// # Errors
@@ -148,7 +162,14 @@ impl Context {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args = match with_aliases(std::env::args_os().collect()) {
+        Ok(args) => args,
+        Err(error) => {
+            Printer::stdio(wants_json()).error(&error);
+            return error.exit.into();
+        }
+    };
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
@@ -169,11 +190,46 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
+/// The command line with what the aliases in it stand for, which lie in the home that it names. From here on what is shown has them too.
+fn with_aliases(args: Vec<OsString>) -> Result<Vec<OsString>, CliError> {
+    let (mut home, mut command) = (None, None);
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next().filter(|arg| *arg != "--") {
+        match arg.to_str() {
+            Some("--home") => home = rest.next().map(PathBuf::from),
+            Some("--passphrase-file") => _ = rest.next(),
+            Some(text) if text.starts_with("--home=") => home = text.strip_prefix("--home=").map(PathBuf::from),
+            Some(text) if text.starts_with('-') => {}
+            _ => command = command.or(Some(arg)),
+        }
+    }
+    let home = Home::locate(home, |name| std::env::var_os(name)).ok();
+    // The command that mends them goes by their names.
+    let is_alias = command.is_some_and(|command| command == "alias");
+    let aliases = home.map_or_else(|| Ok(Aliases::default()), |home| Aliases::load(&home.aliases()));
+    let expanded = match &aliases {
+        _ if is_alias => Ok(args),
+        Ok(aliases) => aliases.expand(args),
+        // What can't be read is in nobody's way who names no alias.
+        Err(_) => Aliases::default().expand(args),
+    };
+    match (expanded, aliases) {
+        (Ok(args), aliases) => {
+            Look::of_stdout(aliases.unwrap_or_default()).begin();
+            Ok(args)
+        }
+        (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error.into()),
+    }
+}
+
+fn wants_json() -> bool {
+    std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json")
+}
+
 /// What clap stopped at: help and version as they are, a wrong argument with its usage, or with `--json` as any error.
 fn misused(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as MissingSubcommand;
-    let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
-    if !error.use_stderr() || error.kind() == MissingSubcommand || !json {
+    if !error.use_stderr() || error.kind() == MissingSubcommand || !wants_json() {
         // Nobody is left to tell if the terminal is gone.
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
@@ -190,9 +246,12 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Watch(args) => watch::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Peers(args) => peers::run(&args, context),
         Command::Id(args) => id::run(&args, context),
+        Command::Passphrase(args) => passphrase::run(&args, context),
+        Command::ServiceUnit(args) => service_unit::run(&args, context),
         Command::Service(args) => service::run(&args, context),
         Command::Earnings(args) => earnings::run(&args, context),
         Command::Find(args) => find::run(&args, context),
@@ -203,12 +262,14 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
         Command::Mint(args) => mint::run(&args, context),
+        Command::Alias(args) => alias::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Ucan(args) => ucan::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
         Command::Bench(args) => bench::run(&args, context),
         Command::DemoWorker { work } => lab::work(work),
         Command::Completions(args) => completions::run(&args, context),
+        Command::Man(args) => man::run(&args, context),
     }
 }
 

@@ -4,6 +4,7 @@
 //! them. The one place that documents them for people is `config/template.toml`, which `guilder init` writes: every
 //! setting, commented out, at its default. A test holds the template to the types.
 
+mod chosen;
 mod sections;
 
 use std::{io, ops::Range, path::PathBuf};
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{mint::MintConfig, network::NetworkConfig, trade::TradeConfig, wallet::WalletConfig};
 
-pub use self::sections::{ApiConfig, HireConfig, LogConfig, LogFormat};
+pub use self::chosen::{AddressError, Chosen, joinable, listenable};
+pub use self::sections::{ApiConfig, HireConfig, LogConfig, LogFormat, MonitorConfig};
 
 /// What `guilder init` writes.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
@@ -34,6 +36,8 @@ pub struct Config {
     pub trade: TradeConfig,
     /// The mint that this node hosts, if it does.
     pub mint: MintConfig,
+    /// What machines watch the node by.
+    pub monitor: MonitorConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -49,6 +53,7 @@ impl Config {
             message: error.message().trim().replace('\n', ", "),
         })?;
         config.api.check()?;
+        config.monitor.check()?;
         config.log.check()?;
         Ok(config)
     }
@@ -177,6 +182,7 @@ mod tests {
         insta::assert_snapshot!(error("[api]\nlisten = \"127.0.0.1:0\"\nlissten = 3\n"), @"line 3: unknown field `lissten`, expected `listen`");
         insta::assert_snapshot!(error("[api]\n\nlisten = 7\n"), @"line 3: invalid type: integer `7`, expected socket address");
         insta::assert_snapshot!(error("[api]\nlisten = \"0.0.0.0:80\"\n"), @"api.listen: 0.0.0.0:80 is not a loopback address; whoever reaches the API has the money");
+        insta::assert_snapshot!(error("[monitor]\nlisten = \"0.0.0.0:9464\"\n"), @"monitor.listen: 0.0.0.0:9464 can be reached from other machines, which then read what the node holds; monitor.allow_remote = true allows it");
         insta::assert_snapshot!(error("[api\n"), @"line 1: unclosed table, expected `]`");
         insta::assert_snapshot!(error("[log]\nfilter = \"guilder==\"\n"), @r#"log.filter: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5"#);
     }

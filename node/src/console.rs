@@ -3,13 +3,21 @@
 //!
 //! Whatever reaches a terminal or a log passes [`harmless`]: in the printer here, and in `daemon::log`.
 
+mod aliases;
 mod command;
 mod error;
 pub mod harmless;
+mod look;
 mod printer;
+mod screen;
+mod table;
 
 pub use self::{
+    aliases::{AliasError, Aliases, Named},
     command::quoted,
     error::{CliError, Exit},
-    printer::{Field, Printer, Show, fields, is_coloured, table},
+    look::Look,
+    printer::{Printer, Show, is_coloured},
+    screen::{Key, Screen},
+    table::{Field, fields, table, table_as},
 };

@@ -14,11 +14,17 @@
 mod accusations;
 mod lock;
 pub(crate) mod log;
+mod monitor;
+mod owner;
 mod ports;
 
 use std::{io, process};
 
-use guilder_protocol::fault::{AtFault, Fault};
+use guilder_protocol::{
+    fault::{AtFault, Fault},
+    identity::AgentId,
+};
+use serde::Serialize;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -34,7 +40,9 @@ use crate::{
     api::{
         Api,
         access::{self, Access},
+        caller::Caller,
         http,
+        types::{MintView, Status},
     },
     config::Config,
     content::{Content, ContentError},
@@ -42,7 +50,7 @@ use crate::{
     executor::Executors,
     failpoint::{Failpoint, UnknownStep},
     http_server,
-    keys::{Home, HomeError, Seeds},
+    keys::{Home, HomeError, Seeds, remove_unfinished},
     mint::{HostedMint, MintError},
     network::{StartError, transport},
     panics,
@@ -51,14 +59,25 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Runs a node on `home` until it is told to stop.
+/// What a node says of itself once it is ready.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ready {
+    /// How it does.
+    #[serde(flatten)]
+    pub status: Status,
+    /// Whose ecash it accepts.
+    pub mints: Vec<MintView>,
+}
+
+/// Runs a node on `home` until it is told to stop. Once it is ready, `tell` is called.
 ///
 /// # Errors
 /// If it can't start, or a part of it fails so that it can't go on.
-pub async fn run(home: &Home, mut config: Config, seeds: Seeds) -> Result<(), DaemonError> {
+pub async fn run(home: &Home, mut config: Config, seeds: Seeds, tell: impl FnOnce(&Ready)) -> Result<(), DaemonError> {
     let began = Instant::now();
     http_server::raise_descriptor_limit();
     let _lock = Lock::take(&home.lock())?;
+    remove_unfinished(&home.secret())?;
     let mut signals = Signals::listen()?;
     config.network.listen = ports::usable(&config.network.listen)?;
     let events = Events::new();
@@ -76,7 +95,7 @@ pub async fn run(home: &Home, mut config: Config, seeds: Seeds) -> Result<(), Da
             return Ok(());
         }
     };
-    let outcome = serve(home, &node, &events, &mut signals, began).await;
+    let outcome = serve(home, &node, &events, &mut signals, began, tell).await;
     node.stop().await;
     outcome
 }
@@ -88,11 +107,13 @@ async fn serve(
     events: &Events,
     signals: &mut Signals,
     began: Instant,
+    tell: impl FnOnce(&Ready),
 ) -> Result<(), DaemonError> {
     let runtime = &node.runtime;
     let served = serve_mint_http(node).await?;
     let (stop, stopping) = watch::channel(false);
     let api = Api::new(node.clone(), home.clone(), served, stop);
+    let said = api.clone();
     let listener = TcpListener::bind(node.config.api.listen).await;
     let listener = listener.map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
     let address = listener.local_addr().map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
@@ -103,9 +124,16 @@ async fn serve(
         runtime.spawn("api", async move { http::serve(api, listener, &token, closed).await })
     };
     access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
+    serve_monitor(node, &said).await?;
     runtime.spawn("accusations", accusations::keep(home.accusations(), node.clone())).detach();
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::Ready { took_ms });
+    let owner = Caller::owner();
+    // A store that can't be read ends the node below, in its own words.
+    if let (Ok(status), Ok(mints)) = (said.status(&owner).await, said.mints(&owner)) {
+        tell(&Ready { status, mints });
+    }
+    drop(said);
 
     let ended = tokio::select! {
         biased;
@@ -132,6 +160,9 @@ async fn start(
 ) -> Result<Node, DaemonError> {
     let key = seeds.key();
     let store = Store::open(&home.store(), runtime).await?;
+    if let Some(owner) = owner::claim(&store, key.id()).await? {
+        return Err(DaemonError::OtherOwner { owner, ours: key.id() });
+    }
     let content = Content::open(home.content(), runtime.clone()).await?;
     let guard = std::env::current_exe().map_err(|cause| HomeError::io("find", "the guilder binary".as_ref(), cause))?;
     let executors = Executors::open(guard, home.work(), content.clone(), runtime.clone()).await;
@@ -175,6 +206,20 @@ async fn serve_mint_http(node: &Node) -> Result<Option<String>, DaemonError> {
     let serving = async move { mint.http(listener).await };
     node.runtime.spawn("mint/http", serving).detach();
     Ok(Some(url))
+}
+
+/// Serves what a machine watches the node by, if the settings say where.
+async fn serve_monitor(node: &Node, api: &Api) -> Result<(), DaemonError> {
+    let Some(address) = node.config.monitor.listen else { return Ok(()) };
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|cause| DaemonError::Listen { what: "monitor.listen", cause })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("health and metrics at http://{address}/healthz and /metrics");
+    }
+    let (api, store, events) = (api.clone(), node.store.clone(), node.events.clone());
+    let serving = async move { monitor::serve(listener, api, store, &events).await };
+    node.runtime.spawn("monitor", serving).detach();
+    Ok(())
 }
 
 async fn wait_for(mut flag: watch::Receiver<bool>) {
@@ -235,6 +280,14 @@ pub enum DaemonError {
     /// The environment says to die at a step that there isn't.
     #[error("{}: {_0}", crate::failpoint::VARIABLE)]
     Failpoint(#[from] UnknownStep),
+    /// The store is another node's.
+    #[error("the store in this home is that of {}, and its keys are those of {}", .owner.peer_id(), .ours.peer_id())]
+    OtherOwner {
+        /// Who has used it.
+        owner: AgentId,
+        /// Who we are.
+        ours: AgentId,
+    },
     /// An address of ours.
     #[error("can't listen on the address of {what}: {cause}")]
     Listen {
@@ -264,7 +317,7 @@ impl AtFault for DaemonError {
             Self::Node(error) => error.fault(),
             Self::Listen { .. } | Self::Signals(_) => Fault::Environment,
             Self::Panicked(_) => Fault::Internal,
-            Self::Failpoint(_) => Fault::Ours,
+            Self::Failpoint(_) | Self::OtherOwner { .. } => Fault::Ours,
         }
     }
 
@@ -279,6 +332,9 @@ impl AtFault for DaemonError {
             Self::Transport(error) => error.hint(),
             Self::Node(error) => error.hint(),
             Self::Listen { .. } => Some("is another program on this port? change the setting in config.toml"),
+            Self::OtherOwner { .. } => Some(
+                "move secret.json away and give that node's phrase: guilder init --restore; or give this one a home of its own",
+            ),
             Self::Failpoint(_) => Some("that variable is for crash tests: unset it"),
             Self::Signals(_) => None,
             Self::Panicked(_) => {

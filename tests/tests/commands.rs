@@ -4,7 +4,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use guilder_tests::{Home, binary};
+use guilder_tests::{Home, Ran, binary};
 use serde_json::Value;
 
 fn mode(path: &Path) -> u32 {
@@ -26,7 +26,7 @@ fn a_node_is_made_once_and_its_keys_come_back_from_its_phrase() {
     assert_eq!((&id["peer_id"], &id["did"]), (&made["peer_id"], &made["did"]));
     assert!(id["did"].as_str().unwrap().starts_with("did:key:z6Mk"));
 
-    let again = home.run(["init"]).failed().says("ours", &["is there already", "never overwritten"]);
+    let again = home.run(["init"]).failed().says("ours", &["is there already", "init --restore"]);
     assert_eq!(again.exit, 2);
     assert_eq!(home.json(["id"]), id, "the keys are the same as before");
 
@@ -42,7 +42,7 @@ fn a_sealed_node_opens_with_its_passphrase_alone() {
     let run = |passphrase: Option<&str>, args: &[&str]| {
         let mut command = home.command();
         command.arg("--json").args(args).envs(passphrase.map(|passphrase| ("GUILDER_PASSPHRASE", passphrase)));
-        guilder_tests::Ran::of(command, b"")
+        Ran::of(command, b"")
     };
     let made = run(Some("tulip mania"), &["init"]).ok().json();
     assert_eq!(made["sealed"], true);
@@ -54,8 +54,86 @@ fn a_sealed_node_opens_with_its_passphrase_alone() {
     let two_words = &phrase[..start];
     assert!(secret.iter().all(|file| !String::from_utf8_lossy(file).contains(two_words)), "the phrase is on disk");
     assert_eq!(run(Some("tulip mania"), &["id"]).ok().json()["peer_id"], made["peer_id"]);
-    run(Some("tulip"), &["id"]).failed().says("ours", &["passphrase"]);
-    run(None, &["id"]).failed().says("ours", &["passphrase"]);
+    assert_eq!(run(None, &["id"]).ok().json(), run(Some("tulip mania"), &["id"]).ok().json(), "it is no secret");
+    let wrong = run(Some("tulip"), &["up"]).failed().says("ours", &["passphrase", "init --restore"]);
+    assert_eq!(wrong.exit, 2, "a restart mends nothing");
+    run(None, &["up"]).failed().says("ours", &["passphrase", "--passphrase-file"]);
+}
+
+/// Runs a command with the passphrase in a file, and the next one in another.
+fn with_passphrases(home: &Home, now: Option<&str>, args: &[&str], new: Option<&str>) -> Ran {
+    let file = |name: &str, text: &str| {
+        let path = home.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let mut command = home.command();
+    command.arg("--json");
+    if let Some(now) = now {
+        command.arg("--passphrase-file").arg(file("now.txt", now));
+    }
+    command.args(args);
+    if let Some(new) = new {
+        command.arg("--new-passphrase-file").arg(file("new.txt", new));
+    }
+    Ran::of(command, b"")
+}
+
+#[test]
+fn a_passphrase_is_set_changed_and_removed_and_the_keys_stay() {
+    let home = Home::empty();
+    let made = home.json(["init"]);
+    let phrase = made["phrase"].as_str().unwrap();
+    let in_clear = || fs::read_to_string(home.path().join("secret.json")).unwrap().contains(phrase);
+    assert!(in_clear());
+    with_passphrases(&home, None, &["passphrase", "change"], Some("rose")).failed().says("ours", &["passphrase set"]);
+    with_passphrases(&home, None, &["passphrase", "remove"], None).failed().says("ours", &["passphrase set"]);
+
+    // What a process that was killed while it sealed had written.
+    let unfinished = home.path().join("secret.json.1.new");
+    fs::write(&unfinished, phrase).unwrap();
+    assert_eq!(with_passphrases(&home, None, &["passphrase", "set"], Some("tulip\n")).ok().json()["sealed"], true);
+    assert!(!in_clear() && !unfinished.exists());
+    with_passphrases(&home, Some("tulip"), &["passphrase", "set"], Some("x"))
+        .failed()
+        .says("ours", &["passphrase change"]);
+
+    let wrong = with_passphrases(&home, Some("rose"), &["passphrase", "change"], Some("x")).failed();
+    wrong.says("ours", &["doesn't open", "init --restore"]);
+    with_passphrases(&home, Some("tulip"), &["passphrase", "change"], Some("rose")).ok();
+    assert!(!in_clear());
+    with_passphrases(&home, Some("tulip"), &["passphrase", "remove"], None).failed().says("ours", &["doesn't open"]);
+    assert_eq!(with_passphrases(&home, Some("rose"), &["passphrase", "remove"], None).ok().json()["sealed"], false);
+    assert!(in_clear());
+    assert_eq!(home.json(["id"])["peer_id"], made["peer_id"]);
+    assert_eq!(mode(&home.path().join("secret.json")), 0o600);
+}
+
+#[test]
+fn a_home_whose_passphrase_is_lost_opens_with_its_phrase_and_no_other() {
+    let home = Home::empty();
+    let run = |passphrase: &str, args: &[&str], input: &str| {
+        let mut command = home.command();
+        command.arg("--json").args(args).env("GUILDER_PASSPHRASE", passphrase);
+        Ran::of(command, input.as_bytes())
+    };
+    let made = run("lost", &["init"], "").ok().json();
+    let phrase = made["phrase"].as_str().unwrap();
+    fs::write(home.path().join("config.toml"), "api.listen = \"127.0.0.1:4000\"\n").unwrap();
+    fs::write(home.path().join("mint.used"), "7").unwrap();
+
+    let other = Home::empty().json(["init"])["phrase"].as_str().unwrap().to_owned();
+    let own = made["peer_id"].as_str().unwrap();
+    let before = fs::read(home.path().join("secret.json")).unwrap();
+    run("new", &["init", "--restore"], &other).failed().says("ours", &[own, "home of its own"]);
+    assert_eq!(fs::read(home.path().join("secret.json")).unwrap(), before);
+
+    let restored = run("new", &["init", "--restore"], phrase).ok().json();
+    assert_eq!((&restored["peer_id"], &restored["sealed"]), (&made["peer_id"], &Value::from(true)));
+    assert!(fs::read_to_string(home.path().join("config.toml")).unwrap().contains("4000"), "all else stays");
+    assert_eq!(fs::read_to_string(home.path().join("mint.used")).unwrap(), "7");
+    run("lost", &["passphrase", "remove"], "").failed().says("ours", &["doesn't open"]);
+    run("new", &["passphrase", "remove"], "").ok();
 }
 
 #[test]
@@ -164,8 +242,57 @@ fn completions_are_written_for_every_shell() {
         assert!(script.contains("guilder") && script.contains("hire"), "{shell}");
     }
     let help = home.run_as_person(["--help"], b"").ok().text();
-    for command in ["init", "up", "status", "peers", "id", "service", "find", "hire", "task", "wallet", "audit", "ucan"]
-    {
+    for command in [
+        "init",
+        "up",
+        "status",
+        "peers",
+        "id",
+        "passphrase",
+        "service-unit",
+        "service",
+        "find",
+        "hire",
+        "task",
+        "wallet",
+        "audit",
+        "ucan",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "no {command} in\n{help}");
     }
+}
+
+#[test]
+fn init_writes_whom_to_join_and_whose_money_to_take_and_refuses_what_cannot_be() {
+    let peer = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+    let (near, far) = (format!("/ip4/127.0.0.1/tcp/4848/p2p/{peer}"), format!("/dns4/far.example/tcp/1/p2p/{peer}"));
+    let home = Home::empty();
+    for (args, words) in [
+        (&["--join", "/ip4/127.0.0.1/tcp/4848"][..], &["names no peer", "guilder status"][..]),
+        (&["--join", "127.0.0.1:4848"], &["/ip4/192.0.2.7/tcp/4848"]),
+        (&["--listen", "/dns4/far.example/tcp/1"], &["ip address"]),
+        (&["--mint", "mint.example"], &["mint"]),
+    ] {
+        let refused = home.run(["init"].iter().chain(args)).failed().says("ours", words);
+        assert_eq!(refused.exit, 2);
+        assert!(!home.path().exists(), "{args:?}: nothing was made");
+    }
+    let chosen = ["--join", &near, "--join", &far, "--mint", "https://mint.example", "--unit", "play"];
+    home.run(["init", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns"].iter().chain(&chosen)).ok();
+    let settings = fs::read_to_string(home.path().join("config.toml")).unwrap();
+    for line in [
+        format!("bootstrap = [\"{near}\", \"{far}\"]"),
+        "listen = [\"/ip4/127.0.0.1/tcp/0\"]".into(),
+        "mdns = false".into(),
+        "mints = [\"https://mint.example\"]".into(),
+        "unit = \"play\"".into(),
+        "#high_water = 96".into(),
+    ] {
+        assert!(settings.lines().any(|written| written == line), "no {line} in\n{settings}");
+    }
+    // A home that has settings and no keys keeps its settings.
+    fs::remove_file(home.path().join("secret.json")).unwrap();
+    home.run(["init"].iter().chain(&chosen)).failed().says("ours", &["config.toml", "there already"]);
+    home.run(["init"]).ok();
+    assert_eq!(fs::read_to_string(home.path().join("config.toml")).unwrap(), settings);
 }

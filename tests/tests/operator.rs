@@ -10,9 +10,10 @@ use std::{
 };
 
 use guilder_tests::{
-    Daemon, Home, LONG, Swarm, eventually,
+    Daemon, Home, LONG, Swarm, eventually, http,
     swarm::{self, Books, LOOPBACK, Money, UNIT},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Redeems soon, so that the books settle while the test looks on.
@@ -173,4 +174,200 @@ fn an_http_service_is_sold() {
     let failed = buyer.run_with(hire, b"quietly").failed().says("peer", &["the seller", "422"]);
     assert_eq!(failed.exit, 3, "{failed:?}");
     assert_eq!(Money::of(&seller).available, 9);
+}
+
+#[test]
+fn a_node_whose_bootstrap_peers_do_not_answer_says_so_in_status_find_and_log() {
+    // Nobody listens on these ports: they are for root's services of forty years ago.
+    let silent = [
+        "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq",
+        "/ip4/127.0.0.1/tcp/2/p2p/12D3KooWSvUUUCuFmm4Gf5X5dxtiaEurKzREfCvX4t9oZZvKihwY",
+    ];
+    let home = Home::new(&format!("{LOOPBACK}network.bootstrap = {silent:?}\n"));
+    let mut up = home.command();
+    let log = std::fs::File::create(home.file("node.log")).unwrap();
+    let mut up = up.arg("up").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    // Who it is, where it listens, what to do next; nothing after that.
+    let mut said = BufReader::new(up.stdout.take().unwrap());
+    let mut greeting = String::new();
+    while !greeting.contains("Ctrl-C") {
+        assert!(said.read_line(&mut greeting).unwrap() > 0, "{greeting}");
+    }
+    let peer_id = home.json(["id"])["peer_id"].as_str().unwrap().to_owned();
+    let command = format!("guilder --home {} wallet mints add URL", home.path().display());
+    for words in [&peer_id, "/ip4/127.0.0.1/tcp/", "others join", &command] {
+        assert!(greeting.contains(words), "no {words} in {greeting}");
+    }
+
+    let status = eventually("both dials to fail", LONG, || {
+        let status = home.json(["status"]);
+        let failed = status["bootstrap"].as_array().unwrap().iter().filter(|peer| peer["error"].is_string());
+        if failed.count() == 2 { Ok(status) } else { Err(status) }
+    });
+    assert_eq!(status["peers"], 0);
+    let shown = home.run_as_person(["status"], b"").ok().text();
+    assert!(shown.contains("0: 2 of 2 bootstrap peers don't answer:"), "{shown}");
+    let searched = home.run_as_person(["find", "text.echo"], b"");
+    assert_eq!(searched.code(), 1);
+    for address in silent {
+        assert!(shown.contains(&format!("{address}: Connection refused")), "{shown}");
+        assert!(searched.error_text().contains(address), "{searched}");
+        let log = std::fs::read_to_string(home.file("node.log")).unwrap();
+        let warned = log.lines().filter(|line| line.contains("bootstrap_failed") && line.contains(address));
+        assert_eq!(warned.count(), 1, "once, not at each dial: {log}");
+    }
+    kill_process(Pid::from_child(&up), Signal::TERM).unwrap();
+    assert!(up.wait().unwrap().success());
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+}
+
+#[test]
+fn a_store_is_opened_by_the_node_that_made_it_alone() {
+    let mut daemon = Daemon::start("node", &Home::new(LOOPBACK));
+    let own = daemon.peer_id();
+    daemon.stop();
+    let secret = daemon.path().join("secret.json");
+    let kept = std::fs::read(&secret).unwrap();
+    std::fs::remove_file(&secret).unwrap();
+    daemon.run(["init"]).failed().says("ours", &["no keys", "init --restore"]);
+    let other = Home::new("");
+    std::fs::copy(other.path().join("secret.json"), &secret).unwrap();
+    let refused = daemon.run(["up"]).failed().says("ours", &[&own, "init --restore"]);
+    assert_eq!(refused.exit, 2);
+    std::fs::write(&secret, kept).unwrap();
+    daemon.restart();
+}
+
+#[test]
+fn health_and_metrics_are_told_to_a_machine_and_to_no_web_page() {
+    let settings = "monitor.listen = \"127.0.0.1:0\"\n";
+    let swarm = Swarm::start_with(0, settings);
+    let seller = swarm.trader("seller", settings);
+    swarm::sell_echo(&seller, "text.echo", 3, "");
+    let buyer = swarm.buyer(100, settings);
+    let address = |node: &Daemon| {
+        let log = std::fs::read_to_string(node.log()).unwrap();
+        let url = log.split("health and metrics at http://").nth(1).unwrap();
+        url.split('/').next().unwrap().parse::<SocketAddr>().unwrap()
+    };
+    let get = |node: &Daemon, path: &str| http::request(address(node), "GET", path, &[], b"").unwrap();
+    let health = get(&buyer, "/healthz");
+    assert_eq!((health.status, &health.json()["status"]), (200, &"ok".into()));
+    meet(&buyer, "text.echo");
+    swarm::hire(&buyer, "text.echo", b"hi", &[]);
+    for (node, lines) in [
+        (
+            &buyer,
+            &[
+                "guilder_tasks_ended_total{side=\"buyer\",outcome=\"done\",fault=\"\"} 1",
+                "guilder_income_total{how=\"funded\",unit=\"play\"} 100",
+            ][..],
+        ),
+        (&seller, &["guilder_services 1", "guilder_income_total{how=\"redeemed\",unit=\"play\"} 3"]),
+        (&swarm.mint, &["guilder_hosted_mint_issued_total{unit=\"play\"} "]),
+    ] {
+        eventually(&format!("{lines:?}"), LONG, || {
+            let answer = get(node, "/metrics");
+            let page = String::from_utf8(answer.body).unwrap();
+            if answer.status == 200 && lines.iter().all(|line| page.contains(line)) { Ok(()) } else { Err(page) }
+        });
+    }
+    let rebound = http::request(address(&buyer), "GET", "/metrics", &[("host", "evil.example")], b"").unwrap();
+    assert_eq!(rebound.status, 403);
+    for (method, path) in [("POST", "/metrics"), ("GET", "/v1/status"), ("GET", "/")] {
+        let answer = http::request(address(&buyer), method, path, &[], b"").unwrap();
+        assert!(matches!(answer.status, 404 | 405), "{method} {path}: {answer:?}");
+    }
+    buyer.settings(&swarm.settings("monitor.listen = \"0.0.0.0:0\"\n"));
+    let refused = buyer.run(["up"]).failed();
+    assert!(refused.message.contains("monitor.allow_remote"), "{refused:?}");
+}
+
+#[test]
+fn the_systemd_unit_is_one_that_systemd_takes_and_finds_well_closed() {
+    let home = Home::empty();
+    let unit = home.run_as_person(["service-unit", "--user", "root"], b"").ok().text();
+    let file = home.write("guilder.service", &unit);
+    let analyze = |args: &[&str]| {
+        let ran =
+            std::process::Command::new("systemd-analyze").args(args).arg(&file).env("SYSTEMD_COLORS", "0").output();
+        ran.ok()
+            .map(|ran| (ran.status.success(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()))
+    };
+    let Some((verified, said)) = analyze(&["verify"]) else {
+        println!("skipped: there is no systemd-analyze here");
+        return;
+    };
+    assert!(verified && !said.contains("guilder.service:"), "{said}");
+    // 0 is closed, 10 open; in tenths.
+    let (closed, said) = analyze(&["security", "--offline=true", "--threshold=25"]).unwrap();
+    assert!(closed, "{said}");
+}
+
+#[test]
+fn what_has_an_alias_is_taken_by_it_and_shown_by_it() {
+    let swarm = Swarm::start(0);
+    let seller = swarm.trader("seller", "");
+    swarm::sell_echo(&seller, "text.echo", 3, "");
+    let buyer = swarm.buyer(100, "");
+    meet(&buyer, "text.echo");
+    let (ann, bank) = (seller.peer_id(), swarm.mint_url.clone());
+    buyer.run(["alias", "add", "ann", &ann]).ok();
+    let list = buyer.run(["alias", "add", "bank", &bank]).ok().json();
+    assert_eq!((&list[0]["name"], &list[1]["target"]), (&"ann".into(), &bank.clone().into()));
+
+    let found = buyer.run_as_person(["find", "text.echo"], b"").ok().text();
+    assert!(found.contains("@ann") && found.contains("@bank") && !found.contains(&ann), "{found}");
+    let found = buyer.json(["find", "text.echo"]);
+    assert_eq!((&found[0]["seller"], &found[0]["seller_alias"]), (&ann.clone().into(), &"ann".into()));
+    assert_eq!(found[0]["mints_alias"][0], "bank");
+    let hired = ["hire", "text.echo", "--input", "-", "--seller", "@ann", "--mint=@bank"];
+    let told = buyer.run_as_person(hired, b"hello").ok();
+    assert_eq!(told.text(), "hello");
+    assert!(told.error_text().contains("@ann accepts"), "{told}");
+    assert!(buyer.run_as_person(["wallet", "balance"], b"").ok().text().starts_with("@bank\n"));
+    assert!(
+        buyer.run_as_person(["alias"], b"").ok().text().contains(&bank),
+        "here alone it is told what it stands for"
+    );
+
+    buyer
+        .run(["hire", "text.echo", "--seller", "@bob"])
+        .failed()
+        .says("ours", &["no alias @bob", "guilder alias list"]);
+    buyer.run(["alias", "add", "bank", &ann]).failed().says("ours", &["is p2p://mint", "alias remove"]);
+    buyer.run(["alias", "add", "x", "mint.example"]).failed();
+    buyer.run(["alias", "remove", "@bank"]).ok();
+    buyer.run(["wallet", "mints", "remove", "@bank"]).failed().says("ours", &["no alias @bank"]);
+}
+
+#[test]
+fn a_node_is_watched_line_by_line_where_there_is_no_terminal() {
+    let mut node = Daemon::start("node", &Home::new(LOOPBACK));
+    let mut command = node.command();
+    let watch = command.arg("watch").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut watch = watch.spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let heard = thread::spawn(move || {
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        tell.send(first).unwrap();
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        rest
+    });
+    // Nobody says when it has begun to listen: services come and go until it has heard of one.
+    let first = eventually("an event to be heard", LONG, || {
+        swarm::sell_echo(&node, "text.echo", 1, "");
+        node.run(["service", "remove", "text.echo"]).ok();
+        told.try_recv()
+    });
+    node.stop();
+    let rest = heard.join().unwrap();
+    assert!(watch.wait().unwrap().success(), "it ends with the node");
+    assert!(first.contains("Z  text.echo is on sale") || first.contains("Z  text.echo is off sale"), "{first}");
+    assert!(rest.contains("stopping: SIGTERM"), "{rest}");
 }

@@ -411,3 +411,13 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(!coloured(&[("TERM", "dumb")]));
     assert!(!coloured(&[("NO_COLOR", "1")]));
 }
+
+#[test]
+fn on_a_terminal_a_node_is_watched_on_one_screen_until_q() {
+    let node = Daemon::start("node", &Home::new(LOOPBACK));
+    let shown = pasted(&node, "watch", "MONEY", "q");
+    for words in ["\u{1b}[?1049h", &node.peer_id(), "MONEY", "EVENTS", "q ends", "\u{1b}[?1049l"] {
+        assert!(shown.contains(words), "no {words:?} in {shown:?}");
+    }
+    assert!(shown.trim_end().ends_with("\u{1b}[?1049l"), "the terminal is as it was: {shown:?}");
+}

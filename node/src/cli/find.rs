@@ -6,11 +6,11 @@ use guilder_protocol::market::ServiceName;
 use hyper::Method;
 use serde::Serialize;
 
-use super::{Context, wait_for};
+use super::{Context, status::peers_in_words, wait_for};
 use crate::{
     api::{
         client::{empty, query},
-        types::Found,
+        types::{Found, Status},
     },
     console::{CliError, Exit, Show, table},
 };
@@ -45,14 +45,23 @@ struct Sellers {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let path = query(&format!("/v1/find/{}", args.service), &[("limit", args.limit)])?;
-        let mut lines = context.client()?.lines(Method::GET, &path, empty()).await?;
+        let client = context.client()?;
+        let mut lines = client.lines(Method::GET, &path, empty()).await?;
         let mut found: Vec<Found> = Vec::new();
-        while let Some(seller) = lines.next().await? {
+        let looking = format!("looking for sellers of {}", args.service);
+        while let Some(seller) = context.printer.waiting(&looking, lines.next()).await? {
             found.push(seller);
         }
         found.sort_by(|a, b| (&a.unit, a.price, &a.seller).cmp(&(&b.unit, b.price, &b.seller)));
         let exit = if found.is_empty() { Exit::No } else { Exit::Done };
         context.printer.show(&Sellers { found, service: args.service.clone() })?;
+        // A program that works on a task may not look, and isn't told.
+        if exit == Exit::No
+            && let Ok(status) = client.get::<Status>("/v1/status").await
+            && status.peers == 0
+        {
+            peers_in_words(&status).iter().for_each(|line| context.printer.note(format!("peers  {line}")));
+        }
         Ok(exit)
     })
 }

@@ -22,7 +22,7 @@ use crate::{
         types::{Hire, HireEvent, OutputCheck, TaskView},
     },
     console::{CliError, Exit, Show},
-    events::Event,
+    events::{Event, Outcome},
 };
 
 const EXAMPLES: &str = "\
@@ -94,6 +94,8 @@ async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskVi
             Some(HireEvent::Step(step)) if step.said.event.event == Event::Unknown => {
                 context.printer.note(format_args!("           {}", step.said.say));
             }
+            // For people it is said once, by the error that this ends with.
+            Some(HireEvent::Step(step)) if is_failure(&step.said.event.event) && !context.printer.json() => {}
             Some(HireEvent::Step(step)) => {
                 let at = step.task_ms as f64 / 1_000.0;
                 context.printer.step(&step, format_args!("{at:>7.3} s  {}", step.said.say))?;
@@ -107,6 +109,10 @@ async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskVi
             }
         }
     }
+}
+
+fn is_failure(event: &Event) -> bool {
+    matches!(event, Event::Ended { outcome: Outcome::Failed { .. }, .. })
 }
 
 /// The daemon went away in the middle. What it had awarded goes on when it comes back, whether or not its ID was heard.

@@ -2,19 +2,26 @@
 
 use std::fmt;
 
-use guilder_protocol::identity::AgentId;
+use guilder_protocol::market::{MintUrl, Unit};
 use serde::Serialize;
 
-use super::{Context, passphrase::ask_new, prompt::ask_text};
+use super::{
+    Context,
+    passphrase::{ask_new, secret_file},
+    prompt::ask_text,
+};
 use crate::{
-    config,
+    config::{self, Chosen},
     console::{CliError, Exit, Show, fields},
-    keys::{Existing, Home, Phrase, SealEntropy, SecretError, SecretFile, write_private},
+    keys::{Existing, Home, HomeError, Phrase, SecretError, SecretFile, write_private},
+    network::Multiaddr,
 };
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder init
+  guilder init --join /ip4/192.0.2.7/tcp/4848/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq \\
+    --mint https://mint.example
   guilder --home ./alice init --passphrase
   guilder init --restore < phrase.txt";
 
@@ -22,6 +29,9 @@ const EXAMPLES: &str = "\
 ///
 /// Makes the home folder with a new key and prints the recovery phrase, once. Write the phrase down: it brings back the identity
 /// and the money that can be spent, for you and for a thief. What is locked or earned is in the home folder alone.
+///
+/// With --restore the keys come from a recovery phrase. A home that is there already keeps all that is in it, and is given
+/// its keys anew, under another passphrase or none: if the phrase is its own, and not otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -31,6 +41,24 @@ pub(super) struct Args {
     /// Seal the secret file with a passphrase (asked for, unless GUILDER_PASSPHRASE or --passphrase-file gives it).
     #[arg(long)]
     passphrase: bool,
+    /// Start from this peer: an address of it, as its `guilder status` prints it. May be given several times.
+    #[arg(long, value_name = "MULTIADDR", value_parser = config::joinable)]
+    join: Vec<Multiaddr>,
+    /// Accept the ecash of this mint. May be given several times.
+    #[arg(long, value_name = "URL")]
+    mint: Vec<MintUrl>,
+    /// Listen on this address of the machine instead of any port. May be given several times.
+    #[arg(long, value_name = "MULTIADDR", value_parser = config::listenable)]
+    listen: Vec<Multiaddr>,
+    /// Spend this unit where a command names none [default: sat].
+    #[arg(long, value_name = "UNIT")]
+    unit: Option<Unit>,
+    /// Host a mint of play money.
+    #[arg(long)]
+    host_mint: bool,
+    /// Don't look for peers on the local network.
+    #[arg(long)]
+    no_mdns: bool,
     /// Print the settings file, every setting with its default, and make nothing.
     #[arg(long, conflicts_with_all = ["restore", "passphrase"])]
     print_config: bool,
@@ -51,28 +79,69 @@ struct Made {
 /// The settings file.
 #[derive(Serialize)]
 struct Settings {
-    settings: &'static str,
+    settings: String,
+}
+
+impl Args {
+    fn chosen(&self) -> Chosen {
+        Chosen {
+            listen: self.listen.clone(),
+            bootstrap: self.join.clone(),
+            no_mdns: self.no_mdns,
+            mints: self.mint.clone(),
+            unit: self.unit.clone(),
+            host_mint: self.host_mint,
+        }
+    }
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if args.print_config {
-        context.printer.show(&Settings { settings: config::TEMPLATE })?;
+        context.printer.show(&Settings { settings: args.chosen().settings() })?;
         return Ok(Exit::Done);
     }
     let home = context.home()?;
-    if home.secret().exists() {
-        return Err(crate::keys::HomeError::Exists(home.secret()).into());
+    if !args.restore {
+        refuse_another(&home)?;
+    }
+    let chosen = args.chosen();
+    if !chosen.is_empty() && home.config().exists() {
+        return Err(CliError::usage(
+            format!("{} is there already, and is not changed", home.config().display()),
+            "set it there, and leave away --join, --mint, --listen and the like",
+        ));
     }
     let phrase = if args.restore {
         Phrase::parse(&ask_text(&context.printer, "Recovery phrase: ", has_all_words)?)?
     } else {
         Phrase::from_entropy(&entropy()?)
     };
-    let file = secret_file(args, context, &phrase)?;
-    let id = make(&home, &file, &phrase)?;
-    if args.restore {
-        // Its mint may have signed: with empty books it spends nothing until the operator accepts the loss.
-        write_private(&home.mint_used(), b"0", Existing::Keep)?;
+    let passphrase = match context.passphrase.given()? {
+        None if args.passphrase => Some(ask_new(&context.printer)?),
+        given => given,
+    };
+    let file = secret_file(&phrase, passphrase.as_ref())?;
+    let id = phrase.seeds().key().id();
+    if home.secret().exists() {
+        let owner = SecretFile::load(&home.secret())?.agent()?;
+        if owner != id {
+            return Err(CliError::usage(
+                format!(
+                    "{} is the home of {}, and the phrase is that of {}",
+                    home.dir().display(),
+                    owner.peer_id(),
+                    id.peer_id()
+                ),
+                "give that node's phrase, or this one a home of its own: --home DIR",
+            ));
+        }
+        file.replace(&home.secret(), passphrase.as_ref())?;
+    } else {
+        make(&home, &chosen, &file)?;
+        if args.restore && !home.mint_used().exists() {
+            // Its mint may have signed: with empty books it spends nothing until the operator accepts the loss.
+            write_private(&home.mint_used(), b"0", Existing::Keep)?;
+        }
     }
     let shown = (!args.restore).then(|| phrase.reveal().to_owned());
     context.printer.show(&Made {
@@ -92,28 +161,31 @@ fn has_all_words(text: &str) -> bool {
     words >= 12 || (words > 0 && text.ends_with("\n\n"))
 }
 
-fn secret_file(args: &Args, context: &Context, phrase: &Phrase) -> Result<SecretFile, CliError> {
-    let passphrase = match context.passphrase.given()? {
-        None if args.passphrase => Some(ask_new(&context.printer)?),
-        given => given,
-    };
-    Ok(match passphrase {
-        None => SecretFile::clear(phrase),
-        Some(passphrase) => SecretFile::seal(phrase, &passphrase, SealEntropy { salt: entropy()?, nonce: entropy()? })?,
-    })
+/// New keys have no place where there is a node, nor among the money of one whose keys are missing.
+fn refuse_another(home: &Home) -> Result<(), CliError> {
+    if home.secret().exists() {
+        return Err(HomeError::Exists(home.secret()).into());
+    }
+    if home.store().exists() {
+        return Err(CliError::usage(
+            format!("{} holds what a node remembers, and no keys", home.dir().display()),
+            "give it that node's keys again: guilder init --restore; or choose another home: --home DIR",
+        ));
+    }
+    Ok(())
 }
 
 /// The settings first: a home is one once it has its secret file.
-fn make(home: &Home, file: &SecretFile, phrase: &Phrase) -> Result<AgentId, SecretError> {
+fn make(home: &Home, chosen: &Chosen, file: &SecretFile) -> Result<(), SecretError> {
     home.create()?;
     if !home.config().exists() {
-        write_private(&home.config(), config::TEMPLATE.as_bytes(), Existing::Keep)?;
+        write_private(&home.config(), chosen.settings().as_bytes(), Existing::Keep)?;
     }
-    file.create(&home.secret())?;
-    Ok(phrase.seeds().key().id())
+    file.create(&home.secret())
 }
 
-fn entropy<const N: usize>() -> Result<[u8; N], CliError> {
+/// From the system.
+pub(super) fn entropy<const N: usize>() -> Result<[u8; N], CliError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| CliError::io("the system gives no random numbers", &error.into()))?;
     Ok(bytes)
@@ -142,6 +214,6 @@ impl Show for Made {
 
 impl Show for Settings {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        out.write_str(self.settings)
+        out.write_str(&self.settings)
     }
 }

@@ -32,7 +32,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
         if let Some(address) = &args.dial {
-            let () = client.post("/v1/peers", &Dial { address: address.clone() }).await?;
+            let dial = Dial { address: address.clone() };
+            let () = context.printer.waiting(format!("dialling {address}"), client.post("/v1/peers", &dial)).await?;
         }
         context.printer.show(&Peers(client.get("/v1/peers").await?))?;
         Ok(Exit::Done)

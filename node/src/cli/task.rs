@@ -182,7 +182,7 @@ fn signed(by: &str, at: Option<Timestamp>) -> String {
     at.map(|at| format!("{at}, {by} signed")).unwrap_or_default()
 }
 
-fn side(side: TaskSide) -> &'static str {
+pub(super) fn side(side: TaskSide) -> &'static str {
     match side {
         TaskSide::Buyer => "bought",
         TaskSide::Seller => "sold",
@@ -208,7 +208,7 @@ fn at(progress: &TaskProgress) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn price(task: &TaskView) -> String {
+pub(super) fn price(task: &TaskView) -> String {
     match (task.price, &task.unit) {
         (Some(price), Some(unit)) => format!("{price} {unit}"),
         _ => String::new(),

@@ -1,18 +1,22 @@
 //! `guilder up`
 
-use super::Context;
+use std::fmt;
+
+use super::{Context, status::peers_in_words};
 use crate::{
-    config::Config,
-    console::{CliError, Exit},
-    daemon,
+    api::types::Balance,
+    config::{Config, LogConfig},
+    console::{CliError, Exit, Field, Show, fields},
+    daemon::{self, Ready},
     executor::process::orphans,
     keys::SecretFile,
 };
 
 /// Run the node, in the foreground, until it is stopped.
 ///
-/// Listens for peers and for the command line, trades, and logs to standard error. SIGINT (Ctrl-C) or SIGTERM stop it
-/// cleanly; whatever way it ends, what was open goes on at the next start.
+/// Listens for peers and for the command line, trades, and logs to standard error: at a terminal warnings alone, unless
+/// log.filter in config.toml or RUST_LOG says what. Once it is ready it prints who it is, where it listens, and what to
+/// do next. SIGINT (Ctrl-C) or SIGTERM stop it cleanly; whatever way it ends, what was open goes on at the next start.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
@@ -21,12 +25,73 @@ pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
     home.check()?;
     let config = Config::load(home.config())?;
     let seeds = context.passphrase.open(&SecretFile::load(&home.secret())?, &context.printer)?.seeds();
-    daemon::log::start(&config.log);
+    // Whoever sits there is told what to do next; a log that runs on would carry it away.
+    let quiet = context.printer.is_read_by_a_person() && config.log == LogConfig::default();
+    daemon::log::start(&config.log, quiet);
     orphans::adopt();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| CliError::io("can't start", &cause))?;
-    runtime.block_on(daemon::run(&home, config, seeds))?;
+    // A node that nobody can be told of is a node still.
+    let ready = |ready: &Ready| drop(context.printer.show(ready));
+    runtime.block_on(daemon::run(&home, config, seeds, ready))?;
     // Work that was given up, such as a look-up of a name, may sit in a blocking thread; it is not waited for.
     runtime.shutdown_background();
     Ok(Exit::Done)
+}
+
+impl Show for Ready {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Self { status, .. } = self;
+        fields(
+            out,
+            &[
+                ("peer ID", Field::from(status.peer_id.clone())),
+                ("home", status.home.clone().into()),
+                ("listening", status.listen.clone().into()),
+                ("hosted mint", status.hosted_mint.clone().into()),
+                ("peers", peers_in_words(status).into()),
+                ("others join", self.invitation().unwrap_or_default().into()),
+            ],
+        )?;
+        writeln!(out, "\nReady. In another terminal:")?;
+        for (command, what) in self.next_steps() {
+            writeln!(out, "  {command:36}  {what}")?;
+        }
+        writeln!(out, "Ctrl-C stops the node.")
+    }
+}
+
+impl Ready {
+    /// What `init` is to be told by those who want to begin with this node.
+    fn invitation(&self) -> Option<String> {
+        let is_local = |address: &&String| address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/");
+        let listen = &self.status.listen;
+        let address = listen.iter().find(|address| !is_local(address)).or(listen.first())?;
+        let mint = self.status.hosted_mint.first().map(|url| format!(" --mint {url}")).unwrap_or_default();
+        Some(format!("init --join {address}{mint}"))
+    }
+
+    /// Commands for what is still missing, and for what can be done now.
+    fn next_steps(&self) -> Vec<(&'static str, &'static str)> {
+        let Self { status, mints } = self;
+        let is_mint = !status.hosted_mint.is_empty();
+        let mut steps = Vec::new();
+        if status.peers == 0 && status.bootstrap.is_empty() && !is_mint {
+            steps.push(("guilder peers --dial ADDRESS", "connect to a peer"));
+        }
+        if mints.is_empty() && !is_mint {
+            steps.push(("guilder wallet mints add URL", "accept a mint's ecash"));
+        }
+        if !mints.is_empty() && status.balances.iter().all(|balance| Balance::total(balance) == 0) {
+            steps.push(("guilder wallet fund 100", "get money to buy with"));
+        }
+        if status.services == 0 && !mints.is_empty() {
+            steps.push(("guilder service init NAME", "write a service to sell"));
+        }
+        if !mints.is_empty() {
+            steps.push(("guilder find SERVICE", "who sells it?"));
+        }
+        steps.push(("guilder watch", "follow the node"));
+        steps
+    }
 }

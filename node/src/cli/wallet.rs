@@ -178,12 +178,16 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                     None => ask_text(&context.printer, "Token: ", |text| !text.trim().is_empty())?.to_string(),
                 };
                 let receive = Receive { token };
-                context.printer.show(&context.client()?.post::<Received>("/v1/wallet/receive", &receive).await?)?;
+                let client = context.client()?;
+                let receiving = client.post::<Received>("/v1/wallet/receive", &receive);
+                context.printer.show(&context.printer.waiting("the mint exchanges the coins", receiving).await?)?;
             }
             WalletCommand::Sent { command } => sent(command.as_ref(), context).await?,
             WalletCommand::Pay { invoice, place } => {
                 let pay = Pay { invoice: invoice.clone(), mint: place.mint.clone(), unit: place.unit.clone() };
-                context.printer.show(&context.client()?.post::<InvoicePaid>("/v1/wallet/pay", &pay).await?)?;
+                let client = context.client()?;
+                let paying = client.post::<InvoicePaid>("/v1/wallet/pay", &pay);
+                context.printer.show(&context.printer.waiting("the mint pays the invoice", paying).await?)?;
             }
             WalletCommand::Pending => {
                 context.printer.show(&Pendings(context.client()?.get("/v1/wallet/pending").await?))?;
@@ -191,7 +195,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             WalletCommand::History { csv } => history(*csv, context).await?,
             WalletCommand::Restore { place } => {
                 let restore = Restore { mint: place.mint.clone(), unit: place.unit.clone() };
-                context.printer.show(&context.client()?.post::<Restored>("/v1/wallet/restore", &restore).await?)?;
+                let client = context.client()?;
+                let restoring = client.post::<Restored>("/v1/wallet/restore", &restore);
+                context
+                    .printer
+                    .show(&context.printer.waiting("the mint is asked what it has signed", restoring).await?)?;
             }
             WalletCommand::Mints { command } => mints(command.as_ref(), context).await?,
         }
@@ -295,7 +303,7 @@ fn reason(reason: Reason) -> &'static str {
 async fn fund(amount: u64, place: &Place, context: &Context) -> Result<(), CliError> {
     let fund = Fund { amount, mint: place.mint.clone(), unit: place.unit.clone() };
     let mut lines = context.client()?.lines::<Funding>(Method::POST, "/v1/wallet/fund", json(&fund)?).await?;
-    while let Some(line) = lines.next().await? {
+    while let Some(line) = context.printer.waiting("waiting for the payment", lines.next()).await? {
         match &line {
             Funding::Quote { .. } => context.printer.show(&line)?,
             Funding::Funded { amount, unit, mint } => {
@@ -315,7 +323,8 @@ async fn mints(command: Option<&MintsCommand>, context: &Context) -> Result<(), 
     match command {
         None | Some(MintsCommand::List) => {}
         Some(MintsCommand::Add { url }) => {
-            let _: MintView = client.post("/v1/mints", &AddMint { url: url.clone() }).await?;
+            let add = AddMint { url: url.clone() };
+            let _: MintView = context.printer.waiting(format!("asking {url}"), client.post("/v1/mints", &add)).await?;
         }
         Some(MintsCommand::Remove { url }) => client.delete(&query("/v1/mints", &[("url", url)])?).await?,
     }

@@ -54,6 +54,31 @@ impl Default for HireConfig {
     }
 }
 
+/// `[monitor]`: `/healthz` and `/metrics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// Where they are served; nowhere unless set.
+    pub listen: Option<SocketAddr>,
+    /// Whether that may be an address which other machines reach.
+    pub allow_remote: bool,
+}
+
+impl MonitorConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        match self.listen {
+            Some(listen) if !listen.ip().is_loopback() && !self.allow_remote => {
+                let reason = format!(
+                    "{listen} can be reached from other machines, which then read what the node holds; monitor.allow_remote = true \
+                     allows it"
+                );
+                Err(ConfigError::Value { setting: "monitor.listen", reason })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// `[log]`: what is logged to standard error, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

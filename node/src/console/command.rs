@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 
 /// The commands that work on a home. The others (`audit verify`, `ucan`, `demo`, `bench`, `completions`) need none.
-const ON_A_HOME: [&str; 14] = [
+const ON_A_HOME: [&str; 20] = [
     "init",
     "up",
     "status",
     "peers",
     "id",
+    "passphrase",
+    "alias",
+    "grant",
+    "grants",
+    "revoke",
+    "watch",
     "service",
     "earnings",
     "find",

@@ -18,6 +18,75 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_harmful(c) && !matches!(c, '\n' | '\t'), |c, out| out.extend(c.escape_default()))
 }
 
+/// As [`lines`], where a [`Colour`] of ours may be in it too.
+pub(super) fn coloured_lines(text: &str) -> Cow<'_, str> {
+    let harmful = |c| is_harmful(c) && !matches!(c, '\n' | '\t') && !is_mark(c);
+    escaped(text, harmful, |c, out| out.extend(c.escape_default()))
+}
+
+/// A colour of ours in a result. Until the printer writes it, it is a mark of two private characters, which text from outside can't have:
+/// they count as harmful there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// It went well.
+    Green,
+    /// It didn't.
+    Red,
+    /// It was broken off.
+    Yellow,
+    /// It is under way.
+    Cyan,
+}
+
+const PLAIN: char = '\u{f8f0}';
+
+impl Colour {
+    const ALL: [(Self, char, &str); 4] = [
+        (Self::Green, '\u{f8f1}', "\x1b[32m"),
+        (Self::Red, '\u{f8f2}', "\x1b[31m"),
+        (Self::Yellow, '\u{f8f3}', "\x1b[33m"),
+        (Self::Cyan, '\u{f8f4}', "\x1b[36m"),
+    ];
+
+    /// Text in this colour.
+    pub(super) fn around(self, text: &str) -> String {
+        let mark = Self::ALL.iter().find(|(colour, ..)| *colour == self).map_or(PLAIN, |(_, mark, _)| *mark);
+        format!("{mark}{text}{PLAIN}")
+    }
+}
+
+fn is_mark(c: char) -> bool {
+    c == PLAIN || Colour::ALL.iter().any(|(_, mark, _)| *mark == c)
+}
+
+/// What of a line there is room for; marks take none.
+pub(super) fn visible(line: &str, columns: usize) -> String {
+    let mut room = columns;
+    let fits = |c: &char| {
+        let takes = usize::from(!is_mark(*c));
+        let fits = room >= takes;
+        room -= takes.min(room);
+        fits
+    };
+    let shown: String = line.chars().take_while(fits).collect();
+    // A colour that was begun ends with the line.
+    if shown.len() < line.len() && line.contains(PLAIN) { shown + &PLAIN.to_string() } else { shown }
+}
+
+/// The text with its marks as a terminal takes them, or without.
+pub(super) fn painted(text: &str, coloured: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match Colour::ALL.iter().find(|(_, mark, _)| *mark == c) {
+            _ if !is_mark(c) => shown.push(c),
+            _ if !coloured => {}
+            Some((_, _, begin)) => shown.push_str(begin),
+            None => shown.push_str("\x1b[0m"),
+        }
+    }
+    shown
+}
+
 /// JSON that was just written: harmful characters, which can only stand in its strings, become `\uXXXX`. Reads as the same
 /// value.
 pub fn json(text: &str) -> Cow<'_, str> {
@@ -38,6 +107,7 @@ fn is_harmful(c: char) -> bool {
             | '\u{2028}'..='\u{202e}' // separators of lines, embeddings and overrides
             | '\u{2060}'..='\u{206f}' // isolates, invisible operators
             | '\u{fff9}'..='\u{fffb}' // annotations
+            | '\u{f8f0}'..='\u{f8f4}' // marks of our own
             | '\u{e0000}'..='\u{e007f}' // tags
         )
 }
@@ -103,7 +173,8 @@ mod tests {
     use super::*;
 
     /// What strangers send, and how it is shown within a line.
-    const HOSTILE: [(&str, &str); 9] = [
+    const HOSTILE: [(&str, &str); 10] = [
+        ("\u{f8f1}done\u{f8f0}", r"\u{f8f1}done\u{f8f0}"),
         ("ok\n  0.111 s  done", r"ok\n  0.111 s  done"),
         ("\x1b[2J\x1b[1;1Hdone", r"\u{1b}[2J\u{1b}[1;1Hdone"),
         ("\x1b]52;c;cm0gLXJm\x07", r"\u{1b}]52;c;cm0gLXJm\u{7}"),

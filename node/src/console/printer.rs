@@ -12,14 +12,17 @@ use std::{
     fmt,
     io::{self, IsTerminal, Write},
     path::PathBuf,
+    time::Duration,
 };
 
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use super::{
     command::with_home,
     error::CliError,
-    harmless::{self, one_line},
+    harmless::{self, one_line, painted},
+    look::Look,
 };
 
 /// A result that can be shown to people and to machines.
@@ -64,12 +67,17 @@ impl Printer {
         self.json
     }
 
+    /// Whether what is said to people, on standard error, is read at a terminal.
+    pub fn is_read_by_a_person(&self) -> bool {
+        !self.json && io::stderr().is_terminal()
+    }
+
     /// A result.
     ///
     /// # Errors
     /// If standard output can't be written; a reader that went away is no error.
     pub fn show<T: Show>(&self, result: &T) -> Result<(), CliError> {
-        let text = if self.json { json_line(result)? } else { with_home(&human(result)?, self.home.as_ref()) };
+        let text = if self.json { json_line(result)? } else { self.spoken(&human(result)?) };
         self.bytes(text.as_bytes())
     }
 
@@ -78,7 +86,7 @@ impl Printer {
     /// # Errors
     /// If standard output didn't take all of it.
     pub fn hand_over<T: Show>(&self, result: &T) -> Result<(), CliError> {
-        let text = if self.json { json_line(result)? } else { human(result)? };
+        let text = if self.json { json_line(result)? } else { painted(&human(result)?, false) };
         let mut out = self.out.borrow_mut();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         written.map_err(|cause| CliError::io("can't write to standard output", &cause))
@@ -111,7 +119,34 @@ impl Printer {
     pub fn note(&self, line: impl fmt::Display) {
         if !self.json {
             // Nobody is left to tell if standard error is gone.
-            let _ = writeln!(self.err.borrow_mut(), "{}", with_home(&one_line(&line.to_string()), self.home.as_ref()));
+            let _ = writeln!(self.err.borrow_mut(), "{}", self.spoken(&one_line(&line.to_string())));
+        }
+    }
+
+    /// Waits for something. Where that takes more than a moment a terminal is told what goes on, and for how long, on a line that
+    /// goes away with it.
+    pub async fn waiting<T>(&self, what: impl fmt::Display, work: impl Future<Output = T>) -> T {
+        if !self.is_read_by_a_person() {
+            return work.await;
+        }
+        let began = Instant::now();
+        let mut shown = false;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    if shown {
+                        self.ask("\r\x1b[2K");
+                    }
+                    return done;
+                }
+                () = sleep(Duration::from_secs(1)) => {
+                    shown = true;
+                    let what = self.spoken(&one_line(&what.to_string()));
+                    self.ask(&format!("\r\x1b[2K{:>3} s  {what} …", began.elapsed().as_secs()));
+                }
+            }
         }
     }
 
@@ -154,16 +189,24 @@ impl Printer {
 
     /// An error, on standard error.
     pub fn error(&self, error: &CliError) {
-        let hint = error.hint.as_ref().map(|hint| with_home(hint, self.home.as_ref()));
+        let hint = error.hint.as_ref().map(|hint| self.spoken(hint));
         let text = if self.json { error_json(error, hint) } else { self.error_text(error, hint) };
         let _ = self.err.borrow_mut().write_all(text.as_bytes());
+    }
+
+    /// Text for people, as they say it: with the home in its commands, and with the names that they gave.
+    fn spoken(&self, text: &str) -> String {
+        let look = Look::now();
+        let text = look.aliases.put_into(&with_home(text, self.home.as_ref()));
+        painted(&text, look.coloured)
     }
 
     fn error_text(&self, error: &CliError, hint: Option<String>) -> String {
         let label = |name: &str, color: &str| {
             if self.color { format!("\x1b[1;{color}m{name}:\x1b[0m") } else { format!("{name}:") }
         };
-        let mut text = format!("{} {}\n", label("error", "31"), one_line(&error.message));
+        let message = Look::now().aliases.put_into(&one_line(&error.message));
+        let mut text = format!("{} {message}\n", label("error", "31"));
         for line in error.detail.iter().flat_map(|detail| detail.lines()) {
             text += &format!("  | {}\n", one_line(line));
         }
@@ -182,7 +225,16 @@ impl fmt::Debug for Printer {
 }
 
 fn json_line<T: Serialize>(value: &T) -> Result<String, CliError> {
-    match serde_json::to_string(value) {
+    let aliases = &Look::now().aliases;
+    let written = if aliases.is_empty() {
+        serde_json::to_string(value)
+    } else {
+        serde_json::to_value(value).map(|mut value| {
+            aliases.beside(&mut value);
+            value.to_string()
+        })
+    };
+    match written {
         Ok(line) => Ok(harmless::json(&line).into_owned() + "\n"),
         Err(error) => Err(CliError::io("can't write the result as JSON", &error.into())),
     }
@@ -191,7 +243,7 @@ fn json_line<T: Serialize>(value: &T) -> Result<String, CliError> {
 fn human<T: Show>(result: &T) -> Result<String, CliError> {
     let mut text = String::new();
     match result.human(&mut text) {
-        Ok(()) => Ok(harmless::lines(&text).into_owned()),
+        Ok(()) => Ok(harmless::coloured_lines(&text).into_owned()),
         Err(fmt::Error) => Err(CliError::io("can't write the result", &io::Error::other("formatting failed"))),
     }
 }
@@ -213,100 +265,10 @@ pub fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Rows with aligned columns: those whose name begins with `>` to the right, as amounts stand. The header is left out where
-/// there are no rows, and `nothing` said instead.
-pub fn table(out: &mut dyn fmt::Write, header: &[&str], rows: &[Vec<String>], nothing: &str) -> fmt::Result {
-    if rows.is_empty() {
-        return writeln!(out, "{nothing}");
-    }
-    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
-    let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('>')).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([names[column].chars().count()]).max().unwrap_or(0)
-    };
-    let columns: Vec<_> = (0..header.len()).map(|column| (width(column), header[column].starts_with('>'))).collect();
-    let head = names.iter().map(|&name| name.into()).collect();
-    for row in std::iter::once(&head).chain(&rows) {
-        let cells = row
-            .iter()
-            .zip(&columns)
-            .map(|(cell, &(width, right))| if right { format!("{cell:>width$}") } else { format!("{cell:width$}") });
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
-}
-
-/// The value of a field.
-#[derive(Clone, Debug)]
-pub enum Field {
-    /// On its line.
-    Line(String),
-    /// On several lines, each below the one before.
-    Lines(Vec<String>),
-}
-
-impl From<String> for Field {
-    fn from(line: String) -> Self {
-        Self::Line(line)
-    }
-}
-
-impl From<Vec<String>> for Field {
-    fn from(lines: Vec<String>) -> Self {
-        Self::Lines(lines)
-    }
-}
-
-/// Lines of `name  value`, aligned; those with an empty value are left out.
-pub fn fields<F: Clone + Into<Field>>(out: &mut dyn fmt::Write, pairs: &[(&str, F)]) -> fmt::Result {
-    let lines = |value: &F| match value.clone().into() {
-        Field::Line(line) if line.is_empty() => Vec::new(),
-        Field::Line(line) => vec![line],
-        Field::Lines(lines) => lines,
-    };
-    let shown: Vec<_> = pairs.iter().map(|(name, value)| (*name, lines(value))).collect();
-    let width = shown.iter().filter(|(_, lines)| !lines.is_empty()).map(|(name, _)| name.chars().count()).max();
-    let width = width.unwrap_or(0);
-    for (name, lines) in shown {
-        for (index, line) in lines.iter().enumerate() {
-            writeln!(out, "{:width$}  {}", if index == 0 { name } else { "" }, one_line(line))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_forged_line_in_a_cell_or_a_field_stays_in_its_line() {
-        let forged = "cheap\n12D3KooWhonest  1 sat\x1b[8m".to_owned();
-        let mut text = String::new();
-        table(&mut text, &["SELLER", "WHAT"], &[vec!["12D3KooWa".into(), forged.clone()]], "").unwrap();
-        fields(&mut text, &[("what", forged)]).unwrap();
-        assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(!text.contains('\x1b'), "{text}");
-    }
-
-    #[test]
-    fn amounts_stand_to_the_right_and_words_to_the_left() {
-        let row = |price: &str| vec!["a.b".to_owned(), price.to_owned(), "x".to_owned()];
-        let mut text = String::new();
-        table(&mut text, &["SERVICE", ">PRICE", "WHAT"], &[row("7 sat"), row("1200 sat")], "").unwrap();
-        assert_eq!(text, "SERVICE     PRICE  WHAT\na.b         7 sat  x\na.b      1200 sat  x\n");
-    }
-
-    #[test]
-    fn a_field_has_as_many_lines_as_it_was_given() {
-        let mut text = String::new();
-        let many = Field::from(vec!["one".to_owned(), "two".to_owned()]);
-        let pairs = [("a", Field::from("x".to_owned())), ("none", String::new().into()), ("many", many)];
-        fields(&mut text, &pairs).unwrap();
-        assert_eq!(text, "a     x\nmany  one\n      two\n");
-    }
 
     #[test]
     fn an_error_is_told_in_its_own_lines() {

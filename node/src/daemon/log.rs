@@ -48,9 +48,13 @@ const LINES_PER_SEC: u32 = 10;
 /// Places in libraries' code that are told apart; those beyond share one rate.
 const MAX_PLACES: usize = 1_024;
 
-/// Begins to log. The first call in a process counts.
-pub(crate) fn start(config: &LogConfig) {
-    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.filter)).unwrap_or_default();
+/// What is logged where somebody reads along who didn't say what.
+const QUIET: &str = "warn,libp2p=error";
+
+/// Begins to log, `quiet` no more than warnings. The first call in a process counts.
+pub(crate) fn start(config: &LogConfig, quiet: bool) {
+    let filter = if quiet { QUIET } else { &config.filter };
+    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(filter)).unwrap_or_default();
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr.with_filter(is_within_rate));
     // Fails only if a log is there already, and then it is the one to keep.

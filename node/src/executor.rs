@@ -46,7 +46,7 @@ mod service;
 mod settings;
 pub mod trial;
 
-pub use definition::Definition;
+pub use definition::{Definition, Subcontract};
 pub use echo::Echo;
 pub use executors::Executors;
 pub use http::Http;

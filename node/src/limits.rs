@@ -204,3 +204,6 @@ pub const MAX_PATTERN_STEPS: u64 = 8 * 1024 * 1024;
 pub const MAX_ALIASES: usize = 256;
 /// The longest name of one.
 pub const MAX_ALIAS_CHARS: usize = 32;
+
+/// What `accusations/` holds: a thousand of what convicts without an output, a dozen of the largest. Beyond it the oldest go.
+pub const MAX_ACCUSATIONS_BYTES: u64 = 1024 * 1024 * 1024;

@@ -47,6 +47,7 @@ mod limits;
 mod mailbox;
 mod open;
 mod outbox;
+mod outlays;
 mod permits;
 mod progress;
 mod records;
@@ -71,6 +72,7 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentKey,
     time::Timestamp,
+    trade::buyer::{Buyer, Money},
     ucan::grant::GrantChain,
 };
 use tokio::sync::mpsc;
@@ -107,7 +109,7 @@ use self::{
     open::OpenTrades,
     outbox::Outbox,
     permits::Permits,
-    records::CHEATS,
+    records::{BUYERS, CHEATS},
     selling::Selling,
     transfers::Transfers,
     unreleased::UnreleasedPlaces,
@@ -334,7 +336,7 @@ impl Trade {
         spawn("trade/housekeeping", Box::pin(housekeeper.run()));
         let tasks = Tasks { journal: journal.clone(), content, catalogue, open: open.clone(), hires: hires.clone() };
         Ok(Self {
-            keys: HireKeys::new(journal.clone(), tasks.clone(), hires.clone()),
+            keys: HireKeys::new(journal.clone(), tasks.clone(), hires.clone(), wallet.clone()),
             tasks,
             stopping,
             hires,
@@ -470,13 +472,28 @@ impl Trade {
         self.tasks.evidence(id)
     }
 
-    /// The trades in which a seller took our money for nothing, or sold a key that doesn't open what it delivered.
+    /// The trades in which a seller took our money for nothing, sold a key that doesn't open what it delivered, or contradicted
+    /// itself; the newest first.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn cheats(&self) -> Result<Vec<Cid>, StoreError> {
-        let rows = self.journal.read(|r| r.range(CHEATS, KeyRange::all(), usize::MAX))?;
+        let mut rows = self.journal.read(|r| r.range(CHEATS, KeyRange::all(), usize::MAX))?;
+        rows.sort_by_key(|(_, cheat)| std::cmp::Reverse(cheat.at));
         Ok(rows.iter().filter_map(|(key, _)| records::cid_part(key)).collect())
+    }
+
+    /// Whether money of a trade that we buy may still come back, or go.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn has_money_out(&self, trade: Cid) -> Result<bool, StoreError> {
+        let state = self.journal.read(|r| r.get(BUYERS, records::key(trade)))?;
+        Ok(match state {
+            Some(Buyer::Ended(ended)) => matches!(ended.money, Money::Waiting | Money::Returned),
+            Some(_) => true,
+            None => false,
+        })
     }
 
     /// What shows that the seller of a trade took our money for nothing, or sold a wrong key, if it did.

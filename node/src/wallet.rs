@@ -93,7 +93,7 @@ use self::{
     mints::Mints,
     notices::Notices,
     quotes::Quotes,
-    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REDEEMED_PROOFS, REFUNDS},
+    records::{Currency, DUE, Destination, OUTCOMES, Outcome, Purpose, REDEEMED_PROOFS, REFUNDS, RETURNED},
     tidy::Tidy,
 };
 use crate::{
@@ -101,7 +101,7 @@ use crate::{
     failpoint::Failpoint,
     limits::{MAX_OUTCOMES, PURSE_PAUSE},
     runtime::Runtime,
-    store::{Key, KeyRange, Reader, Store, Write},
+    store::{Key, KeyRange, Reader, Store, StoreError, Write},
 };
 
 /// What a wallet is made of.
@@ -293,6 +293,26 @@ impl Wallet {
     /// The key with which we seal what we deliver under our own `terms`; `None` in a mode that seals nothing.
     pub fn seal_key(&self, terms: &Terms) -> Option<SealKey> {
         self.0.redemption.seal_key(terms)
+    }
+
+    /// Whether the mint says that something of the lock accepted for `trade` is spent.
+    ///
+    /// # Errors
+    /// If the mint can't be asked.
+    pub async fn is_taken(&self, trade: Cid) -> Result<bool, WalletError> {
+        self.0.redemption.is_taken(trade).await
+    }
+
+    /// Whether all of the lock of `trade` that came back is ours again: its mint has said since that nothing of it was taken.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn is_given_back(&self, trade: Cid) -> Result<bool, StoreError> {
+        self.0.store.read(|read| {
+            let key = Key::of(trade);
+            let unsure = read.contains(RETURNED, &key)? || read.contains(OUTCOMES, &key)?;
+            Ok(!unsure && !read.contains(REDEEMED_PROOFS, &key)?)
+        })
     }
 
     /// The buyer has released the lock of `trade`: redeem it at once. The signatures must have been

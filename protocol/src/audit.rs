@@ -40,6 +40,7 @@
 //!
 //! What it can't show: whether the locked money was paid in the end. The mint knows that; [`fraud`] is the file that adds it.
 
+mod beneath;
 mod car;
 pub mod fraud;
 mod report;
@@ -50,6 +51,7 @@ use cid::Cid;
 
 use self::report::Words;
 pub use self::{
+    beneath::Beneath,
     car::CarError,
     report::{Answer, Has, Hire, Named, Promised, Report, Revoked, Unread},
 };
@@ -61,7 +63,7 @@ use crate::{
     envelope::{EnvelopeError, Signed, Unverified},
     fault::{AtFault, Fault},
     identity::AgentId,
-    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS, MAX_SCHEMA, MAX_SUB_EVIDENCE},
+    limits::{MAX_BUNDLE, MAX_BUNDLE_BLOCKS, MAX_SCHEMA},
     market::{
         Ask, Offer, SchemaHash,
         choice::{self, OfferError},
@@ -104,6 +106,10 @@ pub struct Evidence {
 
 /// Writes the bundle of `evidence`. The same evidence gives the same bytes.
 pub fn bundle(evidence: &Evidence) -> Vec<u8> {
+    car::write(&roots(evidence), &blocks_of(evidence))
+}
+
+fn blocks_of(evidence: &Evidence) -> BTreeMap<Cid, &[u8]> {
     let mut blocks: BTreeMap<Cid, &[u8]> = BTreeMap::new();
     blocks.extend(evidence.asks.iter().map(|ask| (ask.cid(), ask.bytes())));
     blocks.extend(evidence.offers.iter().map(|offer| (offer.cid(), offer.bytes())));
@@ -119,7 +125,7 @@ pub fn bundle(evidence: &Evidence) -> Vec<u8> {
     }
     let schemas = evidence.schemas.iter().map(|text| (schema_cid(schema_hash(text)), text.as_bytes()));
     blocks.extend(schemas);
-    car::write(&roots(evidence), &blocks)
+    blocks
 }
 
 fn schema_cid(hash: SchemaHash) -> Cid {
@@ -157,7 +163,7 @@ pub fn verify(bytes: &[u8]) -> Result<Report, AuditError> {
 
 /// Checks the statements of a bundle that declares these roots; gives them, too.
 fn check(declared: &[Cid], blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<(Report, Evidence), AuditError> {
-    let Sorted { evidence, unread } = sort(blocks)?;
+    let Sorted { evidence, unread } = sort(blocks, &mut |_, error| Err(error))?;
     let Some(first) = evidence.awards.first() else {
         return Err(unread
             .into_iter()
@@ -193,15 +199,20 @@ struct Sorted {
     unread: BTreeMap<Cid, String>,
 }
 
-/// Reads each block as the one kind of statement that it is.
-fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
+/// Reads each block as the one kind of statement that it is. Of one that is none `bad` says whether to go on without it.
+fn sort(
+    blocks: &BTreeMap<Cid, Vec<u8>>,
+    bad: &mut dyn FnMut(Cid, AuditError) -> Result<(), AuditError>,
+) -> Result<Sorted, AuditError> {
     let mut sorted = Sorted::default();
     let mut revocations: Vec<Signed<Invocation>> = Vec::new();
     for (cid, bytes) in blocks {
         let evidence = &mut sorted.evidence;
         if cid.codec() == cbor::RAW {
-            let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_SCHEMA);
-            evidence.schemas.insert(text.ok_or(AuditError::Stray(*cid))?.to_owned());
+            match std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_SCHEMA) {
+                Some(text) => _ = evidence.schemas.insert(text.to_owned()),
+                None => bad(*cid, AuditError::Stray(*cid))?,
+            }
             continue;
         }
         let read = match kind_of(bytes) {
@@ -227,17 +238,23 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
                     sorted.unread.insert(*cid, error.to_string());
                     Ok(())
                 }
-                Err(error) => return Err(AuditError::Award(*cid, error.into())),
+                Err(error) => {
+                    bad(*cid, AuditError::Award(*cid, error.into()))?;
+                    Ok(())
+                }
             },
             None => match Signed::<Ask>::decode(bytes) {
                 Err(error @ EnvelopeError::Name(_)) => Err(error),
-                _ => return Err(AuditError::Stray(*cid)),
+                _ => {
+                    bad(*cid, AuditError::Stray(*cid))?;
+                    Ok(())
+                }
             },
         };
         match read {
             Ok(()) => {}
             Err(error) if error.fault() == Fault::Incompatible => _ = sorted.unread.insert(*cid, error.to_string()),
-            Err(error) => return Err(AuditError::Envelope(*cid, error.into())),
+            Err(error) => bad(*cid, AuditError::Envelope(*cid, error.into()))?,
         }
     }
     for invocation in revocations {
@@ -245,7 +262,7 @@ fn sort(blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<Sorted, AuditError> {
         match Revocation::of_parts(invocation, &sorted.evidence.delegations) {
             Ok(revocation) => sorted.evidence.revocations.push(revocation),
             Err(error) if error.fault() == Fault::Incompatible => _ = sorted.unread.insert(cid, error.to_string()),
-            Err(error) => return Err(AuditError::Revocation(cid, error.into())),
+            Err(error) => bad(cid, AuditError::Revocation(cid, error.into()))?,
         }
     }
     Ok(sorted)
@@ -338,18 +355,20 @@ fn check_hire(
 
 /// Which delegations of a chain the bundle shows to be revoked.
 fn revoked(chain: &[Signed<Delegation>], evidence: &Evidence, used: &mut BTreeSet<Cid>) -> Vec<Revoked> {
-    let counts = |revocation: &&Revocation| {
-        let is_it = |revoker: &AgentId, cid: &Cid| revocation.revoker() == *revoker && revocation.delegation() == *cid;
-        chain::revoked(chain, &is_it).is_some()
-    };
     let mut revoked = Vec::new();
-    for revocation in evidence.revocations.iter().filter(counts) {
+    for revocation in evidence.revocations.iter().filter(|revocation| is_counted(revocation, chain)) {
         used.insert(revocation.invocation().cid());
         used.extend(revocation.path().iter().map(Signed::cid));
         let (delegation, revoker, at) = (revocation.delegation(), revocation.revoker(), revocation.made());
         revoked.push(Revoked { delegation, revoker, at });
     }
     revoked
+}
+
+/// Whether a revocation revokes a link of a chain.
+fn is_counted(revocation: &Revocation, chain: &[Signed<Delegation>]) -> bool {
+    let is_it = |revoker: &AgentId, cid: &Cid| revocation.revoker() == *revoker && revocation.delegation() == *cid;
+    chain::revoked(chain, &is_it).is_some()
 }
 
 /// What the offer promises of the output.
@@ -448,31 +467,6 @@ fn place(hires: &mut [Hire], evidence: &Evidence) {
         let receipts = evidence.receipts.iter().filter(|receipt| receipt.body.award == hire.award);
         let named = receipts.flat_map(|receipt| receipt.body.sub.iter().copied());
         hire.elsewhere = named.filter(|sub| award_of(*sub).is_none()).collect();
-    }
-}
-
-/// Checks what the seller of `award` hands over about work that it passed on, and reads it.
-///
-/// # Errors
-/// What doesn't hold; [`AuditError::Stray`] of an award that doesn't stand under this one.
-pub fn handed_over(bytes: &[u8], award: &Award) -> Result<Evidence, AuditError> {
-    if bytes.len() > MAX_SUB_EVIDENCE {
-        return Err(AuditError::TooLarge(bytes.len()));
-    }
-    verify(bytes)?;
-    let (_, blocks) = car::read(bytes, MAX_BUNDLE_BLOCKS)?;
-    let evidence = sort(&blocks)?.evidence;
-    let stands = |other: &Award| {
-        let (prf, above) = (&other.invocation().prf, &award.invocation().prf);
-        other.principal() == award.principal()
-            && other.args().task == award.args().task
-            && prf.len() > above.len()
-            && prf.starts_with(above)
-            && (prf.len() > above.len() + 1 || other.buyer() == award.args().seller)
-    };
-    match evidence.awards.iter().find(|other| !stands(other)) {
-        Some(stray) => Err(AuditError::Stray(stray.cid())),
-        None => Ok(evidence),
     }
 }
 

@@ -159,6 +159,9 @@ pub enum StatementError {
     /// No valid acceptance of the seller's for this award and its money.
     #[error("it carries no valid acceptance of the seller's for this award and its money")]
     Acceptance,
+    /// No valid receipt of the seller's for this award and its money.
+    #[error("it carries no valid receipt of the seller's for this award and its money")]
+    Receipt,
     /// No valid cancellation of the buyer's for this award.
     #[error("it carries no valid cancellation of the buyer's for this award")]
     Cancellation,

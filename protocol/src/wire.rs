@@ -17,7 +17,7 @@
 //! | 9 | [`Refused`] | seller | |
 //! | 10 | [`Progress`] | seller | |
 //! | 11 | [`Delivered`] | seller | |
-//! | 12 | [`Status`] | either | by a seller: `Accepted`, once over `Delivered` too, in escrow `Opened` once it is redeemed; or `Unknown`; by a buyer: `Received` |
+//! | 12 | [`Status`] | either | by a seller: `Accepted`, once over `Delivered` too, in escrow `Opened` once it is redeemed; or `Unknown`; by a buyer: `Status`, with the receipt if it has one, and `Received` |
 //! | 13 | [`Unknown`] | seller | |
 //! | 14 | [`Cancel`] | buyer | `Delivered` (the trade's last message), or `Unknown` |
 //! | 15 | [`Schema`] | seller | |
@@ -238,11 +238,16 @@ pub struct Output {
     pub data: Payload,
 }
 
-/// "Where does this award stand?" A seller asks it of a buyer that hasn't said whether it has the output.
+/// "Where does this award stand?" A seller asks it of a buyer that hasn't said whether it has the output, and, after a restart,
+/// whether it has a receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The award.
     pub award: Cid,
+    /// By a buyer that has one: the [`crate::receipt::Receipt`]'s envelope. A seller whose home was put back to before it signed
+    /// that takes it for its own, and signs no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ByteBuf>,
 }
 
 /// "I know no such award": it never arrived, or is long over.

@@ -18,7 +18,8 @@
 //!
 //! [subcontract]                        # what it may pass on, where the buyer lets it; not there: nothing
 //! services = ["text.translate"]        # default: whatever the buyer allows
-//! budget = 4                           # the most that it may cost a task, in this service's unit
+//! budget = 4                           # the most that it may cost a task, in this service's unit; at most the price
+//! strangers = false                    # whether also for buyers in escrow that have paid too little yet: they may leave you with it
 //!
 //! [run.process]                        # a program: input on stdin, output on stdout, exit code 0
 //! command = ["/usr/local/bin/summarize", "--short"]
@@ -90,8 +91,11 @@ pub struct Subcontract {
     /// The services that it may hire; empty: whatever the buyer allows.
     #[serde(default)]
     pub services: Vec<ServiceName>,
-    /// The most that all of it may cost, in the service's unit; at least 1.
+    /// The most that all of it may cost, in the service's unit; at least 1, at most the price.
     pub budget: u64,
+    /// Whether it is risked on buyers in escrow that haven't earned it: one that never pays leaves the seller with the cost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strangers: bool,
 }
 
 /// The file as it is written.
@@ -244,6 +248,9 @@ impl Definition {
         if let Some(subcontract) = &self.subcontract {
             if subcontract.budget == 0 {
                 return wrong("subcontract.budget", "at least 1");
+            }
+            if subcontract.budget > self.price {
+                return wrong("subcontract.budget", "at most the price, which is all that comes in for it");
             }
             if subcontract.services.len() > MAX_SUB_SERVICES {
                 return wrong("subcontract.services", "at most 16");

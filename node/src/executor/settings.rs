@@ -144,7 +144,7 @@ impl Target {
         for (name, value) in &settings.headers {
             let name = HeaderName::try_from(name).map_err(|_| wrong("run.http.headers", "valid header names"))?;
             let value = HeaderValue::try_from(value).map_err(|_| wrong("run.http.headers", "valid header values"))?;
-            if RESERVED.contains(&name.as_str()) {
+            if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("guilder-") {
                 return Err(wrong("run.http.headers", "none of those that the node sets itself"));
             }
             headers.push((name, value));
@@ -159,15 +159,5 @@ impl Target {
     }
 }
 
-/// Headers that belong to the connection or to us.
-const RESERVED: [&str; 9] = [
-    "connection",
-    "content-length",
-    "guilder-award",
-    "guilder-buyer",
-    "guilder-service",
-    "host",
-    "idempotency-key",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Headers that belong to the connection or to us, beside those that begin with `guilder-`.
+const RESERVED: [&str; 6] = ["connection", "content-length", "host", "idempotency-key", "transfer-encoding", "upgrade"];

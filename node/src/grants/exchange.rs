@@ -1,7 +1,7 @@
 //! Both ends of `/guilder/grants/1`: what was missed is fetched from peers that connect, and a grant is handed to whom it
 //! was made.
 //!
-//! Peers are asked one at a time and not often: a few after the start, one in a while after that, in turn one of those that
+//! Peers are asked a few at a time and not often: a few after the start, one in a while after that, in turn one of those that
 //! connected of late and one of those that were not asked for long, who we dealt with first. The one who asks bounds what it takes in, the one who answers what it gives away; a stream that stalls is given up.
 
 use std::{
@@ -15,7 +15,7 @@ use guilder_protocol::{
     cbor,
     fault::{AtFault, Fault},
     identity::AgentId,
-    limits::MAX_EXCHANGE_FRAME,
+    limits::{MAX_CHAIN, MAX_EXCHANGE_FRAME},
     ucan::{
         Revocation,
         exchange::{Ids, Refusal, Reply, Request, RevocationId, revocation_id},
@@ -25,7 +25,7 @@ use guilder_protocol::{
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -44,6 +44,7 @@ use crate::{
         InboundStream, PeerChange, Penalty, StreamProtocol,
         rate::{Bucket, Buckets},
     },
+    runtime::Job,
     store::Reader as _,
     sync::lock,
 };
@@ -178,7 +179,9 @@ impl Exchange {
     }
 
     async fn take_grant(&self, from: AgentId, envelopes: &[ByteBuf]) -> Result<Reply, ExchangeError> {
-        let chain = match GrantChain::decode(envelopes) {
+        let (envelopes, count) = (envelopes.to_vec(), envelopes.len().min(MAX_CHAIN) as u32);
+        let decoding = move || GrantChain::decode(&envelopes);
+        let chain = match self.shared.runtime.offload(Job::Signatures(count), decoding).await {
             Ok(chain) => chain,
             Err(error) if error.fault() == Fault::Incompatible => return Ok(Reply::Refused(Refusal::NotUnderstood)),
             Err(_) => return Ok(Reply::Refused(Refusal::BadGrant)),
@@ -253,39 +256,57 @@ impl Exchange {
     pub(super) async fn ask_peers(self: Arc<Self>, mut changes: broadcast::Receiver<PeerChange>) {
         let network = &self.shared.network;
         let mut asking = Asking::new(self.shared.runtime.instant());
+        // One that stalls holds up neither those that can be asked beside it nor what is handed over.
+        let places = Arc::new(Semaphore::new(ASKED_AT_ONCE as usize));
         // Who connected before anybody listened.
         for peer in network.peers().await {
             asking.connected(peer.agent, self.shared.runtime.instant());
             self.hand_over_to(peer.agent);
         }
         loop {
+            let turn_at = asking.next_turn();
+            let turn = async {
+                sleep_until(turn_at).await;
+                Arc::clone(&places).acquire_owned().await
+            };
             let change = tokio::select! {
                 biased;
-                change = changes.recv() => Some(change),
-                () = sleep_until(asking.next_turn()) => None,
+                change = changes.recv() => Ok(change),
+                place = turn => Err(place),
             };
             match change {
-                Some(Ok(PeerChange::Connected(peer))) => {
+                Ok(Ok(PeerChange::Connected(peer))) => {
                     asking.connected(peer, self.shared.runtime.instant());
                     self.hand_over_to(peer);
                 }
-                Some(Ok(PeerChange::Disconnected(peer))) => asking.disconnected(peer),
+                Ok(Ok(PeerChange::Disconnected(peer))) => asking.disconnected(peer),
                 // Who was missed is asked in its turn.
-                Some(Err(broadcast::error::RecvError::Lagged(_))) => {}
-                Some(Err(broadcast::error::RecvError::Closed)) => return,
-                None => {
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) => return,
+                Err(place) => {
                     let connected = network.peers().await.into_iter();
                     let connected = connected.map(|peer| (peer.agent, network.has_dealt_with(peer.agent)));
                     let Some(peer) = asking.take(connected, self.shared.runtime.instant()) else { continue };
-                    let patience = if network.has_dealt_with(peer) { EXCHANGE_PATIENCE } else { STRANGERS_PATIENCE };
-                    if network.is_connected(peer)
-                        && let Ok(Err(error)) = timeout(patience, self.fetch(peer)).await
-                    {
-                        self.judge(peer, &error).await;
+                    if network.is_connected(peer) {
+                        self.begin_asking(peer, place.ok());
                     }
                 }
             }
         }
+    }
+
+    /// Asks a peer in a task of its own, which holds its place among those that are asked at once.
+    fn begin_asking(self: &Arc<Self>, peer: AgentId, place: Option<OwnedSemaphorePermit>) {
+        let exchange = Arc::clone(self);
+        let asking = async move {
+            let is_known = exchange.shared.network.has_dealt_with(peer);
+            let patience = if is_known { EXCHANGE_PATIENCE } else { STRANGERS_PATIENCE };
+            if let Ok(Err(error)) = timeout(patience, exchange.fetch(peer)).await {
+                exchange.judge(peer, &error).await;
+            }
+            drop(place);
+        };
+        self.shared.runtime.spawn("grants/fetch", asking).detach();
     }
 
     /// Gets from a peer what it knows and we don't.

@@ -53,7 +53,7 @@ pub(super) const GIVEN_PER_EXCHANGE: usize = 1_024;
 pub(super) const STEP_PATIENCE: Duration = Duration::from_secs(10);
 /// A whole exchange, and how long a stream may be idle.
 pub(super) const EXCHANGE_PATIENCE: Duration = Duration::from_secs(60);
-/// The same of one that we ask and haven't dealt with: nobody else is asked meanwhile.
+/// The same of one that we ask and haven't dealt with: it takes the place of another meanwhile.
 pub(super) const STRANGERS_PATIENCE: Duration = Duration::from_secs(10);
 /// KiB that one peer is served in a second, sustained. Each request costs one at least.
 pub(super) const SERVED_KIB_PER_SEC: u32 = 4;

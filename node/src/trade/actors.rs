@@ -18,10 +18,11 @@ use tokio::sync::oneshot;
 
 use super::{
     buying::{BuyerActor, Buying},
-    mailbox::{Cause, Mail, mailbox},
+    hire::is_worked_on,
+    mailbox::{BuyerMail, Cause, Mail, mailbox},
     open::{From, OpenTrade, OpenTrades, Posted, SideMailbox},
     permits::Permits,
-    records::{BUYERS, DEALS, OPEN, SELLERS, StoredSide, key},
+    records::{BUYERS, DEALS, OPEN, SELLERS, StoredSide, TASKS, key},
     selling::{Places, SellerActor, Selling},
     unreleased::UnreleasedPlaces,
 };
@@ -72,6 +73,21 @@ impl Actors {
                     self.start_seller(deal, (state, vec![]), Places { service, unreleased });
                     self.post(trade, Cause::Resume, seller::Input::Resume.into());
                 }
+            }
+        }
+        self.call_off_left_over()
+    }
+
+    /// Calls off what is hired for the sake of work that is over: a crash came between the end of the work and that.
+    fn call_off_left_over(&self) -> Result<(), StoreError> {
+        for trade in self.open.bought_from(None) {
+            let is_left_over = self.buying.journal.read(|r| {
+                let Some(deal) = r.get(DEALS, key(trade))? else { return Ok(false) };
+                let under = r.get(TASKS, key(deal.award.args().ask))?.and_then(|record| record.under);
+                under.map_or(Ok(false), |award| Ok(!is_worked_on(r, award)?))
+            })?;
+            if is_left_over {
+                self.post(trade, Cause::Cancel, BuyerMail::Cancel.into());
             }
         }
         Ok(())

@@ -30,6 +30,7 @@ use super::{
     limits::{MAX_NO_INPUT, NO_INPUT_SECS, PAID_PER_NO_INPUT},
     open::{OpenTrades, Posted},
     outbox::Outbox,
+    outlays::{self, Uncovered},
     permits::{Permit, Permits},
     records::{BUYER_HISTORY, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
     selling::{self, Places},
@@ -40,7 +41,7 @@ use crate::{
     catalogue::Catalogue,
     content::Data,
     events::{Event, Events, Money, Side},
-    executor::{ExecError, Service},
+    executor::{ExecError, Service, Subcontract},
     failpoint::Step,
     grants::KnownRevocations,
     runtime::Runtime,
@@ -89,6 +90,15 @@ enum Stop {
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<Uncovered> for Stop {
+    fn from(error: Uncovered) -> Self {
+        match error {
+            Uncovered::Buyer => Self::Refuse(Reason::SubcontractsUnpaid),
+            Uncovered::Store(error) => Self::Failed(error),
+        }
     }
 }
 
@@ -185,8 +195,12 @@ impl Parts {
         })?;
         let step = Seller::begin(&deal, acceptance, input_by, now);
         let (first, recorded) = ((step.state.clone(), step.writes), Arc::clone(&deal));
+        let subcontract = service.definition().subcontract.clone();
         let wallet = self.wallet.clone();
-        self.journal.commit(Step::StoreAccepted, move |w| record(w, &wallet, &recorded, &first, &lock, now)).await?;
+        let recording = move |w: &mut crate::store::Write<'_>| {
+            record(w, &wallet, (&recorded, subcontract.as_ref()), &first, &lock, now)
+        };
+        self.journal.commit(Step::StoreAccepted, recording).await?;
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
         let places = Places { service: Some((service, permit)), unreleased };
@@ -277,7 +291,7 @@ fn can_turn(reason: Reason) -> bool {
 /// couldn't know; what shows no money that we could have had, costs more.
 fn cost_of(reason: Reason) -> u32 {
     match reason {
-        Reason::Busy | Reason::CreditLimit | Reason::ShuttingDown | Reason::Internal => 1,
+        Reason::Busy | Reason::CreditLimit | Reason::ShuttingDown | Reason::Internal | Reason::SubcontractsUnpaid => 1,
         _ => 8,
     }
 }
@@ -286,11 +300,11 @@ fn refusal_key(deal: &Deal) -> Key {
     Key::of(deal.offer.exp.unwrap_or_default()).and(deal.id())
 }
 
-/// The seller's first transaction: the offer for this award, each proof for this trade, and the trade.
+/// The seller's first transaction: the offer for this award, each proof for this trade, what it may cost us, and the trade.
 fn record(
     w: &mut crate::store::Write<'_>,
     wallet: &crate::wallet::Wallet,
-    deal: &Deal,
+    (deal, subcontract): (&Deal, Option<&Subcontract>),
     (state, writes): &(Seller, Vec<seller::Write>),
     lock: &VettedLock,
     now: Timestamp,
@@ -310,6 +324,7 @@ fn record(
         WalletError::Store(error) => Stop::Failed(error),
         other => Stop::Refuse(reason_of(&other)),
     };
+    outlays::take(w, deal, subcontract, now)?;
     wallet.reserve(w, lock, trade).map_err(stop)?;
     selling::write(w, wallet, deal, state, writes, now).map_err(stop)?;
     w.put(OFFERS, offer, &Taken { award: trade, until })?;

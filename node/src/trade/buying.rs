@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cid::Cid;
 use guilder_protocol::{
-    audit,
+    audit::Beneath,
     bytes::{ByteArray, Digest},
     claim::{Body, Claim},
     content::ContentId,
@@ -12,7 +12,7 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentKey,
     limits::MAX_CONTENT,
-    receipt::{Commitment, FailureCode, Salt},
+    receipt::{Commitment, FailureCode, Receipt, Salt},
     seal::{Opened, Opener, sealed_size},
     settlement::escrow::Shown,
     time::Timestamp,
@@ -20,7 +20,7 @@ use guilder_protocol::{
         Deal, Stored,
         buyer::{self, Buyer, BuyerOutcome, Delivery, DeliveryError, Effect, Ended, Input, SellerConduct},
     },
-    wire,
+    wire::{self, Reason},
 };
 use serde_bytes::ByteBuf;
 use tokio::sync::oneshot;
@@ -34,8 +34,8 @@ use super::{
     outbox::Outbox,
     progress::ProgressMeter,
     records::{
-        self, BUYERS, CHEATS, Cheat, DEALS, OPEN, OutputCheck, PROMISES, SELLER_HISTORY, SUB_EVIDENCE, SellerHistory,
-        StoredSide, key,
+        self, BUYERS, CHEATS, Cheat, DEALS, OPEN, OutputCheck, PROMISES, SECOND_RECEIPTS, SELLER_HISTORY, SUB_EVIDENCE,
+        SellerHistory, StoredSide, key,
     },
     transfers::Transfers,
     violation::{Penalties, Violation},
@@ -135,6 +135,7 @@ impl BuyerActor {
             BuyerMail::Delivered(message) => {
                 match buyer::check_delivery(&self.deal, &message, self.with.max_output_bytes) {
                     Ok(delivery) => {
+                        self.note_contradiction(delivery.receipt()).await;
                         self.take_evidence(&message).await;
                         Some(Input::Delivered(self.acknowledged(delivery)))
                     }
@@ -170,19 +171,57 @@ impl BuyerActor {
         Input::Unsealed { shown, opened: opened.map(|(opened, data)| (opened, data.to_stored())), received }
     }
 
+    /// Keeps a receipt that says something else than the one before: the two convict their seller, whichever is true.
+    async fn note_contradiction(&self, second: &Signed<Receipt>) {
+        let Some(first) = self.state.receipt().filter(|first| first.body != second.body) else { return };
+        let (trade, peer, at) = (self.trade(), self.deal.seller(), self.with.runtime.now());
+        // Both: the first may be on no disk yet.
+        let both: Vec<ByteBuf> = [first, second].map(|receipt| ByteBuf::from(receipt.bytes())).into();
+        let noting = move |w: &mut Write<'_>| {
+            if w.contains(SECOND_RECEIPTS, key(trade))? {
+                return Ok(false);
+            }
+            w.put(SECOND_RECEIPTS, key(trade), &both)?;
+            if !w.contains(CHEATS, key(trade))? {
+                w.put(CHEATS, key(trade), &Cheat { seller: peer, took: 0, at })?;
+            }
+            Ok::<_, StoreError>(true)
+        };
+        match self.with.journal.commit(Step::Other, noting).await {
+            Ok(false) => {}
+            Ok(true) => {
+                self.with.cheats.note(peer, at);
+                let (task, side) = (self.deal.award.args().ask, Side::Buyer);
+                let what = "signed a second receipt that contradicts its first".into();
+                self.with.events.emit(Event::Cheated { task, trade, side, peer, what, sum: None });
+                self.with.penalties.punish(peer, Violation::Contradicts).await;
+            }
+            Err(error) => tracing::error!(%trade, %error, "a contradicting receipt could not be kept"),
+        }
+    }
+
     /// Checks what the seller hands over about work that it passed on. What doesn't hold is left out: its receipt then names
     /// what it didn't show. Looked at once, with the first receipt, and never after the end: it would be checked for each repetition.
     async fn take_evidence(&mut self, message: &wire::Delivered) {
         let is_first = self.evidence.is_none() && self.state.receipt().is_none();
         let wanted = self.deal.grant.is_some() && !self.state.is_ended() && is_first;
         let Some(bytes) = message.evidence.clone().filter(|_| wanted) else { return };
-        let deal = Arc::clone(&self.deal);
-        let checking = move || audit::handed_over(&bytes, &deal.award).map(|_| bytes);
+        let (deal, trade) = (Arc::clone(&self.deal), self.trade());
+        let checking = move || {
+            let grant = deal.grant.as_ref()?;
+            Some(Beneath::read(&bytes, &deal.award, grant).map(|beneath| (beneath.bundle(), beneath.left_out)))
+        };
         match self.with.runtime.offload(Job::Signatures(SUB_EVIDENCE_SIGNATURES), checking).await {
-            Ok(checked) => self.evidence = Some(checked),
-            Err(error) => {
-                tracing::info!(trade = %self.trade(), %error, "what was handed over of passed-on work doesn't hold")
+            Some(Ok((bundle, left_out))) => {
+                for (cid, error) in left_out {
+                    tracing::info!(%trade, %cid, %error, "left out of what was handed over of passed-on work");
+                }
+                self.evidence = bundle.map(ByteBuf::from);
             }
+            Some(Err(error)) => {
+                tracing::info!(%trade, %error, "what was handed over of passed-on work can't be read");
+            }
+            None => {}
         }
     }
 
@@ -532,6 +571,9 @@ pub(super) fn hint_of(outcome: &BuyerOutcome) -> Option<&'static str> {
         BuyerOutcome::Failed(_) => {
             Some("the money falls back after its locktime; hire again, or name another --seller")
         }
+        BuyerOutcome::Refused(Reason::SubcontractsUnpaid) => Some(
+            "pay it in advance (--mode prepaid), or hire without --allow-subcontract; what is locked falls back after its locktime",
+        ),
         BuyerOutcome::Refused(_) => Some("hire again, or name another --seller"),
         BuyerOutcome::Overdue => Some("the money falls back after its locktime; give the next one more --deadline"),
         BuyerOutcome::Missed => {

@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn status() -> Message {
-        Status { award: cid_of(b"award") }.into()
+        Status { award: cid_of(b"award"), receipt: None }.into()
     }
 
     fn taken(queue: &mut FairQueue, now: Instant) -> Option<AgentId> {

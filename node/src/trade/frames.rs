@@ -165,7 +165,7 @@ impl Router {
             Message::Delivered(body) => (body.award, BuyerMail::Delivered(body).into()),
             // Either side asks the other.
             Message::Status(body) if self.is_bought(body.award) => (body.award, buyer::Input::Asked.into()),
-            Message::Status(body) => (body.award, seller::Input::Asked.into()),
+            Message::Status(body) => (body.award, SellerMail::Asked(body).into()),
             Message::Cancel(body) => (body.award, SellerMail::Cancel(body).into()),
             Message::Received(body) => (body.award, SellerMail::Received(body).into()),
             Message::Release(body) => (body.award, SellerMail::Release(body).into()),
@@ -174,7 +174,7 @@ impl Router {
             _ => return,
         };
         let to_seller =
-            matches!(mail, Mail::Seller(SellerMail::Input(_) | SellerMail::Cancel(_) | SellerMail::Release(_)));
+            matches!(mail, Mail::Seller(SellerMail::Asked(_) | SellerMail::Cancel(_) | SellerMail::Release(_)));
         match self.actors.post_from(from, trade, mail) {
             Posted::Yes | Posted::Full => {}
             Posted::Foreign => self.penalties.punish(from, Violation::NotItsTrade).await,

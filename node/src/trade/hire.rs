@@ -58,9 +58,10 @@ use self::{
     trust::Trust,
 };
 pub(super) use self::{
-    authority::{debit_grant, give_back, spent_under},
+    authority::{debit_grant, give_back, is_worked_on, spent_for, spent_under},
     funds::Funds,
     quiet::QuietSellers,
+    trust::share_of,
 };
 pub use self::{
     error::{Bound, HireError},
@@ -72,7 +73,7 @@ use super::{
     buying::{self, outcome},
     cheats::Cheats,
     clocks::PeerClocks,
-    hires::{Answer, HireSlot, Hires},
+    hires::{Answer, Crowded, HireSlot, Hires},
     journal::Journal,
     limits::MAX_HIRES,
     mailbox::{BuyerMail, Cause},
@@ -81,6 +82,7 @@ use super::{
         self, Failure, LOG, PASSED_ON, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord,
         key, log_key,
     },
+    views::passed_on,
     violation::Penalties,
 };
 use crate::{
@@ -189,10 +191,13 @@ impl Hirer {
         if let Some(claim) = hire.claim.clone() {
             with.journal.commit(Step::Other, move |w| claim.take(w, task, now)).await?;
         }
-        let (slot, inbox) = with
-            .hires
-            .open(ask.clone(), authority.under.as_ref().map(|under| under.award))
-            .ok_or(HireError::TooMany(MAX_HIRES))?;
+        let made = |award| with.journal.read(|r| passed_on(r, award));
+        let under = authority.under.as_ref().map(|under| under.award);
+        let (slot, inbox) = with.hires.open(ask.clone(), under, made).map_err(|crowded| match crowded {
+            Crowded::Hires => HireError::TooMany(MAX_HIRES),
+            Crowded::Task => Bound::TooMany.into(),
+            Crowded::Store(error) => error.into(),
+        })?;
         let record = TaskRecord {
             ask: ByteBuf::from(ask.bytes()),
             created: now,
@@ -216,10 +221,7 @@ impl Hirer {
         match (&hire.under, &hire.granted) {
             (None, None) => Ok(Authority::own(self.0.key.id())),
             (None, Some(chain)) => Ok(Authority::of_grant(chain)),
-            (Some(under), _) => {
-                let placing = self.0.hires.under(under.award);
-                Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone(), placing))??)
-            }
+            (Some(under), _) => Ok(self.0.journal.read(|r| Authority::of_task(r, under.clone()))??),
         }
     }
 }

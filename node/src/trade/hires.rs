@@ -9,13 +9,14 @@ use cid::Cid;
 use guilder_protocol::{
     envelope::Signed,
     identity::AgentId,
+    limits::MAX_SUB_RECEIPTS,
     market::{Ask, Offer},
     wire::Reason,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::limits::{ANSWERS, MAX_HIRES};
-use crate::sync::lock;
+use crate::{store::StoreError, sync::lock};
 
 /// The registry of hires under way. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -61,18 +62,48 @@ pub(super) enum CalledOff {
     Unknown,
 }
 
+/// Why there is no room for a hire.
+#[derive(Debug)]
+pub(super) enum Crowded {
+    /// As many are under way as may be.
+    Hires,
+    /// As many were made for the sake of one task as its receipt can name.
+    Task,
+    /// The store can't be read.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Crowded {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl Hires {
-    /// A slot for a new hire, and where its answers come in; `None` if there are too many.
-    pub(super) fn open(&self, ask: Signed<Ask>, under: Option<Cid>) -> Option<(HireSlot, mpsc::Receiver<Answer>)> {
+    /// A slot for a new hire, and where its answers come in. What was made before for the sake of the same award is read by
+    /// `made` under the lock: a hire leaves only once it is on record, so none is missed between the two.
+    pub(super) fn open(
+        &self,
+        ask: Signed<Ask>,
+        under: Option<Cid>,
+        made: impl FnOnce(Cid) -> Result<Vec<Cid>, StoreError>,
+    ) -> Result<(HireSlot, mpsc::Receiver<Answer>), Crowded> {
         let (answers, inbox) = mpsc::channel(ANSWERS);
         let (cancel, cancelled) = watch::channel(false);
         let task = ask.cid();
         let mut hires = lock(&self.0);
         if hires.len() >= MAX_HIRES {
-            return None;
+            return Err(Crowded::Hires);
+        }
+        if let Some(award) = under {
+            let going = hires.iter().filter(|(_, slot)| slot.under == under).map(|(task, _)| *task);
+            let all: BTreeSet<Cid> = going.chain(made(award)?).collect();
+            if all.len() >= MAX_SUB_RECEIPTS {
+                return Err(Crowded::Task);
+            }
         }
         hires.insert(task, Slot { ask, under, asked: BTreeSet::new(), answers, cancel, trade: None });
-        Some((HireSlot { hires: self.clone(), task, cancel: cancelled }, inbox))
+        Ok((HireSlot { hires: self.clone(), task, cancel: cancelled }, inbox))
     }
 
     /// Hands a seller's answer to the hire that asked it. Late answers and unasked ones go nowhere.
@@ -147,5 +178,52 @@ impl HireSlot {
 impl Drop for HireSlot {
     fn drop(&mut self) {
         lock(&self.hires.0).remove(&self.task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::{bytes::ByteArray, cbor::cid_of, identity::AgentKey, market::AskBody, settlement::Mode};
+
+    use super::*;
+
+    fn ask(number: u8) -> Signed<Ask> {
+        let now = guilder_protocol::time::Timestamp::from_secs(1_000_000);
+        let body = AskBody {
+            service: "text.echo".parse().unwrap(),
+            max_price: 1,
+            unit: "play".parse().unwrap(),
+            mints: vec!["https://mint.example".parse().unwrap()],
+            modes: vec![Mode::Prepaid],
+            input_size: 0,
+            deadline: now.saturating_add(60),
+        };
+        let (exp, key) = (Some(now.saturating_add(30)), AgentKey::from_seed(&[1; 32]));
+        Signed::claim(body, now, exp, ByteArray([number; 16]), &key).unwrap()
+    }
+
+    fn on_record(recorded: Vec<Cid>) -> impl FnOnce(Cid) -> Result<Vec<Cid>, StoreError> {
+        move |_| Ok(recorded)
+    }
+
+    /// As many at once as one receipt can name: counted where they are added, with those that are on record by then.
+    #[test]
+    fn no_more_are_made_at_once_for_one_task_than_its_receipt_can_name() {
+        let (hires, award, other) = (Hires::default(), cid_of(b"award"), cid_of(b"other"));
+        let mut open = Vec::new();
+        // Two are over; of those that go on one is on record, too.
+        let recorded = vec![cid_of(b"one"), cid_of(b"two"), ask(0).cid()];
+        for number in 0..62 {
+            open.push(hires.open(ask(number), Some(award), on_record(recorded.clone())).unwrap());
+        }
+        let more = hires.open(ask(62), Some(award), on_record(recorded.clone()));
+        assert!(matches!(more, Err(Crowded::Task)), "{more:?}");
+        assert!(hires.open(ask(62), Some(other), on_record(vec![])).is_ok());
+        assert!(hires.open(ask(62), None, |_| Err(StoreError::Closed)).is_ok(), "its own count for nothing");
+        assert!(matches!(hires.open(ask(63), Some(award), |_| Err(StoreError::Closed)), Err(Crowded::Store(_))));
+        // One that ends without a trace makes room.
+        open.pop();
+        assert!(hires.open(ask(62), Some(award), on_record(recorded)).is_ok());
     }
 }

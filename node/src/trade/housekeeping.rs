@@ -11,9 +11,10 @@ use super::{
     journal::Journal,
     keys,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
+    outlays,
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SELLERS, SPENT, SUB_EVIDENCE,
-        StoredSide, TASKS, WORK, content_key, key, log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SECOND_RECEIPTS, SELLERS, SPENT,
+        SUB_EVIDENCE, StoredSide, TASKS, WORK, content_key, key, log_parts,
     },
 };
 use crate::{
@@ -138,6 +139,7 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp) -> Result<bool
         w.delete(keys::WRITTEN_OFF, key(award))?;
         w.delete(PROMISES, key(award))?;
         w.delete(SUB_EVIDENCE, key(award))?;
+        w.delete(SECOND_RECEIPTS, key(award))?;
     }
     if let Some(under) = record.under {
         w.delete(PASSED_ON, Key::of(under).and(task))?;
@@ -155,12 +157,14 @@ fn forget_sold(w: &mut Write<'_>, award: cid::Cid) -> Result<bool, StoreError> {
     };
     forget_deal(w, award, output)?;
     w.delete(SELLERS, key(award))?;
+    w.delete(SUB_EVIDENCE, key(award))?;
     w.delete(WORK, key(award))?;
     Ok(true)
 }
 
 fn forget_deal(w: &mut Write<'_>, award: cid::Cid, output: Option<Stored>) -> Result<(), StoreError> {
     let Some(deal) = w.get(DEALS, key(award))? else { return Ok(()) };
+    outlays::forget(w, &deal)?;
     let contents = [Some(deal.input.clone()), output.map(Payload::from)];
     for payload in contents.into_iter().flatten() {
         if let Payload::Content(id) = payload {

@@ -28,7 +28,10 @@ use super::{
     records::{BUYERS, DEALS, TASKS, key},
     views::{TaskState, Tasks},
 };
-use crate::store::{Key, KeyRange, Read, Reader, StoreError, Table, Write};
+use crate::{
+    store::{Key, KeyRange, Read, Reader, StoreError, Table, Write},
+    wallet::Wallet,
+};
 
 pub(super) const KEYS: Table<KeyRecord> = Table::new("trade/keys");
 /// Awards whose money the owner has written off, and when.
@@ -84,14 +87,15 @@ pub(super) struct HireKeys {
     journal: Journal,
     tasks: Tasks,
     hires: Hires,
+    wallet: Wallet,
     /// Requests under one key are decided one after the other.
     gates: Arc<Vec<Arc<Mutex<()>>>>,
 }
 
 impl HireKeys {
-    pub(super) fn new(journal: Journal, tasks: Tasks, hires: Hires) -> Self {
+    pub(super) fn new(journal: Journal, tasks: Tasks, hires: Hires, wallet: Wallet) -> Self {
         let gates = Arc::new((0..KEY_GATES).map(|_| Arc::default()).collect());
-        Self { journal, tasks, hires, gates }
+        Self { journal, tasks, hires, wallet, gates }
     }
 
     /// Waits until no other request under this key is being decided.
@@ -135,7 +139,7 @@ impl HireKeys {
         if !failed || ours || retries == 0 {
             return Ok(Keyed::Has { task, held: None });
         }
-        if !self.journal.read(|r| may_follow(r, task))? {
+        if !self.journal.read(|r| may_follow(r, &self.wallet, task))? {
             return Ok(Keyed::Has { task, held: Some(Held::Money) });
         }
         if record.tasks.len() > retries {
@@ -183,11 +187,14 @@ pub(super) fn forget(w: &mut Write<'_>, end: Timestamp) -> Result<(), StoreError
 }
 
 /// Whether another award may be given in place of a task's, which is over.
-fn may_follow(r: &Read, task: Cid) -> Result<bool, StoreError> {
+fn may_follow(r: &Read, wallet: &Wallet, task: Cid) -> Result<bool, StoreError> {
     let awards = r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default();
     for award in awards {
         let clear = match (r.get(BUYERS, key(award))?, r.get(DEALS, key(award))?) {
-            (Some(Buyer::Ended(ended)), Some(deal)) => is_clear(&ended.outcome, ended.money, deal.escrow().is_some()),
+            (Some(Buyer::Ended(ended)), Some(deal)) => {
+                let is_back = ended.money == Money::Returned && wallet.is_given_back(award)?;
+                is_clear(&ended.outcome, ended.money, deal.escrow().is_some(), is_back)
+            }
             _ => false,
         };
         if !clear && !r.contains(WRITTEN_OFF, key(award))? {
@@ -198,12 +205,13 @@ fn may_follow(r: &Read, task: Cid) -> Result<bool, StoreError> {
 }
 
 /// Whether the seller of a trade that ended so can't have its money any more.
-fn is_clear(outcome: &BuyerOutcome, money: Money, escrow: bool) -> bool {
+/// `is_back` says of money that was given back whether its mint has said since that nothing of it was taken.
+fn is_clear(outcome: &BuyerOutcome, money: Money, escrow: bool, is_back: bool) -> bool {
     match money {
         Money::Paid => false,
         Money::Settled { redeemed, .. } => redeemed == 0,
-        // Given back unspent by who refused it.
-        Money::Returned => true,
+        // Given back by who refused it; in escrow it can't be taken without our release.
+        Money::Returned => escrow || is_back,
         // Without our release, which a signed failure never had, it can't be taken.
         Money::Waiting => escrow && matches!(outcome, BuyerOutcome::Failed(_)),
     }
@@ -222,8 +230,11 @@ mod tests {
     fn a_second_award_waits_until_the_first_ones_money_cannot_be_the_sellers() {
         let failed = BuyerOutcome::Failed(TaskError { code: FailureCode::Crashed, text: "no".into() });
         let settled = |redeemed| Money::Settled { refunded: 5, redeemed, fee: 0 };
+        let refused = BuyerOutcome::Refused(Reason::Busy);
+        assert!(!is_clear(&refused, Money::Returned, false, false), "its seller may have taken it all the same");
+        assert!(is_clear(&refused, Money::Returned, true, false));
         for (outcome, money, escrow, clear) in [
-            (BuyerOutcome::Refused(Reason::Busy), Money::Returned, false, true),
+            (refused, Money::Returned, false, true),
             (BuyerOutcome::Refused(Reason::Busy), Money::Waiting, false, false),
             (BuyerOutcome::Refused(Reason::Busy), settled(3), false, false),
             (failed.clone(), Money::Waiting, false, false),
@@ -237,7 +248,7 @@ mod tests {
             (BuyerOutcome::Mismatch, Money::Waiting, true, false),
             (BuyerOutcome::Broken("?".into()), Money::Paid, false, false),
         ] {
-            assert_eq!(is_clear(&outcome, money, escrow), clear, "{outcome:?} {money:?} {escrow}");
+            assert_eq!(is_clear(&outcome, money, escrow, true), clear, "{outcome:?} {money:?} {escrow}");
         }
     }
 }

@@ -183,6 +183,15 @@ pub(crate) const PAID_PER_NO_RELEASE: u64 = 10;
 /// How long that is held against a buyer, in seconds.
 pub(crate) const NO_RELEASE_SECS: u64 = 24 * 60 * 60;
 
+/// Tasks in escrow of one buyer, at one mint in one unit, that count to what we lay out for it: as many as it can have unreleased, and
+/// those of a month that were never paid. One that has more gets no more.
+pub(crate) const MAX_OUTLAYS: usize = 1_024;
+
+/// How long a seller that has started again waits for the mint's word on a lock before it signs a receipt; and after how long it
+/// asks again, in seconds, where the mint or the buyer says nothing.
+pub(crate) const LOCK_CHECK_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const UNSURE_RETRY_SECS: u64 = 5;
+
 /// How long a trade's end waits for the check of its output, whatever other outputs are checked before it: one takes some
 /// seconds at worst. After it the output counts as unchecked.
 pub(crate) const OUTPUT_CHECK_PATIENCE: Duration = Duration::from_secs(30);

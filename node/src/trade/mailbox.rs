@@ -49,6 +49,8 @@ pub(super) enum BuyerMail {
 pub(super) enum SellerMail {
     Input(seller::Input),
     /// From the buyer, unchecked.
+    Asked(wire::Status),
+    /// From the buyer, unchecked.
     Cancel(wire::Cancel),
     /// From the buyer, unchecked.
     Received(wire::Received),

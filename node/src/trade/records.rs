@@ -16,12 +16,15 @@
 //! | `trade/seller-history` | seller | how often it served us, failed us, and took our money for nothing |
 //! | `trade/buyer-history` | buyer | how often its money was good, and its input or its release never came |
 //! | `trade/earned` | seller, mint, unit | what it delivered in escrow, by day, for a month: how far it is paid in advance |
+//! | `trade/paid` | buyer, mint, unit | what it paid us in escrow, by day, for a month: how far we subcontract for it unpaid |
+//! | `trade/outlays` | buyer, mint, unit, award | what a task in escrow may cost us, or has, until it is paid ([`super::outlays`]) |
 //! | `trade/spent` | expiry, delegation | all that we awarded or granted on under it |
 //! | `trade/passed-on` | award, ask | nothing: what we hired for the sake of a task that we sell |
 //! | `trade/keys` | a caller's key | the request that it came with, and the tasks that came of it ([`super::keys`]) |
 //! | `trade/written-off` | award | that its buyer no longer counts on its money |
 //! | `trade/awarded` | day, unit | what was awarded on that day, where a day has a bound |
-//! | `trade/sub-evidence` | award | what its seller handed over about work that it passed on: an audit bundle, checked |
+//! | `trade/sub-evidence` | award | an audit bundle, checked, about work that its seller passed on: what it handed over, or we do |
+//! | `trade/second-receipts` | award | two receipts of its seller's that contradict each other |
 //! | `trade/cheats` | award | what a seller took for nothing; there for good |
 
 use cid::Cid;
@@ -59,14 +62,18 @@ pub(super) const BUYER_HISTORY: Table<BuyerHistory> = Table::new("trade/buyer-hi
 pub(super) const WORK: Table<WorkNote> = Table::new("trade/work");
 /// What sellers have delivered to us in escrow, by seller, mint and unit.
 pub(super) const EARNED: Table<Earned> = Table::new("trade/earned");
+/// What buyers have paid us in escrow, by buyer, mint and unit.
+pub(super) const PAID: Table<Earned> = Table::new("trade/paid");
 /// What we have spent under delegations, until they expire.
 pub(super) const SPENT: Table<u64> = Table::new("trade/spent");
 /// What we hire for the sake of trades that we sell.
 pub(super) const PASSED_ON: Table<()> = Table::new("trade/passed-on");
 /// What was awarded on a day (UTC, since the epoch), without what was refused.
 const AWARDED: Table<u64> = Table::new("trade/awarded");
-/// What sellers handed over about work that they passed on.
+/// What sellers handed over about work that they passed on, and what we hand over.
 pub(super) const SUB_EVIDENCE: Table<ByteBuf> = Table::new("trade/sub-evidence");
+/// Two receipts of a seller's for one award that contradict each other.
+pub(super) const SECOND_RECEIPTS: Table<Vec<ByteBuf>> = Table::new("trade/second-receipts");
 pub(super) const CHEATS: Table<Cheat> = Table::new("trade/cheats");
 
 /// Which side of a trade we are on, as stored.
@@ -223,7 +230,7 @@ pub(super) struct BuyerHistory {
     pub(super) no_input_at: Option<Timestamp>,
 }
 
-/// A seller took money for which it delivered nothing, or showed a key that doesn't open what it delivered.
+/// A seller took money for which it delivered nothing, showed a key that doesn't open what it delivered, or contradicted itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cheat {
@@ -233,11 +240,30 @@ pub(super) struct Cheat {
     pub(super) at: Timestamp,
 }
 
-/// What a seller has delivered to us in escrow, at one mint in one unit: day since the epoch and sum, the oldest first.
+/// What a seller has delivered to us in escrow, or a buyer paid us, at one mint in one unit: day since the epoch and sum, the
+/// oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Earned {
     days: Vec<(u64, u64)>,
+}
+
+impl Earned {
+    /// What was earned within thirty days.
+    pub(super) fn lately(&self, now: Timestamp) -> u64 {
+        let recent = self.days.iter().filter(|(day, _)| *day >= first_day(now));
+        recent.fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
+    }
+
+    /// Adds what is earned now.
+    pub(super) fn add(&mut self, amount: u64, now: Timestamp) {
+        let today = now.as_secs() / 86_400;
+        self.days.retain(|(day, _)| *day >= first_day(now));
+        match self.days.last_mut().filter(|(day, _)| *day == today) {
+            Some((_, sum)) => *sum = sum.saturating_add(amount),
+            None => self.days.push((today, amount)),
+        }
+    }
 }
 
 fn spent_key(unit: &Unit, now: Timestamp) -> Key {
@@ -281,11 +307,15 @@ pub(super) fn unspend(w: &mut Write<'_>, unit: &Unit, amount: u64, made: Timesta
 /// Rows of past days that one award deletes at most; there is one for each unit and day.
 const PAST_DAYS: usize = 16;
 
-/// How long it counts that a seller delivered in escrow, in days.
+/// How long it counts that a seller delivered in escrow, or a buyer paid, in days.
 const EARNED_DAYS: u64 = 30;
 
-fn earned_key(seller: AgentId, mint: &MintUrl, unit: &Unit) -> Key {
-    Key::of(seller).and(mint.as_str()).and(unit.as_str())
+/// The same in seconds.
+pub(super) const EARNED_SECS: u64 = EARNED_DAYS * 86_400;
+
+/// The key of what is kept of trades with a peer, at one mint in one unit.
+pub(super) fn deal_key(peer: AgentId, mint: &MintUrl, unit: &Unit) -> Key {
+    Key::of(peer).and(mint.as_str()).and(unit.as_str())
 }
 
 /// The first day that still counts.
@@ -301,9 +331,7 @@ pub(super) fn earned(
     unit: &Unit,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let earned = r.get(EARNED, earned_key(seller, mint, unit))?.unwrap_or_default();
-    let recent = earned.days.iter().filter(|(day, _)| *day >= first_day(now));
-    Ok(recent.fold(0, |sum, (_, amount)| sum.saturating_add(*amount)))
+    Ok(r.get(EARNED, deal_key(seller, mint, unit))?.unwrap_or_default().lately(now))
 }
 
 /// Notes that a seller has delivered in escrow. At a mint of its own that shows nothing.
@@ -312,21 +340,16 @@ pub(super) fn note_earned(w: &mut Write<'_>, deal: &Deal, now: Timestamp) -> Res
     if deal.escrow().is_none() || args.mint.peer() == Some(args.seller) {
         return Ok(());
     }
-    let key = earned_key(args.seller, &args.mint, &args.unit);
+    let key = deal_key(args.seller, &args.mint, &args.unit);
     let mut earned = w.get(EARNED, &key)?.unwrap_or_default();
-    let today = now.as_secs() / 86_400;
-    earned.days.retain(|(day, _)| *day >= first_day(now));
-    match earned.days.last_mut().filter(|(day, _)| *day == today) {
-        Some((_, amount)) => *amount = amount.saturating_add(args.price),
-        None => earned.days.push((today, args.price)),
-    }
+    earned.add(args.price, now);
     w.put(EARNED, key, &earned)
 }
 
 /// Takes back what the delivery just noted has earned: its output isn't what was promised.
 pub(super) fn take_back_earned(w: &mut Write<'_>, deal: &Deal) -> Result<(), StoreError> {
     let args = deal.award.args();
-    let key = earned_key(args.seller, &args.mint, &args.unit);
+    let key = deal_key(args.seller, &args.mint, &args.unit);
     let (Some(_), Some(mut earned)) = (deal.escrow(), w.get(EARNED, &key)?) else { return Ok(()) };
     if let Some((_, amount)) = earned.days.last_mut() {
         *amount = amount.saturating_sub(args.price);

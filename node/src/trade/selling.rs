@@ -4,14 +4,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cid::Cid;
 use guilder_protocol::{
-    audit::{self, Evidence},
     bytes::{ByteArray, Digest},
     content::ContentId,
     envelope::{EnvelopeError, Signed},
     fault::Fault,
     identity::AgentKey,
-    limits::MAX_SUB_EVIDENCE,
-    receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, TaskError},
+    receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, ReceiptBody, TaskError},
     seal::Sealed,
     settlement::escrow::{self, ReleaseError},
     time::Timestamp,
@@ -27,12 +25,13 @@ use super::{
     buying::stored_size,
     hires::{CalledOff, Hires},
     journal::{self, Journal, Unwritable},
-    limits::LAST_WORD,
+    limits::{LAST_WORD, LOCK_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES, UNSURE_RETRY_SECS},
     mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
     open::{self, OpenTrades, Posted},
     outbox::Outbox,
+    outlays,
     permits::Permit,
-    records::{self, BUYER_HISTORY, BuyerHistory, DEALS, OPEN, SELLERS, StoredSide, TASKS, key},
+    records::{self, BUYER_HISTORY, BuyerHistory, DEALS, OPEN, SELLERS, SUB_EVIDENCE, StoredSide, TASKS, key},
     unreleased::UnreleasedPlace,
     views,
     violation::{Penalties, Violation},
@@ -93,6 +92,30 @@ pub(super) struct SellerActor {
     working: Option<Task>,
     /// Keeps a large output until the record that names it is stored.
     pin: Option<Pin>,
+    /// What is handed over about work that was passed on, until it is stored with the end of the work.
+    beneath: Option<ByteBuf>,
+    /// Whether the trade was taken up again, by a home that may have been put back to before its receipt was signed.
+    resumed: bool,
+    /// What the work came to, while it isn't sure that no receipt was signed.
+    unsigned: Option<Worked>,
+    /// The buyer has asked for the delivery since the trade was taken up again: it has no receipt.
+    asked: bool,
+}
+
+/// Whether a receipt may be signed.
+enum MaySign {
+    Yes,
+    /// The buyer, or the mint, hasn't said yet.
+    Unsure,
+    /// Another copy of this home has: in words.
+    Never(&'static str),
+}
+
+/// What is known of work that was passed on, at the end of the work: the receipts, and what is handed over of them.
+#[derive(Debug, Default)]
+struct PassedOn {
+    receipts: Vec<Cid>,
+    bundle: Option<ByteBuf>,
 }
 
 impl SellerActor {
@@ -104,7 +127,21 @@ impl SellerActor {
         Places { service, unreleased }: Places,
     ) -> Self {
         let (service, permit) = service.unzip();
-        Self { with, deal, state, post, service, permit, unreleased, working: None, pin: None }
+        Self {
+            with,
+            deal,
+            state,
+            post,
+            service,
+            permit,
+            unreleased,
+            working: None,
+            pin: None,
+            beneath: None,
+            resumed: false,
+            unsigned: None,
+            asked: false,
+        }
     }
 
     /// Performs the effects of the step that was stored, then takes what is posted until the trade is over.
@@ -133,7 +170,11 @@ impl SellerActor {
 
     async fn take(&mut self, mail: SellerMail) {
         let checked = match mail {
-            SellerMail::Input(input) => return self.step(input).await,
+            SellerMail::Input(input) => return self.take_input(input).await,
+            SellerMail::Asked(wire::Status { receipt: None, .. }) => return self.take_input(Input::Asked).await,
+            SellerMail::Asked(wire::Status { receipt: Some(receipt), .. }) => {
+                seller::check_held(&self.deal, &receipt).map(Input::Held)
+            }
             SellerMail::Worked(work) => return self.conclude(work).await,
             SellerMail::Cancel(message) => seller::check_cancel(&self.deal, &message).map(Input::Cancel),
             SellerMail::Release(message) => return self.take_release(message).await,
@@ -142,8 +183,46 @@ impl SellerActor {
             }
         };
         match checked {
-            Ok(input) => self.step(input).await,
+            Ok(input) => self.take_input(input).await,
             Err(error) => self.with.penalties.punish(self.deal.buyer(), error).await,
+        }
+    }
+
+    /// Feeds the machine, and goes on with what waits for a receipt to be signed.
+    async fn take_input(&mut self, input: Input) {
+        if input == Input::Resume && self.state.began().is_some() {
+            self.resumed = true;
+            self.ask_buyer();
+        }
+        self.asked |= matches!(input, Input::Asked | Input::Cancel(_));
+        self.step(input).await;
+        if self.state.began().is_none() {
+            self.unsigned = None;
+        } else if let Some(worked) = self.unsigned.take() {
+            self.conclude(worked).await;
+        }
+    }
+
+    /// Asks the buyer whether it has a receipt.
+    fn ask_buyer(&self) {
+        let status = wire::Status { award: self.trade(), receipt: None };
+        self.with.outbox.send(self.deal.buyer(), &status.into());
+    }
+
+    /// Whether no other receipt of this trade can have been signed. A home that was put back knows nothing of one, and would convict
+    /// itself by a second that says something else: so a trade that was taken up again is concluded only once its buyer has asked
+    /// for the delivery, and the mint says that its money is untouched.
+    async fn may_sign(&self) -> MaySign {
+        if !self.resumed {
+            return MaySign::Yes;
+        }
+        if !self.asked {
+            return MaySign::Unsure;
+        }
+        match tokio::time::timeout(LOCK_CHECK_PATIENCE, self.with.wallet.is_taken(self.trade())).await {
+            Ok(Ok(false)) => MaySign::Yes,
+            Ok(Ok(true)) => MaySign::Never("another copy of this home has delivered it: its money is taken"),
+            Ok(Err(_)) | Err(_) => MaySign::Unsure,
         }
     }
 
@@ -173,6 +252,7 @@ impl SellerActor {
         let was_ended = self.state.is_ended() || matches!(self.state, Seller::Unreleased(_));
         let step = self.state.clone().handle(&self.deal, input, self.with.runtime.now());
         let step = self.stored(step).await;
+        self.beneath = None;
         self.state = step.state;
         self.note_stage();
         if !was_ended {
@@ -231,7 +311,14 @@ impl SellerActor {
         let redeems = writes.contains(&seller::Write::Redeem) || writes.contains(&seller::Write::Release);
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
         let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
-        self.with.journal.persist(step, move |w| write(w, &wallet, &deal, &state, &writes, now)).await?;
+        let beneath = self.beneath.clone();
+        let writing = move |w: &mut Write<'_>| {
+            if let Some(beneath) = &beneath {
+                w.put(SUB_EVIDENCE, key(deal.id()), beneath)?;
+            }
+            write(w, &wallet, &deal, &state, &writes, now)
+        };
+        self.with.journal.persist(step, writing).await?;
         if redeems {
             self.with.wallet.nudge();
         }
@@ -264,11 +351,18 @@ impl SellerActor {
     /// Signs the receipt and ends the work. What comes after the end changes nothing.
     async fn conclude(&mut self, Worked(work): Worked) {
         let Some(began) = self.state.began() else { return };
+        match self.may_sign().await {
+            MaySign::Yes => {}
+            MaySign::Never(why) => return self.step(Input::Broken(why.into())).await,
+            MaySign::Unsure => return self.wait_to_sign(Worked(work)).await,
+        }
         let (out, output, sealed) = match work {
             Ok(Done { salt, commitment, output, sealed }) => (Ok(commitment), Some((salt, self.keep(output))), sealed),
             Err(error) => (Err(error), None, None),
         };
-        match self.sign(out, sealed.as_ref(), began) {
+        let PassedOn { receipts, bundle } = self.passed_on().await;
+        self.beneath = bundle;
+        match self.sign(out, sealed.as_ref(), began, receipts) {
             Ok(receipt) => {
                 // A receipt that says it came too late carries no output.
                 let output = output.filter(|_| matches!(receipt.body.out, ReceiptOutcome::Ok(_)));
@@ -282,20 +376,51 @@ impl SellerActor {
         }
     }
 
-    /// What was signed about work that was passed on; without, if it can't be read.
-    fn sub_evidence(&self) -> Evidence {
-        if self.deal.grant.is_none() {
-            return Evidence::default();
+    /// Keeps what the work came to until it may be signed; as long as its money is locked, for after that nobody needs it.
+    async fn wait_to_sign(&mut self, worked: Worked) {
+        let (now, until) = (self.with.runtime.now(), self.deal.award.part().until());
+        if now > until {
+            let why = "after a restart neither buyer nor mint said that no receipt was signed of it before";
+            return self.step(Input::Broken(why.into())).await;
         }
-        self.with.journal.read(|r| views::sub_evidence(r, self.trade())).unwrap_or_default()
+        if !self.asked {
+            self.ask_buyer();
+        }
+        // The work is over, and leaves its place to others.
+        self.permit = None;
+        self.unsigned = Some(worked);
+        let again = now.saturating_add(UNSURE_RETRY_SECS).min(until.saturating_add(1));
+        self.with.open.set_alarm(self.trade(), again);
     }
 
-    /// A delivery, with what was signed beneath.
+    /// What was signed about work that was passed on, put together once; without, if it can't be read.
+    async fn passed_on(&self) -> PassedOn {
+        if self.deal.grant.is_none() {
+            return PassedOn::default();
+        }
+        let (journal, trade) = (self.with.journal.clone(), self.trade());
+        let reading = move || journal.read(|r| Ok((views::sub_receipts(r, trade)?, views::beneath(r, trade)?)));
+        match self.with.runtime.offload(Job::Signatures(SUB_EVIDENCE_SIGNATURES), reading).await {
+            Ok((receipts, beneath)) => {
+                for (cid, error) in &beneath.left_out {
+                    tracing::info!(%trade, %cid, %error, "not handed over of passed-on work");
+                }
+                PassedOn { receipts, bundle: beneath.bundle().map(ByteBuf::from) }
+            }
+            Err(error) => {
+                tracing::error!(%trade, %error, "what was signed about passed-on work can't be read");
+                PassedOn::default()
+            }
+        }
+    }
+
+    /// A delivery, with what was signed beneath as it was put together at the end of the work.
     fn with_evidence(&self, message: wire::Message) -> wire::Message {
         let wire::Message::Delivered(delivered) = message else { return message };
-        let beneath = self.sub_evidence();
-        let bundle = (!beneath.awards.is_empty()).then(|| audit::bundle(&beneath));
-        let evidence = bundle.filter(|bundle| bundle.len() <= MAX_SUB_EVIDENCE).map(ByteBuf::from);
+        if self.deal.grant.is_none() {
+            return delivered.into();
+        }
+        let evidence = self.with.journal.read(|r| r.get(SUB_EVIDENCE, key(self.trade()))).unwrap_or_default();
         wire::Delivered { evidence, ..delivered }.into()
     }
 
@@ -330,12 +455,10 @@ impl SellerActor {
         out: Result<Digest, TaskError>,
         sealed: Option<&Sealed>,
         began: Timestamp,
+        sub: Vec<Cid>,
     ) -> Result<Signed<Receipt>, EnvelopeError> {
         let now = self.with.runtime.now();
-        let mut body = seller::receipt_body(&self.deal, out, sealed, began, now);
-        if self.deal.grant.is_some() {
-            body.sub = self.with.journal.read(|r| views::sub_receipts(r, self.trade())).unwrap_or_default();
-        }
+        let body = ReceiptBody { sub, ..seller::receipt_body(&self.deal, out, sealed, began, now) };
         Signed::claim(body, now, None, ByteArray(self.with.runtime.random()), &self.with.key)
     }
 
@@ -438,7 +561,11 @@ pub(super) fn write(
     for write in writes {
         match write {
             seller::Write::Deal => w.put(DEALS, &key, deal)?,
-            seller::Write::State | seller::Write::Behind => w.put(SELLERS, &key, state)?,
+            seller::Write::Behind => w.put(SELLERS, &key, state)?,
+            seller::Write::State => {
+                w.put(SELLERS, &key, state)?;
+                outlays::work_over(w, deal, state, now)?;
+            }
             seller::Write::Open => w.put(OPEN, &key, &StoredSide::Seller)?,
             seller::Write::Close => w.delete(OPEN, &key)?,
             seller::Write::Keep(id) => content::refer(w, *id, trade)?,
@@ -461,7 +588,10 @@ fn note_conduct(w: &mut Write<'_>, deal: &Deal, conduct: BuyerConduct, now: Time
     let key = Key::of(deal.buyer());
     let mut history: BuyerHistory = w.get(BUYER_HISTORY, &key)?.unwrap_or_default();
     match conduct {
-        BuyerConduct::Paid => history.paid += 1,
+        BuyerConduct::Paid => {
+            history.paid += 1;
+            outlays::paid(w, deal, now)?;
+        }
         BuyerConduct::NoInput => {
             history.no_input += 1;
             history.no_input_at = Some(now);

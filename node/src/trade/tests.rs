@@ -56,6 +56,7 @@ mod former;
 mod hostile;
 mod later;
 mod promise;
+mod putback;
 mod raw;
 mod revoked;
 mod whole;

@@ -1,9 +1,11 @@
 //! What can be asked about trades: listings, one in full, its output, and the evidence for an audit.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use cid::Cid;
 use guilder_protocol::{
-    audit::{self, Evidence},
+    audit::{self, Beneath, Evidence},
     envelope::Signed,
     fault::Fault,
     identity::AgentId,
@@ -26,8 +28,8 @@ use super::{
     open::OpenTrades,
     progress::Progress,
     records::{
-        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PASSED_ON, PROMISES, SELLERS, SUB_EVIDENCE, StoredSide, TASKS,
-        TaskRecord, WORK, key, log_key, log_parts,
+        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PASSED_ON, PROMISES, SECOND_RECEIPTS, SELLERS, SUB_EVIDENCE,
+        StoredSide, TASKS, TaskRecord, WORK, key, log_key, log_parts,
     },
 };
 use crate::{
@@ -318,16 +320,16 @@ impl Tasks {
                 Some(Found::Sold(award, _)) => vec![award],
                 None => return Ok(None),
             };
-            let (mut evidence, mut beneath) = (Evidence::default(), Evidence::default());
+            let (mut evidence, mut below) = (Evidence::default(), Evidence::default());
             for award in awards {
                 let Some(deal) = r.get(DEALS, key(award))? else { continue };
                 evidence.schemas.extend(self.promised(r, &deal)?);
                 evidence.revocations.extend(revocations_of(r, &deal.chain)?);
                 add(&mut evidence, deal);
                 add_signed(r, &mut evidence, award)?;
-                beneath.extend(sub_evidence(r, award)?);
+                below.extend(beneath(r, award)?.kept);
             }
-            Ok((!evidence.awards.is_empty()).then(|| with_subs(evidence, beneath)))
+            Ok((!evidence.awards.is_empty()).then(|| with_subs(evidence, &below)))
         })
     }
 
@@ -401,38 +403,46 @@ pub(super) fn add_signed(r: &Read, evidence: &mut Evidence, award: Cid) -> Resul
     evidence.acceptances.extend(signed.acceptance);
     evidence.cancellations.extend(signed.cancellation);
     evidence.receipts.extend(receipt);
+    let contradicting = r.get(SECOND_RECEIPTS, key(award))?.unwrap_or_default();
+    evidence.receipts.extend(contradicting.iter().filter_map(|bytes| Signed::decode(bytes).ok()));
     evidence.received.extend(signed.received);
     Ok(())
 }
 
 /// Adds what was signed beneath, as long as the whole holds: what a seller handed over must not spoil our own proof.
-fn with_subs(own: Evidence, beneath: Evidence) -> Evidence {
+fn with_subs(own: Evidence, beneath: &Evidence) -> Evidence {
     if beneath.awards.is_empty() {
         return own;
     }
-    let mut whole = own.clone();
-    whole.extend(beneath);
+    let whole = own.clone().with_beneath(beneath);
     if audit::verify(&audit::bundle(&whole)).is_ok() { whole } else { own }
 }
 
-/// What is known of work that was passed on under a trade: as its seller what we hired, as its buyer what was handed over.
-pub(super) fn sub_evidence(r: &Read, award: Cid) -> Result<Evidence, StoreError> {
-    let mut evidence = Evidence::default();
-    if let Some(bytes) = r.get(SUB_EVIDENCE, key(award))? {
-        let deal = r.get(DEALS, key(award))?;
-        evidence.extend(deal.and_then(|deal| audit::handed_over(&bytes, &deal.award).ok()).unwrap_or_default());
+/// What is known of work that was passed on under a trade, as far as it holds: as its seller what we hired, as its buyer what was
+/// handed over. Verifies what it reads: where much may be under it, for a thread of its own.
+pub(super) fn beneath(r: &Read, award: Cid) -> Result<Beneath, StoreError> {
+    let Some(deal) = r.get(DEALS, key(award))? else { return Ok(Beneath::default()) };
+    let Some(grant) = &deal.grant else { return Ok(Beneath::default()) };
+    if r.contains(BUYERS, key(award))? {
+        let bytes = r.get(SUB_EVIDENCE, key(award))?;
+        return Ok(bytes.and_then(|bytes| Beneath::read(&bytes, &deal.award, grant).ok()).unwrap_or_default());
     }
+    let (mut evidence, mut left_out) = (Evidence::default(), BTreeMap::new());
     for task in passed_on(r, award)? {
         for sub in r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default() {
             if let Some(deal) = r.get(DEALS, key(sub))? {
                 add(&mut evidence, deal);
                 add_signed(r, &mut evidence, sub)?;
-                // At most as deep as a chain is long: each is under a longer one.
-                evidence.extend(sub_evidence(r, sub)?);
+                // As its buyer: what was handed over to us, and no further.
+                let under = beneath(r, sub)?;
+                evidence.extend(under.kept);
+                left_out.extend(under.left_out);
             }
         }
     }
-    Ok(evidence)
+    let mut known = Beneath::of(&evidence, &deal.award, grant);
+    known.left_out.extend(left_out);
+    Ok(known)
 }
 
 /// The receipts of what was hired for the sake of a trade that we sell; as many as a receipt names.

@@ -63,6 +63,9 @@ pub(super) enum Violation {
     /// Never served the input of its award.
     #[error("awarded a task and never served its input")]
     NoInput,
+    /// Signed a second receipt that contradicts its first.
+    #[error("signed a second receipt that contradicts its first")]
+    Contradicts,
     /// Delivered an output that its own receipt doesn't commit to.
     #[error("delivered what its own receipt doesn't commit to")]
     Mismatch,
@@ -93,7 +96,7 @@ impl Violation {
             Self::Refused(reason) => of_reason(*reason),
             // A line that broke looks the same.
             Self::NoInput => Some(Penalty::Minor),
-            Self::Mismatch | Self::Took => Some(Penalty::Fatal),
+            Self::Mismatch | Self::Took | Self::Contradicts => Some(Penalty::Fatal),
         }
     }
 }
@@ -128,6 +131,7 @@ fn of_reason(reason: Reason) -> Option<Penalty> {
         Reason::Busy
         | Reason::PriceTooLow
         | Reason::WrongUnit
+        | Reason::SubcontractsUnpaid
         | Reason::NoCommonMint
         | Reason::NoCommonMode
         | Reason::TooSoon

@@ -22,6 +22,7 @@ use super::{
     limits::FETCH_RETRY,
     open::OpenTrades,
     outbox::Outbox,
+    outlays,
     records::{WORK, WorkFailure, WorkNote, key},
     task_keys::{Issued, TaskKeys},
     transfers::Transfers,
@@ -132,10 +133,16 @@ impl Workshop {
         Ok(Done { salt, commitment, output: sealed, sealed: Some(named) })
     }
 
-    /// What the work calls this node with, if it may subcontract: its buyer lets it, and so does the service's own file.
+    /// What the work calls this node with, if it may subcontract: its buyer lets it, so does the service's own file, and what it
+    /// may cost is covered.
     async fn task_key(&self, deal: &Deal, service: &Service) -> Option<Issued> {
-        let own = service.definition().subcontract.as_ref().filter(|_| deal.grant.is_some())?;
-        let under = Under { award: deal.id(), services: own.services.clone(), budget: own.budget };
+        let own = service.definition().subcontract.as_ref()?;
+        let covered = self.journal.read(|r| outlays::covered(r, deal, own));
+        let budget = covered.unwrap_or_else(|error| {
+            tracing::error!(trade = %deal.id(), %error, "what a task may subcontract can't be read; it gets no key");
+            None
+        })?;
+        let under = Under { award: deal.id(), services: own.services.clone(), budget };
         self.task_keys.issue(under, &self.runtime).await
     }
 

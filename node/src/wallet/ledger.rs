@@ -399,14 +399,7 @@ impl Ledger {
     /// # Errors
     /// If the mint doesn't answer.
     pub(super) async fn has_another_copy(&self, currency: &Currency) -> Result<bool, WalletError> {
-        if self.numbers.another_copy_at(&currency.mint) {
-            return Ok(true);
-        }
-        let view = self.mints.view(&currency.mint).await?;
-        if let Ok(keyset) = view.active(&currency.unit, self.runtime.now()) {
-            self.numbers.check_afresh(currency, keyset).await?;
-        }
-        Ok(self.numbers.another_copy_at(&currency.mint))
+        self.numbers.has_another_copy(currency).await
     }
 
     /// Moves coins of keysets that end soon to one that lasts.

@@ -6,6 +6,7 @@ mod verdicts;
 use super::*;
 use crate::{
     bytes::ByteArray,
+    limits::MAX_SUB_EVIDENCE,
     receipt::{FailureCode, Outcome, TaskError},
     settlement::ReceiptPart,
     testing,
@@ -389,7 +390,10 @@ fn what_is_handed_over_stands_under_the_award() {
             ..Evidence::default()
         },
     );
-    let read = handed_over(&bundle(&subs), &main).unwrap();
+    let grant = &whole.delegations[0];
+    let read = Beneath::read(&bundle(&subs), &main, grant).unwrap();
+    assert!(read.left_out.is_empty());
+    let read = read.kept;
     let mut merged = Evidence {
         asks: whole.asks[..1].to_vec(),
         offers: whole.offers[..1].to_vec(),
@@ -397,21 +401,116 @@ fn what_is_handed_over_stands_under_the_award() {
         receipts: whole.receipts[..1].to_vec(),
         ..Evidence::default()
     };
-    merged.extend(read);
+    merged = merged.with_beneath(&read);
     assert_eq!(bundle(&merged), bundle(&whole));
     // The whole has the award itself in it, which stands under nothing of its own; and another's award has nothing beneath.
-    assert!(matches!(handed_over(&bundle(&whole), &main), Err(AuditError::Stray(_))));
-    assert!(matches!(handed_over(&bundle(&subs), &whole.awards[1]), Err(AuditError::Stray(_))));
-    assert!(handed_over(b"junk", &main).is_err());
-    assert!(matches!(handed_over(&vec![0; MAX_SUB_EVIDENCE + 1], &main), Err(AuditError::TooLarge(_))));
+    let read = Beneath::read(&bundle(&whole), &main, grant).unwrap();
+    assert_eq!(bundle(&read.kept), bundle(&subs));
+    assert_eq!(read.left_out, BTreeMap::from([(main.cid(), AuditError::Stray(main.cid()))]));
+    let read = Beneath::read(&bundle(&subs), &whole.awards[1], grant).unwrap();
+    assert_eq!((read.bundle(), read.left_out.len()), (None, 1));
+    // What another delegation let the same seller do is another branch.
+    let other = delegation(2);
+    let read = Beneath::read(&bundle(&subs), &main, &other).unwrap();
+    assert_eq!((read.bundle(), read.left_out.len()), (None, 1));
+    assert!(Beneath::read(b"junk", &main, grant).is_err());
+    let large = Beneath::read(&vec![0; MAX_SUB_EVIDENCE + 1], &main, grant);
+    assert!(matches!(large, Err(AuditError::TooLarge(_))));
+}
+
+/// Two hires of the same seller's beneath one award: what of them is handed up where the second is as `spoil` makes it, and how
+/// much of it is left out.
+fn spoiled(spoil: impl Fn(&mut Evidence)) -> (Vec<Cid>, usize) {
+    let (main, link) = (testing::deal().award, delegation(1));
+    let (mut whole, mut second) = (beneath(&link, 1), beneath(&link, 2));
+    let good = whole.awards[0].cid();
+    spoil(&mut second);
+    whole.extend(second);
+    let read = Beneath::of(&whole, &main, &link);
+    assert!(read.kept.awards.iter().any(|award| award.cid() == good), "the first is there");
+    if let Some(bytes) = read.bundle() {
+        verify(&bytes).unwrap();
+        assert_eq!(Beneath::read(&bytes, &main, &link).unwrap().bundle(), Some(bytes));
+    }
+    // The same in a file, with a statement of a later version beside it, behind which nothing hides that is for nothing.
+    whole.asks.push(testing::ask());
+    let bytes = with_block(&whole, None, &critical(&testing::ask(), &testing::buyer()));
+    let from_file = Beneath::read(&bytes, &main, &link).unwrap();
+    assert_eq!(bundle(&from_file.kept), bundle(&read.kept));
+    assert!(from_file.left_out.len() > read.left_out.len());
+    (read.kept.awards.iter().map(Award::cid).collect(), read.left_out.len())
+}
+
+#[test]
+fn what_one_subcontractor_made_wrongly_takes_nothing_from_the_others() {
+    let (both, none) = spoiled(|_| {});
+    assert_eq!((both.len(), none), (2, 0));
+    type Spoil = fn(&mut Evidence);
+    let lacks: [Spoil; 3] = [
+        |second| second.offers.clear(),
+        |second| second.asks.clear(),
+        |second| {
+            // Another task's.
+            let body = crate::receipt::ReceiptBody { sub: vec![], ..done().body.clone() };
+            second.awards = vec![testing::award(&crate::award::AwardArgs {
+                task: cbor::cid_of(b"other"),
+                ..testing::args(&second.offers[0])
+            })];
+            second.receipts = vec![testing::claim(body, &worker())];
+        },
+    ];
+    for spoil in lacks {
+        let (kept, left_out) = spoiled(spoil);
+        assert_eq!((kept.len(), left_out), (1, 1));
+    }
+    // A word that isn't its party's takes nothing from the award that it is said of.
+    let words: [Spoil; 3] = [
+        |second| second.acceptances = vec![accepted()],
+        |second| {
+            let body = crate::receipt::ReceiptBody { award: second.awards[0].cid(), ..done().body.clone() };
+            second.receipts.push(testing::claim(body, &testing::buyer()));
+        },
+        |second| {
+            let award = second.awards[0].cid();
+            let body = crate::received::ReceivedBody { award, receipt: second.receipts[0].cid() };
+            second.received = vec![testing::claim(body, &worker())];
+        },
+    ];
+    for spoil in words {
+        let (kept, left_out) = spoiled(spoil);
+        assert_eq!((kept.len(), left_out), (2, 0));
+    }
+    // One that names another's work as its own is left out, not the other.
+    let named = beneath(&delegation(1), 1).receipts[0].cid();
+    let (kept, left_out) = spoiled(|second| {
+        let body = crate::receipt::ReceiptBody { sub: vec![named], ..second.receipts[0].body.clone() };
+        second.receipts = vec![testing::claim(body, &worker())];
+    });
+    assert_eq!((kept.len(), left_out), (1, 1));
+}
+
+#[test]
+fn of_more_than_there_is_room_for_as_much_is_handed_over_as_fits() {
+    let (main, link) = (testing::deal().award, delegation(1));
+    let mut whole = Evidence::default();
+    for n in 0..100 {
+        whole.extend(beneath(&link, n));
+    }
+    let read = Beneath::of(&whole, &main, &link);
+    let bytes = read.bundle().unwrap();
+    assert!(bytes.len() <= MAX_SUB_EVIDENCE && bytes.len() > MAX_SUB_EVIDENCE - 8 * 1024, "{}", bytes.len());
+    assert_eq!(read.kept.awards.len() + read.left_out.len(), 100);
+    assert!(read.left_out.values().all(|error| matches!(error, AuditError::TooLarge(_))));
+    whole.awards.reverse();
+    assert_eq!(Beneath::of(&whole, &main, &link).bundle(), Some(bytes), "in whatever order they are kept");
 }
 
 fn worker() -> crate::identity::AgentKey {
     crate::identity::AgentKey::from_seed(&[3; 32])
 }
 
-/// A trade whose seller hired another for it, on the buyer's authority.
-fn passed_on() -> Evidence {
+/// By which the buyer lets its seller pass work on; others by other numbers.
+fn delegation(number: u8) -> Signed<Delegation> {
     let (deal, buyer, seller) = (testing::deal(), testing::buyer(), testing::seller());
     let task = deal.award.args().task;
     let grant = crate::ucan::grant::SubGrant {
@@ -427,28 +526,49 @@ fn passed_on() -> Evidence {
         deadline: testing::NOW.saturating_add(60),
         max_depth: 1,
         expires: testing::NOW.saturating_add(2_000),
-        nonce: vec![1],
+        nonce: vec![number],
     };
-    let link = Signed::sign(grant.delegation().unwrap(), &buyer).unwrap();
+    Signed::sign(grant.delegation().unwrap(), &buyer).unwrap()
+}
+
+/// A hire of the worker's by the seller, under `link`; others by other numbers.
+fn beneath(link: &Signed<Delegation>, number: u8) -> Evidence {
+    let (deal, buyer, seller) = (testing::deal(), testing::buyer(), testing::seller());
+    let task = deal.award.args().task;
+    let nonce = ByteArray([number; 16]);
     let body = testing::ask().body.clone();
-    let ask = Signed::claim(body, testing::NOW, testing::ask().exp, ByteArray([21; 16]), &seller).unwrap();
+    let ask = Signed::claim(body, testing::NOW, testing::ask().exp, nonce, &seller).unwrap();
     let body = crate::market::OfferBody { aud: seller.id(), ask: ask.cid(), ..deal.offer.body.clone() };
-    let offer = Signed::claim(body, testing::NOW, deal.offer.exp, ByteArray([22; 16]), &worker()).unwrap();
+    let offer = Signed::claim(body, testing::NOW, deal.offer.exp, nonce, &worker()).unwrap();
     let args = crate::award::AwardArgs { task, depth: 1, ..testing::args(&offer) };
-    let (prf, nonce) = (vec![link.cid()], ByteArray([23; 16]));
+    let prf = vec![link.cid()];
     let award = Award::sign(&args, &testing::part(), buyer.id(), prf, testing::NOW, nonce, &seller).unwrap();
     let body = crate::receipt::ReceiptBody { award: award.cid(), offer: offer.cid(), ..done().body.clone() };
-    let sub = Signed::claim(body, testing::NOW, None, ByteArray([24; 16]), &worker()).unwrap();
-    let body = crate::receipt::ReceiptBody { sub: vec![sub.cid()], ..done().body.clone() };
-    let main = testing::claim(body, &seller);
+    let sub = Signed::claim(body, testing::NOW, None, nonce, &worker()).unwrap();
     Evidence {
-        asks: vec![testing::ask(), ask],
-        offers: vec![deal.offer, offer],
-        awards: vec![deal.award, award],
-        delegations: vec![link],
-        receipts: vec![main, sub],
+        asks: vec![ask],
+        offers: vec![offer],
+        awards: vec![award],
+        delegations: vec![link.clone()],
+        receipts: vec![sub],
         ..Evidence::default()
     }
+}
+
+/// A trade whose seller hired another for it, on the buyer's authority.
+fn passed_on() -> Evidence {
+    let (deal, sub) = (testing::deal(), beneath(&delegation(1), 21));
+    let body = crate::receipt::ReceiptBody { sub: vec![sub.receipts[0].cid()], ..done().body.clone() };
+    let main = testing::claim(body, &testing::seller());
+    let mut whole = Evidence {
+        asks: vec![testing::ask()],
+        offers: vec![deal.offer],
+        awards: vec![deal.award],
+        receipts: vec![main],
+        ..Evidence::default()
+    };
+    whole.extend(sub);
+    whole
 }
 
 /// A trade whose offer promises an output of this schema.

@@ -416,6 +416,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The receipt that it came with.
+    pub fn receipt(&self) -> &Signed<Receipt> {
+        &self.receipt
+    }
+
     /// What the buyer signs of it before it feeds it: that it has the output. `None` if it hasn't, or not yet.
     pub fn received(&self) -> Option<ReceivedBody> {
         self.opens.then(|| received(&self.receipt))
@@ -549,6 +554,11 @@ impl Waiting {
             // It will be no other for being asked again. One that is understood is still taken until the money falls back.
             Input::NotUnderstood => give_up(BuyerOutcome::NotUnderstood, false, self.signed, deal, now),
             Input::Broken(why) => End::new(BuyerOutcome::Broken(why), self.signed).step(deal, now),
+            // A seller that has started again goes on only once it knows that we have no receipt.
+            Input::Asked => {
+                let question = Effect::Send(self.question(deal));
+                Step::passing(stay(self), vec![question])
+            }
             Input::Cancel(cancellation) if !self.is_cancelled() => {
                 let signed = Statements { cancellation: Some(cancellation), ..self.signed };
                 let waiting = Self { signed, ..self };
@@ -571,7 +581,7 @@ impl Waiting {
             Some(cancellation) => {
                 wire::Cancel { award, cancellation: serde_bytes::ByteBuf::from(cancellation.bytes()) }.into()
             }
-            None => wire::Status { award }.into(),
+            None => wire::Status { award, receipt: None }.into(),
         }
     }
 
@@ -625,9 +635,13 @@ impl GivenUp {
             }
             Input::Resume | Input::Tick if now > falls_back(deal) => self.close(),
             Input::Resume | Input::Tick => {
-                let question = Effect::Send(wire::Status { award: deal.id() }.into());
+                let question = Effect::Send(wire::Status { award: deal.id(), receipt: None }.into());
                 let wake = given_up_retry(deal, now);
                 Step::passing(Buyer::GivenUp(self), vec![question, wake])
+            }
+            Input::Asked => {
+                let question = Effect::Send(wire::Status { award: deal.id(), receipt: None }.into());
+                Step::passing(Buyer::GivenUp(self), vec![question])
             }
             // A late delivery is still taken, for its seller has signed for it. What becomes of the money the refund finds out
             // at the mint: it may have been redeemed.
@@ -703,6 +717,10 @@ impl Fetching {
                 let writes = noted_behind(&mut self.signed, acceptance);
                 Step { state: Buyer::Fetching(self), writes, effects: vec![] }
             }
+            Input::Asked => {
+                let effects = vec![holds(deal, &self.receipt)];
+                Step::passing(Buyer::Fetching(self), effects)
+            }
             _ => Step::passing(Buyer::Fetching(self), vec![]),
         }
     }
@@ -736,8 +754,13 @@ impl Ended {
                 let before = Before { money: self.money, judged: self.outcome.conduct().is_some(), releases: false };
                 delivered(deal, delivery, Some(before), self.signed, now)
             }
+            Input::Asked => {
+                let receipt = self.receipt.as_ref().map(|receipt| holds(deal, receipt));
+                let effects = receipt.into_iter().chain(self.acknowledgement(deal)).collect();
+                Step::passing(Buyer::Ended(self), effects)
+            }
             // It hasn't heard that we have it.
-            Input::Asked | Input::Delivered(_) => {
+            Input::Delivered(_) => {
                 let effects = self.acknowledgement(deal).into_iter().collect();
                 Step::passing(Buyer::Ended(self), effects)
             }
@@ -765,6 +788,12 @@ impl Ended {
         let received = serde_bytes::ByteBuf::from(self.signed.received.as_ref()?.bytes());
         Some(Effect::Send(wire::Received { award: deal.id(), received }.into()))
     }
+}
+
+/// Asks the seller where the award stands, and says that we have this receipt of it.
+fn holds(deal: &Deal, receipt: &Signed<Receipt>) -> Effect {
+    let receipt = Some(serde_bytes::ByteBuf::from(receipt.bytes()));
+    Effect::Send(wire::Status { award: deal.id(), receipt }.into())
 }
 
 /// Keeps an acceptance, if there is none yet.
@@ -878,7 +907,7 @@ impl End {
         effects.extend(ended.acknowledgement(deal));
         if ended.output.is_some() && ended.signed.acceptance.is_none() {
             // It got lost on the way; asked once, its seller says it again.
-            effects.push(Effect::Send(wire::Status { award: deal.id() }.into()));
+            effects.extend(ended.receipt.as_ref().map(|receipt| holds(deal, receipt)));
         }
         Step { state: Buyer::Ended(ended), writes, effects }
     }
@@ -945,6 +974,9 @@ pub fn check_delivery(deal: &Deal, message: &wire::Delivered, max_output: u64) -
     if receipt.issuer() != deal.seller() || body.award != deal.id() || body.offer != args.offer {
         return Err(DeliveryError::Receipt);
     }
+    if !body.sub.is_empty() && deal.grant.is_none() {
+        return Err(DeliveryError::PassedOn);
+    }
     if matches!(body.money, ReceiptPart::Other(_)) {
         return Err(DeliveryError::NotUnderstood);
     }
@@ -1008,6 +1040,9 @@ pub enum DeliveryError {
     /// The receipt names other money.
     #[error("the receipt names other money than the award locked")]
     Locked,
+    /// The receipt names work that was passed on, and the award lets nothing be passed on.
+    #[error("the receipt names work that was passed on, which the award doesn't allow")]
+    PassedOn,
     /// Another key than the one agreed.
     #[error("the key is not the one that the award names")]
     Key,

@@ -151,6 +151,8 @@ pub enum Input {
     Tick,
     /// From the buyer: the award again, or a question where it stands.
     Asked,
+    /// From the buyer, which has this receipt of ours, checked by [`check_held`].
+    Held(Signed<Receipt>),
     /// From the buyer, checked by [`check_cancel`].
     Cancel(Signed<Cancellation>),
     /// From the buyer, checked by [`check_received`].
@@ -357,6 +359,7 @@ impl Fetching {
                 Step::passing(Seller::Fetching(self), vec![accepted])
             }
             Input::Concluded { receipt, output } => conclude(deal, receipt, output, self.signed, now),
+            Input::Held(receipt) => adopt(deal, receipt, self.signed, now),
             Input::Broken(why) => broken(why, self.signed, now),
             _ => Step::passing(Seller::Fetching(self), vec![]),
         }
@@ -390,6 +393,7 @@ impl AtWork {
                 Step::passing(Seller::Working(self), vec![accepted])
             }
             Input::Concluded { receipt, output } => conclude(deal, receipt, output, self.signed, now),
+            Input::Held(receipt) => adopt(deal, receipt, self.signed, now),
             Input::Broken(why) => broken(why, self.signed, now),
             _ => Step::passing(Seller::Working(self), vec![]),
         }
@@ -430,12 +434,19 @@ impl Ended {
         match input {
             // Its acceptance may have got lost too, and is said before the delivery that follows from it.
             Input::Asked => {
-                let mut effects = vec![self.signed.accepted(deal), self.delivery(deal)];
+                let mut effects = vec![self.signed.accepted(deal)];
+                effects.extend(self.delivery(deal));
+                effects.extend(self.key());
+                Step::passing(Seller::Ended(self), effects)
+            }
+            // It has the receipt, and what came with it: its acceptance may have got lost, or the key.
+            Input::Held(_) => {
+                let mut effects = vec![self.signed.accepted(deal)];
                 effects.extend(self.key());
                 Step::passing(Seller::Ended(self), effects)
             }
             Input::Cancel(cancellation) => {
-                let effects = vec![self.delivery(deal)];
+                let effects = self.delivery(deal).into_iter().collect();
                 if self.signed.is_cancelled() {
                     return Step::passing(Seller::Ended(self), effects);
                 }
@@ -459,7 +470,7 @@ impl Ended {
                 step.effects.extend(key);
                 if step.state.awaits_word() {
                     // Its word got lost, or it never gave it: it is asked once.
-                    step.effects.push(Effect::Send(wire::Status { award: deal.id() }.into()));
+                    step.effects.push(Effect::Send(wire::Status { award: deal.id(), receipt: None }.into()));
                 }
                 step
             }
@@ -471,7 +482,11 @@ impl Ended {
         }
     }
 
-    fn delivery(&self, deal: &Deal) -> Effect {
+    /// The delivery; none if what the receipt commits to isn't here, for it was signed by a later copy of this home.
+    fn delivery(&self, deal: &Deal) -> Option<Effect> {
+        if self.output.is_none() && matches!(self.receipt.body.out, Outcome::Ok(_)) {
+            return None;
+        }
         let (mut output, mut sealed) = (None, None);
         match (self.output.clone(), deal.escrow()) {
             (Some((_, stored)), Some(_)) => sealed = Some(stored.into()),
@@ -479,7 +494,7 @@ impl Ended {
             (None, _) => {}
         }
         let receipt = serde_bytes::ByteBuf::from(self.receipt.bytes());
-        Effect::Send(wire::Delivered { award: deal.id(), receipt, output, sealed, evidence: None }.into())
+        Some(Effect::Send(wire::Delivered { award: deal.id(), receipt, output, sealed, evidence: None }.into()))
     }
 
     /// What gives the buyer the key, once the mint has it.
@@ -508,11 +523,12 @@ impl Unreleased {
                 Step::passing(Seller::Unreleased(self), vec![Effect::WakeAt(until.saturating_add(1))])
             }
             Input::Asked => {
-                let effects = vec![self.ended.signed.accepted(deal), self.ended.delivery(deal)];
+                let mut effects = vec![self.ended.signed.accepted(deal)];
+                effects.extend(self.ended.delivery(deal));
                 Step::passing(Seller::Unreleased(self), effects)
             }
             Input::Cancel(cancellation) => {
-                let effects = vec![self.ended.delivery(deal)];
+                let effects = self.ended.delivery(deal).into_iter().collect();
                 if self.ended.signed.is_cancelled() {
                     return Step::passing(Seller::Unreleased(self), effects);
                 }
@@ -551,7 +567,7 @@ fn conclude(
     let no_input = matches!(&deal.input, Payload::Content(_))
         && matches!(&receipt.body.out, Outcome::Error(error) if error.code == FailureCode::InputMissing);
     let ended = Ended { receipt, output, release: Vec::new(), money, at: now, signed, received: None };
-    let mut effects = vec![ended.delivery(deal), Effect::Finish];
+    let mut effects: Vec<_> = ended.delivery(deal).into_iter().chain([Effect::Finish]).collect();
     if no_input {
         writes.push(Write::Conduct(BuyerConduct::NoInput));
         effects.push(Effect::Accuse(BuyerConduct::NoInput));
@@ -574,8 +590,18 @@ fn deliver_sealed(
     let (release, money) = (Vec::new(), Money::Unreleased);
     let ended = Ended { receipt, output, release, money, at: now, signed, received: None };
     let wake = Effect::WakeAt(released_until(deal).saturating_add(1));
-    let effects = vec![ended.delivery(deal), Effect::Finish, wake];
+    let effects = ended.delivery(deal).into_iter().chain([Effect::Finish, wake]).collect();
     Step { state: Seller::Unreleased(Unreleased { ended }), writes, effects }
+}
+
+/// Takes a receipt for what this home signed of the trade, although it doesn't know of it: it was put back to before. The money is
+/// due as the receipt says; what it commits to isn't here any more.
+fn adopt(deal: &Deal, receipt: Signed<Receipt>, signed: Promise, now: Timestamp) -> Step {
+    let sent = |effect: &Effect| matches!(effect, Effect::Send(_) | Effect::Accuse(_));
+    let mut step = conclude(deal, receipt, None, signed, now);
+    step.effects.retain(|effect| !sent(effect));
+    step.writes.retain(|write| !matches!(write, Write::Conduct(_)));
+    step
 }
 
 /// A step that changes nothing but the state on disk.
@@ -592,6 +618,18 @@ pub fn check_cancel(deal: &Deal, message: &wire::Cancel) -> Result<Signed<Cancel
     if cancellation.is_of(&deal.award) { Ok(cancellation) } else { Err(StatementError::Cancellation) }
 }
 
+/// Verifies that a receipt which the buyer says it has is ours, of this award and its money.
+///
+/// # Errors
+/// What it strays from; the buyer is at fault and the trade stands as before.
+pub fn check_held(deal: &Deal, receipt: &[u8]) -> Result<Signed<Receipt>, StatementError> {
+    let receipt = read_statement::<Receipt>(receipt, StatementError::Receipt)?;
+    let (body, args) = (&receipt.body, deal.award.args());
+    let money = ReceiptPart::of(&deal.award, &deal.lock, body.money.sealed());
+    let is_ours = receipt.issuer() == args.seller && body.award == deal.id() && body.offer == args.offer;
+    if is_ours && body.money == money { Ok(receipt) } else { Err(StatementError::Receipt) }
+}
+
 /// Verifies that the buyer's word that it has the output belongs to the deal: of this award, and of the receipt that `state`
 /// delivered an output with.
 ///
@@ -604,7 +642,7 @@ pub fn check_received(
 ) -> Result<Signed<Received>, StatementError> {
     let received = read_statement::<Received>(&message.received, StatementError::Received)?;
     let delivered = match state {
-        Seller::Ended(ended) if ended.output.is_some() => Some(ended.receipt.cid()),
+        Seller::Ended(ended) if matches!(ended.receipt.body.out, Outcome::Ok(_)) => Some(ended.receipt.cid()),
         _ => None,
     };
     if received.is_of(&deal.award) && delivered == Some(received.body.receipt) {

@@ -753,6 +753,7 @@ fn a_delivery_must_belong_to_the_deal() {
         (forged(|_| {}, testing::buyer()), DeliveryError::Receipt),
         (forged(|body| body.award = body.offer, testing::seller()), DeliveryError::Receipt),
         (forged(|body| body.offer = body.award, testing::seller()), DeliveryError::Receipt),
+        (forged(|body| body.sub = vec![body.offer], testing::seller()), DeliveryError::PassedOn),
         (forged(|body| prepaid(body).amount += 1, testing::seller()), DeliveryError::Locked),
         (forged(|body| prepaid(body).ys = ByteArray([0; 32]), testing::seller()), DeliveryError::Locked),
     ] {
@@ -766,7 +767,9 @@ fn a_delivery_must_belong_to_the_deal() {
         },
         testing::seller(),
     );
-    assert!(check_delivery(&deal, &with(&cancelled, None), MAX_CONTENT).is_ok());
+    let granting = Deal { grant: testing::granting_deal().grant, ..deal.clone() };
+    assert!(check_delivery(&granting, &with(&cancelled, None), MAX_CONTENT).is_ok());
+    assert_eq!(check_delivery(&deal, &with(&cancelled, None), MAX_CONTENT).unwrap_err(), DeliveryError::PassedOn);
     let mut torn = with(&good, output());
     torn.receipt[80] ^= 1;
     assert_eq!(check_delivery(&deal, &torn, MAX_CONTENT).unwrap_err(), DeliveryError::Receipt);

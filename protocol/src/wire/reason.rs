@@ -70,6 +70,7 @@ reasons! {
     26 NotUnderstood Incompatible "it holds something that the seller's version doesn't understand",
     27 InputsMissed Peer "inputs of this buyer's have lately never come",
     28 NotReleased Peer "this buyer has lately not released what was delivered to it in escrow",
+    29 SubcontractsUnpaid Incompatible "the seller subcontracts only for who pays in advance, or has paid it enough in escrow before",
 }
 
 impl Reason {

@@ -156,7 +156,7 @@ fn messages() -> Vec<(&'static str, Message)> {
             "11-delivered-sealed",
             Delivered {
                 award,
-                receipt: failed,
+                receipt: failed.clone(),
                 output: None,
                 sealed: Some(Payload::Inline(bytes(OUTPUT))),
                 evidence: None,
@@ -165,7 +165,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("17-release", Release { award, signatures: vec![ByteArray([1; 64]), ByteArray([2; 64])] }.into()),
         ("18-opened", Opened { award, key: SealKey::new([7; 32]) }.into()),
-        ("12-status", Status { award }.into()),
+        ("12-status", Status { award, receipt: None }.into()),
+        ("12-status-receipt", Status { award, receipt: Some(failed.clone()) }.into()),
         ("13-unknown", Unknown { award }.into()),
         ("14-cancel", Cancel { award, cancellation: bytes(testing::cancellation(&deal).bytes()) }.into()),
         ("15-schema", Schema { service: service.clone(), hash: schema_hash(SCHEMA), text: Some(SCHEMA.into()) }.into()),

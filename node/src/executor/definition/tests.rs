@@ -89,6 +89,7 @@ fn every_mistake_is_told() {
         ("run = { http = { url = \"http://localhost.evil.example/\" } }", "allow_remote = true"),
         ("run = { http = { url = \"http://127.0.0.1@evil.example/\" } }", "http://"),
         ("run = { http = { url = \"http://127.0.0.1/\", headers = { host = \"x\" } } }", "headers"),
+        ("run = { http = { url = \"http://127.0.0.1/\", headers = { guilder-token = \"x\" } } }", "sets itself"),
         ("run = { http = { url = \"http://127.0.0.1/\", headers = { \"a b\" = \"x\" } } }", "valid header names"),
     ] {
         let complaint = complaint(&with(line));

@@ -64,7 +64,9 @@ pub(super) async fn play(stage: &Stage<'_>) -> Result<(), CliError> {
     narrator.head("Money and wares")?;
     stage.fund(CLIENT, CLIENT_FUNDS).await?;
     stage.fund(EDITOR, EDITOR_FUNDS).await?;
-    let subcontracts = format!("[subcontract]\nservices = [\"{SUMMARY}\", \"{INDEX}\"]\nbudget = {SUB_BUDGET}\n");
+    // The client has paid nothing yet, and pays in escrow: the editor's file risks it.
+    let subcontracts =
+        format!("[subcontract]\nservices = [\"{SUMMARY}\", \"{INDEX}\"]\nbudget = {SUB_BUDGET}\nstrangers = true\n");
     for (name, service, price, work, description, more) in [
         (WRITER, SUMMARY, SUMMARY_PRICE, "summarize", "The three weightiest sentences of a text", ""),
         (INDEXER, INDEX, INDEX_PRICE, "index", "The weightiest words of a text", ""),

@@ -10,17 +10,14 @@
 //! What came to no signed award is given back where nothing was debited on top of it; else the totals of two awards would
 //! overlap, which proves overspending. What was signed stays debited, also if the seller refused it.
 
-use std::collections::BTreeSet;
-
 use cid::Cid;
 use guilder_protocol::{
     award::AwardArgs,
     envelope::Signed,
     identity::AgentId,
-    limits::MAX_SUB_RECEIPTS,
     settlement::Terms,
     time::Timestamp,
-    trade::seller::Seller,
+    trade::{Deal, seller::Seller},
     ucan::{
         Args, Delegation,
         chain::{self, ChainError},
@@ -35,10 +32,7 @@ use super::{
 };
 use crate::{
     store::{Key, Reader, StoreError, Write},
-    trade::{
-        records::{DEALS, SELLERS, SPENT, key},
-        views::passed_on,
-    },
+    trade::records::{DEALS, SELLERS, SPENT, key},
 };
 
 /// See the module.
@@ -70,17 +64,13 @@ impl Authority {
         Self { principal: me, links: Vec::new(), task: None, under: None }
     }
 
-    /// That of a task that we sell, as far as its buyer lets us pass it on. `placing` are the hires for its sake that go on.
-    pub(super) fn of_task(r: &impl Reader, under: Under, placing: Vec<Cid>) -> Result<Result<Self, Bound>, StoreError> {
+    /// That of a task that we sell, as far as its buyer lets us pass it on.
+    pub(super) fn of_task(r: &impl Reader, under: Under) -> Result<Result<Self, Bound>, StoreError> {
         let Some(deal) = r.get(DEALS, key(under.award))? else { return Ok(Err(Bound::Over)) };
         if !is_worked_on(r, under.award)? {
             return Ok(Err(Bound::Over));
         }
         let Some(links) = deal.passed_on() else { return Ok(Err(Bound::NotGranted { by: deal.buyer() })) };
-        let made: BTreeSet<Cid> = placing.into_iter().chain(passed_on(r, under.award)?).collect();
-        if made.len() >= MAX_SUB_RECEIPTS {
-            return Ok(Err(Bound::TooMany));
-        }
         let (principal, task) = (deal.award.principal(), Some(deal.award.args().task));
         Ok(Ok(Self { principal, links, task, under: Some(under) }))
     }
@@ -187,16 +177,12 @@ impl Authority {
 
     /// The last moment at which a delivery may be due.
     fn latest(&self) -> Timestamp {
-        let bounds = self.links.iter().flat_map(|link| {
-            let deadline = link.pol.most("deadline").map(Timestamp::from_secs);
-            deadline.into_iter().chain(link.exp)
-        });
-        bounds.min().unwrap_or_default()
+        latest(&self.links)
     }
 
     /// Where it is counted what we ourselves let a task's program spend.
     fn own_key(&self, under: &Under) -> Key {
-        Key::of(self.latest()).and(under.award)
+        own_key(&self.links, under.award)
     }
 
     /// Holds once more, where it is debited, that the task for whose sake we hire is still worked on.
@@ -263,6 +249,24 @@ pub(in crate::trade) fn give_back(w: &mut Write<'_>, debited: &Debited) -> Resul
     Ok(())
 }
 
+fn latest(links: &[Signed<Delegation>]) -> Timestamp {
+    let bounds = links.iter().flat_map(|link| {
+        let deadline = link.pol.most("deadline").map(Timestamp::from_secs);
+        deadline.into_iter().chain(link.exp)
+    });
+    bounds.min().unwrap_or_default()
+}
+
+fn own_key(links: &[Signed<Delegation>], award: Cid) -> Key {
+    Key::of(latest(links)).and(award)
+}
+
+/// All that was debited for the sake of a trade that we sell. Kept until its deadline.
+pub(in crate::trade) fn spent_for(r: &impl Reader, deal: &Deal) -> Result<u64, StoreError> {
+    let Some(links) = deal.passed_on() else { return Ok(0) };
+    Ok(r.get(SPENT, own_key(&links, deal.id()))?.unwrap_or_default())
+}
+
 /// All that we have awarded or passed on under a delegation.
 pub(in crate::trade) fn spent_under(r: &impl Reader, link: &Signed<Delegation>) -> Result<u64, StoreError> {
     Ok(r.get(SPENT, spent_key(link))?.unwrap_or_default())
@@ -285,7 +289,8 @@ pub(in crate::trade) fn debit_grant(w: &mut Write<'_>, chain: &GrantChain, amoun
     Ok(Debited { amount, rows, spent })
 }
 
-fn is_worked_on(r: &impl Reader, award: Cid) -> Result<bool, StoreError> {
+/// Whether a trade that we sell is still worked on: only then is anything hired for its sake.
+pub(in crate::trade) fn is_worked_on(r: &impl Reader, award: Cid) -> Result<bool, StoreError> {
     Ok(matches!(r.get(SELLERS, key(award))?, Some(Seller::Working(_))))
 }
 

@@ -24,6 +24,11 @@ use crate::store::{Reader, StoreError};
 /// wants to run away with an advance must have done four times as much honest work for it.
 const EARNED_SHARE: u64 = 4;
 
+/// How much a peer that has kept its part in escrow for so much lately may owe us at once, as a seller or as a buyer.
+pub(in crate::trade) fn share_of(earned: u64) -> u64 {
+    earned / EARNED_SHARE
+}
+
 /// How far a hire trusts sellers with money in advance.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
@@ -53,7 +58,7 @@ impl Trust {
             HireMode::Prepaid => None,
             HireMode::Escrow => Some(0),
             HireMode::Auto => {
-                let earned = records::earned(read, seller, mint, unit, now)? / EARNED_SHARE;
+                let earned = share_of(records::earned(read, seller, mint, unit, now)?);
                 Some(if self.safe.contains_key(&seller) { earned } else { earned.max(self.stranger_max) })
             }
         })

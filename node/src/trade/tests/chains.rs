@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use futures::future::join_all;
-use guilder_protocol::{award::AwardArgs, fault::AtFault, limits::MAX_SUB_RECEIPTS, receipt::FailureCode};
+use guilder_protocol::{
+    award::AwardArgs, fault::AtFault, limits::MAX_SUB_RECEIPTS, receipt::FailureCode, wire::Reason,
+};
 
 use super::*;
-use crate::executor::{ExecError, Output, Work};
+use crate::executor::{ExecError, Output, Subcontract, Work, definition::ProcessSettings};
 
 /// The way from an executor to its own node. It is taken away before a crash: a node that holds on to itself is never gone.
 type Way = Arc<Mutex<Option<Trade>>>;
@@ -309,4 +311,171 @@ async fn a_crash_at_any_step_spends_no_budget_twice() {
         awarded += given.len();
     }
     assert!(awarded >= 2, "{awarded} awards: the walks came to them");
+}
+
+/// Hires for its task, if it was given a key, and then goes on until it is stopped; or says at once whether it had one.
+#[derive(Clone, Debug)]
+struct SpendsFirst {
+    trade: Way,
+    hire: Hire,
+    told: mpsc::Sender<bool>,
+}
+
+#[async_trait]
+impl Executor for SpendsFirst {
+    async fn run(&self, work: Work) -> Result<Output, ExecError> {
+        let has_key = work.access.is_some();
+        if has_key && work.input.size() > 1 {
+            let trade = self.trade.lock().unwrap().clone().unwrap();
+            let under = Under { award: work.award, services: vec![], budget: 5 };
+            let hired = trade.hire(Hire { under: Some(under), ..self.hire.clone() }, work.input.clone()).await;
+            hired.unwrap().done().await.unwrap();
+            self.told.send(has_key).await.unwrap();
+            std::future::pending::<()>().await;
+        }
+        self.told.send(has_key).await.unwrap();
+        Ok(work.input)
+    }
+}
+
+/// A seller whose work hires `worker` for 5; where it is told of each work whether it had a key.
+async fn sells_what_costs_it(seller: &Node, worker: &Node, strangers: bool) -> (Way, mpsc::Receiver<bool>) {
+    let (told, outcomes) = mpsc::channel(16);
+    let trade: Way = Arc::new(Mutex::new(Some(seller.trade.clone())));
+    let way = Arc::clone(&trade);
+    let subcontract = Some(Subcontract { services: vec![], budget: 5, strangers });
+    let run = Run::Process(ProcessSettings { command: vec!["/bin/true".into()], env: [].into(), pass_env: vec![] });
+    let definition = Definition { subcontract, run, ..named("text.b", 20) };
+    seller.trade.task_keys().serve_at(([127, 0, 0, 1], 9).into());
+    let hire = sub("text.c", worker);
+    seller.sell_as(definition, Some(Arc::new(SpendsFirst { trade, hire, told }))).await;
+    (way, outcomes)
+}
+
+/// Whether all that a node has delivered is paid.
+fn all_paid(node: &Node) -> bool {
+    let views = node.trade.tasks(Page::default()).unwrap();
+    let mut delivered =
+        views.iter().filter(|view| view.side == crate::events::Side::Seller && view.state == TaskState::Delivered);
+    delivered.all(|view| matches!(view.money, Some(MoneyView::Sold(seller::Money::Redeemed { .. }))))
+}
+
+fn letting_in(mode: HireMode, seller: &Node) -> Hire {
+    Hire { mode: Some(mode), ..letting("text.b", seller, &["text.c"], 10, 1) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_in_escrow_that_has_paid_nothing_makes_no_seller_pay_subcontractors() {
+    let bank = Bank::open().await;
+    let [a, b, c] = nodes(&bank).await;
+    c.sell_as(named("text.c", 5), None).await;
+    b.sell_as(named("text.plain", 20), None).await;
+    let (way, mut told) = sells_what_costs_it(&b, &c, false).await;
+    let at_b = b.id();
+    let is_refused = async |hire: Hire| {
+        let hired = a.hire(hire, b"many").await.unwrap();
+        assert_eq!(hired.ended.outcome, BuyerOutcome::Refused(Reason::SubcontractsUnpaid));
+    };
+    let in_escrow = || Hire { seller: Some(at_b), ..letting_in(HireMode::Escrow, &c) };
+    is_refused(in_escrow()).await;
+    // What is paid in advance covers it, and so does work that may cost nothing.
+    let hired = a.hire(letting_in(HireMode::Prepaid, &b), b"x").await.unwrap();
+    assert_eq!((hired.ended.outcome, told.recv().await), (BuyerOutcome::Delivered { late: false }, Some(true)));
+    let free = Hire { mode: Some(HireMode::Escrow), service: service("text.b"), ..of(b.id()) };
+    let hired = a.hire(free, b"x").await.unwrap();
+    assert_eq!((hired.ended.outcome, told.recv().await), (BuyerOutcome::Delivered { late: false }, Some(false)));
+    until(|| async { all_paid(&b) }).await;
+    // 20 paid in escrow are good for 5: for one such task, not for two at once.
+    let handle = a.begin(in_escrow(), b"many").await;
+    assert_eq!(in_time(told.recv()).await, Some(true));
+    assert_eq!(awards_of(&b, handle.task).len(), 1);
+    is_refused(in_escrow()).await;
+    // Called off, it has cost us 5, which stays counted; also after a restart.
+    a.trade.cancel(handle.task).await.unwrap();
+    let hired = in_time(handle.done()).await.unwrap();
+    assert!(matches!(&hired.ended.outcome, BuyerOutcome::Failed(error) if error.code == FailureCode::Cancelled));
+    is_refused(in_escrow()).await;
+    way.lock().unwrap().take();
+    drop(told);
+    let b = b.crash(Failpoint::default()).await;
+    a.connect(&b).await;
+    b.connect(&c).await;
+    let (way, mut told) = sells_what_costs_it(&b, &c, false).await;
+    b.sell_as(named("text.plain", 20), None).await;
+    is_refused(in_escrow()).await;
+    // Whoever pays on gets on.
+    let plain = Hire { mode: Some(HireMode::Escrow), service: service("text.plain"), ..of(b.id()) };
+    a.hire(plain, b"x").await.unwrap();
+    until(|| async { all_paid(&b) }).await;
+    let hired = a.hire(in_escrow(), b"x").await.unwrap();
+    assert_eq!((hired.ended.outcome, told.recv().await), (BuyerOutcome::Delivered { late: false }, Some(true)));
+    way.lock().unwrap().take();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_whose_file_risks_it_subcontracts_for_strangers() {
+    let bank = Bank::open().await;
+    let [a, b, c] = nodes(&bank).await;
+    c.sell_as(named("text.c", 5), None).await;
+    let (way, mut told) = sells_what_costs_it(&b, &c, true).await;
+    let hired = a.hire(letting_in(HireMode::Escrow, &b), b"x").await.unwrap();
+    assert_eq!((hired.ended.outcome, told.recv().await), (BuyerOutcome::Delivered { late: false }, Some(true)));
+    way.lock().unwrap().take();
+}
+
+/// Passes work on and ends without waiting for it.
+#[derive(Clone, Debug)]
+struct Leaves {
+    trade: Way,
+    hire: Hire,
+    told: mpsc::Sender<Cid>,
+}
+
+#[async_trait]
+impl Executor for Leaves {
+    async fn run(&self, work: Work) -> Result<Output, ExecError> {
+        let trade = self.trade.lock().unwrap().clone().unwrap();
+        let under = Under { award: work.award, services: vec![], budget: u64::MAX };
+        let handle = trade.hire(Hire { under: Some(under), ..self.hire.clone() }, work.input.clone()).await.unwrap();
+        // Nobody may listen.
+        _ = self.told.send(handle.task).await;
+        std::future::pending().await
+    }
+}
+
+/// Never comes to an end.
+#[derive(Clone, Debug)]
+struct Endless;
+
+#[async_trait]
+impl Executor for Endless {
+    async fn run(&self, _: Work) -> Result<Output, ExecError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_of_hires_whose_work_is_over_is_called_off_at_the_start() {
+    let bank = Bank::open().await;
+    let [a, mut b, c] = nodes(&bank).await;
+    c.sell_as(named("text.c", 5), Some(Arc::new(Endless))).await;
+    let (told, mut hired) = mpsc::channel(4);
+    let trade: Way = Arc::new(Mutex::new(Some(b.trade.clone())));
+    let leaves = Leaves { trade: Arc::clone(&trade), hire: sub("text.c", &c), told };
+    b.sell_as(named("text.b", 30), Some(Arc::new(leaves))).await;
+    let _handle = a.begin(letting("text.b", &b, &["text.c"], 10, 1), b"x").await;
+    let task = in_time(hired.recv()).await.unwrap();
+    let state = |node: &Node| node.trade.show(task).unwrap().map(|view| view.state);
+    until(|| async { state(&b) == Some(TaskState::Working) }).await;
+    // As if the end of the work had been stored, and nothing after it.
+    let award = b.store.read(|r| r.range(super::super::records::SELLERS, KeyRange::all(), 1)).unwrap().remove(0).0;
+    let ending = move |w: &mut crate::store::Write<'_>| {
+        w.delete(super::super::records::OPEN, &award)?;
+        w.delete(super::super::records::SELLERS, &award)
+    };
+    b.store.write(ending).await.unwrap();
+    trade.lock().unwrap().take();
+    b = b.crash(Failpoint::default()).await;
+    b.connect(&c).await;
+    until(|| async { state(&b) == Some(TaskState::Cancelled) }).await;
 }

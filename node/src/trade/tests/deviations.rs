@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use guilder_protocol::{
     acceptance::AcceptanceBody,
-    audit::fraud::Finding,
+    audit::{self, fraud::Finding},
     claim::{Body, Claim},
     content::ContentId,
     envelope::Signed,
@@ -52,6 +52,8 @@ pub(super) enum How {
     TakesAndVanishes,
     /// Prepaid: signs that it failed, and takes the money.
     FailsAndTakes,
+    /// Prepaid: signs that it failed, and then that it did for another reason.
+    SignsTwice,
     /// In escrow: delivers, and never redeems what is released to it.
     NeverRedeems,
     /// In escrow: redeems, and keeps the key to itself.
@@ -183,6 +185,11 @@ impl Crook {
                 let error = TaskError { code: FailureCode::Crashed, text: "it broke".into() };
                 said.push(self.delivered(deal, Err(error), None, None));
             }
+            How::SignsTwice => {
+                for code in [FailureCode::Crashed, FailureCode::OutOfMemory] {
+                    said.push(self.delivered(deal, Err(TaskError { code, text: "it broke".into() }), None, None));
+                }
+            }
             How::AcceptsAnother | How::KnowsPrepaidOnly => {
                 let data = Payload::Inline(ByteBuf::from(&b"hello"[..]));
                 let output = Some(Clear { salt: SALT.into(), data });
@@ -298,6 +305,21 @@ async fn begun(buyer: &Node, hire: Hire, state: TaskState) -> (TaskHandle, Cid) 
     let shown = || buyer.trade.show(task).unwrap().filter(|view| view.state == state).and_then(|view| view.trade);
     until(|| async { shown().is_some() }).await;
     (handle, shown().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seller_that_signs_two_receipts_is_convicted_by_what_its_buyer_keeps() {
+    let (_bank, buyer, seller, _wallet) = Crook::with_buyer(Mode::Prepaid, How::SignsTwice).await;
+    let hired = buyer.hire(paid(&Mode::Prepaid, seller), b"hello").await.unwrap();
+    let trade = hired.deal.id();
+    assert!(matches!(&hired.ended.outcome, BuyerOutcome::Failed(error) if error.code == FailureCode::Crashed));
+    until(|| async { buyer.trade.accusation(trade).unwrap().is_some() }).await;
+    assert_eq!(accusation(&buyer, trade).await.finding, Finding::Contradicts);
+    // Also after a restart; and it is in the bundle.
+    let buyer = buyer.crash(Failpoint::default()).await;
+    assert_eq!(accusation(&buyer, trade).await.finding, Finding::Contradicts);
+    let bundle = audit::bundle(&buyer.trade.evidence(trade).unwrap().unwrap());
+    assert_eq!(audit::verify(&bundle).unwrap().hires[0].answer, audit::Answer::SellerContradicts(seller));
 }
 
 // Escrow: the seller

@@ -68,7 +68,7 @@ async fn an_offer_is_awarded_once_and_a_proof_pays_once() {
     // The same again: the same answer, no second run, no second payment.
     raw.send(deal.message()).await;
     assert_eq!(delivery(&mut raw).await.receipt, receipt);
-    raw.send(Status { award: deal.id() }).await;
+    raw.send(Status { award: deal.id(), receipt: None }).await;
     assert_eq!(delivery(&mut raw).await.receipt, receipt);
     raw.send(raw.cancel(&deal)).await;
     assert_eq!(delivery(&mut raw).await.receipt, receipt);
@@ -241,7 +241,7 @@ async fn a_peer_without_part_in_a_trade_gets_no_answer_about_it() {
     raw.send(deal.message()).await;
     delivery(&mut raw).await;
     let mut stranger = Raw::start(&bank, 3, &seller).await;
-    stranger.send(Status { award: deal.id() }).await;
+    stranger.send(Status { award: deal.id(), receipt: None }).await;
     stranger.hears_nothing().await;
     assert!(points(&seller, stranger.base.key.id()).await >= 20);
     // Another's award, sent again by a stranger.
@@ -249,7 +249,9 @@ async fn a_peer_without_part_in_a_trade_gets_no_answer_about_it() {
     stranger.hears_nothing().await;
     // What nobody knows is unknown.
     let award = cid_of(b"nothing");
-    assert!(matches!(stranger.say(Status { award }).await, Message::Unknown(unknown) if unknown.award == award));
+    assert!(
+        matches!(stranger.say(Status { award, receipt: None }).await, Message::Unknown(unknown) if unknown.award == award)
+    );
     assert!(matches!(stranger.say(Query { service: echo(), schema: None }).await, Message::Advertised(_)));
 }
 
@@ -461,6 +463,7 @@ async fn each_cause_to_refuse_an_award_has_its_reason() {
         Reason::NotUnderstood,
         Reason::InputsMissed,
         Reason::NotReleased,
+        Reason::SubcontractsUnpaid,
     ];
     for reason in Reason::ALL {
         assert_ne!(given.contains(reason), elsewhere.contains(reason), "{reason}");

@@ -335,17 +335,19 @@ struct Bar {
     issued: bool,
     /// The mint shows the signatures of this very operation, and has signed nothing for them.
     robbed: bool,
+    /// Another copy of this wallet may have paid with what it would refund.
+    another_copy: bool,
     why: String,
     at: Timestamp,
 }
 
-/// Parks an operation that can't come to be, and puts what is still ours of its inputs back where it was.
+/// Parks an operation that can't come to be, and puts what is still ours of its inputs back where it was. `another_copy` of this
+/// wallet may have spent some.
 pub(super) async fn release(
     store: &Store,
-    id: OperationId,
-    record: &Arc<Operation>,
+    (id, record): (OperationId, &Arc<Operation>),
     released: &Released,
-    why: &MintTrouble,
+    (why, another_copy): (&MintTrouble, bool),
     at: Timestamp,
 ) -> Result<Loss, WalletError> {
     let mut spent = Spent::default();
@@ -367,7 +369,7 @@ pub(super) async fn release(
         _ => Fault::Mint,
     };
     let issued = released.evidence.quote == Some(QuoteState::Issued);
-    let bar = Bar { spent, issued, robbed, why: why.to_string(), at };
+    let bar = Bar { spent, issued, robbed, another_copy, why: why.to_string(), at };
     let (record, adopted) = (Arc::clone(record), released.adopted.clone());
     let free = released.unused && !signed;
     let amount = store
@@ -491,12 +493,19 @@ fn release_refund(
     batches: &[RefundedBatch],
     bar: &Bar,
 ) -> Result<u64, WalletError> {
+    let mut of_purses = bar.spent.clone();
+    if bar.another_copy {
+        of_purses.blame_nobody();
+    }
     for lock in locks {
-        strike(write, lock.trade, lock.locktime, &bar.spent, bar.at)?;
+        // Another copy may have paid with what was in a purse; not with what was made for this trade.
+        let waiting = write.get(REFUNDS, Key::of(lock.locktime).and(lock.trade))?;
+        let is_once = waiting.is_some_and(|waiting| waiting.conditions.once().is_some());
+        strike(write, lock.trade, lock.locktime, if is_once { &bar.spent } else { &of_purses }, bar.at)?;
     }
     let mut lost = 0;
     for batch in batches {
-        lost += strike_purse(write, batch.id, &record.currency, &bar.spent, bar.at)?;
+        lost += strike_purse(write, batch.id, &record.currency, &of_purses, bar.at)?;
     }
     Ok(lost)
 }

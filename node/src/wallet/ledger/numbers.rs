@@ -152,6 +152,18 @@ impl Numbers {
         lock(&self.copies).contains(mint)
     }
 
+    /// Whether there is one, for which the mint is asked anew.
+    pub(super) async fn has_another_copy(&self, currency: &Currency) -> Result<bool, WalletError> {
+        if self.another_copy_at(&currency.mint) {
+            return Ok(true);
+        }
+        let view = self.mints.view(&currency.mint).await?;
+        if let Ok(keyset) = view.active(&currency.unit, self.runtime.now()) {
+            self.check_afresh(currency, keyset).await?;
+        }
+        Ok(self.another_copy_at(&currency.mint))
+    }
+
     fn checking(&self, currency: &Currency, keyset: KeysetId, line: Line) -> Arc<tokio::sync::Mutex<bool>> {
         let mut checked = lock(&self.checked);
         Arc::clone(checked.entry((currency.mint.clone(), line, keyset)).or_default())

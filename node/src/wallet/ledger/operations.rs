@@ -511,7 +511,11 @@ impl Operations {
 
     async fn release(&self, barred: &Barred) -> Result<(), WalletError> {
         let Barred { stored: Stored { id, record, .. }, released, why } = barred;
-        let lost = effects::release(&self.store, *id, record, released, why, self.runtime.now()).await?;
+        // Where that can't be told now, nobody is charged.
+        let is_refund = matches!(record.purpose, Purpose::Refund { .. });
+        let another_copy = is_refund && self.numbers.has_another_copy(&record.currency).await.unwrap_or(true);
+        let now = self.runtime.now();
+        let lost = effects::release(&self.store, (*id, record), released, (why, another_copy), now).await?;
         if lost.amount > 0 {
             let reason = format!("{} {} lost: {why}", lost.amount, record.currency.unit);
             self.notices.money_trouble(&record.currency.mint, lost.fault, reason);

@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use cdk::nuts::State;
 use cid::Cid;
 use guilder_protocol::{
     bytes::ByteArray,
@@ -41,7 +42,7 @@ use super::{
     super::{
         config::RedemptionConfig,
         error::WalletError,
-        ledger::Plan,
+        ledger::{Plan, states},
         modes::{self, Taking},
         records::{
             ACCEPTED, AcceptedEscrow, AcceptedLock, Currency, DUE, Due, MoneyOutcome, Purpose, RESERVED, Reason,
@@ -172,6 +173,16 @@ impl Redemption {
         let checking = move || demand.check(&lock, &view.listed);
         let checked = Arc::new(self.parts.runtime.offload(Job::Dleq(count), checking).await?);
         Ok(VettedLock { checked, currency, identity, buyer: *buyer, taking })
+    }
+
+    /// Whether the mint says that something of the lock accepted for `trade` is spent.
+    pub(in super::super) async fn is_taken(&self, trade: Cid) -> Result<bool, WalletError> {
+        let Some(accepted) = self.parts.store.read(|read| read.get(ACCEPTED, Key::of(trade)))? else {
+            return Ok(false);
+        };
+        let client = self.parts.mints.client(&accepted.currency.mint)?;
+        let states = states(&client, accepted.proofs.iter().filter_map(LockedProof::y)).await?;
+        Ok(states.iter().any(|state| state.state == State::Spent))
     }
 
     /// Takes a lock for `trade`. Does nothing if it is taken for it already.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Before, Buyer, BuyerOutcome, Deal, Effect, End, Ended, FIRST_RETRY_SECS, Forged, GIVEN_UP_RETRY_SECS, Input,
-    LockOutcome, MAX_RETRY_SECS, Money, SellerConduct, Step, Write, falls_back, noted, noted_behind, was_away_at,
+    LockOutcome, MAX_RETRY_SECS, Money, SellerConduct, Step, Write, falls_back, holds, noted, noted_behind,
+    was_away_at,
 };
 use crate::{
     content::ContentId,
@@ -121,6 +122,10 @@ impl Unopened {
                 let writes = noted_behind(&mut self.signed, acceptance);
                 Step { state: Buyer::Unopened(self), writes, effects: vec![] }
             }
+            Input::Asked => {
+                let effects = vec![holds(deal, &self.receipt)];
+                Step::passing(Buyer::Unopened(self), effects)
+            }
             Input::Broken(why) => self.without(BuyerOutcome::Broken(why)).step(deal, now),
             _ => Step::passing(Buyer::Unopened(self), vec![]),
         }
@@ -178,11 +183,11 @@ impl Unopened {
             Stage::Released { release, tries } => {
                 // Too late to redeem, a seller that has done so still says the key.
                 let message = if now <= redeem_by(deal) {
-                    wire::Release { award: deal.id(), signatures: release.clone() }.into()
+                    Some(wire::Release { award: deal.id(), signatures: release.clone() }.into())
                 } else {
-                    wire::Status { award: deal.id() }.into()
+                    None
                 };
-                let mut effects = vec![Effect::Send(message)];
+                let mut effects = vec![message.map_or_else(|| holds(deal, &self.receipt), Effect::Send)];
                 if *tries >= TRIES_BEFORE_MINT || now > redeem_by(deal) {
                     effects.push(Effect::FindKey);
                 }
@@ -298,8 +303,8 @@ impl Unopened {
             return self.without(BuyerOutcome::Unopened).step(deal, now);
         }
         self.taken_at = Some(now);
+        let question = holds(deal, &self.receipt);
         let mut step = noted(Buyer::Unopened(self));
-        let question = Effect::Send(wire::Status { award: deal.id() }.into());
         step.effects = vec![question, Effect::FindKey, Effect::WakeAt(now.saturating_add(GIVEN_UP_RETRY_SECS))];
         step
     }

@@ -11,11 +11,14 @@
 //!                       credit for, and to nobody else anything
 //!              audit    every finished task's bundle verifies
 //!              escrow   no money in escrow went to anybody whose buyer hasn't got the output that it committed to
+//!              budget   what is passed on keeps to each delegation, however many awards are made at once
+//!              answers  an honest party that a bundle names did what the bundle says
 //!              rest     nothing is open any more: no trade, no swap but at a mint that has lied
 //! ```
 //!
 //! Each rule is a function of what is seen, tested against what it is to catch.
 
+mod chains;
 mod money;
 mod sales;
 mod trades;
@@ -25,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use guilder::{catalogue::MAX_ADVERTS, network::CONNECTIONS_SLACK, trade::MAX_OPEN_TRADES};
 
 pub use self::{
+    chains::{Awarded, Worked, judge_answer, judge_budgets},
     money::{Coins, accounted_for, coins_of},
     sales::{Credit, Sale, judge_sales},
     trades::{Seen, judge_trade},

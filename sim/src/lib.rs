@@ -6,6 +6,7 @@
 //! fabric      the network: a libp2p transport over one event heap, with latency, loss, bandwidth, partitions, crashes
 //! world       hosts, their machines and executors, and the whole nodes on them; the converged start
 //! mint        mints in memory with real blind signatures, that fail and lie as they are told
+//! chains      what work passes on, and what comes of it
 //! cast        who takes part, and what those do who cheat
 //! workload    who wants what, when
 //! play        plays a scenario: lets all that happen, in order
@@ -27,6 +28,7 @@
 
 pub mod bare;
 pub mod cast;
+pub mod chains;
 pub mod fabric;
 pub mod interpose;
 pub mod journal;

@@ -10,6 +10,7 @@
 //! One task owns the world and does what the timeline says, in its order. What takes time (a hire, a search) runs in a task
 //! of its own and writes down what came of it.
 
+mod chains;
 mod eclipse;
 mod faults;
 mod misbehaviour;
@@ -21,7 +22,7 @@ mod timeline;
 mod watch;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,12 +32,15 @@ use cid::Cid;
 use guilder::{
     config::Config,
     content::Data,
-    executor::{Definition, definition::Run},
+    executor::{
+        Definition,
+        definition::{HttpSettings, Run, Subcontract},
+    },
     grants::GrantTerms,
     network::Walk,
     network::service_key,
     parts::Node,
-    trade::{Hire, HireMode},
+    trade::Hire,
 };
 use guilder_protocol::market::{MintUrl, ServiceName, Unit};
 use tokio::{
@@ -54,6 +58,7 @@ pub use self::{
 };
 use crate::{
     cast::{Cast, region_names, replay_receipts},
+    chains::{Chains, service_names},
     fabric::{HostId, Topology},
     interpose::{self, Rng},
     judge::Judge,
@@ -61,7 +66,7 @@ use crate::{
     results::{Results, RevocationRow, Sample, SearchRow},
     scenario::{Adversary, Payment, Scenario, Start, regions},
     trace::Trace,
-    workload::{Want, Wishes, between, secs, service_names, sold_by},
+    workload::{Want, Wishes, between, secs, sold_by},
     world::{
         World, WorldError,
         executor::{Habit, Pace},
@@ -107,6 +112,8 @@ struct Play<'a> {
     mints: Vec<MintUrl>,
     unit: Unit,
     services: Vec<ServiceName>,
+    /// What work is passed on, if any is.
+    chains: Option<Arc<Chains>>,
     timeline: Timeline,
     /// What goes wrong, and what went.
     episodes: Vec<Episode>,
@@ -169,6 +176,7 @@ impl<'a> Play<'a> {
         let mut world = World::new(seed, topology(scenario), trace.clone())?;
         let unit: Unit = "sat".parse().map_err(WorldError::new)?;
         let services = service_names(&scenario.services).map_err(WorldError::new)?;
+        let chains = Chains::of(scenario).map_err(WorldError::new)?.map(Arc::new);
         for (_, part) in cast.iter().filter(|(_, part)| part.cheat != Some(Adversary::Eclipse)) {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
@@ -183,6 +191,9 @@ impl<'a> Play<'a> {
             let host = world.add_host(part.region, config);
             world.set_clock(host, part.clock_off_s);
             world.set_failpoint(host, part.failpoint());
+            if let Some(chains) = &chains {
+                world.executor(host).set_chains(Arc::clone(chains));
+            }
             if let Some((kind, nat)) = part.nat.zip(scenario.topology.nat.as_ref()) {
                 world.fabric().put_behind_nat(host, kind, Duration::from_secs(nat.mapping_s));
             }
@@ -197,6 +208,7 @@ impl<'a> Play<'a> {
             mints,
             unit,
             services,
+            chains,
             timeline: Timeline::default(),
             episodes: Vec::new(),
             planned: false,
@@ -244,7 +256,9 @@ impl<'a> Play<'a> {
                 self.set_up_shop(*host, seller);
                 seller += 1;
             }
-            if part.buys() || part.cheat == Some(Adversary::BuyerDoubleLocks) {
+            // Who passes work on pays for it before it is paid.
+            let passes_on = self.chains.is_some() && part.sells();
+            if part.buys() || passes_on || part.cheat == Some(Adversary::BuyerDoubleLocks) {
                 self.fund(*host);
             }
         }
@@ -282,13 +296,14 @@ impl<'a> Play<'a> {
         let mut definitions = Vec::new();
         let everything = cheat == Some(Adversary::SybilAdverts);
         for service in
-            (0..sold.count).filter(|service| everything || sold_by(sold, number).any(|sold| sold == *service))
+            (0..sold.kinds()).filter(|service| everything || sold_by(sold, number).any(|sold| sold == *service))
         {
             // A cheat undercuts everybody.
             let price = if cheat.is_some() { sold.price_sat[0] } else { between(sold.price_sat, &mut self.rng) };
             let name = self.services[service as usize].clone();
             executor.set_pace(name.clone(), pace);
-            definitions.push(definition(name, price, self.unit.clone()));
+            let may_spend = self.chains.as_ref().and_then(|chains| chains.may_spend(service));
+            definitions.push(definition(name, price, self.unit.clone(), may_spend));
         }
         tokio::spawn(async move {
             for definition in definitions {
@@ -415,12 +430,12 @@ impl<'a> Play<'a> {
             max_price: Some(workload.budget_sat),
             unit: Some(self.unit.clone()),
             deadline_secs: Some(workload.deadline_s),
-            mode: Some(match workload.mode {
-                Payment::Prepaid => HireMode::Prepaid,
-                Payment::Escrow => HireMode::Escrow,
-                Payment::Auto => HireMode::Auto,
-            }),
+            mode: Some(workload.mode.into()),
             ..Hire::of(self.services[want.service as usize].clone())
+        };
+        let hire = match &self.chains {
+            Some(chains) => chains.letting(want.service, hire),
+            None => hire,
         };
         let input = Data::Inline(Bytes::from(want.input()));
         let notes = self.notes.clone();
@@ -548,7 +563,10 @@ async fn brought(node: &Node, mint: &MintUrl, unit: &Unit, amount: u64) -> bool 
     matches!(paid, Ok(Some(_)))
 }
 
-fn definition(name: ServiceName, price: u64, unit: Unit) -> Definition {
+fn definition(name: ServiceName, price: u64, unit: Unit, may_spend: Option<u64>) -> Definition {
+    // What runs is the simulator's in any case; but the echo hires nobody.
+    let url = "http://127.0.0.1:1/".to_owned();
+    let hires = Run::Http(HttpSettings { url, headers: BTreeMap::new(), allow_remote: false });
     Definition {
         name,
         description: "simulated work".into(),
@@ -562,8 +580,8 @@ fn definition(name: ServiceName, price: u64, unit: Unit) -> Definition {
         memory_mb: 64,
         max_input_bytes: 64 << 20,
         max_output_bytes: 1 << 20,
-        subcontract: None,
-        run: Run::Echo,
+        run: if may_spend.is_some() { hires } else { Run::Echo },
+        subcontract: may_spend.map(|budget| Subcontract { services: Vec::new(), budget }),
     }
 }
 

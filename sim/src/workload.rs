@@ -2,25 +2,15 @@
 
 use std::time::Duration;
 
-use guilder_protocol::market::{NameError, ServiceName};
-
 use crate::{
     cast::weighted,
     interpose::{Rng, splitmix},
     scenario::{Arrivals, Services, Workload},
 };
 
-/// The names of the services that are sold, by their number.
-///
-/// # Errors
-/// Never, unless names stop being names.
-pub fn service_names(services: &Services) -> Result<Vec<ServiceName>, NameError> {
-    (0..services.count).map(|number| format!("sim.service-{number}").parse()).collect()
-}
-
 /// The services that a seller sells: dealt round.
 pub fn sold_by(services: &Services, seller: u32) -> impl Iterator<Item = u32> {
-    let (count, each) = (services.count, services.per_seller);
+    let (count, each) = (services.kinds(), services.per_seller);
     (0..each).map(move |which| (seller * each + which) % count)
 }
 

@@ -20,11 +20,13 @@ pub(crate) mod raw_peer;
 use std::{collections::BTreeMap, fmt, fs, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use guilder::{
+    api::Api,
     config::Config,
     content::Content,
     events::Events,
     executor::Executors,
     failpoint::Failpoint,
+    keys::Home,
     network::{DhtMode, NetworkConfig, transport},
     parts::{Node, Parts},
     runtime::Runtime,
@@ -42,11 +44,12 @@ use libp2p::{
     multiaddr::Protocol,
     noise,
 };
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use self::{
     eclipse::{Attacker, Eclipse},
-    executor::SimExecutor,
+    executor::{SimExecutor, Way},
     machine::Machine,
 };
 use crate::{
@@ -91,6 +94,7 @@ struct Host {
     failpoint: Failpoint,
     meter: Arc<Meter>,
     node: Option<Node>,
+    was_killed: bool,
     /// What its wallet had when its node was killed.
     left: Vec<Holding>,
     /// What its disk is to fall back to, in tests of the judge.
@@ -168,6 +172,7 @@ impl World {
             failpoint: Failpoint::default(),
             meter: Arc::default(),
             node: None,
+            was_killed: false,
             left: Vec::new(),
             old_disk: None,
         };
@@ -255,6 +260,11 @@ impl World {
         self.hosts.get(&host)?.node.as_ref()
     }
 
+    /// Whether a host's node was ever killed.
+    pub(crate) fn was_killed(&self, host: HostId) -> bool {
+        self.hosts.get(&host).is_some_and(|host| host.was_killed)
+    }
+
     /// The address of a host's node, with its peer ID.
     ///
     /// # Errors
@@ -308,6 +318,14 @@ impl World {
         .await
         .map_err(WorldError::new)?;
         if let Some(host) = self.hosts.get_mut(&id) {
+            if host.executor.passes_on() {
+                let home = Home::at(self.folder.of(id));
+                let api = Api::new(node.clone(), home, None, watch::Sender::new(false));
+                let keys = node.trade.task_keys().clone();
+                host.executor.set_way(Some(Way { api, keys: keys.clone() }));
+                // Nothing listens there: the executor is in the same process.
+                keys.serve_at((Ipv4Addr::LOCALHOST, PORT).into());
+            }
             host.node = Some(node);
         }
         Ok(())
@@ -332,7 +350,9 @@ impl World {
         }
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if let Some(node) = host.node.take() {
+            host.was_killed = true;
             self.trace.record(id, &format_args!("killed"));
+            host.executor.set_way(None);
             // What is committed outlasts the crash; who can't read it has nothing.
             host.left = node.wallet.holdings().unwrap_or_default();
             node.runtime.shutdown().await;

@@ -55,7 +55,7 @@ impl Default for TaskKeys {
 
 impl TaskKeys {
     /// Notes where the API is served from now on.
-    pub(crate) fn serve_at(&self, address: SocketAddr) {
+    pub fn serve_at(&self, address: SocketAddr) {
         self.0.url.send_replace(Some(format!("http://{address}")));
     }
 
@@ -76,7 +76,7 @@ impl TaskKeys {
     }
 
     /// For which task a token speaks; `same` compares the true one with it.
-    pub(crate) fn holder(&self, token: &str, same: impl Fn(&str, &str) -> bool) -> Option<Under> {
+    pub fn holder(&self, token: &str, same: impl Fn(&str, &str) -> bool) -> Option<Under> {
         let (name, _) = token.split_once('.')?;
         let keys = lock(&self.0.keys);
         keys.get(name).filter(|key| same(&key.token, token)).map(|key| key.under.clone())

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn holding(coin: HeldCoin, amount: u64) -> Holding {
-        Holding { mint: "https://mint0.sim".parse().unwrap(), amount, coin }
+        Holding { mint: "https://mint0.sim".parse().unwrap(), amount, coin, locked: false }
     }
 
     #[test]

@@ -22,6 +22,15 @@ use crate::{
     world::{WorldError, executor::honest_output},
 };
 
+/// What somebody bought, as its buyer wanted it.
+pub(super) struct Bought {
+    pub(super) buyer: HostId,
+    pub(super) service: u32,
+    pub(super) input: Vec<u8>,
+    /// The end of the second in which it was to be there, in microseconds of the run.
+    pub(super) deadline_us: u64,
+}
+
 impl Play<'_> {
     pub(super) fn sample(&mut self) {
         let traffic = self.world.fabric().traffic();
@@ -68,6 +77,7 @@ impl Play<'_> {
                 self.judge_wish(wish, &view, &agents);
             }
         }
+        self.judge_chains(&agents);
         self.judge_sales(&agents);
         self.judge_coins();
         self.judge.rest(&self.world, &self.cast, !self.liars.is_empty(), self.now_us() / 1_000);
@@ -156,17 +166,25 @@ impl Play<'_> {
     }
 
     pub(super) fn judge_wish(&mut self, wish: &Wish, view: &TaskView, agents: &BTreeMap<AgentId, HostId>) {
+        // Deadlines are whole seconds; a second for the commit.
+        let deadline_us = wish.at_us + (self.scenario.workload.deadline_s + 1) * 1_000_000;
+        let input = wish.want.input();
+        self.judge_bought(Bought { buyer: wish.buyer, service: wish.want.service, input, deadline_us }, view, agents);
+    }
+
+    /// Judges what somebody bought.
+    pub(super) fn judge_bought(&mut self, bought: Bought, view: &TaskView, agents: &BTreeMap<AgentId, HostId>) {
+        let Bought { buyer, service, input, deadline_us } = bought;
         // What a buyer that cheats says of its trades is no evidence; its sellers' books are judged all the same.
-        let Some(node) = self.world.node(wish.buyer).filter(|_| self.cast.is_honest(wish.buyer)) else { return };
+        let Some(node) = self.world.node(buyer).filter(|_| self.cast.is_honest(buyer)) else { return };
         let seller = view.peer.and_then(|peer| agents.get(&peer).copied());
         let output = match node.trade.output(view.task) {
             Ok(Some(Data::Inline(bytes))) => Some(bytes),
             _ => None,
         };
-        let input = wish.want.input();
         let right_output = output
             .filter(|_| input.len() <= guilder_protocol::limits::MAX_INLINE)
-            .map(|output| output == honest_output(&self.services[wish.want.service as usize], &input));
+            .map(|output| output == self.right_output(service, &input));
         let evidence = node.trade.evidence(view.task);
         // In escrow a trade goes on until its money falls back.
         let falls_back =
@@ -178,8 +196,6 @@ impl Play<'_> {
             Err(error) => Some(error.to_string()),
         };
         let awarded_us = self.world.journal().steps(&view.task).get(&Step::Awarded).copied();
-        // Deadlines are whole seconds; a second for the commit.
-        let deadline_us = wish.at_us + (self.scenario.workload.deadline_s + 1) * 1_000_000;
         let now = node.runtime.now().as_secs() as i64;
         let seen = Seen {
             state: view.state,
@@ -198,8 +214,15 @@ impl Play<'_> {
         let at_ms = self.now_us() / 1_000;
         for (rule, what) in judge_trade(&seen) {
             let what =
-                format!("host {} and task {}: {what} ({:?}, {:?})", wish.buyer.0, view.task, view.state, view.money);
+                format!("host {} and task {}: {what} ({:?}, {:?})", buyer.0, view.task, view.state, view.money);
             self.judge.accuse(at_ms, rule, what, self.world.journal().last_events(&view.task));
+        }
+    }
+
+    fn right_output(&self, service: u32, input: &[u8]) -> Vec<u8> {
+        match &self.chains {
+            Some(chains) => chains.output(service, input),
+            None => honest_output(&self.services[service as usize], input),
         }
     }
 

@@ -67,6 +67,7 @@ impl Play<'_> {
                 self.judge_wish(&wish, &view, &agents);
             }
         }
+        self.judge_chains(&agents);
         self.judge_sales(&agents);
     }
 

@@ -1,5 +1,7 @@
 //! What the types can't say: numbers in bounds, names that exist, moments within the run.
 
+use guilder_protocol::limits::{MAX_CHAIN, MAX_INLINE, MAX_SUB_SERVICES};
+
 use super::{Fault, Scenario, Topology, Victims, When, regions};
 
 /// A file that is no scenario.
@@ -80,10 +82,11 @@ impl Scenario {
         let (sold, wanted, mints) = (&self.services, &self.workload, &self.mints);
         ensure((1..=1_000).contains(&sold.count), "services.count", "is not between 1 and 1,000")?;
         ensure(
-            (1..=sold.count).contains(&sold.per_seller),
+            (1..=sold.kinds()).contains(&sold.per_seller),
             "services.per_seller",
             "is not between 1 and services.count",
         )?;
+        self.check_chains()?;
         range(sold.price_sat, "services.price_sat")?;
         ensure(sold.price_sat[0] > 0, "services.price_sat", "begins at 0")?;
         range(sold.work_ms, "services.work_ms")?;
@@ -107,6 +110,24 @@ impl Scenario {
         self.check_places(&mints.regions, "mints.regions")?;
         range(mints.answer_ms, "mints.answer_ms")?;
         share(mints.lose_replies, "mints.lose_replies")
+    }
+
+    fn check_chains(&self) -> Checked {
+        let Some(chains) = &self.services.chains else { return Ok(()) };
+        ensure((1..=MAX_CHAIN).contains(&(chains.depth as usize)), "services.chains.depth", "is not between 1 and 8")?;
+        let names = self.services.count.saturating_mul(chains.depth);
+        ensure(
+            names as usize <= MAX_SUB_SERVICES,
+            "services.chains.depth",
+            "makes more than 16 services to pass work on to",
+        )?;
+        range(chains.hires, "services.chains.hires")?;
+        ensure((1..=16).contains(&chains.hires[1]), "services.chains.hires", "is not within 1 and 16")?;
+        share(chains.budget_share, "services.chains.budget_share")?;
+        // Whoever passes work on pays at its buyer's mint.
+        ensure(self.mints.count == 1, "services.chains", "needs a single mint")?;
+        let inline = self.workload.input_bytes[1] as usize <= MAX_INLINE;
+        ensure(inline, "workload.input_bytes", "is more than 64 KiB, and services.chains is given")
     }
 
     fn check_fault(&self, fault: &Fault, field: &str) -> Checked {

@@ -1,5 +1,6 @@
 //! What is sold, who buys it, whose money pays for it, and who cheats.
 
+use guilder::trade::HireMode;
 use serde::{Deserialize, Serialize};
 
 /// What is sold. Service 0 is the most wanted.
@@ -16,11 +17,37 @@ pub struct Services {
     pub work_ms: [u64; 2],
     /// The share of tasks whose work fails honestly.
     pub fails: f64,
+    /// What sellers pass on to others, if they do.
+    pub chains: Option<Chains>,
+}
+
+/// Work that passes parts of itself on to sellers that buyers never ask: `count` kinds more at each level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chains {
+    /// How many levels there are beneath what buyers want.
+    pub depth: u32,
+    /// How many parts a work passes on: from, to; drawn evenly for each.
+    pub hires: [u64; 2],
+    /// What each may spend on its parts, as a share of what they cost at the most.
+    #[serde(default = "whole")]
+    pub budget_share: f64,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+impl Services {
+    /// How many kinds are sold, those that work is passed on to among them.
+    pub fn kinds(&self) -> u32 {
+        self.count * (1 + self.chains.as_ref().map_or(0, |chains| chains.depth))
+    }
 }
 
 impl Default for Services {
     fn default() -> Self {
-        Self { count: 4, per_seller: 1, price_sat: [5, 20], work_ms: [100, 2_000], fails: 0.0 }
+        Self { count: 4, per_seller: 1, price_sat: [5, 20], work_ms: [100, 2_000], fails: 0.0, chains: None }
     }
 }
 
@@ -78,6 +105,16 @@ pub enum Payment {
     Escrow,
     /// In escrow with strangers, in advance to who has earned it.
     Auto,
+}
+
+impl From<Payment> for HireMode {
+    fn from(payment: Payment) -> Self {
+        match payment {
+            Payment::Prepaid => Self::Prepaid,
+            Payment::Escrow => Self::Escrow,
+            Payment::Auto => Self::Auto,
+        }
+    }
 }
 
 /// How wishes come.

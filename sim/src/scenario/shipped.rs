@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 23] = [
+pub const SHIPPED: [(&str, &str); 26] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -15,6 +15,9 @@ pub const SHIPPED: [(&str, &str); 23] = [
     ("cheating-traders", include_str!("../../scenarios/cheating-traders.toml")),
     ("escrow-cheats", include_str!("../../scenarios/escrow-cheats.toml")),
     ("escrow-storm", include_str!("../../scenarios/escrow-storm.toml")),
+    ("chains", include_str!("../../scenarios/chains.toml")),
+    ("escrow-chains", include_str!("../../scenarios/escrow-chains.toml")),
+    ("chain-storm", include_str!("../../scenarios/chain-storm.toml")),
     ("double-locks", include_str!("../../scenarios/double-locks.toml")),
     ("sybil-adverts", include_str!("../../scenarios/sybil-adverts.toml")),
     ("eclipse", include_str!("../../scenarios/eclipse.toml")),

@@ -72,6 +72,8 @@ pub struct Holding {
     pub amount: u64,
     /// Which one.
     pub coin: HeldCoin,
+    /// Whether it is locked: the phrase alone doesn't find it, the home does.
+    pub locked: bool,
 }
 
 /// How a coin is told from others.
@@ -185,36 +187,38 @@ pub(super) fn audit(
 pub(super) fn holdings(store: &Store) -> Result<Vec<Holding>, WalletError> {
     Ok(store.read(|read| {
         let mut held = Vec::new();
-        let mut had = |currency: &Currency, amount: u64, y: Option<Y>| {
-            let coin = y.map(|y| Holding { mint: currency.mint.clone(), amount, coin: HeldCoin::Had(y.0) });
-            held.extend(coin);
+        let mut had = |currency: &Currency, amount: u64, y: Option<Y>, locked: bool| {
+            let mint = currency.mint.clone();
+            held.extend(y.map(|y| Holding { mint, amount, coin: HeldCoin::Had(y.0), locked }));
         };
         for (_, AccountRecord { currency, .. }) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
             let coins = read.range(COINS, currency.key().range(), usize::MAX)?;
-            coins.iter().for_each(|(_, coin)| had(&currency, coin.amount, coin.y()));
+            coins.iter().for_each(|(_, coin)| had(&currency, coin.amount, coin.y(), false));
         }
         for table in [AT_RISK, REFUNDS] {
             for (_, lock) in read.range(table, KeyRange::all(), usize::MAX)? {
-                lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
+                lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y(), true));
             }
         }
         for (_, lock) in read.range(ACCEPTED, KeyRange::all(), usize::MAX)? {
-            lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y()));
+            lock.proofs.iter().for_each(|proof| had(&lock.currency, proof.amount, proof.y(), true));
         }
         let batches = batches(read)?;
         for (key, PurseCoin { proof, .. }) in read.range(PURSE, KeyRange::all(), usize::MAX)? {
             let Some(batch) = batch_id(&key).and_then(|id| batches.get(&id)) else { continue };
-            had(&batch.currency, proof.amount, proof.y());
+            had(&batch.currency, proof.amount, proof.y(), true);
         }
         let operations = read.range(OPERATIONS, KeyRange::all(), usize::MAX)?;
         for (_, record) in &operations {
-            record.inputs.iter().for_each(|input| had(&record.currency, input.coin.amount, Some(input.y)));
+            let locks = matches!(record.purpose, Purpose::Redeem { .. } | Purpose::Refund { .. });
+            record.inputs.iter().for_each(|input| had(&record.currency, input.coin.amount, Some(input.y), locks));
         }
         for (_, record) in &operations {
             held.extend(record.outputs.iter().map(|output| Holding {
                 mint: record.currency.mint.clone(),
                 amount: output.amount,
                 coin: HeldCoin::Due(output.blinded.0),
+                locked: !matches!(output.to, Destination::Coins | Destination::Token),
             }));
         }
         Ok(held)

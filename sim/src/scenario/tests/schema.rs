@@ -60,6 +60,7 @@ fn everything() -> Value {
         "kinds": ["full-cone", "address-restricted", "port-restricted", "symmetric"],
         "mapping_s": 60,
     });
+    scenario["services"]["chains"] = json!({ "depth": 2, "hires": [1, 2], "budget_share": 0.5 });
     scenario["mints"]["regions"] = json!(NAMES);
     scenario["population"]["connections"] = json!([10, 20]);
     scenario

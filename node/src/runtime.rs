@@ -21,7 +21,10 @@ use std::{
     fmt,
     future::pending,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -64,7 +67,7 @@ pub struct Runtime {
     offload: Arc<dyn Offload>,
     tasks: Arc<Tasks>,
     wall: Wall,
-    off_by_secs: i64,
+    off_by_secs: Arc<AtomicI64>,
 }
 
 /// Where the wall clock comes from.
@@ -86,7 +89,7 @@ impl Runtime {
 
     /// A runtime whose heavy work runs where `offload` says.
     pub fn with(offload: impl Offload) -> Self {
-        Self { offload: Arc::new(offload), tasks: Arc::default(), wall: Wall::System, off_by_secs: 0 }
+        Self { offload: Arc::new(offload), tasks: Arc::default(), wall: Wall::System, off_by_secs: Arc::default() }
     }
 
     /// For tests: heavy work runs in place, and the wall clock starts at `now` and follows tokio's, so that a test with
@@ -98,7 +101,12 @@ impl Runtime {
     /// The same with a wall clock that is wrong by so many seconds: fast if above 0, slow if below. For the simulator.
     #[must_use]
     pub fn off_by(self, secs: i64) -> Self {
-        Self { off_by_secs: secs, ..self }
+        Self { off_by_secs: Arc::new(AtomicI64::new(secs)), ..self }
+    }
+
+    /// Sets the wall clock of everything that has this runtime wrong by so many seconds, as [`Self::off_by`] does, from now on.
+    pub fn set_off_by(&self, secs: i64) {
+        self.off_by_secs.store(secs, Ordering::Relaxed);
     }
 
     /// The wall clock, in whole seconds UTC.
@@ -110,8 +118,9 @@ impl Runtime {
             }
             Wall::Anchored { at, since } => at.saturating_add(since.elapsed().as_secs()),
         };
-        let off = self.off_by_secs.unsigned_abs();
-        if self.off_by_secs < 0 { now.saturating_sub(off) } else { now.saturating_add(off) }
+        let off_by_secs = self.off_by_secs.load(Ordering::Relaxed);
+        let off = off_by_secs.unsigned_abs();
+        if off_by_secs < 0 { now.saturating_sub(off) } else { now.saturating_add(off) }
     }
 
     /// The monotonic clock.

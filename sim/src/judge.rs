@@ -3,6 +3,8 @@
 //! ```text
 //! throughout   each mint's books balance; each wallet's tables are what its account says; tables within bounds
 //! at the end   coins    what a mint has issued and not taken back is in somebody's wallet, coin by coin
+//!              counted  no wallet counts on money that was spent, whatever other homes its phrase had
+//!              tokens   none is worth anything that is forged, foreign or was taken before
 //!              trades   every award came to an outcome; what an honest seller delivered is what was asked for
 //!              receipt  none without work;   payment: none without an award
 //!              accepted, received   whoever has an output has its seller's acceptance, and has signed that it is here
@@ -29,7 +31,7 @@ use guilder::{catalogue::MAX_ADVERTS, network::CONNECTIONS_SLACK, trade::MAX_OPE
 
 pub use self::{
     chains::{Awarded, Worked, judge_answer, judge_budgets},
-    money::{Coins, accounted_for, coins_of},
+    money::{Coins, accounted_for, coins_of, counted_twice},
     sales::{Credit, Sale, judge_sales},
     trades::{Seen, judge_trade},
 };
@@ -72,7 +74,8 @@ impl Judge {
             self.books(mint, at_ms);
         }
         for host in world.hosts() {
-            let Some(node) = world.node(host) else { continue };
+            // A store that could write nothing says nothing, until its disk has room again.
+            let Some(node) = world.node(host).filter(|_| !world.is_full(host)) else { continue };
             // What it has written is what a wallet is: the same again needs no second look.
             let written = world.written(host);
             let audit = if self.audited.get(&host) == Some(&written) {
@@ -114,13 +117,13 @@ impl Judge {
         let (mut coins, mut lost) = (Coins::default(), 0);
         for host in world.hosts() {
             match world.holdings(host) {
-                Ok(holdings) => coins.add(&mint.url(), holdings),
+                Ok(holdings) => coins.add(|url| mint.is_at(url), holdings),
                 Err(error) => self.accuse(at_ms, "store", format!("host {}: {error}", host.0), Vec::new()),
             }
             let balances = world.node(host).and_then(|node| node.wallet.balances().ok()).unwrap_or_default();
             lost += balances
                 .iter()
-                .filter(|had| has_lied && had.mint == mint.url())
+                .filter(|had| has_lied && mint.is_at(&had.mint))
                 .map(|had| had.account.lost)
                 .sum::<u64>();
         }
@@ -130,6 +133,20 @@ impl Judge {
             let what =
                 format!("{url}: {held} in all wallets, {issued} issued and not taken back, {lost} lost ({totals:?})");
             self.accuse(at_ms, "coins", what, Vec::new());
+        }
+    }
+
+    /// Whether no wallet that has synced counts on money that was spent.
+    pub fn counted(&mut self, world: &World, mint: &ModelMint, at_ms: u64) {
+        for host in world.hosts() {
+            let Some(node) = world.node(host) else { continue };
+            let Ok(held) = node.wallet.holdings() else { continue };
+            let held: Vec<_> = held.into_iter().filter(|held| mint.is_at(&held.mint)).collect();
+            let twice = mint.look(|books| counted_twice(&held, books));
+            if twice > 0 {
+                let what = format!("host {}: {twice} of what it could spend was spent at {}", host.0, mint.url());
+                self.accuse(at_ms, "counted", what, Vec::new());
+            }
         }
     }
 

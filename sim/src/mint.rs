@@ -34,7 +34,7 @@ pub use self::{
     books::{Books, Totals},
     line::Lines,
 };
-use crate::{fabric::HostId, interpose::Rng};
+use crate::{fabric::HostId, interpose::Rng, scenario::ProxyFailure};
 
 /// CPU that one point costs: a signature with its DLEQ proof, or the check of a proof. Measured on a small server.
 const POINT_US: u64 = 150;
@@ -87,6 +87,15 @@ struct Inner {
     answer: (Duration, Duration),
     calls: u64,
     points: u64,
+    proxy: Option<Proxy>,
+}
+
+/// A second way to a mint, which somebody else keeps.
+struct Proxy {
+    url: MintUrl,
+    host: HostId,
+    failure: Option<ProxyFailure>,
+    calls: u64,
 }
 
 impl ModelMint {
@@ -110,7 +119,48 @@ impl ModelMint {
             answer,
             calls: 0,
             points: 0,
+            proxy: None,
         })))
+    }
+
+    pub(crate) fn set_proxy(&self, url: MintUrl, host: HostId) {
+        self.lock().proxy = Some(Proxy { url, host, failure: None, calls: 0 });
+    }
+
+    /// Its second URL, if it has one.
+    pub fn proxy_url(&self) -> Option<MintUrl> {
+        self.lock().proxy.as_ref().map(|proxy| proxy.url.clone())
+    }
+
+    /// Where its proxy stands, if it has one.
+    pub(crate) fn proxy_host(&self) -> Option<HostId> {
+        self.lock().proxy.as_ref().map(|proxy| proxy.host)
+    }
+
+    /// How its proxy behaves from now on.
+    pub(crate) fn set_proxy_failure(&self, failure: Option<ProxyFailure>) {
+        if let Some(proxy) = &mut self.lock().proxy {
+            proxy.failure = failure;
+        }
+    }
+
+    /// What the proxy does to this call: it spares every other one.
+    fn proxy_failure(&self) -> Option<ProxyFailure> {
+        let mut inner = self.lock();
+        let proxy = inner.proxy.as_mut()?;
+        proxy.calls += 1;
+        proxy.failure.filter(|_| proxy.calls % 2 == 0)
+    }
+
+    /// Whether this is one of its URLs.
+    pub fn is_at(&self, url: &MintUrl) -> bool {
+        let inner = self.lock();
+        inner.url == *url || inner.proxy.as_ref().is_some_and(|proxy| proxy.url == *url)
+    }
+
+    /// The keyset that it signs with now, as forgers need it.
+    pub(crate) fn active_keyset(&self) -> Option<cashu::Id> {
+        self.lock().books.infos().into_iter().find(|info| info.active).map(|info| info.id)
     }
 
     /// Its URL.

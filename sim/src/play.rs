@@ -19,6 +19,7 @@ mod rows;
 mod sabotage;
 mod sales;
 mod timeline;
+mod tokens;
 mod watch;
 
 use std::{
@@ -161,6 +162,8 @@ struct Noted {
     searches: Vec<SearchRow>,
     revocations: Vec<RevocationRow>,
     funding: usize,
+    /// Tokens that were worth something and shouldn't have been.
+    false_tokens: Vec<String>,
 }
 
 impl Notes {
@@ -320,9 +323,12 @@ impl<'a> Play<'a> {
         });
     }
 
-    /// Where a buyer's money is.
+    /// Where a buyer's money is, by the URL that it comes from.
     fn mint_of(&self, host: HostId) -> MintUrl {
-        self.mints[host.0 as usize % self.mints.len()].clone()
+        let (count, host) = (self.mints.len(), host.0 as usize);
+        let url = &self.mints[host % count];
+        let proxy = self.world.mints().get(url).and_then(ModelMint::proxy_url);
+        proxy.filter(|_| host / count % 2 == 1).unwrap_or_else(|| url.clone())
     }
 
     /// Gives a buyer its money, at the mint whose turn it is.
@@ -395,6 +401,17 @@ impl<'a> Play<'a> {
                 self.mint(number, |mint| mint.set_condition(condition));
             }
             Action::MintRotates(number) => self.mint(number, ModelMint::rotate),
+            Action::BackUp(host) => self.world.back_up(host),
+            Action::PutBack(host) => self.world.put_back(host),
+            Action::Twin(host) => self.open_twin(host).await?,
+            Action::TwinEnds(host) => self.world.end_twin(host).await,
+            Action::Token => self.give_token(),
+            Action::DiskFull(host, full) => self.world.set_full(host, full),
+            Action::ClockStep(host, by_s) => {
+                let own = self.cast.part(host).clock_off_s;
+                self.world.step_clock(host, own + by_s);
+            }
+            Action::Proxy(number, failure) => self.mint(number, |mint| mint.set_proxy_failure(failure)),
             Action::Sample => self.sample(),
             Action::Judge => self.look(),
             Action::Sabotage(sabotage, second) => self.commit_sabotage(sabotage, second).await?,
@@ -535,13 +552,17 @@ impl<'a> Play<'a> {
     async fn reckon(&mut self) -> Result<(), WorldError> {
         self.world.fabric().partition(|_| 0);
         for number in 0..self.mints.len() {
-            self.mint(number, |mint| mint.set_condition(Condition::default()));
+            self.mint(number, |mint| {
+                mint.set_condition(Condition::default());
+                mint.set_proxy_failure(None);
+            });
         }
         let dead: Vec<HostId> = self.world.hosts().filter(|host| !self.world.is_up(*host)).collect();
         for host in dead {
             self.world.executor(host).set_habit(Habit::Honest);
             self.bring_back(host).await?;
         }
+        self.sync_homes().await;
         let until = Instant::now() + SETTLE;
         while Instant::now() < until && !self.is_quiet() {
             sleep(secs(1.0)).await;
@@ -595,6 +616,10 @@ fn open_mints(scenario: &Scenario, world: &mut World) -> Result<Vec<MintUrl>, Wo
         let url: MintUrl = format!("https://mint{number}.sim").parse().map_err(WorldError::new)?;
         let mint = world.add_mint(region, url.clone(), terms.fee_ppk, (least, most));
         mint.set_condition(usual_condition(scenario));
+        if terms.proxied {
+            let proxy = format!("https://proxy{number}.sim").parse().map_err(WorldError::new)?;
+            world.add_proxy(region, &mint, proxy);
+        }
         urls.push(url);
     }
     Ok(urls)

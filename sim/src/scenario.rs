@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     check::ScenarioError,
-    faults::{Fault, MintFailure, Victims, When},
+    faults::{Fault, MintFailure, ProxyFailure, Victims, When},
     market::{Adversaries, Adversary, Arrivals, Burst, Chains, Mints, Payment, Services, Workload},
     network::{Nats, Population, Region, Role, Start, Topology},
 };

@@ -16,6 +16,7 @@ pub(crate) mod eclipse;
 pub mod executor;
 mod machine;
 pub(crate) mod raw_peer;
+pub(crate) mod twin;
 
 use std::{collections::BTreeMap, fmt, fs, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -31,7 +32,7 @@ use guilder::{
     parts::{Node, Parts},
     runtime::Runtime,
     store::{Store, testing::CrashBackend},
-    wallet::{Holding, WalletError},
+    wallet::{Holding, WalletConfig, WalletError},
 };
 use guilder_protocol::{
     identity::{AgentId, AgentKey},
@@ -51,6 +52,7 @@ use self::{
     eclipse::{Attacker, Eclipse},
     executor::{SimExecutor, Way},
     machine::Machine,
+    twin::Twin,
 };
 use crate::{
     bare::{Operations, Tally},
@@ -95,9 +97,14 @@ struct Host {
     meter: Arc<Meter>,
     node: Option<Node>,
     was_killed: bool,
+    /// Whether its phrase had more than one home, or an older one.
+    had_other_home: bool,
+    /// Locked coins of homes that are gone: no phrase brings them back.
+    forgotten: Vec<Holding>,
+    twin: Option<Twin>,
     /// What its wallet had when its node was killed.
     left: Vec<Holding>,
-    /// What its disk is to fall back to, in tests of the judge.
+    /// What its disk is to fall back to.
     old_disk: Option<CrashBackend>,
 }
 
@@ -150,6 +157,13 @@ impl World {
         mint
     }
 
+    /// Gives a mint a second URL, on a host of its own that passes everything on.
+    pub fn add_proxy(&mut self, region: usize, mint: &ModelMint, url: MintUrl) {
+        let host = self.fabric.add_host_in(region);
+        mint.set_proxy(url, host);
+        tokio::spawn(line::open_proxy(mint.clone(), host, self.fabric.transport(host), self.trace.clone()));
+    }
+
     /// Every host that is a node's.
     pub fn hosts(&self) -> impl Iterator<Item = HostId> {
         self.hosts.keys().copied()
@@ -173,6 +187,9 @@ impl World {
             meter: Arc::default(),
             node: None,
             was_killed: false,
+            had_other_home: false,
+            forgotten: Vec::new(),
+            twin: None,
             left: Vec::new(),
             old_disk: None,
         };
@@ -294,9 +311,7 @@ impl World {
         tokio::spawn(self.journal.clone().keep(id, self.trace.clone(), events.subscribe()));
         let trace = self.trace.clone();
         let mut config = host.config.clone();
-        if config.wallet.mints.is_empty() {
-            config.wallet.mints = self.mints.keys().cloned().collect();
-        }
+        config.wallet = wallet_config(&config, &self.mints);
         config.network = NetworkConfig { bootstrap, mdns: false, ..self.listening(id, config.network) };
         let executors = Executors::replaced_by(host.executor.clone(), content.clone(), runtime.clone());
         let node = Node::start(Parts {
@@ -366,15 +381,93 @@ impl World {
     /// # Errors
     /// If the store can't be read.
     pub fn holdings(&self, host: HostId) -> Result<Vec<Holding>, WalletError> {
-        match self.node(host) {
-            Some(node) => node.wallet.holdings(),
-            None => Ok(self.hosts.get(&host).map(|host| host.left.clone()).unwrap_or_default()),
+        let Some(known) = self.hosts.get(&host) else { return Ok(Vec::new()) };
+        let mut held = match &known.node {
+            Some(node) => node.wallet.holdings()?,
+            None => known.left.clone(),
+        };
+        if let Some(twin) = &known.twin {
+            held.extend(twin.wallet.holdings()?);
         }
+        held.extend(known.forgotten.iter().cloned());
+        Ok(held)
     }
 
     /// Keeps what is on every disk now, for [`Self::forget_since`].
     pub(crate) fn remember_disks(&mut self) {
         self.hosts.values_mut().for_each(|host| host.old_disk = Some(host.disk.copy()));
+    }
+
+    /// Keeps what is on a host's disk now, for [`Self::put_back`].
+    pub(crate) fn back_up(&mut self, id: HostId) {
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.old_disk = Some(host.disk.copy());
+        }
+    }
+
+    /// Puts a backup on a dead host's disk: its node will be as it was then.
+    pub(crate) fn put_back(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.node.is_none()) else { return };
+        let Some(disk) = host.old_disk.take() else { return };
+        self.trace.record(id, &format_args!("restored from a backup"));
+        host.disk = disk;
+        host.had_other_home = true;
+        host.forgotten.extend(host.left.iter().filter(|held| held.locked).cloned());
+    }
+
+    /// Opens a host's wallet a second time, on a copy of its disk.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) async fn open_twin(&mut self, id: HostId) -> Result<(), WorldError> {
+        let lines = Lines::new(id, &self.fabric, &self.hosts[&id].meter, &self.mints, &self.trace);
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.twin.is_none()) else { return Ok(()) };
+        let disk = host.disk.copy();
+        let machine = Machine::new(id, &disk, &self.trace, &self.tally);
+        let seeds = (host.wallet_seed, host.lock_seed);
+        let config = wallet_config(&host.config, &self.mints);
+        let twin = Twin::open(disk, machine, host.clock_off_s, seeds, config, Arc::new(lines)).await?;
+        (host.twin, host.had_other_home) = (Some(twin), true);
+        Ok(())
+    }
+
+    /// The second home of a host's wallet, while it is open.
+    pub(crate) fn twin(&self, host: HostId) -> Option<&Twin> {
+        self.hosts.get(&host)?.twin.as_ref()
+    }
+
+    /// Ends the second home of a host's wallet, as a crash would.
+    pub(crate) async fn end_twin(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        if let Some(twin) = host.twin.take() {
+            let left = twin.end().await;
+            host.forgotten.extend(left.into_iter().filter(|held| held.locked));
+        }
+    }
+
+    /// Whether a host's phrase had another home: what its node says of the time before isn't all that happened.
+    pub(crate) fn had_other_home(&self, host: HostId) -> bool {
+        self.hosts.get(&host).is_some_and(|host| host.had_other_home)
+    }
+
+    /// Whether a host's disk has no room for any further write.
+    pub(crate) fn set_full(&self, id: HostId, full: bool) {
+        if let Some(host) = self.hosts.get(&id) {
+            host.disk.set_full(full);
+        }
+    }
+
+    /// Whether it hasn't.
+    pub(crate) fn is_full(&self, host: HostId) -> bool {
+        self.hosts.get(&host).is_some_and(|host| host.disk.is_full())
+    }
+
+    /// Sets the clock of a host, of its running node too, so far ahead of everybody's.
+    pub(crate) fn step_clock(&mut self, id: HostId, off_s: i64) {
+        self.set_clock(id, off_s);
+        if let Some(node) = self.node(id) {
+            node.runtime.set_off_by(off_s);
+        }
     }
 
     /// Puts back what was on a dead host's disk then: a disk that forgets what it said was written.
@@ -427,6 +520,15 @@ impl World {
             }
         }
     }
+}
+
+/// A host's settings of its wallet: where it names no mint, it trusts every one, by each of its URLs.
+fn wallet_config(config: &Config, mints: &BTreeMap<MintUrl, ModelMint>) -> WalletConfig {
+    let mut wallet = config.wallet.clone();
+    if wallet.mints.is_empty() {
+        wallet.mints = mints.keys().cloned().chain(mints.values().filter_map(ModelMint::proxy_url)).collect();
+    }
+    wallet
 }
 
 fn draw<const N: usize>(rng: &mut Rng) -> [u8; N] {

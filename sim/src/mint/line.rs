@@ -34,6 +34,7 @@ use super::ModelMint;
 use crate::{
     fabric::{Fabric, FabricStream, FabricTransport, HostId},
     meter::{Meter, Protocol, Substream},
+    scenario::ProxyFailure,
     trace::Trace,
 };
 
@@ -59,7 +60,9 @@ impl Lines {
         mints: &BTreeMap<MintUrl, ModelMint>,
         trace: &Trace,
     ) -> Self {
-        let mints = mints.iter().map(|(url, mint)| (url.clone(), mint.host())).collect();
+        let own = mints.iter().map(|(url, mint)| (url.clone(), mint.host()));
+        let proxies = mints.values().filter_map(|mint| mint.proxy_url().zip(mint.proxy_host()));
+        let mints = own.chain(proxies).collect();
         let (fabric, meter, trace) = (fabric.clone(), Arc::clone(meter), trace.clone());
         Self { host, fabric, meter, mints, known: Mutex::default(), trace }
     }
@@ -166,8 +169,18 @@ impl Exchange for Line {
 }
 
 /// Opens a mint's door: takes every connection to its host, for as long as the world is there.
-pub(crate) async fn open(mint: ModelMint, mut door: FabricTransport, trace: Trace) {
-    if door.listen_on(ListenerId::next(), mint.host().address()).is_err() {
+pub(crate) async fn open(mint: ModelMint, door: FabricTransport, trace: Trace) {
+    let host = mint.host();
+    take(mint, host, false, door, trace).await;
+}
+
+/// Opens the door of a mint's proxy.
+pub(crate) async fn open_proxy(mint: ModelMint, host: HostId, door: FabricTransport, trace: Trace) {
+    take(mint, host, true, door, trace).await;
+}
+
+async fn take(mint: ModelMint, host: HostId, proxied: bool, mut door: FabricTransport, trace: Trace) {
+    if door.listen_on(ListenerId::next(), host.address()).is_err() {
         unreachable!("a host's own address is one of the fabric's");
     }
     loop {
@@ -175,7 +188,7 @@ pub(crate) async fn open(mint: ModelMint, mut door: FabricTransport, trace: Trac
         if let TransportEvent::Incoming { upgrade, .. } = event
             && let Ok(stream) = upgrade.await
         {
-            let counter = counter(mint.clone(), stream, trace.clone());
+            let counter = counter(mint.clone(), proxied, stream, trace.clone());
             tokio::spawn(async move {
                 // How a caller left is no business of the mint's.
                 let _ = counter.await;
@@ -185,7 +198,7 @@ pub(crate) async fn open(mint: ModelMint, mut door: FabricTransport, trace: Trac
 }
 
 /// Serves one connection, call by call.
-async fn counter(mint: ModelMint, mut stream: FabricStream, trace: Trace) -> Result<(), FrameError> {
+async fn counter(mint: ModelMint, proxied: bool, mut stream: FabricStream, trace: Trace) -> Result<(), FrameError> {
     let host = mint.host();
     stream.read_exact(&mut { HELLO.0 }).await?;
     stream.write_all(&HELLO.1).await?;
@@ -203,9 +216,21 @@ async fn counter(mint: ModelMint, mut stream: FabricStream, trace: Trace) -> Res
             write_reply(&mut stream, &Reply::error(503, "down")).await?;
             continue;
         }
-        let (done, reply) = mint.act(&request);
-        trace.record(host, &format_args!("mint {request:?} {reply:?}"));
+        let failure = if proxied { mint.proxy_failure() } else { None };
+        let (mut done, mut reply) = mint.act(&request);
+        if failure == Some(ProxyFailure::Repeats) {
+            (done, reply) = mint.act(&request);
+        }
+        if failure == Some(ProxyFailure::Alters)
+            && let Some(letter) = reply.body.iter_mut().rev().find(|letter| letter.is_ascii_digit())
+        {
+            *letter = if *letter == b'7' { b'1' } else { b'7' };
+        }
+        trace.record(host, &format_args!("mint {request:?} {reply:?} {failure:?}"));
         sleep_until(done).await;
+        if failure == Some(ProxyFailure::Drops) {
+            break;
+        }
         if mint.loses_reply() {
             trace.record(host, &format_args!("mint reply lost {request:?}"));
             break;

@@ -44,7 +44,9 @@ impl Play<'_> {
                 };
                 match audit::verify(&audit::bundle(&evidence)) {
                     Ok(report) => self.judge_report(host, &view, &report, agents),
-                    Err(error) => self.accuse_task(host, &view, "audit", &format!("its bundle doesn't verify: {error}")),
+                    Err(error) => {
+                        self.accuse_task(host, &view, "audit", &format!("its bundle doesn't verify: {error}"))
+                    }
                 }
                 if view.side == Side::Seller {
                     continue;

@@ -58,12 +58,20 @@ impl Faults<'_> {
             let from_s = (*from_s as f64).max(after_s);
             return self.draw_churn(number, (from_s, *to_s as f64), *per_hour, *down_s, rng);
         }
+        if let Fault::Tokens { from_s, to_s, per_minute } = fault {
+            return draw_tokens(number, (*from_s as f64).max(after_s), *to_s as f64, per_minute / 60.0, rng);
+        }
         let when = match fault {
             Fault::Kill { at_s, .. }
+            | Fault::RestoreBackup { at_s, .. }
+            | Fault::Twin { at_s, .. }
+            | Fault::DiskFull { at_s, .. }
+            | Fault::ClockSteps { at_s, .. }
+            | Fault::ProxyFails { at_s, .. }
             | Fault::Partition { at_s, .. }
             | Fault::MintFails { at_s, .. }
             | Fault::MintRotates { at_s, .. } => at_s.after(after_s),
-            Fault::Churn { .. } => None,
+            Fault::Churn { .. } | Fault::Tokens { .. } => None,
         };
         let Some(when) = when.filter(|_| !begun.contains(&number)) else { return Vec::new() };
         let from_s = when.draw(rng) as f64;
@@ -76,7 +84,39 @@ impl Faults<'_> {
                     actions.extend(back.map(|back| (back, Action::Restart(host))));
                 }
             }
-            Fault::Churn { .. } => {}
+            Fault::Churn { .. } | Fault::Tokens { .. } => {}
+            Fault::RestoreBackup { victims, older_s, down_s, .. } => {
+                for host in self.victims(victims, rng) {
+                    let dies = from_s + older_s.draw(rng) as f64;
+                    actions.push((from_s, Action::BackUp(host)));
+                    actions.push((dies, Action::Kill { host, reset: true }));
+                    actions.push((dies, Action::PutBack(host)));
+                    actions.push((dies + down_s.draw(rng) as f64, Action::Restart(host)));
+                }
+            }
+            Fault::Twin { for_s, victims, .. } => {
+                for host in self.victims(victims, rng) {
+                    actions.push((from_s, Action::Twin(host)));
+                    actions.push((from_s + *for_s as f64, Action::TwinEnds(host)));
+                }
+            }
+            Fault::DiskFull { for_s, victims, .. } => {
+                for host in self.victims(victims, rng) {
+                    actions.push((from_s, Action::DiskFull(host, true)));
+                    actions.push((from_s + *for_s as f64, Action::DiskFull(host, false)));
+                }
+            }
+            Fault::ClockSteps { for_s, by_s: [back, forward], victims, .. } => {
+                for host in self.victims(victims, rng) {
+                    let by = back + rng.below(forward.abs_diff(*back) + 1) as i64;
+                    actions.push((from_s, Action::ClockStep(host, by)));
+                    actions.push((from_s + *for_s as f64, Action::ClockStep(host, 0)));
+                }
+            }
+            Fault::ProxyFails { for_s, mint, how, .. } => {
+                actions.push((from_s, Action::Proxy(*mint as usize, Some(*how))));
+                actions.push((from_s + *for_s as f64, Action::Proxy(*mint as usize, None)));
+            }
             Fault::Partition { for_s, cut, one_way, .. } => {
                 let mut hosts = self.victims(cut, rng);
                 hosts.extend(self.mints_among(cut));
@@ -154,6 +194,19 @@ impl Faults<'_> {
         drawn.truncate(count);
         drawn.into_iter().map(HostId).collect()
     }
+}
+
+/// One token after the other, each an episode.
+fn draw_tokens(fault: usize, mut at: f64, to: f64, per_sec: f64, rng: &mut Rng) -> Vec<Episode> {
+    let mut episodes = Vec::new();
+    while per_sec > 0.0 {
+        at -= (1.0 - rng.unit()).ln() / per_sec;
+        if at >= to {
+            break;
+        }
+        episodes.push(Episode { fault, from_s: at, actions: vec![(at, Action::Token)] });
+    }
+    episodes
 }
 
 fn failing(how: MintFailure, usual: Condition) -> Condition {

@@ -79,7 +79,7 @@ impl Play<'_> {
         }
         self.judge_chains(&agents);
         self.judge_sales(&agents);
-        self.judge_coins();
+        self.judge_coins(true);
         self.judge.rest(&self.world, &self.cast, !self.liars.is_empty(), self.now_us() / 1_000);
         let nodes = self.node_rows(&tasks).await;
         let (traffic_rows, flows) = (self.traffic_rows(), self.flows());
@@ -118,11 +118,14 @@ impl Play<'_> {
     }
 
     /// Whether all coins are in somebody's wallet, or said to be lost where a mint has lied.
-    pub(super) fn judge_coins(&mut self) {
+    pub(super) fn judge_coins(&mut self, at_the_end: bool) {
         let at_ms = self.now_us() / 1_000;
         for (number, url) in self.mints.iter().enumerate() {
             if let Some(mint) = self.world.mints().get(url) {
                 self.judge.coins(&self.world, mint, self.liars.contains(&number), at_ms);
+                if at_the_end && !self.liars.contains(&number) {
+                    self.judge.counted(&self.world, mint, at_ms);
+                }
             }
         }
     }
@@ -200,7 +203,8 @@ impl Play<'_> {
         let seen = Seen {
             state: view.state,
             money: view.money.clone(),
-            honest_seller: seller.is_some_and(|host| self.cast.is_honest(host)),
+            // Who has forgotten what it did may take it for another's doing.
+            honest_seller: seller.is_some_and(|host| self.cast.is_honest(host) && !self.world.had_other_home(host)),
             in_escrow: until.is_some(),
             past_deadline_secs: now - until.unwrap_or(view.deadline).as_secs() as i64,
             awarded_late: awarded_us.is_some_and(|at| at > deadline_us),
@@ -213,8 +217,7 @@ impl Play<'_> {
         };
         let at_ms = self.now_us() / 1_000;
         for (rule, what) in judge_trade(&seen) {
-            let what =
-                format!("host {} and task {}: {what} ({:?}, {:?})", buyer.0, view.task, view.state, view.money);
+            let what = format!("host {} and task {}: {what} ({:?}, {:?})", buyer.0, view.task, view.state, view.money);
             self.judge.accuse(at_ms, rule, what, self.world.journal().last_events(&view.task));
         }
     }
@@ -254,7 +257,9 @@ impl Play<'_> {
                 first_paid_ms: paid.zip(first).map(|(paid, first)| paid - first),
                 paid_sat: total(|balance| balance.account.paid),
                 earned_sat: total(|balance| balance.account.accepted - balance.account.voided),
-                lost_sat: self.lost(host, tasks) + total(|balance| balance.account.lost),
+                // What another home of the same phrase has spent is lost to this one, and to nobody.
+                lost_sat: self.lost(host, tasks)
+                    + if self.world.had_other_home(host) { 0 } else { total(|balance| balance.account.lost) },
             });
         }
         rows
@@ -303,7 +308,12 @@ impl Play<'_> {
             let mut add = |from, to, sat: u64| *sums.entry((from, to)).or_default() += sat;
             for host in self.world.hosts() {
                 let Some(node) = self.world.node(host) else { continue };
-                for balance in node.wallet.balances().unwrap_or_default().iter().filter(|balance| balance.mint == *url)
+                for balance in node
+                    .wallet
+                    .balances()
+                    .unwrap_or_default()
+                    .iter()
+                    .filter(|balance| self.world.mints().get(url).is_some_and(|mint| mint.is_at(&balance.mint)))
                 {
                     add("issued", "buyers", balance.account.funded);
                     add("buyers", "sellers", balance.account.paid + balance.account.forfeited);

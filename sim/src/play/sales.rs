@@ -19,7 +19,8 @@ impl Play<'_> {
     /// Honest sellers are paid for what they do, each proof once, and lose no more than the credit that they give.
     pub(super) fn judge_sales(&mut self, agents: &BTreeMap<AgentId, HostId>) {
         let at_ms = self.now_us() / 1_000;
-        for host in self.world.hosts().filter(|host| self.cast.is_honest(*host)).collect::<Vec<_>>() {
+        let judged = |host: &HostId| self.cast.is_honest(*host) && !self.world.had_other_home(*host);
+        for host in self.world.hosts().filter(judged).collect::<Vec<_>>() {
             let Some(node) = self.world.node(host) else { continue };
             let redemption = &node.config.wallet.redemption;
             let credit = Credit { per_mint: redemption.max_per_mint, per_buyer: redemption.max_per_buyer };
@@ -46,10 +47,13 @@ impl Play<'_> {
         let evidence = node.trade.evidence(trade).ok()??;
         let award = evidence.awards.iter().find(|award| award.cid() == trade)?;
         let (award, ecash) = (award.args(), award.part().commitment());
-        let host = agents.get(&buyer).filter(|host| self.cast.is_honest(**host));
+        // Who has forgotten an award hasn't not given it.
+        let remembers = |host: &HostId| self.cast.is_honest(*host) && !self.world.had_other_home(*host);
+        let host = agents.get(&buyer).filter(|host| remembers(host));
         let given =
             host.and_then(|host| self.world.node(*host)).map(|node| matches!(node.trade.show(trade), Ok(Some(_))));
-        let liar = self.liars.iter().any(|liar| self.mints.get(*liar) == Some(&award.mint));
+        let liars = self.liars.iter().filter_map(|liar| self.world.mints().get(self.mints.get(*liar)?));
+        let liar = liars.into_iter().any(|liar| liar.is_at(&award.mint));
         let money = match &view.money {
             Some(MoneyView::Sold(money)) => Some(money.clone()),
             _ => None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Sabotage, faults::Episode};
-use crate::{fabric::HostId, mint::Condition};
+use crate::{fabric::HostId, mint::Condition, scenario::ProxyFailure};
 
 /// Something to be done at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,22 @@ pub(super) enum Action {
     MintCondition(usize, Condition),
     /// A mint, by its number, changes its keys.
     MintRotates(usize),
+    /// What is on a node's disk is copied.
+    BackUp(HostId),
+    /// A dead node's disk becomes what was copied.
+    PutBack(HostId),
+    /// A second home of a node's phrase is opened.
+    Twin(HostId),
+    /// It ends.
+    TwinEnds(HostId),
+    /// Somebody gives somebody a token.
+    Token,
+    /// A disk has no room any more; or it has.
+    DiskFull(HostId, bool),
+    /// A clock is so far ahead of where it was at first.
+    ClockStep(HostId, i64),
+    /// A mint's proxy, by the mint's number, behaves otherwise.
+    Proxy(usize, Option<ProxyFailure>),
     /// The state of the whole is written down.
     Sample,
     /// The rules are checked.

@@ -149,6 +149,32 @@ impl Scenario {
                 self.check_mint(*mint, field)?;
                 self.within(*at_s, *for_s, &format!("{field}.at_s"))
             }
+            Fault::RestoreBackup { at_s, victims, older_s, down_s } => {
+                let lasts = older_s.range().1.saturating_add(down_s.range().1);
+                self.within(*at_s, lasts, &format!("{field}.at_s"))?;
+                self.check_victims(victims, &format!("{field}.victims"))
+            }
+            Fault::Twin { at_s, for_s, victims } | Fault::DiskFull { at_s, for_s, victims } => {
+                self.within(*at_s, *for_s, &format!("{field}.at_s"))?;
+                self.check_victims(victims, &format!("{field}.victims"))
+            }
+            Fault::Tokens { from_s, to_s, per_minute } => {
+                ensure(from_s < to_s, &format!("{field}.from_s"), "is not before to_s")?;
+                number(*per_minute, &format!("{field}.per_minute"))?;
+                self.within(When::At(*to_s), 0, &format!("{field}.to_s"))
+            }
+            Fault::ClockSteps { at_s, for_s, by_s: [back, forward], victims } => {
+                self.within(*at_s, *for_s, &format!("{field}.at_s"))?;
+                ensure(back <= forward, &format!("{field}.by_s"), "ends before it begins")?;
+                let sane = -CLOCK_OFF_S..=CLOCK_OFF_S;
+                ensure(sane.contains(back) && sane.contains(forward), &format!("{field}.by_s"), "is more than a year")?;
+                self.check_victims(victims, &format!("{field}.victims"))
+            }
+            Fault::ProxyFails { at_s, for_s, mint, .. } => {
+                self.check_mint(*mint, field)?;
+                ensure(self.mints.proxied, &format!("{field}.kind"), "needs mints.proxied")?;
+                self.within(*at_s, *for_s, &format!("{field}.at_s"))
+            }
             Fault::MintRotates { at_s, mint } => {
                 self.check_mint(*mint, field)?;
                 self.within(*at_s, 0, &format!("{field}.at_s"))

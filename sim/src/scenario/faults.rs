@@ -53,6 +53,67 @@ pub enum Fault {
         /// In what way.
         how: MintFailure,
     },
+    /// Nodes die and return with an older copy of their disk, as from a backup.
+    RestoreBackup {
+        /// When the backup is made.
+        at_s: When,
+        /// Whose.
+        victims: Victims,
+        /// How old it is when its node dies, in seconds.
+        older_s: When,
+        /// After so many seconds more the node returns with it.
+        down_s: When,
+    },
+    /// Beside a node's own home its wallet is open a second time, made from a copy of the disk, and spends too.
+    Twin {
+        /// When the copy is made and opened.
+        at_s: When,
+        /// For how long it is open.
+        for_s: u64,
+        /// Whose.
+        victims: Victims,
+    },
+    /// Wallets give each other tokens; others pass some on a second time, or forge them.
+    Tokens {
+        /// From when.
+        from_s: u64,
+        /// Until when.
+        to_s: u64,
+        /// How many, in all of the network.
+        per_minute: f64,
+    },
+    /// Disks have no room for any further write.
+    DiskFull {
+        /// When.
+        at_s: When,
+        /// For how long.
+        for_s: u64,
+        /// Whose.
+        victims: Victims,
+    },
+    /// Clocks jump, and jump back.
+    ClockSteps {
+        /// When.
+        at_s: When,
+        /// For how long.
+        for_s: u64,
+        /// By how many seconds, forward or, below 0, back: from, to; each victim's is drawn.
+        by_s: [i64; 2],
+        /// Whose.
+        victims: Victims,
+    },
+    /// The proxy before a mint (`mints.proxied`) doesn't pass things on as they are.
+    ProxyFails {
+        /// When.
+        at_s: When,
+        /// For how long.
+        for_s: u64,
+        /// Whose, from 0.
+        #[serde(default)]
+        mint: u32,
+        /// In what way.
+        how: ProxyFailure,
+    },
     /// A mint takes new keysets into use and retires the old ones.
     MintRotates {
         /// When.
@@ -61,6 +122,13 @@ pub enum Fault {
         #[serde(default)]
         mint: u32,
     },
+}
+
+impl Fault {
+    /// Whether some money is in no home for a while.
+    pub fn hides_money(&self) -> bool {
+        matches!(self, Self::RestoreBackup { .. } | Self::Twin { .. } | Self::Tokens { .. })
+    }
 }
 
 /// How a mint fails.
@@ -75,6 +143,18 @@ pub enum MintFailure {
     LosesReplies,
     /// It signs, and denies it afterwards: what it issued it calls spent.
     Lies,
+}
+
+/// What a proxy does to every other call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyFailure {
+    /// It passes the request on and loses the reply.
+    Drops,
+    /// It passes the request on twice and gives back the second reply.
+    Repeats,
+    /// It changes a letter of the reply.
+    Alters,
 }
 
 /// A moment: fixed, or drawn evenly from a range by the seed.

@@ -158,11 +158,13 @@ pub struct Mints {
     pub lose_replies: f64,
     /// What it charges per thousand inputs (NUT-02).
     pub fee_ppk: u64,
+    /// Whether each has a second URL, through a proxy on a host of its own. Every other buyer's money comes that way.
+    pub proxied: bool,
 }
 
 impl Default for Mints {
     fn default() -> Self {
-        Self { count: 1, regions: Vec::new(), answer_ms: [20, 80], lose_replies: 0.0, fee_ppk: 0 }
+        Self { count: 1, regions: Vec::new(), answer_ms: [20, 80], lose_replies: 0.0, fee_ppk: 0, proxied: false }
     }
 }
 

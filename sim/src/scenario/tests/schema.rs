@@ -29,6 +29,17 @@ fn everything() -> Value {
     for how in ["silent", "errors", "loses-replies", "lies"] {
         faults.push(json!({ "kind": "mint-fails", "at_s": [60, 61], "for_s": 5, "mint": 0, "how": how }));
     }
+    let two = json!({ "count": 2 });
+    faults.push(json!({
+        "kind": "restore-backup", "at_s": 60, "victims": two, "older_s": [1, 2], "down_s": 1,
+    }));
+    faults.push(json!({ "kind": "twin", "at_s": 60, "for_s": 5, "victims": two }));
+    faults.push(json!({ "kind": "tokens", "from_s": 60, "to_s": 70, "per_minute": 2.0 }));
+    faults.push(json!({ "kind": "disk-full", "at_s": 60, "for_s": 5, "victims": two }));
+    faults.push(json!({ "kind": "clock-steps", "at_s": 60, "for_s": 5, "by_s": [-9, 9], "victims": two }));
+    for how in ["drops", "repeats", "alters"] {
+        faults.push(json!({ "kind": "proxy-fails", "at_s": 60, "for_s": 5, "mint": 0, "how": how }));
+    }
     faults.push(json!({ "kind": "mint-rotates", "at_s": 60, "mint": 0 }));
     let behaviours = schema()["properties"]["adversaries"]["items"]["properties"]["behaviour"]["enum"].clone();
     let adversaries = behaviours.as_array().unwrap().iter();
@@ -38,6 +49,7 @@ fn everything() -> Value {
     scenario.population.nodes = 30;
     scenario.population.traders = 1.0;
     scenario.workload.per_buyer_minute = 1.0;
+    scenario.mints.proxied = true;
     scenario.workload.burst = Some(Burst { at_s: 40, for_s: 5, times: 2.0, one_service: true });
     scenario.measure.searches_per_minute = 1.0;
     scenario.measure.revocations_per_minute = 1.0;

@@ -90,7 +90,7 @@ pub use self::{
     discovery::{Walk, service_key},
     error::{AnnounceError, ConnectError, DialCause, OpenError, SendError, StartError, Stopped},
     inbound::Frames,
-    limits::CONNECTIONS_SLACK,
+    limits::{CONNECTIONS_SLACK, RESERVED as RESERVED_CONNECTIONS},
     stream::Stream,
 };
 

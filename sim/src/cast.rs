@@ -5,6 +5,7 @@
 //! its own key, so that nobody but the receiver's rules stands in the way; who [pays twice](double) does so from its node's
 //! wallet, through connections of a new identity each time.
 
+mod awards;
 mod double;
 mod misbehaviour;
 mod replay;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 
 use guilder::failpoint::{Failpoint, Step};
 
-pub(crate) use self::{double::DoubleLock, misbehaviour::Misbehaviour, replay::replay_receipts};
+pub(crate) use self::{awards::AwardFlood, double::DoubleLock, misbehaviour::Misbehaviour, replay::replay_receipts};
 use crate::{
     fabric::{HostId, NatKind},
     interpose::Rng,
@@ -68,6 +69,10 @@ impl Part {
                     | Adversary::BuyerFloodsAsks
                     | Adversary::ForgesGossip
                     | Adversary::SendsGarbage
+                    | Adversary::HoldsConnections
+                    | Adversary::Drips
+                    | Adversary::FloodsGossip
+                    | Adversary::FloodsAwards
             )
         })
     }
@@ -100,10 +105,10 @@ impl Cast {
         let roles = scenario.population.roles(honest).into_iter();
         let plain = Part { role: Role::Adversary, cheat: None, per_second: 0.0, region: 0, clock_off_s: 0, nat: None };
         let mut parts: Vec<Part> = roles.map(|role| Part { role, ..plain.clone() }).collect();
-        // Who eclipses comes last: it needs a victim to be near to.
-        let eclipses = |group: &&Adversaries| group.behaviour == Adversary::Eclipse;
+        // Who has no node comes last: it needs to know the others.
+        let last = |group: &&Adversaries| group.behaviour.has_no_node();
         let groups = scenario.adversaries.iter();
-        for group in groups.clone().filter(|group| !eclipses(group)).chain(groups.filter(eclipses)) {
+        for group in groups.clone().filter(|group| !last(group)).chain(groups.filter(last)) {
             let part = Part { cheat: Some(group.behaviour), per_second: group.per_second, ..plain.clone() };
             parts.extend(std::iter::repeat_n(part, group.count as usize));
         }

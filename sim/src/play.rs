@@ -180,7 +180,7 @@ impl<'a> Play<'a> {
         let unit: Unit = "sat".parse().map_err(WorldError::new)?;
         let services = service_names(&scenario.services).map_err(WorldError::new)?;
         let chains = Chains::of(scenario).map_err(WorldError::new)?.map(Arc::new);
-        for (_, part) in cast.iter().filter(|(_, part)| part.cheat != Some(Adversary::Eclipse)) {
+        for (_, part) in cast.iter().filter(|(_, part)| !part.cheat.is_some_and(Adversary::has_no_node)) {
             let mut config = Config::default();
             config.wallet.unit = unit.clone();
             if scenario.workload.mode != Payment::Prepaid {

@@ -49,7 +49,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use self::{
-    eclipse::{Attacker, Eclipse},
+    eclipse::{Attack, Attacker, Eclipse},
     executor::{SimExecutor, Way},
     machine::Machine,
     twin::Twin,
@@ -66,6 +66,8 @@ use crate::{
 
 /// Entries per Kademlia bucket; libp2p's default.
 const BUCKET: usize = 20;
+/// Honest hosts that an attacker without a node knows at first.
+const OTHERS: usize = 20;
 /// How long a connection may take to become authenticated and multiplexed.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
@@ -79,7 +81,7 @@ pub struct World {
     mints: BTreeMap<MintUrl, ModelMint>,
     hosts: BTreeMap<HostId, Host>,
     /// What runs instead of a node on hosts that are attackers'; `None` while it is down.
-    attackers: BTreeMap<HostId, Option<Attacker>>,
+    attackers: BTreeMap<HostId, (Attack, Option<Attacker>)>,
     eclipse: Option<Eclipse>,
     folder: Folder,
 }
@@ -97,6 +99,7 @@ struct Host {
     meter: Arc<Meter>,
     node: Option<Node>,
     was_killed: bool,
+    was_full: bool,
     /// Whether its phrase had more than one home, or an older one.
     had_other_home: bool,
     /// Locked coins of homes that are gone: no phrase brings them back.
@@ -187,6 +190,7 @@ impl World {
             meter: Arc::default(),
             node: None,
             was_killed: false,
+            was_full: false,
             had_other_home: false,
             forgotten: Vec::new(),
             twin: None,
@@ -212,24 +216,27 @@ impl World {
     }
 
     /// Adds a host for an attacker with this key; it can start once a [eclipse](Self::eclipse) is laid.
-    pub(crate) fn add_attacker(&mut self, region: usize, key: AgentKey) -> HostId {
+    pub(crate) fn add_attacker(&mut self, region: usize, key: AgentKey, attack: Attack) -> HostId {
         let id = self.add_host(region, Config::default());
         if let Some(host) = self.hosts.get_mut(&id) {
             host.key = key;
         }
-        self.attackers.insert(id, None);
+        self.attackers.insert(id, (attack, None));
         id
     }
 
     /// Tells all attackers what they are there for.
     pub(crate) fn eclipse(&mut self, victim: HostId, services: Vec<ServiceName>) {
-        let attackers = self.attackers.keys().map(|host| (self.agent(*host), host.address())).collect();
-        self.eclipse = Some(Eclipse { victim: (self.agent(victim), victim.address()), attackers, services });
+        let allied = self.attackers.iter().filter(|(_, (attack, _))| *attack == Attack::Eclipse);
+        let attackers = allied.map(|(host, _)| (self.agent(*host), host.address())).collect();
+        let others = self.hosts.keys().filter(|host| !self.attackers.contains_key(host)).take(OTHERS);
+        let others = others.map(|host| (self.agent(*host), host.address())).collect();
+        self.eclipse = Some(Eclipse { victim: (self.agent(victim), victim.address()), attackers, others, services });
     }
 
     /// Whether something runs on a host.
     pub fn is_up(&self, host: HostId) -> bool {
-        self.node(host).is_some() || self.attackers.get(&host).is_some_and(Option::is_some)
+        self.node(host).is_some() || self.attackers.get(&host).is_some_and(|(_, attacker)| attacker.is_some())
     }
 
     /// Who lives on a host.
@@ -299,9 +306,9 @@ impl World {
         let others = bootstrap.iter().filter(|other| **other != id);
         let bootstrap = others.map(|other| self.address(*other)).collect::<Result<Vec<_>, _>>()?;
         let Some(host) = self.hosts.get(&id) else { return Err(WorldError(format!("no host {}", id.0))) };
-        if let Some((attacker, eclipse)) = self.attackers.get_mut(&id).zip(self.eclipse.as_ref()) {
+        if let Some(((attack, attacker), eclipse)) = self.attackers.get_mut(&id).zip(self.eclipse.as_ref()) {
             let wires = wires(&self.fabric, id, &host.key, &host.meter)?;
-            *attacker = Some(Attacker::start(id, &host.key, wires, eclipse, &self.trace)?);
+            *attacker = Some(Attacker::start(id, &host.key, wires, *attack, eclipse, &self.trace)?);
             return Ok(());
         }
         let runtime = Runtime::with(Machine::new(id, &host.disk, &self.trace, &self.tally)).off_by(host.clock_off_s);
@@ -361,7 +368,7 @@ impl World {
     pub async fn kill(&mut self, id: HostId, reset: bool) {
         self.fabric.kill(id, reset);
         if let Some(attacker) = self.attackers.get_mut(&id) {
-            *attacker = None;
+            attacker.1 = None;
         }
         let Some(host) = self.hosts.get_mut(&id) else { return };
         if let Some(node) = host.node.take() {
@@ -451,15 +458,16 @@ impl World {
     }
 
     /// Whether a host's disk has no room for any further write.
-    pub(crate) fn set_full(&self, id: HostId, full: bool) {
-        if let Some(host) = self.hosts.get(&id) {
+    pub(crate) fn set_full(&mut self, id: HostId, full: bool) {
+        if let Some(host) = self.hosts.get_mut(&id) {
             host.disk.set_full(full);
+            host.was_full |= full;
         }
     }
 
-    /// Whether it hasn't.
-    pub(crate) fn is_full(&self, host: HostId) -> bool {
-        self.hosts.get(&host).is_some_and(|host| host.disk.is_full())
+    /// Whether it ever hadn't: until the next write its store says so of what is read, too.
+    pub(crate) fn was_full(&self, host: HostId) -> bool {
+        self.hosts.get(&host).is_some_and(|host| host.was_full)
     }
 
     /// Sets the clock of a host, of its running node too, so far ahead of everybody's.

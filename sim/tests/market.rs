@@ -142,3 +142,58 @@ fn cheats_in_escrow_are_paid_for_nothing_but_outputs() {
     let forfeited: u64 = results.nodes.iter().filter(|node| node.node < 10).map(|node| node.lost_sat).sum();
     assert_eq!(forfeited, 0, "no honest buyer lost anything");
 }
+
+#[test]
+fn work_that_is_passed_on_is_paid_once_at_each_level_whoever_dies() {
+    let chains = "[services]\ncount = 1\nper_seller = 2\n\
+                  chains = { depth = 2, hires = [1, 2], budget_share = 0.97 }\n\
+                  [[faults]]\nkind = \"kill\"\nat_s = [60, 100]\nvictims = { count = 3 }\nreset = true\ndown_s = [1, 10]\n";
+    let results = play_with(8, 1, chains);
+    let (done, all) = done_after(&results, 0);
+    assert!(done * 2 > all && all > 10, "{done} of {all}: {:#?}", results.tasks);
+}
+
+#[test]
+fn older_backups_and_second_homes_lose_no_coin_and_false_tokens_are_worth_nothing() {
+    let tokens = "[[faults]]\nkind = \"tokens\"\nfrom_s = 40\nto_s = 130\nper_minute = 30\n";
+    let backups =
+        "[[faults]]\nkind = \"restore-backup\"\nat_s = 50\nvictims = { count = 2 }\nolder_s = 30\ndown_s = 5\n";
+    let twins = "[[faults]]\nkind = \"twin\"\nat_s = 60\nfor_s = 50\nvictims = { count = 2 }\n";
+    for homes in [backups, twins] {
+        let results = play_with(8, 1, &format!("{homes}{tokens}"));
+        let (done, all) = done_after(&results, 90);
+        assert!(all > 5 && done * 2 > all, "{done} of {all}");
+    }
+}
+
+#[test]
+fn a_full_disk_and_a_clock_a_year_off_lose_no_coin() {
+    let broken = "[[faults]]\nkind = \"disk-full\"\nat_s = 50\nfor_s = 30\nvictims = { count = 2 }\n\
+                  [[faults]]\nkind = \"clock-steps\"\nat_s = 60\nfor_s = 30\nby_s = [-31536000, 31536000]\n\
+                  victims = { count = 3 }\n";
+    let results = play_with(8, 1, broken);
+    let (done, all) = done_after(&results, 95);
+    assert!(all > 5 && done * 10 > all * 8, "{done} of {all}: {:#?}", results.tasks);
+}
+
+#[test]
+fn a_proxy_before_a_mint_costs_nobody_a_coin() {
+    let failure =
+        |at_s, how| format!("[[faults]]\nkind = \"proxy-fails\"\nat_s = {at_s}\nfor_s = 20\nhow = \"{how}\"\n");
+    let failures: String = [(40, "drops"), (65, "repeats"), (90, "alters")].map(|(at, how)| failure(at, how)).concat();
+    let results = play_with(8, 1, &format!("[mints]\nproxied = true\n{failures}"));
+    let (done, all) = done_after(&results, 0);
+    assert!(all > 10 && done * 2 > all, "{done} of {all}");
+}
+
+#[test]
+fn floods_and_lies_about_peers_stop_no_trade() {
+    let attackers =
+        ["holds-connections", "drips", "floods-gossip", "floods-awards", "floods-records", "names-strangers"];
+    let attackers: String = attackers
+        .map(|name| format!("[[adversaries]]\nbehaviour = \"{name}\"\ncount = 1\nper_second = 0.5\n"))
+        .concat();
+    let results = play_with(14, 1, &attackers);
+    let (done, all) = done_after(&results, 0);
+    assert!(all > 10 && done * 10 >= all * 9, "{done} of {all}: {:#?}", results.tasks);
+}

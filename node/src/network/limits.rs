@@ -83,7 +83,7 @@ pub(super) const ACCEPT_BURST: u32 = 200;
 /// Prefixes whose rates are remembered; sources of QUIC packets can be forged.
 pub(super) const METERED_PREFIXES: usize = 4_096;
 /// Connections that others may open beyond the newcomers' places: for peers that we dealt with.
-pub(super) const RESERVED: u32 = 32;
+pub const RESERVED: u32 = 32;
 /// Newcomers from one prefix in a second, sustained: a handful of people behind one router.
 pub(super) const NEWCOMERS_PER_SEC: u32 = 5;
 /// Newcomers from one prefix at once after a pause: a machine full of agents that starts.

@@ -97,11 +97,6 @@ impl CrashBackend {
         self.lock().full = full;
     }
 
-    /// Whether it hasn't.
-    pub fn is_full(&self) -> bool {
-        self.lock().full
-    }
-
     /// How often it was synced.
     pub fn syncs(&self) -> u64 {
         self.lock().syncs

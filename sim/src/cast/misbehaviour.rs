@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::join_all};
 use guilder::parts::Node;
 use guilder_protocol::{
     bytes::ByteArray,
@@ -14,7 +14,7 @@ use guilder_protocol::{
     wire::{Asked, Message},
 };
 use serde_bytes::ByteBuf;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{fabric::Dial, interpose::Rng, scenario::Adversary};
 
@@ -24,8 +24,8 @@ pub(crate) struct Misbehaviour {
     pub(crate) node: Node,
     pub(crate) key: AgentKey,
     pub(crate) victim: AgentId,
-    /// A connection to the victim with nothing of libp2p on it, if it wants one.
-    pub(crate) raw: Option<Dial>,
+    /// Connections to the victim with nothing of libp2p on them, if it wants any.
+    pub(crate) raw: Vec<Dial>,
     pub(crate) service: ServiceName,
     pub(crate) mint: MintUrl,
     pub(crate) unit: Unit,
@@ -45,7 +45,7 @@ impl Misbehaviour {
                 }
             }
             Adversary::ForgesGossip => {
-                let Some(mut advert) = self.advert() else { return };
+                let Some(mut advert) = self.advert(20) else { return };
                 let at = self.rng.below(advert.len() as u64) as usize;
                 advert[at] ^= 1 << self.rng.below(8);
                 // Refused by our own node's rules, or passed on and refused by the next.
@@ -54,9 +54,23 @@ impl Misbehaviour {
             Adversary::SendsGarbage => {
                 let noise: Vec<u8> = (0..1 + self.rng.below(600)).map(|_| self.rng.draw() as u8).collect();
                 // A victim that hangs up is one that does right.
-                match self.raw {
+                match self.raw.pop() {
                     Some(dial) => shout(dial, &noise).await,
                     None => drop(self.node.network.send(self.victim, Bytes::from(noise)).await),
+                }
+            }
+            Adversary::HoldsConnections => {
+                join_all(std::mem::take(&mut self.raw).into_iter().map(|dial| hold(dial, &[]))).await;
+            }
+            Adversary::Drips => {
+                join_all(std::mem::take(&mut self.raw).into_iter().map(|dial| hold(dial, MULTISTREAM))).await;
+            }
+            Adversary::FloodsGossip => {
+                for _ in 0..ADVERTS_AT_ONCE {
+                    let seed: ByteArray<32> = self.nonce();
+                    self.key = AgentKey::from_seed(&seed.0);
+                    let Some(advert) = self.advert(DESCRIPTION_BYTES) else { return };
+                    let _ = self.node.network.publish(&self.service, Bytes::from(advert)).await;
                 }
             }
             _ => {}
@@ -87,11 +101,11 @@ impl Misbehaviour {
         message.encode().ok().map(Bytes::from)
     }
 
-    fn advert(&mut self) -> Option<Vec<u8>> {
+    fn advert(&mut self, description_bytes: usize) -> Option<Vec<u8>> {
         let now = self.node.runtime.now();
         let body = AdvertBody {
             service: self.service.clone(),
-            description: "the best there is".into(),
+            description: "the best there is ".chars().cycle().take(description_bytes).collect(),
             price: 1,
             unit: self.unit.clone(),
             mints: vec![self.mint.clone()],
@@ -119,5 +133,28 @@ async fn shout(dial: Dial, noise: &[u8]) {
     let _ = timeout(Duration::from_secs(10), shouting).await;
 }
 
+/// Sends a text byte by byte, and then nothing more, until the other side hangs up.
+async fn hold(dial: Dial, text: &[u8]) {
+    let holding = async {
+        let mut stream = dial.await?;
+        for letter in text {
+            stream.write_all(&[*letter]).await?;
+            sleep(DRIP).await;
+        }
+        stream.read(&mut [0; 64]).await
+    };
+    // However it ends.
+    let _ = timeout(HELD, holding).await;
+}
+
+/// How a libp2p connection begins.
+const MULTISTREAM: &[u8] = b"\x13/multistream/1.0.0\n\x07/noise\n";
+/// Between two bytes of who is slow.
+const DRIP: Duration = Duration::from_secs(1);
+/// The longest that a connection is held.
+const HELD: Duration = Duration::from_secs(60);
 /// A flood comes in bursts.
 const ASKS_AT_ONCE: u32 = 10;
+const ADVERTS_AT_ONCE: u32 = 10;
+/// An advert of about a kilobyte.
+const DESCRIPTION_BYTES: usize = 800;

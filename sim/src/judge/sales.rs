@@ -20,6 +20,8 @@ pub struct Sale {
     pub honest_mint: bool,
     /// The price.
     pub price: u64,
+    /// Whether it is paid in escrow.
+    pub in_escrow: bool,
     /// The award's commitment to the ecash that pays it; `None` in a mode that locks none.
     pub ecash: Option<Digest>,
     /// What became of the money; `None` while the work lasts.
@@ -33,6 +35,29 @@ pub struct Credit {
     pub per_mint: u64,
     /// By one buyer.
     pub per_buyer: u64,
+    /// In escrow, what is delivered and not released yet counts for itself: of one buyer, and of all together.
+    pub unreleased_per_buyer: u64,
+    /// See [`Self::unreleased_per_buyer`].
+    pub unreleased_shared: u64,
+}
+
+/// What was lost, in advance and in escrow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    in_advance: u64,
+    in_escrow: u64,
+}
+
+impl Lost {
+    fn add(&mut self, sale: &Sale) {
+        let side = if sale.in_escrow { &mut self.in_escrow } else { &mut self.in_advance };
+        *side += sale.price;
+    }
+
+    /// Whether it is more than the credit. What is released at once was bounded as what wasn't until then.
+    fn exceeds(self, credit: u64, unreleased: u64) -> bool {
+        self.in_advance > credit || self.in_advance + self.in_escrow > credit + unreleased
+    }
 }
 
 /// The rules that a seller's trades break: which, which trade, and what is wrong.
@@ -55,13 +80,17 @@ pub fn judge_sales(sales: &[Sale], credit: Credit) -> Vec<(&'static str, Cid, St
         if sale.honest_mint {
             broken.push(("loss", *trade, format!("{price} lost, though the mint is honest: {why}")));
         }
-        for (owed, most, whose) in [
-            (by_buyer.entry((&sale.mint, sale.buyer)).or_insert(0_u64), credit.per_buyer, "one buyer's"),
-            (by_mint.entry(&sale.mint).or_insert(0_u64), credit.per_mint, "one mint's"),
+        let of_buyer = by_buyer.entry((&sale.mint, sale.buyer)).or_insert_with(Lost::default);
+        let of_mint = by_mint.entry(&sale.mint).or_insert_with(Lost::default);
+        for (lost, most, unreleased, whose) in [
+            (of_buyer, credit.per_buyer, credit.unreleased_per_buyer, "one buyer's"),
+            (of_mint, credit.per_mint, credit.unreleased_shared, "one mint's"),
         ] {
-            *owed += price;
-            if *owed > most {
-                broken.push(("loss", *trade, format!("{owed} lost of {whose} money, more than the credit of {most}")));
+            lost.add(sale);
+            if lost.exceeds(most, unreleased) {
+                let what =
+                    format!("{lost:?} of {whose} money, more than the credit of {most}, unreleased {unreleased}");
+                broken.push(("loss", *trade, what));
             }
         }
     }
@@ -75,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    const CREDIT: Credit = Credit { per_mint: 100, per_buyer: 10 };
+    const CREDIT: Credit = Credit { per_mint: 100, per_buyer: 10, unreleased_per_buyer: 6, unreleased_shared: 20 };
 
     fn sale(number: u8) -> Sale {
         Sale {
@@ -85,6 +114,7 @@ mod tests {
             mint: "https://mint0.sim".parse().unwrap(),
             honest_mint: true,
             price: 6,
+            in_escrow: false,
             ecash: Some(ByteArray([number; 32])),
             money: Some(Money::Redeemed { amount: 6 }),
         }
@@ -118,5 +148,17 @@ mod tests {
         let again = Sale { buyer: lost(1).buyer, ..lost(2) };
         assert_eq!(rules(&[lost(1), again]), ["loss"], "12 of one buyer");
         assert_eq!(rules(&(0..17).map(lost).collect::<Vec<_>>()), ["loss"], "102 of one mint");
+    }
+
+    #[test]
+    fn in_escrow_a_seller_loses_what_waits_for_its_release_besides() {
+        let by_one = |number| Sale { buyer: lost(1).buyer, in_escrow: true, ..lost(number) };
+        assert!(rules(&[by_one(1), by_one(2)]).is_empty(), "12 of one buyer: a credit of 10, and 6 unreleased");
+        assert_eq!(rules(&[by_one(1), by_one(2), by_one(3)]), ["loss"], "18 of one buyer");
+        let shared = |number| Sale { in_escrow: true, ..lost(number) };
+        assert!(rules(&(0..20).map(shared).collect::<Vec<_>>()).is_empty(), "120 of one mint");
+        assert_eq!(rules(&(0..21).map(shared).collect::<Vec<_>>()), ["loss"], "126 of one mint");
+        let in_advance = Sale { in_escrow: false, ..by_one(2) };
+        assert_eq!(rules(&[lost(1), in_advance]), ["loss"], "12 in advance: escrow adds nothing to that");
     }
 }

@@ -199,14 +199,16 @@ impl Faults<'_> {
 /// One token after the other, each an episode.
 fn draw_tokens(fault: usize, mut at: f64, to: f64, per_sec: f64, rng: &mut Rng) -> Vec<Episode> {
     let mut episodes = Vec::new();
-    while per_sec > 0.0 {
+    if per_sec <= 0.0 {
+        return episodes;
+    }
+    loop {
         at -= (1.0 - rng.unit()).ln() / per_sec;
         if at >= to {
-            break;
+            return episodes;
         }
         episodes.push(Episode { fault, from_s: at, actions: vec![(at, Action::Token)] });
     }
-    episodes
 }
 
 fn failing(how: MintFailure, usual: Condition) -> Condition {

@@ -23,7 +23,12 @@ impl Play<'_> {
         for host in self.world.hosts().filter(judged).collect::<Vec<_>>() {
             let Some(node) = self.world.node(host) else { continue };
             let redemption = &node.config.wallet.redemption;
-            let credit = Credit { per_mint: redemption.max_per_mint, per_buyer: redemption.max_per_buyer };
+            let credit = Credit {
+                per_mint: redemption.max_per_mint,
+                per_buyer: redemption.max_per_buyer,
+                unreleased_per_buyer: redemption.max_unreleased_per_buyer,
+                unreleased_shared: redemption.max_unreleased_shared,
+            };
             for (rule, trade, what) in judge_sales(&self.sales(node, agents), credit) {
                 let what = format!("host {} and trade {trade}: {what}", host.0);
                 self.judge.accuse(at_ms, rule, what, self.world.journal().last_events(&trade));
@@ -46,6 +51,7 @@ impl Play<'_> {
         let (trade, buyer) = (view.trade?, view.peer?);
         let evidence = node.trade.evidence(trade).ok()??;
         let award = evidence.awards.iter().find(|award| award.cid() == trade)?;
+        let in_escrow = award.part().key_hash().is_some();
         let (award, ecash) = (award.args(), award.part().commitment());
         // Who has forgotten an award hasn't not given it.
         let remembers = |host: &HostId| self.cast.is_honest(*host) && !self.world.had_other_home(*host);
@@ -59,6 +65,6 @@ impl Play<'_> {
             _ => None,
         };
         let (mint, price) = (award.mint.clone(), award.price);
-        Some(Sale { trade, buyer, given, mint, honest_mint: !liar, price, ecash, money })
+        Some(Sale { trade, buyer, given, mint, honest_mint: !liar, price, in_escrow, ecash, money })
     }
 }

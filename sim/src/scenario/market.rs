@@ -216,4 +216,23 @@ pub enum Adversary {
     Eclipse,
     /// A peer that sends bytes that are no frames.
     SendsGarbage,
+    /// A peer that opens connections to one seller and says nothing on them.
+    HoldsConnections,
+    /// A peer that opens connections to one seller and sends a byte now and then.
+    Drips,
+    /// A peer that gossips adverts of ever new identities, each validly signed.
+    FloodsGossip,
+    /// A buyer that takes an offer and awards it again and again, with money that isn't.
+    FloodsAwards,
+    /// An identity that leaves provider records for keys that nobody asks for.
+    FloodsRecords,
+    /// An identity that answers look-ups with peers that don't exist, at addresses where others are.
+    NamesStrangers,
+}
+
+impl Adversary {
+    /// Whether it speaks libp2p's protocols without a node, which couldn't be built to do this.
+    pub fn has_no_node(self) -> bool {
+        matches!(self, Self::Eclipse | Self::FloodsRecords | Self::NamesStrangers)
+    }
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 29] = [
+pub const SHIPPED: [(&str, &str); 38] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -27,6 +27,15 @@ pub const SHIPPED: [(&str, &str); 29] = [
     ("ask-flood", include_str!("../../scenarios/ask-flood.toml")),
     ("hostile-peers", include_str!("../../scenarios/hostile-peers.toml")),
     ("skewed-clocks", include_str!("../../scenarios/skewed-clocks.toml")),
+    ("quiet", include_str!("../../scenarios/quiet.toml")),
+    ("attack-connections", include_str!("../../scenarios/attack-connections.toml")),
+    ("attack-records", include_str!("../../scenarios/attack-records.toml")),
+    ("attack-sybils", include_str!("../../scenarios/attack-sybils.toml")),
+    ("attack-gossip", include_str!("../../scenarios/attack-gossip.toml")),
+    ("attack-asks", include_str!("../../scenarios/attack-asks.toml")),
+    ("attack-awards", include_str!("../../scenarios/attack-awards.toml")),
+    ("attack-informants", include_str!("../../scenarios/attack-informants.toml")),
+    ("attack-eclipse", include_str!("../../scenarios/attack-eclipse.toml")),
     ("behind-nats", include_str!("../../scenarios/behind-nats.toml")),
     ("cold-bootstrap", include_str!("../../scenarios/cold-bootstrap.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),

@@ -8,6 +8,8 @@
 //! a trade's frames          ── taken, and never answered
 //! ```
 //!
+//! Others of their kind [flood tables with records, or name strangers](Attack).
+//!
 //! They dial their victim again and again, so that it knows them and has them among its connections. They take no part in
 //! gossip. A node can't be built to do this: its network room answers truly by construction. So this is the same
 //! protocols on the same transport without the room.
@@ -24,7 +26,10 @@ use guilder_protocol::{
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm, identify,
-    kad::{self, ProviderRecord, store::MemoryStore, store::RecordStore as _},
+    kad::{
+        self, ProviderRecord,
+        store::{MemoryStore, MemoryStoreConfig, RecordStore as _},
+    },
     ping,
     swarm::{self, NetworkBehaviour, dial_opts::DialOpts},
 };
@@ -41,8 +46,21 @@ pub(crate) struct Eclipse {
     pub(crate) victim: (AgentId, Multiaddr),
     /// All who take part.
     pub(crate) attackers: Vec<(AgentId, Multiaddr)>,
+    /// Some who don't.
+    pub(crate) others: Vec<(AgentId, Multiaddr)>,
     /// What they say that they provide.
     pub(crate) services: Vec<ServiceName>,
+}
+
+/// What somebody without a node does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Attack {
+    /// See the module.
+    Eclipse,
+    /// Has itself recorded as provider of so many new keys a second, wherever those belong.
+    FloodsRecords { per_second: f64 },
+    /// Answers look-ups with peers that it made up, at addresses where somebody else is, or nobody.
+    NamesStrangers,
 }
 
 /// What a key is to be near to.
@@ -92,21 +110,31 @@ impl Attacker {
         host: HostId,
         key: &AgentKey,
         wires: Transport,
+        attack: Attack,
         eclipse: &Eclipse,
         trace: &Trace,
     ) -> Result<Self, WorldError> {
         let pair = transport::keypair(key).map_err(WorldError::new)?;
         let local = pair.public().to_peer_id();
-        let others = eclipse.attackers.iter().filter(|(agent, _)| *agent != key.id());
-        let others: Vec<(PeerId, Multiaddr)> =
-            others.map(|(agent, at)| Ok((peer_of(*agent)?, at.clone()))).collect::<Result<_, WorldError>>()?;
+        let known = |known: &[(AgentId, Multiaddr)]| -> Result<Vec<(PeerId, Multiaddr)>, WorldError> {
+            let others = known.iter().filter(|(agent, _)| *agent != key.id());
+            others.map(|(agent, at)| Ok((peer_of(*agent)?, at.clone()))).collect()
+        };
+        let others = match attack {
+            Attack::Eclipse => known(&eclipse.attackers)?,
+            Attack::FloodsRecords { .. } => known(&eclipse.others)?,
+            Attack::NamesStrangers => strangers(host, &eclipse.others),
+        };
         let identify = identify::Config::new("/guilder/id/1".into(), pair.public())
             .with_agent_version("guilder/0.1.0".into())
             .with_cache_size(0);
         let behaviour = Behaviour {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
             identify: identify::Behaviour::new(identify),
-            kad: poisoned(local, &others, &eclipse.services),
+            kad: match attack {
+                Attack::FloodsRecords { .. } => flooding(local, &others),
+                Attack::Eclipse | Attack::NamesStrangers => poisoned(local, &others, &eclipse.services),
+            },
             mute: Mute,
         };
         let config = swarm::Config::with_executor(|connection| drop(tokio::spawn(connection)))
@@ -115,8 +143,37 @@ impl Attacker {
         swarm.listen_on(host.address()).map_err(WorldError::new)?;
         swarm.add_external_address(host.address());
         let victim = (peer_of(eclipse.victim.0)?, eclipse.victim.1.clone());
-        Ok(Self(tokio::spawn(answer(swarm, host, victim, trace.clone()))))
+        let records = match attack {
+            Attack::FloodsRecords { per_second } if per_second > 0.0 => Some(Duration::from_secs_f64(1.0 / per_second)),
+            _ => None,
+        };
+        Ok(Self(tokio::spawn(answer(swarm, host, victim, records, trace.clone()))))
     }
+}
+
+/// Peers that were made up, each at the address of somebody real or at one next to it.
+fn strangers(host: HostId, others: &[(AgentId, Multiaddr)]) -> Vec<(PeerId, Multiaddr)> {
+    let mut rng = Rng::new(0x57_2a19 ^ u64::from(host.0));
+    let invented = (0..STRANGERS).filter_map(|number| {
+        let key = AgentKey::from_seed(&draw(&mut rng));
+        let near = HostId(1_000_000 + host.0 * STRANGERS + number).address();
+        let at = if number % 2 == 0 { others.get(number as usize % others.len().max(1))?.1.clone() } else { near };
+        Some((peer_of(key.id()).ok()?, at))
+    });
+    invented.collect()
+}
+
+/// Kademlia with an ordinary table, and records without a bound.
+fn flooding(local: PeerId, others: &[(PeerId, Multiaddr)]) -> kad::Behaviour<MemoryStore> {
+    let store = MemoryStoreConfig { max_provided_keys: usize::MAX, ..MemoryStoreConfig::default() };
+    let mut config = kad::Config::new(libp2p::StreamProtocol::new("/guilder/kad/1"));
+    config.set_periodic_bootstrap_interval(None).set_provider_publication_interval(None);
+    let mut kad = kad::Behaviour::with_config(local, MemoryStore::with_config(local, store), config);
+    kad.set_mode(Some(kad::Mode::Server));
+    for (peer, address) in others {
+        kad.add_address(peer, address.clone());
+    }
+    kad
 }
 
 /// A table of nobody but attackers, which nobody else gets into; and they provide everything.
@@ -147,9 +204,17 @@ fn poisoned(local: PeerId, others: &[(PeerId, Multiaddr)], services: &[ServiceNa
 }
 
 /// Lets the swarm do what it does, and dials the victim whenever the connection is gone.
-async fn answer(mut swarm: Swarm<Behaviour>, host: HostId, victim: (PeerId, Multiaddr), trace: Trace) {
+async fn answer(
+    mut swarm: Swarm<Behaviour>,
+    host: HostId,
+    victim: (PeerId, Multiaddr),
+    records: Option<Duration>,
+    trace: Trace,
+) {
     let (victim, at) = victim;
     let mut again = interval(DIAL_EVERY);
+    let mut record = interval(records.unwrap_or(DIAL_EVERY));
+    let mut rng = Rng::new(0xf1_00d ^ u64::from(host.0));
     loop {
         tokio::select! {
             biased;
@@ -157,11 +222,17 @@ async fn answer(mut swarm: Swarm<Behaviour>, host: HostId, victim: (PeerId, Mult
                 // It may be down, or have us banned.
                 let _ = swarm.dial(DialOpts::peer_id(victim).addresses(vec![at.clone()]).build());
             },
+            _ = record.tick(), if records.is_some() => {
+                let key: [u8; 32] = draw(&mut rng);
+                let _ = swarm.behaviour_mut().kad.start_providing(kad::RecordKey::new(&key));
+            },
             event = swarm.select_next_some() => trace.record(host, &event),
         }
     }
 }
 
+/// Peers that one of those makes up who name strangers.
+const STRANGERS: u32 = 400;
 /// How often a attacker sees to it that it is connected.
 const DIAL_EVERY: Duration = Duration::from_secs(20);
 

@@ -46,7 +46,7 @@ fn everything() -> Value {
     let adversaries = adversaries.map(|name| json!({ "behaviour": name, "count": 1, "per_second": 1.0 }));
     let regions = NAMES.map(|name| json!({ "name": name, "weight": 1.0 }));
     let mut scenario = Scenario::parse(LEAST).unwrap();
-    scenario.population.nodes = 30;
+    scenario.population.nodes = 40;
     scenario.population.traders = 1.0;
     scenario.workload.per_buyer_minute = 1.0;
     scenario.mints.proxied = true;

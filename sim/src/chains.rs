@@ -122,7 +122,8 @@ impl Chains {
         if level >= self.depth {
             return 0;
         }
-        let most = self.hires[1] * (self.dearest + self.budget(level + 1));
+        // The next level's price has its budget in it, and what is granted on is debited besides.
+        let most = self.hires[1] * (self.dearest + 2 * self.budget(level + 1));
         (most as f64 * self.budget_share).round() as u64
     }
 
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn a_budget_covers_the_dearest_parts_and_theirs() {
         assert_eq!((chains(1).budget(0), chains(1).budget(1)), (20, 0));
-        assert_eq!((chains(2).budget(0), chains(2).budget(1)), (60, 20));
+        assert_eq!((chains(2).budget(0), chains(2).budget(1)), (100, 20));
         let two = chains(2);
         let part = two.parts(0, b"input").remove(0);
         let hire = two.hire(0, &part);

@@ -306,6 +306,8 @@ impl<'a> Play<'a> {
             let name = self.services[service as usize].clone();
             executor.set_pace(name.clone(), pace);
             let may_spend = self.chains.as_ref().and_then(|chains| chains.may_spend(service));
+            // What a task may cost its seller is in its price.
+            let price = price + may_spend.unwrap_or(0);
             definitions.push(definition(name, price, self.unit.clone(), may_spend));
         }
         tokio::spawn(async move {
@@ -602,7 +604,7 @@ fn definition(name: ServiceName, price: u64, unit: Unit, may_spend: Option<u64>)
         max_input_bytes: 64 << 20,
         max_output_bytes: 1 << 20,
         run: if may_spend.is_some() { hires } else { Run::Echo },
-        subcontract: may_spend.map(|budget| Subcontract { services: Vec::new(), budget }),
+        subcontract: may_spend.map(|budget| Subcontract { services: Vec::new(), budget, strangers: true }),
     }
 }
 

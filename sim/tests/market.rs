@@ -145,7 +145,7 @@ fn cheats_in_escrow_are_paid_for_nothing_but_outputs() {
 
 #[test]
 fn work_that_is_passed_on_is_paid_once_at_each_level_whoever_dies() {
-    let chains = "[services]\ncount = 1\nper_seller = 2\n\
+    let chains = "budget_sat = 300\npurse_sat = 100000\n[services]\ncount = 1\nper_seller = 2\n\
                   chains = { depth = 2, hires = [1, 2], budget_share = 0.97 }\n\
                   [[faults]]\nkind = \"kill\"\nat_s = [60, 100]\nvictims = { count = 3 }\nreset = true\ndown_s = [1, 10]\n";
     let results = play_with(8, 1, chains);

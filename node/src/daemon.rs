@@ -48,7 +48,7 @@ use crate::{
     content::{Content, ContentError},
     events::{Event, Events},
     executor::Executors,
-    failpoint::{Failpoint, UnknownStep},
+    failpoint::{Failpoint, UnknownFault},
     http_server,
     keys::{Home, HomeError, Seeds, remove_unfinished},
     mint::{HostedMint, MintError},
@@ -56,7 +56,7 @@ use crate::{
     panics,
     parts::{Node, NodeError, Parts},
     runtime::{Limits, Runtime},
-    store::{Store, StoreError},
+    store::{Backend, Store, StoreError},
 };
 
 /// What a node says of itself once it is ready.
@@ -159,7 +159,9 @@ async fn start(
     events: &Events,
 ) -> Result<Node, DaemonError> {
     let key = seeds.key();
-    let store = Store::open(&home.store(), runtime).await?;
+    let failpoint = Failpoint::from_env(runtime)?;
+    let disk = Backend::file(&home.store()).failing(failpoint.clone());
+    let store = Store::with_backend(disk, runtime).await?;
     if let Some(owner) = owner::claim(&store, key.id()).await? {
         return Err(DaemonError::OtherOwner { owner, ours: key.id() });
     }
@@ -170,6 +172,7 @@ async fn start(
     let mint = if config.mint.host {
         Home::at(home.mint()).create()?;
         let mint = HostedMint::open(&home.mint(), &config.mint, &seeds.mint[..], runtime).await?;
+        let mint = mint.failing(failpoint.clone());
         mint.guard(&home.mint_used(), &home.mint_resume()).await?;
         runtime.spawn("mint/used", mint.clone().keep_guard(home.mint_used())).detach();
         Some(mint)
@@ -190,7 +193,7 @@ async fn start(
         connectors: None,
         events: events.clone(),
         tap: None,
-        failpoint: Failpoint::from_env()?,
+        failpoint,
     })
     .await?;
     Ok(node)
@@ -277,9 +280,9 @@ pub enum DaemonError {
     /// The node.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The environment says to die at a step that there isn't.
+    /// The environment names a fault that there isn't.
     #[error("{}: {_0}", crate::failpoint::VARIABLE)]
-    Failpoint(#[from] UnknownStep),
+    Failpoint(#[from] UnknownFault),
     /// The store is another node's.
     #[error("the store in this home is that of {}, and its keys are those of {}", .owner.peer_id(), .ours.peer_id())]
     OtherOwner {

@@ -63,6 +63,7 @@ use self::{
 };
 use crate::{
     events::{Event, Events},
+    failpoint::{Failpoint, Step},
     network::{Gossip, InboundStream, Network},
     runtime::Runtime,
     store::{KeyRange, Reader, Store, StoreError},
@@ -86,6 +87,8 @@ pub struct GrantsParts {
     pub streams: mpsc::Receiver<InboundStream>,
     /// Told of what is revoked.
     pub events: Events,
+    /// For crash tests; the default does nothing.
+    pub failpoint: Failpoint,
 }
 
 /// The handle of the room. Cheap to clone.
@@ -110,6 +113,9 @@ struct Shared {
     fresh: Mutex<VecDeque<(Instant, known::Revoked, Vec<u8>)>>,
     /// Grants that their grantees don't hold yet, as far as we know.
     undelivered: Mutex<BTreeMap<Cid, GrantChain>>,
+    /// Revocations of ours that went to nobody yet, by what they revoke: until when each counts, and its bytes.
+    unsent: Mutex<BTreeMap<Cid, (Timestamp, Vec<u8>)>>,
+    failpoint: Failpoint,
 }
 
 /// What a grant is to allow.
@@ -159,7 +165,7 @@ impl Grants {
     /// # Errors
     /// If the store can't be read.
     pub async fn start(parts: GrantsParts) -> Result<Self, StoreError> {
-        let GrantsParts { key, runtime, store, network, gossip, streams, events } = parts;
+        let GrantsParts { key, runtime, store, network, gossip, streams, events, failpoint } = parts;
         let shared = Arc::new(Shared {
             key,
             runtime: runtime.clone(),
@@ -170,6 +176,8 @@ impl Grants {
             holdings: Arc::default(),
             fresh: Mutex::default(),
             undelivered: Mutex::default(),
+            unsent: Mutex::default(),
+            failpoint,
         });
         shared.read()?;
         if let Err(error) = network.subscribe(Topic::Revocations).await {
@@ -180,6 +188,7 @@ impl Grants {
         runtime.spawn("grants/gossip", async move { intake.judge(gossip).await }).detach();
         runtime.spawn("grants/streams", Arc::clone(&exchange).serve(streams)).detach();
         runtime.spawn("grants/ask", Arc::clone(&exchange).ask_peers(network.changes())).detach();
+        runtime.spawn("grants/send-out", Arc::clone(&exchange).send_out_what_waits()).detach();
         let expiring = Arc::clone(&shared);
         let expire = async move {
             loop {
@@ -216,6 +225,7 @@ impl Grants {
         let (id, now) = (chain.cid(), shared.runtime.now());
         let given = Given { chain: chain.clone(), made: now, is_handed_over: false };
         let holdings = Arc::clone(&shared.holdings);
+        shared.failpoint.reach(Step::StoreGrant);
         let stored = shared.store.transact(move |w| {
             lock(&holdings).has_room_to_give(now)?;
             w.put(GIVEN, grant_key(id), &given)?;
@@ -256,6 +266,11 @@ impl Grants {
         })?;
         views.sort_by_key(|view| (std::cmp::Reverse(view.at), view.chain.cid()));
         Ok(views)
+    }
+
+    /// How a grant that a task of ours carries stands: it was made with the award, which is kept instead of it.
+    pub fn of_task(&self, chain: GrantChain, made: Timestamp) -> GrantView {
+        self.shared.view(chain, true, made, true)
     }
 
     /// One grant by its name; `None` if there is none.
@@ -310,13 +325,14 @@ impl Grants {
         let (id, now) = (chain.cid(), shared.runtime.now());
         let me = shared.key.id();
         let known = shared.store.read(|r| r.get(REVOCATIONS, revocation_key(&(me, id))))?;
-        let revocation = match known {
-            Some(known) => known.revocation,
-            None => Revocation::sign(chain.links().to_vec(), now, &shared.key)?,
+        let (revocation, is_out) = match known {
+            Some(known) => (known.revocation, known.is_out),
+            None => (Revocation::sign(chain.links().to_vec(), now, &shared.key)?, false),
         };
         let encoded = revocation.encode();
         let revoked = (me, id);
-        let stored = StoredRevocation { revocation: revocation.clone(), source: me, whose: Whose::Ours };
+        let stored = StoredRevocation { revocation: revocation.clone(), source: me, whose: Whose::Ours, is_out };
+        shared.failpoint.reach(Step::StoreRevocation);
         shared.store.write(move |w| w.put(REVOCATIONS, revocation_key(&revoked), &stored)).await?;
         let kept = Kept { until: revocation.until(), bytes: encoded.len(), source: me, whose: Whose::Ours };
         if let Admission::News(gone) = shared.known.admit(revoked, kept) {
@@ -324,10 +340,8 @@ impl Grants {
             shared.delete(gone).await;
         }
         lock(&shared.undelivered).remove(&id);
-        if let Err(error) = shared.network.publish(Topic::Revocations, encoded.into()).await {
-            // Whoever connects asks for it.
-            tracing::debug!(%error, "a revocation was not gossiped");
-        }
+        lock(&shared.unsent).insert(id, (revocation.until(), encoded));
+        shared.send_out(id).await;
         Ok(revocation)
     }
 
@@ -397,12 +411,35 @@ impl Shared {
                 ControlFlow::Continue(())
             })
         })?;
-        for StoredRevocation { revocation, source, whose } in stored {
+        for StoredRevocation { revocation, source, whose, is_out } in stored {
+            if !is_out && revocation.until() > now {
+                lock(&self.unsent).insert(revocation.delegation(), (revocation.until(), revocation.encode()));
+            }
             let kept = Kept { until: revocation.until(), bytes: revocation.encode().len(), source, whose };
             self.known.admit((revocation.revoker(), revocation.delegation()), kept);
         }
         lock(&self.undelivered).retain(|_, chain| chain.revoked(&self.known).is_none());
         Ok(())
+    }
+
+    /// Gossips a revocation of ours, and notes that it went out. Whoever connects asks for it, too.
+    async fn send_out(&self, delegation: Cid) {
+        let Some((until, bytes)) = lock(&self.unsent).get(&delegation).cloned() else { return };
+        if until > self.runtime.now()
+            && let Err(error) = self.network.publish(Topic::Revocations, bytes.into()).await
+        {
+            tracing::debug!(%error, "a revocation was not gossiped");
+            return;
+        }
+        lock(&self.unsent).remove(&delegation);
+        let revoked = (self.key.id(), delegation);
+        let noted = self.store.write(move |w| {
+            let Some(stored) = w.get(REVOCATIONS, revocation_key(&revoked))? else { return Ok(()) };
+            w.put(REVOCATIONS, revocation_key(&revoked), &StoredRevocation { is_out: true, ..stored })
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%delegation, %error, "that a revocation went out could not be noted");
+        }
     }
 
     /// A revocation as it travels, if it is kept.

@@ -52,6 +52,7 @@ use tokio::{
 use tower_service::Service;
 
 use crate::{
+    failpoint::{Failpoint, Step},
     http_server,
     runtime::Runtime,
     wallet::connector::{
@@ -88,6 +89,7 @@ pub struct HostedMint {
     bodies: Arc<bodies::Bodies>,
     closing: watch::Sender<bool>,
     suspension: Arc<used::Suspension>,
+    failpoint: Failpoint,
     #[cfg(test)]
     quotes: Arc<quotes::Quotes>,
 }
@@ -136,9 +138,16 @@ impl HostedMint {
             bodies: Arc::default(),
             closing: watch::Sender::new(false),
             suspension,
+            failpoint: Failpoint::default(),
             #[cfg(test)]
             quotes,
         })
+    }
+
+    /// The same with a failpoint around each swap that a node asks for.
+    #[must_use]
+    pub(crate) fn failing(self, failpoint: Failpoint) -> Self {
+        Self { failpoint, ..self }
     }
 
     /// Serves wallets over HTTP until the mint is stopped. Plain HTTP: put a TLS proxy before a public address.
@@ -187,16 +196,23 @@ impl HostedMint {
             // Of a later version: its caller can tell from the status, and the stream goes on.
             Method::Other(_) => return Ok(Reply::error(405, "a method that this mint doesn't know")),
         };
+        let is_swap = request.path == "/v1/swap";
         let call = axum::http::Request::builder()
             .method(method)
             .uri(request.path)
             .header(axum::http::header::CONTENT_TYPE, "application/json")
             .body(Body::from(request.body))
             .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
+        if is_swap {
+            [Step::ActSwap, Step::AmidSwap].into_iter().for_each(|step| self.failpoint.reach(step));
+        }
         let response = self.router.clone().call(call).await.unwrap_or_else(|never| match never {});
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), MAX_MINT_FRAME - 2).await;
         let body = body.map_err(|error| ExchangeError::Lost(error.to_string()))?;
+        if is_swap {
+            self.failpoint.reach(Step::AnswerSwap);
+        }
         Ok(Reply { status, body: body.into() })
     }
 }

@@ -117,6 +117,7 @@ impl Node {
         })
         .await?;
         let connectors = parts.connectors.unwrap_or_else(|| connectors(&network, parts.mint.as_ref()));
+        let connectors = parts.failpoint.on_mints(connectors);
         let (wallet, outcomes) = Wallet::open(WalletParts {
             config: config.wallet.clone(),
             seed: parts.wallet_seed,
@@ -149,6 +150,7 @@ impl Node {
             gossip: inbound.revocations,
             streams: inbound.grants,
             events: events.clone(),
+            failpoint: parts.failpoint.clone(),
         })
         .await?;
         let trade = Trade::start(TradeParts {

@@ -109,7 +109,7 @@ use self::{
     open::OpenTrades,
     outbox::Outbox,
     permits::Permits,
-    records::{BUYERS, CHEATS},
+    records::{BUYERS, CHEATS, DEALS, key},
     selling::Selling,
     transfers::Transfers,
     unreleased::UnreleasedPlaces,
@@ -511,6 +511,23 @@ impl Trade {
     /// If the store can't be read.
     pub fn spent_under(&self, grant: &GrantChain) -> Result<u64, StoreError> {
         self.journal.read(|r| hire::spent_under(r, grant.leaf()))
+    }
+
+    /// The delegations by which sellers of our open tasks may subcontract, from the principal on, and when each was made.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn granted_to_sellers(&self) -> Result<Vec<(GrantChain, Timestamp)>, StoreError> {
+        let open = self.open.bought_from(None);
+        self.journal.read(|r| {
+            let mut granted = Vec::new();
+            for trade in open {
+                let Some(deal) = r.get(DEALS, key(trade))? else { continue };
+                let chain = deal.passed_on().and_then(|links| GrantChain::new(links).ok());
+                granted.extend(chain.map(|chain| (chain, deal.award.made())));
+            }
+            Ok(granted)
+        })
     }
 
     /// Debits what is passed on by a grant under this one, in full, from every delegation that it is under: before it is

@@ -74,7 +74,7 @@ impl Daemon {
     #[track_caller]
     pub fn dies_at(&mut self, step: &str, patience: Duration) {
         assert!(self.child.try_wait().unwrap().is_some(), "{} still runs", self.name);
-        self.child = spawn(&self.home, &[("GUILDER_FAILPOINT", step)]);
+        self.child = spawn(&self.home, &[("GUILDER_FAILPOINT", &format!("kill:{step}"))]);
         let status = self.wait_for_end(patience);
         assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{step}: {status}\n{}", self.log_tail());
     }

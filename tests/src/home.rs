@@ -21,12 +21,58 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A folder for a node, gone with the last of its handles. The user's own HOME in it is empty too.
 #[derive(Clone, Debug)]
-pub struct Home(Arc<TempDir>);
+pub struct Home(Arc<Folder>);
+
+#[derive(Debug)]
+struct Folder {
+    dir: TempDir,
+    /// Whether it is a file system of its own.
+    mounted: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.mounted {
+            // What can't be unmounted is a few MiB of memory until the machine ends.
+            let _ = Command::new("umount").arg("--lazy").arg(self.dir.path()).status();
+        }
+    }
+}
 
 impl Home {
     /// Nothing is in it.
     pub fn empty() -> Self {
-        Self(Arc::new(tempfile::Builder::new().prefix("guilder-test-").tempdir().unwrap()))
+        let dir = tempfile::Builder::new().prefix("guilder-test-").tempdir().unwrap();
+        Self(Arc::new(Folder { dir, mounted: false }))
+    }
+
+    /// As [`Self::new`], on a disk of its own with so much room. None where this user may not mount one.
+    #[track_caller]
+    pub fn on_small_disk(mib: u32, settings: &str) -> Option<Self> {
+        let dir = tempfile::Builder::new().prefix("guilder-test-").tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(dir.path());
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        let home = Self(Arc::new(Folder { dir, mounted }));
+        mounted.then(|| {
+            home.run(["init"]).ok();
+            home.settings(settings);
+            home
+        })
+    }
+
+    /// Fills its disk to the last byte. What it is filled with goes with [`Self::free_disk`].
+    pub fn fill_disk(&self) {
+        assert!(self.0.mounted, "others share this disk");
+        let mut file = fs::File::create(self.file("fill")).unwrap();
+        for size in [64 * 1024, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Makes room again.
+    pub fn free_disk(&self) {
+        fs::remove_file(self.file("fill")).unwrap();
     }
 
     /// With keys, and with these settings.
@@ -45,12 +91,12 @@ impl Home {
 
     /// The node's folder.
     pub fn path(&self) -> PathBuf {
-        self.0.path().join("node")
+        self.0.dir.path().join("node")
     }
 
     /// A place for a file of the test's own.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.dir.path().join(name)
     }
 
     /// Writes such a file.
@@ -66,7 +112,7 @@ impl Home {
         fs::create_dir_all(&user).unwrap();
         let mut command = Command::new(binary::guilder());
         command.env_clear().env("HOME", user).envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.current_dir(self.0.path()).arg("--home").arg(self.path());
+        command.current_dir(self.0.dir.path()).arg("--home").arg(self.path());
         command
     }
 
@@ -145,6 +191,11 @@ impl Ran {
     #[track_caller]
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| panic!("{self}"))
+    }
+
+    /// Whether it succeeded.
+    pub fn succeeded(&self) -> bool {
+        self.status.success()
     }
 
     /// It succeeded.

@@ -43,10 +43,20 @@ impl Swarm {
     /// As [`Self::start_with`], with the mint host at an address of its own.
     #[track_caller]
     pub fn start_at(host: &str, fee_ppk: u64, settings: &str) -> Self {
+        let hosting = format!("{}{}{settings}", LOOPBACK.replace("127.0.0.1", host), mint_settings(fee_ppk));
+        Self::start_in(&Home::new(&hosting), &hosting)
+    }
+
+    /// As [`Self::start`], on a small disk ([`Home::on_small_disk`]), if it can be had.
+    #[track_caller]
+    pub fn start_on_small_disk(mib: u32, fee_ppk: u64) -> Option<Self> {
+        let hosting = format!("{LOOPBACK}{}", mint_settings(fee_ppk));
+        Some(Self::start_in(&Home::on_small_disk(mib, &hosting)?, &hosting))
+    }
+
+    fn start_in(home: &Home, settings: &str) -> Self {
         let slot = Slot::take();
-        let unit = format!("mint.host = true\nmint.units = [{{ unit = \"{UNIT}\", input_fee_ppk = {fee_ppk} }}]\n");
-        let settings = format!("{}{unit}{settings}", LOOPBACK.replace("127.0.0.1", host));
-        let mint = Daemon::start("mint", &Home::new(&settings));
+        let mint = Daemon::start("mint", home);
         // Started again, it is where the others know it to be.
         let port = mint.address().split("/tcp/").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
         mint.settings(&settings.replacen("/tcp/0", &format!("/tcp/{port}"), 1));
@@ -96,6 +106,10 @@ impl Swarm {
         fund(&buyer, amount);
         buyer
     }
+}
+
+fn mint_settings(fee_ppk: u64) -> String {
+    format!("mint.host = true\nmint.units = [{{ unit = \"{UNIT}\", input_fee_ppk = {fee_ppk} }}]\n")
 }
 
 /// Gets money from the trader's one mint.

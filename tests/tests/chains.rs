@@ -171,3 +171,48 @@ fn work_goes_down_a_chain_of_four_nodes() {
     assert_eq!([&hire["principal"], &hire["buyer"], &hire["seller"]], [&ids[0], &ids[1], &ids[2]]);
     assert_eq!((&report["valid"], &hire["price"]), (&true.into(), &5.into()));
 }
+
+#[test]
+fn what_a_task_lets_its_seller_pass_on_is_shown_and_can_be_taken_back() {
+    let swarm = Swarm::start(0);
+    let _worker = sells_capitals(&swarm, "worker");
+    let middle = swarm.trader("middle", &format!("{SOON}log.filter = \"info,guilder::events=debug\"\n"));
+    swarm::fund(&middle, 500);
+    let (begun, go_on) = (middle.file("begun"), middle.file("go-on"));
+    let script = format!(
+        "touch '{}'; until [ -e '{}' ]; do sleep 0.05; done; {}",
+        begun.display(),
+        go_on.display(),
+        passing_on("text.upper", "", &middle.file("note"))
+    );
+    let own = "time_limit_secs = 100\n[subcontract]\nbudget = 15\n";
+    swarm::sell_script(&middle, "text.shout", 20, &script, own);
+    let buyer = swarm.buyer(1_000, SOON);
+    found(&buyer, "text.shout");
+    found(&middle, "text.upper");
+
+    let home = (*buyer).clone();
+    let hire = std::thread::spawn(move || {
+        let allowed = ["--allow-subcontract", "text.upper", "--sub-budget", "10", "--deadline", "2m"];
+        home.run(["hire", "text.shout", "--mode", "prepaid"].iter().chain(&allowed))
+    });
+    eventually("the work to begin", LONG, || if begun.exists() { Ok(()) } else { Err("it hasn't") });
+    let grants = buyer.json(["grants"]);
+    let [grant] = &grants.as_array().unwrap()[..] else { panic!("one grant: {grants}") };
+    assert_eq!([&grant["side"], &grant["state"], &grant["grantee"]], ["given", "valid", &middle.peer_id()]);
+    assert_eq!((&grant["services"][0], &grant["budget"]), (&"text.upper".into(), &10.into()));
+    let id = grant["id"].as_str().unwrap();
+    assert_eq!(buyer.json(["revoke", &id[id.len() - 8..]])["delegation"], id);
+    assert_eq!(buyer.json(["grants"])[0]["state"], "revoked");
+    eventually("the seller to hear of it", LONG, || {
+        let log = std::fs::read_to_string(middle.log()).unwrap();
+        if log.contains(&format!("delegation={id}")) { Ok(()) } else { Err("it hasn't") }
+    });
+    std::fs::write(&go_on, "").unwrap();
+    let failed = hire.join().unwrap().failed();
+    assert_eq!(failed.fault, "peer", "{failed:?}");
+    let sold = middle.json(["task", "list"]);
+    let shown = middle.json(["task", "show", sold[0]["award"].as_str().unwrap()]);
+    assert!(shown["stderr"].as_str().unwrap().contains("revoked"), "{shown}");
+    assert!(bought(&middle).iter().all(|task| task["award"].is_null()), "nothing was bought");
+}

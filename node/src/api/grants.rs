@@ -98,7 +98,17 @@ impl Api {
     /// If the caller may not, or the store can't be read.
     pub fn grants(&self, caller: &Caller) -> Result<Vec<GrantView>, ApiError> {
         caller.may(Right::Look)?;
-        self.node().grants.list()?.into_iter().map(|granted| self.view(granted)).collect()
+        self.all_grants()?.into_iter().map(|granted| self.view(granted)).collect()
+    }
+
+    /// Standing grants, and those that our open tasks carry.
+    fn all_grants(&self) -> Result<Vec<Granted>, ApiError> {
+        let node = self.node();
+        let of_tasks =
+            node.trade.granted_to_sellers()?.into_iter().map(|(chain, made)| node.grants.of_task(chain, made));
+        let mut all: Vec<_> = node.grants.list()?.into_iter().chain(of_tasks).collect();
+        all.sort_by_key(|granted| std::cmp::Reverse(granted.at));
+        Ok(all)
     }
 
     /// Takes in a grant that was made to us.
@@ -119,7 +129,14 @@ impl Api {
         let grants = &self.node().grants;
         let revocation = match what.contains(':') {
             true => grants.revoke(read(what)?).await?,
-            false => grants.revoke_given(self.resolve_grant(what, Side::Given)?).await?,
+            false => {
+                let id = self.resolve_grant(what, Side::Given)?;
+                let mut of_tasks = self.node().trade.granted_to_sellers()?.into_iter().map(|(chain, _)| chain);
+                match of_tasks.find(|chain| chain.cid() == id) {
+                    Some(chain) => grants.revoke(chain).await?,
+                    None => grants.revoke_given(id).await?,
+                }
+            }
         };
         Ok(RevokedView {
             delegation: revocation.delegation().to_string(),
@@ -138,7 +155,7 @@ impl Api {
             let message = format!("{id} is too short for a grant's ID");
             return Err(ApiError::misuse(message, "give its last 4 letters or more"));
         }
-        let listed = self.node().grants.list()?;
+        let listed = self.all_grants()?;
         let listed = listed.iter().map(|view| (view.chain.cid(), view.is_ours, view.is_handed_over));
         match named(id, side, listed).as_slice() {
             [found] => Ok(*found),

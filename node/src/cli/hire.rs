@@ -136,6 +136,12 @@ fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
     CliError { hint: Some(hint), ..error }
 }
 
+/// Whether the daemon went away, if one was there before.
+fn broke(error: &client::ClientError) -> bool {
+    use client::ClientError::{Gone, Http, Io, NotRunning, Silent};
+    matches!(error, Http(_) | Io(_) | NotRunning(_) | Gone(_) | Silent(_))
+}
+
 fn interrupted(task: Option<&str>) -> CliError {
     let hint = match task {
         Some(id) => format!(
@@ -203,11 +209,12 @@ pub(super) async fn deliver(
 ) -> Result<(), CliError> {
     let kept = format!("the output is kept: guilder task output {} --output FILE", task::short(&ended.id));
     let kept = |error| CliError { hint: Some(kept.clone()), ..error };
-    let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await?;
+    let cut = |error| if broke(&error) { cut_off(error, Some(&ended.id)) } else { error.into() };
+    let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await.map_err(cut)?;
     let mut delivered = Delivered { ended, output: None, output_base64: None };
     if context.printer.json() && place.file().is_none() {
         let mut output = Vec::new();
-        while let Some(piece) = download.next().await? {
+        while let Some(piece) = download.next().await.map_err(cut)? {
             output.extend_from_slice(&piece);
         }
         match String::from_utf8(output) {
@@ -217,7 +224,7 @@ pub(super) async fn deliver(
     } else {
         let file = place.file().map(|path| path.display().to_string());
         let mut writing = place.begin().map_err(kept)?;
-        while let Some(piece) = download.next().await? {
+        while let Some(piece) = download.next().await.map_err(cut)? {
             writing.piece(&piece, context).map_err(kept)?;
         }
         writing.end(context).map_err(kept)?;

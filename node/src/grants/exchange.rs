@@ -34,8 +34,8 @@ use super::{
     intake::{Intake, Taken},
     limits::{
         ALL_SERVED_KIB_BURST, ALL_SERVED_KIB_PER_SEC, ASK_AGAIN, ASK_PAUSE, ASK_QUEUE, ASKED_AT_ONCE, ASKED_PEERS,
-        EXCHANGE_PATIENCE, GIVE_AT_ONCE, GIVEN_PER_EXCHANGE, SERVED_KIB_BURST, SERVED_KIB_PER_SEC, SERVED_PEERS,
-        STEP_PATIENCE, STRANGERS_PATIENCE,
+        EXCHANGE_PATIENCE, GIVE_AT_ONCE, GIVEN_PER_EXCHANGE, SEND_OUT_PAUSES, SERVED_KIB_BURST, SERVED_KIB_PER_SEC,
+        SERVED_PEERS, STEP_PATIENCE, STRANGERS_PATIENCE,
     },
     records::{GIVEN, Given, grant_key},
 };
@@ -232,6 +232,27 @@ impl Exchange {
             tracing::warn!(grant = %id, %error, "that a grant was handed over could not be noted");
         }
         true
+    }
+
+    /// Gossips revocations that went to nobody yet, and looks for the grantees of what isn't handed over, one after the other, until
+    /// all is out: this node may have been stopped between keeping something and sending it, and a grantee need not come by itself.
+    pub(super) async fn send_out_what_waits(self: Arc<Self>) {
+        let (mut pause, longest) = SEND_OUT_PAUSES;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+            let unsent: Vec<_> = lock(&self.shared.unsent).keys().copied().collect();
+            for delegation in unsent {
+                self.shared.send_out(delegation).await;
+            }
+            let waiting: Vec<_> = lock(&self.shared.undelivered).values().cloned().collect();
+            for chain in waiting {
+                // It may have come by itself meanwhile.
+                if lock(&self.shared.undelivered).contains_key(&chain.cid()) {
+                    self.hand_over_now(&chain).await;
+                }
+            }
+        }
     }
 
     /// Hands a peer that connected what was granted to it while it was away.

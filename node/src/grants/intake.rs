@@ -110,7 +110,7 @@ impl Intake {
         };
         shared.note_fresh(revoked, bytes);
         shared.events.emit(Event::Revoked { delegation: revoked.1, revoker: revoked.0 });
-        let stored = StoredRevocation { revocation, source, whose };
+        let stored = StoredRevocation { revocation, source, whose, is_out: true };
         // It counts from now on; on the disk it is once others' writes are. If a crash takes it, the next peer has it.
         let written = shared.store.behind(move |w| {
             gone.iter().try_for_each(|gone| w.delete(REVOCATIONS, revocation_key(gone)))?;

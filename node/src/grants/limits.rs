@@ -72,6 +72,9 @@ pub(super) const SERVED_PEERS: usize = 1_024;
 pub(super) const MAX_GIVEN: usize = 4_096;
 /// How long an ended grant still stands in a listing, in seconds: a month. Not what was only handed over.
 pub(super) const KEEP_ENDED_SECS: u64 = 30 * 24 * 60 * 60;
+/// How soon after the start, and how often at last, revocations that nobody has heard are gossiped and the grantees of what isn't
+/// handed over are looked for: each look is a search and a dial, one at a time, of at most [`STEP_PATIENCE`].
+pub(super) const SEND_OUT_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10 * 60));
 /// Grants that we hold and that have not ended, whoever brought them.
 pub(super) const MAX_HELD: usize = 1_024;
 /// Of those, what came over the wire and was neither imported nor used: a stranger can hand over any number of worthless

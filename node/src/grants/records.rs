@@ -27,6 +27,8 @@ pub(super) struct StoredRevocation {
     pub(super) revocation: Revocation,
     pub(super) source: AgentId,
     pub(super) whose: Whose,
+    /// Of one that we made: whether it was gossiped, to one peer at least. Of others: true.
+    pub(super) is_out: bool,
 }
 
 /// A grant that we made.

@@ -84,6 +84,7 @@ impl Node {
             gossip: inbound.revocations,
             streams: inbound.grants,
             events,
+            failpoint: crate::failpoint::Failpoint::default(),
         })
         .await
         .unwrap();

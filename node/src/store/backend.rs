@@ -12,10 +12,14 @@ use std::{
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
 use super::StoreError;
+use crate::failpoint::Failpoint;
 
 /// Where a store keeps its bytes: opened once at the start, and anew after a failure.
 #[derive(Clone)]
-pub struct Backend(Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>);
+pub struct Backend {
+    open: Arc<dyn Fn() -> Result<Box<dyn StorageBackend>, StoreError> + Send + Sync>,
+    pub(super) failpoint: Failpoint,
+}
 
 impl Backend {
     /// The file at `path`, made if it isn't there, readable by its owner alone.
@@ -29,11 +33,17 @@ impl Backend {
 
     /// Whatever `open` returns; each call must lead to the same bytes.
     pub fn new<B: StorageBackend>(open: impl Fn() -> Result<B, StoreError> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(move || Ok(Opened(Box::new(open()?)))))
+        Self { open: Arc::new(move || Ok(Box::new(open()?))), failpoint: Failpoint::default() }
+    }
+
+    /// The same with a failpoint at each write and each commit.
+    #[must_use]
+    pub fn failing(self, failpoint: Failpoint) -> Self {
+        Self { failpoint, ..self }
     }
 
     pub(super) fn open(&self) -> Result<Opened, StoreError> {
-        (self.0)()
+        Ok(Opened { file: (self.open)()?, failpoint: self.failpoint.clone() })
     }
 }
 
@@ -62,54 +72,59 @@ fn open_private(path: &Path) -> io::Result<File> {
 
 /// An open backend of whatever kind.
 #[derive(Debug)]
-pub(super) struct Opened(Box<dyn StorageBackend>);
+pub(super) struct Opened {
+    file: Box<dyn StorageBackend>,
+    failpoint: Failpoint,
+}
 
 impl StorageBackend for Opened {
     fn len(&self) -> Result<u64, io::Error> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.read(offset, out)
+        self.file.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.0.set_len(len)
+        self.failpoint.write()?;
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.0.write(offset, data)
+        self.failpoint.write()?;
+        self.file.write(offset, data)
     }
 
     fn close(&self) -> Result<(), io::Error> {
-        self.0.close()
+        self.file.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
+        self.file.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
+        self.file.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_range(start, end)
+        self.file.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
+        self.file.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.unlock_range(start, end)
+        self.file.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.query_lock_range(start, end)
+        self.file.query_lock_range(start, end)
     }
 }

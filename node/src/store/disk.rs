@@ -19,6 +19,7 @@ use super::{
     writer::Job,
 };
 use crate::{
+    failpoint::Step,
     limits::STORE_CACHE_BYTES,
     runtime::{self, Runtime},
 };
@@ -93,6 +94,9 @@ impl Disk {
     pub(super) fn commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         // A job catches its own panic: one that comes this far is redb's.
         let outcome = guarded(|| self.try_commit(jobs));
+        if outcome.is_ok() {
+            self.backend.failpoint.reach(Step::Committed);
+        }
         outcome.inspect_err(|error| self.note(error))
     }
 
@@ -101,6 +105,7 @@ impl Disk {
         match run(&transaction, jobs) {
             Ok(Made::Nothing) => Ok(transaction.abort()?),
             Ok(Made::Changes(witness)) => {
+                self.backend.failpoint.reach(Step::Commit);
                 let Err(error) = transaction.commit() else {
                     self.commits.fetch_add(1, Ordering::Relaxed);
                     return Ok(());

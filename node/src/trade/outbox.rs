@@ -7,7 +7,7 @@
 //! What answers a question that leaves nothing behind goes over the connection that is there, or nowhere: a stranger that asks
 //! and hangs up would have us look for it, dial it and keep the answer, at no cost of its own.
 
-use std::{collections::BTreeMap, sync::Arc, sync::Mutex};
+use std::{collections::BTreeMap, sync::Arc, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -15,7 +15,7 @@ use guilder_protocol::{identity::AgentId, wire::Message};
 
 use super::limits::{MAX_WAITING_FRAMES, MAX_WAITING_FRAMES_PER_PEER, SEND_TIMEOUT};
 use crate::{
-    failpoint::{Failpoint, Step},
+    failpoint::{DELAY, Failpoint, Step, Way},
     network::{Network, SendError},
     runtime::Runtime,
     sync::lock,
@@ -44,30 +44,50 @@ impl Outbox {
 
     /// Sends, or lets a task send, or drops. The peer is dialled if it has to be.
     pub(crate) fn send(&self, to: AgentId, message: &Message) {
-        if let Some(frame) = self.frame(to, message) {
+        for (frame, wait) in self.frames(to, message) {
             let network = self.network.clone();
-            self.begin(to, async move { network.send(to, frame).await });
+            self.begin(to, wait, async move { network.send(to, frame).await });
         }
     }
 
     /// Answers a peer that is connected; if it isn't any more, nobody.
     pub(crate) fn reply(&self, to: AgentId, message: &Message) {
-        if let Some(frame) = self.frame(to, message) {
+        for (frame, wait) in self.frames(to, message) {
             let network = self.network.clone();
-            self.begin(to, async move { network.reply(to, frame).await });
+            self.begin(to, wait, async move { network.reply(to, frame).await });
         }
     }
 
-    fn frame(&self, to: AgentId, message: &Message) -> Option<Bytes> {
-        if !self.failpoint.passes(Step::send(message)) {
-            return None;
-        }
+    /// What goes out, and after how long: as a rule one frame at once.
+    fn frames(&self, to: AgentId, message: &Message) -> impl Iterator<Item = (Bytes, Duration)> + use<> {
+        let step = Step::send(message);
+        let (times, wait) = match self.failpoint.passes(step).then(|| self.failpoint.way(step)) {
+            Some(Way::Once) => (1, Duration::ZERO),
+            Some(Way::Twice) => (2, Duration::ZERO),
+            Some(Way::Late) => (1, DELAY),
+            Some(Way::Never | Way::Lost) | None => (0, Duration::ZERO),
+        };
+        let frame = if times > 0 { Self::frame(to, message) } else { None };
+        frame.into_iter().flat_map(move |frame| std::iter::repeat_n((frame, wait), times))
+    }
+
+    fn frame(to: AgentId, message: &Message) -> Option<Bytes> {
         let too_large = |error| tracing::error!(%to, kind = message.kind(), %error, "a message of ours is too large");
         message.encode().map_err(too_large).ok().map(Bytes::from)
     }
 
-    fn begin(&self, to: AgentId, sending: impl Future<Output = Result<(), SendError>> + Send + 'static) {
-        let mut sending = Box::pin(sending);
+    fn begin(
+        &self,
+        to: AgentId,
+        wait: Duration,
+        sending: impl Future<Output = Result<(), SendError>> + Send + 'static,
+    ) {
+        let mut sending = Box::pin(async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            sending.await
+        });
         match sending.as_mut().now_or_never() {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%to, %error, "frame not sent"),

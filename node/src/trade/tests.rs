@@ -313,6 +313,7 @@ impl Node {
             gossip: inbound.revocations,
             streams: inbound.grants,
             events: events.clone(),
+            failpoint: Failpoint::default(),
         })
         .await
         .unwrap();

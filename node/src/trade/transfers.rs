@@ -56,7 +56,13 @@ impl Transfers {
         }
         let stream = self.network.open(from, StreamProtocol::Content).await;
         let stream = stream.map_err(|error| ContentError::Broken(std::io::Error::other(error)))?;
-        self.content.fetch(stream, id, max_bytes).await
+        let fetched = self.content.fetch(stream, id, max_bytes).await;
+        fetched.inspect_err(|error| {
+            // No peer can help with that, but the operator can.
+            if matches!(error, ContentError::DiskFull(_) | ContentError::Io { .. }) {
+                tracing::warn!(%from, %id, %error, "a content could not be kept");
+            }
+        })
     }
 
     /// Serves contents to those whose trades name them, until the network is gone.

@@ -352,10 +352,11 @@ impl Actor {
 
     fn identified(&mut self, peer: PeerId, info: identify::Info) {
         let Some(agent) = agent_of(&peer) else { return };
-        let addresses = worth_keeping(info.listen_addrs, self.peers.address_of(agent).map_or(Scope::Global, scope));
+        let used = self.peers.address_of(agent).cloned();
+        let addresses = worth_keeping(info.listen_addrs, used.as_ref().map_or(Scope::Global, scope));
         if info.protocols.contains(&KAD_PROTOCOL) {
             let (kad, now) = (&mut self.swarm.behaviour_mut().kad, self.runtime.instant());
-            self.discovery.learn(kad, &peer, &addresses, now);
+            self.discovery.learn(kad, &peer, &addresses, used.as_ref(), now);
             self.discovery.met_somebody(kad);
         }
         self.peers.identified(agent, addresses, &info.agent_version);

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use guilder_protocol::{discovery, identity::AgentId, market::ServiceName};
 use libp2p::{
     Multiaddr, PeerId,
-    kad::{K_VALUE, QueryId, RecordKey},
+    kad::{self, K_VALUE, KBucketRef, QueryId, RecordKey},
 };
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     AnnounceError,
+    addrs::split,
     ids::agent_of,
     kad::Kad,
     limits::{AGREEING, ANNOUNCE_DELAY, DOUBT_INTERVAL, FINDS, PROVIDED_KEYS},
@@ -25,6 +26,15 @@ const SETTLED: usize = 20;
 /// The key under which a service's providers are recorded in Kademlia.
 pub fn service_key(service: &ServiceName) -> RecordKey {
     RecordKey::new(&discovery::service_key(service))
+}
+
+/// Where the routing table has a peer.
+fn addresses_of(kad: &mut Kad, peer: &PeerId) -> Vec<Multiaddr> {
+    let entry = |bucket: KBucketRef<'_, kad::KBucketKey<PeerId>, kad::Addresses>| {
+        let entry = bucket.iter().find(|entry| entry.node.key.preimage() == peer);
+        entry.map(|entry| entry.node.value.iter().cloned().collect())
+    };
+    kad.kbucket(*peer).and_then(entry).unwrap_or_default()
 }
 
 /// What is going on in Kademlia.
@@ -114,7 +124,17 @@ impl Discovery {
     /// peer there that wasn't seen for longest, to see whether it still is. That one then learns of us and, being as full,
     /// dials another: in a network of more than a few buckets' size each connection would beget the next, without end. So
     /// such a peer is doubted only every so often.
-    pub(super) fn learn(&mut self, kad: &mut Kad, peer: &PeerId, addresses: &[Multiaddr], now: Instant) {
+    ///
+    /// What it doesn't claim any more is forgotten, but where it is connected (`used`): of a peer that comes back at another port
+    /// each time, others would be told where it was, for no more than a few addresses are taken of one.
+    pub(super) fn learn(
+        &mut self,
+        kad: &mut Kad,
+        peer: &PeerId,
+        addresses: &[Multiaddr],
+        used: Option<&Multiaddr>,
+        now: Instant,
+    ) {
         let has_room = kad.kbucket(*peer).is_some_and(|bucket| {
             bucket.num_entries() < K_VALUE.get() || bucket.iter().any(|entry| entry.node.key.preimage() == peer)
         });
@@ -126,6 +146,12 @@ impl Discovery {
         }
         for address in addresses {
             kad.add_address(peer, address.clone());
+        }
+        if !addresses.is_empty() {
+            let claimed =
+                |known: &Multiaddr| addresses.iter().chain(used).any(|address| split(address).0 == split(known).0);
+            let gone: Vec<_> = addresses_of(kad, peer).into_iter().filter(|known| !claimed(known)).collect();
+            gone.iter().for_each(|address| _ = kad.remove_address(peer, address));
         }
     }
 
@@ -251,6 +277,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_peer_that_moved_nothing_is_told_but_where_it_is() {
+        let peer = |byte| peer_of(guilder_protocol::identity::AgentKey::from_seed(&[byte; 32]).id());
+        let runtime = crate::runtime::Runtime::anchored(guilder_protocol::time::Timestamp::from_secs(1));
+        let protocol = libp2p::StreamProtocol::new("/test/kad");
+        let server = crate::network::DhtMode::Server;
+        let mut kad = Kad::new(peer(0), protocol, server, runtime, Default::default(), Default::default());
+        let mut discovery = Discovery::default();
+        let address = |port: u16| -> Multiaddr { format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap() };
+        let mut learn = |claimed: &[Multiaddr], used: Option<Multiaddr>| {
+            discovery.learn(&mut kad, &peer(1), claimed, used.as_ref(), Instant::now());
+            addresses_of(&mut kad, &peer(1)).iter().map(|address| split(address).0).collect::<Vec<_>>()
+        };
+        for port in 1..10 {
+            assert_eq!(learn(&[address(port)], None), [address(port)]);
+        }
+        assert_eq!(learn(&[], None), [address(9)], "who says nothing has not moved");
+        assert_eq!(learn(&[address(10)], Some(address(9))), [address(9), address(10)], "it is reached there, too");
+    }
+
+    #[tokio::test]
     async fn a_full_bucket_is_offered_a_new_peer_only_every_so_often() {
         let peer = |number: u64| {
             let mut bytes = [1; 32];
@@ -271,7 +317,7 @@ mod tests {
         let address: Multiaddr = "/ip4/192.0.2.1/tcp/4001".parse().unwrap();
         let start = Instant::now();
         let mut doubted_after = |numbers: std::ops::Range<u64>, at| {
-            numbers.for_each(|n| discovery.learn(&mut kad, &peer(n), std::slice::from_ref(&address), at));
+            numbers.for_each(|n| discovery.learn(&mut kad, &peer(n), std::slice::from_ref(&address), None, at));
             discovery.doubted_at
         };
         assert_eq!(doubted_after(1..20, start), None, "there is room for all");

@@ -26,7 +26,10 @@ impl Bought {
         }
         // "7 came back, 0 redeemed by the seller, 1 of fees"
         let redeemed = money.strip_suffix(" of fees").and_then(|text| text.split(", ").nth(1));
-        redeemed.and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or_default()
+        let redeemed = redeemed.and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+        // What was locked covers the mint's fee for redeeming it, too.
+        let price = self.task["price"].as_u64().unwrap_or_default();
+        redeemed.map_or(0, |redeemed| redeemed.min(price))
     }
 
     pub(crate) fn is_paid(&self) -> bool {

@@ -168,7 +168,7 @@ impl Market {
                 COPY.0,
                 course.mode
             );
-            let own = format!("time_limit_secs = 100\n[subcontract]\nbudget = {SUB_BUDGET}\n");
+            let own = format!("time_limit_secs = 100\n[subcontract]\nbudget = {SUB_BUDGET}\nstrangers = true\n");
             swarm::sell_script(&middle, THROUGH.0, THROUGH.1, &script, &own);
             Some(middle)
         });

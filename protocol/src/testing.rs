@@ -143,7 +143,12 @@ pub(crate) fn deal() -> Deal {
 /// The tests' deal, with a delegation by which its seller may subcontract.
 pub(crate) fn granting_deal() -> Deal {
     let deal = deal();
-    let grant = SubGrant {
+    Deal { grant: Some(Signed::sign(sub_grant(&deal).delegation().unwrap(), &buyer()).unwrap()), ..deal }
+}
+
+/// What the buyer of a deal may let its seller pass on.
+pub(crate) fn sub_grant(deal: &Deal) -> SubGrant {
+    SubGrant {
         buyer: buyer().id(),
         seller: seller().id(),
         principal: buyer().id(),
@@ -157,8 +162,7 @@ pub(crate) fn granting_deal() -> Deal {
         max_depth: 2,
         expires: NOW.saturating_add(50),
         nonce: vec![2; 16],
-    };
-    Deal { grant: Some(Signed::sign(grant.delegation().unwrap(), &buyer()).unwrap()), ..deal }
+    }
 }
 
 pub(crate) fn receipt(deal: &Deal, out: Result<Digest, TaskError>, ended: Timestamp) -> Signed<Receipt> {

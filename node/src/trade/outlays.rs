@@ -106,25 +106,28 @@ pub(super) fn covered(r: &impl Reader, deal: &Deal, own: &Subcontract) -> Result
     Ok(r.get(OUTLAYS, row(deal))?.filter(|outlay| outlay.open).map(|outlay| outlay.amount.min(own.budget)))
 }
 
-/// The work of a trade is over: what it was debited is what it cost. Nothing is debited for it from here on.
+/// The work of a trade is over: what it was debited is what it cost, or all that it might have where that is no longer known.
+/// Nothing is debited for it from here on.
 pub(super) fn work_over(w: &mut Write<'_>, deal: &Deal, state: &Seller, now: Timestamp) -> Result<(), StoreError> {
     if deal.grant.is_none() || is_prepaid(deal) || matches!(state, Seller::Fetching(_) | Seller::Working(_)) {
         return Ok(());
     }
     let Some(outlay) = w.get(OUTLAYS, row(deal))?.filter(|outlay| outlay.open) else { return Ok(()) };
-    match spent_for(w, deal)?.min(outlay.amount) {
+    match spent_for(w, deal, now)?.unwrap_or(outlay.amount).min(outlay.amount) {
         0 => w.delete(OUTLAYS, row(deal)),
         amount => w.put(OUTLAYS, row(deal), &Outlay { amount, at: now, open: false }),
     }
 }
 
-/// A trade was paid: in escrow, its buyer has earned by it, and what it cost is back.
+/// A trade was paid: in escrow, what it cost is back, and its buyer has earned by the rest. (All of the price would be earned for nothing
+/// by a buyer that is its own subcontractor.)
 pub(super) fn paid(w: &mut Write<'_>, deal: &Deal, now: Timestamp) -> Result<(), StoreError> {
     if is_prepaid(deal) {
         return Ok(());
     }
     let mut paid = w.get(PAID, key_of_buyer(deal))?.unwrap_or_default();
-    paid.add(deal.award.args().price, now);
+    let cost = w.get(OUTLAYS, row(deal))?.map_or(0, |outlay| outlay.amount).max(spent_for(w, deal, now)?.unwrap_or(0));
+    paid.add(deal.award.args().price.saturating_sub(cost), now);
     w.put(PAID, key_of_buyer(deal), &paid)?;
     w.delete(OUTLAYS, row(deal))
 }

@@ -966,3 +966,24 @@ fn a_seller_that_takes_without_giving_is_charged_with_it() {
     world.feed_buyer(refunded);
     assert!(world.accused.is_empty());
 }
+
+#[test]
+fn what_a_seller_may_pass_on_is_in_the_money_of_its_award() {
+    use crate::ucan::{
+        chain::{ChainError, check_sub_grant},
+        grant::SubGrant,
+    };
+    let deal = testing::deal();
+    let check = |grant: SubGrant| {
+        let grant = Signed::sign(grant.delegation().unwrap(), &testing::buyer()).unwrap();
+        check_sub_grant(&grant, &deal.award, &[])
+    };
+    assert_eq!(check(testing::sub_grant(&deal)), Ok(()));
+    // A number of another unit, or of a mint whose money is worth nothing, would be counted against the price all the same.
+    for other in [
+        SubGrant { unit: "usd".into(), ..testing::sub_grant(&deal) },
+        SubGrant { mint: "https://other.example.com".into(), ..testing::sub_grant(&deal) },
+    ] {
+        assert!(matches!(check(other), Err(ChainError::SubGrant(_))));
+    }
+}

@@ -261,10 +261,11 @@ fn own_key(links: &[Signed<Delegation>], award: Cid) -> Key {
     Key::of(latest(links)).and(award)
 }
 
-/// All that was debited for the sake of a trade that we sell. Kept until its deadline.
-pub(in crate::trade) fn spent_for(r: &impl Reader, deal: &Deal) -> Result<u64, StoreError> {
-    let Some(links) = deal.passed_on() else { return Ok(0) };
-    Ok(r.get(SPENT, own_key(&links, deal.id()))?.unwrap_or_default())
+/// All that was debited for the sake of a trade that we sell; `None` if that is past its deadline and may be forgotten.
+pub(in crate::trade) fn spent_for(r: &impl Reader, deal: &Deal, now: Timestamp) -> Result<Option<u64>, StoreError> {
+    let Some(links) = deal.passed_on() else { return Ok(Some(0)) };
+    let spent = r.get(SPENT, own_key(&links, deal.id()))?;
+    Ok(spent.or((now <= latest(&links)).then_some(0)))
 }
 
 /// All that we have awarded or passed on under a delegation.

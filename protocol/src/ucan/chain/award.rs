@@ -58,6 +58,11 @@ pub fn check_sub_grant(
     if grant.pol.fixed("task") != Some(&Ipld::Link(args.task)) {
         return wrong("it fixes the task");
     }
+    // What the seller lays out is counted against what it is paid: in the same money, or the numbers say nothing.
+    let same = |field, text: &str| grant.pol.every_fixed(field).all(|value| *value == Ipld::String(text.to_owned()));
+    if !same("unit", args.unit.as_str()) || !same("mint", args.mint.as_str()) {
+        return wrong("it is in the unit and at the mint of the award");
+    }
     if links.len() >= MAX_CHAIN {
         return Err(ChainError::Long);
     }

@@ -70,7 +70,12 @@ impl Policy {
 
     /// The one value that the argument `field` may have, if a statement that must hold fixes it outright.
     pub fn fixed(&self, field: &str) -> Option<&Ipld> {
-        outright(self.statements()).find_map(|statement| match statement {
+        self.every_fixed(field).next()
+    }
+
+    /// The same of each such statement; two that differ let nothing through.
+    pub fn every_fixed<'a>(&'a self, field: &str) -> impl Iterator<Item = &'a Ipld> {
+        outright(self.statements()).filter_map(move |statement| match statement {
             Statement::Equal(selector, value) if selector.is_field(field) => Some(value),
             _ => None,
         })

@@ -154,16 +154,12 @@ fn work_that_is_passed_on_is_paid_once_at_each_level_whoever_dies() {
 }
 
 #[test]
-fn older_backups_and_second_homes_lose_no_coin_and_false_tokens_are_worth_nothing() {
-    let tokens = "[[faults]]\nkind = \"tokens\"\nfrom_s = 40\nto_s = 130\nper_minute = 30\n";
-    let backups =
-        "[[faults]]\nkind = \"restore-backup\"\nat_s = 50\nvictims = { count = 2 }\nolder_s = 30\ndown_s = 5\n";
-    let twins = "[[faults]]\nkind = \"twin\"\nat_s = 60\nfor_s = 50\nvictims = { count = 2 }\n";
-    for homes in [backups, twins] {
-        let results = play_with(8, 1, &format!("{homes}{tokens}"));
-        let (done, all) = done_after(&results, 90);
-        assert!(all > 5 && done * 2 > all, "{done} of {all}");
-    }
+fn older_backups_lose_no_coin_and_false_tokens_are_worth_nothing() {
+    let homes = "[[faults]]\nkind = \"restore-backup\"\nat_s = 50\nvictims = { count = 2 }\nolder_s = 30\ndown_s = 5\n\
+                 [[faults]]\nkind = \"tokens\"\nfrom_s = 40\nto_s = 130\nper_minute = 30\n";
+    let results = play_with(8, 1, homes);
+    let (done, all) = done_after(&results, 90);
+    assert!(all > 5 && done * 2 > all, "{done} of {all}");
 }
 
 #[test]

@@ -285,6 +285,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::console::command::ON_A_HOME;
 
     /// What a person reads, of every command, as it stands. Read the difference like one in the README.
     #[test]
@@ -310,5 +311,154 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// Commands that need no home.
+    const ON_NONE: [&str; 6] = ["audit verify", "ucan", "demo", "bench", "completions", "man"];
+
+    #[test]
+    fn of_each_command_is_said_whether_hints_name_the_home_in_it() {
+        let known = |name: &str| ON_A_HOME.contains(&name) || ON_NONE.contains(&name);
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let each_of_its = || command.get_subcommands().all(|sub| known(&format!("{name} {}", sub.get_name())));
+            assert!(known(name) || (command.has_subcommands() && each_of_its()), "guilder {name}: here or there?");
+        }
+    }
+
+    /// The string literals of a source file, comments left out.
+    fn literals(source: &str) -> Vec<String> {
+        let (mut found, mut rest) = (Vec::new(), source);
+        while let Some(at) = rest.find(['"', '/', '\'', 'r']) {
+            let (before, from) = rest.split_at(at);
+            let in_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            rest = if from.starts_with("//") {
+                from.split_once('\n').map_or("", |(_, rest)| rest)
+            } else if let Some(body) = from.strip_prefix('"') {
+                let mut escaped = false;
+                let end = body.find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                let end = end.expect("a string ends");
+                found.push(unescaped(&body[..end]));
+                &body[end + 1..]
+            } else if let Some(body) = from.strip_prefix("r\"").filter(|_| !in_word) {
+                let end = body.find('"').expect("a raw string ends");
+                found.push(body[..end].to_owned());
+                &body[end + 1..]
+            } else if let Some(body) = from.strip_prefix("r#\"").filter(|_| !in_word) {
+                let end = body.find("\"#").expect("a raw string ends");
+                found.push(body[..end].to_owned());
+                &body[end + 2..]
+            } else if from.starts_with("'\\") {
+                // A character with a backslash; what isn't one is a lifetime.
+                from.get(3..).unwrap_or_default().trim_start_matches(|c| c != '\'').get(1..).unwrap_or_default()
+            } else if let Some(rest) = from.strip_prefix("'\"'") {
+                rest
+            } else {
+                &from[1..]
+            };
+        }
+        found
+    }
+
+    fn unescaped(body: &str) -> String {
+        let mut lines = body.split("\\\n");
+        let first = lines.next().unwrap_or_default().to_owned();
+        lines.fold(first, |text, line| text + line.trim_start()).replace("\\n", "\n").replace("\\\"", "\"")
+    }
+
+    /// Each command in a text: in a sentence it stands in backticks, alone at the end of its line.
+    fn commands(text: &str) -> Vec<String> {
+        let names: Vec<_> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut found = Vec::new();
+        for (at, _) in text.match_indices("guilder ") {
+            let (before, after) = text.split_at(at);
+            let is_command = names.iter().any(|name| {
+                let after = after["guilder ".len()..].strip_prefix(name.as_str());
+                after.is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
+            });
+            if !is_command || before.ends_with(|c: char| c.is_alphanumeric() || "-_./@>".contains(c)) {
+                continue;
+            }
+            let line = after.lines().next().unwrap_or_default();
+            let end = if before.ends_with('`') { line.find('`').expect("a backtick ends") } else { line.len() };
+            found.push(line[..end].to_owned());
+        }
+        found
+    }
+
+    /// A command with something in place of each placeholder: `{…}`, and words in capitals.
+    fn filled(command: &str) -> String {
+        let mut filled = String::new();
+        let mut parts = command.split('{');
+        filled += parts.next().unwrap_or_default();
+        for part in parts {
+            let (_, rest) = part.split_once('}').expect("a placeholder ends");
+            filled += if filled.ends_with("mints add ") { "https://mint.example" } else { "4xw2kq" };
+            filled += rest;
+        }
+        let peer = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+        let word = |word: &str| match word {
+            "AMOUNT" | "N" => "7".to_owned(),
+            "URL" => "https://mint.example".to_owned(),
+            "PEER" => peer.to_owned(),
+            "SERVICE" | "NAME" => "text.count".to_owned(),
+            "ADDRESS" => format!("/ip4/192.0.2.7/tcp/4848/p2p/{peer}"),
+            other => other.to_owned(),
+        };
+        filled.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    fn is_understood(command: &str) -> Result<(), String> {
+        match Cli::try_parse_from(filled(command).split_whitespace()) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => Ok(()),
+            Err(error) => Err(format!("{command}: {error}")),
+        }
+    }
+
+    #[test]
+    fn every_command_in_what_people_read_is_one_that_the_command_line_understands() {
+        let mut waiting = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        let (mut wrong, mut count) = (Vec::new(), 0);
+        while let Some(path) = waiting.pop() {
+            if path.is_dir() {
+                waiting.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let name = path.display().to_string();
+            if !name.ends_with(".rs") || name.contains("/tests") {
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            // Examples have their explanations beside them, and the help's snapshot holds them; tests have commands that are none.
+            let source = source.split("\n#[cfg(test)]").next().unwrap_or_default();
+            for text in
+                literals(source).iter().filter(|text| !text.contains("Examples:") && !text.contains("First steps:"))
+            {
+                for command in commands(text) {
+                    count += 1;
+                    wrong.extend(is_understood(&command).err().map(|why| format!("{name}: {why}")));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(count > 60, "{count} commands were found");
+    }
+
+    #[test]
+    fn a_command_that_is_none_or_runs_into_its_sentence_is_found() {
+        let found =
+            |text: &str| commands(text).iter().map(|command| is_understood(command).is_ok()).collect::<Vec<_>>();
+        assert_eq!(
+            found("see `guilder task list`, then `guilder task show ID`; more: guilder peers"),
+            [true, true, true]
+        );
+        assert_eq!(found("`guilder task lost`, guilder task list shows them, guilder is a coin"), [false, false]);
+        let source = "let x = \"a \\\n   b \\\"c\\\"\"; // \"no\"\nf::<'a>('\"', '\\'', r#\"d\"#);";
+        assert_eq!(literals(source), ["a b \"c\"", "d"]);
     }
 }

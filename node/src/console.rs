@@ -4,7 +4,7 @@
 //! Whatever reaches a terminal or a log passes [`harmless`]: in the printer here, and in `daemon::log`.
 
 mod aliases;
-mod command;
+pub(crate) mod command;
 mod error;
 pub mod harmless;
 mod look;
@@ -14,10 +14,10 @@ mod table;
 
 pub use self::{
     aliases::{AliasError, Aliases, Named},
-    command::quoted,
     error::{CliError, Exit},
     look::Look,
     printer::{Printer, Show, is_coloured},
     screen::{Key, Screen},
     table::{Field, fields, table, table_as},
 };
+pub use crate::shell::quoted;

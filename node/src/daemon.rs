@@ -336,7 +336,7 @@ impl AtFault for DaemonError {
             Self::Node(error) => error.hint(),
             Self::Listen { .. } => Some("is another program on this port? change the setting in config.toml"),
             Self::OtherOwner { .. } => Some(
-                "move secret.json away and give that node's phrase: guilder init --restore; or give this one a home of its own",
+                "move secret.json away and give that node's phrase: `guilder init --restore`; or give this one a home of its own",
             ),
             Self::Failpoint(_) => Some("that variable is for crash tests: unset it"),
             Self::Signals(_) => None,

@@ -40,7 +40,7 @@ struct Inner {
 }
 
 /// An event, numbered and timed. One flat JSON object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Stamped {
     /// Position in this run's stream, from 0 without gaps.
     pub seq: u64,

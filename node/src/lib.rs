@@ -24,6 +24,7 @@ pub mod network;
 pub(crate) mod panics;
 pub mod parts;
 pub mod runtime;
+pub mod shell;
 pub mod store;
 pub(crate) mod sync;
 pub mod trade;

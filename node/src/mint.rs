@@ -252,7 +252,8 @@ impl fmt::Debug for HostedMint {
 }
 
 /// The mint's books in one unit.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[schema(as = MintBooks)]
 pub struct Totals {
     /// `sat`, `play`, …
     pub unit: String,

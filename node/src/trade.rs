@@ -83,7 +83,7 @@ pub use self::{
     clocks::ClockDoubt,
     config::TradeConfig,
     earnings::{Earnings, EarningsBy},
-    hire::{Bound, Debited, Hire, HireError, HireMode, Hired, TaskHandle, Under},
+    hire::{Bound, Debited, Hire, HireError, HireMode, Hired, OwnHandle, TaskHandle, Under},
     keys::{Held, KeyClaim, Keyed},
     limits::{MAX_HIRE_NAME, MAX_OPEN_TRADES},
     progress::Progress,
@@ -121,6 +121,7 @@ use crate::{
     catalogue::Catalogue,
     content::{Content, Data},
     events::Events,
+    executor::Service,
     failpoint::{Failpoint, Step},
     grants::KnownRevocations,
     network::{Frames, InboundStream, Network},
@@ -359,6 +360,19 @@ impl Trade {
     /// If it can't even begin: the hire must say what it may cost, in which unit, and how long it may take.
     pub async fn hire(&self, hire: Hire, input: Data) -> Result<TaskHandle, HireError> {
         self.hirer.hire(hire, input).await
+    }
+
+    /// The service of our own that a hire gets, for free, if it is one.
+    pub fn own_service(&self, hire: &Hire) -> Option<Service> {
+        self.hirer.own_service(hire)
+    }
+
+    /// Has a service of our own do a task. Returns as soon as it has a name.
+    ///
+    /// # Errors
+    /// If it can't even begin.
+    pub async fn hire_own(&self, service: Service, hire: Hire, input: Data) -> Result<OwnHandle, HireError> {
+        self.hirer.hire_own(service, hire, input).await
     }
 
     /// Waits until no other hire under this key is being placed. Held until this one is.

@@ -116,7 +116,7 @@ fn mint_settings(fee_ppk: u64) -> String {
 #[track_caller]
 pub fn fund(daemon: &Daemon, amount: u64) {
     let lines = daemon.run(["wallet", "fund", &amount.to_string()]).ok().lines();
-    assert!(lines.iter().any(|line| line["funded"]["amount"] == amount), "{lines:?}");
+    assert!(lines.iter().any(|line| line["kind"] == "funded" && line["amount"] == amount), "{lines:?}");
 }
 
 /// Puts a service on sale that gives back its input.

@@ -15,6 +15,7 @@ use std::{net::SocketAddr, path::Path};
 
 use bitcoin_hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::keys::{Existing, HomeError, write_private};
 
@@ -37,7 +38,8 @@ impl std::fmt::Debug for Access {
 }
 
 /// Asks the server whether it knows the token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Hello {
     /// 32 random bytes as hexadecimal digits: an answer to another hello proves nothing.
     pub nonce: String,
@@ -46,8 +48,8 @@ pub struct Hello {
     pub of: Option<String>,
 }
 
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Shows that the server knows the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Proof {
     /// The code over port and nonce under the token, as hexadecimal digits.
     pub proof: String,

@@ -422,11 +422,11 @@ impl ClientError {
     /// What the caller can do about it. (Not [`AtFault`]'s: the node's own hint is passed on.)
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::NotRunning(_) | Self::Gone(_) => Some("start it in another terminal: guilder up"),
+            Self::NotRunning(_) | Self::Gone(_) => Some("start it in another terminal: `guilder up`"),
             Self::Silent(_) => {
                 Some("if it is suspended, wake it with `kill -CONT`; else see its log, and start it again")
             }
-            Self::Impostor(_) => Some("the daemon ended without a word; start it again: guilder up"),
+            Self::Impostor(_) => Some("the daemon ended without a word; start it again: `guilder up`"),
             Self::Damaged(_) => Some("restart the daemon"),
             Self::Home(error) => error.hint(),
             Self::Http(_) => Some("it may have stopped; see its log"),

@@ -1,29 +1,14 @@
 //! The control API over loopback HTTP: JSON in and out, streams as one JSON value a line (NDJSON): `{"item": …}`, or
 //! `{"error": …}` as the last.
 //!
-//! | request | what |
-//! |---|---|
-//! | `GET /v1/hello?nonce=` | proof that the server knows the token; the one request without it (see [`access`](super::access)) |
-//! | `GET /v1/openapi.json` | the description of all of this: docs/openapi.json, which tests hold against routes and answers |
-//! | `GET /v1/status`, `/v1/id` | how the node does, who it is |
-//! | `GET /v1/peers`, `POST /v1/peers` | connected peers; connect to one |
-//! | `GET /v1/services`, `POST /v1/services`, `DELETE /v1/services/NAME` | what is on sale here |
-//! | `GET /v1/find/NAME?limit=` | who sells it; a line each |
-//! | `GET /v1/earnings?by=&since=` | what was earned by selling |
-//! | `POST /v1/tasks?service=…` (body: input) | hire: the query is a [`Hire`](super::types::Hire), each line a [`HireEvent`](super::types::HireEvent) |
-//! | `GET /v1/tasks?limit=&after=&state=…`, `GET /v1/tasks/ID`, `DELETE /v1/tasks/ID` | tasks; one; call it off |
-//! | `POST /v1/tasks/ID/write-off` | count no more on the money locked for it, so that its key can be tried again |
-//! | `GET /v1/tasks/ID/output`, `/v1/tasks/ID/audit` | bytes: the output, the audit bundle |
-//! | `GET /v1/wallet`, `POST /v1/wallet/fund`, `/send`, `/receive`, `/restore`, `/pay`, `/reclaim`, `GET /v1/wallet/sent`, `/sent/ID`, `/pending`, `/history?from=&limit=` | money |
-//! | `GET /v1/mints`, `POST /v1/mints`, `DELETE /v1/mints?url=` | whose ecash is accepted |
-//! | `GET /v1/grants`, `POST /v1/grants`, `/v1/grants/import`, `POST /v1/revocations` | grants given and held; grant, take in, take back |
-//! | `GET /v1/events` | everything that happens from now on; each line a [`NodeEvent`](super::types::NodeEvent) |
-//! | `POST /v1/stop` | stop the daemon |
+//! Paths, terms and answers stand in docs/openapi.json, which is made of the handlers here ([`description`]). Each is described
+//! where it is written: [`routes`] takes none without.
 //!
 //! No logic lives here, and no defaults: every handler reads its arguments, calls [`Api`] on behalf of whom the guard
 //! admitted, and writes what it says. An error is an [`ApiError`] with a status by its code. Bounded: JSON bodies by
 //! [`MAX_BODY`], an input by the protocol's largest content.
 
+mod description;
 mod extract;
 mod grants;
 mod guard;
@@ -39,15 +24,17 @@ use axum::{
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use guilder_protocol::market::ServiceName;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::watch};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
+    description::Description,
     extract::{JsonBody, Path, Query},
     guard::Guard,
 };
@@ -55,12 +42,17 @@ use super::{
     Api,
     access::{Hello, Proof},
     caller::Caller,
-    types::{ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Identity, Line, Peer, ServiceView, Status},
+    types::{
+        ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Found, Identity, Line, NodeEvent, Peer, ServiceView, Status,
+    },
 };
 use crate::{executor::Definition, http_server};
 
 /// Most of a JSON body: a service with two schemas, or a token of many proofs.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// A stream, one JSON value a line.
+const NDJSON: &str = "application/x-ndjson";
 
 /// Answers requests on `listener` until `stop` resolves; those under way are given up then.
 pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: impl Future<Output = ()>) {
@@ -78,59 +70,76 @@ pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: im
 
 fn router(api: Api, address: SocketAddr, token: &str) -> Router {
     let guard = Guard::new(address, token, api.node().trade.task_keys().clone());
-    Router::new()
-        .route(guard::HELLO, get(hello))
-        .route("/v1/openapi.json", get(description))
-        .route("/v1/status", get(status))
-        .route("/v1/id", get(id))
-        .route("/v1/peers", get(peers).post(dial))
-        .route("/v1/services", get(services).post(add_service))
-        .route("/v1/services/{name}", delete(remove_service))
-        .route("/v1/find/{name}", get(find))
-        .route("/v1/earnings", get(earnings))
-        .route("/v1/events", get(events))
-        .route("/v1/stop", post(stop))
-        .merge(tasks::routes())
-        .merge(wallet::routes())
-        .merge(grants::routes())
+    let (router, collected) = routes().split_for_parts();
+    router
         .fallback(unknown)
         .method_not_allowed_fallback(no_such_method)
+        .layer(Extension(Description::of(&collected)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(guard, guard::admit))
         .with_state(api)
 }
 
+/// Every path, with its description.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(hello))
+        .routes(routes!(description::description))
+        .routes(routes!(status))
+        .routes(routes!(id))
+        .routes(routes!(peers, dial))
+        .routes(routes!(services, add_service))
+        .routes(routes!(remove_service))
+        .routes(routes!(find))
+        .routes(routes!(earnings))
+        .routes(routes!(events))
+        .routes(routes!(stop))
+        .merge(tasks::routes())
+        .merge(wallet::routes())
+        .merge(grants::routes())
+}
+
 /// Whoever the guard admitted.
 type By = Extension<Caller>;
 
+/// Proof that the server knows the token; the one request without it.
+#[utoipa::path(get, path = "/v1/hello", params(Hello), responses((status = 200, body = Proof)), security(()))]
 async fn hello(Extension(guard): Extension<Guard>, Query(hello): Query<Hello>) -> Answer<Proof> {
     Ok(Json(guard.prove(&hello)?))
 }
 
-async fn description() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../../docs/openapi.json"))
-}
-
+/// How the node does.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
 async fn status(State(api): State<Api>, Extension(caller): By) -> Answer<Status> {
     Ok(Json(api.status(&caller).await?))
 }
 
+/// Who it is.
+#[utoipa::path(get, path = "/v1/id", responses((status = 200, body = Identity)))]
 async fn id(State(api): State<Api>, Extension(caller): By) -> Answer<Identity> {
     Ok(Json(api.id(&caller)?))
 }
 
+/// Connected peers.
+#[utoipa::path(get, path = "/v1/peers", responses((status = 200, body = Vec<Peer>)))]
 async fn peers(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Peer>> {
     Ok(Json(api.peers(&caller).await?))
 }
 
+/// Connect to a peer.
+#[utoipa::path(post, path = "/v1/peers", request_body = Dial, responses((status = 200, body = ())))]
 async fn dial(State(api): State<Api>, Extension(caller): By, JsonBody(dial): JsonBody<Dial>) -> Answer<()> {
     Ok(Json(api.dial(&caller, &dial.address).await?))
 }
 
+/// What is on sale here.
+#[utoipa::path(get, path = "/v1/services", responses((status = 200, body = Vec<ServiceView>)))]
 async fn services(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<ServiceView>> {
     Ok(Json(api.services(&caller)?))
 }
 
+/// Put a service on sale, in place of one with the same name.
+#[utoipa::path(post, path = "/v1/services", request_body = Definition, responses((status = 200, body = ServiceView)))]
 async fn add_service(
     State(api): State<Api>,
     Extension(caller): By,
@@ -139,15 +148,25 @@ async fn add_service(
     Ok(Json(api.add_service(&caller, definition).await?))
 }
 
+/// Take a service off sale.
+#[utoipa::path(delete, path = "/v1/services/{name}", params(("name" = String, Path, description = "Its name.")), responses((status = 200, body = ())))]
 async fn remove_service(State(api): State<Api>, Extension(caller): By, Path(name): Path<ServiceName>) -> Answer<()> {
     Ok(Json(api.remove_service(&caller, &name).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Limit {
+    /// Stop after so many [default: 20].
     limit: Option<usize>,
 }
 
+/// Who sells a service, a line each, as they are found.
+#[utoipa::path(get,
+    path = "/v1/find/{name}",
+    params(("name" = String, Path, description = "The service."), Limit),
+    responses((status = 200, content_type = NDJSON, body = Line<Found>))
+)]
 async fn find(
     State(api): State<Api>,
     Extension(caller): By,
@@ -157,6 +176,8 @@ async fn find(
     Ok(lines(api.find(&caller, &name, limit)?.map(Ok)))
 }
 
+/// What was earned by selling.
+#[utoipa::path(get, path = "/v1/earnings", params(EarningsQuery), responses((status = 200, body = Vec<Earnings>)))]
 async fn earnings(
     State(api): State<Api>,
     Extension(caller): By,
@@ -165,10 +186,14 @@ async fn earnings(
     Ok(Json(api.earnings(&caller, query).await?))
 }
 
+/// All that happens from now on, a line each.
+#[utoipa::path(get, path = "/v1/events", responses((status = 200, content_type = NDJSON, body = Line<NodeEvent>)))]
 async fn events(State(api): State<Api>, Extension(caller): By) -> Result<Response, Failure> {
     Ok(lines(api.events(&caller)?.map(Ok)))
 }
 
+/// Stop the daemon.
+#[utoipa::path(post, path = "/v1/stop", responses((status = 200, body = ())))]
 async fn stop(State(api): State<Api>, Extension(caller): By) -> Answer<()> {
     Ok(Json(api.stop(&caller)?))
 }
@@ -178,8 +203,8 @@ async fn unknown() -> Failure {
 }
 
 async fn no_such_method() -> Failure {
-    ApiError::missing("the API does no such thing with this path", "daemon and client may be of different versions")
-        .into()
+    let told = ApiError::missing("the API does no such thing with this path", "the header Allow says what it does");
+    ApiError { code: ErrorCode::MethodNotAllowed, ..told }.into()
 }
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -196,15 +221,7 @@ impl From<ApiError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0.code {
-            ErrorCode::NotFound => StatusCode::NOT_FOUND,
-            ErrorCode::NotAllowed => StatusCode::FORBIDDEN,
-            ErrorCode::Invalid => StatusCode::BAD_REQUEST,
-            ErrorCode::Conflict | ErrorCode::CannotTrade => StatusCode::CONFLICT,
-            ErrorCode::PeerFailed | ErrorCode::MintFailed => StatusCode::BAD_GATEWAY,
-            ErrorCode::EnvironmentFailed => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorCode::Bug | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
-        };
+        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(self.0)).into_response()
     }
 }
@@ -220,5 +237,5 @@ fn lines<T: Serialize + 'static>(values: impl Stream<Item = Result<T, ApiError>>
         line.push(b'\n');
         Ok::<_, Infallible>(Bytes::from(line))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
+    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response()
 }

@@ -62,7 +62,8 @@ impl Api {
         Ok(self.node().trade.earnings(query.by, query.since.unwrap_or_default()).await?)
     }
 
-    /// Who sells a service, as they are found; [`LISTED`] of them if no limit is said.
+    /// Who sells a service: this node itself first, if it does and the caller speaks for its owner, then others as they are found;
+    /// [`LISTED`] of them if no limit is said.
     ///
     /// # Errors
     /// If the caller may not.
@@ -74,8 +75,29 @@ impl Api {
     ) -> Result<impl Stream<Item = Found> + Send + 'static, ApiError> {
         caller.may(Right::Find)?;
         let deadline = self.node().runtime.instant() + FIND_PATIENCE;
-        let found = self.node().catalogue.find(name, limit.unwrap_or(LISTED), deadline);
-        Ok(stream::unfold(found, |mut found| async { found.recv().await.map(|listing| (Found::from(listing), found)) }))
+        let own = self.node().catalogue.service(name).filter(|_| caller.under().is_none());
+        let own = own.map(|service| self.own_listing(&service));
+        let limit = limit.unwrap_or(LISTED).saturating_sub(usize::from(own.is_some()));
+        let found = (limit > 0).then(|| self.node().catalogue.find(name, limit, deadline));
+        let others = stream::unfold(found, |found| async {
+            let mut found = found?;
+            found.recv().await.map(|listing| (Found::from(listing), Some(found)))
+        });
+        Ok(stream::StreamExt::chain(stream::iter(own), others))
+    }
+
+    fn own_listing(&self, service: &Service) -> Found {
+        let definition = service.definition();
+        Found {
+            seller: self.node().id().peer_id(),
+            service: definition.name.clone(),
+            description: definition.description.clone(),
+            price: definition.price,
+            unit: definition.unit.clone(),
+            mints: self.node().catalogue.mints_for(service),
+            expires: None,
+            own: true,
+        }
     }
 
     fn service_view(&self, service: &Service) -> ServiceView {
@@ -110,6 +132,7 @@ impl From<Listing> for Found {
             unit: advert.body.unit.clone(),
             mints: advert.body.mints.clone(),
             expires: advert.exp,
+            own: false,
         }
     }
 }

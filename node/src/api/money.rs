@@ -11,11 +11,14 @@ use super::{
     Api,
     caller::{Caller, Right},
     types::{
-        ApiError, Balance, Fund, Funding, InvoicePaid, MintView, Pay, PendingView, Received, Restore, Restored, Send,
-        SentView, Token,
+        ApiError, Balance, Fund, Funding, HistoryEntry, InvoicePaid, MintView, Pay, PendingView, Received, Restore,
+        Restored, Send, SentView, Token,
     },
 };
-use crate::wallet::{self, HistoryEntry, MintSummary, WalletError};
+use crate::{
+    shell,
+    wallet::{self, MintSummary, WalletError},
+};
 
 impl Api {
     /// What the wallet holds.
@@ -39,7 +42,7 @@ impl Api {
     ) -> Result<impl Stream<Item = Result<Funding, ApiError>> + std::marker::Send + 'static, ApiError> {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(fund.mint, fund.unit)?;
-        let quote = self.node().wallet.fund(&mint, &unit, fund.amount).await?;
+        let quote = self.node().wallet.fund(&mint, &unit, fund.amount).await.map_err(accounted)?;
         let shown = Funding::Quote {
             mint: quote.mint.clone(),
             quote: quote.id.clone(),
@@ -51,7 +54,7 @@ impl Api {
         let patience = Duration::from_secs(quote.expires.since(self.node().runtime.now()));
         let waiting = self.node().wallet.await_funds(&mint, &unit, &quote.id, patience);
         let paid = async move {
-            let issued = waiting.await?;
+            let issued = waiting.await.map_err(accounted)?;
             Ok::<_, ApiError>(issued.map(|amount| Funding::Funded { mint: quote.mint, amount, unit: quote.unit }))
         };
         let paid = stream::StreamExt::filter_map(stream::once(paid), |paid| std::future::ready(paid.transpose()));
@@ -95,7 +98,7 @@ impl Api {
     /// If the caller may not, no single one has this ID, or it was taken.
     pub async fn reclaim(&self, caller: &Caller, id: &str) -> Result<Received, ApiError> {
         caller.may(Right::Money)?;
-        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.reclaim(id).await?;
+        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.reclaim(id).await.map_err(accounted)?;
         Ok(Received { mint, amount, fee, unit })
     }
 
@@ -114,7 +117,7 @@ impl Api {
     /// If the caller may not, or the store can't be read.
     pub fn history(&self, caller: &Caller, from: u64, limit: usize) -> Result<Vec<HistoryEntry>, ApiError> {
         caller.may(Right::Look)?;
-        Ok(self.node().wallet.history(from, limit)?)
+        Ok(self.node().wallet.history(from, limit)?.into_iter().map(HistoryEntry::from).collect())
     }
 
     /// Pays a Lightning invoice.
@@ -136,7 +139,8 @@ impl Api {
     /// If the caller may not, it is none, its mint isn't accepted, or it was spent before.
     pub async fn receive(&self, caller: &Caller, token: &str) -> Result<Received, ApiError> {
         caller.may(Right::Money)?;
-        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.receive(&bare(token)).await?;
+        let received = self.node().wallet.receive(&bare(token)).await.map_err(accounted)?;
+        let wallet::Received { amount, fee, mint, unit } = received;
         Ok(Received { mint, amount, fee, unit })
     }
 
@@ -147,7 +151,7 @@ impl Api {
     pub async fn restore(&self, caller: &Caller, restore: Restore) -> Result<Restored, ApiError> {
         caller.may(Right::Money)?;
         let (mint, unit) = self.place(restore.mint, restore.unit)?;
-        let restored = self.node().wallet.restore(&mint, &unit).await?;
+        let restored = self.node().wallet.restore(&mint, &unit).await.map_err(accounted)?;
         let wallet::Restored { found: amount, sent, spent_elsewhere } = restored;
         Ok(Restored { mint, amount, unit, sent, spent_elsewhere })
     }
@@ -179,7 +183,7 @@ impl Api {
     pub async fn remove_mint(&self, caller: &Caller, url: &MintUrl) -> Result<(), ApiError> {
         caller.may(Right::Money)?;
         if !self.node().wallet.mints().iter().any(|known| known.url == *url || known.also.contains(url)) {
-            return Err(not_accepted(url, "guilder wallet mints shows the accepted ones"));
+            return Err(not_accepted(url, "`guilder wallet mints` shows the accepted ones"));
         }
         self.node().wallet.remove_mint(url).await?;
         self.node().catalogue.refresh().await?;
@@ -189,10 +193,11 @@ impl Api {
     /// An error of the wallet; where there isn't enough to spend, with where the rest is.
     fn short_of(&self, error: WalletError, unit: &Unit) -> ApiError {
         let is_short = matches!(error, WalletError::Insufficient { .. });
-        let told = ApiError::from(error);
+        let told = accounted(error);
         match self.node().wallet.whereabouts(unit) {
             Ok(held) if is_short && !held.is_empty() => {
-                let hint = "guilder wallet fund AMOUNT, or wait: guilder wallet pending says for what";
+                let hint = "`guilder wallet fund AMOUNT`, or wait: what is locked to a seller can't come back before its locktime \
+                            (`guilder wallet pending`)";
                 ApiError { message: format!("{}; {held}", told.message), hint: Some(hint.into()), ..told }
             }
             _ => told,
@@ -206,7 +211,7 @@ impl Api {
             Some(url) => mints
                 .into_iter()
                 .find(|known| known.url == url || known.also.contains(&url))
-                .ok_or_else(|| not_accepted(&url, format!("if you trust it: guilder wallet mints add {url}")))?,
+                .ok_or_else(|| not_accepted(&url, trust_it(&url)))?,
             None => only(mints)?,
         };
         let default = &self.node().config.wallet.unit;
@@ -241,6 +246,22 @@ fn bare(token: &str) -> Zeroizing<String> {
     Zeroizing::new(bare)
 }
 
+/// An error of the wallet, with what became of the money: it is in one of the wallet's tables whatever happened.
+fn accounted(error: WalletError) -> ApiError {
+    let is_open = matches!(error, WalletError::Unsettled | WalletError::Mint(_) | WalletError::Store(_));
+    let money = if is_open {
+        "in this wallet: to be spent, or under way until the mint has answered"
+    } else {
+        "untouched: nothing was moved"
+    };
+    ApiError::from(error).with_money(money)
+}
+
+/// How a mint is put on the list.
+pub(super) fn trust_it(url: &MintUrl) -> String {
+    format!("if you trust it: `guilder wallet mints add {}`", shell::word(url.as_str()))
+}
+
 /// A mint that was named and isn't on the list.
 pub(super) fn not_accepted(url: &MintUrl, hint: impl Into<String>) -> ApiError {
     ApiError::misuse(format!("the mint {url} is not accepted"), hint)
@@ -251,7 +272,7 @@ fn only(mints: Vec<MintSummary>) -> Result<MintSummary, ApiError> {
     match <[MintSummary; 1]>::try_from(mints) {
         Ok([mint]) => Ok(mint),
         Err(_) if count == 0 => {
-            Err(ApiError::misuse("no mint is accepted yet", "add one: guilder wallet mints add URL"))
+            Err(ApiError::misuse("no mint is accepted yet", "add one: `guilder wallet mints add URL`"))
         }
         Err(_) => Err(ApiError::misuse(format!("{count} mints are accepted"), "say which with --mint URL")),
     }
@@ -288,7 +309,7 @@ impl From<wallet::SentToken> for Token {
 impl From<wallet::SentToken> for SentView {
     fn from(sent: wallet::SentToken) -> Self {
         let wallet::SentToken { id, amount, mint, unit, at, state, .. } = sent;
-        Self { id, mint, amount, unit, at, state }
+        Self { id, mint, amount, unit, at, state: state.into() }
     }
 }
 

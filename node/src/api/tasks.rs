@@ -26,8 +26,8 @@ use super::{
     caller::{Caller, Right},
     grants::Side as GrantSide,
     types::{
-        ApiError, DescribedEvent, Failure, Hire, HireEvent, Hired, OutputCheck, Step, TaskListing, TaskProgress,
-        TaskSide, TaskView,
+        ApiError, DescribedEvent, Hire, HireEvent, Hired, OutputCheck, Step, TaskListing, TaskProgress, TaskSide,
+        TaskView,
     },
 };
 use crate::{
@@ -89,7 +89,11 @@ impl Api {
         }
         let hire = Hire { under: caller.under().cloned(), ..hire };
         let request = Request::of(hire, input, || hex::encode(self.node().runtime.random::<16>()));
-        let first = self.place_hire(&request).await?;
+        let first = self.place_hire(&request).await.map_err(|error| match &error.task {
+            // The task that the key named before stands for itself.
+            Some(_) => error,
+            None => error.with_money("untouched: the hire did not begin"),
+        })?;
         let (tell, told) = mpsc::channel(HIRE_EVENTS);
         // In a task of its own: the hire goes on, and is tried again, whether or not somebody listens.
         let hiring = self.clone().see_through(request, first, tell);
@@ -103,8 +107,7 @@ impl Api {
         let began = node.runtime.instant();
         let mut hire = request.hire.clone();
         let Some(key) = &hire.id else {
-            let handle = node.trade.hire(self.decided(hire).await?, request.input.clone()).await?;
-            return Ok(Placed::new(handle, node.events.subscribe(), began));
+            return self.begin(self.decided(hire).await?, request.input.clone(), began).await;
         };
         // Who works for a task has keys of its own.
         let name = hire.under.as_ref().map_or_else(|| key.clone(), |under| format!("{}/{key}", under.award));
@@ -114,12 +117,30 @@ impl Api {
         match node.trade.keyed(&name, request.hash, request.retries())? {
             Keyed::Free(claim) => {
                 hire.claim = Some(claim);
-                let handle = node.trade.hire(self.decided(hire).await?, request.input.clone()).await?;
-                Ok(Placed::new(handle, node.events.subscribe(), began))
+                self.begin(self.decided(hire).await?, request.input.clone(), began).await
             }
             Keyed::Has { task, held } => Ok(Placed { task, events, began, handle: None, held }),
             Keyed::Other(task) => Err(ApiError::conflict(key, &task.to_string())),
         }
+    }
+
+    /// Begins a hire, or a work of this node's own.
+    async fn begin(&self, hire: Hire, input: Data, began: tokio::time::Instant) -> Result<Placed, ApiError> {
+        let node = self.node();
+        Ok(match node.trade.own_service(&hire) {
+            Some(service) => {
+                let mut handle = node.trade.hire_own(service, hire, input).await?;
+                let events = std::mem::replace(&mut handle.events, node.events.subscribe());
+                Placed { task: handle.task, events, began, handle: Some(Box::pin(handle.done())), held: None }
+            }
+            None => {
+                let mut handle = node.trade.hire(hire, input).await?;
+                let events = std::mem::replace(&mut handle.events, node.events.subscribe());
+                let task = handle.task;
+                let done = async move { handle.done().await.map(drop) };
+                Placed { task, events, began, handle: Some(Box::pin(done)), held: None }
+            }
+        })
     }
 
     /// Tells of a hire until it is over, and tries it again as often as it may be.
@@ -142,7 +163,7 @@ impl Api {
         loop {
             let (task, held) = (placed.task, placed.held);
             let _ = tell.send(Ok(HireEvent::Hired(Hired { task: task.to_string() }))).await;
-            let ended = self.await_end(placed, tell, request.hire.quiet).await?;
+            let ended = self.await_end(placed, tell, request.hire.quiet).await.map_err(|error| error.about(task))?;
             if held.is_some() || request.retries() == 0 || !may_be_tried_again(&ended) {
                 return Ok(explained(ended, held));
             }
@@ -208,14 +229,12 @@ impl Api {
         let cid = self.resolve(id)?;
         let view = self.view_of(cid)?;
         if view.side != Side::Buyer {
-            return Err(ApiError::misuse(
-                format!("the task {id} was sold here"),
-                "only a buyer has money to write off",
-            ));
+            let message = format!("the task {id} was sold here");
+            return Err(ApiError::misuse(message, "only a buyer has money to write off").about(cid));
         }
         if !view.state.is_over() || self.node().trade.is_placing(view.task) {
-            let hint = format!("call it off first: guilder task cancel {id}");
-            return Err(ApiError::misuse(format!("the task {id} goes on"), hint));
+            let hint = format!("call it off first: `guilder task cancel {id}`");
+            return Err(ApiError::misuse(format!("the task {id} goes on"), hint).about(cid));
         }
         self.node().trade.write_off(view.task).await?;
         self.task_by_id(cid)
@@ -246,7 +265,7 @@ impl Api {
         };
         if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
         {
-            return Err(super::money::not_accepted(url, format!("if you trust it: guilder wallet mints add {url}")));
+            return Err(super::money::not_accepted(url, super::money::trust_it(url)));
         }
         let defaults = &node.config.hire;
         Ok(Hire {
@@ -255,6 +274,7 @@ impl Api {
             ),
             unit: Some(self.unit_to_pay_in(&hire)?),
             deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
+            own: true,
             ..self.paid_as_set(hire)
         })
     }
@@ -311,12 +331,17 @@ impl Api {
     /// If the caller may not, there is none of that ID, or it is over.
     pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
         let cid = self.seen_by(caller, Right::Hire, id)?;
-        self.node().trade.cancel(cid).await.map_err(|error| match error {
-            CancelError::Over(_) => {
-                ApiError::misuse(format!("the task {id} is over"), format!("guilder task show {id} shows how it ended"))
-            }
-            error => error.into(),
-        })?;
+        if let Err(error) = self.node().trade.cancel(cid).await {
+            let told = match error {
+                CancelError::Over(_) => {
+                    let hint = format!("`guilder task show {id}` shows how it ended");
+                    ApiError::misuse(format!("the task {id} is over"), hint)
+                }
+                error => error.into(),
+            };
+            let money = self.task_by_id(cid).ok().and_then(|task| task.money);
+            return Err(ApiError { money, ..told.about(cid) });
+        }
         self.task_by_id(cid)
     }
 
@@ -329,9 +354,12 @@ impl Api {
         caller: &Caller,
         id: &str,
     ) -> Result<(u64, impl Stream<Item = io::Result<Bytes>> + Send + 'static), ApiError> {
-        let data = self.node().trade.output(self.seen_by(caller, Right::Look, id)?)?;
-        let data = data
-            .ok_or_else(|| ApiError::missing("the task has no output", format!("guilder task show {id} says why")))?;
+        let cid = self.seen_by(caller, Right::Look, id)?;
+        let Some(data) = self.node().trade.output(cid)? else {
+            let told = ApiError::missing("the task has no output", format!("`guilder task show {id}` says why"));
+            let money = self.task_by_id(cid)?.money;
+            return Err(ApiError { money, ..told.about(cid) });
+        };
         let pieces = data.pieces(&self.node().content).await?;
         // The data is kept with the stream: it pins its file.
         let pieces = stream::try_unfold((pieces, data.clone()), |(mut pieces, data)| async {
@@ -467,38 +495,33 @@ struct Placed {
     events: Subscription,
     began: tokio::time::Instant,
     /// None if the task was there before.
-    handle: Option<futures::future::BoxFuture<'static, Result<trade::Hired, trade::HireError>>>,
+    handle: Option<futures::future::BoxFuture<'static, Result<(), trade::HireError>>>,
     held: Option<Held>,
-}
-
-impl Placed {
-    /// `later` takes the place of the handle's own events.
-    fn new(mut handle: trade::TaskHandle, later: Subscription, began: tokio::time::Instant) -> Self {
-        let events = std::mem::replace(&mut handle.events, later);
-        Self { task: handle.task, events, began, handle: Some(Box::pin(handle.done())), held: None }
-    }
 }
 
 /// Whether a task failed by what may be otherwise the next time.
 fn may_be_tried_again(task: &TaskView) -> bool {
-    task.state == TaskState::Failed.as_str()
-        && task.failure.as_ref().is_some_and(|failure| failure.fault != Fault::Ours)
+    task.failure.as_ref().is_some_and(|failure| failure.retryable)
 }
 
 /// The task, with why it wasn't tried again.
 fn explained(mut task: TaskView, held: Option<Held>) -> TaskView {
     let Some(failure) = task.failure.as_mut() else { return task };
     let why = match held {
-        Some(Held::Money) => {
-            "not tried again: the seller may still take what is locked to it until its locktime has passed; guilder task \
-             write-off ID takes the risk to pay twice"
+        Some(Held::Money) => format!(
+            "not tried again: the seller may still take what is locked to it until its locktime has passed; \
+             `guilder task write-off {}` takes the risk to pay twice",
+            task.id
+        ),
+        Some(Held::Tries) => {
+            failure.retryable = false;
+            "tried as often as it was to be".to_owned()
         }
-        Some(Held::Tries) => "tried as often as it was to be",
         None => return task,
     };
     failure.hint = Some(match failure.hint.take() {
         Some(hint) => format!("{why}; {hint}"),
-        None => why.to_owned(),
+        None => why,
     });
     task
 }
@@ -516,12 +539,14 @@ fn filter(listing: &TaskListing) -> Result<TaskFilter, ApiError> {
             ApiError::misuse(format!("{text} is no peer"), "a peer ID (12D3Koo…) or a DID (did:key:z6Mk…)")
         })
     });
+    let side = listing.side.map(|side| match side {
+        TaskSide::Buyer => Ok(Side::Buyer),
+        TaskSide::Seller => Ok(Side::Seller),
+        TaskSide::Unknown => Err(ApiError::misuse("no such side of a task", "it is buyer or seller")),
+    });
     Ok(TaskFilter {
         state: listing.state.clone(),
-        side: listing.side.map(|side| match side {
-            TaskSide::Buyer => Side::Buyer,
-            TaskSide::Seller => Side::Seller,
-        }),
+        side: side.transpose()?,
         service: listing.service.clone(),
         peer: peer.transpose()?,
         since: listing.since.as_deref().map(moment).transpose()?,
@@ -567,13 +592,21 @@ fn civil(text: &str) -> Option<Timestamp> {
 }
 
 fn no_task(id: &str) -> ApiError {
-    ApiError::missing(format!("there is no task {id}"), "guilder task list shows the tasks")
+    ApiError::missing(format!("there is no task {id}"), "`guilder task list` shows the tasks")
 }
 
 impl From<Trading> for TaskView {
     fn from(view: Trading) -> Self {
+        let money = view.money.as_ref().map(money);
+        let failure = view.failure.map(|(fault, reason)| ApiError {
+            // To hire it again may help; a seller has nothing to ask again.
+            retryable: view.side == Side::Buyer && view.state == TaskState::Failed && fault != Fault::Ours,
+            money: money.clone(),
+            ..ApiError::new(fault, reason, view.hint).about(view.task)
+        });
         Self {
             id: view.task.to_string(),
+            own: view.money == Some(MoneyView::Own),
             side: match view.side {
                 Side::Buyer => TaskSide::Buyer,
                 Side::Seller => TaskSide::Seller,
@@ -583,7 +616,7 @@ impl From<Trading> for TaskView {
             state: view.state.as_str().to_owned(),
             ended: view.state.is_over(),
             delivered: view.state == crate::trade::TaskState::Delivered,
-            failure: view.failure.map(|(fault, reason)| Failure { fault, reason, hint: view.hint }),
+            failure,
             price: view.price,
             unit: Some(view.unit),
             mint: view.mint,
@@ -601,7 +634,7 @@ impl From<Trading> for TaskView {
                 Some(MoneyView::Sold(seller::Money::Redeemed { amount })) => Some(amount),
                 _ => None,
             },
-            money: view.money.as_ref().map(money),
+            money,
             progress: view.progress.map(|progress| TaskProgress {
                 permille: progress.permille,
                 notes: progress.notes,
@@ -633,6 +666,7 @@ fn money(money: &MoneyView) -> String {
             format!("{refunded} came back, {redeemed} redeemed by the seller, {fee} of fees")
         }
         MoneyView::Sold(money) => sold(money),
+        MoneyView::Own => "none: this node's own service did it, for free".to_owned(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is asked of a node and what it answers, as it stands in the control API's JSON.
 //!
 //! Identities stand as peer IDs, content IDs and mints as text, moments as seconds since the Unix epoch.
+//!
+//! These types are the description of the API, too: `docs/openapi.json` is made of them and of the routes. What is stored has
+//! types of its own, so that neither binds the other. An enum with an `Unknown` is open: a later version may say more.
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
@@ -8,16 +11,17 @@ use guilder_protocol::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 pub use crate::trade::{Earnings, EarningsBy, Hire};
 use crate::{
     events::{Stamped, fault_code},
     mint::Totals,
-    wallet::{Account, SentState},
+    wallet::{self, Account},
 };
 
 /// How the node does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Of the running binary.
     pub version: String,
@@ -52,18 +56,19 @@ pub struct Status {
 }
 
 /// A peer to start from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BootstrapPeer {
     /// Where it is dialled.
     pub address: String,
     /// Whether it is connected.
     pub connected: bool,
     /// Why the last dial failed; none while it is connected, and before the first dial ended.
+    #[schema(required)]
     pub error: Option<String>,
 }
 
 /// The node's identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Identity {
     /// `12D3Koo…`
     pub peer_id: String,
@@ -72,37 +77,42 @@ pub struct Identity {
 }
 
 /// A connected peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
     /// Who.
     pub peer_id: String,
     /// Where: the remote addresses of its connections.
     pub addresses: Vec<String>,
     /// What software it says it runs.
+    #[schema(required)]
     pub software: Option<String>,
     /// The last measured round trip, in microseconds.
+    #[schema(required)]
     pub round_trip_us: Option<u64>,
     /// How long it has been connected, in seconds.
     pub connected_secs: u64,
 }
 
 /// Asks to connect to a peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dial {
     /// A multiaddr that ends in `/p2p/` and the peer ID.
     pub address: String,
 }
 
 /// A service on sale here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Service)]
 pub struct ServiceView {
     /// Its name.
+    #[schema(value_type = String)]
     pub name: ServiceName,
     /// For people.
     pub description: String,
     /// Net price of one task.
     pub price: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// What runs it: `echo`, `process`, `http`.
     pub executor: String,
@@ -111,30 +121,38 @@ pub struct ServiceView {
     /// Longest that one task works.
     pub time_limit_secs: u64,
     /// Mints whose ecash is taken for it.
+    #[schema(value_type = Vec<String>)]
     pub mints: Vec<MintUrl>,
 }
 
 /// A service that others sell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Found {
     /// Who sells.
     pub seller: String,
     /// What.
+    #[schema(value_type = String)]
     pub service: ServiceName,
     /// For people.
     pub description: String,
     /// Net list price.
     pub price: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// Mints whose ecash is taken.
+    #[schema(value_type = Vec<String>)]
     pub mints: Vec<MintUrl>,
     /// When the advert ends unless it is renewed.
+    #[schema(value_type = Option<u64>, required)]
     pub expires: Option<Timestamp>,
+    /// Whether it is this node itself: free for who hires here.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// What a hire's stream tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum HireEvent {
     /// First: it has a name.
@@ -149,14 +167,14 @@ pub enum HireEvent {
 }
 
 /// The task that a hire is from now on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hired {
     /// Its ID.
     pub task: String,
 }
 
 /// A step of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
     /// Milliseconds since it was hired.
     pub task_ms: u64,
@@ -166,7 +184,7 @@ pub struct Step {
 }
 
 /// An event of the node, with a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DescribedEvent {
     /// The same in words.
     pub say: String,
@@ -182,7 +200,7 @@ impl From<&Stamped> for DescribedEvent {
 }
 
 /// What the stream of all events tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeEvent {
     /// Something happened.
@@ -198,7 +216,7 @@ pub enum NodeEvent {
 }
 
 /// A line of a streamed answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Line<T> {
     /// The next of what was asked for.
@@ -208,7 +226,8 @@ pub enum Line<T> {
 }
 
 /// Which tasks are listed: the newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, clap::Args)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct TaskListing {
     /// At most so many [default: 20].
@@ -226,10 +245,12 @@ pub struct TaskListing {
     /// Only those that were bought (buyer), or sold (seller).
     #[arg(long, value_name = "SIDE")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub side: Option<TaskSide>,
     /// Only those of this service.
     #[arg(long, value_name = "NAME")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
     pub service: Option<ServiceName>,
     /// Only those with this peer on the other side: a peer ID or a DID.
     #[arg(long, value_name = "PEER")]
@@ -250,25 +271,29 @@ pub struct TaskListing {
 }
 
 /// Which earnings are summed up, and by what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct EarningsQuery {
     /// By what.
     #[serde(default)]
+    #[param(inline)]
     pub by: EarningsBy,
     /// Only what was taken since then, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<u64>)]
     pub since: Option<Timestamp>,
 }
 
 /// Lets another agent buy in our name, from its own money. What isn't said is decided by
 /// [`Api::grant`](crate::api::Api::grant).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// Who may buy: a peer ID or a DID.
     pub grantee: String,
     /// What.
+    #[schema(value_type = Vec<String>)]
     pub services: Vec<ServiceName>,
     /// The most that one task may cost, net.
     pub max_price: u64,
@@ -281,9 +306,11 @@ pub struct GrantRequest {
     pub depth: Option<u64>,
     /// The unit of the amounts; null for the wallet's, or that of the grant above.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub unit: Option<Unit>,
     /// The mint whose money it is; null for the only one that is accepted, or that of the grant above.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub mint: Option<MintUrl>,
     /// The grant that we hold and of which this passes a part on; null to grant in our own name.
     #[serde(default)]
@@ -291,34 +318,38 @@ pub struct GrantRequest {
 }
 
 /// Takes in a grant that was made to us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportGrant {
     /// Its text: `guilder-grant-1:…`
     pub text: String,
 }
 
 /// Takes a delegation back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revoke {
     /// Its ID or the last letters of it, or a grant's text whose last delegation is taken back.
     pub what: String,
 }
 
 /// A delegation that was taken back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Revoked)]
 pub struct RevokedView {
     /// Content ID of the delegation.
     pub delegation: String,
     /// When, in Unix seconds.
+    #[schema(value_type = Option<u64>, required)]
     pub at: Option<Timestamp>,
     /// Until when it is remembered, for it has ended then.
+    #[schema(value_type = u64)]
     pub until: Timestamp,
     /// Connected peers, who are told.
     pub peers: u64,
 }
 
 /// A standing grant, given or held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Grant)]
 pub struct GrantView {
     /// Content ID of the delegation to the grantee.
     pub id: String,
@@ -335,22 +366,30 @@ pub struct GrantView {
     /// What; empty if it names no services.
     pub services: Vec<String>,
     /// The most that one task may cost.
+    #[schema(required)]
     pub max_price: Option<u64>,
     /// The most that all tasks together may cost.
+    #[schema(required)]
     pub budget: Option<u64>,
     /// Of one that we hold: how much of the budget was awarded or passed on.
+    #[schema(required)]
     pub spent: Option<u64>,
     /// The unit of the amounts.
+    #[schema(required)]
     pub unit: Option<String>,
     /// The mint whose money it is.
+    #[schema(required)]
     pub mint: Option<String>,
     /// The most delegations from the principal to whoever buys.
+    #[schema(required)]
     pub depth: Option<u64>,
     /// How many there are to the grantee.
     pub delegations: u64,
     /// Its last second.
+    #[schema(value_type = u64)]
     pub expires: Timestamp,
     /// When it was made, or came.
+    #[schema(value_type = u64)]
     pub at: Timestamp,
     /// Of one that was given: whether the grantee has it.
     pub handed_over: bool,
@@ -362,25 +401,35 @@ pub struct GrantView {
 }
 
 /// Which side of a task this node is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskSide {
     /// It pays.
     Buyer,
     /// It works.
     Seller,
+    /// One that a later version knows. None to ask for.
+    #[serde(other)]
+    #[value(skip)]
+    Unknown,
 }
 
 /// A task, bought or sold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Task)]
 pub struct TaskView {
     /// Content ID of the root ask.
     pub id: String,
     /// Which side we are on.
     pub side: TaskSide,
+    /// Whether this node's own service did it: for free, and nothing was signed.
+    #[serde(default)]
+    pub own: bool,
     /// The service.
+    #[schema(value_type = String)]
     pub service: ServiceName,
     /// The other side, once there is one.
+    #[schema(required)]
     pub peer: Option<String>,
     /// Where it stands, in one word.
     pub state: String,
@@ -388,32 +437,44 @@ pub struct TaskView {
     pub ended: bool,
     /// Whether it was delivered.
     pub delivered: bool,
-    /// Why it failed, if it did.
-    pub failure: Option<Failure>,
+    /// Why it failed or was called off, if it was: in the shape of all errors.
+    #[schema(required)]
+    pub failure: Option<ApiError>,
     /// Net price, once agreed.
+    #[schema(required)]
     pub price: Option<u64>,
     /// Its unit.
+    #[schema(value_type = Option<String>, required)]
     pub unit: Option<Unit>,
     /// The mint that it is paid at.
+    #[schema(value_type = Option<String>, required)]
     pub mint: Option<MintUrl>,
     /// When it began.
+    #[schema(value_type = u64)]
     pub created: Timestamp,
     /// When it last moved.
+    #[schema(value_type = u64)]
     pub updated: Timestamp,
     /// Content ID of the award.
+    #[schema(required)]
     pub award: Option<String>,
     /// When the seller took the award, as it signed, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub accepted: Option<Timestamp>,
     /// When the buyer called it off, as it signed, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub called_off: Option<Timestamp>,
     /// Content ID of the receipt.
+    #[schema(required)]
     pub receipt: Option<String>,
     /// When the buyer had the output, as it signed, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub received: Option<Timestamp>,
     /// Size of the output, if it is here.
+    #[schema(required)]
     pub output_bytes: Option<u64>,
     /// The salt under which the receipt commits to the output, in hex: `guilder audit verify` takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -422,8 +483,10 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_check: Option<OutputCheck>,
     /// What became of the money, in words.
+    #[schema(required)]
     pub money: Option<String>,
     /// As a seller: what the mint gave for it, once it has.
+    #[schema(required)]
     pub redeemed: Option<u64>,
     /// What was said last of the work, while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -437,7 +500,7 @@ pub struct TaskView {
 }
 
 /// What came of holding an output against the schema that its seller promised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum OutputCheck {
     /// It satisfies the schema.
@@ -458,9 +521,10 @@ pub enum OutputCheck {
 }
 
 /// What was said last of a task's work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskProgress {
     /// Parts per thousand that are done, if that was said.
+    #[schema(required)]
     pub permille: Option<u16>,
     /// What it was at, the latest last.
     pub notes: Vec<String>,
@@ -478,25 +542,14 @@ impl TaskView {
     }
 }
 
-/// Why a task failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The party at fault.
-    #[serde(with = "fault_code")]
-    pub fault: Fault,
-    /// In words.
-    pub reason: String,
-    /// What to do about it, if there is something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
 /// What the wallet holds at one mint in one unit, by where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Balance {
     /// The mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// The unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// Free to spend.
     pub available: u64,
@@ -523,23 +576,26 @@ impl Balance {
 }
 
 /// Asks for money at a mint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Fund {
     /// How much.
     pub amount: u64,
     /// Where; the wallet's only mint if not said.
+    #[schema(value_type = Option<String>)]
     pub mint: Option<MintUrl>,
     /// In what; the mint's only unit if not said.
+    #[schema(value_type = Option<String>)]
     pub unit: Option<Unit>,
 }
 
 /// What a funding's stream tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Funding {
     /// To be paid.
     Quote {
         /// The mint.
+        #[schema(value_type = String)]
         mint: MintUrl,
         /// The mint's name for it.
         quote: String,
@@ -548,44 +604,55 @@ pub enum Funding {
         /// How much is issued once it is paid.
         amount: u64,
         /// Its unit.
+        #[schema(value_type = String)]
         unit: Unit,
         /// When it lapses.
+        #[schema(value_type = u64)]
         expires: Timestamp,
     },
     /// Paid and issued.
     Funded {
         /// The mint.
+        #[schema(value_type = String)]
         mint: MintUrl,
         /// How much.
         amount: u64,
         /// Its unit.
+        #[schema(value_type = String)]
         unit: Unit,
     },
+    /// What a later version tells: skipped.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Asks for a token to hand to somebody.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Send {
     /// How much it is worth to the receiver's mint.
     pub amount: u64,
     /// Of which mint; the wallet's only one if not said.
+    #[schema(value_type = Option<String>)]
     pub mint: Option<MintUrl>,
     /// In what; the mint's only unit if not said.
+    #[schema(value_type = Option<String>)]
     pub unit: Option<Unit>,
 }
 
 /// Money as text: whoever has it, has it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// Names it among the tokens sent.
     pub id: String,
     /// `cashuB…` (NUT-00).
     pub token: String,
     /// Its mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// Its worth.
     pub amount: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
 }
 
@@ -596,7 +663,7 @@ impl std::fmt::Debug for Token {
 }
 
 /// A token to take in.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Receive {
     /// `cashuA…` or `cashuB…`.
     pub token: String,
@@ -609,35 +676,41 @@ impl std::fmt::Debug for Receive {
 }
 
 /// What came in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Received {
     /// At which mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// How much, after the mint's fee.
     pub amount: u64,
     /// What the mint kept.
     pub fee: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
 }
 
 /// Asks for coins that this wallet's phrase once made, before this home folder was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Restore {
     /// Where; the wallet's only mint if not said.
+    #[schema(value_type = Option<String>)]
     pub mint: Option<MintUrl>,
     /// In what; the mint's only unit if not said.
+    #[schema(value_type = Option<String>)]
     pub unit: Option<Unit>,
 }
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Restored {
     /// At which mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// How much has come into the balance.
     pub amount: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// How much is in tokens that were sent and that nobody has spent.
     pub sent: u64,
@@ -646,122 +719,266 @@ pub struct Restored {
 }
 
 /// A token that was sent, without its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Sent)]
 pub struct SentView {
     /// Names it.
     pub id: String,
     /// Its mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// Its worth.
     pub amount: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// When it was made, or found again.
+    #[schema(value_type = u64)]
     pub at: Timestamp,
     /// What became of it.
     pub state: SentState,
 }
 
+/// What is known of a token that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SentState {
+    /// Nobody has been seen to have spent it.
+    Open,
+    /// All of it was spent by whoever has its text.
+    Spent,
+    /// It was reclaimed into this wallet.
+    Reclaimed,
+    /// What a later version tells.
+    #[serde(other)]
+    Unknown,
+}
+
+impl From<wallet::SentState> for SentState {
+    fn from(state: wallet::SentState) -> Self {
+        match state {
+            wallet::SentState::Open => Self::Open,
+            wallet::SentState::Spent => Self::Spent,
+            wallet::SentState::Reclaimed => Self::Reclaimed,
+        }
+    }
+}
+
+/// A change of a balance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEntry {
+    /// Its number: they rise with time.
+    pub number: u64,
+    /// When, by this machine's clock.
+    #[schema(value_type = u64)]
+    pub at: Timestamp,
+    /// The mint.
+    #[schema(value_type = String)]
+    pub mint: MintUrl,
+    /// The unit.
+    #[schema(value_type = String)]
+    pub unit: Unit,
+    /// How much.
+    pub amount: u64,
+    /// Why.
+    pub reason: HistoryReason,
+    /// Whether it came in; otherwise it went out.
+    pub came_in: bool,
+    /// The trade, the quote or the token that it was for, or a cause in words.
+    #[schema(required)]
+    pub detail: Option<String>,
+}
+
+impl From<wallet::HistoryEntry> for HistoryEntry {
+    fn from(entry: wallet::HistoryEntry) -> Self {
+        let wallet::HistoryEntry { number, at, mint, unit, amount, reason, detail } = entry;
+        Self { number, at, mint, unit, amount, reason: reason.into(), came_in: reason.is_in(), detail }
+    }
+}
+
+/// Why a balance changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryReason {
+    /// In: a mint quote was paid.
+    Funded,
+    /// In: found by the recovery phrase, or made by another copy of this wallet.
+    Restored,
+    /// In: a token was received.
+    Received,
+    /// In: a token that was sent was reclaimed.
+    Reclaimed,
+    /// In: a buyer's lock was accepted.
+    Accepted,
+    /// Out: an accepted lock was given up.
+    Voided,
+    /// Out: a token was sent.
+    Sent,
+    /// Out: a Lightning invoice was paid.
+    Invoice,
+    /// Out: a seller was paid.
+    Paid,
+    /// Out: a seller whose trade failed redeemed it.
+    Forfeited,
+    /// Out: the mint kept it.
+    Fee,
+    /// Out: spent by somebody else or by another copy of this wallet, or unredeemable.
+    Lost,
+    /// What a later version tells; `came_in` says which way.
+    #[serde(other)]
+    Unknown,
+}
+
+impl From<wallet::Reason> for HistoryReason {
+    fn from(reason: wallet::Reason) -> Self {
+        use wallet::Reason;
+        match reason {
+            Reason::Funded => Self::Funded,
+            Reason::Restored => Self::Restored,
+            Reason::Received => Self::Received,
+            Reason::Reclaimed => Self::Reclaimed,
+            Reason::Accepted => Self::Accepted,
+            Reason::Voided => Self::Voided,
+            Reason::Sent => Self::Sent,
+            Reason::Invoice => Self::Invoice,
+            Reason::Paid => Self::Paid,
+            Reason::Forfeited => Self::Forfeited,
+            Reason::Fee => Self::Fee,
+            Reason::Lost => Self::Lost,
+        }
+    }
+}
+
 /// Names a token that was sent, by the beginning of its ID.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reclaim {
     /// The beginning of its ID.
     pub id: String,
 }
 
 /// Something that is under way in the wallet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Pending)]
 pub struct PendingView {
     /// Names it.
     pub id: String,
     /// What it is: `refill`, `send`, `renew`, `receive`, `redeem`, `refund`, `mint`, `pay`, `quote`, `earned`, `locked`.
     pub what: String,
     /// The mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// How much.
     pub amount: u64,
     /// Its unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// Since when.
+    #[schema(value_type = u64)]
     pub since: Timestamp,
     /// What holds it up, if that is known.
+    #[schema(required)]
     pub why: Option<String>,
     /// What ends it.
     pub ends: String,
 }
 
 /// Pays a Lightning invoice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pay {
     /// BOLT 11.
     pub invoice: String,
     /// With money of this mint; the wallet's only one if not said.
+    #[schema(value_type = Option<String>)]
     pub mint: Option<MintUrl>,
     /// In this unit; the mint's only one if not said.
+    #[schema(value_type = Option<String>)]
     pub unit: Option<Unit>,
 }
 
 /// An invoice that was paid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InvoicePaid {
     /// With money of this mint.
+    #[schema(value_type = String)]
     pub mint: MintUrl,
     /// What its payee got.
     pub amount: u64,
     /// What mint and Lightning kept.
     pub fee: u64,
     /// The unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// The proof of payment, in hex, if the mint gave it.
+    #[schema(required)]
     pub preimage: Option<String>,
 }
 
 /// A mint that the operator accepts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Mint)]
 pub struct MintView {
     /// Its URL.
+    #[schema(value_type = String)]
     pub url: MintUrl,
     /// What it calls itself, once it has been reached.
+    #[schema(required)]
     pub name: Option<String>,
     /// The units that it issues; empty until it has been reached.
+    #[schema(value_type = Vec<String>)]
     pub units: Vec<Unit>,
     /// Whether it was added by command; otherwise it stands in the settings.
     pub added: bool,
     /// Further URLs at which the same mint is accepted.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub also: Vec<MintUrl>,
 }
 
 /// Adds a mint to the accepted ones.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AddMint {
     /// Its URL.
+    #[schema(value_type = String)]
     pub url: MintUrl,
 }
 
-/// A request that didn't come off: the one shape of errors in all answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+/// What didn't come off, and why: the one shape of errors in all answers, on every path and status, and in a task that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
+#[schema(as = Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// What kind of thing went wrong, for programs.
     pub code: ErrorCode,
-    /// The party at fault.
+    /// The party at fault: `ours` (this node or its user), `peer`, `incompatible` (nobody: the two sides can't trade), `mint`,
+    /// `environment`, `internal`. A later version may say more.
+    #[schema(value_type = String)]
     #[serde(with = "fault_code")]
     pub fault: Fault,
     /// What, with its causes.
     pub message: String,
     /// What the caller can do about it.
+    #[schema(required)]
     pub hint: Option<String>,
     /// Whether the same request may come off later, though nothing is changed.
     pub retryable: bool,
+    /// The task that it is about, if it is about one: its ID.
+    #[serde(default)]
+    #[schema(required)]
+    pub task: Option<String>,
+    /// What became of the money, in words, where there was some to be moved.
+    #[serde(default)]
+    #[schema(required)]
+    pub money: Option<String>,
 }
 
-/// What kind of thing went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What kind of thing went wrong. The words are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The thing asked for isn't there.
     NotFound,
+    /// The path has no such method.
+    MethodNotAllowed,
     /// The caller has no right to it.
     NotAllowed,
     /// The request can't be, or not now.
@@ -783,6 +1000,36 @@ pub enum ErrorCode {
     Unknown,
 }
 
+impl ErrorCode {
+    /// All that this version says.
+    pub const ALL: [Self; 10] = [
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotAllowed,
+        Self::Invalid,
+        Self::Conflict,
+        Self::CannotTrade,
+        Self::PeerFailed,
+        Self::MintFailed,
+        Self::EnvironmentFailed,
+        Self::Bug,
+    ];
+
+    /// The HTTP status that goes with it. Without a token `not_allowed` has 401.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::NotAllowed => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict | Self::CannotTrade => 409,
+            Self::Bug | Self::Unknown => 500,
+            Self::PeerFailed | Self::MintFailed => 502,
+            Self::EnvironmentFailed => 503,
+        }
+    }
+}
+
 impl From<Fault> for ErrorCode {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -798,9 +1045,10 @@ impl From<Fault> for ErrorCode {
 }
 
 impl ApiError {
-    fn new(fault: Fault, message: String, hint: Option<String>) -> Self {
+    /// With the code that goes with the fault. It may come off later if it was the mint's or the machine's.
+    pub fn new(fault: Fault, message: impl Into<String>, hint: Option<String>) -> Self {
         let retryable = matches!(fault, Fault::Mint | Fault::Environment);
-        Self { code: fault.into(), fault, message, hint, retryable }
+        Self { code: fault.into(), fault, message: message.into(), hint, retryable, task: None, money: None }
     }
 
     /// Of an error with its causes.
@@ -820,7 +1068,7 @@ impl ApiError {
 
     /// The caller's fault.
     pub fn misuse(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::new(Fault::Ours, message.into(), Some(hint.into()))
+        Self::new(Fault::Ours, message, Some(hint.into()))
     }
 
     /// What is asked for isn't there.
@@ -828,11 +1076,23 @@ impl ApiError {
         Self { code: ErrorCode::NotFound, ..Self::misuse(message, hint) }
     }
 
+    /// The same, about a task.
+    #[must_use]
+    pub(crate) fn about(self, task: impl std::fmt::Display) -> Self {
+        Self { task: Some(task.to_string()), ..self }
+    }
+
+    /// The same, with what became of the money.
+    #[must_use]
+    pub(crate) fn with_money(self, what: impl Into<String>) -> Self {
+        Self { money: Some(what.into()), ..self }
+    }
+
     /// A key that was given with another request, of which this task came.
     pub(crate) fn conflict(key: &str, task: &str) -> Self {
         let message = format!("the key {key:?} was given with another request, of which the task {task} came");
         let hint = "give each request a key of its own; with the same key, service, terms and input must be the same";
-        Self { code: ErrorCode::Conflict, ..Self::misuse(message, hint) }
+        Self { code: ErrorCode::Conflict, ..Self::misuse(message, hint) }.about(task)
     }
 
     /// The caller has no right to it.
@@ -919,8 +1179,9 @@ mod tests {
             (ErrorCode::Unknown, Fault::Unknown, "it rains")
         );
         assert_eq!(Exit::from(error.fault), Exit::No);
-        let failure = read::<Failure>(r#"{"fault":"weather","reason":"it rains","hint":null}"#);
-        assert_eq!(failure.fault, Fault::Unknown);
+        assert_eq!(read::<SentState>(r#""evaporated""#), SentState::Unknown);
+        assert_eq!(read::<HistoryReason>(r#""rained""#), HistoryReason::Unknown);
+        assert_eq!(read::<TaskSide>(r#""broker""#), TaskSide::Unknown);
 
         let task = guilder_protocol::cbor::cid_of(b"ask");
         let outcome = Outcome::Failed { fault: Fault::Peer, reason: "it rains".into() };

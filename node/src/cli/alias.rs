@@ -84,6 +84,6 @@ impl Show for List {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let row = |alias: &Alias| vec![format!("@{}", alias.name), alias.kind.to_owned(), alias.target.clone()];
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["ALIAS", "WHAT", "STANDS FOR"], &rows, "No aliases. To give one: guilder alias add NAME PEER|URL")
+        table(out, &["ALIAS", "WHAT", "STANDS FOR"], &rows, "No aliases. To give one: guilder alias add NAME PEER")
     }
 }

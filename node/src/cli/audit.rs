@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                     let output = read_bounded(path, MAX_CONTENT + 1)?;
                     if output.len() as u64 > MAX_CONTENT {
                         let message = format!("{} is larger than any output ({MAX_CONTENT} bytes)", quoted(path));
-                        return Err(CliError::usage(message, "give the output alone: guilder task output ID"));
+                        return Err(CliError::usage(message, "give the output alone: `guilder task output ID`"));
                     }
                     Some(judge(&report, &salt, &output))
                 }

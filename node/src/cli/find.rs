@@ -23,7 +23,7 @@ const EXAMPLES: &str = "\
 /// Find out who sells a service.
 ///
 /// Looks a service up in the swarm and prints who sells it, the cheapest first. Adverts are verified: each is signed by
-/// its seller.
+/// its seller. What this node sells itself comes first: hired here, it does that for free.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         while let Some(seller) = context.printer.waiting(&looking, lines.next()).await? {
             found.push(seller);
         }
-        found.sort_by(|a, b| (&a.unit, a.price, &a.seller).cmp(&(&b.unit, b.price, &b.seller)));
+        found.sort_by(|a, b| (!a.own, &a.unit, a.price, &a.seller).cmp(&(!b.own, &b.unit, b.price, &b.seller)));
         let exit = if found.is_empty() { Exit::No } else { Exit::Done };
         context.printer.show(&Sellers { found, service: args.service.clone() })?;
         // A program that works on a task may not look, and isn't told.
@@ -71,9 +71,12 @@ impl Show for Sellers {
         let row = |found: &Found| {
             vec![
                 found.seller.clone(),
-                format!("{} {}", found.price, found.unit),
+                if found.own { "free".to_owned() } else { format!("{} {}", found.price, found.unit) },
                 found.mints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                found.description.lines().next().unwrap_or_default().to_owned(),
+                match (found.own, found.description.lines().next().unwrap_or_default()) {
+                    (true, what) => format!("your own, {} {} to others: {what}", found.price, found.unit),
+                    (false, what) => what.to_owned(),
+                },
             ]
         };
         let rows: Vec<_> = self.found.iter().map(row).collect();

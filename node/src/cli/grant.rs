@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             context.printer.note(format_args!("for the grantee: guilder grants import {}", quoted(path)));
         } else if !granted.handed_over {
             context.printer.note(format_args!(
-                "the grantee can't be reached now and gets it when it connects; by hand: guilder grants show {id}"
+                "the grantee can't be reached now and gets it when it connects; by hand: `guilder grants show {id}`"
             ));
         }
         context.printer.note(format_args!("take it back: guilder revoke {id}"));

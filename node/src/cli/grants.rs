@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let mut named = all.into_iter().filter(|grant| !id.is_empty() && grant.id.ends_with(id.as_str()));
                 let (Some(grant), None) = (named.next(), named.next()) else {
                     let message = format!("there is no grant that ends in {}, or several", one_line(id));
-                    return Err(CliError::usage(message, "see them: guilder grants"));
+                    return Err(CliError::usage(message, "see them: `guilder grants`"));
                 };
                 context.printer.show(&grant)?;
                 context.printer.note(format_args!("its text:\n{}", grant.text));

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use data_encoding::BASE64;
+use guilder_protocol::fault::Fault;
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     api::{
         client::{self, Client, Lines, Upload},
-        types::{Hire, HireEvent, OutputCheck, TaskView},
+        types::{ApiError, Hire, HireEvent, OutputCheck, TaskView},
     },
     console::{CliError, Exit, Show},
     events::{Event, Outcome},
@@ -119,16 +120,17 @@ fn is_failure(event: &Event) -> bool {
 fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
     let broke = matches!(error, client::ClientError::Http(_) | client::ClientError::Io(_));
     let error = CliError::from(error);
+    let error = CliError { task: error.task.or_else(|| task.map(Into::into)), ..error };
     let hint = match task {
         Some(id) => {
             let id = task::short(id);
             format!(
-                "an award outlives the daemon: guilder up, then guilder task show {id}, and guilder task output {id}"
+                "an award outlives the daemon: `guilder up`, then `guilder task show {id}`, and `guilder task output {id}`"
             )
         }
         None if broke => {
-            "an award outlives the daemon: guilder up, then guilder task list shows whether there is one, \
-                          and guilder task show ID how it goes"
+            "an award outlives the daemon: `guilder up`, then `guilder task list` shows whether there is one, \
+                          and `guilder task show ID` how it goes"
                 .to_owned()
         }
         None => return error,
@@ -145,40 +147,39 @@ fn broke(error: &client::ClientError) -> bool {
 fn interrupted(task: Option<&str>) -> CliError {
     let hint = match task {
         Some(id) => format!(
-            "see it: guilder task show {0}; its output: guilder task output {0}; call it off: guilder task cancel {0}",
+            "see it: `guilder task show {0}`; its output: `guilder task output {0}`; call it off: `guilder task cancel {0}`",
             task::short(id)
         ),
-        None => "see it: guilder task list".to_owned(),
+        None => "see it: `guilder task list`".to_owned(),
     };
-    CliError::usage("interrupted; the task goes on in the daemon", hint)
+    CliError { task: task.map(Into::into), ..CliError::usage("interrupted; the task goes on in the daemon", hint) }
 }
 
 fn failure(task: &TaskView) -> CliError {
-    let (fault, reason, hint) = match &task.failure {
-        Some(failure) => (failure.fault, failure.reason.clone(), failure.hint.clone()),
-        None => (guilder_protocol::fault::Fault::Environment, format!("it ended as {}", task.state), None),
-    };
-    let hint = hint.map(|hint| format!("{hint}; ")).unwrap_or_default();
-    CliError {
-        message: format!("the task was not delivered: {reason}"),
-        detail: None,
-        fault,
-        hint: Some(format!("{hint}more: guilder task show {}", task::short(&task.id))),
-        exit: fault.into(),
-    }
+    let failure = task
+        .failure
+        .clone()
+        .unwrap_or_else(|| ApiError::new(Fault::Environment, format!("it ended as {}", task.state), None));
+    let hint = failure.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+    CliError::from(ApiError {
+        message: format!("the task was not delivered: {}", failure.message),
+        hint: Some(format!("{hint}more: `guilder task show {}`", task::short(&task.id))),
+        ..failure
+    })
 }
 
 /// It was delivered and paid, and isn't what the seller promised: scripts must not take it for good.
 fn not_as_promised(task: &TaskView, why: &str) -> CliError {
-    let (fault, id) = (guilder_protocol::fault::Fault::Peer, task::short(&task.id));
+    let message = "output invalid: it does not satisfy the schema that the seller's offer promised";
+    let hint = format!(
+        "it is paid for all the same, and counts against the seller; what was signed shows it: `guilder audit export {}`",
+        task::short(&task.id)
+    );
     CliError {
-        message: "output invalid: it does not satisfy the schema that the seller's offer promised".to_owned(),
         detail: Some(why.to_owned()),
-        fault,
-        hint: Some(format!(
-            "it is paid for all the same, and counts against the seller; what was signed shows it: guilder audit export {id}"
-        )),
-        exit: fault.into(),
+        task: Some(task.id.as_str().into()),
+        money: task.money.as_deref().map(Into::into),
+        ..CliError::new(Fault::Peer, message, Some(hint))
     }
 }
 
@@ -207,7 +208,7 @@ pub(super) async fn deliver(
     place: Place,
     context: &Context,
 ) -> Result<(), CliError> {
-    let kept = format!("the output is kept: guilder task output {} --output FILE", task::short(&ended.id));
+    let kept = format!("the output is kept: `guilder task output {} --output FILE`", task::short(&ended.id));
     let kept = |error| CliError { hint: Some(kept.clone()), ..error };
     let cut = |error| if broke(&error) { cut_off(error, Some(&ended.id)) } else { error.into() };
     let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await.map_err(cut)?;

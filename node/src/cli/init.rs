@@ -169,7 +169,7 @@ fn refuse_another(home: &Home) -> Result<(), CliError> {
     if home.store().exists() {
         return Err(CliError::usage(
             format!("{} holds what a node remembers, and no keys", home.dir().display()),
-            "give it that node's keys again: guilder init --restore; or choose another home: --home DIR",
+            "give it that node's keys again: `guilder init --restore`; or choose another home: --home DIR",
         ));
     }
     Ok(())

@@ -66,11 +66,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         (Action::Set(_), true) => {
             return Err(CliError::usage(
                 "the secret file has a passphrase",
-                "to choose another: guilder passphrase change",
+                "to choose another: `guilder passphrase change`",
             ));
         }
         (Action::Change(_) | Action::Remove, false) => {
-            return Err(CliError::usage("the secret file has no passphrase", "to seal it: guilder passphrase set"));
+            return Err(CliError::usage("the secret file has no passphrase", "to seal it: `guilder passphrase set`"));
         }
         _ => {}
     }

@@ -27,7 +27,7 @@ const EXAMPLES: &str = "\
   guilder service list
   guilder service remove text.count
 
-guilder service add --help describes the file.";
+`guilder service add --help` describes the file.";
 
 const FILE: &str = "\
 \x1b[1;4mA service file, with all that it can say:\x1b[0m

@@ -127,7 +127,7 @@ impl Show for Tasks {
         let row = |task: &TaskView| {
             vec![
                 short(&task.id),
-                side(task.side).to_owned(),
+                side(task).to_owned(),
                 task.service.to_string(),
                 task.state.clone(),
                 price(task),
@@ -143,12 +143,12 @@ impl Show for Tasks {
 impl Show for TaskView {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let failure =
-            self.failure.as_ref().map(|failure| format!("{} (fault: {})", failure.reason, failure.fault.as_str()));
+            self.failure.as_ref().map(|failure| format!("{} (fault: {})", failure.message, failure.fault.as_str()));
         fields(
             out,
             &[
                 ("task", self.id.clone()),
-                ("side", side(self.side).to_owned()),
+                ("side", side(self).to_owned()),
                 ("service", self.service.to_string()),
                 ("label", self.label.clone().unwrap_or_default()),
                 ("state", self.state.clone()),
@@ -182,10 +182,12 @@ fn signed(by: &str, at: Option<Timestamp>) -> String {
     at.map(|at| format!("{at}, {by} signed")).unwrap_or_default()
 }
 
-pub(super) fn side(side: TaskSide) -> &'static str {
-    match side {
+pub(super) fn side(task: &TaskView) -> &'static str {
+    match task.side {
+        _ if task.own => "own",
         TaskSide::Buyer => "bought",
         TaskSide::Seller => "sold",
+        TaskSide::Unknown => "?",
     }
 }
 

@@ -12,12 +12,11 @@ use crate::{
     api::{
         client::{json, query},
         types::{
-            AddMint, Balance, Fund, Funding, InvoicePaid, MintView, Pay, PendingView, Receive, Received, Reclaim,
-            Restore, Restored, Send, SentView, Token,
+            AddMint, Balance, Fund, Funding, HistoryEntry, HistoryReason, InvoicePaid, MintView, Pay, PendingView,
+            Receive, Received, Reclaim, Restore, Restored, Send, SentState, SentView, Token,
         },
     },
     console::{CliError, Exit, Show, harmless::one_line, table},
-    wallet::{HistoryEntry, Reason, SentState},
 };
 
 const EXAMPLES: &str = "\
@@ -250,7 +249,7 @@ fn path_part(id: &str) -> Result<&str, CliError> {
     if !id.is_empty() && id.chars().all(|char| char.is_ascii_hexdigit()) {
         return Ok(id);
     }
-    Err(CliError::usage(format!("{id:?} is not the beginning of a token's ID"), "guilder wallet sent lists them"))
+    Err(CliError::usage(format!("{id:?} is not the beginning of a token's ID"), "`guilder wallet sent` lists them"))
 }
 
 async fn history(csv: bool, context: &Context) -> Result<(), CliError> {
@@ -279,24 +278,25 @@ fn csv_of(entries: &[HistoryEntry]) -> String {
 }
 
 fn sign(entry: &HistoryEntry) -> &'static str {
-    if entry.reason.is_in() { "" } else { "-" }
+    if entry.came_in { "" } else { "-" }
 }
 
 /// In the words of `--json`.
-fn reason(reason: Reason) -> &'static str {
+fn reason(reason: HistoryReason) -> &'static str {
     match reason {
-        Reason::Funded => "funded",
-        Reason::Restored => "restored",
-        Reason::Received => "received",
-        Reason::Reclaimed => "reclaimed",
-        Reason::Accepted => "accepted",
-        Reason::Voided => "voided",
-        Reason::Sent => "sent",
-        Reason::Invoice => "invoice",
-        Reason::Paid => "paid",
-        Reason::Forfeited => "forfeited",
-        Reason::Fee => "fee",
-        Reason::Lost => "lost",
+        HistoryReason::Funded => "funded",
+        HistoryReason::Restored => "restored",
+        HistoryReason::Received => "received",
+        HistoryReason::Reclaimed => "reclaimed",
+        HistoryReason::Accepted => "accepted",
+        HistoryReason::Voided => "voided",
+        HistoryReason::Sent => "sent",
+        HistoryReason::Invoice => "invoice",
+        HistoryReason::Paid => "paid",
+        HistoryReason::Forfeited => "forfeited",
+        HistoryReason::Fee => "fee",
+        HistoryReason::Lost => "lost",
+        HistoryReason::Unknown => "unknown",
     }
 }
 
@@ -310,6 +310,7 @@ async fn fund(amount: u64, place: &Place, context: &Context) -> Result<(), CliEr
                 context.printer.step(&line, format_args!("Paid: {amount} {unit} at {mint}."))?;
                 return Ok(());
             }
+            Funding::Unknown => {}
         }
     }
     Err(CliError::usage(
@@ -372,6 +373,7 @@ impl Show for Funding {
                 writeln!(out, "It lapses at {expires}. Waiting …")
             }
             Self::Funded { mint, amount, unit } => writeln!(out, "Paid: {amount} {unit} at {mint}."),
+            Self::Unknown => Ok(()),
         }
     }
 }
@@ -421,6 +423,7 @@ impl Show for Sent {
                 SentState::Open => "open",
                 SentState::Spent => "spent",
                 SentState::Reclaimed => "reclaimed",
+                SentState::Unknown => "?",
             };
             let id = token.id.chars().take(8).collect();
             vec![
@@ -454,7 +457,7 @@ impl Show for Pendings {
 impl Show for History {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let row = |entry: &HistoryEntry| {
-            let change = format!("{}{} {}", if entry.reason.is_in() { "+" } else { "-" }, entry.amount, entry.unit);
+            let change = format!("{}{} {}", if entry.came_in { "+" } else { "-" }, entry.amount, entry.unit);
             let detail = entry.detail.as_deref().map(|detail| one_line(detail).into_owned()).unwrap_or_default();
             vec![entry.at.to_string(), change, reason(entry.reason).to_owned(), entry.mint.to_string(), detail]
         };
@@ -497,7 +500,8 @@ mod tests {
             mint: "https://mint.example".parse().unwrap(),
             unit: "sat".parse().unwrap(),
             amount: 21,
-            reason: Reason::Lost,
+            reason: HistoryReason::Lost,
+            came_in: false,
             detail: Some("he said \"no\",\nand more".into()),
         };
         let csv = csv_of(&[entry]);

@@ -208,7 +208,7 @@ impl Watched {
             let progress = task.progress.as_ref().and_then(|progress| progress.permille);
             vec![
                 task::short(&task.id),
-                task::side(task.side).to_owned(),
+                task::side(task).to_owned(),
                 task.service.to_string(),
                 task.state.clone(),
                 task::price(task),

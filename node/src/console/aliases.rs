@@ -274,10 +274,10 @@ impl AtFault for AliasError {
             Self::Home(error) => error.hint(),
             Self::Damaged => Some("mend it, or remove it: it lies in the home folder"),
             Self::Name(_) => Some("such as bank, or seller-2"),
-            Self::Target(_) => Some("guilder peers and guilder wallet mints print them"),
-            Self::Taken { .. } => Some("choose another name, or first: guilder alias remove NAME"),
-            Self::Unknown(_) => Some("guilder alias list prints those that there are"),
-            Self::TooMany => Some("remove some: guilder alias remove NAME"),
+            Self::Target(_) => Some("`guilder peers` and `guilder wallet mints` print them"),
+            Self::Taken { .. } => Some("choose another name, or first: `guilder alias remove NAME`"),
+            Self::Unknown(_) => Some("`guilder alias list` prints those that there are"),
+            Self::TooMany => Some("remove some: `guilder alias remove NAME`"),
         }
     }
 }

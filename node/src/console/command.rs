@@ -1,9 +1,12 @@
-//! Commands in what people read: as they can be pasted into a shell.
+//! Commands in what people read: as they can be pasted into a shell. In a sentence a command stands in backticks, alone at the end of
+//! its line without; a test in `cli` reads all that there are and holds them to the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The commands that work on a home. The others (`audit verify`, `ucan`, `demo`, `bench`, `completions`) need none.
-const ON_A_HOME: [&str; 20] = [
+use crate::shell::quoted;
+
+/// The commands that work on a home. A test in `cli` has each command stand here or there.
+pub(crate) const ON_A_HOME: [&str; 21] = [
     "init",
     "up",
     "status",
@@ -16,6 +19,7 @@ const ON_A_HOME: [&str; 20] = [
     "revoke",
     "watch",
     "service",
+    "service-unit",
     "earnings",
     "find",
     "hire",
@@ -49,13 +53,6 @@ fn begins_with_word(text: &str, word: &str) -> bool {
     text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
 }
 
-/// A path as a shell takes it for one word.
-pub fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,14 +76,5 @@ mod tests {
             assert_eq!(shown(same), same);
         }
         assert_eq!(with_home("guilder up", None), "guilder up");
-    }
-
-    #[test]
-    fn a_path_is_one_word_to_a_shell() {
-        for (path, word) in
-            [("alice", "alice"), ("/a b", "'/a b'"), ("it's", r"'it'\''s'"), ("$(x)", "'$(x)'"), ("", "''")]
-        {
-            assert_eq!(quoted(Path::new(path)), word);
-        }
     }
 }

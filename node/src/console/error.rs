@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use guilder_protocol::fault::{AtFault, Fault};
 
-use crate::api::{client::ClientError, types::ApiError};
+use crate::api::{
+    client::ClientError,
+    types::{ApiError, ErrorCode},
+};
 
 /// How a command ends. The numbers are part of the interface and stand in `guilder --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +68,25 @@ pub struct CliError {
     pub hint: Option<String>,
     /// What the process returns.
     pub exit: Exit,
+    /// What kind of thing went wrong, for programs: as the control API has it.
+    pub code: ErrorCode,
+    /// Whether the same command may come off later, though nothing is changed.
+    pub retryable: bool,
+    /// The task that it is about.
+    pub task: Option<Box<str>>,
+    /// What became of the money, where there was some to be moved.
+    pub money: Option<Box<str>>,
 }
 
 impl CliError {
+    /// An error of that party, with the exit code that goes with it.
+    pub fn new(fault: Fault, message: impl Into<String>, hint: Option<String>) -> Self {
+        ApiError::new(fault, message, hint).into()
+    }
+
     /// An error of the person at the command line.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), detail: None, fault: Fault::Ours, hint: Some(hint.into()), exit: Exit::Usage }
+        Self::new(Fault::Ours, message, Some(hint.into()))
     }
 
     /// A file that the person named can't be used: theirs to mend if it isn't there or isn't theirs, else the machine's.
@@ -88,30 +104,21 @@ impl CliError {
 
     /// A defect of Guilder's own.
     pub fn defect(what: &str) -> Self {
-        Self {
-            message: format!("a part of guilder failed: {what}"),
-            detail: None,
-            fault: Fault::Internal,
-            hint: Some("please report it with the log; starting again resumes safely".into()),
-            exit: Exit::Internal,
-        }
+        let hint = "please report it with the log; starting again resumes safely";
+        Self::new(Fault::Internal, format!("a part of guilder failed: {what}"), Some(hint.into()))
     }
 
     /// A failure of the machine while doing `what`.
     pub fn io(what: impl std::fmt::Display, cause: &std::io::Error) -> Self {
-        Self {
-            message: format!("{what}: {cause}"),
-            detail: None,
-            fault: Fault::Environment,
-            hint: None,
-            exit: Exit::Environment,
-        }
+        Self::new(Fault::Environment, format!("{what}: {cause}"), None)
     }
 }
 
 impl From<ApiError> for CliError {
     fn from(error: ApiError) -> Self {
-        Self { message: error.message, detail: None, fault: error.fault, hint: error.hint, exit: error.fault.into() }
+        let ApiError { code, fault, message, hint, retryable, task, money } = error;
+        let (task, money) = (task.map(Into::into), money.map(Into::into));
+        Self { message, detail: None, fault, hint, exit: fault.into(), code, retryable, task, money }
     }
 }
 
@@ -121,13 +128,11 @@ impl From<ClientError> for CliError {
             ClientError::NotRunning(_) | ClientError::Gone(_) | ClientError::Impostor(_) => Exit::NoDaemon,
             other => other.fault().into(),
         };
-        Self {
-            message: error.to_string(),
-            detail: None,
-            fault: error.fault(),
-            hint: error.hint().map(Into::into),
-            exit,
-        }
+        let told = match error {
+            ClientError::Api(error) => error,
+            other => ApiError::new(other.fault(), other.to_string(), other.hint().map(Into::into)),
+        };
+        Self { exit, ..told.into() }
     }
 }
 

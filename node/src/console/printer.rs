@@ -255,6 +255,10 @@ fn error_json(error: &CliError, hint: Option<String>) -> String {
         "fault": error.fault.code(),
         "hint": hint,
         "exit": error.exit as u8,
+        "code": error.code,
+        "retryable": error.retryable,
+        "task": error.task,
+        "money": error.money,
     }});
     harmless::json(&value.to_string()).into_owned() + "\n"
 }

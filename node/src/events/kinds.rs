@@ -7,9 +7,10 @@ use cid::Cid;
 use guilder_protocol::{fault::Fault, identity::AgentId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::Level;
+use utoipa::ToSchema;
 
 /// An amount with its unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Money {
     /// How many of `unit`.
     pub amount: u64,
@@ -18,7 +19,7 @@ pub struct Money {
 }
 
 /// Which side of a trade this node is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// We asked and pay.
@@ -28,7 +29,7 @@ pub enum Side {
 }
 
 /// How a task ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// Delivered, with a receipt that holds.
@@ -37,6 +38,7 @@ pub enum Outcome {
     Failed {
         /// The party at fault.
         #[serde(with = "fault_code")]
+        #[schema(value_type = String)]
         fault: Fault,
         /// Why, in words.
         reason: String,
@@ -49,7 +51,7 @@ pub enum Outcome {
 }
 
 /// What a swap at a mint is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SwapPurpose {
     /// Ecash locked in advance to a seller.
@@ -82,7 +84,7 @@ impl SwapPurpose {
 }
 
 /// What happened in a node. `task` is the CID of the root ask, `trade` that of the award; both sides use the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     // --- network ---
@@ -103,6 +105,7 @@ pub enum Event {
     /// A peer is connected (its first connection).
     PeerConnected {
         /// Who.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// Its multiaddr.
         address: String,
@@ -112,6 +115,7 @@ pub enum Event {
     /// A peer's last connection is gone.
     PeerDisconnected {
         /// Who.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// Why, in words.
         reason: String,
@@ -119,6 +123,7 @@ pub enum Event {
     /// A peer broke the rules and was given penalty points.
     PeerPenalized {
         /// Who.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// What it did.
         reason: String,
@@ -130,6 +135,7 @@ pub enum Event {
     /// Another agent's advert was verified and kept.
     AdvertSeen {
         /// Who sells.
+        #[schema(value_type = String)]
         seller: AgentId,
         /// What.
         service: String,
@@ -139,6 +145,7 @@ pub enum Event {
     /// Another agent withdrew a service.
     AdvertWithdrawn {
         /// Who sold it.
+        #[schema(value_type = String)]
         seller: AgentId,
         /// What.
         service: String,
@@ -159,8 +166,10 @@ pub enum Event {
     Revoked {
         /// Which.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         delegation: Cid,
         /// By whom.
+        #[schema(value_type = String)]
         revoker: AgentId,
     },
 
@@ -169,26 +178,40 @@ pub enum Event {
     Searching {
         /// The task that it is for.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// What is looked for.
+        service: String,
+    },
+    /// A service of our own does it, for free.
+    OwnWork {
+        /// The task.
+        #[schema(value_type = String)]
+        #[serde(with = "cid_text")]
+        task: Cid,
+        /// What does it.
         service: String,
     },
     /// A seller of the service was found.
     SellerFound {
         /// The task that it is for.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// Who.
+        #[schema(value_type = String)]
         seller: AgentId,
     },
     /// An ask went out (buyer) or came in (seller).
     Asked {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// The service asked for.
         service: String,
@@ -197,10 +220,12 @@ pub enum Event {
     Offered {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// The net price.
         price: Money,
@@ -209,8 +234,10 @@ pub enum Event {
     Weighed {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// Who offers.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// The net price.
         price: Money,
@@ -227,10 +254,12 @@ pub enum Event {
     Declined {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// Why, in words.
         reason: String,
@@ -239,13 +268,16 @@ pub enum Event {
     Awarded {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// The net price.
         price: Money,
@@ -254,26 +286,32 @@ pub enum Event {
     Accepted {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
     },
     /// The seller refused the award; the money goes back.
     Refused {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// Why, in words.
         reason: String,
@@ -282,9 +320,11 @@ pub enum Event {
     Progress {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// Our side.
         side: Side,
@@ -299,13 +339,16 @@ pub enum Event {
     Cheated {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// What it did.
         what: String,
@@ -316,11 +359,14 @@ pub enum Event {
     OutputInvalid {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// The seller.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// What is wrong with it first, and where.
         why: String,
@@ -329,16 +375,20 @@ pub enum Event {
     Delivered {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         trade: Cid,
         /// Our side.
         side: Side,
         /// The other side.
+        #[schema(value_type = String)]
         peer: AgentId,
         /// The receipt.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         receipt: Cid,
         /// Size of the output in bytes.
         output_bytes: u64,
@@ -347,9 +397,11 @@ pub enum Event {
     Ended {
         /// The root ask.
         #[serde(with = "cid_text")]
+        #[schema(value_type = String)]
         task: Cid,
         /// The award, if it came to one.
         #[serde(with = "optional_cid_text")]
+        #[schema(value_type = Option<String>)]
         trade: Option<Cid>,
         /// Our side.
         side: Side,
@@ -419,6 +471,7 @@ pub enum Event {
         mint: String,
         /// The party at fault.
         #[serde(with = "fault_code")]
+        #[schema(value_type = String)]
         fault: Fault,
         /// What is wrong.
         reason: String,
@@ -446,6 +499,7 @@ impl Event {
     pub fn task(&self) -> Option<&Cid> {
         match self {
             Self::Searching { task, .. }
+            | Self::OwnWork { task, .. }
             | Self::SellerFound { task, .. }
             | Self::Asked { task, .. }
             | Self::Offered { task, .. }

@@ -32,6 +32,7 @@ impl Event {
                 weighed_milli % 1_000,
                 price.unit
             ),
+            Self::OwnWork { service, .. } => format!("this node sells {service} itself and does it, for free"),
             Self::Declined { side: Side::Buyer, peer, reason, .. } => format!("{} declines: {reason}", name(peer)),
             Self::Declined { side: Side::Seller, peer, reason, .. } => format!("declined to {}: {reason}", name(peer)),
             Self::Awarded { side: Side::Buyer, peer, price, .. } => {

@@ -44,24 +44,28 @@ use guilder_protocol::{
     market::{MintUrl, ServiceName, Unit},
 };
 use serde::{Deserialize, Serialize, de};
+use utoipa::ToSchema;
 
 pub use super::settings::{HttpSettings, ProcessSettings, Run, WrongField, program::ProgramError};
 use super::{Limits, bounded_read, schema::SchemaError, settings::program};
 use crate::limits::MAX_DOCUMENT;
 
 /// What an operator offers, as it stands in the store. [`Definition::from_toml`] reads it from a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
     /// The service's name, e.g. `text.summarize`.
+    #[schema(value_type = String)]
     pub name: ServiceName,
     /// What it does, for people; at most [`MAX_DESCRIPTION`] bytes.
     pub description: String,
     /// Net price of one task, at least 1.
     pub price: u64,
     /// The unit of `price`.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// The mints whose ecash is taken, in order of preference; empty: every mint that the node accepts.
+    #[schema(value_type = Vec<String>)]
     pub mints: Vec<MintUrl>,
     /// JSON Schema of the input, as JSON text; none: any bytes are taken.
     pub input: Option<String>,
@@ -85,11 +89,12 @@ pub struct Definition {
 }
 
 /// What a service may pass on to others for the sake of one task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subcontract {
     /// The services that it may hire; empty: whatever the buyer allows.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub services: Vec<ServiceName>,
     /// The most that all of it may cost, in the service's unit; at least 1, at most the price.
     pub budget: u64,

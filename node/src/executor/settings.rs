@@ -7,11 +7,12 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub(super) mod program;
 
 /// What does the work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Run {
     /// Gives back its input.
@@ -23,7 +24,7 @@ pub enum Run {
 }
 
 /// A program that does the work: input on stdin, output on stdout, exit code 0.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessSettings {
     /// The program (its path, or a name looked up on the node's PATH) and its arguments. No shell reads it.
@@ -37,7 +38,7 @@ pub struct ProcessSettings {
 }
 
 /// A local HTTP service that does the work: a POST of the input, answered with the output.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
     /// `http://127.0.0.1:8080/path`.

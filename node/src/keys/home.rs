@@ -277,9 +277,9 @@ impl AtFault for HomeError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Nowhere => Some("give --home DIR"),
-            Self::Missing(_) => Some("make one with: guilder init"),
+            Self::Missing(_) => Some("make one with: `guilder init`"),
             Self::Exists(_) => Some(
-                "it holds a node's keys; choose another with --home DIR, or give that node's phrase: guilder init --restore",
+                "it holds a node's keys; choose another with --home DIR, or give that node's phrase: `guilder init --restore`",
             ),
             Self::Exposed { .. } => Some("whoever read it has the node's money; if nobody did: chmod 600 the file"),
             Self::Shared { .. } => {

@@ -293,14 +293,14 @@ impl AtFault for SecretError {
             Self::Home(error) => error.hint(),
             Self::Phrase(error) => error.hint(),
             Self::Damaged => Some(
-                "with the recovery phrase, move secret.json out of the way and make it anew: guilder init --restore",
+                "with the recovery phrase, move secret.json out of the way and make it anew: `guilder init --restore`",
             ),
             Self::Version(_) => Some("upgrade Guilder"),
             Self::PassphraseMissing => {
                 Some("set GUILDER_PASSPHRASE or give --passphrase-file FILE; at a terminal you are asked")
             }
             Self::PassphraseWrong => Some(
-                "if it is lost, give the recovery phrase, and a new passphrase if you like: guilder init --restore",
+                "if it is lost, give the recovery phrase, and a new passphrase if you like: `guilder init --restore`",
             ),
             Self::Memory => Some("64 MiB are needed for a moment"),
         }

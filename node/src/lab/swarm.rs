@@ -17,7 +17,7 @@ use crate::{
         client::{Client, json},
         types::{Fund, Funding, Status},
     },
-    console::{CliError, Exit},
+    console::CliError,
     keys::{Existing, Home, Phrase, SecretFile, write_private},
 };
 
@@ -160,7 +160,7 @@ pub(super) async fn fund(node: &LabNode, mint_url: &str, amount: u64) -> Result<
 /// A failure of the lab itself.
 pub(super) fn lab_error(message: String) -> CliError {
     let hint = Some("run it again with --keep DIR and see the node.log of each node".to_owned());
-    CliError { message, detail: None, fault: Fault::Environment, hint, exit: Exit::Environment }
+    CliError::new(Fault::Environment, message, hint)
 }
 
 fn tail(log: &Path) -> String {

@@ -59,7 +59,7 @@ impl HostedMint {
         };
         self.suspension.set(reason);
         match reason {
-            Some(reason) => tracing::error!(reason, "swaps and melts are off: guilder mint resume --accept-loss"),
+            Some(reason) => tracing::error!(reason, "swaps and melts are off: `guilder mint resume --accept-loss`"),
             None => {
                 note(used, issued).await?;
                 if accepted {

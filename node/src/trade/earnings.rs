@@ -20,7 +20,7 @@ use super::{
 use crate::store::{KeyRange, Read, Reader, StoreError};
 
 /// By what earnings are summed up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum EarningsBy {
     /// The service.
@@ -33,11 +33,12 @@ pub enum EarningsBy {
 }
 
 /// What was earned of one service, from one buyer, or on one day, in one unit. Amounts are in that unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Earnings {
     /// The service, the buyer, or the day. Beyond so many the others stand together as `others`.
     pub of: String,
     /// The unit.
+    #[schema(value_type = String)]
     pub unit: Unit,
     /// Tasks that were taken.
     pub tasks: u64,

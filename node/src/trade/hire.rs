@@ -13,6 +13,7 @@ mod authority;
 mod candidates;
 mod error;
 mod funds;
+mod own;
 mod quiet;
 mod request;
 mod trust;
@@ -50,13 +51,13 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::authority::Debited;
 use self::{
     authority::Authority,
     candidates::{Candidates, Search},
     error::NoOffer,
     trust::Trust,
 };
+pub use self::{authority::Debited, own::OwnHandle};
 pub(super) use self::{
     authority::{debit_grant, give_back, is_worked_on, spent_for, spent_under},
     funds::Funds,
@@ -206,6 +207,7 @@ impl Hirer {
             failure: None,
             under: authority.under.as_ref().map(|under| under.award),
             label: hire.label.clone(),
+            own: None,
         };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();

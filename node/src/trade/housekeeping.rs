@@ -144,6 +144,9 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp) -> Result<bool
     if let Some(under) = record.under {
         w.delete(PASSED_ON, Key::of(under).and(task))?;
     }
+    if let Some(Stored::Content(id)) = record.own.and_then(|own| own.output) {
+        content::release(w, id, task)?;
+    }
     w.delete(TASKS, key(task))?;
     Ok(true)
 }

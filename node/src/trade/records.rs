@@ -34,7 +34,7 @@ use guilder_protocol::{
     identity::AgentId,
     market::{MintUrl, Unit, choice::Experience},
     time::Timestamp,
-    trade::{Deal, buyer::Buyer, seller::Seller},
+    trade::{Deal, Stored, buyer::Buyer, seller::Seller},
     wire::Reason,
 };
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,21 @@ pub(super) struct TaskRecord {
     /// What its caller calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) label: Option<String>,
+    /// What came of it, where it was our own service that did it: for free, without a trade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) own: Option<OwnWork>,
+}
+
+/// What came of a work of one's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnWork {
+    /// If it came to one.
+    pub(super) output: Option<Stored>,
+    /// The end of what the program wrote to its standard error.
+    pub(super) stderr: String,
+    /// When it ended.
+    pub(super) at: Timestamp,
 }
 
 /// Why a task failed before a trade came of it.

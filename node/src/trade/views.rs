@@ -148,6 +148,8 @@ pub enum MoneyView {
     Bought(buyer::Money),
     /// As its seller.
     Sold(seller::Money),
+    /// None: our own service did it.
+    Own,
 }
 
 /// A task, bought or sold.
@@ -201,7 +203,7 @@ pub struct TaskView {
     pub progress: Option<Progress>,
     /// What its caller calls it.
     pub label: Option<String>,
-    /// As a seller, in a view of this task alone: the end of what the program wrote to its standard error.
+    /// As a seller, in a view of this task alone, and of a work of our own: the end of what the program wrote to its standard error.
     pub stderr: Option<String>,
 }
 
@@ -295,18 +297,21 @@ impl Tasks {
         let stored = self.journal.read(|r| {
             Ok(match find(r, id)? {
                 Some(Found::Bought(task)) => match last_award(r, task)? {
-                    Some((_, _, Buyer::Ended(ended))) => ended.output,
-                    _ => None,
+                    Some((_, _, Buyer::Ended(ended))) => ended.output.map(|(_, stored)| stored),
+                    Some(_) => None,
+                    None => r.get(TASKS, key(task))?.and_then(|record| record.own?.output),
                 },
                 Some(Found::Sold(award, _)) => match r.get(SELLERS, key(award))? {
                     // In escrow it is the buyer's to open.
-                    Some(Seller::Ended(ended)) if ended.receipt.body.money.sealed().is_none() => ended.output,
+                    Some(Seller::Ended(ended)) if ended.receipt.body.money.sealed().is_none() => {
+                        ended.output.map(|(_, stored)| stored)
+                    }
                     _ => None,
                 },
                 None => None,
             })
         })?;
-        Ok(stored.map(|(_, stored)| match stored {
+        Ok(stored.map(|stored| match stored {
             Stored::Inline(bytes) => Data::Inline(Bytes::from(bytes.into_vec())),
             Stored::Content(id) => Data::Stored(self.content.pin(id)),
         }))
@@ -508,6 +513,12 @@ fn bought(r: &Read, task: Cid) -> Result<Option<TaskView>, StoreError> {
         agreed(&mut view, award, &deal, deal.seller());
         add_bought(&mut view, &state);
         view.output_check = r.get(PROMISES, key(award))?.and_then(|promise| promise.kept);
+    }
+    if let Some(own) = &record.own {
+        (view.state, view.updated, view.price) = (TaskState::Delivered, own.at, Some(0));
+        (view.peer, view.money) = (Some(ask.issuer()), Some(MoneyView::Own));
+        view.output_bytes = own.output.as_ref().map(stored_size);
+        view.stderr = Some(own.stderr.clone()).filter(|text| !text.is_empty());
     }
     add_failure(&mut view, &record);
     Ok(Some(view))

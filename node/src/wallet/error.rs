@@ -220,25 +220,27 @@ impl AtFault for WalletError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::UnknownMint(_) => Some("if you trust it with your money: guilder wallet mints add URL"),
+            Self::UnknownMint(_) => Some("if you trust it with your money: `guilder wallet mints add URL`"),
             Self::MintUnfit { .. } => Some("use a mint with spending conditions, DLEQ proofs and restore"),
-            Self::MintInUse(_) => Some("see guilder wallet balance and guilder wallet pending; spend or send it first"),
+            Self::MintInUse(_) => {
+                Some("see `guilder wallet balance` and `guilder wallet pending`; spend or send it first")
+            }
             Self::MintConfigured(_) => Some("take it out of the config file and restart"),
-            Self::Insufficient { .. } => Some("guilder wallet fund AMOUNT"),
+            Self::Insufficient { .. } => Some("`guilder wallet fund AMOUNT`"),
             Self::MintCap { .. } | Self::BuyerCap { .. } => Some("try again once it has redeemed"),
             Self::AdvanceCap { .. } => {
                 Some("wait until other tasks of this seller's are over, or pay in advance all the same: --mode prepaid")
             }
             Self::Unsettled => {
-                Some("nothing is lost: the node repeats the request until it knows (guilder wallet pending)")
+                Some("nothing is lost: the node repeats the request until it knows (`guilder wallet pending`)")
             }
             Self::Token(_) => Some("copy the whole token: it begins with cashuA or cashuB"),
             Self::TokenUnfit(_) => Some("ask whoever gave it for a plain token of a mint that you accept"),
             Self::Forged | Self::TokenRefused { .. } => Some("whoever gave you this token gave you nothing"),
-            Self::ReceivedBefore => Some("its money is in this wallet already: guilder wallet history"),
+            Self::ReceivedBefore => Some("its money is in this wallet already: `guilder wallet history`"),
             Self::WorthItsFee { .. } => Some("send more, or use a mint that takes a smaller fee"),
-            Self::UnknownToken(_) => Some("guilder wallet sent list shows them"),
-            Self::IssuedElsewhere(_) => Some("guilder wallet restore finds it, if it is unspent"),
+            Self::UnknownToken(_) => Some("`guilder wallet sent list` shows them"),
+            Self::IssuedElsewhere(_) => Some("`guilder wallet restore` finds it, if it is unspent"),
             Self::Clock { .. } => Some("set this machine's clock; if it is right, ask the mint's operator"),
             Self::Mint(error) => error.hint(),
             Self::Connector(error) => error.hint(),

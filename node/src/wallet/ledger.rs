@@ -546,7 +546,7 @@ impl Finder {
         };
         if let Err(error) = taken {
             tracing::warn!(mint = %currency.mint, %error, "coins of another copy of this wallet are not taken in yet");
-            let reason = "another copy of this wallet has been used; guilder wallet restore brings in what it left";
+            let reason = "another copy of this wallet has been used; `guilder wallet restore` brings in what it left";
             self.notices.money_trouble(&currency.mint, Fault::Ours, reason.into());
         }
     }

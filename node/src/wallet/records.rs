@@ -551,7 +551,7 @@ pub struct HistoryEntry {
 }
 
 /// Money in and out of a wallet at one mint, in one unit, since the beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Account {
     /// In: minted, or found by the recovery phrase.

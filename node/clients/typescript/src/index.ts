@@ -21,11 +21,15 @@ export interface Found {
   expires: number | null;
 }
 
-/** Why a task failed. */
+/** Why something didn't come off: the one shape of errors. `code` is for programs, `fault` the party at fault. */
 export interface Failure {
+  code: string;
   fault: string;
-  reason: string;
-  hint?: string;
+  message: string;
+  hint: string | null;
+  retryable: boolean;
+  task: string | null;
+  money: string | null;
 }
 
 /** A task, bought or sold. Moments are seconds since the Unix epoch. */
@@ -106,22 +110,28 @@ export interface Delivered {
 /** No node runs on this home, or what answers isn't it. */
 export class NotRunning extends Error {
   override name = "NotRunning";
+  /** A hire with an `id` is safe to repeat once it runs again. */
+  readonly retryable = true;
 }
 
-/** The node refused. `code` is for programs; `fault` is the party at fault. */
+/** The node refused. `code` is for programs; `fault` is the party at fault; `money` says what became of the money. */
 export class ApiError extends Error {
   override name = "ApiError";
   readonly code: string;
   readonly fault: string;
   readonly hint: string | null;
   readonly retryable: boolean;
+  readonly task: string | null;
+  readonly money: string | null;
 
-  constructor(error: { code?: string; fault?: string; message?: string; hint?: string | null; retryable?: boolean }) {
+  constructor(error: Partial<Failure>) {
     super(error.message ?? "the node gave no reason");
     this.code = error.code ?? "unknown";
     this.fault = error.fault ?? "unknown";
     this.hint = error.hint ?? null;
     this.retryable = error.retryable ?? false;
+    this.task = error.task ?? null;
+    this.money = error.money ?? null;
   }
 }
 
@@ -129,10 +139,13 @@ export class ApiError extends Error {
 export class TaskFailed extends Error {
   override name = "TaskFailed";
   readonly task: Task;
+  /** Whether the same hire may come off later, though nothing is changed. */
+  readonly retryable: boolean;
 
   constructor(task: Task) {
-    super(task.failure?.reason ?? `it ended as ${task.state}`);
+    super(task.failure?.message ?? `it ended as ${task.state}`);
     this.task = task;
+    this.retryable = task.failure?.retryable ?? false;
   }
 }
 
@@ -155,6 +168,11 @@ function query(terms: Record<string, unknown>): string {
   }
   const text = said.toString();
   return text ? `?${text}` : "";
+}
+
+/** The connection broke: the node went away. */
+function gone(error: unknown): never {
+  throw new NotRunning(`the node went away: ${error}`);
 }
 
 /** A node on this machine. */
@@ -211,10 +229,10 @@ export class Client {
       options.duplex = "half";
     }
     if (signal) options.signal = signal;
-    const response = await fetch(`http://${access.address}${path}`, options);
+    const response = await fetch(`http://${access.address}${path}`, options).catch(gone);
     if (!response.ok) {
       const error = await response.json().catch(() => ({ message: `status ${response.status}` }));
-      throw new ApiError(error as ConstructorParameters<typeof ApiError>[0]);
+      throw new ApiError(error as Partial<Failure>);
     }
     return response;
   }
@@ -222,7 +240,7 @@ export class Client {
   /** Any request whose answer is one JSON value: see docs/api.md. */
   async call<T>(method: string, path: string, value?: unknown): Promise<T> {
     const response = await this.request(method, path, value === undefined ? undefined : JSON.stringify(value));
-    return (await response.json()) as T;
+    return (await response.json().catch(gone)) as T;
   }
 
   /** Any request whose answer is a stream, line by line as it comes. Leaving the loop closes it. */
@@ -238,11 +256,15 @@ export class Client {
         rest = lines.pop() ?? "";
         for (const line of lines) {
           if (!line) continue;
-          const said = JSON.parse(line) as { item: T; error?: ConstructorParameters<typeof ApiError>[0] };
+          const said = JSON.parse(line) as { item: T; error?: Partial<Failure> };
           if (said.error) throw new ApiError(said.error);
           yield said.item;
         }
       }
+    } catch (error) {
+      // What fetch throws when a connection breaks.
+      if (error instanceof TypeError) gone(error);
+      throw error;
     } finally {
       left.abort();
     }
@@ -302,7 +324,7 @@ export class Client {
   /** What a task has delivered. */
   async output(id: string): Promise<Uint8Array> {
     const response = await this.request("GET", `/v1/tasks/${encodeURIComponent(id)}/output`);
-    return new Uint8Array(await response.arrayBuffer());
+    return new Uint8Array(await response.arrayBuffer().catch(gone));
   }
 
   /** Calls a task off. */

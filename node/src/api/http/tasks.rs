@@ -1,34 +1,42 @@
 //! Hiring, and the tasks that come of it.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     body::Body,
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
-    routing::{get, post},
 };
 use futures::StreamExt as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Answer, By, Failure,
+    Answer, By, Failure, NDJSON,
     extract::{Path, Query},
     lines,
 };
 use crate::api::{
     Api,
-    types::{ApiError, Hire, TaskListing, TaskView},
+    types::{ApiError, Hire, HireEvent, Line, TaskListing, TaskView},
 };
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/tasks", get(list).post(hire))
-        .route("/v1/tasks/{id}", get(show).delete(cancel))
-        .route("/v1/tasks/{id}/output", get(output))
-        .route("/v1/tasks/{id}/audit", get(audit))
-        .route("/v1/tasks/{id}/write-off", post(write_off))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(list, hire))
+        .routes(routes!(show, cancel))
+        .routes(routes!(output))
+        .routes(routes!(audit))
+        .routes(routes!(write_off))
 }
 
+/// Hire: the body is the input, and the answer tells a line each what happens until it is over.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks",
+    params(Hire),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The input; none is an empty one."),
+    responses((status = 200, content_type = NDJSON, body = Line<HireEvent>))
+)]
 async fn hire(
     State(api): State<Api>,
     Extension(caller): By,
@@ -42,6 +50,8 @@ async fn hire(
     Ok(lines(api.hire(&caller, hire, input).await?))
 }
 
+/// Tasks, the newest first.
+#[utoipa::path(get, path = "/v1/tasks", params(TaskListing), responses((status = 200, body = Vec<TaskView>)))]
 async fn list(
     State(api): State<Api>,
     Extension(caller): By,
@@ -50,18 +60,36 @@ async fn list(
     Ok(Json(api.tasks(&caller, &listing).await?))
 }
 
+/// One task.
+#[utoipa::path(get, path = "/v1/tasks/{id}", params(("id" = String, Path, description = "Its ID, or the last letters of it.")), responses((status = 200, body = TaskView)))]
 async fn show(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
     Ok(Json(api.task(&caller, &id)?))
 }
 
+/// Call a task off.
+#[utoipa::path(delete, path = "/v1/tasks/{id}", params(("id" = String, Path, description = "Its ID, or the last letters of it.")), responses((status = 200, body = TaskView)))]
 async fn cancel(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
     Ok(Json(api.cancel(&caller, &id).await?))
 }
 
+/// Count no more on the money that is locked for a task, so that its key can be tried again.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks/{id}/write-off",
+    params(("id" = String, Path, description = "Its ID, or the last letters of it.")),
+    responses((status = 200, body = TaskView))
+)]
 async fn write_off(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
     Ok(Json(api.write_off(&caller, &id).await?))
 }
 
+/// What a task has delivered.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}/output",
+    params(("id" = String, Path, description = "Its ID, or the last letters of it.")),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>))
+)]
 async fn output(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Result<Response, Failure> {
     let (size, pieces) = api.output(&caller, &id).await?;
     let headers =
@@ -69,6 +97,13 @@ async fn output(State(api): State<Api>, Extension(caller): By, Path(id): Path<St
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
+/// All that was signed about a task, as a CAR file.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}/audit",
+    params(("id" = String, Path, description = "Its ID, or the last letters of it.")),
+    responses((status = 200, content_type = "application/vnd.ipld.car", body = Vec<u8>))
+)]
 async fn audit(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Result<Response, Failure> {
     let bundle = api.audit(&caller, &id)?;
     Ok(([(header::CONTENT_TYPE, "application/vnd.ipld.car")], bundle).into_response())

@@ -42,7 +42,7 @@ pub(super) fn page(report: &Report) -> String {
          <style>body{{font:15px sans-serif;margin:2em}}text{{font:13px monospace}}li{{margin:.5em 0}}</style></head>\
          <body><h1>Task</h1><p><code>{task}</code></p>\
          <svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" role=\"img\">{drawing}</svg>\
-         {said}<p>As the signed statements say. guilder audit verify checks them.</p></body></html>\n",
+         {said}<p>As the signed statements say. <code>guilder audit verify</code> checks them.</p></body></html>\n",
         task = escaped(&report.task.to_string()),
     )
 }

@@ -136,7 +136,8 @@ async fn draw(stage: &Stage<'_>, ended: &TaskView) -> Result<(), CliError> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let drawn = async { command.status().await.map_err(|cause| CliError::io("can't run guilder audit show", &cause)) };
+    let drawn =
+        async { command.status().await.map_err(|cause| CliError::io("can't run `guilder audit show ID`", &cause)) };
     let drawn = within("the drawing", drawn).await?.success();
     stage.narrator.hold(drawn, "the tree is drawn")?;
     let fields = json!({ "path": page });

@@ -138,7 +138,7 @@ impl<'a> Stage<'a> {
         }
         match ended.failure {
             None => Ok(ended),
-            Some(failure) => Err(lab_error(format!("the task was not delivered: {}", failure.reason))),
+            Some(failure) => Err(lab_error(format!("the task was not delivered: {}", failure.message))),
         }
     }
 

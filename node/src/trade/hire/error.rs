@@ -309,7 +309,7 @@ impl AtFault for HireError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::DeadlinePassed => Some("give it more time: --deadline 60s"),
-            Self::NoMoney(_) => Some("put some in: `guilder wallet fund`, or name another --mint"),
+            Self::NoMoney(_) => Some("put some in: `guilder wallet fund AMOUNT`, or name another --mint"),
             Self::Budget { .. } => Some("raise hire.daily_max in config.toml, or wait for midnight UTC"),
             Self::Short { .. } => Some(
                 "`guilder wallet fund AMOUNT`, or wait: what is locked to a seller can't come back before its locktime \

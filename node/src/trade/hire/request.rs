@@ -9,6 +9,7 @@ use guilder_protocol::{
     ucan::grant::GrantChain,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::trade::keys::KeyClaim;
 
@@ -17,10 +18,12 @@ const MAX_SUB_DEPTH: u64 = MAX_CHAIN as u64;
 
 /// What is hired, and on what terms: the one request that every face makes, and the query of `POST /v1/tasks`; the input
 /// travels beside it. What isn't said is decided by [`Api::hire`](crate::api::Api::hire).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams, clap::Args)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Hire {
     /// The service's name, e.g. text.summarize.
+    #[param(value_type = String)]
     pub service: ServiceName,
     /// The most you pay, net [default: hire.max_price of the settings].
     #[arg(long, value_name = "N")]
@@ -29,6 +32,7 @@ pub struct Hire {
     /// The unit to pay in [default: that of the mint, or the only one you hold].
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
     pub unit: Option<Unit>,
     /// When the delivery must be there: 90s, 5m, 1h [default: hire.deadline_secs of the settings].
     #[arg(long = "deadline", value_name = "TIME", value_parser = parse_duration)]
@@ -37,26 +41,32 @@ pub struct Hire {
     /// Hire this seller and no other: a peer ID or a DID.
     #[arg(long, value_name = "PEER", value_parser = parse_agent)]
     #[serde(default, skip_serializing_if = "Option::is_none", with = "agent_text")]
+    #[param(value_type = Option<String>)]
     pub seller: Option<AgentId>,
     /// Never hire this seller; may be said several times.
     #[arg(long, value_name = "PEER", value_parser = parse_agent, conflicts_with = "seller")]
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "agent_list")]
+    #[param(value_type = Vec<String>, style = Form, explode = false, required = false)]
     pub avoid: Vec<AgentId>,
     /// Take this seller's offer, if it makes one that fits; may be said several times.
     #[arg(long, value_name = "PEER", value_parser = parse_agent, conflicts_with = "seller")]
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "agent_list")]
+    #[param(value_type = Vec<String>, style = Form, explode = false, required = false)]
     pub prefer: Vec<AgentId>,
     /// Pay with this mint's ecash and no other's.
     #[arg(long, value_name = "URL")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
     pub mint: Option<MintUrl>,
     /// How it is paid [default: hire.mode of the settings].
     #[arg(long, value_name = "MODE")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub mode: Option<HireMode>,
     /// Let the seller subcontract this service for the task; may be said several times.
     #[arg(long, value_name = "SERVICE", num_args = 1.., requires = "sub_budget")]
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "name_list")]
+    #[param(value_type = Vec<String>, style = Form, explode = false, required = false)]
     pub allow_subcontract: Vec<ServiceName>,
     /// The most that all it subcontracts may cost, in the task's unit; it pays that itself.
     #[arg(long, value_name = "N", requires = "allow_subcontract")]
@@ -106,6 +116,10 @@ pub struct Hire {
     #[arg(skip)]
     #[serde(skip)]
     pub under: Option<Under>,
+    /// Whether a service of this node's own is taken, if it sells the one that is hired.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub own: bool,
     /// Whether the steps between hiring and end are left out of the stream.
     #[arg(skip)]
     #[serde(default)]
@@ -124,7 +138,7 @@ pub struct Under {
 }
 
 /// How a hire is paid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HireMode {
     /// In escrow, and in advance to who has earned it.
@@ -189,6 +203,7 @@ impl Hire {
             granted: None,
             stranger_max: 0,
             under: None,
+            own: false,
             quiet: false,
         }
     }

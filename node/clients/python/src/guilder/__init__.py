@@ -57,11 +57,15 @@ class Found(TypedDict, total=False):
 
 
 class Failure(TypedDict, total=False):
-    """Why a task failed."""
+    """Why something didn't come off: the one shape of errors. `code` is for programs, `fault` the party at fault."""
 
+    code: str
     fault: str
-    reason: str
-    hint: str
+    message: str
+    hint: str | None
+    retryable: bool
+    task: str | None
+    money: str | None
 
 
 class Task(TypedDict, total=False):
@@ -101,22 +105,28 @@ class Balance(TypedDict, total=False):
 
 
 class GuilderError(Exception):
-    """Anything that this client raises."""
+    """Anything that this client raises. `retryable`: the same request may come off later, though nothing is changed."""
+
+    retryable: bool = False
 
 
 class NotRunning(GuilderError):
-    """No node runs on this home, or what answers isn't it."""
+    """No node runs on this home, or what answers isn't it. A hire with an `id` is safe to repeat once it runs again."""
+
+    retryable = True
 
 
 class ApiError(GuilderError):
-    """The node refused. `code` is for programs; `fault` is the party at fault."""
+    """The node refused. `code` is for programs; `fault` is the party at fault; `money` says what became of the money."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, error: Failure) -> None:
         self.code: str = error.get("code", "unknown")
         self.fault: str = error.get("fault", "unknown")
         self.message: str = error.get("message", "the node gave no reason")
         self.hint: str | None = error.get("hint")
-        self.retryable: bool = bool(error.get("retryable", False))
+        self.retryable = bool(error.get("retryable", False))
+        self.task: str | None = error.get("task")
+        self.money: str | None = error.get("money")
         super().__init__(f"{self.message} ({self.hint})" if self.hint else self.message)
 
 
@@ -125,8 +135,13 @@ class TaskFailed(GuilderError):
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        failure = task.get("failure") or {}
-        super().__init__(failure.get("reason", f"it ended as {task.get('state')}"))
+        failure: Failure = task.get("failure") or {}
+        self.code: str = failure.get("code", "unknown")
+        self.fault: str = failure.get("fault", "unknown")
+        self.hint: str | None = failure.get("hint")
+        self.retryable = bool(failure.get("retryable", False))
+        self.money: str | None = task.get("money")
+        super().__init__(failure.get("message", f"it ended as {task.get('state')}"))
 
 
 @dataclass(frozen=True)
@@ -159,14 +174,14 @@ class _Connection:
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 raise NotRunning(f"{path} can be read by others: chmod 600 it, and restart the node")
             access = json.loads(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             raise NotRunning(f"no node runs on {home}: start it with guilder up") from None
         self._token: str = access["token"]
         host, port = access["address"].rsplit(":", 1)
         self._http = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
         try:
             self._greet(int(port))
-        except OSError as error:
+        except (http.client.HTTPException, OSError) as error:
             self.close()
             raise NotRunning(f"no node answers at {access['address']}: {error}") from None
         except BaseException:
@@ -197,7 +212,7 @@ class _Connection:
             raise NotRunning(f"the node went away: {error!r}") from None
         if response.status // 100 != 2:
             try:
-                error = json.loads(response.read())
+                error = json.loads(_read(response))
             except ValueError:
                 error = {"message": f"status {response.status}"}
             raise ApiError(error)
@@ -234,6 +249,13 @@ def _bytes_of(data: Input) -> bytes | Iterable[bytes]:
     return data.encode() if isinstance(data, str) else data
 
 
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read()
+    except (http.client.HTTPException, OSError) as error:
+        raise NotRunning(f"the node went away: {error!r}") from None
+
+
 def _lines(response: http.client.HTTPResponse) -> Iterator[Any]:
     while True:
         try:
@@ -265,7 +287,7 @@ class Client:
         connection = self._connect()
         try:
             body = None if value is None else json.dumps(value).encode()
-            return json.loads(connection.request(method, path, body).read())
+            return json.loads(_read(connection.request(method, path, body)))
         finally:
             connection.close()
 
@@ -356,7 +378,7 @@ class Client:
         """What a task has delivered."""
         connection = self._connect()
         try:
-            return connection.request("GET", f"/v1/tasks/{quote(id, safe='')}/output").read()
+            return _read(connection.request("GET", f"/v1/tasks/{quote(id, safe='')}/output"))
         finally:
             connection.close()
 

@@ -15,12 +15,12 @@ seen.same = (await node.hire(service, "hello", terms)).task.id === done.task.id;
 try {
   await node.hire(service, "other", terms);
 } catch (error) {
-  if (error instanceof ApiError) seen.conflict = [error.code, error.fault, Boolean(error.hint), error.retryable];
+  if (error instanceof ApiError) seen.conflict = [error.code, error.fault, Boolean(error.hint), error.retryable, error.task];
 }
 try {
   await node.hire("no.such.service", "x", { deadline_secs: 20 });
 } catch (error) {
-  if (error instanceof TaskFailed) seen.failed = [error.task.state, Boolean(error.message)];
+  if (error instanceof TaskFailed) seen.failed = [error.task.state, Boolean(error.message), error.task.failure.code];
 }
 for await (const task of node.tasks({ state: "delivered" })) seen.listed.push(task.id);
 seen.shown = (await node.task(done.task.id)).state;

@@ -19,11 +19,11 @@ seen["same"] = again.task["id"] == done.task["id"]
 try:
     node.hire(service, "other", max_price=20, id="from python")
 except guilder.ApiError as error:
-    seen["conflict"] = [error.code, error.fault, bool(error.hint), error.retryable]
+    seen["conflict"] = [error.code, error.fault, bool(error.hint), error.retryable, error.task]
 try:
     node.hire("no.such.service", "x", deadline_secs=20)
 except guilder.TaskFailed as error:
-    seen["failed"] = [error.task["state"], bool(str(error))]
+    seen["failed"] = [error.task["state"], bool(str(error)), error.code]
 seen["listed"] = [task["id"] for task in node.tasks(state="delivered")]
 seen["shown"] = node.task(done.task["id"])["state"]
 seen["available"] = sum(balance["available"] for balance in node.wallet())

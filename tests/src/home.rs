@@ -159,7 +159,13 @@ pub struct Ran {
 impl Ran {
     /// Runs it to its end.
     #[track_caller]
-    pub fn of(mut command: Command, input: &[u8]) -> Self {
+    pub fn of(command: Command, input: &[u8]) -> Self {
+        Self::of_within(command, input, PATIENCE)
+    }
+
+    /// As [`Self::of`], with another patience than for a command line.
+    #[track_caller]
+    pub fn of_within(mut command: Command, input: &[u8], patience: Duration) -> Self {
         let spoken = format!("{command:?}");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|cause| panic!("can't run {spoken}: {cause}"));
@@ -167,7 +173,7 @@ impl Ran {
         // A command may well not read its input.
         let feeding = thread::spawn(move || _ = stdin.write_all(&input));
         let (stdout, stderr) = (drain(child.stdout.take().unwrap()), drain(child.stderr.take().unwrap()));
-        let status = wait(&mut child, PATIENCE);
+        let status = wait(&mut child, patience);
         if status.is_none() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -177,7 +183,7 @@ impl Ran {
         match status {
             Some(status) => Self { command: spoken, status, stdout, stderr },
             None => panic!(
-                "{spoken} hung for {PATIENCE:?}; it wrote:\n{}\n{}",
+                "{spoken} hung for {patience:?}; it wrote:\n{}\n{}",
                 String::from_utf8_lossy(&stdout),
                 String::from_utf8_lossy(&stderr)
             ),

@@ -91,6 +91,63 @@ fn meet(buyer: &guilder_tests::Daemon, service: &str) {
 }
 
 #[test]
+fn a_service_of_ones_own_is_found_first_and_done_for_free_and_marked() {
+    let swarm = Swarm::start(0);
+    let seller = swarm.trader("seller", "");
+    let other = swarm.buyer(100, "");
+    swarm::sell_script(&seller, "text.upper", 5, "tr a-z A-Z; echo at work >&2", "");
+    swarm::sell_script(&other, "text.upper", 2, "tr a-z A-Z; echo other >&2", "");
+    let both = || {
+        let found = seller.run(["find", "text.upper"]).ok().json();
+        if found.as_array().unwrap().len() == 2 { Ok(found) } else { Err(found) }
+    };
+    let found = eventually("both to be found", LONG, both);
+    let who: Vec<_> = found.as_array().unwrap().iter().map(|found| (&found["seller"], &found["own"])).collect();
+    assert_eq!(who, [(&seller.peer_id().into(), &true.into()), (&other.peer_id().into(), &false.into())]);
+    let shown = seller.run_as_person(["find", "text.upper"], b"").ok().text();
+    assert!(shown.contains("free") && shown.contains("your own, 5 play to others"), "{shown}");
+
+    // It has no money, and needs none.
+    let said = seller.run_as_person(["hire", "text.upper", "--input", "-", "--id", "a"], b"mine").ok();
+    assert_eq!(said.text(), "MINE");
+    assert!(said.error_text().contains("this node sells text.upper itself and does it, for free"), "{said}");
+    let again = swarm::hire(&seller, "text.upper", b"mine", &["--id", "a"]);
+    let task = &again.task;
+    assert_eq!(
+        (&task["own"], &task["price"], &task["state"]),
+        (&true.into(), &0.into(), &"delivered".into()),
+        "{task}"
+    );
+    assert_eq!((&task["peer"], &task["award"]), (&seller.peer_id().into(), &Value::Null), "{task}");
+    let shown = seller.run_as_person(["task", "show", again.id()], b"").ok().text();
+    assert!(shown.contains("own service") && shown.contains("for free") && shown.contains("at work"), "{shown}");
+    assert_eq!(seller.run_as_person(["task", "output", again.id()], b"").ok().text(), "MINE");
+    assert_eq!(seller.json(["task", "list"]).as_array().unwrap().len(), 1, "one key, one task");
+    assert_eq!(seller.json(["earnings"]), Value::Array(vec![]), "nobody earned anything");
+    assert_eq!(swarm::Money::of(&other).total(), 100);
+
+    // Whoever says so hires another.
+    let (own, others) = (seller.peer_id(), other.peer_id());
+    for more in [["--avoid", own.as_str()], ["--seller", others.as_str()]] {
+        let refused = seller.run_with(["hire", "text.upper", "--input", "-"].iter().chain(&more), b"x").failed();
+        refused.says("ours", &["wallet fund"]);
+    }
+    // What fails here fails as it would for others, and tells more.
+    swarm::sell_script(&seller, "text.fail", 5, "echo because >&2; exit 3", "");
+    let failed = seller.run(["hire", "text.fail", "--input", "-"]);
+    let ended = &failed.lines().pop().unwrap()["ended"];
+    assert_eq!(
+        (&ended["state"], &ended["own"], &ended["stderr"]),
+        (&"failed".into(), &true.into(), &"because\n".into())
+    );
+    failed.failed().says("ours", &["exit code 3"]);
+    // A large output is kept as long as its task.
+    swarm::sell_script(&seller, "text.zeros", 5, "head -c 200000 /dev/zero", "");
+    let large = seller.run_with(["hire", "text.zeros", "--input", "-", "--output", "zeros"], b"").ok();
+    assert_eq!(fs::read(seller.file("zeros")).unwrap().len(), 200_000, "{large}");
+}
+
+#[test]
 fn a_seller_sees_why_its_work_failed_and_what_it_has_earned() {
     let swarm = Swarm::start(0);
     let seller = swarm.trader("seller", "wallet.redemption.interval_secs = 1\n");
@@ -108,7 +165,7 @@ fn a_seller_sees_why_its_work_failed_and_what_it_has_earned() {
     let failed = tasks.as_array().unwrap().iter().find(|task| task["service"] == "text.lie").unwrap();
     let shown = seller.json(["task", "show", failed["id"].as_str().unwrap()]);
     let failure = &shown["failure"];
-    assert!(failure["reason"].as_str().unwrap().contains("\"x\""), "the whole reason: {shown}");
+    assert!(failure["message"].as_str().unwrap().contains("\"x\""), "the whole reason: {shown}");
     assert!(failure["hint"].as_str().unwrap().contains("output schema"), "{shown}");
     assert_eq!(shown["stderr"], "thinking\n");
     let text = seller.run_as_person(["task", "show", failed["id"].as_str().unwrap()], b"").ok().text();

@@ -534,7 +534,7 @@ impl Market {
         let told: Vec<String> = tasks
             .map(|task| {
                 let reason =
-                    task["failure"]["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                    task["failure"]["message"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
                 let money = task["money"].as_str().map(|money| format!(", {money}")).unwrap_or_default();
                 format!("{}{reason}{money}", task["state"].as_str().unwrap())
             })

@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     mem,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
@@ -39,12 +39,9 @@ pub fn libraries() -> Option<PathBuf> {
     (libraries.join("installed").exists() && node.is_ok_and(|status| status.success())).then_some(libraries)
 }
 
-/// Says that a test is skipped, past the test harness, which keeps what passing tests print to itself.
+/// Says that a test is skipped for want of foreign software.
 pub fn skip(what: &str) {
-    let _ = writeln!(
-        io::stderr(),
-        "SKIPPED: no {what}; tests/foreign/install gets it, where npm and pip can reach their registries"
-    );
+    crate::skip(&format!("{what}; tests/foreign/install gets it, where npm and pip can reach their registries"));
 }
 
 /// The scripts for one set of libraries, in a folder of their own, and what runs them.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use guilder_tests::{
-    Daemon, LONG, Ran, Swarm, binary, eventually, foreign,
+    Daemon, LONG, Ran, Swarm, binary, eventually, foreign, skip,
     swarm::{self, Books, Money, SHORT_LOCKS},
 };
 use serde_json::{Value, json};
@@ -52,11 +52,6 @@ fn is_what_the_node_says(seen: &Value, seller: &Daemon, buyer: &Daemon) {
     assert!(seen["available"].as_u64().unwrap() > 0, "{seen}");
     assert_eq!(seen["nowhere"], true, "{seen}");
     assert_eq!((&seen["async"], &seen["event"]), (&json!(["0", "1", "2"]), &json!("event")), "{seen}");
-}
-
-/// Says, past the harness, that a test is skipped.
-fn skip(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: no {what} here");
 }
 
 fn has_python() -> bool {

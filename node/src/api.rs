@@ -27,7 +27,7 @@ use self::{
     caller::{Caller, Right},
     types::{ApiError, BootstrapPeer, DescribedEvent, Identity, NodeEvent, Peer, Status},
 };
-use crate::{events::Heard, keys::Home, network::BootstrapInfo, parts::Node};
+use crate::{events::Heard, keys::Home, network::BootstrapInfo, parts::Node, runtime::Job};
 
 /// How many entries a listing has whose caller says no number.
 pub(crate) const LISTED: usize = 20;
@@ -64,6 +64,9 @@ impl Api {
         let node = self.node();
         let Identity { peer_id, did } = self.id(caller)?;
         let listen = node.network.listen_addrs().await;
+        // Every coin is read for it.
+        let (api, asking) = (self.clone(), caller.clone());
+        let balances = node.runtime.offload(Job::Disk, move || api.balances(&asking)).await?;
         let hosted = node.mint_url().map(|url| url.to_string());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -80,7 +83,7 @@ impl Api {
                 Some(mint) => mint.totals().await?,
                 None => Vec::new(),
             },
-            balances: self.balances(caller)?,
+            balances,
             clock: node.trade.clock_doubt().map(|doubt| doubt.to_string()),
             peer_id,
         })

@@ -43,8 +43,9 @@ use clap::{Parser, Subcommand};
 
 use self::passphrase::PassphraseSource;
 use crate::{
-    api::client::Client,
+    api::{client::Client, types::DescribedEvent},
     console::{Aliases, CliError, Exit, Look, Printer},
+    events::Event,
     keys::Home,
     lab::{self, demo::DemoArgs},
     panics,
@@ -277,6 +278,17 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
 fn wait_for(work: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|cause| CliError::io("can't start", &cause))?.block_on(work)
+}
+
+/// An event for people, with peers by the names that the operator gave them.
+fn in_words(said: &DescribedEvent) -> String {
+    let aliases = &Look::now().aliases;
+    match &said.event.event {
+        // What this version doesn't know, the node says for it.
+        Event::Unknown => said.say.clone(),
+        _ if aliases.is_empty() => said.say.clone(),
+        event => event.say_with(&|peer| aliases.name(peer)),
+    }
 }
 
 #[cfg(test)]

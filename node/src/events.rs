@@ -23,6 +23,7 @@ use tokio::{sync::broadcast, time::Instant};
 
 pub(crate) use kinds::fault_code;
 pub use kinds::{Event, Money, Outcome, Side, SwapPurpose};
+pub(crate) use words::last_letters;
 
 /// Events that a subscriber may lag behind before it misses some. A burst of a thousand trades' steps fits; at some
 /// 200 bytes each it bounds the memory to well under a megabyte.

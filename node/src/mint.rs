@@ -22,7 +22,12 @@
 //!
 //! cdk's own clock is the system's; a hosted mint is not part of the simulated world, which has its own model mint.
 
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use axum::{
@@ -54,6 +59,7 @@ use tower_service::Service;
 use crate::{
     failpoint::{Failpoint, Step},
     http_server,
+    keys::HomeError,
     runtime::Runtime,
     wallet::connector::{
         Exchange, ExchangeError,
@@ -90,8 +96,14 @@ pub struct HostedMint {
     closing: watch::Sender<bool>,
     suspension: Arc<used::Suspension>,
     failpoint: Failpoint,
+    runtime: Runtime,
     #[cfg(test)]
     quotes: Arc<quotes::Quotes>,
+}
+
+/// Where the books are of the mint whose folder this is.
+pub(crate) fn books(folder: &Path) -> PathBuf {
+    folder.join(FILE)
 }
 
 impl HostedMint {
@@ -103,7 +115,7 @@ impl HostedMint {
     pub async fn open(folder: &Path, config: &MintConfig, seed: &[u8], runtime: &Runtime) -> Result<Self, MintError> {
         config.check()?;
         tokio::fs::create_dir_all(folder).await.map_err(MintError::Folder)?;
-        let file = folder.join(FILE);
+        let file = books(folder);
         let path = file.to_str().ok_or(MintError::Path)?;
         let database = Arc::new(MintSqliteDatabase::new(path).await?);
         claim(database.as_ref(), seed).await?;
@@ -139,6 +151,7 @@ impl HostedMint {
             closing: watch::Sender::new(false),
             suspension,
             failpoint: Failpoint::default(),
+            runtime: runtime.clone(),
             #[cfg(test)]
             quotes,
         })
@@ -307,6 +320,9 @@ pub enum MintError {
     /// The folder can't be made.
     #[error("the mint's folder can't be made: {0}")]
     Folder(#[source] std::io::Error),
+    /// What the keys have signed can't be noted.
+    #[error(transparent)]
+    Used(#[from] HomeError),
     /// SQLite can't open or read the file.
     #[error("the mint's books can't be opened: {0}")]
     Database(#[from] cdk_common::database::Error),
@@ -328,12 +344,14 @@ impl AtFault for MintError {
     fn fault(&self) -> Fault {
         match self {
             Self::Config(_) | Self::Unit(_) | Self::Path | Self::WrongSeed => Fault::Ours,
+            Self::Used(error) => error.fault(),
             Self::Folder(_) | Self::Database(_) | Self::Sweep(_) | Self::Router(_) | Self::Cdk(_) => Fault::Environment,
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Used(error) => error.hint(),
             Self::Config(_) | Self::Unit(_) => Some("see [mint] in the config file"),
             Self::WrongSeed => Some("restore the phrase that the mint began with, or move its file away to begin anew"),
             Self::Database(_) | Self::Sweep(_) => Some("is the disk full, or another node at work on this home?"),

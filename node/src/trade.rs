@@ -497,6 +497,14 @@ impl Trade {
         Ok(rows.iter().filter_map(|(key, _)| records::cid_part(key)).collect())
     }
 
+    /// When the seller of a trade was found to have taken our money for nothing, if it was.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn cheated_at(&self, trade: Cid) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.journal.read(|r| r.get(CHEATS, records::key(trade)))?.map(|cheat| cheat.at))
+    }
+
     /// Whether money of a trade that we buy may still come back, or go.
     ///
     /// # Errors

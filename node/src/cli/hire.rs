@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 
 use super::{
-    Context,
+    Context, in_words,
     output::{OutputTo, Place},
     task, wait_for,
 };
@@ -99,7 +99,7 @@ async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskVi
             Some(HireEvent::Step(step)) if is_failure(&step.said.event.event) && !context.printer.json() => {}
             Some(HireEvent::Step(step)) => {
                 let at = step.task_ms as f64 / 1_000.0;
-                context.printer.step(&step, format_args!("{at:>7.3} s  {}", step.said.say))?;
+                context.printer.step(&step, format_args!("{at:>7.3} s  {}", in_words(&step.said)))?;
             }
             Some(HireEvent::Ended(ended)) => return Ok(*ended),
             // What a later daemon tells beside.

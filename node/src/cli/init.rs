@@ -1,6 +1,6 @@
 //! `guilder init`
 
-use std::fmt;
+use std::{fmt, fs, io, path::Path};
 
 use guilder_protocol::market::{MintUrl, Unit};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
     config::{self, Chosen},
     console::{CliError, Exit, Show, fields},
     keys::{Existing, Home, HomeError, Phrase, SecretError, SecretFile, write_private},
+    mint,
     network::Multiaddr,
 };
 
@@ -135,13 +136,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 "give that node's phrase, or this one a home of its own: --home DIR",
             ));
         }
+        if !mint::books(&home.mint()).exists() {
+            guard_mint(&home)?;
+        }
         file.replace(&home.secret(), passphrase.as_ref())?;
     } else {
-        make(&home, &chosen, &file)?;
-        if args.restore && !home.mint_used().exists() {
-            // Its mint may have signed: with empty books it spends nothing until the operator accepts the loss.
-            write_private(&home.mint_used(), b"0", Existing::Keep)?;
-        }
+        make(&home, &chosen, &file, if args.restore { Keys::Restored } else { Keys::New })?;
     }
     let shown = (!args.restore).then(|| phrase.reveal().to_owned());
     context.printer.show(&Made {
@@ -166,7 +166,7 @@ fn refuse_another(home: &Home) -> Result<(), CliError> {
     if home.secret().exists() {
         return Err(HomeError::Exists(home.secret()).into());
     }
-    if home.store().exists() {
+    if home.store().exists() || mint::books(&home.mint()).exists() {
         return Err(CliError::usage(
             format!("{} holds what a node remembers, and no keys", home.dir().display()),
             "give it that node's keys again: `guilder init --restore`; or choose another home: --home DIR",
@@ -175,13 +175,40 @@ fn refuse_another(home: &Home) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The settings first: a home is one once it has its secret file.
-fn make(home: &Home, chosen: &Chosen, file: &SecretFile) -> Result<(), SecretError> {
+/// Whether a node's keys may have been in use before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    New,
+    Restored,
+}
+
+/// The secret file last: a home is one once it has it, and all that it needs is there by then.
+fn make(home: &Home, chosen: &Chosen, file: &SecretFile, keys: Keys) -> Result<(), SecretError> {
     home.create()?;
+    match keys {
+        Keys::Restored => guard_mint(home)?,
+        // Of keys that were to come back here, and didn't.
+        Keys::New => remove_if_there(&home.mint_used())?,
+    }
     if !home.config().exists() {
         write_private(&home.config(), chosen.settings().as_bytes(), Existing::Keep)?;
     }
     file.create(&home.secret())
+}
+
+/// The mint of keys that come back may have signed: with empty books it spends nothing until the operator accepts the loss.
+fn guard_mint(home: &Home) -> Result<(), HomeError> {
+    if home.mint_used().exists() {
+        return Ok(());
+    }
+    write_private(&home.mint_used(), b"0", Existing::Keep)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), HomeError> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(HomeError::io("remove", path, cause)),
+        _ => Ok(()),
+    }
 }
 
 /// From the system.
@@ -215,5 +242,52 @@ impl Show for Made {
 impl Show for Settings {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         out.write_str(&self.settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A home at whose last step, the secret file's name, the process is as good as killed: something has it that isn't there.
+    fn home_without_room(dir: &Path) -> Home {
+        let home = Home::at(dir.join("home"));
+        home.create().unwrap();
+        std::os::unix::fs::symlink("nowhere", home.secret()).unwrap();
+        home
+    }
+
+    #[test]
+    fn keys_that_come_back_never_stand_without_the_guard_of_their_mint() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home_without_room(dir.path());
+        let file = SecretFile::clear(&Phrase::from_entropy(&[9; 16]));
+        make(&home, &Chosen::default(), &file, Keys::Restored).unwrap_err();
+        assert_eq!((home.secret().exists(), fs::read(home.mint_used()).unwrap()), (false, b"0".to_vec()));
+        fs::remove_file(home.secret()).unwrap();
+        make(&home, &Chosen::default(), &file, Keys::Restored).unwrap();
+        assert!(home.secret().exists() && home.mint_used().exists());
+        // What is known of them already isn't made less.
+        fs::write(home.mint_used(), b"77").unwrap();
+        guard_mint(&home).unwrap();
+        assert_eq!(fs::read(home.mint_used()).unwrap(), b"77");
+    }
+
+    #[test]
+    fn new_keys_are_not_suspected_for_a_restoring_that_was_cut_off_and_take_no_place_of_a_mint_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home_without_room(dir.path());
+        let file = SecretFile::clear(&Phrase::from_entropy(&[9; 16]));
+        make(&home, &Chosen::default(), &file, Keys::Restored).unwrap_err();
+        fs::remove_file(home.secret()).unwrap();
+        refuse_another(&home).unwrap();
+        make(&home, &Chosen::default(), &file, Keys::New).unwrap();
+        assert!(!home.mint_used().exists());
+
+        fs::remove_file(home.secret()).unwrap();
+        fs::create_dir(home.mint()).unwrap();
+        fs::write(mint::books(&home.mint()), b"").unwrap();
+        assert!(refuse_another(&home).unwrap_err().hint.unwrap().contains("--restore"));
     }
 }

@@ -7,7 +7,7 @@ use hyper::Method;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    Context,
+    Context, in_words,
     status::{duration, peers_in_words},
     task, wait_for,
 };
@@ -82,7 +82,7 @@ fn heard(next: Result<Option<NodeEvent>, ClientError>) -> Result<Option<NodeEven
 fn said(event: &NodeEvent) -> Option<(Timestamp, String)> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let words = match event {
-        NodeEvent::Event(event) => event.say.clone(),
+        NodeEvent::Event(event) => in_words(event),
         NodeEvent::Missed { missed } => format!("{missed} events came too fast to be shown"),
         NodeEvent::Unknown => return None,
     };

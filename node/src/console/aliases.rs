@@ -14,6 +14,7 @@ use guilder_protocol::{
 use serde_json::Value;
 
 use crate::{
+    events::last_letters,
     keys::{Existing, HomeError, write_private},
     limits::{MAX_ALIAS_CHARS, MAX_ALIASES},
 };
@@ -149,7 +150,15 @@ impl Aliases {
         Ok(option.map_or_else(|| target.to_string(), |option| format!("{option}={target}")).into())
     }
 
-    /// Text for people, with aliases in the place of what they name.
+    /// What a peer is called in a sentence: by its alias, else by the last letters of its ID.
+    pub fn name(&self, peer: &AgentId) -> String {
+        let named = |target: &Named| matches!(target, Named::Peer(agent) if agent == peer);
+        let alias = self.0.iter().find(|(_, target)| named(target));
+        alias.map_or_else(|| last_letters(peer), |(name, _)| format!("@{name}"))
+    }
+
+    /// Text for people, with aliases in the place of what they name in full. Last letters stay what they are: many IDs end alike, and
+    /// who wants to be taken for another makes one that does.
     pub fn put_into(&self, text: &str) -> String {
         let mut shown = text.to_owned();
         for (name, target) in &self.0 {
@@ -160,9 +169,6 @@ impl Aliases {
                     if line.contains(&alias) { line.to_owned() } else { replace_word(line, &target, &alias) }
                 });
                 shown = lines.collect();
-            }
-            if let Some(end) = target.strip_prefix("12D3Koo").and_then(|id| id.get(id.len().saturating_sub(6)..)) {
-                shown = replace_word(&shown, &format!("…{end}"), &alias);
             }
         }
         shown
@@ -287,7 +293,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::ffi::OsStr;
 
+    use guilder_protocol::cbor::cid_of;
+
     use super::*;
+    use crate::events::{Event, Side};
 
     const PEER: &str = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
 
@@ -315,10 +324,26 @@ mod tests {
         let shown = |text: &str| aliases().put_into(text);
         assert_eq!(shown(&format!("12 sat at p2p://mint/{PEER}.\n")), "12 sat at @bank.\n");
         assert_eq!(shown(&format!("guilder hire a.b --seller {PEER}, say")), "guilder hire a.b --seller @ann, say");
-        assert_eq!(shown("0.003 s  …o7R3pq offers it"), "0.003 s  @ann offers it");
         for same in [format!("/ip4/1.2.3.4/tcp/1/p2p/{PEER}"), format!("{PEER}x"), format!("peer  {PEER} (@ann)")] {
             assert_eq!(shown(&same), same);
         }
+    }
+
+    #[test]
+    fn who_has_an_id_that_ends_like_a_named_peer_s_is_never_called_by_that_name() {
+        let (ann, aliases) = (PEER.parse::<Named>().unwrap(), aliases());
+        let Named::Peer(ann) = ann else { panic!("{ann}") };
+        let stranger = AgentId::from_bytes([7; 32]);
+        assert_eq!(aliases.name(&ann), "@ann");
+        assert_eq!(aliases.name(&stranger), last_letters(&stranger));
+        // As its events, and texts that have last letters alone, would read.
+        let impostor = format!("{} offers it, like p2p://mint/…o7R3pq", last_letters(&ann));
+        assert_eq!(aliases.put_into(&impostor), impostor);
+        assert_eq!(aliases.put_into_row(std::slice::from_ref(&impostor)), [impostor]);
+        // Where the events tell the whole ID, the name is put in.
+        let event = |peer| Event::Declined { task: cid_of(b"ask"), side: Side::Buyer, peer, reason: "busy".into() };
+        assert_eq!(event(ann).say_with(&|peer| aliases.name(peer)), "@ann declines: busy");
+        assert_eq!(event(stranger).say_with(&|peer| aliases.name(peer)), event(stranger).say());
     }
 
     #[test]

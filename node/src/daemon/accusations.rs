@@ -1,18 +1,19 @@
 //! Keeps what shows that a seller took money for nothing, or sold a wrong key: one file for each trade, a proof of fraud
 //! (`guilder audit verify` reads it), under `accusations/` in the home folder. The folder can be handed on; a file that was
-//! removed is written again at the next start. It holds [`MAX_ACCUSATIONS_BYTES`]: beyond that the oldest go, but none of a trade
-//! whose money is still out.
+//! removed is written again at the next start. It holds [`MAX_ACCUSATIONS_BYTES`]: beyond that those go whose fraud was found out
+//! longest ago, whenever they were written, but none of a trade whose money is still out.
 
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::UNIX_EPOCH,
 };
 
 use bytes::Bytes;
 use cid::Cid;
+use guilder_protocol::time::Timestamp;
 
 use crate::{
     content::ContentError,
@@ -26,6 +27,10 @@ use crate::{
 /// Writes those that are missing, and each as it comes up, until the node is gone.
 pub(super) async fn keep(folder: PathBuf, node: Node) {
     let mut events = node.events.subscribe();
+    let place = folder.clone();
+    if let Err(error) = node.runtime.offload(Job::Disk, move || remove_unfinished(&place)).await {
+        tracing::warn!(%error, "accusations/ can't be tidied");
+    }
     match node.trade.cheats() {
         Ok(cheats) => write_known(&folder, &node, cheats).await,
         Err(error) => tracing::warn!(%error, "what sellers took can't be read"),
@@ -66,14 +71,18 @@ async fn write_one(folder: &Path, node: &Node, trade: Cid) {
             return;
         }
     };
-    let path = folder.join(format!("{trade}{ENDING}"));
     let written = match accusation.file(&node.content).await {
-        Ok(file) => write(node, path, file).await,
+        Ok(file) => write(node, folder, trade, file).await,
         Err(error) => Err(io::Error::other(error)),
     };
     if let Err(error) = written {
         tracing::warn!(%trade, %error, "what shows that a seller cheated could not be written");
     }
+}
+
+/// When a fraud was found out; when its file was written where that can't be told.
+fn found_at(node: &Node, proof: &Proof) -> Timestamp {
+    node.trade.cheated_at(proof.trade).ok().flatten().unwrap_or(proof.written)
 }
 
 /// Whether a trade's money is still out. What can't be read is kept.
@@ -90,7 +99,10 @@ async fn size_of(node: &Node, folder: &Path) -> u64 {
 /// Removes the oldest files beyond what the folder may hold.
 async fn make_room(folder: &Path, node: &Node) {
     let (folder, judging) = (folder.to_owned(), node.clone());
-    let removing = move || prune(&folder, MAX_ACCUSATIONS_BYTES, |trade| is_open(&judging, trade));
+    let removing = move || {
+        let found_at = |proof: &Proof| found_at(&judging, proof);
+        prune(&folder, MAX_ACCUSATIONS_BYTES, found_at, |trade| is_open(&judging, trade))
+    };
     match node.runtime.offload(Job::Disk, removing).await {
         Ok(removed) if removed.is_empty() => {}
         Ok(removed) => {
@@ -105,35 +117,58 @@ async fn make_room(folder: &Path, node: &Node) {
 /// How a proof's file is called after its trade.
 const ENDING: &str = ".fraud.car";
 
+/// What a file is called while it is written.
+const UNFINISHED: &str = ".fraud.part";
+
 /// One proof in the folder.
 struct Proof {
     trade: Cid,
     path: PathBuf,
     bytes: u64,
-    written: SystemTime,
+    written: Timestamp,
 }
 
-/// The proofs in the folder, the oldest first; nothing else that lies there.
+/// The proofs in the folder; nothing else that lies there.
 fn files(folder: &Path) -> io::Result<Vec<Proof>> {
+    let mut files = Vec::new();
+    for (trade, path) in named_after_trades(folder, ENDING)? {
+        let known = std::fs::symlink_metadata(&path)?;
+        let written = known.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        files.push(Proof { trade, path, bytes: known.len(), written: Timestamp::from_secs(written) });
+    }
+    Ok(files)
+}
+
+/// The files that are called after a trade and end so.
+fn named_after_trades(folder: &Path, ending: &str) -> io::Result<Vec<(Cid, PathBuf)>> {
     let mut files = Vec::new();
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
         entries => entries?,
     };
     for entry in entries {
-        let (entry, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
-        let trade = entry.to_str().and_then(|name| name.strip_suffix(ENDING)).and_then(|trade| trade.parse().ok());
-        let Some(trade) = trade else { continue };
-        let known = std::fs::symlink_metadata(&path)?;
-        files.push(Proof { trade, path, bytes: known.len(), written: known.modified()? });
+        let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        let trade = name.to_str().and_then(|name| name.strip_suffix(ending)).and_then(|trade| trade.parse().ok());
+        files.extend(trade.map(|trade| (trade, path)));
     }
-    files.sort_by_key(|file| (file.written, file.trade));
     Ok(files)
 }
 
-/// Removes the oldest proofs until the folder holds no more than `most` bytes, but none that `keeps`; says of which trades.
-fn prune(folder: &Path, most: u64, keeps: impl Fn(Cid) -> bool) -> io::Result<Vec<Cid>> {
-    let files = files(folder)?;
+/// Removes what was being written when the process was killed.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    named_after_trades(folder, UNFINISHED)?.iter().try_for_each(|(_, path)| std::fs::remove_file(path))
+}
+
+/// Removes the proofs of the oldest frauds until the folder holds no more than `most` bytes, but none that `keeps`; says of which
+/// trades.
+fn prune(
+    folder: &Path,
+    most: u64,
+    found_at: impl Fn(&Proof) -> Timestamp,
+    keeps: impl Fn(Cid) -> bool,
+) -> io::Result<Vec<Cid>> {
+    let mut files = files(folder)?;
+    files.sort_by_cached_key(|file| (found_at(file), file.trade));
     let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let mut removed = Vec::new();
     for file in files {
@@ -150,12 +185,13 @@ fn prune(folder: &Path, most: u64, keeps: impl Fn(Cid) -> bool) -> io::Result<Ve
 }
 
 /// Writes a file piece by piece, beside its place and then into it, unless it is there.
-async fn write(node: &Node, path: PathBuf, mut accusation: AccusationFile) -> io::Result<()> {
+async fn write(node: &Node, folder: &Path, trade: Cid, mut accusation: AccusationFile) -> io::Result<()> {
+    let path = folder.join(format!("{trade}{ENDING}"));
     let (known, head) = (path.clone(), accusation.head().clone());
     if node.runtime.offload(Job::Disk, move || begins_with(&known, &head)).await {
         return Ok(());
     }
-    let part = path.with_extension("part");
+    let part = folder.join(format!("{trade}{UNFINISHED}"));
     let place = part.clone();
     let mut file = node.runtime.offload(Job::Disk, move || create(&place)).await?;
     while let Some(piece) = accusation.next().await.map_err(broken)? {
@@ -185,29 +221,71 @@ fn create(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
+    use std::{collections::BTreeSet, time::Duration};
 
     use guilder_protocol::cbor::cid_of;
 
     use super::*;
 
+    fn trade(number: u8) -> Cid {
+        cid_of(&[number])
+    }
+
+    fn proof(folder: &Path, number: u8, written: u64) {
+        let file = File::create(folder.join(format!("{}{ENDING}", trade(number)))).unwrap();
+        file.set_len(100).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(written)).unwrap();
+    }
+
+    fn left(folder: &Path) -> BTreeSet<Cid> {
+        files(folder).unwrap().into_iter().map(|file| file.trade).collect()
+    }
+
     #[test]
     fn the_oldest_proofs_go_but_none_of_a_trade_whose_money_is_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let trade = |number: u8| cid_of(&[number]);
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
         for number in 0..5 {
-            let file = File::create(folder.path().join(format!("{}{ENDING}", trade(number)))).unwrap();
-            file.set_len(100).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + u64::from(number))).unwrap();
+            proof(folder, number, 1_000 + u64::from(number));
         }
-        std::fs::write(folder.path().join("notes.txt"), [0; 1_000]).unwrap();
-        let left = || files(folder.path()).unwrap().into_iter().map(|file| file.trade).collect::<Vec<_>>();
-        assert!(prune(folder.path(), 500, |_| false).unwrap().is_empty());
-        assert_eq!(prune(folder.path(), 350, |open| open == trade(0)).unwrap(), [trade(1), trade(2)]);
-        assert_eq!(left(), [trade(0), trade(3), trade(4)]);
-        assert!(prune(folder.path(), 0, |_| true).unwrap().is_empty());
-        assert_eq!(prune(folder.path(), 100, |_| false).unwrap(), [trade(0), trade(3)]);
-        assert!(folder.path().join("notes.txt").exists());
-        assert!(prune(&folder.path().join("none"), 0, |_| false).unwrap().is_empty());
+        std::fs::write(folder.join("notes.txt"), [0; 1_000]).unwrap();
+        let written = |file: &Proof| file.written;
+        assert!(prune(folder, 500, written, |_| false).unwrap().is_empty());
+        assert_eq!(prune(folder, 350, written, |open| open == trade(0)).unwrap(), [trade(1), trade(2)]);
+        assert_eq!(left(folder), BTreeSet::from([0, 3, 4].map(trade)));
+        assert!(prune(folder, 0, written, |_| true).unwrap().is_empty());
+        assert_eq!(prune(folder, 100, written, |_| false).unwrap(), [trade(0), trade(3)]);
+        assert!(folder.join("notes.txt").exists());
+        assert!(prune(&folder.join("none"), 0, written, |_| false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn proofs_written_anew_newest_first_go_by_when_the_fraud_was_found_not_by_when_they_were_written() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..4 {
+            proof(dir.path(), number, 2_000 - u64::from(number));
+        }
+        let found_at = |file: &Proof| {
+            let number = (0..4).find(|number| trade(*number) == file.trade).unwrap();
+            Timestamp::from_secs(1_000 - 10 * u64::from(number))
+        };
+        let removed = prune(dir.path(), 200, found_at, |_| false).unwrap();
+        assert_eq!(removed, [trade(3), trade(2)]);
+        assert_eq!(left(dir.path()), BTreeSet::from([0, 1].map(trade)));
+    }
+
+    #[test]
+    fn what_a_killed_process_was_writing_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        remove_unfinished(&dir.path().join("none")).unwrap();
+        proof(dir.path(), 1, 1_000);
+        let notes = dir.path().join(format!("notes{UNFINISHED}"));
+        let unfinished = dir.path().join(format!("{}{UNFINISHED}", trade(2)));
+        for path in [&notes, &unfinished] {
+            std::fs::write(path, b"half").unwrap();
+        }
+        remove_unfinished(dir.path()).unwrap();
+        assert!(notes.exists() && !unfinished.exists());
+        assert_eq!(left(dir.path()), BTreeSet::from([trade(1)]));
     }
 }

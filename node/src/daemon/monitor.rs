@@ -9,7 +9,8 @@
 //! the node's own. Events are counted as they are heard; those missed under a flood are counted as such. On loopback a request must name a
 //! loopback host, so that no web page reads along by rebinding its name.
 //!
-//! **Bounded**: connections and their heads by [`http_server`]; the probe of the disk is made once for all who ask within [`PROBE_LASTS`].
+//! **Bounded**: connections and their heads by [`http_server`]; the disk is probed, and the page of metrics written, once for all who ask
+//! within [`LASTS`].
 
 use std::{
     collections::BTreeMap,
@@ -45,8 +46,8 @@ use crate::{
 /// How long the store may take to make a write durable: a disk that needs longer holds up every trade.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// For how long what the last probe found is said again: each costs an fdatasync.
-const PROBE_LASTS: Duration = Duration::from_secs(1);
+/// For how long the same is said again: a probe costs an fdatasync, and for the metrics every coin is read.
+const LASTS: Duration = Duration::from_secs(1);
 
 /// What a probe writes: how many there were.
 const PROBES: Table<u64> = Table::new("daemon/probes");
@@ -55,7 +56,7 @@ const PROBES: Table<u64> = Table::new("daemon/probes");
 pub(super) async fn serve(listener: TcpListener, api: Api, store: Store, events: &Events) {
     let Ok(address) = listener.local_addr() else { return };
     let counts = Arc::new(Mutex::new(Counts::default()));
-    let monitor = Monitor { api, store, counts: counts.clone(), probed: Arc::default() };
+    let monitor = Monitor { api, store, counts: counts.clone(), probed: Arc::default(), page: Arc::default() };
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
@@ -75,8 +76,34 @@ struct Monitor {
     api: Api,
     store: Store,
     counts: Arc<Mutex<Counts>>,
-    /// When the disk was probed last, and what was found. Held while it is probed, so that all who ask meanwhile wait for that.
-    probed: Arc<tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>>,
+    /// What the last probe of the disk found.
+    probed: Arc<Kept<Result<(), String>>>,
+    /// The metrics, or why there are none.
+    page: Arc<Kept<Result<String, String>>>,
+}
+
+/// What is made once for all who ask within [`LASTS`]. Held while it is made, so that all who ask meanwhile wait for that.
+#[derive(Debug)]
+struct Kept<T>(tokio::sync::Mutex<Option<(Instant, T)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(tokio::sync::Mutex::default())
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    async fn get(&self, make: impl Future<Output = T>) -> T {
+        let mut kept = self.0.lock().await;
+        if let Some((at, made)) = &*kept
+            && at.elapsed() < LASTS
+        {
+            return made.clone();
+        }
+        let made = make.await;
+        *kept = Some((Instant::now(), made.clone()));
+        made
+    }
 }
 
 /// Whether the node can do its work.
@@ -88,7 +115,7 @@ struct Health {
 }
 
 async fn healthz(State(monitor): State<Monitor>) -> Response {
-    match monitor.probe().await {
+    match monitor.probed.get(monitor.probe()).await {
         Ok(()) => Json(Health { status: "ok", why: None }).into_response(),
         Err(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "failing", why: Some(why) })).into_response()
@@ -97,36 +124,31 @@ async fn healthz(State(monitor): State<Monitor>) -> Response {
 }
 
 async fn metrics(State(monitor): State<Monitor>) -> Response {
-    let watcher = Caller::scoped("monitor", [Right::Look]);
-    match monitor.api.status(&watcher).await {
-        Ok(status) => {
-            let text = render(&status, &lock(&monitor.counts));
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-        }
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.message).into_response(),
+    match monitor.page.get(monitor.page()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
     }
 }
 
 impl Monitor {
     /// Has the store write something, and says why it couldn't.
     async fn probe(&self) -> Result<(), String> {
-        let mut probed = self.probed.lock().await;
-        if let Some((at, found)) = &*probed
-            && at.elapsed() < PROBE_LASTS
-        {
-            return found.clone();
-        }
         let writing = self.store.write(|write| {
             use crate::store::Reader as _;
             let before = write.get(PROBES, b"probes")?.unwrap_or(0_u64);
             write.put(PROBES, b"probes", &before.wrapping_add(1))
         });
-        let found = match tokio::time::timeout(PROBE_PATIENCE, writing).await {
+        match tokio::time::timeout(PROBE_PATIENCE, writing).await {
             Ok(written) => written.map_err(|error| format!("the store takes no writes: {error}")),
             Err(_) => Err(format!("the store took no write within {} s", PROBE_PATIENCE.as_secs())),
-        };
-        *probed = Some((Instant::now(), found.clone()));
-        found
+        }
+    }
+
+    /// The metrics, or why there are none.
+    async fn page(&self) -> Result<String, String> {
+        let watcher = Caller::scoped("monitor", [Right::Look]);
+        let status = self.api.status(&watcher).await.map_err(|error| error.message)?;
+        Ok(render(&status, &lock(&self.counts)))
     }
 }
 
@@ -319,6 +341,8 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use guilder_protocol::fault::Fault;
 
     use super::*;
@@ -341,6 +365,22 @@ mod tests {
             balances: Vec::new(),
             clock: None,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_by_many_within_a_second_is_made_once() {
+        let (kept, made) = (Kept::default(), AtomicU64::new(0));
+        let make = || async {
+            // Slowly, so that all who ask come meanwhile.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            made.fetch_add(1, Ordering::Relaxed) + 1
+        };
+        let asked = futures::future::join_all((0..100).map(|_| kept.get(make()))).await;
+        assert!(asked.iter().all(|answer| *answer == 1), "{asked:?}");
+        tokio::time::sleep(LASTS - Duration::from_millis(1)).await;
+        assert_eq!(kept.get(make()).await, 1);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(kept.get(make()).await, 2);
     }
 
     #[test]

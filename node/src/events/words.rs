@@ -5,12 +5,18 @@ use guilder_protocol::identity::AgentId;
 use super::{Event, Money, Outcome, Side};
 
 impl Event {
-    /// What happened, as one sentence without a full stop.
+    /// What happened, as one sentence without a full stop. Peers go by the last letters of their IDs.
     pub fn say(&self) -> String {
-        self.say_trade().or_else(|| self.say_money()).unwrap_or_else(|| self.say_rest())
+        self.say_with(&last_letters)
     }
 
-    fn say_trade(&self) -> Option<String> {
+    /// The same with peers as `name` calls them: by their whole IDs, since whoever tries long enough has last letters like
+    /// another's.
+    pub fn say_with(&self, name: &dyn Fn(&AgentId) -> String) -> String {
+        self.say_trade(name).or_else(|| self.say_money()).unwrap_or_else(|| self.say_rest(name))
+    }
+
+    fn say_trade(&self, name: &dyn Fn(&AgentId) -> String) -> Option<String> {
         Some(match self {
             Self::Searching { service, .. } => format!("looking for sellers of {service}"),
             Self::SellerFound { seller, .. } => format!("found {}", name(seller)),
@@ -96,7 +102,7 @@ impl Event {
         })
     }
 
-    fn say_rest(&self) -> String {
+    fn say_rest(&self, name: &dyn Fn(&AgentId) -> String) -> String {
         match self {
             Self::Listening { address } => format!("listening on {address}"),
             Self::BootstrapFailed { address, reason, .. } => {
@@ -123,7 +129,7 @@ impl Event {
 }
 
 /// A peer by the last letters of its ID: enough to tell a handful apart.
-fn name(peer: &AgentId) -> String {
+pub(crate) fn last_letters(peer: &AgentId) -> String {
     let id = peer.peer_id();
     format!("…{}", &id[id.len().saturating_sub(6)..])
 }

@@ -38,11 +38,10 @@ const VERSION: u32 = 1;
 pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
-    /// From what was typed or read; one line ending is taken off.
+    /// The first line of what was typed or read, without its ending.
     pub fn new(text: String) -> Self {
         let text = Zeroizing::new(text);
-        let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).unwrap_or(&text);
-        Self(Zeroizing::new(line.to_owned()))
+        Self(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
     }
 
     /// Whether there is nothing in it.
@@ -181,12 +180,15 @@ impl SecretFile {
         Ok(home::write_private(path, &self.json()?, home::Existing::Keep)?)
     }
 
-    /// Puts this secret file in the place of the one at `path`, in one step, if `passphrase` opens it. What a killed process left
-    /// beside it is removed: it may hold in clear what is sealed by now.
+    /// Puts this secret file in the place of the one at `path`, in one step, if `passphrase` opens it: where `path` is a link, of
+    /// the file that it leads to, and the link stays. What a killed process left beside either is removed: it may hold in clear
+    /// what is sealed by now.
     ///
     /// # Errors
-    /// If `passphrase` doesn't open it, or the disk fails; then the one that was there still is.
+    /// If there is none, `passphrase` doesn't open it, or the disk fails; then the one that was there still is.
     pub fn replace(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<(), SecretError> {
+        home::remove_unfinished(path)?;
+        let path = &path.canonicalize().map_err(|cause| HomeError::io("follow", path, cause))?;
         home::remove_unfinished(path)?;
         let json = self.json()?;
         let opens = |written: &[u8]| Self::parse(written).is_ok_and(|file| file.open(passphrase).is_ok());
@@ -389,6 +391,35 @@ mod tests {
         let other = SecretFile::seal(&phrase(), &passphrase("rose"), ENTROPY).unwrap();
         assert!(matches!(other.replace(&path, Some(&passphrase("tulip"))), Err(SecretError::Damaged)));
         SecretFile::load(&path).unwrap().open(Some(&passphrase("tulip"))).unwrap();
+    }
+
+    #[test]
+    fn given_a_link_the_file_that_it_leads_to_gives_way_and_no_clear_phrase_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, vault) = (dir.path().join("home"), dir.path().join("vault"));
+        for folder in [&home, &vault] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let (link, target) = (home.join("secret.json"), vault.join("guilder.json"));
+        SecretFile::clear(&phrase()).create(&target).unwrap();
+        std::os::unix::fs::symlink("../vault/guilder.json", &link).unwrap();
+        let unfinished = vault.join("guilder.json.1.new");
+        std::fs::write(&unfinished, phrase().reveal()).unwrap();
+
+        let sealed = SecretFile::seal(&phrase(), &passphrase("tulip"), ENTROPY).unwrap();
+        sealed.replace(&link, Some(&passphrase("tulip"))).unwrap();
+        assert!(link.is_symlink() && SecretFile::load(&link).unwrap().is_sealed());
+        assert!(!std::fs::read_to_string(&target).unwrap().contains(phrase().reveal()) && !unfinished.exists());
+        assert_eq!(std::fs::read_dir(&home).unwrap().count() + std::fs::read_dir(&vault).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_passphrase_is_the_first_line_of_what_was_read() {
+        for text in ["tulip", "tulip\n", "tulip\r\n", "tulip\n\n", "tulip\r\nof the node in the cellar\n"] {
+            assert!(passphrase(text) == passphrase("tulip"), "{text:?}");
+        }
+        assert!(passphrase(" tulip ") != passphrase("tulip"), "blanks are part of it");
+        assert!(passphrase("\ntulip").is_empty() && passphrase("").is_empty());
     }
 
     #[test]

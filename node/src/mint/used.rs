@@ -14,6 +14,10 @@ use std::{
 };
 
 use super::{HostedMint, MintError, limits::USED_PAUSE};
+use crate::{
+    keys::{Existing, write_private},
+    runtime::Job,
+};
 
 /// Why swaps and melts are off, if they are.
 #[derive(Debug, Default)]
@@ -33,6 +37,7 @@ impl Suspension {
 const EMPTY: &str = "this mint's books are empty though its keys were used; its operator has to accept the loss first";
 const OLDER: &str =
     "this mint's books are older than what its keys have signed; its operator has to accept the loss first";
+const UNREADABLE: &str = "what this mint's keys have signed can't be read from mint.used any more; its operator has to accept the loss first";
 const SPENT: &str =
     "this mint has taken back more than its books say it issued; its operator has to accept the loss first";
 
@@ -44,8 +49,9 @@ impl HostedMint {
     /// If books or files can't be read or written.
     pub async fn guard(&self, used: &Path, resume: &Path) -> Result<(), MintError> {
         let accepted = tokio::fs::try_exists(resume).await.map_err(MintError::Folder)?;
-        let before = match tokio::fs::read_to_string(used).await {
-            Ok(text) => Some(text.trim().parse::<u64>().unwrap_or(0)),
+        let before = match tokio::fs::read(used).await {
+            // A number that can't be read may have been any.
+            Ok(text) => Some(str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<u64>().ok())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(MintError::Folder(error)),
         };
@@ -53,7 +59,8 @@ impl HostedMint {
         let reason = match before {
             _ if accepted => None,
             Some(_) if issued == 0 => Some(EMPTY),
-            Some(before) if issued < before => Some(OLDER),
+            Some(None) => Some(UNREADABLE),
+            Some(Some(before)) if issued < before => Some(OLDER),
             _ if redeemed > issued => Some(SPENT),
             _ => None,
         };
@@ -61,7 +68,7 @@ impl HostedMint {
         match reason {
             Some(reason) => tracing::error!(reason, "swaps and melts are off: `guilder mint resume --accept-loss`"),
             None => {
-                note(used, issued).await?;
+                self.note(used, issued).await?;
                 if accepted {
                     tokio::fs::remove_file(resume).await.map_err(MintError::Folder)?;
                 }
@@ -79,7 +86,7 @@ impl HostedMint {
                 continue;
             }
             let written = match self.sums().await {
-                Ok((issued, _)) if issued > noted => note(&used, issued).await.map(|()| noted = issued),
+                Ok((issued, _)) if issued > noted => self.note(&used, issued).await.map(|()| noted = issued),
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -99,11 +106,11 @@ impl HostedMint {
         let sum = |of: fn(&super::Totals) -> u64| totals.iter().map(of).fold(0, u64::saturating_add);
         Ok((sum(|total| total.issued), sum(|total| total.redeemed)))
     }
-}
 
-/// Whole or not at all.
-async fn note(used: &Path, issued: u64) -> Result<(), MintError> {
-    let new = used.with_extension("new");
-    tokio::fs::write(&new, issued.to_string()).await.map_err(MintError::Folder)?;
-    tokio::fs::rename(&new, used).await.map_err(MintError::Folder)
+    /// Whole or not at all, and durable.
+    async fn note(&self, used: &Path, issued: u64) -> Result<(), MintError> {
+        let used = used.to_owned();
+        let writing = move || write_private(&used, issued.to_string().as_bytes(), Existing::Replace);
+        Ok(self.runtime.offload(Job::Disk, writing).await?)
+    }
 }

@@ -38,6 +38,7 @@ use super::{
         SellerHistory, StoredSide, key,
     },
     transfers::Transfers,
+    views,
     violation::{Penalties, Violation},
 };
 use crate::{
@@ -213,8 +214,9 @@ impl BuyerActor {
         };
         match self.with.runtime.offload(Job::Signatures(SUB_EVIDENCE_SIGNATURES), checking).await {
             Some(Ok((bundle, left_out))) => {
-                for (cid, error) in left_out {
-                    tracing::info!(%trade, %cid, %error, "left out of what was handed over of passed-on work");
+                if !left_out.is_empty() {
+                    let left_out = views::left_out(&left_out);
+                    tracing::info!(%trade, left_out, "left out of what was handed over of passed-on work");
                 }
                 self.evidence = bundle.map(ByteBuf::from);
             }

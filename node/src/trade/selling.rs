@@ -402,8 +402,9 @@ impl SellerActor {
         let reading = move || journal.read(|r| Ok((views::sub_receipts(r, trade)?, views::beneath(r, trade)?)));
         match self.with.runtime.offload(Job::Signatures(SUB_EVIDENCE_SIGNATURES), reading).await {
             Ok((receipts, beneath)) => {
-                for (cid, error) in &beneath.left_out {
-                    tracing::info!(%trade, %cid, %error, "not handed over of passed-on work");
+                if !beneath.left_out.is_empty() {
+                    let left_out = views::left_out(&beneath.left_out);
+                    tracing::info!(%trade, left_out, "not handed over of passed-on work");
                 }
                 PassedOn { receipts, bundle: beneath.bundle().map(ByteBuf::from) }
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use cid::Cid;
 use guilder_protocol::{
-    audit::{self, Beneath, Evidence},
+    audit::{self, AuditError, Beneath, Evidence},
     envelope::Signed,
     fault::Fault,
     identity::AgentId,
@@ -650,4 +650,30 @@ fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, St
         view.salt = ended.output.as_ref().map(|(salt, _)| *salt);
     }
     Ok(Some(view))
+}
+/// How many were left out of what was signed beneath a trade, and why the first few were: one line, whatever a peer sends.
+pub(super) fn left_out(left_out: &BTreeMap<Cid, AuditError>) -> String {
+    const TOLD: usize = 3;
+    let first: Vec<_> = left_out.iter().take(TOLD).map(|(cid, error)| format!("{cid}: {error}")).collect();
+    let more = if left_out.len() > TOLD { "; and so on" } else { "" };
+    format!("{}: {}{more}", left_out.len(), first.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use guilder_protocol::cbor::cid_of;
+
+    use super::*;
+
+    #[test]
+    fn a_thousand_blocks_left_out_are_one_short_line() {
+        let many: BTreeMap<Cid, AuditError> = (0..1_024_u32)
+            .map(|number| cid_of(&number.to_be_bytes()))
+            .map(|cid| (cid, AuditError::Stray(cid)))
+            .collect();
+        let line = left_out(&many);
+        assert!(line.starts_with("1024: ") && line.ends_with("; and so on") && line.len() < 1_000, "{line}");
+        let one = many.into_iter().take(1).collect();
+        assert!(left_out(&one).starts_with("1: bafy") && !left_out(&one).contains("; "), "{}", left_out(&one));
+    }
 }

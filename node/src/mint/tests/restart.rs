@@ -60,6 +60,28 @@ async fn a_mint_whose_books_are_behind_its_keys_spends_nothing_until_the_loss_is
     purse.mint.post_swap(request).await.unwrap();
 }
 
+/// A torn file may have said any number.
+#[tokio::test]
+async fn given_an_unreadable_note_of_what_its_keys_signed_a_mint_spends_nothing_until_the_loss_is_accepted() {
+    let home = tempfile::tempdir().unwrap();
+    let (used, resume) = (home.path().join("mint.used"), home.path().join("mint.resume"));
+    let mint = open(&home.path().join("mint"), &Runtime::anchored(NOW)).await;
+    Purse::new(&direct(&mint), PLAY).await.fund(&[8]).await;
+    mint.guard(&used, &resume).await.unwrap();
+    assert_eq!((mint.suspended(), std::fs::read(&used).unwrap()), (None, b"8".to_vec()));
+    for torn in [&b""[..], b"\0\0", b"8 sat", b"\xff"] {
+        std::fs::write(&used, torn).unwrap();
+        mint.guard(&used, &resume).await.unwrap();
+        assert!(mint.suspended().is_some_and(|why| why.contains("mint.used")), "{torn:?}");
+        assert_eq!(std::fs::read(&used).unwrap(), torn, "it stays for whoever looks into it");
+    }
+    std::fs::write(&resume, "").unwrap();
+    mint.guard(&used, &resume).await.unwrap();
+    assert_eq!((mint.suspended(), std::fs::read(&used).unwrap()), (None, b"8".to_vec()));
+    let left = std::fs::read_dir(home.path()).unwrap().count();
+    assert_eq!(left, 2, "the books' folder and the note, and nothing half written");
+}
+
 /// A mint whose tasks all ended some time after a swap was posted.
 struct CutOff {
     folder: tempfile::TempDir,

@@ -303,6 +303,14 @@ impl Wallet {
         self.0.redemption.is_taken(trade).await
     }
 
+    /// Whether another copy of this wallet lives, of which the mint of the lock accepted for `trade` is asked anew.
+    ///
+    /// # Errors
+    /// If the mint can't be asked.
+    pub async fn has_another_copy(&self, trade: Cid) -> Result<bool, WalletError> {
+        self.0.redemption.has_another_copy(trade).await
+    }
+
     /// Whether all of the lock of `trade` that came back is ours again: its mint has said since that nothing of it was taken.
     ///
     /// # Errors

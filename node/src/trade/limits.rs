@@ -191,6 +191,9 @@ pub(crate) const MAX_OUTLAYS: usize = 1_024;
 /// asks again, in seconds, where the mint or the buyer says nothing.
 pub(crate) const LOCK_CHECK_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const UNSURE_RETRY_SECS: u64 = 5;
+/// How long before its deadline a seller that was paid in advance, has started again and hears nothing of its buyer makes up its mind by
+/// what the mint says, in seconds: later there is nothing to deliver, sooner an honest buyer would ask by itself.
+pub(crate) const UNASKED_SECS: u64 = 15;
 
 /// How long a trade's end waits for the check of its output, whatever other outputs are checked before it: one takes some
 /// seconds at worst. After it the output counts as unchecked.

@@ -11,7 +11,10 @@ use guilder_protocol::{
     identity::AgentKey,
     receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, ReceiptBody, TaskError},
     seal::Sealed,
-    settlement::escrow::{self, ReleaseError},
+    settlement::{
+        Mode,
+        escrow::{self, ReleaseError},
+    },
     time::Timestamp,
     trade::{
         Deal, Stored,
@@ -25,7 +28,7 @@ use super::{
     buying::stored_size,
     hires::{CalledOff, Hires},
     journal::{self, Journal, Unwritable},
-    limits::{LAST_WORD, LOCK_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES, UNSURE_RETRY_SECS},
+    limits::{LAST_WORD, LOCK_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES, UNASKED_SECS, UNSURE_RETRY_SECS},
     mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
     open::{self, OpenTrades, Posted},
     outbox::Outbox,
@@ -211,19 +214,35 @@ impl SellerActor {
 
     /// Whether no other receipt of this trade can have been signed. A home that was put back knows nothing of one, and would convict
     /// itself by a second that says something else: so a trade that was taken up again is concluded only once its buyer has asked
-    /// for the delivery, and the mint says that its money is untouched.
+    /// for the delivery, and the mint says that its money is untouched. A buyer that keeps quiet doesn't get back what it paid in
+    /// advance for it: shortly before the deadline it is enough that the mint knows of no later copy of this home either.
     async fn may_sign(&self) -> MaySign {
         if !self.resumed {
             return MaySign::Yes;
         }
-        if !self.asked {
+        let is_last_moment = self.last_moment().is_some_and(|last| last <= self.with.runtime.now());
+        if !self.asked && !is_last_moment {
             return MaySign::Unsure;
         }
-        match tokio::time::timeout(LOCK_CHECK_PATIENCE, self.with.wallet.is_taken(self.trade())).await {
-            Ok(Ok(false)) => MaySign::Yes,
-            Ok(Ok(true)) => MaySign::Never("another copy of this home has delivered it: its money is taken"),
+        let (wallet, trade, asked) = (&self.with.wallet, self.trade(), self.asked);
+        let looking = async {
+            if wallet.is_taken(trade).await? {
+                return Ok(MaySign::Never("another copy of this home has delivered it: its money is taken"));
+            }
+            let may = asked || !wallet.has_another_copy(trade).await?;
+            Ok::<_, WalletError>(if may { MaySign::Yes } else { MaySign::Unsure })
+        };
+        match tokio::time::timeout(LOCK_CHECK_PATIENCE, looking).await {
+            Ok(Ok(may)) => may,
             Ok(Err(_)) | Err(_) => MaySign::Unsure,
         }
+    }
+
+    /// When a trade that nobody asks for is concluded all the same; `None` in escrow, where it would earn nothing.
+    fn last_moment(&self) -> Option<Timestamp> {
+        let args = self.deal.award.args();
+        let in_advance = self.deal.offer.body.terms.mode() == Mode::Prepaid;
+        in_advance.then(|| Timestamp::from_secs(args.deadline.as_secs().saturating_sub(UNASKED_SECS)))
     }
 
     /// Checks every signature of a release on a thread for such work. Once it has been taken, the buyer only wants the key.

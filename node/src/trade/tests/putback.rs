@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 
 use guilder_protocol::{
+    envelope::Signed,
     settlement::Mode,
-    wire::{Message, Status},
+    wire::{Asked, Message, Status},
 };
+use serde_bytes::ByteBuf;
 use tokio::sync::Semaphore;
 
 use super::{super::hire::HireMode, hostile::delivery, raw::Raw, *};
 use crate::{
     executor::{ExecError, Output, Work},
-    trade::records::{SELLERS, key},
+    trade::{
+        limits::UNASKED_SECS,
+        records::{SELLERS, key},
+    },
 };
 
 /// Work that comes to something else than what it is done with, once it may go on.
@@ -112,4 +117,29 @@ async fn a_buyer_can_not_have_a_seller_that_was_put_back_convict_itself() {
         let message = Message::decode(&frame.bytes).unwrap();
         assert!(!matches!(message, Message::Delivered(_)), "{message:?}");
     }
+}
+
+/// A restart is no gift to a buyer that paid in advance: it may keep quiet, and the work is paid all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seller_that_starts_again_is_paid_in_advance_by_a_buyer_that_keeps_quiet() {
+    let bank = Bank::open().await;
+    let mut seller = Plan::new(&bank, 2).start().await;
+    let (mut begun, _gate) = sells_gated(&seller, false).await;
+    let mut raw = Raw::start(&bank, 1, &seller).await;
+    let until_then = raw.now().saturating_add(UNASKED_SECS + 15);
+    let ask = raw.ask(|ask| ask.deadline = until_then);
+    let offered = match raw.say(Asked { ask: ByteBuf::from(ask.bytes()) }).await {
+        Message::Offered(offered) => (ask, Signed::decode(&offered.offer).unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let money = raw.lock(&offered.1).await;
+    let deal = raw.award(&offered, &money, |_| {});
+    raw.send(deal.message()).await;
+    in_time(begun.recv()).await.unwrap();
+
+    // Started again, the service is the echo, which is done at once; the buyer neither comes nor asks.
+    seller = seller.crash(Failpoint::default()).await;
+    until(|| async { seller.trade.show(deal.id()).unwrap().unwrap().receipt.is_some() }).await;
+    assert!(seller.runtime.now() <= until_then);
+    until(|| async { seller.spendable().await == 7 }).await;
 }

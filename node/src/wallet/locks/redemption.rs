@@ -185,6 +185,14 @@ impl Redemption {
         Ok(states.iter().any(|state| state.state == State::Spent))
     }
 
+    pub(in super::super) async fn has_another_copy(&self, trade: Cid) -> Result<bool, WalletError> {
+        let accepted = self.parts.store.read(|read| read.get(ACCEPTED, Key::of(trade)))?;
+        match accepted {
+            Some(accepted) => self.parts.ledger.has_another_copy(&accepted.currency).await,
+            None => Ok(false),
+        }
+    }
+
     /// Takes a lock for `trade`. Does nothing if it is taken for it already.
     pub(in super::super) fn reserve(
         &self,

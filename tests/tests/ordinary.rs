@@ -182,7 +182,7 @@ fn every_refusal_of_the_control_api_has_one_shape() {
     let token = [("authorization", token.as_str()), ("content-type", "application/json")];
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),
-        ("PUT", "/v1/status", 404),
+        ("PUT", "/v1/status", 405),
         ("GET", "/v1/tasks?limit=many", 400),
         ("GET", "/v1/tasks?lmit=3", 400),
         ("GET", "/v1/tasks/bafyzzzz", 404),
@@ -196,7 +196,12 @@ fn every_refusal_of_the_control_api_has_one_shape() {
         let error = answer.json();
         assert_eq!(answer.status, status, "{method} {path}: {error}");
         let code = error["code"].as_str().unwrap_or_else(|| panic!("{method} {path}: {error}"));
-        assert_eq!(code, if status == 404 { "not_found" } else { "invalid" }, "{method} {path}: {error}");
+        let expected = match status {
+            404 => "not_found",
+            405 => "method_not_allowed",
+            _ => "invalid",
+        };
+        assert_eq!(code, expected, "{method} {path}: {error}");
         assert_eq!((&error["fault"], &error["retryable"]), (&"ours".into(), &false.into()), "{method} {path}");
         for words in ["message", "hint"] {
             assert!(!error[words].as_str().unwrap().is_empty(), "{method} {path}: {error}");

@@ -171,30 +171,13 @@ fn the_session_of_the_readme_prints_what_stands_there() {
     fs::create_dir_all(folder(&home)).unwrap();
     fs::create_dir_all(home.file("user")).unwrap();
     let (mut names, mut running, mut mint) = (Names::default(), Vec::new(), None::<(String, String)>);
+    let mut join = String::new();
     let (mut compared, mut scripts) = (0, 0);
     for block in session() {
         match block.language.as_str() {
             "toml" | "sh" => {
                 for file in files_of(&block) {
-                    let mut text = block.lines.join("\n") + "\n";
-                    match (&mint, file.starts_with("mint/")) {
-                        // Port 4848 may be somebody's here.
-                        (_, true) => text = text.replace("/tcp/4848", "/tcp/0"),
-                        (Some((id, address)), false) => {
-                            let bootstrap = "/ip4/127.0.0.1/tcp/4848/p2p/12D3KooW…";
-                            text = text.replace(bootstrap, address).replace("12D3KooW…", id);
-                        }
-                        (None, false) => {}
-                    }
-                    fs::write(folder(&home).join(&file), text).unwrap();
-                }
-                // The others' settings name the mint: it is looked up before they are written.
-                if files_of(&block).iter().any(|file| file.starts_with("mint/")) {
-                    running.push(up(&home, "mint"));
-                    let json =
-                        |command: &str| shell(&home, &format!("guilder --home mint --json {command}")).ok().json();
-                    let address = json("status")["listen"][0].as_str().unwrap().to_owned();
-                    mint = Some((json("id")["peer_id"].as_str().unwrap().to_owned(), address));
+                    fs::write(folder(&home).join(&file), block.lines.join("\n") + "\n").unwrap();
                 }
             }
             "python" => {
@@ -214,11 +197,21 @@ fn the_session_of_the_readme_prints_what_stands_there() {
             _ => {
                 for (index, line) in block.lines.iter().enumerate() {
                     if let Some(name) = line.strip_prefix("guilder --home ").and_then(|rest| rest.strip_suffix(" up")) {
-                        if name != "mint" {
-                            running.push(up(&home, name));
+                        running.push(up(&home, name));
+                        if name == "mint" {
+                            let json = |command: &str| {
+                                shell(&home, &format!("guilder --home mint --json {command}")).ok().json()
+                            };
+                            let address = json("status")["listen"][0].as_str().unwrap().to_owned();
+                            mint = Some((json("id")["peer_id"].as_str().unwrap().to_owned(), address));
                         }
+                    } else if let Some(named) = line.strip_prefix("join=") {
+                        let (id, address) = mint.as_ref().expect("the mint is up by then");
+                        let bootstrap = "/ip4/127.0.0.1/tcp/4848/p2p/12D3KooW…";
+                        join = named.trim_matches('"').replace(bootstrap, address).replace("12D3KooW…", id);
                     } else if line.starts_with("guilder ") {
-                        shell(&home, line).ok();
+                        // Port 4848 may be somebody's here.
+                        shell(&home, &line.replace("/tcp/4848", "/tcp/0").replace("$join", &join)).ok();
                     } else if let Some(command) = line.strip_prefix("$ ") {
                         let command = names.translate(command);
                         let expected: Vec<_> = block.lines[index + 1..]

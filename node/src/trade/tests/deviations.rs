@@ -258,23 +258,32 @@ impl Node {
         plan.start().await
     }
 
-    /// The fee that the buyer paid for its refund, and what the seller took, once the money of a trade has come to rest. Refunds are
-    /// looked for when a node starts, and then once a minute: it starts again until it has found them.
-    async fn came_to(mut self, trade: Cid) -> (Self, u64, u64) {
+    /// The fee that the buyer paid for its refund, and what the seller took, once the money of a trade has come to rest.
+    async fn came_to(self, trade: Cid) -> (Self, u64, u64) {
+        let settled = |node: &Self| match node.trade.show(trade).unwrap().unwrap().money {
+            Some(MoneyView::Bought(buyer::Money::Settled { redeemed, fee, .. })) if node.trade.open_count() == 0 => {
+                Some((fee, redeemed))
+            }
+            _ => None,
+        };
+        let (node, (fee, redeemed)) = self.restarts_until(trade, settled).await;
+        (node, fee, redeemed)
+    }
+
+    /// What is found once what fell back has been looked for: that is done when a node starts, and then once a minute. It starts
+    /// again until then.
+    async fn restarts_until<T>(mut self, trade: Cid, found: impl Fn(&Self) -> Option<T>) -> (Self, T) {
         for _ in 0..6 {
-            let over = async {
+            let looked = async {
                 loop {
-                    let money = self.trade.show(trade).unwrap().unwrap().money;
-                    if let Some(MoneyView::Bought(buyer::Money::Settled { redeemed, fee, .. })) = money
-                        && self.trade.open_count() == 0
-                    {
-                        return (fee, redeemed);
+                    if let Some(found) = found(&self) {
+                        return found;
                     }
                     sleep(Duration::from_millis(20)).await;
                 }
             };
-            if let Ok((fee, redeemed)) = timeout(PATIENCE / 4, over).await {
-                return (self, fee, redeemed);
+            if let Ok(found) = timeout(PATIENCE / 4, looked).await {
+                return (self, found);
             }
             let later = self.runtime.now().saturating_add(90);
             self = self.sleeps_until(later).await;
@@ -371,6 +380,9 @@ async fn a_mint_that_hides_the_key_that_its_seller_keeps_costs_the_buyer_the_pri
     let terms = buyer.escrow_terms(trade);
     let buyer = buyer.sleeps_until(terms.locktime.saturating_add(120)).await;
     until(|| async { buyer.state(trade) == TaskState::Failed }).await;
+    // The mint says that the money is spent; nothing shows the key.
+    let (buyer, ()) =
+        buyer.restarts_until(trade, |buyer| buyer.wallet.pending().unwrap().is_empty().then_some(())).await;
     until(|| async { buyer.balance().await + PRICE == bank.outstanding().await }).await;
     if let Some(accusation) = buyer.trade.accusation(trade).unwrap() {
         let file = accusation.file(&buyer.content).await.unwrap();

@@ -31,7 +31,7 @@ const FIRST_RETRY_SECS: u64 = 2;
 const MAX_RETRY_SECS: u64 = 30;
 /// How long a seller that is asked after the deadline has to answer, in seconds, before the trade is given up: whoever
 /// slept over the deadline finds what was delivered in time.
-const LATE_ANSWER_SECS: u64 = 5;
+pub(super) const LATE_ANSWER_SECS: u64 = 5;
 /// How often a seller is asked whether it delivered, in seconds, once the trade is given up and until the money falls back.
 const GIVEN_UP_RETRY_SECS: u64 = 120;
 /// How long after a moment a buyer that looks again was there when it came, in seconds: it asks that often at the least. One that comes
@@ -517,9 +517,9 @@ impl Waiting {
     fn in_awarded(self, deal: &Deal, input: Input, now: Timestamp) -> Step {
         match input {
             Input::Accepted(acceptance) => {
+                let effects = self.next_question(deal, now);
                 let signed = Statements { acceptance: Some(acceptance), ..self.signed };
                 let state = Buyer::Working(Self { tries: 0, signed, ..self });
-                let effects = vec![wake_in(MAX_RETRY_SECS, deal, now)];
                 Step { state, writes: vec![Write::Behind], effects }
             }
             Input::Refused(reason) => {
@@ -535,7 +535,8 @@ impl Waiting {
         match input {
             // Said again, as the answer to our question: it works, and isn't asked sooner than it would have been.
             Input::Accepted(_) => {
-                Step::passing(Buyer::Working(Self { tries: 0, ..self }), vec![wake_in(MAX_RETRY_SECS, deal, now)])
+                let effects = self.next_question(deal, now);
+                Step::passing(Buyer::Working(Self { tries: 0, ..self }), effects)
             }
             Input::Resume | Input::Tick => self.again(deal, input, now, Buyer::Working),
             // A seller that forgot what it accepted has lost its store; it may still take the award again.
@@ -567,6 +568,11 @@ impl Waiting {
             }
             _ => Step::passing(stay(self), vec![]),
         }
+    }
+
+    /// When a seller that was just heard is asked next. Past the deadline its last answer is waited for: that moment stays.
+    fn next_question(&self, deal: &Deal, now: Timestamp) -> Vec<Effect> {
+        if self.answer_by.is_some() { vec![] } else { vec![wake_in(MAX_RETRY_SECS, deal, now)] }
     }
 
     /// Whether the user has cancelled.

@@ -627,7 +627,13 @@ pub fn check_held(deal: &Deal, receipt: &[u8]) -> Result<Signed<Receipt>, Statem
     let (body, args) = (&receipt.body, deal.award.args());
     let money = ReceiptPart::of(&deal.award, &deal.lock, body.money.sealed());
     let is_ours = receipt.issuer() == args.seller && body.award == deal.id() && body.offer == args.offer;
-    if is_ours && body.money == money { Ok(receipt) } else { Err(StatementError::Receipt) }
+    match &body.money {
+        _ if !is_ours => Err(StatementError::Receipt),
+        // Signed by a later version of ourselves.
+        ReceiptPart::Other(_) => Err(StatementError::NotUnderstood),
+        said if *said == money => Ok(receipt),
+        _ => Err(StatementError::Receipt),
+    }
 }
 
 /// Verifies that the buyer's word that it has the output belongs to the deal: of this award, and of the receipt that `state`

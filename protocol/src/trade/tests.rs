@@ -987,3 +987,36 @@ fn what_a_seller_may_pass_on_is_in_the_money_of_its_award() {
         assert!(matches!(check(other), Err(ChainError::SubGrant(_))));
     }
 }
+
+/// What a seller answers to the last question doesn't put off the moment by which it must have delivered, nor bring it nearer.
+#[test]
+fn a_seller_that_accepts_again_past_the_deadline_has_as_long_to_deliver_as_it_had() {
+    let deal = testing::deal();
+    let accepted = || buyer::Input::Accepted(testing::acceptance(&deal));
+    let past = deal.award.args().deadline.saturating_add(1);
+    let awarded = Buyer::begin(&deal, NOW).state;
+    for heard in [vec![], vec![accepted()]] {
+        let before = heard.into_iter().fold(awarded.clone(), |state, input| state.handle(&deal, input, NOW).state);
+        let asked = before.handle(&deal, buyer::Input::Tick, past);
+        let until = past.saturating_add(buyer::LATE_ANSWER_SECS);
+        assert!(asked.effects.contains(&buyer::Effect::WakeAt(until)), "{:?}", asked.effects);
+        let answered = asked.state.handle(&deal, accepted(), past);
+        assert!(matches!(answered.state, Buyer::Working(_)), "{:?}", answered.state);
+        assert!(
+            !answered.effects.iter().any(|effect| matches!(effect, buyer::Effect::WakeAt(_))),
+            "{:?}",
+            answered.effects
+        );
+    }
+}
+
+#[test]
+fn a_receipt_of_a_later_version_of_ourselves_is_held_against_no_buyer() {
+    let deal = testing::deal();
+    let good = testing::good_receipt(&deal);
+    assert_eq!(seller::check_held(&deal, good.bytes()).unwrap().cid(), good.cid());
+    let mut body = good.body.clone();
+    body.money = crate::cbor::decode(&crate::cbor::encode(&ipld_core::ipld!({ "streamed": 1 }))).unwrap();
+    let later = Signed::<receipt::Receipt>::claim(body, NOW, None, ByteArray([7; 16]), &testing::seller()).unwrap();
+    assert_eq!(seller::check_held(&deal, later.bytes()), Err(super::StatementError::NotUnderstood));
+}

@@ -199,16 +199,7 @@ impl Hirer {
             Crowded::Task => Bound::TooMany.into(),
             Crowded::Store(error) => error.into(),
         })?;
-        let record = TaskRecord {
-            ask: ByteBuf::from(ask.bytes()),
-            created: now,
-            offers: Vec::new(),
-            awards: Vec::new(),
-            failure: None,
-            under: authority.under.as_ref().map(|under| under.award),
-            label: hire.label.clone(),
-            own: None,
-        };
+        let record = TaskRecord::begun(&ask, now, under, hire.label.clone());
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
         let terms = Trust::new(&hire, &[]);

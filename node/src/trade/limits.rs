@@ -191,6 +191,8 @@ pub(crate) const MAX_OUTLAYS: usize = 1_024;
 /// asks again, in seconds, where the mint or the buyer says nothing.
 pub(crate) const LOCK_CHECK_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const UNSURE_RETRY_SECS: u64 = 5;
+/// The same once the deadline has passed, until the locktime.
+pub(crate) const UNSURE_LATE_RETRY_SECS: u64 = 60;
 /// How long before its deadline a seller that was paid in advance, has started again and hears nothing of its buyer makes up its mind by
 /// what the mint says, in seconds: later there is nothing to deliver, sooner an honest buyer would ask by itself.
 pub(crate) const UNASKED_SECS: u64 = 15;

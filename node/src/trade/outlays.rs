@@ -81,15 +81,16 @@ pub(super) fn take(w: &mut Write<'_>, deal: &Deal, own: Option<&Subcontract>, no
     let paid = w.get(PAID, key_of_buyer(deal))?.unwrap_or_default().lately(now);
     let mut in_flight = amount;
     let rows = w.range(OUTLAYS, key_of_buyer(deal).range(), MAX_OUTLAYS)?;
-    let has_room = rows.len() < MAX_OUTLAYS;
+    let mut counted = 0;
     for (key, outlay) in rows {
         if !outlay.open && outlay.at.saturating_add(EARNED_SECS) < now {
             w.delete(OUTLAYS, key)?;
         } else {
             in_flight = in_flight.saturating_add(outlay.amount);
+            counted += 1;
         }
     }
-    if in_flight > share_of(paid) || !has_room {
+    if in_flight > share_of(paid) || counted >= MAX_OUTLAYS {
         return Err(Uncovered::Buyer);
     }
     Ok(w.put(OUTLAYS, row(deal), &Outlay { amount, at: now, open: true })?)
@@ -126,7 +127,9 @@ pub(super) fn paid(w: &mut Write<'_>, deal: &Deal, now: Timestamp) -> Result<(),
         return Ok(());
     }
     let mut paid = w.get(PAID, key_of_buyer(deal))?.unwrap_or_default();
-    let cost = w.get(OUTLAYS, row(deal))?.map_or(0, |outlay| outlay.amount).max(spent_for(w, deal, now)?.unwrap_or(0));
+    let (outlay, spent) = (w.get(OUTLAYS, row(deal))?, spent_for(w, deal, now)?);
+    // What nobody knows the cost of any more earns nothing.
+    let cost = outlay.map_or(spent.unwrap_or(u64::MAX), |outlay| outlay.amount.max(spent.unwrap_or(0)));
     paid.add(deal.award.args().price.saturating_sub(cost), now);
     w.put(PAID, key_of_buyer(deal), &paid)?;
     w.delete(OUTLAYS, row(deal))

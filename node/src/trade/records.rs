@@ -30,9 +30,10 @@
 use cid::Cid;
 use guilder_protocol::{
     content::ContentId,
+    envelope::Signed,
     fault::Fault,
     identity::AgentId,
-    market::{MintUrl, Unit, choice::Experience},
+    market::{Ask, MintUrl, Unit, choice::Experience},
     time::Timestamp,
     trade::{Deal, Stored, buyer::Buyer, seller::Seller},
     wire::Reason,
@@ -115,6 +116,22 @@ pub(super) struct TaskRecord {
     /// What came of it, where it was our own service that did it: for free, without a trade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) own: Option<OwnWork>,
+}
+
+impl TaskRecord {
+    /// Of a task that begins, for the sake of an award that we sell if `under` names one.
+    pub(super) fn begun(ask: &Signed<Ask>, created: Timestamp, under: Option<Cid>, label: Option<String>) -> Self {
+        Self {
+            ask: ByteBuf::from(ask.bytes()),
+            created,
+            offers: Vec::new(),
+            awards: Vec::new(),
+            failure: None,
+            under,
+            label,
+            own: None,
+        }
+    }
 }
 
 /// What came of a work of one's own.

@@ -17,7 +17,7 @@ use guilder_protocol::{
     },
     time::Timestamp,
     trade::{
-        Deal, Stored,
+        Deal, StatementError, Stored,
         seller::{self, BuyerConduct, Effect, Input, Seller},
     },
     wire,
@@ -28,7 +28,10 @@ use super::{
     buying::stored_size,
     hires::{CalledOff, Hires},
     journal::{self, Journal, Unwritable},
-    limits::{LAST_WORD, LOCK_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES, UNASKED_SECS, UNSURE_RETRY_SECS},
+    limits::{
+        LAST_WORD, LOCK_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES, UNASKED_SECS, UNSURE_LATE_RETRY_SECS,
+        UNSURE_RETRY_SECS,
+    },
     mailbox::{BuyerMail, Cause, Inbox, Mail, Mailbox, SellerMail},
     open::{self, OpenTrades, Posted},
     outbox::Outbox,
@@ -103,6 +106,8 @@ pub(super) struct SellerActor {
     unsigned: Option<Worked>,
     /// The buyer has asked for the delivery since the trade was taken up again: it has no receipt.
     asked: bool,
+    /// The buyer has shown a receipt that this version can't read.
+    held: bool,
 }
 
 /// Whether a receipt may be signed.
@@ -144,6 +149,7 @@ impl SellerActor {
             resumed: false,
             unsigned: None,
             asked: false,
+            held: false,
         }
     }
 
@@ -176,8 +182,12 @@ impl SellerActor {
             SellerMail::Input(input) => return self.take_input(input).await,
             SellerMail::Asked(wire::Status { receipt: None, .. }) => return self.take_input(Input::Asked).await,
             SellerMail::Asked(wire::Status { receipt: Some(receipt), .. }) => {
-                seller::check_held(&self.deal, &receipt).map(Input::Held)
+                let held = seller::check_held(&self.deal, &receipt);
+                self.held |= matches!(held, Err(StatementError::NotUnderstood));
+                held.map(Input::Held)
             }
+            // What was decided of it meanwhile, a cancellation say, stands.
+            SellerMail::Worked(_) if self.unsigned.is_some() => return,
             SellerMail::Worked(work) => return self.conclude(work).await,
             SellerMail::Cancel(message) => seller::check_cancel(&self.deal, &message).map(Input::Cancel),
             SellerMail::Release(message) => return self.take_release(message).await,
@@ -198,10 +208,10 @@ impl SellerActor {
             self.ask_buyer();
         }
         self.asked |= matches!(input, Input::Asked | Input::Cancel(_));
+        let waiting = self.unsigned.take();
         self.step(input).await;
-        if self.state.began().is_none() {
-            self.unsigned = None;
-        } else if let Some(worked) = self.unsigned.take() {
+        // A step that ends the work has something of its own to sign.
+        if let (Some(worked), None, Some(_)) = (waiting, &self.unsigned, self.state.began()) {
             self.conclude(worked).await;
         }
     }
@@ -215,13 +225,12 @@ impl SellerActor {
     /// Whether no other receipt of this trade can have been signed. A home that was put back knows nothing of one, and would convict
     /// itself by a second that says something else: so a trade that was taken up again is concluded only once its buyer has asked
     /// for the delivery, and the mint says that its money is untouched. A buyer that keeps quiet doesn't get back what it paid in
-    /// advance for it: shortly before the deadline it is enough that the mint knows of no later copy of this home either.
-    async fn may_sign(&self) -> MaySign {
+    /// advance for work that is done: shortly before the deadline it is enough that the mint knows of no later copy of this home.
+    async fn may_sign(&self, is_done: bool) -> MaySign {
         if !self.resumed {
             return MaySign::Yes;
         }
-        let is_last_moment = self.last_moment().is_some_and(|last| last <= self.with.runtime.now());
-        if !self.asked && !is_last_moment {
+        if !(self.asked || is_done && self.is_last_moment()) {
             return MaySign::Unsure;
         }
         let (wallet, trade, asked) = (&self.with.wallet, self.trade(), self.asked);
@@ -238,11 +247,12 @@ impl SellerActor {
         }
     }
 
-    /// When a trade that nobody asks for is concluded all the same; `None` in escrow, where it would earn nothing.
-    fn last_moment(&self) -> Option<Timestamp> {
-        let args = self.deal.award.args();
+    /// Whether a trade that nobody asks for is concluded now or never. Not in escrow, where it would earn nothing, nor where the
+    /// buyer has said that it holds a receipt.
+    fn is_last_moment(&self) -> bool {
+        let (deadline, now) = (self.deal.award.args().deadline, self.with.runtime.now());
         let in_advance = self.deal.offer.body.terms.mode() == Mode::Prepaid;
-        in_advance.then(|| Timestamp::from_secs(args.deadline.as_secs().saturating_sub(UNASKED_SECS)))
+        in_advance && !self.held && now <= deadline && deadline <= now.saturating_add(UNASKED_SECS)
     }
 
     /// Checks every signature of a release on a thread for such work. Once it has been taken, the buyer only wants the key.
@@ -370,7 +380,7 @@ impl SellerActor {
     /// Signs the receipt and ends the work. What comes after the end changes nothing.
     async fn conclude(&mut self, Worked(work): Worked) {
         let Some(began) = self.state.began() else { return };
-        match self.may_sign().await {
+        match self.may_sign(work.is_ok()).await {
             MaySign::Yes => {}
             MaySign::Never(why) => return self.step(Input::Broken(why.into())).await,
             MaySign::Unsure => return self.wait_to_sign(Worked(work)).await,
@@ -408,7 +418,9 @@ impl SellerActor {
         // The work is over, and leaves its place to others.
         self.permit = None;
         self.unsigned = Some(worked);
-        let again = now.saturating_add(UNSURE_RETRY_SECS).min(until.saturating_add(1));
+        let in_time = now <= self.deal.award.args().deadline;
+        let pause = if in_time { UNSURE_RETRY_SECS } else { UNSURE_LATE_RETRY_SECS };
+        let again = now.saturating_add(pause).min(until.saturating_add(1));
         self.with.open.set_alarm(self.trade(), again);
     }
 

@@ -1,7 +1,5 @@
 //! A seller's work on one trade: its input fetched, the service run, the output committed to.
 
-use std::pin::pin;
-
 use guilder_protocol::{
     bytes::{ByteArray, Digest},
     content::ContentId,
@@ -30,7 +28,7 @@ use super::{
 use crate::{
     content::{ContentError, Data, Pin},
     events::{Event, Events, Side},
-    executor::{ExecError, ProgressReport, Reports, Service, clipped},
+    executor::{ExecError, ProgressReport, Service, clipped},
     failpoint::Step,
     grants::KnownRevocations,
     runtime::Runtime,
@@ -108,7 +106,7 @@ impl Workshop {
         let key = self.task_key(deal, &service).await;
         let (mut work, mut reports) = service.work(deal.id(), deal.buyer(), input).reported();
         work.access = key.as_ref().map(Issued::access);
-        let output = self.tell_while(deal, &mut reports, service.run(slot, work)).await;
+        let output = reports.during(service.run(slot, work), |report| self.tell(deal, report)).await;
         drop(key);
         self.keep_note(deal.id(), reports.log(), output.as_ref().err()).await;
         let output = output.map_err(|error| {
@@ -160,22 +158,6 @@ impl Workshop {
         let commitment = sealer.finish(&mut sealed).map_err(too_large)?;
         collector.push(&sealed).await?;
         Ok((commitment, collector.finish().await?))
-    }
-
-    /// Waits for the end of a run, and tells the buyer what it reports until then.
-    async fn tell_while<R>(&self, deal: &Deal, reports: &mut Reports, run: impl Future<Output = R>) -> R {
-        let mut run = pin!(run);
-        let mut silent = false;
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut run => return result,
-                report = reports.next(), if !silent => match report {
-                    Some(report) => self.tell(deal, report),
-                    None => silent = true,
-                },
-            }
-        }
     }
 
     fn tell(&self, deal: &Deal, ProgressReport { permille, note, partial }: ProgressReport) {

@@ -19,7 +19,7 @@ use super::{Hire, HireError, Hirer, Parts, store_task};
 use crate::{
     content::{self, Data},
     events::{Event, Outcome, Side, Subscription},
-    executor::{ExecError, ProgressReport, Reports, Service},
+    executor::{ExecError, ProgressReport, Service},
     failpoint::Step,
     trade::{
         hires::HireSlot,
@@ -88,16 +88,7 @@ impl Hirer {
         // It is hired for no award's sake: only the bound of all hires can refuse it.
         let opened = with.hires.open(ask.clone(), None, |_| Ok(Vec::new()));
         let (slot, _) = opened.map_err(|_| HireError::TooMany(MAX_HIRES))?;
-        let record = TaskRecord {
-            ask: ByteBuf::from(ask.bytes()),
-            created: now,
-            offers: Vec::new(),
-            awards: Vec::new(),
-            failure: None,
-            under: None,
-            label: hire.label,
-            own: None,
-        };
+        let record = TaskRecord::begun(&ask, now, None, hire.label);
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
         let (parts, patience) = (Arc::clone(with), Duration::from_secs(deadline_secs));
@@ -145,10 +136,14 @@ impl Parts {
             let place = service.reserve().await;
             service.run(place, work).await
         };
+        let tell = |ProgressReport { permille, note, partial }| {
+            let (side, note) = (Side::Buyer, note.unwrap_or_default());
+            self.events.emit(Event::Progress { task, trade: task, side, permille, note, partial });
+        };
         let output = tokio::select! {
             biased;
             () = slot.called_off() => Err(Fruitless::CalledOff),
-            output = self.tell_of(task, &mut reports, run) => output.map_err(Fruitless::Failed),
+            output = reports.during(run, tell) => output.map_err(Fruitless::Failed),
             () = tokio::time::sleep(patience) => Err(Fruitless::Late),
         };
         let at = self.runtime.now();
@@ -179,29 +174,16 @@ impl Parts {
             })
             .await;
         drop(kept);
-        if let Err(error) = stored {
-            tracing::warn!(%task, %error, "a task of one's own could not be recorded");
-        }
-        self.events.emit(Event::Ended { task, trade: None, side: Side::Buyer, outcome });
-    }
-
-    /// Waits for the end of a run, and tells what it reports until then.
-    async fn tell_of<R>(&self, task: cid::Cid, reports: &mut Reports, run: impl Future<Output = R>) -> R {
-        let mut run = std::pin::pin!(run);
-        let mut silent = false;
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut run => return result,
-                report = reports.next(), if !silent => match report {
-                    Some(ProgressReport { permille, note, partial }) => {
-                        let (side, note) = (Side::Buyer, note.unwrap_or_default());
-                        self.events.emit(Event::Progress { task, trade: task, side, permille, note, partial });
-                    }
-                    None => silent = true,
-                },
+        // What can't be found again wasn't done for whoever waits for it.
+        let outcome = match stored {
+            Ok(()) => outcome,
+            Err(error) => {
+                tracing::warn!(%task, %error, "a task of one's own could not be recorded");
+                let reason = format!("what came of it could not be recorded: {error}");
+                Outcome::Failed { fault: Fault::Environment, reason }
             }
-        }
+        };
+        self.events.emit(Event::Ended { task, trade: None, side: Side::Buyer, outcome });
     }
 }
 

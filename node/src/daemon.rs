@@ -18,7 +18,7 @@ mod monitor;
 mod owner;
 mod ports;
 
-use std::{io, process};
+use std::{io, process, time::Duration};
 
 use guilder_protocol::{
     fault::{AtFault, Fault},
@@ -29,7 +29,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use self::{
@@ -100,6 +100,9 @@ pub async fn run(home: &Home, mut config: Config, seeds: Seeds, tell: impl FnOnc
     outcome
 }
 
+/// How long the API's answers under way, those that listen to events above all, may take to end.
+const PARTING: Duration = Duration::from_millis(200);
+
 /// Runs the API of a started node until the node is to stop.
 async fn serve(
     home: &Home,
@@ -112,7 +115,7 @@ async fn serve(
     let runtime = &node.runtime;
     let served = serve_mint_http(node).await?;
     let (stop, stopping) = watch::channel(false);
-    let api = Api::new(node.clone(), home.clone(), served, stop);
+    let api = Api::new(node.clone(), home.clone(), served, stop.clone());
     let said = api.clone();
     let listener = TcpListener::bind(node.config.api.listen).await;
     let listener = listener.map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
@@ -123,8 +126,9 @@ async fn serve(
         let token = token.clone();
         runtime.spawn("api", async move { http::serve(api, listener, &token, closed).await })
     };
-    access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
+    // What may fail comes before anybody is told where the node is.
     serve_monitor(node, &said).await?;
+    access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
     runtime.spawn("accusations", accusations::keep(home.accusations(), node.clone())).detach();
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::Ready { took_ms });
@@ -147,6 +151,12 @@ async fn serve(
     let _ = std::fs::remove_file(home.api());
     let reason = ended.as_ref().map_or_else(ToString::to_string, |reason| (*reason).to_owned());
     events.emit(Event::Stopping { reason });
+    // Whoever listens has a moment to hear of it.
+    stop.send_replace(true);
+    let until = Instant::now() + PARTING;
+    while !serving.is_finished() && Instant::now() < until {
+        sleep(PARTING / 20).await;
+    }
     drop(serving);
     ended.map(drop)
 }

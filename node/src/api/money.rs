@@ -246,13 +246,13 @@ fn bare(token: &str) -> Zeroizing<String> {
     Zeroizing::new(bare)
 }
 
-/// An error of the wallet, with what became of the money: it is in one of the wallet's tables whatever happened.
+/// An error of the wallet, with what became of the money, where the error tells.
 fn accounted(error: WalletError) -> ApiError {
-    let is_open = matches!(error, WalletError::Unsettled | WalletError::Mint(_) | WalletError::Store(_));
-    let money = if is_open {
-        "in this wallet: to be spent, or under way until the mint has answered"
-    } else {
-        "untouched: nothing was moved"
+    let money = match &error {
+        WalletError::Unsettled => "in this wallet: to be spent, or under way until the mint has answered",
+        // Before the wallet took anything in, or after.
+        WalletError::Mint(_) | WalletError::Store(_) => return error.into(),
+        _ => "untouched: nothing was moved",
     };
     ApiError::from(error).with_money(money)
 }

@@ -63,7 +63,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                     return Err(CliError::usage(message, "see them: `guilder grants`"));
                 };
                 context.printer.show(&grant)?;
-                context.printer.note(format_args!("its text:\n{}", grant.text));
+                context.printer.note("its text:");
+                context.printer.note(&grant.text);
             }
             Some(GrantsCommand::Import { file }) => {
                 let bytes = read_bounded(file, 2 * MAX_CHAIN_BYTES as u64)?;

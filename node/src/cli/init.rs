@@ -139,6 +139,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         if !mint::books(&home.mint()).exists() {
             guard_mint(&home)?;
         }
+        write_settings(&home, &chosen)?;
         file.replace(&home.secret(), passphrase.as_ref())?;
     } else {
         make(&home, &chosen, &file, if args.restore { Keys::Restored } else { Keys::New })?;
@@ -190,10 +191,16 @@ fn make(home: &Home, chosen: &Chosen, file: &SecretFile, keys: Keys) -> Result<(
         // Of keys that were to come back here, and didn't.
         Keys::New => remove_if_there(&home.mint_used())?,
     }
-    if !home.config().exists() {
-        write_private(&home.config(), chosen.settings().as_bytes(), Existing::Keep)?;
-    }
+    write_settings(home, chosen)?;
     file.create(&home.secret())
+}
+
+/// Settings that are there stay as they are.
+fn write_settings(home: &Home, chosen: &Chosen) -> Result<(), HomeError> {
+    if home.config().exists() {
+        return Ok(());
+    }
+    write_private(&home.config(), chosen.settings().as_bytes(), Existing::Keep)
 }
 
 /// The mint of keys that come back may have signed: with empty books it spends nothing until the operator accepts the loss.

@@ -56,7 +56,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 }
 
 fn unit(user: &str, binary: &Path, home: &Path, passphrase: Option<&Path>) -> Result<String, CliError> {
-    let command = format!("{} --home {}", word(binary)?, word(home)?);
+    // Only in a command does systemd put variables in place of $.
+    let command = format!("{} --home {}", word(binary)?, word(home)?).replace('$', "$$");
     let (credential, command) = match passphrase {
         None => (String::new(), command),
         Some(file) => {
@@ -145,7 +146,7 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 ";
 
-/// A path as one word of a unit: systemd expands % and $, and splits at spaces.
+/// A path as one word of a unit: systemd expands %, and splits at spaces.
 fn word(path: &Path) -> Result<String, CliError> {
     let path = std::path::absolute(path).map_err(|cause| CliError::file("find", path, &cause))?;
     let text = path.to_str().filter(|text| !text.contains(|c: char| c.is_control()));
@@ -155,7 +156,7 @@ fn word(path: &Path) -> Result<String, CliError> {
             "choose a path without control characters, in UTF-8",
         ));
     };
-    let escaped = text.replace('%', "%%").replace('$', "$$");
+    let escaped = text.replace('%', "%%");
     let is_one_word = !text.contains(|c: char| c.is_whitespace() || "\"'\\;".contains(c));
     let quoted = || format!("\"{}\"", escaped.replace('\\', "\\\\").replace('"', "\\\""));
     Ok(if is_one_word { escaped.clone() } else { quoted() })

@@ -24,6 +24,11 @@ pub(super) fn coloured_lines(text: &str) -> Cow<'_, str> {
     escaped(text, harmful, |c, out| out.extend(c.escape_default()))
 }
 
+/// The same of one line.
+pub(super) fn coloured_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_harmful(c) && !is_mark(c), |c, out| out.extend(c.escape_default()))
+}
+
 /// A colour of ours in a result. Until the printer writes it, it is a mark of two private characters, which text from outside can't have:
 /// they count as harmful there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

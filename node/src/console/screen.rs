@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    harmless::{coloured_lines, painted, visible},
+    harmless::{coloured_line, painted, visible},
     look::Look,
 };
 
@@ -80,7 +80,7 @@ impl Screen {
         let mut frame = String::from("\x1b[H");
         for (row, line) in lines.iter().take(rows).enumerate() {
             frame += if row == 0 { "" } else { "\r\n" };
-            frame += &painted(&visible(&coloured_lines(line), columns), coloured);
+            frame += &painted(&visible(&coloured_line(line), columns), coloured);
             frame += "\x1b[K";
         }
         write(&(frame + "\x1b[J"))

@@ -24,6 +24,7 @@
 
 use std::{
     mem,
+    pin::pin,
     sync::{Arc, Mutex},
 };
 
@@ -111,6 +112,22 @@ impl Reports {
                 return None;
             }
             self.shared.news.notified().await;
+        }
+    }
+
+    /// Waits for the end of a run, and tells what it reports until then.
+    pub async fn during<R>(&mut self, run: impl Future<Output = R>, mut tell: impl FnMut(ProgressReport)) -> R {
+        let mut run = pin!(run);
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut run => return result,
+                report = self.next(), if !silent => match report {
+                    Some(report) => tell(report),
+                    None => silent = true,
+                },
+            }
         }
     }
 

@@ -111,7 +111,12 @@ export interface Delivered {
 export class NotRunning extends Error {
   override name = "NotRunning";
   /** A hire with an `id` is safe to repeat once it runs again. */
-  readonly retryable = true;
+  readonly retryable: boolean;
+
+  constructor(message: string, retryable = true) {
+    super(message);
+    this.retryable = retryable;
+  }
 }
 
 /** The node refused. `code` is for programs; `fault` is the party at fault; `money` says what became of the money. */
@@ -189,7 +194,7 @@ export class Client {
     let text: string;
     try {
       if ((await stat(path)).mode & 0o077) {
-        throw new NotRunning(`${path} can be read by others: chmod 600 it, and restart the node`);
+        throw new NotRunning(`${path} can be read by others: chmod 600 it, and restart the node`, false);
       }
       text = await readFile(path, "utf8");
     } catch (error) {
@@ -198,7 +203,11 @@ export class Client {
       }
       throw error;
     }
-    return JSON.parse(text) as Access;
+    try {
+      return JSON.parse(text) as Access;
+    } catch {
+      throw new NotRunning(`no node runs on ${this.home}: start it with guilder up`);
+    }
   }
 
   private async greet({ address, token }: Access): Promise<void> {
@@ -258,7 +267,8 @@ export class Client {
           if (!line) continue;
           const said = JSON.parse(line) as { item: T; error?: Partial<Failure> };
           if (said.error) throw new ApiError(said.error);
-          yield said.item;
+          // Other kinds of lines are a later version's.
+          if ("item" in said) yield said.item;
         }
       }
     } catch (error) {

@@ -113,7 +113,9 @@ class GuilderError(Exception):
 class NotRunning(GuilderError):
     """No node runs on this home, or what answers isn't it. A hire with an `id` is safe to repeat once it runs again."""
 
-    retryable = True
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        self.retryable = retryable
+        super().__init__(message)
 
 
 class ApiError(GuilderError):
@@ -172,7 +174,7 @@ class _Connection:
         path = home / "api.json"
         try:
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise NotRunning(f"{path} can be read by others: chmod 600 it, and restart the node")
+                raise NotRunning(f"{path} can be read by others: chmod 600 it, restart the node", retryable=False)
             access = json.loads(path.read_bytes())
         except (FileNotFoundError, ValueError):
             raise NotRunning(f"no node runs on {home}: start it with guilder up") from None
@@ -268,7 +270,9 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[Any]:
             said = json.loads(line)
             if "error" in said:
                 raise ApiError(said["error"])
-            yield said["item"]
+            # Other kinds of lines are a later version's.
+            if "item" in said:
+                yield said["item"]
 
 
 class Client:

@@ -32,7 +32,7 @@ fn sells_capitals(swarm: &Swarm, name: &str) -> Daemon {
 fn subcontractor(swarm: &Swarm, name: &str, service: &str, script: &str) -> Daemon {
     let node = swarm.trader(name, SOON);
     swarm::fund(&node, 500);
-    swarm::sell_script(&node, service, 20, script, "time_limit_secs = 30\n[subcontract]\nbudget = 15\n");
+    swarm::sell_script(&node, service, 20, script, "time_limit_secs = 100\n[subcontract]\nbudget = 15\n");
     node
 }
 
@@ -58,7 +58,7 @@ fn a_program_hires_within_what_its_buyer_allows_and_not_beyond() {
     swarm::fund(&middle, 500);
     let note = middle.file("note");
     let script = passing_on("text.upper", "", &note);
-    let own = "time_limit_secs = 30\n[subcontract]\nservices = [\"text.upper\"]\nbudget = 15\n";
+    let own = "time_limit_secs = 100\n[subcontract]\nservices = [\"text.upper\"]\nbudget = 15\n";
     swarm::sell_script(&middle, "text.shout", 20, &script, own);
     let buyer = swarm.buyer(1_000, SOON);
     found(&buyer, "text.shout");
@@ -149,7 +149,7 @@ fn work_goes_down_a_chain_of_four_nodes() {
     let third = swarm.trader("third", SOON);
     swarm::fund(&third, 500);
     let script = passing_on("text.upper", "", &third.file("note"));
-    swarm::sell_script(&third, "text.third", 8, &script, "time_limit_secs = 30\n[subcontract]\nbudget = 5\n");
+    swarm::sell_script(&third, "text.third", 8, &script, "time_limit_secs = 100\n[subcontract]\nbudget = 5\n");
     let on = "--allow-subcontract text.upper --sub-budget 5";
     let script = passing_on("text.third", on, &third.file("note-2"));
     let second = subcontractor(&swarm, "second", "text.second", &script);
@@ -159,7 +159,7 @@ fn work_goes_down_a_chain_of_four_nodes() {
     found(&third, "text.upper");
 
     let allowed = ["--allow-subcontract", "text.third", "text.upper", "--sub-budget", "13", "--sub-depth", "2"];
-    let more = [&["--mode", "prepaid", "--max-price", "30", "--deadline", "50s"][..], &allowed].concat();
+    let more = [&["--mode", "prepaid", "--max-price", "30", "--deadline", "2m"][..], &allowed].concat();
     let delivered = swarm::hire(&buyer, "text.second", b"down the line", &more);
     assert_eq!(delivered.output, "DOWN THE LINE");
     // The last one's bundle shows on whose authority it was.

@@ -126,7 +126,8 @@ fn the_python_client_builds_as_a_wheel_that_can_be_imported() {
         return skip("pip that can fetch setuptools");
     }
     copy_of("python", folder.path());
-    pip(&["wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels", "./python"]).ok();
+    pip(&["wheel", "--quiet", "--no-deps", "--no-index", "--find-links", "tools", "--wheel-dir", "wheels", "./python"])
+        .ok();
     let wheels: Vec<_> =
         std::fs::read_dir(folder.path().join("wheels")).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [wheel] = &*wheels else { panic!("{wheels:?}") };
@@ -180,10 +181,14 @@ fn each_order_of_a_program_is_paid_once_whatever_fails_and_every_coin_is_there()
     let mut swarm = Swarm::start(0);
     let seller = swarm.trader("seller", "wallet.redemption.interval_secs = 1\n");
     let mut buyer = swarm.buyer(count * PRICE * 3 + 100, SHORT_LOCKS);
-    let tally = seller.file("tally");
+    let (tally, gate) = (seller.file("tally"), seller.file("gate"));
+    // From its middle on it waits for the mint to be dead: else the program may be done before.
     let script = format!(
-        "echo >> '{0}'; case $(($(wc -l < '{0}') % 10)) in 0|3|6) echo unlucky >&2; exit 1;; esac; cat",
-        tally.display()
+        "echo >> '{0}'; run=$(wc -l < '{0}'); if [ $run -gt {middle} ]; then until [ -e '{1}' ]; do sleep 0.05; done; fi; \
+         case $((run % 10)) in 0|3|6) echo unlucky >&2; exit 1;; esac; cat",
+        tally.display(),
+        gate.display(),
+        middle = count / 2,
     );
     swarm::sell_script(&seller, "text.flaky", PRICE, &script, "concurrency = 8");
     meet(&buyer, "text.flaky");
@@ -201,6 +206,7 @@ fn each_order_of_a_program_is_paid_once_whatever_fails_and_every_coin_is_there()
     };
     paid_for(&buyer, count / 4);
     swarm.mint.kill();
+    std::fs::write(&gate, "").unwrap();
     eventually("a hire to fail by the mint", patience, || {
         let failed = buyer.json(["task", "list", "--state", "failed", "--limit", "10"]);
         let by_mint = failed.as_array().unwrap().iter().any(|task| task["failure"]["fault"] == "mint");

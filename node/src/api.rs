@@ -11,6 +11,7 @@
 pub mod access;
 pub mod caller;
 pub mod client;
+pub mod error;
 mod grants;
 pub(crate) mod http;
 mod market;

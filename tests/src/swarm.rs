@@ -119,6 +119,15 @@ pub fn fund(daemon: &Daemon, amount: u64) {
     assert!(lines.iter().any(|line| line["kind"] == "funded" && line["amount"] == amount), "{lines:?}");
 }
 
+/// Waits until a node finds a service.
+#[track_caller]
+pub fn meet(buyer: &Daemon, service: &str) {
+    eventually(&format!("{service} to be found"), LONG, || {
+        let found = buyer.run(["find", service]);
+        if found.text().contains(service) { Ok(()) } else { Err(found) }
+    });
+}
+
 /// Puts a service on sale that gives back its input.
 #[track_caller]
 pub fn sell_echo(seller: &Daemon, name: &str, price: u64, more: &str) {

@@ -785,8 +785,8 @@ fn filled_table(scene: &Scene, target: &str) -> Row {
     sell_echo(&scene.seller, "late.comer", 1, "");
     // By Kademlia, as nobody follows its topic.
     eventually("the new service to be found", LONG, || {
-        let found = scene.buyer.run(["find", "late.comer"]).ok().text();
-        if found.contains(&scene.seller.peer_id()) { Ok(()) } else { Err(found) }
+        let found = scene.buyer.run(["find", "late.comer"]);
+        if found.text().contains(&scene.seller.peer_id()) { Ok(()) } else { Err(found) }
     });
     row
 }

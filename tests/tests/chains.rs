@@ -36,14 +36,6 @@ fn subcontractor(swarm: &Swarm, name: &str, service: &str, script: &str) -> Daem
     node
 }
 
-#[track_caller]
-fn found(buyer: &Daemon, service: &str) {
-    eventually("the service to be found", LONG, || {
-        let found = buyer.run(["find", service]).ok().lines();
-        if found.iter().any(|line| line.to_string().contains(service)) { Ok(()) } else { Err(format!("{found:?}")) }
-    });
-}
-
 /// The tasks that a node has bought.
 fn bought(daemon: &Daemon) -> Vec<Value> {
     let tasks = daemon.json(["task", "list"]);
@@ -61,8 +53,8 @@ fn a_program_hires_within_what_its_buyer_allows_and_not_beyond() {
     let own = "time_limit_secs = 100\n[subcontract]\nservices = [\"text.upper\"]\nbudget = 15\n";
     swarm::sell_script(&middle, "text.shout", 20, &script, own);
     let buyer = swarm.buyer(1_000, SOON);
-    found(&buyer, "text.shout");
-    found(&middle, "text.upper");
+    swarm::meet(&buyer, "text.shout");
+    swarm::meet(&middle, "text.upper");
 
     let allowed = ["--allow-subcontract", "text.upper", "--sub-budget", "10"];
     let prepaid = ["--mode", "prepaid", "--max-price", "30"];
@@ -126,8 +118,8 @@ fn a_key_opens_its_own_task_and_nothing_else() {
     );
     let middle = subcontractor(&swarm, "middle", "text.probe", &probe);
     let buyer = swarm.buyer(1_000, SOON);
-    found(&buyer, "text.probe");
-    found(&middle, "text.upper");
+    swarm::meet(&buyer, "text.probe");
+    swarm::meet(&middle, "text.upper");
     let more = ["--mode", "prepaid", "--max-price", "30", "--allow-subcontract", "text.upper", "--sub-budget", "10"];
     let delivered = swarm::hire(&buyer, "text.probe", b"x", &more);
     assert_eq!(delivered.output, "X");
@@ -154,9 +146,9 @@ fn work_goes_down_a_chain_of_four_nodes() {
     let script = passing_on("text.third", on, &third.file("note-2"));
     let second = subcontractor(&swarm, "second", "text.second", &script);
     let buyer = swarm.buyer(1_000, SOON);
-    found(&buyer, "text.second");
-    found(&second, "text.third");
-    found(&third, "text.upper");
+    swarm::meet(&buyer, "text.second");
+    swarm::meet(&second, "text.third");
+    swarm::meet(&third, "text.upper");
 
     let allowed = ["--allow-subcontract", "text.third", "text.upper", "--sub-budget", "13", "--sub-depth", "2"];
     let more = [&["--mode", "prepaid", "--max-price", "30", "--deadline", "2m"][..], &allowed].concat();
@@ -188,8 +180,8 @@ fn what_a_task_lets_its_seller_pass_on_is_shown_and_can_be_taken_back() {
     let own = "time_limit_secs = 100\n[subcontract]\nbudget = 15\n";
     swarm::sell_script(&middle, "text.shout", 20, &script, own);
     let buyer = swarm.buyer(1_000, SOON);
-    found(&buyer, "text.shout");
-    found(&middle, "text.upper");
+    swarm::meet(&buyer, "text.shout");
+    swarm::meet(&middle, "text.upper");
 
     let home = (*buyer).clone();
     let hire = std::thread::spawn(move || {

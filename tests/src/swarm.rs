@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, ops::AddAssign, time::Duration};
 
 use serde_json::Value;
 
-use crate::{Daemon, Home, Slot, eventually};
+use crate::{Daemon, Home, LONG, Slot, eventually};
 
 /// The unit of the hosted mint: play money.
 pub const UNIT: &str = "play";

@@ -465,13 +465,15 @@ impl Asking {
             false => connected.iter().min_by_key(|(peer, is_dealt)| (!is_dealt, unasked_since(peer), *peer)),
         };
         let peer = match connected {
-            Some((peer, _)) => *peer,
-            None => self.waiting.pop_front()?,
+            Some((peer, _)) => Some(*peer),
+            None => self.waiting.pop_front(),
         };
+        // Also where nobody is there: then the next turn is as late, unless somebody connects.
+        self.idle_at = now + ASK_AGAIN;
+        let peer = peer?;
         self.waiting.retain(|waiting| *waiting != peer);
         self.is_queues_turn = !self.is_queues_turn;
         self.credit -= 1;
-        self.idle_at = now + ASK_AGAIN;
         if self.asked.len() >= ASKED_PEERS {
             let oldest = self.asked.iter().min_by_key(|(peer, at)| (**at, **peer)).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.asked.remove(&oldest));
@@ -584,6 +586,21 @@ mod tests {
         assert_eq!(asking.take(connected(), start), None);
         let asked: Vec<_> = (1..=4).filter_map(|turn| asking.take(connected(), start + ASK_AGAIN * turn)).collect();
         assert_eq!(asked, [peer(1), peer(2), peer(3), peer(1)]);
+    }
+
+    #[test]
+    fn where_nobody_is_there_to_be_asked_the_next_turn_is_later_until_somebody_connects() {
+        let start = Instant::now();
+        let mut asking = Asking::new(start);
+        let mut now = start;
+        for _ in 0..3 {
+            assert!(asking.next_turn() > now, "a turn that is due at once again is taken again and again");
+            now = asking.next_turn();
+            assert_eq!(asking.take(std::iter::empty(), now), None);
+        }
+        asking.connected(peer(1), now);
+        assert!(asking.next_turn() <= now);
+        assert_eq!(asking.take(std::iter::empty(), now), Some(peer(1)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod grants;
 pub(crate) mod http;
 mod market;
 mod money;
+mod names;
 mod tasks;
 pub mod types;
 

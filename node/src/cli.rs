@@ -45,7 +45,6 @@ use self::passphrase::PassphraseSource;
 use crate::{
     api::{client::Client, types::DescribedEvent},
     console::{Aliases, CliError, Exit, Look, Printer},
-    events::Event,
     keys::Home,
     lab::{self, demo::DemoArgs},
     panics,
@@ -216,7 +215,11 @@ fn with_aliases(args: Vec<OsString>) -> Result<Vec<OsString>, CliError> {
     };
     match (expanded, aliases) {
         (Ok(args), aliases) => {
-            Look::of_stdout(aliases.unwrap_or_default()).begin();
+            let aliases = aliases.unwrap_or_default();
+            let skipped = aliases.skipped().map(|(name, why)| format!("aliases.toml: {name} is skipped: {why}"));
+            let skipped: Vec<_> = skipped.collect();
+            Look::of_stdout(aliases).begin();
+            skipped.iter().for_each(|line| Printer::stdio(wants_json()).note(line));
             Ok(args)
         }
         (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error.into()),
@@ -283,12 +286,12 @@ fn wait_for(work: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, 
 /// An event for people, with peers by the names that the operator gave them.
 fn in_words(said: &DescribedEvent) -> String {
     let aliases = &Look::now().aliases;
-    match &said.event.event {
-        // What this version doesn't know, the node says for it.
-        Event::Unknown => said.say.clone(),
-        _ if aliases.is_empty() => said.say.clone(),
-        event => event.say_with(&|peer| aliases.name(peer)),
+    let event = &said.event.event;
+    // What this version doesn't know, or knows otherwise, the node says for it.
+    if aliases.is_empty() || event.say() != said.say {
+        return said.say.clone();
     }
+    event.say_with(&|peer| aliases.name(peer))
 }
 
 #[cfg(test)]

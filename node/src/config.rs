@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{mint::MintConfig, network::NetworkConfig, trade::TradeConfig, wallet::WalletConfig};
 
-pub use self::chosen::{AddressError, Chosen, joinable, listenable};
+pub use self::chosen::{AddressError, Chosen, joinable, listenable, monitorable};
 pub use self::sections::{ApiConfig, HireConfig, LogConfig, LogFormat, MonitorConfig};
 
 /// What `guilder init` writes.

@@ -3,7 +3,6 @@
 //!
 //! Whatever reaches a terminal or a log passes [`harmless`]: in the printer here, and in `daemon::log`.
 
-mod aliases;
 pub(crate) mod command;
 mod error;
 pub mod harmless;
@@ -13,11 +12,13 @@ mod screen;
 mod table;
 
 pub use self::{
-    aliases::{AliasError, Aliases, Named},
     error::{CliError, Exit},
     look::Look,
     printer::{Printer, Show, is_coloured},
     screen::{Key, Screen},
     table::{Field, fields, table, table_as},
 };
-pub use crate::shell::quoted;
+pub use crate::{
+    aliases::{AliasError, Aliases, Named},
+    shell::quoted,
+};

@@ -1,6 +1,7 @@
 //! A Guilder node: identity, market, trade, wallet and mint of one agent, and the `guilder` command line over it.
 #![forbid(unsafe_code)]
 
+pub(crate) mod aliases;
 pub mod api;
 pub mod catalogue;
 pub mod cli;

@@ -67,7 +67,7 @@ use std::sync::{
 
 use cid::Cid;
 use guilder_protocol::{
-    audit::Evidence,
+    audit::{self, Evidence},
     bytes::Digest,
     fault::{AtFault, Fault},
     identity::AgentKey,
@@ -105,6 +105,7 @@ use self::{
     housekeeping::Housekeeper,
     journal::Journal,
     keys::HireKeys,
+    limits::SUB_EVIDENCE_SIGNATURES,
     mailbox::{BuyerMail, Cause},
     open::OpenTrades,
     outbox::Outbox,
@@ -444,13 +445,22 @@ impl Trade {
         self.tasks.page(page)
     }
 
-    /// A page of the tasks that fit, the newest first.
+    /// A page of the tasks that fit, the newest first: of all, or of those that were hired for the sake of an award.
     ///
     /// # Errors
     /// If the store can't be read.
-    pub async fn tasks_that_fit(&self, page: Page, filter: TaskFilter) -> Result<Vec<TaskView>, StoreError> {
+    pub async fn tasks_that_fit(
+        &self,
+        under: Option<Cid>,
+        page: Page,
+        filter: TaskFilter,
+    ) -> Result<Vec<TaskView>, StoreError> {
         let tasks = self.tasks.clone();
-        self.runtime.offload(Job::Disk, move || tasks.page_of(page, &filter)).await
+        let find = move || match under {
+            Some(award) => tasks.page_under(award, page, &filter),
+            None => tasks.page_of(page, &filter),
+        };
+        self.runtime.offload(Job::Disk, find).await
     }
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
@@ -478,12 +488,22 @@ impl Trade {
         self.tasks.output(id)
     }
 
-    /// All that was signed about a task, for an audit bundle; `None` if no award was given.
+    /// All that was signed about a task; `None` if no award was given. May take a while: what was signed beneath is verified first.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn evidence(&self, id: Cid) -> Result<Option<Evidence>, StoreError> {
         self.tasks.evidence(id)
+    }
+
+    /// The same as an audit bundle, made off the async threads.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn audit_bundle(&self, id: Cid) -> Result<Option<Vec<u8>>, StoreError> {
+        let tasks = self.tasks.clone();
+        let job = Job::Signatures(SUB_EVIDENCE_SIGNATURES);
+        self.runtime.offload(job, move || Ok(tasks.evidence(id)?.map(|evidence| audit::bundle(&evidence)))).await
     }
 
     /// The trades in which a seller took our money for nothing, sold a key that doesn't open what it delivered, or contradicted

@@ -113,7 +113,8 @@ fn a_key_opens_its_own_task_and_nothing_else() {
         "for path in wallet status id peers services mints events tasks find/text.upper?limit=1; do \
            printf '%s ' \"$path\"; \
            curl -s -m 5 -o /dev/null -w '%{{http_code}}\\n' -H \"authorization: Bearer $GUILDER_TOKEN\" \"$GUILDER_API/v1/$path\"; \
-         done > '{note}'; '{guilder}' hire text.upper --input - --mode prepaid",
+         done > '{note}'; '{guilder}' hire text.upper --input - --mode prepaid --label mine; \
+         for label in mine other; do '{guilder}' --json task list --label $label > '{note}.'$label; done",
         note = note.display()
     );
     let middle = subcontractor(&swarm, "middle", "text.probe", &probe);
@@ -132,6 +133,12 @@ fn a_key_opens_its_own_task_and_nothing_else() {
     for path in ["tasks", "find/text.upper?limit=1"] {
         assert_eq!(status(path), Some(200), "{path}: {text}");
     }
+    // It lists its own hires, as far as they fit.
+    let listed = |label: &str| {
+        let text = std::fs::read_to_string(format!("{}.{label}", note.display())).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    assert_eq!((&listed("mine")[0]["label"], listed("other")), (&"mine".into(), Value::Array(vec![])));
 }
 
 #[test]

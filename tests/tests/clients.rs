@@ -291,6 +291,8 @@ fn an_error_has_one_shape_on_every_status_in_a_stream_and_in_a_task() {
         ("DELETE", "/v1/wallet", 405, "method_not_allowed"),
         ("GET", "/v1/tasks?limit=many", 400, "invalid"),
         ("GET", "/v1/tasks?colour=red", 400, "invalid"),
+        ("GET", "/v1/hello?nonce=zz", 400, "invalid"),
+        ("POST", "/v1/tasks?service=text.echo&sellr=x", 400, "invalid"),
         ("GET", "/v1/tasks?side=broker", 400, "invalid"),
         ("GET", "/v1/find/Not%20a%20name", 400, "invalid"),
         ("POST", "/v1/wallet/send", 400, "invalid"),
@@ -300,7 +302,9 @@ fn an_error_has_one_shape_on_every_status_in_a_stream_and_in_a_task() {
     ] {
         let answer = buyer.api(method, path, &[("authorization", &token), ("content-type", "application/json")]);
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.json());
-        is_error(&answer.json(), code, path);
+        let error = answer.json();
+        is_error(&error, code, path);
+        assert_eq!((&error["fault"], &error["retryable"]), (&"ours".into(), &false.into()), "{method} {path}: {error}");
     }
     let nobody = buyer.api("GET", "/v1/nothing", &[]);
     assert_eq!(nobody.status, 401);

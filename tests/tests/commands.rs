@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
-use guilder_tests::{Home, Ran, binary};
+use guilder::keys::{Passphrase, SecretFile};
+use guilder_tests::{Home, Ran, binary, skip};
 use serde_json::Value;
 
 fn mode(path: &Path) -> u32 {
@@ -107,6 +113,105 @@ fn a_passphrase_is_set_changed_and_removed_and_the_keys_stay() {
     assert!(in_clear());
     assert_eq!(home.json(["id"])["peer_id"], made["peer_id"]);
     assert_eq!(mode(&home.path().join("secret.json")), 0o600);
+}
+
+/// Kills the process before its `KILL_AT`th change of a file: makes one, writes (half of it is written), syncs, renames, removes.
+const KILLER: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+static int strikes(void) {
+    static int left = -1;
+    if (left < 0) { const char *at = getenv("KILL_AT"); left = at ? atoi(at) : 0; }
+    return left > 0 && --left == 0;
+}
+static void step(void) { if (strikes()) kill(getpid(), SIGKILL); }
+static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
+static int opened(const char *name, const char *path, int flags, mode_t mode) {
+    if (flags & O_CREAT) step();
+    return ((int (*)(const char *, int, mode_t))real(name))(path, flags, mode);
+}
+int open(const char *path, int flags, ...) {
+    va_list rest; va_start(rest, flags); mode_t mode = va_arg(rest, mode_t); va_end(rest);
+    return opened("open", path, flags, mode);
+}
+int open64(const char *path, int flags, ...) {
+    va_list rest; va_start(rest, flags); mode_t mode = va_arg(rest, mode_t); va_end(rest);
+    return opened("open64", path, flags, mode);
+}
+ssize_t write(int fd, const void *bytes, size_t length) {
+    ssize_t (*really)(int, const void *, size_t) = real("write");
+    if (fd > 2 && strikes()) { really(fd, bytes, length / 2); kill(getpid(), SIGKILL); }
+    return really(fd, bytes, length);
+}
+int fsync(int fd) { step(); return ((int (*)(int))real("fsync"))(fd); }
+int rename(const char *from, const char *to) { step(); return ((int (*)(const char *, const char *))real("rename"))(from, to); }
+int unlink(const char *path) { step(); return ((int (*)(const char *))real("unlink"))(path); }
+"#;
+
+/// A library that is loaded into the binary; none where there is no C compiler for one.
+fn killer(home: &Home) -> Option<PathBuf> {
+    let (source, library) = (home.write("killer.c", KILLER), home.file("killer.so"));
+    let cc = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    cc.is_ok_and(|status| status.success()).then_some(library)
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn whatever_step_of_a_change_of_the_passphrase_kills_it_the_phrase_is_there_under_one_of_the_two() {
+    let home = Home::empty();
+    let Some(library) = killer(&home) else { return skip("a C compiler") };
+    let made = home.json(["init"]);
+    let phrase = made["phrase"].as_str().unwrap();
+    let secret = home.path().join("secret.json");
+    let opens = |passphrase: Option<&str>| {
+        let file = SecretFile::load(&secret).unwrap();
+        let passphrase = passphrase.map(|text| Passphrase::new(text.to_owned()));
+        file.is_sealed() == passphrase.is_some()
+            && file.open(passphrase.as_ref()).is_ok_and(|opened| opened.reveal() == phrase)
+    };
+    let file = |name: &str, text: &str| {
+        let path = home.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let (tulip, rose) = (file("tulip", "tulip"), file("rose", "rose"));
+    for (verb, old, new) in
+        [("set", None, Some("tulip")), ("change", Some("tulip"), Some("rose")), ("remove", Some("rose"), None)]
+    {
+        let path = |passphrase| if passphrase == "tulip" { &tulip } else { &rose };
+        let before = fs::read(&secret).unwrap();
+        let (mut killed, mut kept) = (0, 0);
+        loop {
+            let mut command = home.command();
+            command.env("LD_PRELOAD", &library).env("KILL_AT", (killed + 1).to_string());
+            old.map(|old| command.arg("--passphrase-file").arg(path(old)));
+            command.args(["passphrase", verb]);
+            new.map(|new| command.arg("--new-passphrase-file").arg(path(new)));
+            let ran = command.stdin(Stdio::null()).output().unwrap();
+            if ran.status.success() {
+                break;
+            }
+            assert_eq!(ran.status.signal(), Some(9), "{verb}, killed at step {}: {ran:?}", killed + 1);
+            killed += 1;
+            assert!(opens(old) || opens(new), "{verb}, killed at step {killed}");
+            kept += usize::from(opens(old));
+            // What is left beside it goes at the next change.
+            fs::write(&secret, &before).unwrap();
+        }
+        assert!(opens(new), "{verb}");
+        assert!(
+            killed >= 5 && kept < killed,
+            "{verb}: {killed} steps were found, {kept} of them before the new file is in its place"
+        );
+        let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{verb}: {left:?}");
+    }
 }
 
 #[test]

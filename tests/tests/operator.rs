@@ -332,6 +332,47 @@ fn what_has_an_alias_is_taken_by_it_and_shown_by_it() {
         "here alone it is told what it stands for"
     );
 
+    // So it is for programs, where a peer or a mint is asked for; what is free text stays as it is.
+    let token = format!("Bearer {}", buyer.access().unwrap()["token"].as_str().unwrap());
+    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+    let asked = |method, path: &str, body: &str| {
+        let access = buyer.access().unwrap();
+        let address = access["address"].as_str().unwrap().parse().unwrap();
+        http::request(address, method, path, &headers, body.as_bytes()).unwrap()
+    };
+    let names = asked("GET", "/v1/aliases", "").json();
+    assert_eq!(
+        (&names[0]["name"], &names[0]["kind"], &names[1]["target"]),
+        (&"ann".into(), &"peer".into(), &bank.clone().into())
+    );
+    let terms = "service=text.echo&seller=@ann&avoid=%40bob2&label=@ann";
+    let bob = asked("POST", &format!("/v1/tasks?{terms}"), "");
+    assert_eq!(bob.status, 400);
+    assert!(bob.json()["message"].as_str().unwrap().contains("no alias @bob2"), "{}", bob.json());
+    let hired = asked("POST", "/v1/tasks?service=text.echo&prefer=@ann&mint=%40bank&label=%40ann", "hi");
+    assert_eq!(hired.status, 200, "{hired:?}");
+    for (terms, count) in [("peer=@ann&label=@ann", 1), ("peer=@ann", 2), ("label=@bob", 0)] {
+        let tasks = asked("GET", &format!("/v1/tasks?{terms}"), "").json();
+        assert_eq!(tasks.as_array().unwrap().len(), count, "{terms}: {tasks}");
+    }
+    let sent = asked("POST", "/v1/wallet/send", "{\"amount\": 2, \"mint\": \"@bank\"}");
+    assert_eq!((sent.status, &sent.json()["mint"]), (200, &bank.clone().into()), "{sent:?}");
+    // For scripts a hint has whole IDs, too.
+    buyer.run(["alias", "add", "far", "https://far.example"]).ok();
+    let strange = ["hire", "text.echo", "--mint", "@far"];
+    buyer.run(strange).failed().says("ours", &["mints add https://far.example"]);
+    let said = buyer.run_as_person(strange, b"").error_text();
+    assert!(said.contains("mints add @far"), "{said}");
+
+    // An entry that is none costs no other.
+    let file = buyer.path().join("aliases.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}carl = \"mint.example\"\n")).unwrap();
+    let found = buyer.run_as_person(["find", "text.echo"], b"").ok();
+    assert!(found.text().contains("@ann"), "{found}");
+    assert!(found.error_text().contains("carl is skipped: mint.example is neither a peer"), "{found}");
+    buyer.run(["alias", "remove", "carl"]).ok();
+
     buyer
         .run(["hire", "text.echo", "--seller", "@bob"])
         .failed()

@@ -175,42 +175,6 @@ fn sellers_are_avoided_or_preferred_and_tasks_listed_page_by_page() {
     assert!(next.iter().all(|part| text.contains(part)), "{text}");
 }
 
-#[test]
-fn every_refusal_of_the_control_api_has_one_shape() {
-    let node = Daemon::start("node", &Home::new(LOOPBACK));
-    let token = format!("Bearer {}", node.access().unwrap()["token"].as_str().unwrap());
-    let token = [("authorization", token.as_str()), ("content-type", "application/json")];
-    for (method, path, status) in [
-        ("GET", "/v1/nothing", 404),
-        ("PUT", "/v1/status", 405),
-        ("GET", "/v1/tasks?limit=many", 400),
-        ("GET", "/v1/tasks?lmit=3", 400),
-        ("GET", "/v1/tasks/bafyzzzz", 404),
-        ("POST", "/v1/tasks?service=Not%20A%20Name", 400),
-        ("POST", "/v1/tasks?service=a.b&sellr=x", 400),
-        ("POST", "/v1/wallet/send", 400),
-        ("GET", "/v1/find/Not%20A%20Name", 400),
-        ("GET", "/v1/hello?nonce=zz", 400),
-    ] {
-        let answer = node.api(method, path, &token);
-        let error = answer.json();
-        assert_eq!(answer.status, status, "{method} {path}: {error}");
-        let code = error["code"].as_str().unwrap_or_else(|| panic!("{method} {path}: {error}"));
-        let expected = match status {
-            404 => "not_found",
-            405 => "method_not_allowed",
-            _ => "invalid",
-        };
-        assert_eq!(code, expected, "{method} {path}: {error}");
-        assert_eq!((&error["fault"], &error["retryable"]), (&"ours".into(), &false.into()), "{method} {path}");
-        for words in ["message", "hint"] {
-            assert!(!error[words].as_str().unwrap().is_empty(), "{method} {path}: {error}");
-        }
-    }
-    let unknown = node.api("GET", "/v1/status", &[]);
-    assert_eq!((unknown.status, &unknown.json()["code"]), (401, &"not_allowed".into()));
-}
-
 /// What a command says on a terminal to a paste that comes after its question.
 fn pasted(home: &Home, args: &str, question: &str, text: &str) -> String {
     let command = format!("'{}' --home '{}' {args}", binary::guilder().display(), home.path().display());

@@ -126,6 +126,30 @@ fn a_service_of_ones_own_is_found_first_and_done_for_free_and_marked() {
     assert_eq!(seller.json(["earnings"]), Value::Array(vec![]), "nobody earned anything");
     assert_eq!(swarm::Money::of(&other).total(), 100);
 
+    let token = format!("Bearer {}", seller.access().unwrap()["token"].as_str().unwrap());
+    let none = seller.api("GET", "/v1/find/text.upper?limit=0", &[("authorization", &token)]);
+    assert_eq!((none.status, none.body.as_slice()), (200, &b""[..]), "no more than was asked for");
+
+    // While it goes on it is at work, looks for nobody, and is found by its label.
+    let go_on = seller.file("go-on");
+    let script = format!("until [ -e '{}' ]; do sleep 0.05; done; cat", go_on.display());
+    swarm::sell_script(&seller, "text.slow", 5, &script, "");
+    let slow = ["hire", "text.slow", "--input", "-", "--label", "slow"];
+    std::thread::scope(|scope| {
+        let hire = scope.spawn(|| seller.run_with(slow, b"at last"));
+        let task = eventually("the work to begin", LONG, || {
+            let tasks = seller.json(["task", "list", "--state", "open", "--label", "slow"]);
+            tasks.get(0).cloned().ok_or(tasks)
+        });
+        fs::write(&go_on, "").unwrap();
+        assert_eq!((&task["state"], &task["own"]), (&"working".into(), &true.into()), "{task}");
+        assert_eq!(hire.join().unwrap().ok().lines().pop().unwrap()["output"], "at last");
+    });
+    for (more, nothing) in [("failed", "No task fits."), ("open", "No task fits.")] {
+        let shown = seller.run_as_person(["task", "list", "--state", more], b"").ok().text();
+        assert_eq!(shown.trim_end(), nothing);
+    }
+
     // Whoever says so hires another.
     let (own, others) = (seller.peer_id(), other.peer_id());
     for more in [["--avoid", own.as_str()], ["--seller", others.as_str()]] {

@@ -43,7 +43,8 @@ use super::{
     access::{Hello, Proof},
     caller::Caller,
     types::{
-        ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Found, Identity, Line, NodeEvent, Peer, ServiceView, Status,
+        Alias, ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Found, Identity, Line, NodeEvent, Peer, ServiceView,
+        Status,
     },
 };
 use crate::{executor::Definition, http_server};
@@ -92,6 +93,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(remove_service))
         .routes(routes!(find))
         .routes(routes!(earnings))
+        .routes(routes!(aliases))
         .routes(routes!(events))
         .routes(routes!(stop))
         .merge(tasks::routes())
@@ -184,6 +186,12 @@ async fn earnings(
     Query(query): Query<EarningsQuery>,
 ) -> Answer<Vec<Earnings>> {
     Ok(Json(api.earnings(&caller, query).await?))
+}
+
+/// What the operator calls peers and mints.
+#[utoipa::path(get, path = "/v1/aliases", responses((status = 200, body = Vec<Alias>)))]
+async fn aliases(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Alias>> {
+    Ok(Json(api.aliases(&caller).await?))
 }
 
 /// All that happens from now on, a line each.

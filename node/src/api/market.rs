@@ -75,9 +75,10 @@ impl Api {
     ) -> Result<impl Stream<Item = Found> + Send + 'static, ApiError> {
         caller.may(Right::Find)?;
         let deadline = self.node().runtime.instant() + FIND_PATIENCE;
-        let own = self.node().catalogue.service(name).filter(|_| caller.under().is_none());
+        let limit = limit.unwrap_or(LISTED);
+        let own = self.node().catalogue.service(name).filter(|_| limit > 0 && caller.under().is_none());
         let own = own.map(|service| self.own_listing(&service));
-        let limit = limit.unwrap_or(LISTED).saturating_sub(usize::from(own.is_some()));
+        let limit = limit.saturating_sub(usize::from(own.is_some()));
         let found = (limit > 0).then(|| self.node().catalogue.find(name, limit, deadline));
         let others = stream::unfold(found, |found| async {
             let mut found = found?;

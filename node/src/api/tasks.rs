@@ -6,7 +6,6 @@ use bytes::Bytes;
 use cid::Cid;
 use futures::{Stream, StreamExt as _, stream};
 use guilder_protocol::{
-    audit,
     bytes::{ByteArray, Digest},
     content::ContentId,
     fault::Fault,
@@ -33,6 +32,7 @@ use super::{
 use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
+    runtime::Job,
     trade::{
         self, CancelError, Held, Keyed, MAX_HIRE_NAME, MoneyView, Page, TaskFilter, TaskState, TaskView as Trading,
     },
@@ -226,7 +226,7 @@ impl Api {
     /// If the caller may not, or this node buys no task of that ID.
     pub async fn write_off(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
         caller.may(Right::Money)?;
-        let cid = self.resolve(id)?;
+        let cid = self.resolve(id).await?;
         let view = self.view_of(cid)?;
         if view.side != Side::Buyer {
             let message = format!("the task {id} was sold here");
@@ -291,10 +291,10 @@ impl Api {
     }
 
     /// The task of that ID, if the caller may see it: with the right to, or because it hired it for the sake of its own.
-    fn seen_by(&self, caller: &Caller, right: Right, id: &str) -> Result<Cid, ApiError> {
+    async fn seen_by(&self, caller: &Caller, right: Right, id: &str) -> Result<Cid, ApiError> {
         let Some(under) = caller.under() else {
             caller.may(right)?;
-            return self.resolve(id);
+            return self.resolve(id).await;
         };
         let own = self.node().trade.passed_on(under.award)?;
         let mut found = own.into_iter().filter(|task| task.to_string().ends_with(id) && id.len() >= MIN_ID_TAIL);
@@ -306,14 +306,16 @@ impl Api {
     /// # Errors
     /// If the caller may not, the one to go on after isn't there, a term can't be read, or the store can't be read.
     pub async fn tasks(&self, caller: &Caller, listing: &TaskListing) -> Result<Vec<TaskView>, ApiError> {
-        if let Some(under) = caller.under() {
-            let own = self.node().trade.passed_on(under.award)?;
-            return own.into_iter().map(|task| self.task_by_id(task)).collect();
+        let under = caller.under().map(|under| under.award);
+        if under.is_none() {
+            caller.may(Right::Look)?;
         }
-        caller.may(Right::Look)?;
-        let after = listing.after.as_deref().map(|id| self.view_of(self.resolve(id)?)).transpose()?;
-        let page = Page { after: after.map(|view| view.cursor()), limit: listing.limit.unwrap_or(LISTED) };
-        let found = self.node().trade.tasks_that_fit(page, filter(listing)?).await?;
+        let after = match &listing.after {
+            Some(id) => Some(self.view_of(self.seen_by(caller, Right::Look, id).await?)?.cursor()),
+            None => None,
+        };
+        let page = Page { after, limit: listing.limit.unwrap_or(LISTED) };
+        let found = self.node().trade.tasks_that_fit(under, page, filter(listing)?).await?;
         Ok(found.into_iter().map(TaskView::from).collect())
     }
 
@@ -321,8 +323,8 @@ impl Api {
     ///
     /// # Errors
     /// If the caller may not, there is none of that ID, or several end in its letters.
-    pub fn task(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        self.task_by_id(self.seen_by(caller, Right::Look, id)?)
+    pub async fn task(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
+        self.task_by_id(self.seen_by(caller, Right::Look, id).await?)
     }
 
     /// Calls a task off.
@@ -330,7 +332,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or it is over.
     pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        let cid = self.seen_by(caller, Right::Hire, id)?;
+        let cid = self.seen_by(caller, Right::Hire, id).await?;
         if let Err(error) = self.node().trade.cancel(cid).await {
             let told = match error {
                 CancelError::Over(_) => {
@@ -354,7 +356,7 @@ impl Api {
         caller: &Caller,
         id: &str,
     ) -> Result<(u64, impl Stream<Item = io::Result<Bytes>> + Send + 'static), ApiError> {
-        let cid = self.seen_by(caller, Right::Look, id)?;
+        let cid = self.seen_by(caller, Right::Look, id).await?;
         let Some(data) = self.node().trade.output(cid)? else {
             let told = ApiError::missing("the task has no output", format!("`guilder task show {id}` says why"));
             let money = self.task_by_id(cid)?.money;
@@ -373,12 +375,11 @@ impl Api {
     ///
     /// # Errors
     /// If the caller may not, there is none of that ID, or nothing was awarded.
-    pub fn audit(&self, caller: &Caller, id: &str) -> Result<Vec<u8>, ApiError> {
-        let evidence = self.node().trade.evidence(self.seen_by(caller, Right::Look, id)?)?;
-        let evidence = evidence.filter(|evidence| !evidence.awards.is_empty());
-        let evidence = evidence
-            .ok_or_else(|| ApiError::missing("nothing was awarded in this task", "there is nothing to prove yet"))?;
-        Ok(audit::bundle(&evidence))
+    pub async fn audit(&self, caller: &Caller, id: &str) -> Result<Vec<u8>, ApiError> {
+        let task = self.seen_by(caller, Right::Look, id).await?;
+        let bundle = self.node().trade.audit_bundle(task).await?;
+        let nothing = || ApiError::missing("nothing was awarded in this task", "there is nothing to prove yet");
+        bundle.ok_or_else(|| nothing().about(task))
     }
 
     fn task_by_id(&self, id: Cid) -> Result<TaskView, ApiError> {
@@ -390,7 +391,7 @@ impl Api {
     }
 
     /// A task by its whole ID, or by the last letters of one of the latest.
-    fn resolve(&self, id: &str) -> Result<Cid, ApiError> {
+    async fn resolve(&self, id: &str) -> Result<Cid, ApiError> {
         if let Ok(cid) = id.parse() {
             return Ok(cid);
         }
@@ -400,7 +401,9 @@ impl Api {
                 "give its last 4 letters or more",
             ));
         }
-        let tasks = self.node().trade.tasks(Page { after: None, limit: RECENT })?;
+        let trade = self.node().trade.clone();
+        let latest = move || trade.tasks(Page { after: None, limit: RECENT });
+        let tasks = self.node().runtime.offload(Job::Disk, latest).await?;
         let ids: std::collections::BTreeSet<Cid> =
             tasks.iter().map(|view| view.task).filter(|task| task.to_string().ends_with(id)).collect();
         let mut ids = ids.into_iter();
@@ -610,6 +613,7 @@ impl From<Trading> for TaskView {
             side: match view.side {
                 Side::Buyer => TaskSide::Buyer,
                 Side::Seller => TaskSide::Seller,
+                Side::Unknown => TaskSide::Unknown,
             },
             service: view.service,
             peer: view.peer.map(|peer| peer.peer_id()),

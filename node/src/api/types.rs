@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 pub use super::error::{ApiError, ErrorCode};
 pub use crate::trade::{Earnings, EarningsBy, Hire};
 use crate::{
+    aliases::Named,
     events::Stamped,
     mint::Totals,
     wallet::{self, Account},
@@ -398,6 +399,23 @@ pub struct GrantView {
     pub revoked_by: Option<String>,
     /// All of it as a line of text, for `guilder grants import`.
     pub text: String,
+}
+
+/// What the operator calls a peer or a mint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Alias {
+    /// The name, without the `@`.
+    pub name: String,
+    /// `peer` or `mint`.
+    pub kind: String,
+    /// The peer's ID, or the mint's URL.
+    pub target: String,
+}
+
+impl From<(&str, &Named)> for Alias {
+    fn from((name, target): (&str, &Named)) -> Self {
+        Self { name: name.to_owned(), kind: target.kind().to_owned(), target: target.to_string() }
+    }
 }
 
 /// Which side of a task this node is on.
@@ -1020,16 +1038,18 @@ mod tests {
         };
         let Event::Ended { outcome: Outcome::Failed { fault, .. }, .. } = &read_step.said.event.event else { panic!() };
         assert_eq!(*fault, Fault::Unknown);
+        let HireEvent::Step(read_step) = read(&json.replace(r#""side":"buyer""#, r#""side":"broker""#)) else {
+            panic!()
+        };
+        let Event::Ended { side, task: of, .. } = &read_step.said.event.event else { panic!() };
+        assert_eq!((side, of), (&Side::Unknown, &task));
         // A value of another kind: the sentence for people is still there.
-        for (today, later) in
-            [(r#""side":"buyer""#, r#""side":"broker""#), (r#""trade":null"#, r#""trade":{"of":[1]}"#)]
-        {
-            assert!(json.contains(today), "{json}");
-            let HireEvent::Step(read_step) = read(&json.replace(today, later)) else { panic!() };
-            let HireEvent::Step(known) = &known else { panic!() };
-            assert_eq!((&read_step.said.event.event, &read_step.said.say), (&Event::Unknown, &known.said.say));
-            assert_eq!(read_step.said.event.seq, known.said.event.seq);
-        }
+        let (today, later) = (r#""trade":null"#, r#""trade":{"of":[1]}"#);
+        assert!(json.contains(today), "{json}");
+        let HireEvent::Step(read_step) = read(&json.replace(today, later)) else { panic!() };
+        let HireEvent::Step(known) = &known else { panic!() };
+        assert_eq!((&read_step.said.event.event, &read_step.said.say), (&Event::Unknown, &known.said.say));
+        assert_eq!(read_step.said.event.seq, known.said.event.seq);
         let no_event = r#"{"kind":"step","task_ms":1,"say":"?","seq":1,"at_ms":2}"#;
         assert!(serde_json::from_str::<HireEvent>(no_event).is_err());
     }

@@ -6,7 +6,10 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::Context;
-use crate::console::{Aliases, CliError, Exit, Named, Show, table};
+use crate::{
+    api::types::Alias,
+    console::{Aliases, CliError, Exit, Named, Show, table},
+};
 
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
@@ -44,14 +47,6 @@ enum AliasCommand {
     },
 }
 
-/// An alias.
-#[derive(Debug, Serialize)]
-struct Alias {
-    name: String,
-    kind: &'static str,
-    target: String,
-}
-
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct List(Vec<Alias>);
@@ -71,18 +66,13 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             aliases.store(&home.aliases())?;
         }
     }
-    let alias = |(name, target): (&str, &Named)| Alias {
-        name: name.to_owned(),
-        kind: target.kind(),
-        target: target.to_string(),
-    };
-    context.printer.show(&List(aliases.iter().map(alias).collect()))?;
+    context.printer.show(&List(aliases.iter().map(Alias::from).collect()))?;
     Ok(Exit::Done)
 }
 
 impl Show for List {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        let row = |alias: &Alias| vec![format!("@{}", alias.name), alias.kind.to_owned(), alias.target.clone()];
+        let row = |alias: &Alias| vec![format!("@{}", alias.name), alias.kind.clone(), alias.target.clone()];
         let rows: Vec<_> = self.0.iter().map(row).collect();
         table(out, &["ALIAS", "WHAT", "STANDS FOR"], &rows, "No aliases. To give one: guilder alias add NAME PEER")
     }

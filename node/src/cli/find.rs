@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// The service's name, e.g. text.summarize.
     service: ServiceName,
     /// Stop after so many sellers [default: 20].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
 }
 

@@ -119,8 +119,8 @@ fn is_failure(event: &Event) -> bool {
 /// The daemon went away in the middle. What it had awarded goes on when it comes back, whether or not its ID was heard.
 fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
     let broke = matches!(error, client::ClientError::Http(_) | client::ClientError::Io(_));
-    let error = CliError::from(error);
-    let error = CliError { task: error.task.or_else(|| task.map(Into::into)), ..error };
+    let mut error = CliError::from(error);
+    error.told.task = error.told.task.take().or_else(|| task.map(Into::into));
     let hint = match task {
         Some(id) => {
             let id = task::short(id);
@@ -135,7 +135,7 @@ fn cut_off(error: client::ClientError, task: Option<&str>) -> CliError {
         }
         None => return error,
     };
-    CliError { hint: Some(hint), ..error }
+    error.with_hint(hint)
 }
 
 /// Whether the daemon went away, if one was there before.
@@ -152,7 +152,8 @@ fn interrupted(task: Option<&str>) -> CliError {
         ),
         None => "see it: `guilder task list`".to_owned(),
     };
-    CliError { task: task.map(Into::into), ..CliError::usage("interrupted; the task goes on in the daemon", hint) }
+    let error = ApiError::misuse("interrupted; the task goes on in the daemon", hint);
+    ApiError { task: task.map(Into::into), ..error }.into()
 }
 
 fn failure(task: &TaskView) -> CliError {
@@ -175,12 +176,8 @@ fn not_as_promised(task: &TaskView, why: &str) -> CliError {
         "it is paid for all the same, and counts against the seller; what was signed shows it: `guilder audit export {}`",
         task::short(&task.id)
     );
-    CliError {
-        detail: Some(why.to_owned()),
-        task: Some(task.id.as_str().into()),
-        money: task.money.as_deref().map(Into::into),
-        ..CliError::new(Fault::Peer, message, Some(hint))
-    }
+    let error = ApiError::new(Fault::Peer, message, Some(hint)).about(&task.id);
+    CliError { detail: Some(why.to_owned()), ..ApiError { money: task.money.clone(), ..error }.into() }
 }
 
 /// The task with its output, for scripts.
@@ -209,7 +206,7 @@ pub(super) async fn deliver(
     context: &Context,
 ) -> Result<(), CliError> {
     let kept = format!("the output is kept: `guilder task output {} --output FILE`", task::short(&ended.id));
-    let kept = |error| CliError { hint: Some(kept.clone()), ..error };
+    let kept = |error: CliError| error.with_hint(&kept);
     let cut = |error| if broke(&error) { cut_off(error, Some(&ended.id)) } else { error.into() };
     let mut download = client.download(&format!("{}/output", task::path(&ended.id))).await.map_err(cut)?;
     let mut delivered = Delivered { ended, output: None, output_base64: None };

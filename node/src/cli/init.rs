@@ -1,6 +1,6 @@
 //! `guilder init`
 
-use std::{fmt, fs, io, path::Path};
+use std::{fmt, fs, io, net::SocketAddr, path::Path};
 
 use guilder_protocol::market::{MintUrl, Unit};
 use serde::Serialize;
@@ -60,6 +60,9 @@ pub(super) struct Args {
     /// Don't look for peers on the local network.
     #[arg(long)]
     no_mdns: bool,
+    /// Serve health (/healthz) and metrics (/metrics) at this address of the machine's own, such as 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDRESS", value_parser = config::monitorable)]
+    monitor: Option<SocketAddr>,
     /// Print the settings file, every setting with its default, and make nothing.
     #[arg(long, conflicts_with_all = ["restore", "passphrase"])]
     print_config: bool,
@@ -92,6 +95,7 @@ impl Args {
             mints: self.mint.clone(),
             unit: self.unit.clone(),
             host_mint: self.host_mint,
+            monitor: self.monitor,
         }
     }
 }
@@ -295,6 +299,6 @@ mod tests {
         fs::remove_file(home.secret()).unwrap();
         fs::create_dir(home.mint()).unwrap();
         fs::write(mint::books(&home.mint()), b"").unwrap();
-        assert!(refuse_another(&home).unwrap_err().hint.unwrap().contains("--restore"));
+        assert!(refuse_another(&home).unwrap_err().told.hint.unwrap().contains("--restore"));
     }
 }

@@ -276,7 +276,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("no/such/folder"), PathBuf::from("/"), PathBuf::from("")] {
             let error = Place::at(&path).unwrap_err();
-            assert!(error.message.starts_with("can't write"), "{error:?}");
+            assert!(error.told.message.starts_with("can't write"), "{error:?}");
         }
     }
 }

@@ -14,7 +14,10 @@ use serde::Serialize;
 
 use super::{Context, wait_for};
 use crate::{
-    api::{client::escape, types::ServiceView},
+    api::{
+        client::escape,
+        types::{ApiError, ServiceView},
+    },
     console::{CliError, Exit, Field, Show, fields, table},
     executor::Definition,
 };
@@ -130,8 +133,8 @@ fn read(file: &Path) -> Result<Definition, CliError> {
     let text = std::fs::read_to_string(file).map_err(|cause| CliError::file("read", file, &cause))?;
     let definition = Definition::from_toml(&text, file.parent().unwrap_or(Path::new(".")));
     definition.map_err(|error| {
-        let error = CliError::from(error);
-        CliError { message: format!("{}: {}", file.display(), error.message), ..error }
+        let error = ApiError::of(&error);
+        ApiError { message: format!("{}: {}", file.display(), error.message), ..error }.into()
     })
 }
 
@@ -149,7 +152,10 @@ impl Show for ServiceView {
             ],
         )?;
         if self.mints.is_empty() {
-            writeln!(out, "\nNobody can pay for it yet: accept a mint with `guilder wallet mints add URL`.")?;
+            let unit = &self.unit;
+            writeln!(out, "\nNobody can pay for it yet: no mint that you accept is known to issue {unit}.")?;
+            writeln!(out, "What they issue: guilder wallet mints")?;
+            writeln!(out, "To accept one that does: guilder wallet mints add URL")?;
         }
         Ok(())
     }

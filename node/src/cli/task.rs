@@ -70,7 +70,12 @@ enum TaskCommand {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Tasks(Vec<TaskView>);
+struct Tasks {
+    found: Vec<TaskView>,
+    /// Whether some were left out by what was asked for.
+    #[serde(skip)]
+    chosen: bool,
+}
 
 /// The command that lists what comes after `last`, of the same choice.
 fn next_page(listing: &TaskListing, last: String) -> String {
@@ -92,7 +97,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let tasks: Vec<TaskView> = client.get(&query("/v1/tasks", listing)?).await?;
                 let asked = listing.limit.unwrap_or(LISTED);
                 let more = tasks.last().filter(|_| tasks.len() >= asked).map(|last| last.cursor().to_owned());
-                context.printer.show(&Tasks(tasks))?;
+                let chosen = *listing != TaskListing { limit: listing.limit, ..TaskListing::default() };
+                context.printer.show(&Tasks { found: tasks, chosen })?;
                 if let Some(last) = more {
                     context.printer.note(format_args!("older ones: {}", next_page(listing, last)));
                 }
@@ -135,8 +141,9 @@ impl Show for Tasks {
                 task.updated.to_string(),
             ]
         };
-        let rows: Vec<_> = self.0.iter().map(row).collect();
-        table(out, &["ID", "SIDE", "SERVICE", "STATE", ">PRICE", "PEER", "UPDATED"], &rows, "No tasks yet.")
+        let rows: Vec<_> = self.found.iter().map(row).collect();
+        let nothing = if self.chosen { "No task fits." } else { "No tasks yet." };
+        table(out, &["ID", "SIDE", "SERVICE", "STATE", ">PRICE", "PEER", "UPDATED"], &rows, nothing)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     daemon::{self, Ready},
     executor::process::orphans,
     keys::SecretFile,
+    wallet::WalletConfig,
 };
 
 /// Run the node, in the foreground, until it is stopped.
@@ -68,7 +69,12 @@ impl Ready {
         let listen = &self.status.listen;
         let address = listen.iter().find(|address| !is_local(address)).or(listen.first())?;
         let mint = self.status.hosted_mint.first().map(|url| format!(" --mint {url}")).unwrap_or_default();
-        Some(format!("init --join {address}{mint}"))
+        // A wallet pays in sats unless it is told otherwise, and a mint of play money has none.
+        let unit = match self.status.mint_books.as_slice() {
+            [only] if only.unit != WalletConfig::default().unit.to_string() => format!(" --unit {}", only.unit),
+            _ => String::new(),
+        };
+        Some(format!("init --join {address}{mint}{unit}"))
     }
 
     /// Commands for what is still missing, and for what can be done now.

@@ -16,7 +16,7 @@ use crate::{
             Receive, Received, Reclaim, Restore, Restored, Send, SentState, SentView, Token,
         },
     },
-    console::{CliError, Exit, Show, harmless::one_line, table},
+    console::{CliError, Exit, Look, Show, harmless::one_line, table, table_as},
 };
 
 const EXAMPLES: &str = "\
@@ -213,7 +213,7 @@ fn hand_over(token: &Token, context: &Context) -> Result<(), CliError> {
         let hint = format!(
             "the token is kept: `guilder wallet sent show {id}` prints it, `guilder wallet sent reclaim {id}` takes it back"
         );
-        return Err(CliError { hint: Some(hint), ..error });
+        return Err(error.with_hint(hint));
     }
     context.printer.note(format_args!("It is kept as {id} until it is spent: guilder wallet sent"));
     say_who_can_take(token, context);
@@ -334,6 +334,17 @@ async fn mints(command: Option<&MintsCommand>, context: &Context) -> Result<(), 
 
 /// A table of balances for each mint, under its URL: beside a long one they would be wider than a terminal.
 pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::Result {
+    if balances.is_empty() {
+        return writeln!(
+            out,
+            "No money yet. To get some: `guilder wallet mints add URL`, if none is accepted yet, then `guilder wallet fund N`."
+        );
+    }
+    balances_as(Look::now(), out, balances)
+}
+
+/// What is held at each mint, as wide as the look says.
+pub(super) fn balances_as(look: &Look, out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::Result {
     let row = |balance: &Balance| {
         let amount = |amount: u64| if amount == 0 { "-".to_owned() } else { format!("{amount} {}", balance.unit) };
         vec![
@@ -345,16 +356,10 @@ pub(super) fn balances(out: &mut dyn fmt::Write, balances: &[Balance]) -> fmt::R
             amount(balance.pending),
         ]
     };
-    if balances.is_empty() {
-        return writeln!(
-            out,
-            "No money yet. To get some: `guilder wallet mints add URL`, if none is accepted yet, then `guilder wallet fund N`."
-        );
-    }
     let header = [">  AVAILABLE", ">IN PURSE", ">AT RISK", ">FALLING BACK", ">EARNED", ">UNDER WAY"];
     for of_mint in balances.chunk_by(|one, next| one.mint == next.mint) {
         writeln!(out, "{}", of_mint[0].mint)?;
-        table(out, &header, &of_mint.iter().map(row).collect::<Vec<_>>(), "")?;
+        table_as(look, out, &header, &of_mint.iter().map(row).collect::<Vec<_>>(), "")?;
     }
     Ok(())
 }

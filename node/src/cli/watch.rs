@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     Context, in_words,
     status::{duration, peers_in_words},
-    task, wait_for,
+    task, wait_for, wallet,
 };
 use crate::{
     api::{
@@ -191,7 +191,12 @@ impl Watched {
         let Status { peer_id, uptime_secs, services, open_tasks, .. } = status;
         let mut lines = vec![
             look.aliases.put_into(&format!("guilder  {peer_id}")),
-            format!("up {}  {services} services on sale  {open_tasks} open tasks", duration(*uptime_secs)),
+            format!(
+                "up {}  {services} service{} on sale  {open_tasks} open task{}",
+                duration(*uptime_secs),
+                plural(*services),
+                plural(*open_tasks)
+            ),
         ];
         lines.extend(
             peers_in_words(status)
@@ -225,24 +230,22 @@ impl Watched {
     }
 }
 
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 fn section(title: &str, text: String) -> Vec<String> {
     [String::new(), title.to_owned()].into_iter().chain(text.lines().map(str::to_owned)).collect()
 }
 
 fn money(look: &Look, balances: &[Balance]) -> String {
-    let row = |balance: &Balance| {
-        let Balance { mint, unit, available, purse, at_risk, waiting, earned, pending, .. } = balance;
-        let amounts = [available, purse, at_risk, waiting, earned, pending];
-        let amount = |amount: &&u64| if **amount == 0 { "-".to_owned() } else { amount.to_string() };
-        let mut row = vec![mint.to_string(), unit.to_string()];
-        row.extend(amounts.iter().map(amount));
-        row
-    };
-    let rows: Vec<_> = balances.iter().map(row).collect();
-    let header = ["MINT", "UNIT", ">FREE", ">PURSE", ">AT RISK", ">FALLING BACK", ">EARNED", ">UNDER WAY"];
+    if balances.is_empty() {
+        return "none yet".to_owned();
+    }
     let mut text = String::new();
-    let _ = table_as(look, &mut text, &header, &rows, "none yet");
-    text
+    // A String takes everything.
+    let _ = wallet::balances_as(look, &mut text, balances);
+    look.aliases.put_into(&text)
 }
 
 #[cfg(test)]
@@ -283,15 +286,16 @@ mod tests {
         assert!(frame[22].ends_with("stopping: reason 249"), "{frame:#?}");
         let text: Vec<_> =
             frame.iter().map(|line| line.get(10..).filter(|_| line.contains("stopping")).unwrap_or(line)).collect();
-        insta::assert_snapshot!(text[..13].join("\n"), @r"
+        insta::assert_snapshot!(text[..14].join("\n"), @r"
         guilder  12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq
-        up 1 min 15 s  1 services on sale  2 open tasks
+        up 1 min 15 s  1 service on sale  2 open tasks
         peers 0: 1 of 1 bootstrap peer doesn't answer:
           /ip4/192.0.2.7/tcp/1: refused
 
         MONEY
-        MINT                 UNIT  FREE  PURSE  AT RISK  FALLING BACK  EARNED  UNDER WAY
-        https://mint.examp…  sat   1200      -        7             -       -          -
+        https://mint.example
+          AVAILABLE  IN PURSE  AT RISK  FALLING BACK  EARNED  UNDER WAY
+           1200 sat         -    7 sat             -       -          -
 
         TASKS
         none yet

@@ -1,6 +1,6 @@
 //! Settings that `guilder init` is told, checked and put where the template has them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use guilder_protocol::market::{MintUrl, Unit};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
@@ -22,6 +22,8 @@ pub struct Chosen {
     pub unit: Option<Unit>,
     /// `mint.host = true`.
     pub host_mint: bool,
+    /// `monitor.listen`.
+    pub monitor: Option<SocketAddr>,
 }
 
 impl Chosen {
@@ -52,15 +54,21 @@ impl Chosen {
             }
             let name = line.strip_prefix('#').and_then(|line| line.split_once(" = ")).map(|(name, _)| name);
             let chosen = set.iter().find(|(within, chosen, _)| *within == section && Some(*chosen) == name);
-            chosen.map_or_else(|| line.to_owned(), |(_, name, value)| format!("{name} = {value}"))
+            match (chosen, self.monitor) {
+                (Some((_, name, value)), _) => format!("{name} = {value}"),
+                // It has no default whose place it could take.
+                (None, Some(listen)) if line == "[monitor]" => format!("{line}\nlisten = \"{listen}\""),
+                _ => line.to_owned(),
+            }
         });
         lines.map(|line| line + "\n").collect()
     }
 
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
-        let Self { listen, bootstrap, no_mdns, mints, unit, host_mint } = self;
-        listen.is_empty() && bootstrap.is_empty() && !no_mdns && mints.is_empty() && unit.is_none() && !host_mint
+        let Self { listen, bootstrap, no_mdns, mints, unit, host_mint, monitor } = self;
+        let lists = listen.is_empty() && bootstrap.is_empty() && mints.is_empty();
+        lists && !no_mdns && unit.is_none() && !host_mint && monitor.is_none()
     }
 }
 
@@ -111,6 +119,18 @@ pub fn listenable(text: &str) -> Result<Multiaddr, AddressError> {
     }
 }
 
+/// An address for health and metrics that this machine alone reaches.
+///
+/// # Errors
+/// If it is none, or others reach it.
+pub fn monitorable(text: &str) -> Result<SocketAddr, &'static str> {
+    let address = text.parse::<SocketAddr>().map_err(|_| "an IP address and a port, such as 127.0.0.1:9464")?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("other machines would reach it; config.toml says how to allow that: monitor.allow_remote"),
+    }
+}
+
 /// IP address, if it is one and no name, and port.
 type Place = (Option<IpAddr>, u16);
 
@@ -152,7 +172,15 @@ mod tests {
         let mints: Vec<MintUrl> =
             vec!["https://mint.example".parse().unwrap(), format!("p2p://mint/{PEER}").parse().unwrap()];
         let unit: Unit = "play".parse().unwrap();
-        let chosen = Chosen { listen, bootstrap, no_mdns: true, mints, unit: Some(unit), host_mint: true };
+        let chosen = Chosen {
+            listen,
+            bootstrap,
+            no_mdns: true,
+            mints,
+            unit: Some(unit),
+            host_mint: true,
+            monitor: Some(monitorable("127.0.0.1:9464").unwrap()),
+        };
         let mut expected = Config::default();
         expected.network.listen = chosen.listen.clone();
         expected.network.bootstrap = chosen.bootstrap.clone();
@@ -160,9 +188,15 @@ mod tests {
         expected.wallet.mints = chosen.mints.clone();
         expected.wallet.unit = "play".parse().unwrap();
         expected.mint.host = true;
+        expected.monitor.listen = chosen.monitor;
         let settings = chosen.settings();
         assert_eq!(Config::parse(&settings).unwrap(), expected);
-        assert_eq!(settings.lines().count(), TEMPLATE.lines().count(), "each in the place of its default");
+        assert_eq!(
+            settings.lines().count(),
+            TEMPLATE.lines().count() + 1,
+            "each in the place of its default, if it has one"
+        );
+        assert!(monitorable("0.0.0.0:9464").is_err() && monitorable("9464").is_err());
         assert_eq!(Chosen::default().settings(), TEMPLATE);
     }
 

@@ -4,10 +4,7 @@ use std::process::ExitCode;
 
 use guilder_protocol::fault::{AtFault, Fault};
 
-use crate::api::{
-    client::ClientError,
-    types::{ApiError, ErrorCode},
-};
+use crate::api::{client::ClientError, types::ApiError};
 
 /// How a command ends. The numbers are part of the interface and stand in `guilder --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,24 +55,12 @@ impl From<Fault> for Exit {
 /// Anything that is [`AtFault`] turns into one; it is none itself, so that `?` does it.
 #[derive(Debug)]
 pub struct CliError {
-    /// The error and its causes, in one line.
-    pub message: String,
+    /// The error, as the control API has it.
+    pub told: Box<ApiError>,
     /// More about it, a line or several: the end of a log, say.
     pub detail: Option<String>,
-    /// The party at fault.
-    pub fault: Fault,
-    /// What the reader can do about it.
-    pub hint: Option<String>,
     /// What the process returns.
     pub exit: Exit,
-    /// What kind of thing went wrong, for programs: as the control API has it.
-    pub code: ErrorCode,
-    /// Whether the same command may come off later, though nothing is changed.
-    pub retryable: bool,
-    /// The task that it is about.
-    pub task: Option<Box<str>>,
-    /// What became of the money, where there was some to be moved.
-    pub money: Option<Box<str>>,
 }
 
 impl CliError {
@@ -97,9 +82,16 @@ impl CliError {
             NotFound | NotADirectory => "check the path",
             IsADirectory => "name a file, not a folder",
             PermissionDenied => "check who may use the file",
-            _ => return Self { hint: Some("check the disk".into()), ..Self::io(what, cause) },
+            _ => return Self::io(what, cause).with_hint("check the disk"),
         };
         Self::usage(format!("{what}: {cause}"), hint)
+    }
+
+    /// The same with another hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.told.hint = Some(hint.into());
+        self
     }
 
     /// A defect of Guilder's own.
@@ -116,9 +108,7 @@ impl CliError {
 
 impl From<ApiError> for CliError {
     fn from(error: ApiError) -> Self {
-        let ApiError { code, fault, message, hint, retryable, task, money } = error;
-        let (task, money) = (task.map(Into::into), money.map(Into::into));
-        Self { message, detail: None, fault, hint, exit: fault.into(), code, retryable, task, money }
+        Self { exit: error.fault.into(), detail: None, told: Box::new(error) }
     }
 }
 
@@ -167,8 +157,8 @@ mod tests {
     #[test]
     fn an_error_brings_its_causes_its_fault_and_its_hint() {
         let error = CliError::from(Outer(Inner));
-        assert_eq!(error.message, "can't hire: the mint is down");
-        assert_eq!((error.fault, error.exit), (Fault::Mint, Exit::Mint));
-        assert_eq!(error.hint.as_deref(), Some("wait"));
+        assert_eq!(error.told.message, "can't hire: the mint is down");
+        assert_eq!((error.told.fault, error.exit), (Fault::Mint, Exit::Mint));
+        assert_eq!(error.told.hint.as_deref(), Some("wait"));
     }
 }

@@ -5,7 +5,8 @@ use std::{io, sync::OnceLock};
 
 use rustix::termios::tcgetwinsize;
 
-use super::{aliases::Aliases, printer::is_coloured};
+use super::printer::is_coloured;
+use crate::aliases::Aliases;
 
 /// A terminal that is said to be narrower isn't believed.
 const MIN_WIDTH: usize = 40;

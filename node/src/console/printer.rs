@@ -24,6 +24,7 @@ use super::{
     harmless::{self, one_line, painted},
     look::Look,
 };
+use crate::api::types::ApiError;
 
 /// A result that can be shown to people and to machines.
 pub trait Show: Serialize {
@@ -189,8 +190,13 @@ impl Printer {
 
     /// An error, on standard error.
     pub fn error(&self, error: &CliError) {
-        let hint = error.hint.as_ref().map(|hint| self.spoken(hint));
-        let text = if self.json { error_json(error, hint) } else { self.error_text(error, hint) };
+        let hint = error.told.hint.as_deref();
+        let text = if self.json {
+            // Whole IDs, as in all JSON.
+            error_json(error, hint.map(|hint| with_home(hint, self.home.as_ref())))
+        } else {
+            self.error_text(error, hint.map(|hint| self.spoken(hint)))
+        };
         let _ = self.err.borrow_mut().write_all(text.as_bytes());
     }
 
@@ -205,12 +211,12 @@ impl Printer {
         let label = |name: &str, color: &str| {
             if self.color { format!("\x1b[1;{color}m{name}:\x1b[0m") } else { format!("{name}:") }
         };
-        let message = Look::now().aliases.put_into(&one_line(&error.message));
+        let message = Look::now().aliases.put_into(&one_line(&error.told.message));
         let mut text = format!("{} {message}\n", label("error", "31"));
         for line in error.detail.iter().flat_map(|detail| detail.lines()) {
             text += &format!("  | {}\n", one_line(line));
         }
-        text += &format!("{} {}\n", label("fault", "33"), error.fault.as_str());
+        text += &format!("{} {}\n", label("fault", "33"), error.told.fault.as_str());
         if let Some(hint) = hint {
             text += &format!("{} {}\n", label("hint", "36"), one_line(&hint));
         }
@@ -249,17 +255,10 @@ fn human<T: Show>(result: &T) -> Result<String, CliError> {
 }
 
 fn error_json(error: &CliError, hint: Option<String>) -> String {
-    let value = serde_json::json!({ "error": {
-        "message": error.message,
-        "detail": error.detail,
-        "fault": error.fault.code(),
-        "hint": hint,
-        "exit": error.exit as u8,
-        "code": error.code,
-        "retryable": error.retryable,
-        "task": error.task,
-        "money": error.money,
-    }});
+    let told = ApiError { hint, ..(*error.told).clone() };
+    let mut value = serde_json::json!({ "error": told });
+    value["error"]["detail"] = error.detail.clone().into();
+    value["error"]["exit"] = (error.exit as u8).into();
     harmless::json(&value.to_string()).into_owned() + "\n"
 }
 
@@ -281,6 +280,6 @@ mod tests {
         let printer = Printer { color: false, ..Printer::stdio(false) };
         let expected = "error: failed: x\\nfault: nobody\n  | log 1\n  | log 2\\u{1b}[31m\n\
                         fault: this node or its user\nhint: wait\\r\\u{1b}[2K\n";
-        assert_eq!(printer.error_text(&error, error.hint.clone()), expected);
+        assert_eq!(printer.error_text(&error, error.told.hint.clone()), expected);
     }
 }

@@ -192,7 +192,7 @@ pub fn fields<F: Clone + Into<Field>>(out: &mut dyn fmt::Write, pairs: &[(&str, 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::console::aliases::Aliases;
+    use crate::aliases::Aliases;
 
     const SELLERS: [&str; 3] = [
         "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq",

@@ -206,6 +206,7 @@ impl Counts {
                 let side = match side {
                     Side::Buyer => "buyer",
                     Side::Seller => "seller",
+                    Side::Unknown => "unknown",
                 };
                 let (outcome, fault) = match outcome {
                     Outcome::Done => ("done", ""),

@@ -1,7 +1,8 @@
 //! Every kind of event, its level in the log and its name in JSON.
 //!
 //! Events are read as well as written: the command line and the lab hear those of a daemon, which may be a later version.
-//! What they don't know is [`Event::Unknown`], [`Outcome::Unknown`] or [`SwapPurpose::Unknown`]; a node emits none of them.
+//! What they don't know is [`Event::Unknown`], [`Side::Unknown`], [`Outcome::Unknown`] or [`SwapPurpose::Unknown`]; a node emits none
+//! of them.
 
 use cid::Cid;
 use guilder_protocol::{fault::Fault, identity::AgentId};
@@ -26,6 +27,9 @@ pub enum Side {
     Buyer,
     /// We do the work.
     Seller,
+    /// One that a later version knows. No trade of this node has it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How a task ended.

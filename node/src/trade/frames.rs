@@ -243,7 +243,7 @@ impl Router {
             match self.open.side_of(trade) {
                 Some(Side::Buyer) => _ = self.actors.post(trade, Cause::Alarm, buyer::Input::Tick.into()),
                 Some(Side::Seller) => _ = self.actors.post(trade, Cause::Alarm, seller::Input::Tick.into()),
-                None => {}
+                Some(Side::Unknown) | None => {}
             }
         }
     }

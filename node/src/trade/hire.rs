@@ -74,7 +74,7 @@ use super::{
     buying::{self, outcome},
     cheats::Cheats,
     clocks::PeerClocks,
-    hires::{Answer, Crowded, HireSlot, Hires},
+    hires::{Answer, Crowded, HireSlot, Hires, Wanted},
     journal::Journal,
     limits::MAX_HIRES,
     mailbox::{BuyerMail, Cause},
@@ -194,7 +194,8 @@ impl Hirer {
         }
         let made = |award| with.journal.read(|r| passed_on(r, award));
         let under = authority.under.as_ref().map(|under| under.award);
-        let (slot, inbox) = with.hires.open(ask.clone(), under, made).map_err(|crowded| match crowded {
+        let wanted = Wanted { ask: ask.clone(), under, label: hire.label.clone(), own: false };
+        let (slot, inbox) = with.hires.open(wanted, made).map_err(|crowded| match crowded {
             Crowded::Hires => HireError::TooMany(MAX_HIRES),
             Crowded::Task => Bound::TooMany.into(),
             Crowded::Store(error) => error.into(),
@@ -239,7 +240,8 @@ impl Parts {
     }
 
     fn sign_ask(&self, hire: &Hire, input_size: u64, now: Timestamp) -> Result<Signed<Ask>, HireError> {
-        let (Some(max_price), Some(unit), Some(deadline_secs)) = (hire.max_price, &hire.unit, hire.deadline_secs)
+        let (Some(max_price), Some(unit), Some(deadline_secs), Some(mode)) =
+            (hire.max_price, &hire.unit, hire.deadline_secs, hire.mode)
         else {
             return Err(HireError::Undecided);
         };
@@ -252,7 +254,7 @@ impl Parts {
             max_price,
             unit: unit.clone(),
             mints: self.funds.mints(unit, hire.mint.as_ref())?,
-            modes: hire.mode.unwrap_or_default().asks(),
+            modes: mode.asks(),
             input_size,
             deadline,
         };

@@ -22,12 +22,22 @@ use crate::{store::StoreError, sync::lock};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hires(Arc<Mutex<BTreeMap<Cid, Slot>>>);
 
+/// What is wanted by a hire.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) ask: Signed<Ask>,
+    /// The award for whose sake it is hired.
+    pub(super) under: Option<Cid>,
+    /// What its caller calls it.
+    pub(super) label: Option<String>,
+    /// Whether a service of this node's own does it.
+    pub(super) own: bool,
+}
+
 /// A hire under way, as others see it.
 #[derive(Debug)]
 struct Slot {
-    ask: Signed<Ask>,
-    /// The award for whose sake it is hired.
-    under: Option<Cid>,
+    wanted: Wanted,
     /// Sellers that were asked and haven't answered: nobody else's answer is taken.
     asked: BTreeSet<AgentId>,
     answers: mpsc::Sender<Answer>,
@@ -84,25 +94,24 @@ impl Hires {
     /// `made` under the lock: a hire leaves only once it is on record, so none is missed between the two.
     pub(super) fn open(
         &self,
-        ask: Signed<Ask>,
-        under: Option<Cid>,
+        wanted: Wanted,
         made: impl FnOnce(Cid) -> Result<Vec<Cid>, StoreError>,
     ) -> Result<(HireSlot, mpsc::Receiver<Answer>), Crowded> {
         let (answers, inbox) = mpsc::channel(ANSWERS);
         let (cancel, cancelled) = watch::channel(false);
-        let task = ask.cid();
+        let (task, under) = (wanted.ask.cid(), wanted.under);
         let mut hires = lock(&self.0);
         if hires.len() >= MAX_HIRES {
             return Err(Crowded::Hires);
         }
         if let Some(award) = under {
-            let going = hires.iter().filter(|(_, slot)| slot.under == under).map(|(task, _)| *task);
+            let going = hires.iter().filter(|(_, slot)| slot.wanted.under == under).map(|(task, _)| *task);
             let all: BTreeSet<Cid> = going.chain(made(award)?).collect();
             if all.len() >= MAX_SUB_RECEIPTS {
                 return Err(Crowded::Task);
             }
         }
-        hires.insert(task, Slot { ask, under, asked: BTreeSet::new(), answers, cancel, trade: None });
+        hires.insert(task, Slot { wanted, asked: BTreeSet::new(), answers, cancel, trade: None });
         Ok((HireSlot { hires: self.clone(), task, cancel: cancelled }, inbox))
     }
 
@@ -134,7 +143,7 @@ impl Hires {
 
     /// Those made for the sake of an award, by their asks.
     pub(super) fn under(&self, award: Cid) -> Vec<Cid> {
-        lock(&self.0).iter().filter(|(_, slot)| slot.under == Some(award)).map(|(task, _)| *task).collect()
+        lock(&self.0).iter().filter(|(_, slot)| slot.wanted.under == Some(award)).map(|(task, _)| *task).collect()
     }
 
     /// How many there are for which no award was given yet.
@@ -142,9 +151,9 @@ impl Hires {
         lock(&self.0).values().filter(|slot| slot.trade.is_none()).count()
     }
 
-    /// The asks for which no award was given yet.
-    pub(super) fn searching(&self) -> Vec<Signed<Ask>> {
-        lock(&self.0).values().filter(|slot| slot.trade.is_none()).map(|slot| slot.ask.clone()).collect()
+    /// Those for which no award was given yet.
+    pub(super) fn searching(&self) -> Vec<Wanted> {
+        lock(&self.0).values().filter(|slot| slot.trade.is_none()).map(|slot| slot.wanted.clone()).collect()
     }
 }
 
@@ -188,6 +197,10 @@ mod tests {
 
     use super::*;
 
+    fn wanted(number: u8, under: Option<Cid>) -> Wanted {
+        Wanted { ask: ask(number), under, label: None, own: false }
+    }
+
     fn ask(number: u8) -> Signed<Ask> {
         let now = guilder_protocol::time::Timestamp::from_secs(1_000_000);
         let body = AskBody {
@@ -215,15 +228,15 @@ mod tests {
         // Two are over; of those that go on one is on record, too.
         let recorded = vec![cid_of(b"one"), cid_of(b"two"), ask(0).cid()];
         for number in 0..62 {
-            open.push(hires.open(ask(number), Some(award), on_record(recorded.clone())).unwrap());
+            open.push(hires.open(wanted(number, Some(award)), on_record(recorded.clone())).unwrap());
         }
-        let more = hires.open(ask(62), Some(award), on_record(recorded.clone()));
+        let more = hires.open(wanted(62, Some(award)), on_record(recorded.clone()));
         assert!(matches!(more, Err(Crowded::Task)), "{more:?}");
-        assert!(hires.open(ask(62), Some(other), on_record(vec![])).is_ok());
-        assert!(hires.open(ask(62), None, |_| Err(StoreError::Closed)).is_ok(), "its own count for nothing");
-        assert!(matches!(hires.open(ask(63), Some(award), |_| Err(StoreError::Closed)), Err(Crowded::Store(_))));
+        assert!(hires.open(wanted(62, Some(other)), on_record(vec![])).is_ok());
+        assert!(hires.open(wanted(62, None), |_| Err(StoreError::Closed)).is_ok(), "its own count for nothing");
+        assert!(matches!(hires.open(wanted(63, Some(award)), |_| Err(StoreError::Closed)), Err(Crowded::Store(_))));
         // One that ends without a trace makes room.
         open.pop();
-        assert!(hires.open(ask(62), Some(award), on_record(recorded)).is_ok());
+        assert!(hires.open(wanted(62, Some(award)), on_record(recorded)).is_ok());
     }
 }

@@ -79,7 +79,13 @@ fn echo() -> ServiceName {
 
 /// A hire of the echo, by whoever sells it.
 fn of_anyone() -> Hire {
-    Hire { max_price: Some(100), unit: Some(play()), deadline_secs: Some(60), ..Hire::of(echo()) }
+    Hire {
+        max_price: Some(100),
+        unit: Some(play()),
+        deadline_secs: Some(60),
+        mode: Some(HireMode::Prepaid),
+        ..Hire::of(echo())
+    }
 }
 
 /// The same by this seller.

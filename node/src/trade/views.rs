@@ -22,7 +22,7 @@ use guilder_protocol::{
 
 use super::{
     buying::{hint_of, reason_of, stored_size},
-    hires::Hires,
+    hires::{Hires, Wanted},
     journal::Journal,
     limits::MAX_PAGE,
     open::OpenTrades,
@@ -213,8 +213,8 @@ impl TaskView {
         (
             self.created,
             match self.side {
-                Side::Buyer => self.task,
                 Side::Seller => self.trade.unwrap_or(self.task),
+                Side::Buyer | Side::Unknown => self.task,
             },
         )
     }
@@ -272,6 +272,18 @@ impl Tasks {
                 return Ok(found);
             }
         }
+    }
+
+    /// The same of what was hired for the sake of a trade that we sell.
+    pub(super) fn page_under(&self, award: Cid, page: Page, filter: &TaskFilter) -> Result<Vec<TaskView>, StoreError> {
+        let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+        let tasks = self.passed_on(award)?;
+        let views = tasks.into_iter().filter_map(|task| self.show(task).transpose());
+        let mut views = views.collect::<Result<Vec<_>, _>>()?;
+        views.retain(|view| filter.fits(view) && page.after.is_none_or(|after| view.cursor() < after));
+        views.sort_by_key(|view| std::cmp::Reverse(view.cursor()));
+        views.truncate(limit);
+        Ok(views)
     }
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
@@ -377,7 +389,7 @@ impl Tasks {
             return Vec::new();
         }
         let searching = self.hires.searching();
-        searching.iter().map(|ask| asked(ask, ask.iat, TaskState::Searching)).collect()
+        searching.iter().map(begun).collect()
     }
 }
 
@@ -522,6 +534,17 @@ fn bought(r: &Read, task: Cid) -> Result<Option<TaskView>, StoreError> {
     }
     add_failure(&mut view, &record);
     Ok(Some(view))
+}
+
+/// A hire that is on no disk yet.
+fn begun(wanted: &Wanted) -> TaskView {
+    let ask = &wanted.ask;
+    let view = TaskView { label: wanted.label.clone(), ..asked(ask, ask.iat, TaskState::Searching) };
+    if !wanted.own {
+        return view;
+    }
+    let (peer, price, money) = (Some(ask.issuer()), Some(0), Some(MoneyView::Own));
+    TaskView { state: TaskState::Working, peer, price, money, ..view }
 }
 
 /// A task for which no award was given yet.

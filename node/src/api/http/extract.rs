@@ -2,21 +2,23 @@
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Request},
-    http::request::Parts,
+    http::{Uri, request::Parts, uri::InvalidUri},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Failure;
-use crate::api::types::ApiError;
+use crate::api::{Api, types::ApiError};
 
 /// The terms after the `?`.
 pub(super) struct Query<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let terms = axum::extract::Query::try_from_uri(&parts.uri);
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
+        let named = with_names(api, parts.uri.query().unwrap_or_default()).await?;
+        let terms = axum::extract::Query::try_from_uri(named.as_ref().unwrap_or(&parts.uri));
         terms.map(|axum::extract::Query(terms)| Self(terms)).map_err(|rejection| unreadable(&rejection.body_text()))
     }
 }
@@ -36,13 +38,32 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 /// A body of JSON.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let body = axum::Json::from_request(request, state).await;
-        body.map(|axum::Json(body)| Self(body)).map_err(|rejection| unreadable(&rejection.body_text()))
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
+        let body = axum::Json::<Value>::from_request(request, api).await;
+        let axum::Json(body) = body.map_err(|rejection| unreadable(&rejection.body_text()))?;
+        let body = T::deserialize(api.without_aliases(body).await?);
+        body.map(Self).map_err(|error| unreadable(&error.to_string()))
     }
+}
+
+/// A query with what the aliases in it stand for; none if there are none in it.
+async fn with_names(api: &Api, query: &str) -> Result<Option<Uri>, Failure> {
+    // `@`, as it is or escaped.
+    if !query.contains(['@', '%']) {
+        return Ok(None);
+    }
+    let Ok(terms) = serde_urlencoded::from_str::<Vec<(String, String)>>(query) else { return Ok(None) };
+    let mut named = Vec::with_capacity(terms.len());
+    for (name, value) in terms {
+        let term = Value::Object([(name, Value::String(value))].into_iter().collect());
+        let Value::Object(term) = api.without_aliases(term).await? else { continue };
+        named.extend(term.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))));
+    }
+    let query = serde_urlencoded::to_string(named).map_err(|error| unreadable(&error.to_string()))?;
+    Ok(Some(format!("/?{query}").parse().map_err(|error: InvalidUri| unreadable(&error.to_string()))?))
 }
 
 fn unreadable(why: &str) -> Failure {

@@ -63,7 +63,7 @@ async fn list(
 /// One task.
 #[utoipa::path(get, path = "/v1/tasks/{id}", params(("id" = String, Path, description = "Its ID, or the last letters of it.")), responses((status = 200, body = TaskView)))]
 async fn show(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<TaskView> {
-    Ok(Json(api.task(&caller, &id)?))
+    Ok(Json(api.task(&caller, &id).await?))
 }
 
 /// Call a task off.
@@ -105,6 +105,6 @@ async fn output(State(api): State<Api>, Extension(caller): By, Path(id): Path<St
     responses((status = 200, content_type = "application/vnd.ipld.car", body = Vec<u8>))
 )]
 async fn audit(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Result<Response, Failure> {
-    let bundle = api.audit(&caller, &id)?;
+    let bundle = api.audit(&caller, &id).await?;
     Ok(([(header::CONTENT_TYPE, "application/vnd.ipld.car")], bundle).into_response())
 }

@@ -12,6 +12,7 @@ use guilder_protocol::limits::MAX_CONTENT;
 use serde::Serialize;
 
 use crate::{
+    api::types::ApiError,
     cli::{
         Context,
         hire::input_pieces,
@@ -185,17 +186,17 @@ async fn show(
 
 /// A hire would fail like this.
 fn failure(error: &ExecError, took: Duration, stderr: &str) -> CliError {
-    let shown = CliError::from(crate::api::types::ApiError::of(error));
+    let shown = ApiError::of(error);
     let (reason, told) = (error.own_text(), error.public_text());
     let told = if told == reason { "just that".to_owned() } else { format!("{told:?}") };
+    let hint = match &shown.hint {
+        Some(hint) => format!("{hint}; the buyer would be told {told}, and pay nothing"),
+        None => format!("the buyer would be told {told}, and pay nothing"),
+    };
+    let message = format!("a hire would fail after {:.3} s: {reason}", took.as_secs_f64());
     CliError {
-        message: format!("a hire would fail after {:.3} s: {reason}", took.as_secs_f64()),
+        told: Box::new(ApiError { message, hint: Some(hint), ..shown }),
         detail: Some(stderr.trim_end().to_owned()).filter(|stderr| !stderr.is_empty()),
-        hint: Some(match shown.hint {
-            Some(hint) => format!("{hint}; the buyer would be told {told}, and pay nothing"),
-            None => format!("the buyer would be told {told}, and pay nothing"),
-        }),
         exit: Exit::No,
-        ..shown
     }
 }

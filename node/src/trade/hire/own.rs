@@ -22,7 +22,7 @@ use crate::{
     executor::{ExecError, ProgressReport, Service},
     failpoint::Step,
     trade::{
-        hires::HireSlot,
+        hires::{HireSlot, Wanted},
         limits::MAX_HIRES,
         records::{Failure, OwnWork, TaskRecord},
     },
@@ -86,7 +86,8 @@ impl Hirer {
             with.journal.commit(Step::Other, move |w| claim.take(w, task, now)).await?;
         }
         // It is hired for no award's sake: only the bound of all hires can refuse it.
-        let opened = with.hires.open(ask.clone(), None, |_| Ok(Vec::new()));
+        let wanted = Wanted { ask: ask.clone(), under: None, label: hire.label.clone(), own: true };
+        let opened = with.hires.open(wanted, |_| Ok(Vec::new()));
         let (slot, _) = opened.map_err(|_| HireError::TooMany(MAX_HIRES))?;
         let record = TaskRecord::begun(&ask, now, None, hire.label);
         let events = with.events.subscribe();
@@ -107,13 +108,14 @@ impl Parts {
     /// What names the task: an ask that is sent to nobody.
     fn note_own(&self, service: &Service, hire: &Hire, input: &Data, now: Timestamp) -> Result<Signed<Ask>, HireError> {
         let definition = service.definition();
+        let mode = hire.mode.ok_or(HireError::Undecided)?;
         let deadline = now.saturating_add(hire.deadline_secs.unwrap_or_default());
         let body = AskBody {
             service: definition.name.clone(),
             max_price: definition.price,
             unit: definition.unit.clone(),
             mints: self.catalogue.mints_for(service),
-            modes: hire.mode.unwrap_or_default().asks(),
+            modes: mode.asks(),
             input_size: input.size(),
             deadline,
         };

@@ -138,7 +138,7 @@ pub struct Under {
 }
 
 /// How a hire is paid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HireMode {
     /// In escrow, and in advance to who has earned it.
@@ -146,8 +146,6 @@ pub enum HireMode {
     /// In escrow only: sellers and buyers need not trust each other.
     Escrow,
     /// In advance, whoever sells: the seller holds the money while it works.
-    // The default of a request that no face of the API has filled in.
-    #[default]
     Prepaid,
 }
 

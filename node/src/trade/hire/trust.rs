@@ -42,7 +42,7 @@ impl Trust {
     /// Of a hire to which these offers were made.
     pub(super) fn new(hire: &Hire, offers: &[Signed<Offer>]) -> Self {
         let safe = offers.iter().filter(|offer| is_safe(offer)).map(|offer| (offer.issuer(), offer.clone())).collect();
-        Self { mode: hire.mode.unwrap_or_default(), stranger_max: hire.stranger_max, safe }
+        Self { mode: hire.mode.unwrap_or(HireMode::Auto), stranger_max: hire.stranger_max, safe }
     }
 
     /// The most that may be in a seller's hands in advance, in this unit and this task's money included; `None` if that isn't bounded.

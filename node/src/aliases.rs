@@ -1,8 +1,9 @@
 //! What the operator calls peers and mints: `bank = "p2p://mint/12D3Koo…"` in `aliases.toml` of the home.
 //!
 //! An alias is written `@bank`. As an argument of its own, or as the value of an option, it stands for what it names, before anything
-//! else reads the command line; in what people read it takes the place of that. In JSON it stands beside it, in a field of its own:
-//! `"mint": "p2p://…", "mint_alias": "bank"`. It is known to this command line alone: nodes and their API know no aliases.
+//! else reads the command line; in what people read it takes the place of that. In the command line's JSON it stands beside it, in a
+//! field of its own: `"mint": "p2p://…", "mint_alias": "bank"`. The control API takes aliases wherever a peer or a mint is asked for
+//! (`api::names`), and answers with whole IDs. What travels to other nodes never has any.
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, io, path::Path};
 
@@ -18,6 +19,9 @@ use crate::{
     keys::{Existing, HomeError, write_private},
     limits::{MAX_ALIAS_CHARS, MAX_ALIASES},
 };
+
+/// Options whose value is whatever their user likes.
+const FREE_TEXT: [&str; 2] = ["--id", "--label"];
 
 /// A peer or a mint that has an alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,24 +65,38 @@ impl std::str::FromStr for Named {
 }
 
 /// All aliases of a home.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Aliases(BTreeMap<String, Named>);
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Aliases {
+    named: BTreeMap<String, Named>,
+    /// What else stands in the file: kept as it is, and used for nothing.
+    skipped: BTreeMap<String, Skipped>,
+}
+
+/// An entry of the file that is no alias.
+#[derive(Clone, Debug, PartialEq)]
+struct Skipped {
+    value: toml::Value,
+    why: String,
+}
 
 impl Aliases {
-    /// Reads the aliases of a home; there are none if the file isn't there.
+    /// Reads the aliases of a home; there are none if the file isn't there. An entry that is no alias is [skipped](Self::skipped).
     ///
     /// # Errors
-    /// If it can't be read, or says something else.
+    /// If it can't be read, or isn't TOML.
     pub fn load(path: &Path) -> Result<Self, AliasError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(cause) => return Err(HomeError::io("read", path, cause).into()),
         };
-        let found: BTreeMap<String, String> = toml::from_str(&text).map_err(|_| AliasError::Damaged)?;
+        let found: BTreeMap<String, toml::Value> = toml::from_str(&text).map_err(|_| AliasError::Damaged)?;
         let mut aliases = Self::default();
-        for (name, target) in found {
-            aliases.add(&name, target.parse()?)?;
+        for (name, value) in found {
+            let read = value.as_str().map_or_else(|| Err(AliasError::Target(value.to_string())), str::parse);
+            if let Err(error) = read.and_then(|target| aliases.add(&name, target)) {
+                aliases.skipped.insert(name, Skipped { value, why: error.to_string() });
+            }
         }
         Ok(aliases)
     }
@@ -88,8 +106,10 @@ impl Aliases {
     /// # Errors
     /// If the disk fails.
     pub fn store(&self, path: &Path) -> Result<(), AliasError> {
-        let lines = self.0.iter().map(|(name, target)| format!("{name} = {}\n", toml::Value::from(target.to_string())));
-        Ok(write_private(path, lines.collect::<String>().as_bytes(), Existing::Replace)?)
+        let named = self.named.iter().map(|(name, target)| (name.clone(), target.to_string().into()));
+        let skipped = self.skipped.iter().map(|(name, entry)| (name.clone(), entry.value.clone()));
+        let all: toml::Table = named.chain(skipped).collect();
+        Ok(write_private(path, all.to_string().as_bytes(), Existing::Replace)?)
     }
 
     /// Names a peer or a mint.
@@ -101,34 +121,43 @@ impl Aliases {
         if !is_name(name) {
             return Err(AliasError::Name(name.to_owned()));
         }
-        match self.0.get(name) {
+        match self.named.get(name) {
             Some(other) if *other != target => {
                 return Err(AliasError::Taken { name: name.to_owned(), target: other.to_string() });
             }
-            None if self.0.len() >= MAX_ALIASES => return Err(AliasError::TooMany),
+            None if self.named.len() >= MAX_ALIASES => return Err(AliasError::TooMany),
             _ => {}
         }
-        self.0.insert(name.to_owned(), target);
+        self.named.insert(name.to_owned(), target);
+        self.skipped.remove(name);
         Ok(())
     }
 
-    /// Forgets an alias. Returns what it named.
+    /// Forgets an alias, or an entry that was to be one.
     ///
     /// # Errors
     /// If there is none of that name.
-    pub fn remove(&mut self, name: &str) -> Result<Named, AliasError> {
+    pub fn remove(&mut self, name: &str) -> Result<(), AliasError> {
         let name = name.strip_prefix('@').unwrap_or(name);
-        self.0.remove(name).ok_or_else(|| AliasError::Unknown(name.to_owned()))
+        match (self.named.remove(name), self.skipped.remove(name)) {
+            (None, None) => Err(AliasError::Unknown(name.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The entries of the file that are no aliases, and why.
+    pub fn skipped(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.skipped.iter().map(|(name, entry)| (name.as_str(), entry.why.as_str()))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.named.is_empty()
     }
 
     /// Names and what they stand for, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Named)> {
-        self.0.iter().map(|(name, target)| (name.as_str(), target))
+        self.named.iter().map(|(name, target)| (name.as_str(), target))
     }
 
     /// The arguments of a command line with what the aliases in them stand for.
@@ -136,24 +165,39 @@ impl Aliases {
     /// # Errors
     /// If one has the form of an alias, and there is none of that name.
     pub fn expand(&self, args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, AliasError> {
-        args.into_iter().map(|arg| self.expanded(arg)).collect()
+        let mut is_text = false;
+        let expanded =
+            |arg: OsString| match std::mem::replace(&mut is_text, FREE_TEXT.iter().any(|option| arg == **option)) {
+                true => Ok(arg),
+                false => self.expanded(arg),
+            };
+        args.into_iter().map(expanded).collect()
     }
 
     fn expanded(&self, arg: OsString) -> Result<OsString, AliasError> {
         let Some(text) = arg.to_str() else { return Ok(arg) };
         let (option, value) = match text.split_once('=') {
+            Some((option, _)) if FREE_TEXT.contains(&option) => return Ok(arg),
             Some((option, value)) if option.starts_with("--") => (Some(option), value),
             _ => (None, text),
         };
-        let Some(name) = value.strip_prefix('@').filter(|name| is_name(name)) else { return Ok(arg) };
-        let target = self.0.get(name).ok_or_else(|| AliasError::Unknown(name.to_owned()))?;
+        let Some(target) = self.stands_for(value)? else { return Ok(arg) };
         Ok(option.map_or_else(|| target.to_string(), |option| format!("{option}={target}")).into())
+    }
+
+    /// What a text stands for that has the form of an alias; none if it hasn't.
+    ///
+    /// # Errors
+    /// If there is no alias of that name.
+    pub fn stands_for(&self, text: &str) -> Result<Option<&Named>, AliasError> {
+        let Some(name) = text.strip_prefix('@').filter(|name| is_name(name)) else { return Ok(None) };
+        self.named.get(name).map(Some).ok_or_else(|| AliasError::Unknown(name.to_owned()))
     }
 
     /// What a peer is called in a sentence: by its alias, else by the last letters of its ID.
     pub fn name(&self, peer: &AgentId) -> String {
         let named = |target: &Named| matches!(target, Named::Peer(agent) if agent == peer);
-        let alias = self.0.iter().find(|(_, target)| named(target));
+        let alias = self.named.iter().find(|(_, target)| named(target));
         alias.map_or_else(|| last_letters(peer), |(name, _)| format!("@{name}"))
     }
 
@@ -161,7 +205,7 @@ impl Aliases {
     /// who wants to be taken for another makes one that does.
     pub fn put_into(&self, text: &str) -> String {
         let mut shown = text.to_owned();
-        for (name, target) in &self.0 {
+        for (name, target) in &self.named {
             let (alias, target) = (format!("@{name}"), target.to_string());
             if shown.contains(&target) {
                 let lines = shown.split_inclusive('\n').map(|line| {
@@ -177,14 +221,14 @@ impl Aliases {
     /// The cells of a row, in the same way; one that has the alias itself in it keeps what that stands for.
     pub fn put_into_row(&self, row: &[String]) -> Vec<String> {
         let is_its_own = |name: &str| row.iter().any(|cell| cell.strip_prefix('@') == Some(name));
-        let others =
-            Self(self.0.iter().filter(|(name, _)| !is_its_own(name)).map(|(n, t)| (n.clone(), t.clone())).collect());
+        let others = self.named.iter().filter(|(name, _)| !is_its_own(name));
+        let others = Self { named: others.map(|(n, t)| (n.clone(), t.clone())).collect(), ..Self::default() };
         row.iter().map(|cell| others.put_into(cell)).collect()
     }
 
     /// The alias of exactly this peer or mint.
     pub fn of(&self, text: &str) -> Option<&str> {
-        self.0.iter().find(|(_, target)| target.to_string() == text).map(|(name, _)| name.as_str())
+        self.named.iter().find(|(_, target)| target.to_string() == text).map(|(name, _)| name.as_str())
     }
 
     /// Puts the aliases beside what they name: `mint_alias` beside `mint`, `mints_alias` beside a list.
@@ -243,7 +287,7 @@ pub enum AliasError {
     #[error(transparent)]
     Home(#[from] HomeError),
     /// Not what a file of aliases holds.
-    #[error("aliases.toml says something else than NAME = \"PEER or MINT\"")]
+    #[error("aliases.toml is not TOML: a line each, NAME = \"PEER or MINT\"")]
     Damaged,
     /// Not a name.
     #[error("{0} is no name for an alias: lower-case letters, digits and -, a letter first, {MAX_ALIAS_CHARS} at most")]
@@ -315,6 +359,8 @@ mod tests {
         let mint = format!("--mint=p2p://mint/{PEER}");
         let expected = ["guilder", "hire", "a.b", "--seller", PEER, &mint, "me@ann", "--label=x@ann", "@", "@Ann"];
         assert_eq!(expanded, expected.map(OsStr::new));
+        let free = ["hire", "--label", "@bob", "--id=@bob"].map(OsString::from);
+        assert_eq!(aliases().expand(free.clone()).unwrap(), free);
         let unknown = aliases().expand([OsString::from("@bob")]).unwrap_err();
         assert!(matches!(&unknown, AliasError::Unknown(name) if name == "bob"), "{unknown}");
     }
@@ -370,9 +416,29 @@ mod tests {
         }
         assert!(matches!(read.add("bank", PEER.parse().unwrap()), Err(AliasError::Taken { .. })));
         assert!(matches!("mint.example".parse::<Named>(), Err(AliasError::Target(_))));
-        assert_eq!(read.remove("@bank").unwrap().kind(), "mint");
+        read.remove("@bank").unwrap();
         assert!(matches!(read.remove("bank"), Err(AliasError::Unknown(_))));
-        std::fs::write(&path, "bank = 3\n").unwrap();
+        std::fs::write(&path, "bank = \n").unwrap();
         assert!(matches!(Aliases::load(&path), Err(AliasError::Damaged)));
+    }
+
+    #[test]
+    fn an_entry_that_is_no_alias_costs_no_other_and_stays_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("aliases.toml");
+        std::fs::write(&path, format!("Bad = \"{PEER}\"\nann = \"{PEER}\"\nbank = \"mint.example\"\nmint = 3\n"))
+            .unwrap();
+        let mut read = Aliases::load(&path).unwrap();
+        assert_eq!(read.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["ann"]);
+        let skipped: Vec<_> = read.skipped().collect();
+        assert_eq!(skipped.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["Bad", "bank", "mint"]);
+        assert!(skipped[1].1.contains("mint.example is neither a peer"), "{skipped:?}");
+        assert!(matches!(read.stands_for("@bank"), Err(AliasError::Unknown(_))));
+        read.add("ben", PEER.parse().unwrap()).unwrap();
+        read.store(&path).unwrap();
+        assert_eq!(Aliases::load(&path).unwrap(), read, "what was skipped is there to be mended");
+        read.add("bank", "https://mint.example".parse().unwrap()).unwrap();
+        read.remove("mint").unwrap();
+        assert_eq!(read.skipped().map(|(name, _)| name).collect::<Vec<_>>(), ["Bad"]);
     }
 }

@@ -24,6 +24,9 @@ pub const STORE_BEHIND: Duration = Duration::from_millis(500);
 /// redb's cache in bytes, reads and unwritten pages together (its own default is 1 GiB). The tables that a node works
 /// on fit; an idle node must stay under 40 MB in all.
 pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// What redb may write, in memory, to read a file on a disk that takes no writes: its allocator's state, a bit for each page of 4 KiB
+/// and some more; enough for stores of several hundred gigabytes.
+pub const STORE_ASIDE_BYTES: usize = 32 << 20;
 
 // wallet
 

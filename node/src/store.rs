@@ -21,8 +21,9 @@
 //!
 //! **A disk that fails.** When a transaction can't be written (the disk is full, say), every caller in it gets an
 //! [`StoreError`] with [`Fault::Environment`], nothing of it is visible, and the store opens its file anew, so it works
-//! again as soon as the disk does. [`StoreError::Uncertain`] is the one case in which the store can't tell whether the
-//! transaction came to be: the file could not be opened anew.
+//! again as soon as the disk does. Until then it is read as it was after the last commit, as long as the disk can be read:
+//! opened over memory, for redb writes when it opens. [`StoreError::Uncertain`] is the one case in which the store can't tell
+//! whether the transaction came to be: the file could not be opened anew, nor read as it was before.
 //!
 //! **Cancel-safe**: dropping the future of [`Store::write`] does not take a queued job back.
 //!

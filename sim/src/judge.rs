@@ -89,8 +89,6 @@ impl Judge {
             match audit {
                 Ok(Ok(())) => _ = self.audited.insert(host, written),
                 Ok(Err(fault)) => self.accuse(at_ms, "wallet", format!("host {}: {fault}", host.0), Vec::new()),
-                // A store that could write nothing says nothing, until it can; at the end its coins are counted all the same.
-                Err(_) if world.was_full(host) => {}
                 Err(error) => self.accuse(at_ms, "store", format!("host {}: {error}", host.0), Vec::new()),
             }
             self.bound(host, "open trades", node.trade.open_count(), MAX_OPEN_TRADES, at_ms);

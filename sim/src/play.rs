@@ -162,8 +162,10 @@ struct Noted {
     searches: Vec<SearchRow>,
     revocations: Vec<RevocationRow>,
     funding: usize,
-    /// Tokens that were worth something and shouldn't have been.
-    false_tokens: Vec<String>,
+    /// True tokens that were given, and those of them that somebody has received.
+    tokens: (u64, u64),
+    /// What was wrong with tokens: worth more or less than was given for them.
+    token_faults: Vec<String>,
 }
 
 impl Notes {

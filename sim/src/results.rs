@@ -69,6 +69,12 @@ pub struct Summary {
     pub warmup_s: f64,
     /// When the last fault was over, in virtual seconds.
     pub last_fault_s: f64,
+    /// True tokens that wallets gave each other.
+    #[serde(default)]
+    pub tokens_given: u64,
+    /// Those of them that somebody has received, as far as the receivers were told; the others were taken back.
+    #[serde(default)]
+    pub tokens_taken: u64,
     /// Events in the trace.
     pub events: u64,
     /// Hash of the trace: equal for equal runs.

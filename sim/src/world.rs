@@ -99,7 +99,6 @@ struct Host {
     meter: Arc<Meter>,
     node: Option<Node>,
     was_killed: bool,
-    was_full: bool,
     /// Whether its phrase had more than one home, or an older one.
     had_other_home: bool,
     /// Locked coins of homes that are gone: no phrase brings them back.
@@ -190,7 +189,6 @@ impl World {
             meter: Arc::default(),
             node: None,
             was_killed: false,
-            was_full: false,
             had_other_home: false,
             forgotten: Vec::new(),
             twin: None,
@@ -461,13 +459,7 @@ impl World {
     pub(crate) fn set_full(&mut self, id: HostId, full: bool) {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.disk.set_full(full);
-            host.was_full |= full;
         }
-    }
-
-    /// Whether it ever hadn't: until the next write its store says so of what is read, too.
-    pub(crate) fn was_full(&self, host: HostId) -> bool {
-        self.hosts.get(&host).is_some_and(|host| host.was_full)
     }
 
     /// Sets the clock of a host, of its running node too, so far ahead of everybody's.

@@ -154,12 +154,25 @@ fn work_that_is_passed_on_is_paid_once_at_each_level_whoever_dies() {
 }
 
 #[test]
-fn older_backups_lose_no_coin_and_false_tokens_are_worth_nothing() {
+fn tokens_go_round_and_false_ones_are_worth_nothing() {
+    let results = play_with(8, 1, "[[faults]]\nkind = \"tokens\"\nfrom_s = 40\nto_s = 130\nper_minute = 60\n");
+    let (given, taken) = (results.summary.tokens_given, results.summary.tokens_taken);
+    assert!(given > 20 && taken == given, "{taken} of {given}");
+}
+
+#[test]
+fn older_backups_and_second_homes_lose_no_coin_and_take_no_token_twice() {
     let homes = "[[faults]]\nkind = \"restore-backup\"\nat_s = 50\nvictims = { count = 2 }\nolder_s = 30\ndown_s = 5\n\
+                 [[faults]]\nkind = \"twin\"\nat_s = 45\nfor_s = 80\nvictims = { count = 3 }\n\
+                 [[faults]]\nkind = \"mint-rotates\"\nat_s = 90\n\
                  [[faults]]\nkind = \"tokens\"\nfrom_s = 40\nto_s = 130\nper_minute = 30\n";
-    let results = play_with(8, 1, homes);
-    let (done, all) = done_after(&results, 90);
-    assert!(all > 5 && done * 2 > all, "{done} of {all}");
+    for seed in 1..=2 {
+        let results = play_with(8, seed, homes);
+        let (done, all) = done_after(&results, 130);
+        assert!(all > 5 && done * 2 > all, "{done} of {all}");
+        let (given, taken) = (results.summary.tokens_given, results.summary.tokens_taken);
+        assert!(given > 10 && taken * 3 > given * 2, "{taken} of {given}");
+    }
 }
 
 #[test]

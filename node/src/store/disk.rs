@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use redb::{Database, ReadableDatabase, WriteTransaction};
+use redb::{Builder, Database, ReadableDatabase, WriteTransaction};
 use tokio::sync::watch;
 
 use super::{
@@ -35,7 +35,9 @@ pub(super) struct Disk {
 
 enum State {
     Open(Arc<Database>),
-    /// It could not be opened anew after this; the next transaction tries again.
+    /// It can be read but not written to since this; the next transaction tries again.
+    Reading(Arc<Database>, StoreError),
+    /// It can't even be read since this; whoever reads or writes next tries again.
     Failed(StoreError),
     Closed,
 }
@@ -59,8 +61,13 @@ impl Disk {
     }
 
     pub(super) fn read(&self) -> Result<Read, StoreError> {
-        match &*self.lock() {
-            State::Open(database) => guarded(|| Ok(Read::new(database.begin_read()?))),
+        let mut state = self.lock();
+        if let State::Failed(error) = &*state {
+            let error = error.clone();
+            self.read_only(&mut state, error);
+        }
+        match &*state {
+            State::Open(database) | State::Reading(database, _) => guarded(|| Ok(Read::new(database.begin_read()?))),
             State::Failed(error) => Err(error.clone()),
             State::Closed => Err(StoreError::Closed),
         }
@@ -153,13 +160,13 @@ impl Disk {
     fn database(&self) -> Result<Arc<Database>, StoreError> {
         match &*self.lock() {
             State::Open(database) => Ok(database.clone()),
-            State::Failed(error) => Err(error.clone()),
+            State::Reading(_, error) | State::Failed(error) => Err(error.clone()),
             State::Closed => Err(StoreError::Closed),
         }
     }
 
-    /// Lets go of the database, which refuses everything after an error, and opens the file again. The caller holds no
-    /// handle of it any more; a reader's snapshot does no harm.
+    /// Lets go of the database, which refuses everything after an error, and opens the file again; for reading alone if it can't be
+    /// written to. The caller holds no handle of it any more; a reader's snapshot does no harm.
     fn reopen(&self, why: &StoreError) {
         let mut state = self.lock();
         if matches!(*state, State::Closed) {
@@ -173,7 +180,17 @@ impl Disk {
             }
             Err(error) => {
                 tracing::error!(%why, %error, "the store can't be opened anew; the next write tries again");
+                self.read_only(&mut state, why.clone());
             }
+        }
+    }
+
+    /// Opens the file for reading alone, if that can be done.
+    fn read_only(&self, state: &mut State, why: StoreError) {
+        let opened = guarded(|| Ok(cached(Database::builder()).create_with_backend(self.backend.open_aside()?)?));
+        match opened {
+            Ok(database) => *state = State::Reading(Arc::new(database), why),
+            Err(error) => tracing::debug!(%why, %error, "the store can't be read"),
         }
     }
 
@@ -197,6 +214,7 @@ impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &*self.lock() {
             State::Open(_) => "open",
+            State::Reading(..) => "reading",
             State::Failed(_) => "failed",
             State::Closed => "closed",
         };
@@ -205,8 +223,12 @@ impl fmt::Debug for Disk {
 }
 
 fn open_database(backend: &Backend) -> Result<Database, StoreError> {
-    let backend = backend.open()?;
-    Ok(Database::builder().set_cache_size(STORE_CACHE_BYTES).create_with_backend(backend)?)
+    Ok(cached(Database::builder()).create_with_backend(backend.open()?)?)
+}
+
+fn cached(mut builder: Builder) -> Builder {
+    builder.set_cache_size(STORE_CACHE_BYTES);
+    builder
 }
 
 /// Runs each job; what one of them changed counts only if it succeeded.

@@ -379,7 +379,8 @@ impl Ledger {
     /// Looks for coins that the recovery phrase once made, and strikes those that it has since spent from another copy of
     /// this wallet. Safe to repeat, and beside whatever else the wallet does.
     pub(super) async fn restore(&self, currency: &Currency) -> Result<Restored, WalletError> {
-        let view = self.mints.view(&currency.mint).await?;
+        // Another copy may have used a keyset that the mint has begun since we last looked.
+        let view = self.mints.view_of_today(&currency.mint).await?;
         let mut restored = Restored::default();
         for keyset in view.of_unit(&currency.unit) {
             let coins = self.numbers.scan(currency, &keyset, Line::Coins, 0).await?;

@@ -275,6 +275,17 @@ impl Mints {
         Ok(self.look(&view.url, view.added).await.unwrap_or(view))
     }
 
+    /// What a mint on the list shows now, asked anew whenever it was looked at last.
+    ///
+    /// # Errors
+    /// If it doesn't answer.
+    pub(super) async fn view_of_today(&self, url: &MintUrl) -> Result<Arc<MintView>, WalletError> {
+        match self.cached(url) {
+            Some(view) => self.look(&view.url, view.added).await,
+            None => self.view(url).await,
+        }
+    }
+
     /// Looks at a mint that doesn't take the keyset that we think it signs with, or seems to have none. Rate-limited.
     pub(super) async fn look_again(&self, url: &MintUrl) {
         let Some(view) = self.cached(url).filter(|view| self.may_look(&view.url)) else { return };

@@ -254,6 +254,14 @@ pub(super) enum Purpose {
     Melt { quote: String, amount: u64 },
 }
 
+impl Purpose {
+    /// Whether people are told that just this operation was done: that somebody paid us, or that there is a token to pay with. The
+    /// outcome of any other is right for us whichever copy of this wallet had it done.
+    pub(super) fn is_told_to_people(&self) -> bool {
+        matches!(self, Self::Send | Self::Receive { reclaimed: None })
+    }
+}
+
 /// A failed trade's lock in a refund.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct RefundedLock {

@@ -155,6 +155,9 @@ fn print(results: &Results) {
         took.sort_unstable();
         println!("searches   {} of {} found, median {} ms", took.len(), results.searches.len(), at(&took, 0.5));
     }
+    if summary.tokens_given > 0 {
+        println!("tokens     {} given, {} received", summary.tokens_given, summary.tokens_taken);
+    }
     println!("traffic    {:.1} MB; memory {:.0} MB", summary.bytes as f64 / 1e6, summary.peak_resident as f64 / 1e6);
     println!("trace      {} events, {}", summary.events, summary.hash);
     for violation in &results.violations {

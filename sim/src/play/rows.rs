@@ -84,6 +84,7 @@ impl Play<'_> {
         let nodes = self.node_rows(&tasks).await;
         let (traffic_rows, flows) = (self.traffic_rows(), self.flows());
         let traffic = self.world.fabric().traffic();
+        let (tokens_given, tokens_taken) = self.notes.lock().tokens;
         let (events, hash) = trace.finish().map_err(WorldError::new)?;
         let summary = Summary {
             scenario: self.scenario.name.clone(),
@@ -96,6 +97,8 @@ impl Play<'_> {
             bytes: traffic.bytes,
             warmup_s: self.scenario.warmup_s as f64,
             last_fault_s: self.last_fault_s,
+            tokens_given,
+            tokens_taken,
             events,
             hash,
             ..Summary::default()

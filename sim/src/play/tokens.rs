@@ -59,9 +59,12 @@ impl Play<'_> {
         let giving = Giving { giver, takers: [one, two], mint, unit: self.unit.clone(), amount, false_token };
         let notes = self.notes.clone();
         tokio::spawn(async move {
-            if let Some(fault) = giving.give(given).await {
-                notes.lock().false_tokens.push(format!("{given:?} from host {}: {fault}", hosts[0].0));
-            }
+            let given_by = format!("{given:?} from host {}", hosts[0].0);
+            let came = giving.give(given).await;
+            let mut noted = notes.lock();
+            noted.tokens.0 += u64::from(came.given);
+            noted.tokens.1 += u64::from(came.received);
+            noted.token_faults.extend(came.fault.map(|fault| format!("{given_by}: {fault}")));
         });
     }
 
@@ -113,30 +116,50 @@ impl Play<'_> {
             };
             // What doesn't end is open then, and said to be.
             let _ = timeout(SYNC, work).await;
+            let left = wallet.look_at_sent().await.unwrap_or_default().into_iter();
+            for sent in left.filter(|sent| sent.state == SentState::Open) {
+                let what = format!("host {}: nobody has taken {}, nor can it be taken back", host.0, sent.amount);
+                self.notes.lock().token_faults.push(what);
+            }
         }
-        for what in std::mem::take(&mut self.notes.lock().false_tokens) {
+        for what in std::mem::take(&mut self.notes.lock().token_faults) {
             self.judge.accuse(self.start.elapsed().as_millis() as u64, "tokens", what, Vec::new());
         }
     }
 }
 
+/// What came of a token.
+#[derive(Default)]
+struct Came {
+    /// It was a true one.
+    given: bool,
+    /// Somebody was told that it has it now.
+    received: bool,
+    /// What was wrong.
+    fault: Option<String>,
+}
+
 impl Giving {
-    /// Gives it, and says what was wrong with what came of it.
-    async fn give(self, given: Given) -> Option<String> {
+    async fn give(self, given: Given) -> Came {
         let Self { giver, takers: [one, two], mint, unit, amount, false_token } = self;
         if let Some(token) = false_token {
-            let taken = one.receive(&token).await.ok()?;
-            return Some(format!("{} were received for it", taken.amount));
+            let taken = one.receive(&token).await.ok();
+            let fault = taken.map(|taken| format!("{} were received for it", taken.amount));
+            return Came { fault, ..Came::default() };
         }
-        let sent = giver.send(&mint, &unit, amount).await.ok()?;
-        let first = one.receive(&sent.token).await;
-        if !matches!(given, Given::Twice) {
-            return None;
+        let Ok(sent) = giver.send(&mint, &unit, amount).await else { return Came::default() };
+        let mut taken = vec![one.receive(&sent.token).await];
+        if matches!(given, Given::Twice) {
+            taken.push(two.receive(&sent.token).await);
+            taken.push(one.receive(&sent.token).await);
         }
-        let second = two.receive(&sent.token).await;
-        let third = one.receive(&sent.token).await;
-        let worth = [&first, &second, &third].into_iter().flatten().count();
-        (worth > 1).then(|| format!("received {worth} times"))
+        let worth: Vec<u64> = taken.iter().flatten().map(|taken| taken.amount + taken.fee).collect();
+        let fault = match worth.as_slice() {
+            [] => None,
+            [once] => (*once != amount).then(|| format!("{once} were received for {amount}")),
+            more => Some(format!("received {} times", more.len())),
+        };
+        Came { given: true, received: !worth.is_empty(), fault }
     }
 }
 

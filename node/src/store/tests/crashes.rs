@@ -124,19 +124,40 @@ async fn a_full_disk_is_told_loses_nothing_and_heals_by_itself() {
 }
 
 #[tokio::test]
-async fn reads_go_on_while_the_disk_is_full() {
+async fn reads_go_on_while_the_disk_is_full_and_after_it() {
     let disk = CrashBackend::new();
     let store = open(&disk).await;
     put(&store, b"before", 1).await.unwrap();
     let snapshot = store.disk.read().unwrap();
     disk.set_full(true);
-    assert!(put(&store, b"a", 2).await.is_err());
-    // A snapshot from before the failure may be gone; a new one may need the disk first. Neither may lie.
-    assert!(matches!(snapshot.get(NUMBERS, b"before"), Ok(Some(1)) | Err(_)));
-    assert!(matches!(store.read(|r| r.get(NUMBERS, b"before")), Ok(Some(1)) | Err(_)));
+    for _ in 0..3 {
+        assert_eq!(put(&store, b"a", 2).await, Err(StoreError::DiskFull));
+        // A snapshot from before the failure may be gone, but it doesn't lie.
+        assert!(matches!(snapshot.get(NUMBERS, b"before"), Ok(Some(1)) | Err(_)));
+        assert_eq!((number(&store, b"before"), number(&store, b"a")), (Some(1), None));
+    }
     disk.set_full(false);
+    // Nothing is written before.
+    assert_eq!((number(&store, b"before"), number(&store, b"a")), (Some(1), None));
     put(&store, b"b", 3).await.unwrap();
-    assert_eq!(number(&store, b"before"), Some(1));
+    assert_eq!((number(&store, b"before"), number(&store, b"b")), (Some(1), Some(3)));
+    disk.crash();
+    let store = open(&disk).await;
+    assert_eq!((number(&store, b"before"), number(&store, b"a"), number(&store, b"b")), (Some(1), None, Some(3)));
+}
+
+#[tokio::test]
+async fn a_disk_that_comes_back_is_read_before_anything_is_written() {
+    let disk = CrashBackend::new();
+    let store = open(&disk).await;
+    put(&store, b"before", 1).await.unwrap();
+    disk.power_off_after(0);
+    assert!(put(&store, b"a", 2).await.is_err());
+    assert!(store.read(|r| r.get(NUMBERS, b"before")).is_err());
+    disk.power_off_after(u64::MAX);
+    assert_eq!((number(&store, b"before"), number(&store, b"a")), (Some(1), None));
+    put(&store, b"a", 3).await.unwrap();
+    assert_eq!(number(&store, b"a"), Some(3));
 }
 
 #[tokio::test]

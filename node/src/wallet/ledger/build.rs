@@ -16,7 +16,7 @@ use super::{
         mints::{MintView, Mints},
         records::{Currency, Destination, Input, Operation, Premint, Purpose},
     },
-    numbers::{Line, Numbers},
+    numbers::{Found, Line, Numbers},
 };
 use crate::runtime::{Job, Runtime};
 
@@ -64,22 +64,24 @@ impl Builder<'_> {
         Ok(Operation { currency, inputs, outputs, fee, purpose, made, until })
     }
 
-    /// The same operation with outputs that the mint has not seen, of the keyset that it signs with now.
-    pub(super) async fn build_anew(&self, record: &Operation) -> Result<Operation, WalletError> {
-        let Some(first) = record.outputs.first() else { return Ok(record.clone()) };
+    /// The same operation with outputs that the mint has not seen, of the keyset that it signs with now; and what another copy of
+    /// this wallet has made of the present ones and of later numbers, to be told of once the operation has new ones.
+    pub(super) async fn build_anew(&self, record: &Operation) -> Result<(Operation, Vec<Found>), WalletError> {
+        let Some(first) = record.outputs.first() else { return Ok((record.clone(), Vec::new())) };
         let Currency { mint, unit } = &record.currency;
         let view = self.mints.view_with(mint, [first.id]).await?;
-        let keyset = match view.keysets.get(&first.id) {
-            Some(same) if view.is_active(first.id) => {
-                // The mint is ahead of our counter.
-                self.numbers.check_again(&record.currency, same).await?;
-                same
-            }
-            _ => view.active(unit, self.runtime.now())?,
+        let (same, found) = match view.keysets.get(&first.id) {
+            // The mint may be ahead of our counter.
+            Some(same) => (Some(same), self.numbers.check_again(&record.currency, same, &record.outputs).await?),
+            None => (None, Vec::new()),
+        };
+        let keyset = match same.filter(|_| view.is_active(first.id)) {
+            Some(same) => same,
+            None => view.active(unit, self.runtime.now())?,
         };
         let amounts = record.outputs.iter().map(|output| (output.amount, output.to)).collect();
         let outputs = self.blind(&record.currency, keyset, amounts, &record.purpose).await?;
-        Ok(Operation { outputs, ..record.clone() })
+        Ok((Operation { outputs, ..record.clone() }, found))
     }
 
     async fn blind(

@@ -4,7 +4,9 @@
 //! the same phrase, may have used the same derivation numbers. So an operation counts as done only where the mint says
 //! that all of its inputs are spent (a locked one with a signature by our key, for *spent* doesn't say by whom, and a mint
 //! that shows no signatures says nothing of it), and that its outputs are signed for the amounts asked, unspent and new to
-//! us; one that issues a quote only where the quote is issued. Where a mint shows no signatures, money whose reply was lost
+//! us; one that issues a quote only where the quote is issued. What another copy does with the same numbers for the same amounts while
+//! an operation is under way looks the same: it makes coins that are ours either way, and where people are told what was done, the
+//! outputs are seen to be unsigned before the request is posted. Where a mint shows no signatures, money whose reply was lost
 //! comes back as *restored*, and its trade is told that the mint doesn't say by whom its lock was spent.
 //!
 //! | inputs | outputs | it was |

@@ -7,7 +7,9 @@
 //! What a counter on disk says holds only for this copy of the home: an older backup, or another home of the same
 //! phrase, has used further numbers. So in each run, before the first number of a keyset is used, the mint is asked what
 //! it has signed from the counter on (NUT-09), and the counter raised past it. What is found by that is reported to
-//! [`Found`], for its coins may be ours to have. It is asked again before anybody is charged with what another copy may have spent.
+//! [`Found`], for its coins may be ours to have. It is asked again before anybody is charged with what another copy may have spent; and
+//! whether the numbers of a token that is sent or received are unused still, right before the swap is posted, for a copy that lives at
+//! the same time uses the same ones, and what it did with them would be taken for ours.
 //!
 //! A number is freed again when the mint has signed nothing for it and never will; freed ones are used first, so that
 //! requests that come to nothing leave no gap in which a restore would end.
@@ -17,7 +19,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use cdk::{nuts::SecretKey, secret::Secret};
+use cdk::{
+    nuts::{BlindSignature, SecretKey},
+    secret::Secret,
+};
 use guilder_protocol::{
     locks::{Keyset, KeysetId},
     market::MintUrl,
@@ -123,15 +128,59 @@ impl Numbers {
         self.store.transact(move |write| take(write, line, id, count)).await
     }
 
-    /// The counter of a line turned out to be behind the mint: it is raised, and no freed number trusted any more.
-    pub(super) async fn check_again(&self, currency: &Currency, keyset: &Arc<Keyset>) -> Result<(), WalletError> {
+    /// The mint does not sign these outputs of ours, perhaps because it has before: no freed number is trusted any more, and the counters
+    /// are raised past what it has signed. Gives what another copy of this wallet has made of them and of later numbers, to be
+    /// [told of](Self::tell).
+    ///
+    /// # Errors
+    /// If the mint doesn't answer.
+    pub(super) async fn check_again(
+        &self,
+        currency: &Currency,
+        keyset: &Arc<Keyset>,
+        outputs: &[Premint],
+    ) -> Result<Vec<Found>, WalletError> {
+        let id = keyset.id();
+        let mut found = Vec::new();
         for line in Line::ALL {
-            let id = keyset.id();
+            let mut checked = self.checking(currency, id, line).lock_owned().await;
             self.store.write(move |write| write.delete(FREED, line.key(id))).await?;
-            *self.checking(currency, id, line).lock().await = false;
-            self.check(currency, keyset, line).await?;
+            let of_line = outputs.iter().filter(|output| Line::of(output.to) == Some(line));
+            let of_line: Vec<Premint> = of_line.map(|output| Premint { amount: 0, ..output.clone() }).collect();
+            let signed = self.signed(currency, keyset, &of_line).await?.into_iter().flatten();
+            let later = self.scan(currency, keyset, line, self.counter(line, id)?).await?;
+            *checked = true;
+            let coins: Vec<Coin> = signed.chain(later).collect();
+            if !coins.is_empty() {
+                found.push(Found { currency: currency.clone(), line, coins });
+            }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// The coins that the mint has made of some outputs, in their order.
+    async fn signed(
+        &self,
+        currency: &Currency,
+        keyset: &Arc<Keyset>,
+        outputs: &[Premint],
+    ) -> Result<Vec<Option<Coin>>, WalletError> {
+        if outputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let messages: Vec<_> = outputs.iter().filter_map(Premint::message).collect();
+        let signatures = self.mints.client(&currency.mint)?.signatures(&messages).await?;
+        let lie = || MintTrouble::lying(&currency.mint, "a restored signature that is not by the announced key");
+        let coin = |(output, signature): (&Premint, Option<BlindSignature>)| {
+            signature.map(|signature| output.unblind(&signature, keyset).ok_or_else(lie)).transpose()
+        };
+        Ok(outputs.iter().zip(signatures).map(coin).collect::<Result<_, _>>()?)
+    }
+
+    /// Another copy of this wallet has made this.
+    pub(super) fn tell(&self, found: Found) {
+        lock(&self.copies).insert(found.currency.mint.clone());
+        (self.on_found)(found);
     }
 
     /// Checks both lines of a keyset again, whatever was seen of them before: another copy of this wallet may live at the same time.
@@ -157,6 +206,8 @@ impl Numbers {
         if self.another_copy_at(&currency.mint) {
             return Ok(true);
         }
+        // It may have used a keyset that the mint has begun since we last looked.
+        self.mints.look_again(&currency.mint).await;
         let view = self.mints.view(&currency.mint).await?;
         if let Ok(keyset) = view.active(&currency.unit, self.runtime.now()) {
             self.check_afresh(currency, keyset).await?;
@@ -184,8 +235,7 @@ impl Numbers {
         let from = self.counter(line, keyset.id())?;
         let coins = self.scan(currency, keyset, line, from).await?;
         if !coins.is_empty() {
-            lock(&self.copies).insert(currency.mint.clone());
-            (self.on_found)(Found { currency: currency.clone(), line, coins });
+            self.tell(Found { currency: currency.clone(), line, coins });
         }
         Ok(())
     }
@@ -205,21 +255,17 @@ impl Numbers {
         line: Line,
         from: u32,
     ) -> Result<Vec<Coin>, WalletError> {
-        let client = self.mints.client(&currency.mint)?;
         let (mut coins, mut used, mut start, mut empty) = (Vec::new(), from, from, 0);
         while empty < RESTORE_GAP {
             if start - from > MAX_SCANNED_NUMBERS {
                 return Err(MintTrouble::lying(&currency.mint, "it claims to have signed without end").into());
             }
             let outputs = self.outputs(keyset, line, start..start.saturating_add(RESTORE_BATCH)).await?;
-            let messages: Vec<_> = outputs.iter().filter_map(Premint::message).collect();
-            let signatures = client.signatures(&messages).await?;
+            let signed = self.signed(currency, keyset, &outputs).await?;
             empty += 1;
-            for (output, signature) in outputs.iter().zip(&signatures) {
-                let Some(signature) = signature else { continue };
-                let lie =
-                    || MintTrouble::lying(&currency.mint, "a restored signature that is not by the announced key");
-                coins.push(output.unblind(signature, keyset).ok_or_else(lie)?);
+            for (output, coin) in outputs.iter().zip(signed) {
+                let Some(coin) = coin else { continue };
+                coins.push(coin);
                 (used, empty) = (output.number.map_or(used, |number| number + 1), 0);
             }
             start = start.saturating_add(RESTORE_BATCH);

@@ -288,6 +288,15 @@ impl Operations {
             let (late, before) = (MintTrouble::TooLate { mint: mint.clone() }, stored.posted);
             return self.find_out(&client, stored, Some(late), before).await;
         }
+        if !stored.posted && record.purpose.is_told_to_people() {
+            // That it was done will show by its outputs: another copy of this wallet must not have had them signed before.
+            let messages: Vec<_> = record.outputs.iter().filter_map(Premint::message).collect();
+            match client.signatures(&messages).await {
+                Ok(signatures) if signatures.iter().any(Option::is_some) => return Posted::Anew(stored),
+                Ok(_) => {}
+                Err(trouble) => return Posted::Open(stored, trouble),
+            }
+        }
         let before = std::mem::replace(&mut stored.posted, true);
         self.failpoint.reach(Step::PostSwap);
         let answer = timeout(MINT_CALL_PATIENCE, self.call(&client, &record, before)).await;
@@ -481,7 +490,8 @@ impl Operations {
 
     /// Writes the operation down again with outputs that the mint has not seen.
     async fn build_anew(&self, stored: &Stored) -> Result<Stored, WalletError> {
-        let (id, record) = (stored.id, self.builder().build_anew(&stored.record).await?);
+        let id = stored.id;
+        let (record, found) = self.builder().build_anew(&stored.record).await?;
         let record = Arc::new(record);
         let kept = Arc::clone(&record);
         self.store
@@ -492,6 +502,8 @@ impl Operations {
                 Ok(write.put(OPERATIONS, id.0, &*kept)?)
             })
             .await?;
+        // What was to be this operation's is another copy's, now that it asks for something else.
+        found.into_iter().for_each(|found| self.numbers.tell(found));
         Ok(Stored { id, record, posted: false })
     }
 

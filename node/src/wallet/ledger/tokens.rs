@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
-use cdk::nuts::{ProofsMethods, State, Token};
+use cdk::nuts::{Proof, State, Token};
 
 use super::{
     super::{
+        coin::y_of,
         error::WalletError,
         mints::{MintView, Mints},
-        records::{Coin, Currency, OperationId, SENT, SentState, SentToken, Y},
+        records::{Coin, Currency, OPERATIONS, OperationId, SENT, SentState, SentToken, Y},
     },
     effects::make_token,
     operations::states,
@@ -24,11 +25,18 @@ pub(in super::super) struct Tokens {
     mints: Arc<Mints>,
     store: Store,
     runtime: Runtime,
+    /// Held while found coins are put on record.
+    noting: tokio::sync::Mutex<()>,
 }
 
 impl Tokens {
     pub(super) fn new(mints: &Arc<Mints>, store: &Store, runtime: &Runtime) -> Self {
-        Self { mints: Arc::clone(mints), store: store.clone(), runtime: runtime.clone() }
+        Self {
+            mints: Arc::clone(mints),
+            store: store.clone(),
+            runtime: runtime.clone(),
+            noting: tokio::sync::Mutex::default(),
+        }
     }
 
     /// All that are on record, the oldest first.
@@ -55,20 +63,30 @@ impl Tokens {
         Ok((bytes.into(), token))
     }
 
-    /// Asks the mint what became of a token, and notes it.
+    /// Asks the mint what became of a token, and notes it. Of one that was taken in part, what is left stays open: coins of
+    /// several tokens may have been found together, and whoever was given one of them takes no more.
     pub(in super::super) async fn look(&self, token: &SentToken) -> Result<SentToken, WalletError> {
         if token.state != SentState::Open {
             return Ok(token.clone());
         }
-        let client = self.mints.client(&token.mint)?;
-        let states = states(&client, self.ys(token).await?).await?;
-        if !states.iter().all(|state| state.state == State::Spent) {
+        let view = self.mints.view(&token.mint).await?;
+        let unreadable = || WalletError::TokenUnfit("it is of a keyset that its mint does not show");
+        let proofs = token_proofs(&token.token, &view).ok_or_else(unreadable)?;
+        let ys = ys_of(&proofs).ok_or_else(unreadable)?;
+        let states = states(&self.mints.client(&token.mint)?, ys).await?;
+        let left = proofs.iter().zip(&states).filter(|(_, state)| state.state != State::Spent);
+        let left: Vec<Coin> = left.map(|(proof, _)| Coin::from_proof(proof)).collect();
+        if left.len() == proofs.len() {
             return Ok(token.clone());
         }
-        let spent = SentToken { state: SentState::Spent, ..token.clone() };
         let mut id = [0; 16];
         hex::decode_to_slice(&token.id, &mut id).map_err(|_| WalletError::UnknownToken(token.id.clone()))?;
-        let noted = spent.clone();
+        let looked = if left.is_empty() {
+            SentToken { state: SentState::Spent, ..token.clone() }
+        } else {
+            make_token(id.into(), &Currency::new(&token.mint, &token.unit), &left, token.at)?
+        };
+        let noted = looked.clone();
         self.store
             .write(move |write| {
                 // Unless it was reclaimed meanwhile.
@@ -76,20 +94,21 @@ impl Tokens {
                 if open { write.put(SENT, id, &noted) } else { Ok(()) }
             })
             .await?;
-        Ok(spent)
-    }
-
-    async fn ys(&self, token: &SentToken) -> Result<Vec<Y>, WalletError> {
-        let view = self.mints.view(&token.mint).await?;
-        token_ys(&token.token, &view).ok_or(WalletError::TokenUnfit("it is of a keyset that its mint does not show"))
+        Ok(looked)
     }
 
     /// Puts coins that were found under the tokens' seed on record as tokens sent: those that nobody has spent and that are
-    /// in no token on record. Gives their worth.
+    /// in no token on record, nor in one that is about to be. Gives their worth.
     pub(super) async fn note_found(&self, currency: &Currency, coins: Vec<Coin>) -> Result<u64, WalletError> {
         let view = self.mints.view(&currency.mint).await?;
-        let known: BTreeSet<Y> =
-            self.list()?.iter().filter_map(|token| token_ys(&token.token, &view)).flatten().collect();
+        // What is found twice at once is noted once.
+        let _noting = self.noting.lock().await;
+        let operations = self.store.read(|read| read.range(OPERATIONS, KeyRange::all(), usize::MAX))?;
+        let coming =
+            operations.iter().flat_map(|(_, record)| &record.outputs).filter_map(|output| y_of(&output.secret));
+        let on_record = self.list()?;
+        let on_record = on_record.iter().filter_map(|token| token_ys(&token.token, &view)).flatten();
+        let known: BTreeSet<Y> = coming.chain(on_record).collect();
         let new: Vec<(Y, Coin)> = coins.into_iter().filter_map(|coin| Some((coin.y()?, coin))).collect();
         let new: Vec<_> = new.into_iter().filter(|(y, _)| !known.contains(y)).collect();
         let ys: Vec<Y> = new.iter().map(|(y, _)| *y).collect();
@@ -108,7 +127,15 @@ impl Tokens {
 }
 
 /// The coins of a token.
-pub(in super::super) fn token_ys(token: &str, view: &MintView) -> Option<Vec<Y>> {
-    let proofs = Token::from_str(token).ok()?.proofs(&view.infos()).ok()?;
-    Some(proofs.ys().ok()?.iter().map(|y| y.to_bytes().into()).collect())
+fn token_proofs(token: &str, view: &MintView) -> Option<Vec<Proof>> {
+    Token::from_str(token).ok()?.proofs(&view.infos()).ok()
+}
+
+fn ys_of(proofs: &[Proof]) -> Option<Vec<Y>> {
+    proofs.iter().map(|proof| Some(proof.y().ok()?.to_bytes().into())).collect()
+}
+
+/// The Ys of a token's coins.
+fn token_ys(token: &str, view: &MintView) -> Option<Vec<Y>> {
+    ys_of(&token_proofs(token, view)?)
 }

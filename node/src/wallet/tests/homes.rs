@@ -274,6 +274,76 @@ async fn two_homes_of_one_phrase_are_right_once_each_has_synced() {
     assert_eq!(one.total(), two.total());
 }
 
+/// Each home gives tokens and finds the other's, put together in one; whoever was given one takes that and no more.
+#[tokio::test(start_paused = true)]
+async fn of_tokens_that_were_found_together_what_nobody_took_can_be_taken_back() {
+    let mint = Double::new(0);
+    let (one, other) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    one.fund(100).await.unwrap();
+    other.fund(1).await.unwrap();
+    let two = one.twin(&one.backup()).await;
+    let taken = two.send(8).await.unwrap();
+    two.send(2).await.unwrap();
+    assert_eq!(one.sync().await.sent, 10);
+    assert_eq!(other.wallet.receive(&taken.token).await.unwrap().amount, 8);
+    let [open] = &one.wallet.look_at_sent().await.unwrap()[..] else { panic!() };
+    assert_eq!((open.amount, open.state), (2, SentState::Open));
+    assert_eq!(one.wallet.sent_token(&open.id).unwrap().token, open.token);
+    assert_eq!(one.wallet.reclaim(&open.id).await.unwrap().amount, 2);
+    assert_eq!(one.wallet.look_at_sent().await.unwrap()[0].state, SentState::Reclaimed);
+    assert_eq!((one.total(), mint.outstanding()), (92, 92 + other.total()));
+}
+
+/// The newer keys are known to the other copy alone.
+#[tokio::test(start_paused = true)]
+async fn a_sync_finds_what_another_copy_has_under_keys_that_this_one_has_not_seen() {
+    let mint = Double::new(0);
+    let one = Home::new(&mint, 1).await;
+    one.fund(100).await.unwrap();
+    let two = one.twin(&one.backup()).await;
+    mint.books().rotate(None);
+    two.fund(50).await.unwrap();
+    two.send(4).await.unwrap();
+    two.quiet().await;
+    let _ = two.stop().await;
+    let synced = one.sync().await;
+    assert_eq!((one.total(), synced.sent, mint.outstanding()), (146, 4, 150));
+}
+
+/// The other copy has used the numbers that this one uses next, for the same amount.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_somebody_took_is_not_received_because_another_copy_received_as_much() {
+    let mint = Double::new(0);
+    let (one, giver, taker) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await, Home::new(&mint, 3).await);
+    for home in [&one, &giver, &taker] {
+        home.fund(64).await.unwrap();
+    }
+    let two = one.twin(&one.backup()).await;
+    let (first, second) = (giver.send(8).await.unwrap(), giver.send(8).await.unwrap());
+    two.wallet.receive(&first.token).await.unwrap();
+    taker.wallet.receive(&second.token).await.unwrap();
+    let error = one.wallet.receive(&second.token).await.unwrap_err();
+    assert!(matches!(error, WalletError::Mint(MintTrouble::Spent { .. })), "{error}");
+    one.sync().await;
+    assert_eq!((one.total(), two.total(), mint.outstanding()), (72, 72, 72 + 72 + 48));
+}
+
+/// Both give tokens out of the same coins, under the same numbers: they would be one token.
+#[tokio::test(start_paused = true)]
+async fn two_homes_of_a_phrase_give_no_token_twice() {
+    let mint = Double::new(0);
+    let one = Home::new(&mint, 1).await;
+    one.fund(64).await.unwrap();
+    let two = one.twin(&one.backup()).await;
+    let first = two.send(8).await.unwrap();
+    let error = one.send(8).await.unwrap_err();
+    assert!(matches!(error, WalletError::Mint(MintTrouble::Spent { .. })), "{error}");
+    one.sync().await;
+    let second = one.send(8).await.unwrap();
+    assert_ne!(first.token, second.token);
+    assert_eq!((one.total(), mint.outstanding()), (48, 64));
+}
+
 /// What was paid with from the purse in the newer home isn't paid with again.
 #[tokio::test(start_paused = true)]
 async fn an_older_backup_pays_no_more_from_its_purse() {

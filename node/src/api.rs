@@ -12,6 +12,7 @@ pub mod access;
 pub mod caller;
 pub mod client;
 pub mod error;
+mod gate;
 mod grants;
 pub(crate) mod http;
 mod market;
@@ -26,10 +27,16 @@ use futures::{Stream, stream};
 use tokio::{sync::watch, time::Instant};
 
 use self::{
-    caller::{Caller, Right},
+    caller::{Action, Caller},
     types::{ApiError, BootstrapPeer, DescribedEvent, Identity, NodeEvent, Peer, Status},
 };
-use crate::{events::Heard, keys::Home, network::BootstrapInfo, parts::Node, runtime::Job};
+use crate::{
+    events::{Heard, Recalled},
+    keys::{Home, SecretFile},
+    network::BootstrapInfo,
+    parts::Node,
+    runtime::Job,
+};
 
 /// How many entries a listing has whose caller says no number.
 pub(crate) const LISTED: usize = 20;
@@ -45,17 +52,25 @@ struct Inner {
     began: Instant,
     mint_http: Option<String>,
     stop: watch::Sender<bool>,
+    /// The secret file as it was at the start, if there was one.
+    secret: Option<SecretFile>,
 }
 
 impl Api {
     /// For a running node. `mint_http` is where its hosted mint is served over HTTP; `stop` is set when it is to stop.
     pub fn new(node: Node, home: Home, mint_http: Option<String>, stop: watch::Sender<bool>) -> Self {
         let began = node.runtime.instant();
-        Self(Arc::new(Inner { node, home, began, mint_http, stop }))
+        let secret = SecretFile::load(&home.secret()).ok();
+        Self(Arc::new(Inner { node, home, began, mint_http, stop, secret }))
     }
 
     fn node(&self) -> &Node {
         &self.0.node
+    }
+
+    /// Lets an action of high risk pass: the owner's, or one that the owner granted.
+    async fn pass(&self, caller: &Caller, action: Action, terms: &impl serde::Serialize) -> Result<(), ApiError> {
+        Ok(self.node().gate.pass(caller, action, terms).await?)
     }
 
     /// How the node does.
@@ -96,7 +111,7 @@ impl Api {
     /// # Errors
     /// If the caller may not.
     pub fn id(&self, caller: &Caller) -> Result<Identity, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         let id = self.node().id();
         Ok(Identity { peer_id: id.peer_id(), did: id.to_string() })
     }
@@ -106,7 +121,7 @@ impl Api {
     /// # Errors
     /// If the caller may not.
     pub async fn peers(&self, caller: &Caller) -> Result<Vec<Peer>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         let peers = self.node().network.peers().await;
         let view = |peer: crate::network::PeerInfo| Peer {
             peer_id: peer.agent.peer_id(),
@@ -123,7 +138,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, the address is none, or nobody answers there.
     pub async fn dial(&self, caller: &Caller, address: &str) -> Result<(), ApiError> {
-        caller.may(Right::Manage)?;
+        caller.may(Action::Dial)?;
         let parsed = address.parse().map_err(|error| {
             ApiError::misuse(
                 format!("{address}: {error}"),
@@ -134,13 +149,35 @@ impl Api {
         Ok(())
     }
 
+    /// Everything that is kept of what came after the event of a number, then what happens, each with a sentence for people. Where
+    /// something is no longer kept, the listener hears that.
+    ///
+    /// # Errors
+    /// If the caller may not, or the store can't be read.
+    pub async fn events_after(
+        &self,
+        caller: &Caller,
+        heard: u64,
+    ) -> Result<impl Stream<Item = Result<NodeEvent, ApiError>> + Send + 'static, ApiError> {
+        caller.may(Action::Look)?;
+        let following = self.node().journal.follow(heard).await?;
+        Ok(stream::try_unfold(following, |mut following| async {
+            let told = match following.next().await? {
+                Some(Recalled::Event(event)) => NodeEvent::Event(Box::new(DescribedEvent::from(&*event))),
+                Some(Recalled::Gap { until }) => NodeEvent::Gap { until },
+                None => return Ok(None),
+            };
+            Ok::<_, ApiError>(Some((told, following)))
+        }))
+    }
+
     /// Everything that happens from now on, each event with a sentence for people. A listener that is too slow misses
     /// some; it hears how many.
     ///
     /// # Errors
     /// If the caller may not.
     pub fn events(&self, caller: &Caller) -> Result<impl Stream<Item = NodeEvent> + Send + 'static, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         let subscription = self.node().events.subscribe();
         Ok(stream::unfold(subscription, |mut subscription| async {
             let told = match subscription.next().await? {
@@ -155,8 +192,8 @@ impl Api {
     ///
     /// # Errors
     /// If the caller may not.
-    pub fn stop(&self, caller: &Caller) -> Result<(), ApiError> {
-        caller.may(Right::Manage)?;
+    pub async fn stop(&self, caller: &Caller) -> Result<(), ApiError> {
+        self.pass(caller, Action::Stop, &()).await?;
         self.0.stop.send_replace(true);
         Ok(())
     }

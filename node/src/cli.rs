@@ -10,8 +10,10 @@
 //! `completions`, `demo` and `bench` need no daemon.
 
 mod alias;
+mod approvals;
 mod audit;
 mod bench;
+mod caller;
 mod completions;
 mod demo;
 mod earnings;
@@ -80,6 +82,9 @@ pub struct Global {
     /// The node's folder [default: guilder in the user's data folder].
     #[arg(long, global = true, value_name = "DIR", env = "GUILDER_HOME", hide_env_values = true)]
     home: Option<PathBuf>,
+    /// Speak to the node as this caller, with its rights and its budget: see `guilder caller add`.
+    #[arg(long = "as", global = true, value_name = "NAME", env = "GUILDER_AS", hide_env_values = true)]
+    caller: Option<String>,
     /// Print results as JSON, for scripts; streams as one JSON value a line.
     #[arg(long, global = true)]
     json: bool,
@@ -106,6 +111,8 @@ enum Command {
     Grant(grant::Args),
     Grants(grants::Args),
     Revoke(revoke::Args),
+    Caller(caller::Args),
+    Approvals(approvals::Args),
     Task(task::Args),
     Wallet(wallet::Args),
     Mint(mint::Args),
@@ -130,6 +137,8 @@ pub struct Context {
     /// Where results go.
     pub printer: Printer,
     home: Option<PathBuf>,
+    /// As whom the node is spoken to, if not as its owner.
+    caller: Option<String>,
     passphrase: PassphraseSource,
 }
 
@@ -156,7 +165,12 @@ impl Context {
         if let Some(client) = self.home.is_none().then(Client::of_task).flatten() {
             return Ok(client?);
         }
-        Ok(Client::of_home(&self.home()?)?)
+        let home = self.home()?;
+        let client = Client::of_home(&home)?;
+        Ok(match &self.caller {
+            Some(name) => client.speaking_as(&home, name)?,
+            None => client,
+        })
     }
 }
 
@@ -180,6 +194,7 @@ pub fn main() -> ExitCode {
     let context = Context {
         printer: Printer::stdio(cli.global.json).on_home(named),
         home: cli.global.home,
+        caller: cli.global.caller,
         passphrase: PassphraseSource::of_process(cli.global.passphrase_file),
     };
     let done = panics::caught(|| run(cli.command, &context)).unwrap_or_else(|what| Err(CliError::defect(&what)));
@@ -197,7 +212,7 @@ fn with_aliases(args: Vec<OsString>) -> Result<Vec<OsString>, CliError> {
     while let Some(arg) = rest.next().filter(|arg| *arg != "--") {
         match arg.to_str() {
             Some("--home") => home = rest.next().map(PathBuf::from),
-            Some("--passphrase-file") => _ = rest.next(),
+            Some("--passphrase-file" | "--as") => _ = rest.next(),
             Some(text) if text.starts_with("--home=") => home = text.strip_prefix("--home=").map(PathBuf::from),
             Some(text) if text.starts_with('-') => {}
             _ => command = command.or(Some(arg)),
@@ -263,6 +278,8 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Grant(args) => grant::run(&args, context),
         Command::Grants(args) => grants::run(&args, context),
         Command::Revoke(args) => revoke::run(&args, context),
+        Command::Caller(args) => caller::run(&args, context),
+        Command::Approvals(args) => approvals::run(&args, context),
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
         Command::Mint(args) => mint::run(&args, context),

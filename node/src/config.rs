@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{mint::MintConfig, network::NetworkConfig, trade::TradeConfig, wallet::WalletConfig};
 
 pub use self::chosen::{AddressError, Chosen, joinable, listenable, monitorable};
-pub use self::sections::{ApiConfig, HireConfig, LogConfig, LogFormat, MonitorConfig};
+pub use self::sections::{ApiConfig, GateConfig, HireConfig, LogConfig, LogFormat, MonitorConfig};
 
 /// What `guilder init` writes.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
@@ -32,6 +32,8 @@ pub struct Config {
     pub wallet: WalletConfig,
     /// Hiring from the command line.
     pub hire: HireConfig,
+    /// What callers that aren't the owner may do.
+    pub gate: GateConfig,
     /// Trading.
     pub trade: TradeConfig,
     /// The mint that this node hosts, if it does.

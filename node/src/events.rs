@@ -3,24 +3,31 @@
 //!
 //! ```text
 //! rooms ── emit ──> Events ──> tracing (one line each, at the event's level)
-//!                         └──> broadcast, bounded ──> Subscription*    (a slow one misses events, and is told how many)
+//!                         ├──> broadcast, bounded ──> Subscription*    (a slow one misses events, and is told how many)
+//!                         └──> journal, bounded, in the store          (one that was away is told what came meanwhile)
 //! ```
 //!
 //! [`Events::emit`] never waits and never fails, so a room may call it anywhere, also while it holds a lock. The stream
 //! is for watching: an event may be missed, so nothing that must happen may hang on one. What must not be lost is in
 //! the store.
 
+mod journal;
 mod kinds;
 mod words;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::sync::{Arc, Mutex};
+
+use guilder_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::Instant,
 };
 
-use serde::{Deserialize, Serialize};
-use tokio::{sync::broadcast, time::Instant};
+use self::journal::Ring;
+use crate::sync::lock;
 
+pub use journal::{Following, Journal, Recalled};
 pub(crate) use kinds::fault_code;
 pub use kinds::{Event, Money, Outcome, Side, SwapPurpose};
 pub(crate) use words::last_letters;
@@ -36,15 +43,29 @@ pub struct Events(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     began: Instant,
-    next: AtomicU64,
     listeners: broadcast::Sender<Arc<Stamped>>,
+    state: Mutex<State>,
+    /// Wakes the journal.
+    told: Notify,
+}
+
+/// Held while an event is numbered and handed on, so that all hear them in one order.
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// Once there is a journal.
+    ring: Option<Ring>,
 }
 
 /// An event, numbered and timed. One flat JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Stamped {
-    /// Position in this run's stream, from 0 without gaps.
+    /// Its number: higher than that of every event before it, also of former runs. Whoever was away says how far it has heard.
     pub seq: u64,
+    /// When it was told.
+    #[serde(default)]
+    #[schema(value_type = u64)]
+    pub at: Timestamp,
     /// Milliseconds since the node began.
     pub at_ms: u64,
     /// What happened.
@@ -56,18 +77,35 @@ impl Events {
     /// A stream that begins now. Needs no running runtime.
     pub fn new() -> Self {
         let (listeners, _) = broadcast::channel(BACKLOG);
-        Self(Arc::new(Inner { began: Instant::now(), next: AtomicU64::new(0), listeners }))
+        let (state, told) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { began: Instant::now(), listeners, state, told }))
     }
 
     /// Tells everyone who listens. Never blocks, never fails.
     pub fn emit(&self, event: Event) {
         event.log();
-        let seq = self.0.next.fetch_add(1, Ordering::Relaxed);
-        if self.0.listeners.receiver_count() > 0 {
-            let at_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            // Fails only if the last listener left meanwhile.
-            let _ = self.0.listeners.send(Arc::new(Stamped { seq, at_ms, event }));
+        let mut state = lock(&self.0.state);
+        let seq = state.next;
+        state.next += 1;
+        if state.ring.is_none() && self.0.listeners.receiver_count() == 0 {
+            return;
         }
+        let at_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at = state.ring.as_ref().map(|ring| ring.runtime.now()).unwrap_or_default();
+        let event = Arc::new(Stamped { seq, at, at_ms, event });
+        if let Some(ring) = &mut state.ring {
+            ring.push(&event);
+            self.0.told.notify_one();
+        }
+        // Fails only if nobody listens.
+        let _ = self.0.listeners.send(event);
+    }
+
+    /// Numbers what happens from here on, and keeps the latest of it at hand for the journal.
+    fn number_from(&self, next: u64, ring: impl FnOnce(u64) -> Ring) {
+        let mut state = lock(&self.0.state);
+        state.next = state.next.max(next);
+        state.ring = Some(ring(state.next));
     }
 
     /// Everything emitted from now on.

@@ -15,6 +15,7 @@ pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod gate;
 pub mod grants;
 mod http_server;
 pub mod keys;

@@ -28,6 +28,32 @@ pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// and some more; enough for stores of several hundred gigabytes.
 pub const STORE_ASIDE_BYTES: usize = 32 << 20;
 
+// events
+
+/// Events that the journal keeps: the last few thousand trades' steps, for a listener that was away.
+pub const JOURNAL_EVENTS: u64 = 10_000;
+/// Bytes of them, as JSON: an event has some 300. It is written over and over, so it stays small beside the trades' own records.
+pub const JOURNAL_BYTES: u64 = 4 * 1024 * 1024;
+/// How long the journal waits for more to write with the first: many steps are one row then.
+pub const JOURNAL_PAUSE: Duration = Duration::from_millis(250);
+/// The latest events that are held in memory until their row is on disk, and for listeners that are slow.
+pub const JOURNAL_RING: usize = 4096;
+
+// gate
+
+/// Callers that a node has at most: each is one program or agent of its owner.
+pub const MAX_CALLERS: usize = 256;
+/// Letters of a caller's name: what fits a file's name and a line of a table.
+pub const MAX_CALLER_NAME: usize = 32;
+/// Requests that wait for the owner's word at once: more than anybody reads through.
+pub const MAX_APPROVALS: usize = 256;
+/// Of those, one caller's, so that none of them leaves the others no room.
+pub const MAX_APPROVALS_OF_ONE: usize = 32;
+/// Bytes of the terms of one request, as JSON: what isn't shown whole can't be approved.
+pub const MAX_APPROVAL_BYTES: usize = 64 * 1024;
+/// How long an approval is kept since it was asked for, answered or used, in seconds: a week, as its owner may be away.
+pub const APPROVAL_SECS: u64 = 7 * 24 * 60 * 60;
+
 // wallet
 
 /// Inputs of one operation: mints bound a request, and one of 256 is well within cdk's and Nutshell's.

@@ -25,9 +25,10 @@ use crate::{
     catalogue::{Catalogue, CatalogueError, CatalogueParts},
     config::Config,
     content::Content,
-    events::Events,
+    events::{Events, Journal},
     executor::Executors,
     failpoint::Failpoint,
+    gate::Gate,
     grants::{Grants, GrantsParts},
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
@@ -89,6 +90,8 @@ pub struct Node {
     pub wallet: Wallet,
     /// What is on sale.
     pub catalogue: Catalogue,
+    /// Callers, and what waits for the owner's word.
+    pub gate: Gate,
     /// Authority passed on and taken back.
     pub grants: Grants,
     /// Tasks.
@@ -97,6 +100,8 @@ pub struct Node {
     pub mint: Option<HostedMint>,
     /// What happens.
     pub events: Events,
+    /// What has happened, as far as it is kept.
+    pub journal: Journal,
 }
 
 impl Node {
@@ -106,6 +111,7 @@ impl Node {
     /// If a room can't start. Tasks that were begun end with the runtime.
     pub async fn start(parts: Parts) -> Result<Self, NodeError> {
         let Parts { key, config, runtime, store, content, events, .. } = parts;
+        let journal = Journal::open(events.clone(), store.clone(), runtime.clone()).await?;
         let (network, inbound) = Network::start(Setup {
             key: key.clone(),
             transport: parts.transport,
@@ -156,6 +162,8 @@ impl Node {
         let trade = Trade::start(TradeParts {
             key,
             config: config.trade.clone(),
+            hire: config.hire.clone(),
+            unit: config.wallet.unit.clone(),
             runtime: runtime.clone(),
             store: store.clone(),
             network: network.clone(),
@@ -164,11 +172,12 @@ impl Node {
             wallet: wallet.clone(),
             outcomes,
             catalogue: catalogue.clone(),
-            revocations: grants.revocations().clone(),
+            grants: grants.clone(),
             content: content.clone(),
             events: events.clone(),
             failpoint: parts.failpoint,
         })?;
+        let gate = Gate::new(store.clone(), runtime.clone(), events.clone(), config.gate.ask_above);
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -178,10 +187,12 @@ impl Node {
             network,
             wallet,
             catalogue,
+            gate,
             grants,
             trade,
             mint: parts.mint,
             events,
+            journal,
         })
     }
 
@@ -203,6 +214,7 @@ impl Node {
         if let Some(mint) = &self.mint {
             mint.stop().await;
         }
+        self.journal.close().await;
         self.runtime.shutdown().await;
         self.store.close().await;
     }

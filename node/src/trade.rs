@@ -29,11 +29,13 @@ mod actors;
 mod asks;
 mod awards;
 mod buckets;
+mod budgets;
 mod buying;
 mod cheats;
 mod clocks;
 mod config;
 mod earnings;
+mod ends;
 mod fair;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -49,6 +51,7 @@ mod open;
 mod outbox;
 mod outlays;
 mod permits;
+mod placing;
 mod progress;
 mod records;
 mod selling;
@@ -71,6 +74,7 @@ use guilder_protocol::{
     bytes::Digest,
     fault::{AtFault, Fault},
     identity::AgentKey,
+    market::Unit,
     time::Timestamp,
     trade::buyer::{Buyer, Money},
     ucan::grant::GrantChain,
@@ -80,12 +84,15 @@ use tokio::sync::mpsc;
 pub use self::{
     accusation::{Accusation, AccusationFile},
     buckets::Rate,
+    budgets::{Budget, OverBudget, Per},
     clocks::ClockDoubt,
     config::TradeConfig,
     earnings::{Earnings, EarningsBy},
+    ends::{End, Ending, take_end},
     hire::{Bound, Debited, Hire, HireError, HireMode, Hired, OwnHandle, TaskHandle, Under},
-    keys::{Held, KeyClaim, Keyed},
+    keys::{Held, KeyClaim, Origin},
     limits::{MAX_HIRE_NAME, MAX_OPEN_TRADES},
+    placing::{PlaceError, Placed},
     progress::Progress,
     records::OutputCheck,
     task_keys::TaskKeys,
@@ -110,7 +117,8 @@ use self::{
     open::OpenTrades,
     outbox::Outbox,
     permits::Permits,
-    records::{BUYERS, CHEATS, DEALS, key},
+    placing::Placer,
+    records::{BUYERS, CHEATS, DEALS, TASKS, key},
     selling::Selling,
     transfers::Transfers,
     unreleased::UnreleasedPlaces,
@@ -120,11 +128,11 @@ use self::{
 };
 use crate::{
     catalogue::Catalogue,
+    config::HireConfig,
     content::{Content, Data},
     events::Events,
-    executor::Service,
     failpoint::{Failpoint, Step},
-    grants::KnownRevocations,
+    grants::Grants,
     network::{Frames, InboundStream, Network},
     runtime::{Job, Runtime},
     store::{KeyRange, Reader, Store, StoreError},
@@ -138,6 +146,10 @@ pub struct TradeParts {
     pub key: AgentKey,
     /// The operator's settings.
     pub config: TradeConfig,
+    /// What a hire goes by where it doesn't say.
+    pub hire: HireConfig,
+    /// The unit that is spent where nothing says which.
+    pub unit: Unit,
     /// The node's runtime.
     pub runtime: Runtime,
     /// Keeps the trades.
@@ -154,8 +166,8 @@ pub struct TradeParts {
     pub outcomes: mpsc::Receiver<(Cid, MoneyOutcome)>,
     /// Finds sellers, and has our services.
     pub catalogue: Catalogue,
-    /// What is known to be revoked.
-    pub revocations: KnownRevocations,
+    /// Authority that others gave us, and what is known to be revoked.
+    pub grants: Grants,
     /// Large inputs and outputs.
     pub content: Content,
     /// Told each step.
@@ -194,6 +206,7 @@ pub struct Trade {
     #[cfg(test)]
     unreleased: UnreleasedPlaces,
     runtime: Runtime,
+    placer: Placer,
     keys: HireKeys,
 }
 
@@ -205,7 +218,7 @@ impl Trade {
     pub fn start(parts: TradeParts) -> Result<Self, StoreError> {
         let TradeParts { key, config, runtime, store, network, wallet, catalogue, content, events, failpoint, .. } =
             parts;
-        let revocations = parts.revocations;
+        let (grants, revocations) = (parts.grants.clone(), parts.grants.revocations().clone());
         let (stopping, open, hires) = (Stopping::default(), OpenTrades::default(), Hires::default());
         let (clocks, task_keys) = (PeerClocks::default(), TaskKeys::default());
         let journal = Journal::new(store.clone(), failpoint.clone());
@@ -301,7 +314,7 @@ impl Trade {
             actors: actors.clone(),
             penalties: penalties.clone(),
             outbox: outbox.clone(),
-            events,
+            events: events.clone(),
             quiet: QuietSellers::default(),
             clocks: clocks.clone(),
             cheats,
@@ -336,9 +349,31 @@ impl Trade {
         spawn("trade/money", Box::pin(router.take_outcomes(parts.outcomes)));
         spawn("trade/contents", transfers.serve(parts.streams));
         spawn("trade/housekeeping", Box::pin(housekeeper.run()));
-        let tasks = Tasks { journal: journal.clone(), content, catalogue, open: open.clone(), hires: hires.clone() };
+        let tasks = Tasks {
+            journal: journal.clone(),
+            content: content.clone(),
+            catalogue,
+            open: open.clone(),
+            hires: hires.clone(),
+        };
+        let keys = HireKeys::new(journal.clone(), tasks.clone(), hires.clone());
+        let placer = Placer {
+            runtime: runtime.clone(),
+            journal: journal.clone(),
+            hirer: hirer.clone(),
+            hires: hires.clone(),
+            keys: keys.clone(),
+            wallet: wallet.clone(),
+            grants,
+            content,
+            events,
+            defaults: parts.hire,
+            unit: parts.unit,
+        };
+        spawn("trade/again", Box::pin(placer.clone().begin_again()));
         Ok(Self {
-            keys: HireKeys::new(journal.clone(), tasks.clone(), hires.clone(), wallet.clone()),
+            keys,
+            placer,
             tasks,
             stopping,
             hires,
@@ -363,30 +398,29 @@ impl Trade {
         self.hirer.hire(hire, input).await
     }
 
-    /// The service of our own that a hire gets, for free, if it is one.
-    pub fn own_service(&self, hire: &Hire) -> Option<Service> {
-        self.hirer.own_service(hire)
-    }
-
-    /// Has a service of our own do a task. Returns as soon as it has a name.
+    /// Places a hire, or finds the task that its origin (with the hash of its request) has already; or has a service of our own do it,
+    /// for free. Returns as soon as the task has a name.
     ///
     /// # Errors
-    /// If it can't even begin.
-    pub async fn hire_own(&self, service: Service, hire: Hire, input: Data) -> Result<OwnHandle, HireError> {
-        self.hirer.hire_own(service, hire, input).await
+    /// If it can't even begin, or the origin asked for something else before.
+    pub async fn place(&self, hire: Hire, input: Data, origin: Option<(Origin, Digest)>) -> Result<Placed, PlaceError> {
+        self.placer.place(hire, input, origin).await
     }
 
-    /// Waits until no other hire under this key is being placed. Held until this one is.
-    pub async fn enter_key(&self, key: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        self.keys.enter(key).await
-    }
-
-    /// What a key stands for, given a request (its hash) that may be tried so many times more.
+    /// How those of a caller's hires ended whose end it hasn't taken yet ([`take_end`]), in the order of their keys.
     ///
     /// # Errors
     /// If the store can't be read.
-    pub fn keyed(&self, key: &str, request: Digest, retries: usize) -> Result<Keyed, StoreError> {
-        self.keys.look(key, request, retries, self.runtime.now())
+    pub fn ends(&self, caller: &str) -> Result<Vec<End>, StoreError> {
+        self.journal.read(|r| ends::ends(r, caller))
+    }
+
+    /// What is spent of a budget, without what has come back by now.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn spent_of(&self, budget: &Budget) -> Result<u64, StoreError> {
+        self.journal.read(|r| budget.spent(r, self.runtime.now()))
     }
 
     /// Whether a hire of this name is under way: another seller may be awarded although the last trade is over.
@@ -414,6 +448,17 @@ impl Trade {
     /// If the store can't be read.
     pub fn passed_on(&self, award: Cid) -> Result<Vec<Cid>, StoreError> {
         self.tasks.passed_on(award)
+    }
+
+    /// The caller that a task was hired for; `None` if that is the owner, or there is no such task.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn hired_by(&self, task: Cid) -> Result<Option<String>, StoreError> {
+        match self.hires.by(task) {
+            Some(by) => Ok(Some(by)),
+            None => self.journal.read(|r| Ok(r.get(TASKS, key(task))?.and_then(|record| record.by))),
+        }
     }
 
     /// Calls off a task that we buy, by its name or its award's. Before the award nothing is lost; once the seller works

@@ -312,15 +312,14 @@ impl Wallet {
     }
 
     /// Whether all of the lock of `trade` that came back is ours again: its mint has said since that nothing of it was taken.
+    /// Asked within a transaction, it sees what that one changes.
     ///
     /// # Errors
     /// If the store can't be read.
-    pub fn is_given_back(&self, trade: Cid) -> Result<bool, StoreError> {
-        self.0.store.read(|read| {
-            let key = Key::of(trade);
-            let unsure = read.contains(RETURNED, &key)? || read.contains(OUTCOMES, &key)?;
-            Ok(!unsure && !read.contains(REDEEMED_PROOFS, &key)?)
-        })
+    pub fn is_given_back(read: &impl Reader, trade: Cid) -> Result<bool, StoreError> {
+        let key = Key::of(trade);
+        let unsure = read.contains(RETURNED, &key)? || read.contains(OUTCOMES, &key)?;
+        Ok(!unsure && !read.contains(REDEEMED_PROOFS, &key)?)
     }
 
     /// The buyer has released the lock of `trade`: redeem it at once. The signatures must have been

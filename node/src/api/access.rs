@@ -9,6 +9,9 @@
 //! client ── requests, with the token ──▶
 //! ```
 //!
+//! A caller's token is known to the node by its SHA-256 alone ([`crate::gate::callers`]): the code is under that then, as hexadecimal
+//! digits.
+//!
 //! The port is in it so that an answer can't be fetched from the true server and passed on from another port.
 
 use std::{net::SocketAddr, path::Path};
@@ -43,7 +46,7 @@ impl std::fmt::Debug for Access {
 pub struct Hello {
     /// 32 random bytes as hexadecimal digits: an answer to another hello proves nothing.
     pub nonce: String,
-    /// Whose token the server is to know: what stands before the dot in that of a task. Not there: the daemon's own.
+    /// Whose token the server is to know: what stands before the dot in that of a task or a caller. Not there: the daemon's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
 }
@@ -56,7 +59,7 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// What the server on `port` answers that knows `token`; `None` if the nonce is none.
+    /// What the server on `port` answers that knows `token` (of a caller: its digest); `None` if the nonce is none.
     pub fn of(token: &str, port: u16, hello: &Hello) -> Option<Self> {
         let nonce: [u8; 32] = hex::decode(&hello.nonce).ok()?.try_into().ok()?;
         let mut engine = HmacEngine::<sha256::Hash>::new(token.as_bytes());

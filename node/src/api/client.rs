@@ -20,7 +20,10 @@ use super::{
     access::{Access, Hello, Proof},
     types::{ApiError, Hire, HireEvent, Line},
 };
-use crate::keys::{Home, HomeError};
+use crate::{
+    gate::callers,
+    keys::{Home, HomeError},
+};
 
 /// Most of one JSON answer, or of one line of a stream, that is taken in.
 const MAX_JSON: usize = 16 * 1024 * 1024;
@@ -64,6 +67,18 @@ impl Client {
         Some(
             client.ok_or_else(|| ClientError::Answer(format!("GUILDER_API is {url:?}, which is no address of a node"))),
         )
+    }
+
+    /// The same, as one of the callers that its owner added.
+    ///
+    /// # Errors
+    /// If there is none of that name, or others can read its token.
+    pub fn speaking_as(self, home: &Home, name: &str) -> Result<Self, ClientError> {
+        let path = home.caller(name).filter(|path| path.exists());
+        let path = path.ok_or_else(|| ClientError::NoCaller(name.to_owned()))?;
+        crate::keys::check_private(&path)?;
+        let token = std::fs::read_to_string(&path).map_err(|cause| HomeError::io("read", &path, cause))?;
+        Ok(Self(Access { token: token.trim().to_owned(), ..self.0 }))
     }
 
     /// The node with this access.
@@ -176,7 +191,9 @@ impl Connection {
         let request = self.builder(Method::GET, &query("/v1/hello", &hello)?).body(empty());
         let response = self.send(request).await?;
         let answer = collect(response.into_body()).await.unwrap_or_default();
-        let expected = Proof::of(&self.access.token, self.access.address.port(), &hello);
+        let known = callers::known_of(&self.access.token);
+        let known = known.as_deref().unwrap_or(&self.access.token);
+        let expected = Proof::of(known, self.access.address.port(), &hello);
         match serde_json::from_slice::<Proof>(&answer) {
             Ok(proof) if Some(&proof) == expected.as_ref() => Ok(()),
             _ => Err(ClientError::Impostor(self.access.address)),
@@ -387,6 +404,9 @@ pub enum ClientError {
     /// Somebody answers who doesn't know the token.
     #[error("another program answers on {0}, where the daemon was; nothing was sent to it")]
     Impostor(SocketAddr),
+    /// There is no caller of that name.
+    #[error("there is no caller {0} on this home")]
+    NoCaller(String),
     /// The access file is none.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
@@ -411,7 +431,7 @@ impl ClientError {
     /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::NotRunning(_) | Self::Gone(_) => Fault::Ours,
+            Self::NotRunning(_) | Self::Gone(_) | Self::NoCaller(_) => Fault::Ours,
             Self::Home(error) => error.fault(),
             Self::Api(error) => error.fault,
             Self::Silent(_) | Self::Impostor(_) => Fault::Environment,
@@ -427,6 +447,9 @@ impl ClientError {
                 Some("if it is suspended, wake it with `kill -CONT`; else see its log, and start it again")
             }
             Self::Impostor(_) => Some("the daemon ended without a word; start it again: `guilder up`"),
+            Self::NoCaller(_) => {
+                Some("`guilder caller list` shows them; `guilder caller add --help` says how one is added")
+            }
             Self::Damaged(_) => Some("restart the daemon"),
             Self::Home(error) => error.hint(),
             Self::Http(_) => Some("it may have stopped; see its log"),

@@ -4,7 +4,7 @@ use guilder_protocol::fault::{AtFault, Fault};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::events::fault_code;
+use crate::{events::fault_code, gate::Refusal};
 
 /// What didn't come off, and why: the one shape of errors in all answers, on every path and status, and in a task that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
@@ -45,6 +45,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// The caller has no right to it.
     NotAllowed,
+    /// It waits for the owner's word; granted, the same request passes.
+    NeedsApproval,
     /// The request can't be, or not now.
     Invalid,
     /// The key was given with another request.
@@ -66,10 +68,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All that this version says.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAllowed,
+        Self::NeedsApproval,
         Self::Invalid,
         Self::Conflict,
         Self::CannotTrade,
@@ -83,7 +86,7 @@ impl ErrorCode {
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
-            Self::NotAllowed => 403,
+            Self::NotAllowed | Self::NeedsApproval => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict | Self::CannotTrade => 409,
@@ -159,16 +162,23 @@ impl ApiError {
         Self { code: ErrorCode::Conflict, ..Self::misuse(message, hint) }.about(task)
     }
 
-    /// The caller has no right to it.
-    pub(crate) fn not_allowed(caller: &str, right: &str) -> Self {
-        let message = format!("{caller} has no right to this ({right})");
-        Self { code: ErrorCode::NotAllowed, ..Self::misuse(message, "ask the node's owner") }
-    }
-
     /// Whoever asks isn't known, or asks from where nobody may.
     pub(crate) fn unknown_caller(message: &str) -> Self {
-        let hint = "the token stands in api.json in the node's home folder";
+        let hint = "the owner's token stands in api.json in the node's home folder, a caller's in callers/";
         Self { code: ErrorCode::NotAllowed, ..Self::misuse(message, hint) }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Waits { .. } => ErrorCode::NeedsApproval,
+            Refusal::Store(error) => return Self::of(error),
+            Refusal::Crowded(_) | Refusal::TooLong { .. } => ErrorCode::Invalid,
+            _ => ErrorCode::NotAllowed,
+        };
+        let told = Self::new(refusal.fault(), refusal.to_string(), refusal.hint().map(Into::into));
+        Self { code, ..told }
     }
 }
 

@@ -9,7 +9,7 @@ use guilder_protocol::{
 
 use super::{
     Api,
-    caller::{Caller, Right},
+    caller::{Action, Caller},
     types::{ApiError, GrantRequest, GrantView, RevokedView},
 };
 use crate::grants::{GrantTerms, GrantView as Granted};
@@ -32,7 +32,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, the terms make no grant, or the disk fails.
     pub async fn grant(&self, caller: &Caller, request: GrantRequest) -> Result<GrantView, ApiError> {
-        caller.may(Right::Manage)?;
+        self.pass(caller, Action::Grant, &request).await?;
         let grantee = request.grantee.parse().or_else(|_| AgentId::from_peer_id(&request.grantee));
         let grantee = grantee.map_err(|_| {
             ApiError::misuse(
@@ -97,7 +97,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub fn grants(&self, caller: &Caller) -> Result<Vec<GrantView>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         self.all_grants()?.into_iter().map(|granted| self.view(granted)).collect()
     }
 
@@ -116,7 +116,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, it is none, isn't to us, or doesn't hold.
     pub async fn import_grant(&self, caller: &Caller, text: &str) -> Result<GrantView, ApiError> {
-        caller.may(Right::Manage)?;
+        self.pass(caller, Action::ImportGrant, &text).await?;
         self.view(self.node().grants.import(read(text)?).await?)
     }
 
@@ -125,7 +125,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, we made none of it, or the disk fails.
     pub async fn revoke(&self, caller: &Caller, what: &str) -> Result<RevokedView, ApiError> {
-        caller.may(Right::Manage)?;
+        self.pass(caller, Action::Revoke, &what).await?;
         let grants = &self.node().grants;
         let revocation = match what.contains(':') {
             true => grants.revoke(read(what)?).await?,

@@ -10,6 +10,7 @@
 
 mod description;
 mod extract;
+mod gate;
 mod grants;
 mod guard;
 mod tasks;
@@ -70,7 +71,7 @@ pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: im
 }
 
 fn router(api: Api, address: SocketAddr, token: &str) -> Router {
-    let guard = Guard::new(address, token, api.node().trade.task_keys().clone());
+    let guard = Guard::new(address, token, api.node().trade.task_keys().clone(), api.node().gate.clone());
     let (router, collected) = routes().split_for_parts();
     router
         .fallback(unknown)
@@ -99,6 +100,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(tasks::routes())
         .merge(wallet::routes())
         .merge(grants::routes())
+        .merge(gate::routes())
 }
 
 /// Whoever the guard admitted.
@@ -194,16 +196,35 @@ async fn aliases(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Al
     Ok(Json(api.aliases(&caller).await?))
 }
 
-/// All that happens from now on, a line each.
-#[utoipa::path(get, path = "/v1/events", responses((status = 200, content_type = NDJSON, body = Line<NodeEvent>)))]
-async fn events(State(api): State<Api>, Extension(caller): By) -> Result<Response, Failure> {
-    Ok(lines(api.events(&caller)?.map(Ok)))
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct After {
+    /// First what is kept of what came after the event with this number; 0 for all that is kept.
+    after: Option<u64>,
+}
+
+/// All that happens from now on, a line each; or first what came after an event.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    params(After),
+    responses((status = 200, content_type = NDJSON, body = Line<NodeEvent>))
+)]
+async fn events(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Query(After { after }): Query<After>,
+) -> Result<Response, Failure> {
+    Ok(match after {
+        Some(heard) => lines(api.events_after(&caller, heard).await?),
+        None => lines(api.events(&caller)?.map(Ok)),
+    })
 }
 
 /// Stop the daemon.
 #[utoipa::path(post, path = "/v1/stop", responses((status = 200, body = ())))]
 async fn stop(State(api): State<Api>, Extension(caller): By) -> Answer<()> {
-    Ok(Json(api.stop(&caller)?))
+    Ok(Json(api.stop(&caller).await?))
 }
 
 async fn unknown() -> Failure {

@@ -7,7 +7,7 @@ use guilder_protocol::market::ServiceName;
 
 use super::{
     Api, LISTED,
-    caller::{Caller, Right},
+    caller::{Action, Caller},
     types::{ApiError, Earnings, EarningsQuery, Found, ServiceView},
 };
 use crate::{
@@ -25,7 +25,7 @@ impl Api {
     /// # Errors
     /// If the caller may not.
     pub fn services(&self, caller: &Caller) -> Result<Vec<ServiceView>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().catalogue.services().iter().map(|service| self.service_view(service)).collect())
     }
 
@@ -34,7 +34,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, its definition doesn't hold, or it can't be advertised.
     pub async fn add_service(&self, caller: &Caller, definition: Definition) -> Result<ServiceView, ApiError> {
-        caller.may(Right::Manage)?;
+        self.pass(caller, Action::AddService, &definition).await?;
         let name = definition.name.clone();
         let checked = definition.clone();
         self.node().runtime.offload(Job::Disk, move || checked.find_program()).await?;
@@ -49,7 +49,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or there is none of that name.
     pub async fn remove_service(&self, caller: &Caller, name: &ServiceName) -> Result<(), ApiError> {
-        caller.may(Right::Manage)?;
+        self.pass(caller, Action::RemoveService, name).await?;
         Ok(self.node().catalogue.remove(name).await?)
     }
 
@@ -58,7 +58,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub async fn earnings(&self, caller: &Caller, query: EarningsQuery) -> Result<Vec<Earnings>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().trade.earnings(query.by, query.since.unwrap_or_default()).await?)
     }
 
@@ -73,7 +73,7 @@ impl Api {
         name: &ServiceName,
         limit: Option<usize>,
     ) -> Result<impl Stream<Item = Found> + Send + 'static, ApiError> {
-        caller.may(Right::Find)?;
+        caller.may(Action::Find)?;
         let deadline = self.node().runtime.instant() + FIND_PATIENCE;
         let limit = limit.unwrap_or(LISTED);
         let own = self.node().catalogue.service(name).filter(|_| limit > 0 && caller.under().is_none());

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Api,
-    caller::{Caller, Right},
+    caller::{Action, Caller},
     types::{
         ApiError, Balance, Fund, Funding, HistoryEntry, InvoicePaid, MintView, Pay, PendingView, Received, Restore,
         Restored, Send, SentView, Token,
@@ -26,7 +26,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub fn balances(&self, caller: &Caller) -> Result<Vec<Balance>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().wallet.balances()?.into_iter().map(Balance::from).collect())
     }
 
@@ -40,7 +40,7 @@ impl Api {
         caller: &Caller,
         fund: Fund,
     ) -> Result<impl Stream<Item = Result<Funding, ApiError>> + std::marker::Send + 'static, ApiError> {
-        caller.may(Right::Money)?;
+        caller.may(Action::Fund)?;
         let (mint, unit) = self.place(fund.mint, fund.unit)?;
         let quote = self.node().wallet.fund(&mint, &unit, fund.amount).await.map_err(accounted)?;
         let shown = Funding::Quote {
@@ -67,7 +67,7 @@ impl Api {
     /// If the caller may not, it isn't clear which mint and unit are meant, the money isn't there, or the mint doesn't
     /// change it.
     pub async fn send(&self, caller: &Caller, send: Send) -> Result<Token, ApiError> {
-        caller.may(Right::Money)?;
+        self.pass(caller, Action::Send, &send).await?;
         let (mint, unit) = self.place(send.mint, send.unit)?;
         let sent = self.node().wallet.send(&mint, &unit, send.amount).await;
         let sent = sent.map_err(|error| self.short_of(error, &unit))?;
@@ -79,7 +79,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub async fn sent(&self, caller: &Caller) -> Result<Vec<SentView>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().wallet.look_at_sent().await?.into_iter().map(SentView::from).collect())
     }
 
@@ -87,8 +87,8 @@ impl Api {
     ///
     /// # Errors
     /// If the caller may not, or no single one has it.
-    pub fn sent_token(&self, caller: &Caller, id: &str) -> Result<Token, ApiError> {
-        caller.may(Right::Money)?;
+    pub async fn sent_token(&self, caller: &Caller, id: &str) -> Result<Token, ApiError> {
+        self.pass(caller, Action::Send, &id).await?;
         Ok(self.node().wallet.sent_token(id)?.into())
     }
 
@@ -97,7 +97,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, no single one has this ID, or it was taken.
     pub async fn reclaim(&self, caller: &Caller, id: &str) -> Result<Received, ApiError> {
-        caller.may(Right::Money)?;
+        caller.may(Action::Reclaim)?;
         let wallet::Received { amount, fee, mint, unit } = self.node().wallet.reclaim(id).await.map_err(accounted)?;
         Ok(Received { mint, amount, fee, unit })
     }
@@ -107,7 +107,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub fn pending(&self, caller: &Caller) -> Result<Vec<PendingView>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().wallet.pending()?.into_iter().map(PendingView::from).collect())
     }
 
@@ -116,7 +116,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub fn history(&self, caller: &Caller, from: u64, limit: usize) -> Result<Vec<HistoryEntry>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().wallet.history(from, limit)?.into_iter().map(HistoryEntry::from).collect())
     }
 
@@ -125,7 +125,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, it isn't clear which money is meant, it isn't there, or the mint doesn't pay.
     pub async fn pay(&self, caller: &Caller, pay: Pay) -> Result<InvoicePaid, ApiError> {
-        caller.may(Right::Money)?;
+        self.pass(caller, Action::Pay, &pay).await?;
         let (mint, unit) = self.place(pay.mint, pay.unit)?;
         let paid = self.node().wallet.pay(&mint, &unit, &pay.invoice).await;
         let paid = paid.map_err(|error| self.short_of(error, &unit))?;
@@ -138,7 +138,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, it is none, its mint isn't accepted, or it was spent before.
     pub async fn receive(&self, caller: &Caller, token: &str) -> Result<Received, ApiError> {
-        caller.may(Right::Money)?;
+        caller.may(Action::Receive)?;
         let received = self.node().wallet.receive(&bare(token)).await.map_err(accounted)?;
         let wallet::Received { amount, fee, mint, unit } = received;
         Ok(Received { mint, amount, fee, unit })
@@ -149,7 +149,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, it isn't clear which mint and unit are meant, or the mint doesn't answer.
     pub async fn restore(&self, caller: &Caller, restore: Restore) -> Result<Restored, ApiError> {
-        caller.may(Right::Money)?;
+        caller.may(Action::Restore)?;
         let (mint, unit) = self.place(restore.mint, restore.unit)?;
         let restored = self.node().wallet.restore(&mint, &unit).await.map_err(accounted)?;
         let wallet::Restored { found: amount, sent, spent_elsewhere } = restored;
@@ -161,7 +161,7 @@ impl Api {
     /// # Errors
     /// If the caller may not.
     pub fn mints(&self, caller: &Caller) -> Result<Vec<MintView>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.node().wallet.mints().into_iter().map(MintView::from).collect())
     }
 
@@ -170,7 +170,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, it can't be reached or lacks what locked money needs.
     pub async fn add_mint(&self, caller: &Caller, url: &MintUrl) -> Result<MintView, ApiError> {
-        caller.may(Right::Money)?;
+        self.pass(caller, Action::AddMint, url).await?;
         let added = self.node().wallet.add_mint(url).await?;
         self.node().catalogue.refresh().await?;
         Ok(added.into())
@@ -181,7 +181,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, it isn't accepted, there is money at it, or it stands in the settings.
     pub async fn remove_mint(&self, caller: &Caller, url: &MintUrl) -> Result<(), ApiError> {
-        caller.may(Right::Money)?;
+        self.pass(caller, Action::RemoveMint, url).await?;
         if !self.node().wallet.mints().iter().any(|known| known.url == *url || known.also.contains(url)) {
             return Err(not_accepted(url, "`guilder wallet mints` shows the accepted ones"));
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Api,
-    caller::{Caller, Right},
+    caller::{Action, Caller},
     types::{Alias, ApiError},
 };
 use crate::{aliases::Aliases, runtime::Job};
@@ -18,7 +18,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or the file can't be read.
     pub async fn aliases(&self, caller: &Caller) -> Result<Vec<Alias>, ApiError> {
-        caller.may(Right::Look)?;
+        caller.may(Action::Look)?;
         Ok(self.read_aliases().await?.iter().map(Alias::from).collect())
     }
 

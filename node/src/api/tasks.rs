@@ -11,22 +11,20 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentId,
     limits::MAX_CONTENT,
-    market::Unit,
     time::Timestamp,
     trade::{buyer, seller},
-    ucan::grant::GrantChain,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Api, LISTED,
-    caller::{Caller, Right},
+    caller::{Action, Caller},
     grants::Side as GrantSide,
     types::{
-        ApiError, DescribedEvent, Hire, HireEvent, Hired, OutputCheck, Step, TaskListing, TaskProgress, TaskSide,
-        TaskView,
+        ApiError, DescribedEvent, ErrorCode, Hire, HireEvent, Hired, OutputCheck, Step, TaskListing, TaskProgress,
+        TaskSide, TaskView,
     },
 };
 use crate::{
@@ -34,7 +32,8 @@ use crate::{
     events::{Heard, Side, Subscription},
     runtime::Job,
     trade::{
-        self, CancelError, Held, Keyed, MAX_HIRE_NAME, MoneyView, Page, TaskFilter, TaskState, TaskView as Trading,
+        self, CancelError, Held, HireError, MAX_HIRE_NAME, MoneyView, Origin, Page, PlaceError, Placed, TaskFilter,
+        TaskState, TaskView as Trading,
     },
 };
 
@@ -60,7 +59,7 @@ impl Api {
         caller: &Caller,
         pieces: impl Stream<Item = Result<Bytes, ApiError>> + Send,
     ) -> Result<Data, ApiError> {
-        caller.may(Right::Hire)?;
+        caller.may(Action::Hire)?;
         let mut collector = Collector::new(self.node().content.clone(), MAX_CONTENT);
         let mut pieces = std::pin::pin!(pieces);
         while let Some(piece) = pieces.next().await {
@@ -80,15 +79,20 @@ impl Api {
         hire: Hire,
         input: Data,
     ) -> Result<impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static, ApiError> {
-        caller.may(Right::Hire)?;
+        caller.may(Action::Hire)?;
         for name in [&hire.id, &hire.label].into_iter().flatten() {
             if name.is_empty() || name.len() > MAX_HIRE_NAME {
                 let hint = "a key or label has 1 to 128 bytes";
                 return Err(ApiError::misuse(format!("a key or label of {} bytes", name.len()), hint));
             }
         }
-        let hire = Hire { under: caller.under().cloned(), ..hire };
-        let request = Request::of(hire, input, || hex::encode(self.node().runtime.random::<16>()));
+        let grant = hire.grant.as_deref().filter(|_| caller.under().is_none());
+        let grant = grant.map(|id| self.resolve_grant(id, GrantSide::Held)).transpose()?;
+        let grant = grant.map(|id| id.to_string()).or(hire.grant);
+        let hire = Hire { under: caller.under().cloned(), grant, ..hire };
+        let is_keyed = hire.id.is_some();
+        let mut request = Request::of(caller, hire, input, || hex::encode(self.node().runtime.random::<16>()));
+        self.mandate(caller, &mut request, is_keyed).await?;
         let first = self.place_hire(&request).await.map_err(|error| match &error.task {
             // The task that the key named before stands for itself.
             Some(_) => error,
@@ -101,50 +105,44 @@ impl Api {
         Ok(ReceiverStream::new(told))
     }
 
-    /// Places a hire, or finds the task that it is already.
-    async fn place_hire(&self, request: &Request) -> Result<Placed, ApiError> {
-        let node = self.node();
-        let began = node.runtime.instant();
-        let mut hire = request.hire.clone();
-        let Some(key) = &hire.id else {
-            return self.begin(self.decided(hire).await?, request.input.clone(), began).await;
-        };
-        // Who works for a task has keys of its own.
-        let name = hire.under.as_ref().map_or_else(|| key.clone(), |under| format!("{}/{key}", under.award));
-        let _only_one = node.trade.enter_key(&name).await;
-        // Before the look, so that its end can't be missed.
-        let events = node.events.subscribe();
-        match node.trade.keyed(&name, request.hash, request.retries())? {
-            Keyed::Free(claim) => {
-                hire.claim = Some(claim);
-                self.begin(self.decided(hire).await?, request.input.clone(), began).await
-            }
-            Keyed::Has { task, held } => Ok(Placed { task, events, began, handle: None, held }),
-            Keyed::Other(task) => Err(ApiError::conflict(key, &task.to_string())),
+    /// Has the gate look at a hire of a caller that isn't the owner, and puts it on that one's budget.
+    async fn mandate(&self, caller: &Caller, request: &mut Request, is_keyed: bool) -> Result<(), ApiError> {
+        let Some(scope) = caller.scope() else { return Ok(caller.may(Action::Hire)?) };
+        let hire = &mut request.hire;
+        let most = hire.max_price.unwrap_or(self.node().config.hire.max_price);
+        let passes_on = !hire.allow_subcontract.is_empty();
+        hire.max_price = Some(most);
+        hire.budgets = scope.budget.iter().map(|budget| budget.of(caller.name())).collect();
+        if !is_keyed && (most > self.node().config.gate.ask_above || passes_on) {
+            // What is approved is done once, so it has an origin; the same one when it is asked for again.
+            hire.id = Some(format!("approved {}", hex::encode(&request.hash.0[..16])));
         }
+        let terms = serde_json::json!({ "hire": &*hire, "request_sha256": hex::encode(request.hash.0) });
+        hire.mandate = self.node().gate.mandate(caller, (&hire.service, most, passes_on), &terms).await?;
+        Ok(())
     }
 
-    /// Begins a hire, or a work of this node's own.
-    async fn begin(&self, hire: Hire, input: Data, began: tokio::time::Instant) -> Result<Placed, ApiError> {
+    /// Places a hire, or finds the task that it is already.
+    async fn place_hire(&self, request: &Request) -> Result<(Placed, Instant), ApiError> {
         let node = self.node();
-        Ok(match node.trade.own_service(&hire) {
-            Some(service) => {
-                let mut handle = node.trade.hire_own(service, hire, input).await?;
-                let events = std::mem::replace(&mut handle.events, node.events.subscribe());
-                Placed { task: handle.task, events, began, handle: Some(Box::pin(handle.done())), held: None }
-            }
-            None => {
-                let mut handle = node.trade.hire(hire, input).await?;
-                let events = std::mem::replace(&mut handle.events, node.events.subscribe());
-                let task = handle.task;
-                let done = async move { handle.done().await.map(drop) };
-                Placed { task, events, began, handle: Some(Box::pin(done)), held: None }
-            }
-        })
+        let began = node.runtime.instant();
+        let placed = node.trade.place(request.hire.clone(), request.input.clone(), request.origin()).await;
+        let placed = placed.map_err(|error| match error {
+            PlaceError::Conflict { origin, task } => ApiError::conflict(&origin.key, &task.to_string()),
+            PlaceError::Hire(HireError::Gate(refusal)) => refusal.into(),
+            PlaceError::NotAccepted(url) => super::money::not_accepted(&url, super::money::trust_it(&url)),
+            error => error.into(),
+        })?;
+        Ok((placed, began))
     }
 
     /// Tells of a hire until it is over, and tries it again as often as it may be.
-    async fn see_through(self, request: Request, first: Placed, tell: mpsc::Sender<Result<HireEvent, ApiError>>) {
+    async fn see_through(
+        self,
+        request: Request,
+        first: (Placed, Instant),
+        tell: mpsc::Sender<Result<HireEvent, ApiError>>,
+    ) {
         let end = match self.try_until_over(&request, first, &tell).await {
             Ok(ended) => Ok(HireEvent::Ended(Box::new(ended))),
             Err(error) => Err(error),
@@ -156,12 +154,12 @@ impl Api {
     async fn try_until_over(
         &self,
         request: &Request,
-        first: Placed,
+        first: (Placed, Instant),
         tell: &mpsc::Sender<Result<HireEvent, ApiError>>,
     ) -> Result<TaskView, ApiError> {
         let (mut placed, mut pause) = (first, RETRY_PAUSE);
         loop {
-            let (task, held) = (placed.task, placed.held);
+            let (task, held) = (placed.0.task, placed.0.held);
             let _ = tell.send(Ok(HireEvent::Hired(Hired { task: task.to_string() }))).await;
             let ended = self.await_end(placed, tell, request.hire.quiet).await.map_err(|error| error.about(task))?;
             if held.is_some() || request.retries() == 0 || !may_be_tried_again(&ended) {
@@ -170,8 +168,8 @@ impl Api {
             tokio::time::sleep(pause).await;
             pause = LONGEST_RETRY_PAUSE.min(pause * 2);
             let next = self.place_hire(request).await?;
-            if next.task == task {
-                return Ok(explained(ended, next.held));
+            if next.0.task == task {
+                return Ok(explained(ended, next.0.held));
             }
             placed = next;
         }
@@ -180,13 +178,13 @@ impl Api {
     /// Tells a task's steps until it is over.
     async fn await_end(
         &self,
-        placed: Placed,
+        (placed, began): (Placed, Instant),
         tell: &mpsc::Sender<Result<HireEvent, ApiError>>,
         quiet: bool,
     ) -> Result<TaskView, ApiError> {
-        let Placed { task, events, began, handle, .. } = placed;
+        let Placed { task, events, done, .. } = placed;
         let ended = async {
-            let Some(done) = handle else { return self.await_record(task).await };
+            let Some(done) = done else { return self.await_record(task).await };
             let done = done.await;
             // How it ended stands in the record, also where it never came to an award; unless even that could not be written.
             match (self.task_by_id(task), done) {
@@ -225,7 +223,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or this node buys no task of that ID.
     pub async fn write_off(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        caller.may(Right::Money)?;
+        self.pass(caller, Action::WriteOff, &id).await?;
         let cid = self.resolve(id).await?;
         let view = self.view_of(cid)?;
         if view.side != Side::Buyer {
@@ -240,60 +238,10 @@ impl Api {
         self.task_by_id(cid)
     }
 
-    /// The hire with all that it left open decided: by the settings, or by what the wallet holds.
-    async fn decided(&self, hire: Hire) -> Result<Hire, ApiError> {
-        if hire.under.is_some() {
-            if hire.grant.is_some() {
-                let hint = "leave the grant out: it hires in the name of its own buyer";
-                return Err(ApiError::misuse("the program of a task hires under no grant", hint));
-            }
-            // What it leaves open, the delegations of its task decide.
-            return Ok(self.paid_as_set(hire));
-        }
-        let node = self.node();
-        let granted = match &hire.grant {
-            Some(id) => Some(node.grants.adopt(self.resolve_grant(id, GrantSide::Held)?).await?),
-            None => None,
-        };
-        let terms = granted.as_ref().map(GrantChain::terms).unwrap_or_default();
-        // What the grant fixes, it decides.
-        let hire = Hire {
-            unit: hire.unit.or_else(|| terms.unit?.parse().ok()),
-            mint: hire.mint.or_else(|| terms.mint?.parse().ok()),
-            granted,
-            ..hire
-        };
-        if let Some(url) = hire.mint.as_ref().filter(|url| !node.wallet.mints().iter().any(|known| known.url == **url))
-        {
-            return Err(super::money::not_accepted(url, super::money::trust_it(url)));
-        }
-        let defaults = &node.config.hire;
-        Ok(Hire {
-            max_price: Some(
-                hire.max_price.unwrap_or_else(|| defaults.max_price.min(terms.max_price.unwrap_or(u64::MAX))),
-            ),
-            unit: Some(self.unit_to_pay_in(&hire)?),
-            deadline_secs: Some(hire.deadline_secs.unwrap_or(defaults.deadline_secs)),
-            own: true,
-            ..self.paid_as_set(hire)
-        })
-    }
-
-    /// The hire, paid as the settings say where it doesn't.
-    fn paid_as_set(&self, hire: Hire) -> Hire {
-        let defaults = &self.node().config.hire;
-        Hire {
-            mode: Some(hire.mode.unwrap_or(defaults.mode)),
-            stranger_max: defaults.stranger_max,
-            daily_max: defaults.daily_max,
-            ..hire
-        }
-    }
-
     /// The task of that ID, if the caller may see it: with the right to, or because it hired it for the sake of its own.
-    async fn seen_by(&self, caller: &Caller, right: Right, id: &str) -> Result<Cid, ApiError> {
+    async fn seen_by(&self, caller: &Caller, action: Action, id: &str) -> Result<Cid, ApiError> {
         let Some(under) = caller.under() else {
-            caller.may(right)?;
+            caller.may(action)?;
             return self.resolve(id).await;
         };
         let own = self.node().trade.passed_on(under.award)?;
@@ -308,10 +256,10 @@ impl Api {
     pub async fn tasks(&self, caller: &Caller, listing: &TaskListing) -> Result<Vec<TaskView>, ApiError> {
         let under = caller.under().map(|under| under.award);
         if under.is_none() {
-            caller.may(Right::Look)?;
+            caller.may(Action::Look)?;
         }
         let after = match &listing.after {
-            Some(id) => Some(self.view_of(self.seen_by(caller, Right::Look, id).await?)?.cursor()),
+            Some(id) => Some(self.view_of(self.seen_by(caller, Action::Look, id).await?)?.cursor()),
             None => None,
         };
         let page = Page { after, limit: listing.limit.unwrap_or(LISTED) };
@@ -324,7 +272,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or several end in its letters.
     pub async fn task(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        self.task_by_id(self.seen_by(caller, Right::Look, id).await?)
+        self.task_by_id(self.seen_by(caller, Action::Look, id).await?)
     }
 
     /// Calls a task off.
@@ -332,7 +280,12 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or it is over.
     pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        let cid = self.seen_by(caller, Right::Hire, id).await?;
+        let cid = self.seen_by(caller, Action::Cancel, id).await?;
+        if caller.scope().is_some() && self.node().trade.hired_by(cid)?.as_deref() != Some(caller.name()) {
+            let message = format!("the task {id} was not hired by {}", caller.name());
+            let told = ApiError::misuse(message, "whoever hired it calls it off, or the node's owner");
+            return Err(ApiError { code: ErrorCode::NotAllowed, ..told }.about(cid));
+        }
         if let Err(error) = self.node().trade.cancel(cid).await {
             let told = match error {
                 CancelError::Over(_) => {
@@ -356,7 +309,7 @@ impl Api {
         caller: &Caller,
         id: &str,
     ) -> Result<(u64, impl Stream<Item = io::Result<Bytes>> + Send + 'static), ApiError> {
-        let cid = self.seen_by(caller, Right::Look, id).await?;
+        let cid = self.seen_by(caller, Action::Look, id).await?;
         let Some(data) = self.node().trade.output(cid)? else {
             let told = ApiError::missing("the task has no output", format!("`guilder task show {id}` says why"));
             let money = self.task_by_id(cid)?.money;
@@ -376,7 +329,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, there is none of that ID, or nothing was awarded.
     pub async fn audit(&self, caller: &Caller, id: &str) -> Result<Vec<u8>, ApiError> {
-        let task = self.seen_by(caller, Right::Look, id).await?;
+        let task = self.seen_by(caller, Action::Look, id).await?;
         let bundle = self.node().trade.audit_bundle(task).await?;
         let nothing = || ApiError::missing("nothing was awarded in this task", "there is nothing to prove yet");
         bundle.ok_or_else(|| nothing().about(task))
@@ -413,34 +366,13 @@ impl Api {
             (None, _) => Err(no_task(id)),
         }
     }
-
-    /// The unit that a hire is paid in: as it says, else the only unit of the mint that it names, else the settings'.
-    fn unit_to_pay_in(&self, hire: &Hire) -> Result<Unit, ApiError> {
-        let wallet = &self.node().wallet;
-        if let Some(unit) = &hire.unit {
-            return Ok(unit.clone());
-        }
-        if let Some(mint) = &hire.mint {
-            let known = wallet.mints().into_iter().find(|known| known.url == *mint);
-            if let Some([unit]) = known.as_ref().map(|known| known.units.as_slice()) {
-                return Ok(unit.clone());
-            }
-        }
-        let held: std::collections::BTreeSet<Unit> =
-            wallet.balances()?.into_iter().filter(|balance| balance.total() > 0).map(|balance| balance.unit).collect();
-        let default = &self.node().config.wallet.unit;
-        match (held.contains(default), held.len(), held.into_iter().next()) {
-            (false, 1, Some(only)) => Ok(only),
-            _ => Ok(default.clone()),
-        }
-    }
 }
 
 /// The steps of one task, as they happen.
 fn steps(
     task: Cid,
     events: Subscription,
-    began: tokio::time::Instant,
+    began: Instant,
 ) -> impl Stream<Item = Result<HireEvent, ApiError>> + Send + 'static {
     stream::unfold(events, move |mut events| async move {
         loop {
@@ -464,11 +396,13 @@ struct Request {
     input: Data,
     /// Of its terms and its input.
     hash: Digest,
+    /// Whose key it is, if it has one.
+    caller: String,
 }
 
 impl Request {
     /// Where it is to be tried again and has no key, `key` gives it one.
-    fn of(mut hire: Hire, input: Data, key: impl FnOnce() -> String) -> Self {
+    fn of(caller: &Caller, mut hire: Hire, input: Data, key: impl FnOnce() -> String) -> Self {
         if hire.id.is_none() && hire.retry.is_some_and(|retry| retry > 0) {
             hire.id = Some(key());
         }
@@ -484,22 +418,18 @@ impl Request {
         hasher.update((terms.len() as u64).to_be_bytes());
         hasher.update(terms.as_bytes());
         hasher.update(content.hash.as_bytes());
-        Self { hire, input, hash: ByteArray(hasher.finalize().into()) }
+        Self { hire, input, hash: ByteArray(hasher.finalize().into()), caller: caller.name().to_owned() }
+    }
+
+    /// Where it comes from, with what it asks for.
+    fn origin(&self) -> Option<(Origin, Digest)> {
+        let key = self.hire.id.as_ref()?;
+        Some((Origin::new(&self.caller, key), self.hash))
     }
 
     fn retries(&self) -> usize {
         self.hire.retry.unwrap_or_default() as usize
     }
-}
-
-/// A hire that has a task.
-struct Placed {
-    task: Cid,
-    events: Subscription,
-    began: tokio::time::Instant,
-    /// None if the task was there before.
-    handle: Option<futures::future::BoxFuture<'static, Result<(), trade::HireError>>>,
-    held: Option<Held>,
 }
 
 /// Whether a task failed by what may be otherwise the next time.
@@ -706,7 +636,7 @@ mod tests {
     fn a_request_is_the_same_by_what_it_buys_whatever_it_is_called() {
         let hire = |price| Hire { max_price: Some(price), ..Hire::of("text.echo".parse().unwrap()) };
         let hash = |hire: Hire, input: &'static [u8]| {
-            Request::of(hire, Data::Inline(Bytes::from_static(input)), || "made".to_owned()).hash
+            Request::of(&Caller::owner(), hire, Data::Inline(Bytes::from_static(input)), || "made".to_owned()).hash
         };
         let first = hash(hire(3), b"x");
         let named = Hire {
@@ -722,7 +652,7 @@ mod tests {
             assert_ne!(other, first);
         }
         let tried = Hire { retry: Some(1), ..hire(3) };
-        let request = Request::of(tried, Data::Inline(Bytes::new()), || "made".to_owned());
+        let request = Request::of(&Caller::owner(), tried, Data::Inline(Bytes::new()), || "made".to_owned());
         assert_eq!(request.hire.id.as_deref(), Some("made"), "without a key nothing would keep it from paying twice");
     }
 }

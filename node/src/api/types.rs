@@ -17,6 +17,7 @@ pub use crate::trade::{Earnings, EarningsBy, Hire};
 use crate::{
     aliases::Named,
     events::Stamped,
+    gate::{ApprovalState, Risk},
     mint::Totals,
     wallet::{self, Account},
 };
@@ -211,6 +212,11 @@ pub enum NodeEvent {
         /// How many.
         missed: u64,
     },
+    /// Of what came before the event of this number something is no longer kept, or was lost when the node was killed.
+    Gap {
+        /// The number.
+        until: u64,
+    },
     /// What a later version tells: skipped.
     #[serde(other)]
     Unknown,
@@ -316,6 +322,140 @@ pub struct GrantRequest {
     /// The grant that we hold and of which this passes a part on; null to grant in our own name.
     #[serde(default)]
     pub under: Option<String>,
+}
+
+/// A caller that is to be added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallerRequest {
+    /// Small letters, digits and dashes.
+    pub name: String,
+    /// The highest risk that it may ask for. Of `high` each request waits for the owner's word.
+    pub risk: Risk,
+    /// The most that may be awarded for it in a day (UTC); needed from `medium` on.
+    #[serde(default)]
+    pub budget: Option<u64>,
+    /// In which unit [default: wallet.unit of the settings]; it hires in no other.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub unit: Option<Unit>,
+    /// The services that it may hire; any if none is named.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub services: Vec<ServiceName>,
+}
+
+/// A caller was added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddedCaller {
+    /// Its name.
+    pub name: String,
+    /// The file that holds its token, readable by the node's user alone.
+    pub token_file: String,
+}
+
+/// A program or an agent with a token of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Caller)]
+pub struct CallerView {
+    /// Its name.
+    pub name: String,
+    /// The highest risk that it may ask for.
+    pub risk: Risk,
+    /// The most that may be awarded for it in a day (UTC).
+    #[schema(required)]
+    pub budget: Option<u64>,
+    /// In which unit.
+    #[schema(value_type = Option<String>, required)]
+    pub unit: Option<Unit>,
+    /// What is awarded today, without what has come back.
+    pub spent_today: u64,
+    /// The services that it may hire; any if there is none.
+    #[schema(value_type = Vec<String>)]
+    pub services: Vec<ServiceName>,
+    /// Since when.
+    #[schema(value_type = u64)]
+    pub added: Timestamp,
+}
+
+/// What waits for the owner's word, or did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Approval)]
+pub struct ApprovalView {
+    /// Its ID.
+    pub id: String,
+    /// Who asks: `caller/NAME`.
+    pub caller: String,
+    /// For what, in a word.
+    pub action: String,
+    /// All of its terms, as JSON: granted is this, and nothing that differs in anything.
+    pub terms: String,
+    /// When it was asked for.
+    #[schema(value_type = u64)]
+    pub asked: Timestamp,
+    /// Where it stands.
+    pub state: ApprovalStateView,
+    /// Since when.
+    #[schema(value_type = u64)]
+    pub since: Timestamp,
+}
+
+/// Where an approval stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ApprovalState)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalStateView {
+    /// It waits.
+    Asked,
+    /// The owner said yes, and it hasn't been done.
+    Granted,
+    /// The owner said no.
+    Refused,
+    /// It was granted, and done.
+    Used,
+    /// As a later version knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl ApprovalStateView {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Used => "used",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<ApprovalState> for ApprovalStateView {
+    fn from(state: ApprovalState) -> Self {
+        match state {
+            ApprovalState::Asked => Self::Asked,
+            ApprovalState::Granted => Self::Granted,
+            ApprovalState::Refused => Self::Refused,
+            ApprovalState::Used => Self::Used,
+        }
+    }
+}
+
+/// The owner's yes.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    /// That of the secret file, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+}
+
+/// Shows that there is one, never which.
+impl std::fmt::Debug for Consent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consent").field("passphrase", &self.passphrase.is_some()).finish()
+    }
 }
 
 /// Takes in a grant that was made to us.
@@ -981,7 +1121,7 @@ mod tests {
     }
 
     fn step(event: Event) -> HireEvent {
-        let event = Stamped { seq: 7, at_ms: 1_200, event };
+        let event = Stamped { seq: 7, at: Timestamp::from_secs(1_800_000_000), at_ms: 1_200, event };
         HireEvent::Step(Box::new(Step { task_ms: 12, said: DescribedEvent::from(&event) }))
     }
 
@@ -999,6 +1139,7 @@ mod tests {
             comes_back(&step(Event::Ended { task, trade: None, side: Side::Buyer, outcome }));
         }
         comes_back(&NodeEvent::Missed { missed: 3 });
+        comes_back(&NodeEvent::Gap { until: 9 });
         comes_back(&Line::Item(HireEvent::Hired(Hired { task: "bafy".into() })));
         comes_back(&Line::<Hired>::Error(ApiError::misuse("no", "try again")));
     }
@@ -1009,7 +1150,7 @@ mod tests {
         assert_eq!(read::<NodeEvent>(r#"{"kind":"rewound","to":3}"#), NodeEvent::Unknown);
         let json = r#"{"kind":"step","task_ms":1,"say":"haggled","seq":1,"at_ms":2,"event":"haggled","with":{"a":1}}"#;
         let HireEvent::Step(step) = read(json) else { panic!("a step is a step") };
-        assert_eq!(step.said.event, Stamped { seq: 1, at_ms: 2, event: Event::Unknown });
+        assert_eq!(step.said.event, Stamped { seq: 1, at: Timestamp::default(), at_ms: 2, event: Event::Unknown });
         let json =
             r#"{"kind":"step","task_ms":1,"say":"ready","seq":1,"at_ms":2,"event":"ready","took_ms":9,"more":[]}"#;
         let HireEvent::Step(step) = read(json) else { panic!("a step is a step") };

@@ -205,6 +205,7 @@ mod tests {
 
     fn context() -> Context {
         Context {
+            caller: None,
             printer: Printer::stdio(true),
             home: None,
             passphrase: crate::cli::PassphraseSource::of_process(None),

@@ -34,15 +34,20 @@ const TASKS: usize = 20;
 /// Follow the running node live.
 ///
 /// At a terminal: one screen of its money, its tasks and what happens, as it happens; q ends it. Elsewhere, and with --json: a line for
-/// each event, until it is stopped.
+/// each event, until it is stopped. With --after it begins with what happened since.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// First what is kept of what came after the event with this number (`seq` in --json); 0 for all that is kept.
+    #[arg(long, value_name = "N")]
+    after: Option<u64>,
+}
 
-pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     wait_for(async {
         let client = context.client()?;
-        let events = client.lines(Method::GET, "/v1/events", empty()).await?;
-        let screen = if context.printer.json() { None } else { terminal(Screen::begin())? };
+        let path = args.after.map_or_else(|| "/v1/events".to_owned(), |after| format!("/v1/events?after={after}"));
+        let events = client.lines(Method::GET, &path, empty()).await?;
+        let screen = if context.printer.json() || args.after.is_some() { None } else { terminal(Screen::begin())? };
         match screen {
             Some(screen) => {
                 if live(screen, &client, events).await? == Ended::Stopped {
@@ -78,15 +83,20 @@ fn heard(next: Result<Option<NodeEvent>, ClientError>) -> Result<Option<NodeEven
     }
 }
 
-/// When it was heard, and what it says.
+/// When it was told, or heard, and what it says.
 fn said(event: &NodeEvent) -> Option<(Timestamp, String)> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let words = match event {
         NodeEvent::Event(event) => in_words(event),
         NodeEvent::Missed { missed } => format!("{missed} events came too fast to be shown"),
+        NodeEvent::Gap { until } => format!("some of what came before event {until} is no longer kept"),
         NodeEvent::Unknown => return None,
     };
-    Some((Timestamp::from_secs(now.as_secs()), words))
+    let at = match event {
+        NodeEvent::Event(event) if event.event.at > Timestamp::default() => event.event.at,
+        _ => Timestamp::from_secs(now.as_secs()),
+    };
+    Some((at, words))
 }
 
 /// What is on the screen.
@@ -272,8 +282,12 @@ mod tests {
     fn a_screen_is_as_tall_and_as_wide_as_the_terminal_and_ends_with_what_happened_last() {
         let mut watched = Watched { status: Some(status()), ..Watched::default() };
         for number in 0..KEPT_EVENTS as u64 + 50 {
-            let event =
-                Stamped { seq: number, at_ms: 0, event: Event::Stopping { reason: format!("reason {number}") } };
+            let event = Stamped {
+                seq: number,
+                at: Timestamp::default(),
+                at_ms: 0,
+                event: Event::Stopping { reason: format!("reason {number}") },
+            };
             watched.hear(&NodeEvent::Event(Box::new(DescribedEvent::from(&event))));
         }
         assert_eq!(watched.events.len(), KEPT_EVENTS);

@@ -54,6 +54,20 @@ impl Default for HireConfig {
     }
 }
 
+/// `[gate]`: callers that aren't the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateConfig {
+    /// A hire of a caller that may cost more than this waits for the owner's word, in whatever unit.
+    pub ask_above: u64,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        Self { ask_above: 100 }
+    }
+}
+
 /// `[monitor]`: `/healthz` and `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

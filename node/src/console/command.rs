@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::shell::quoted;
 
 /// The commands that work on a home. A test in `cli` has each command stand here or there.
-pub(crate) const ON_A_HOME: [&str; 21] = [
+pub(crate) const ON_A_HOME: [&str; 23] = [
     "init",
     "up",
     "status",
@@ -14,6 +14,8 @@ pub(crate) const ON_A_HOME: [&str; 21] = [
     "id",
     "passphrase",
     "alias",
+    "caller",
+    "approvals",
     "grant",
     "grants",
     "revoke",

@@ -34,7 +34,7 @@ use tokio::{net::TcpListener, sync::watch, time::Instant};
 use crate::{
     api::{
         Api,
-        caller::{Caller, Right},
+        caller::Caller,
         types::{Balance, Status},
     },
     events::{Event, Events, Heard, Outcome, Side, Subscription},
@@ -146,7 +146,7 @@ impl Monitor {
 
     /// The metrics, or why there are none.
     async fn page(&self) -> Result<String, String> {
-        let watcher = Caller::scoped("monitor", [Right::Look]);
+        let watcher = Caller::watcher("monitor");
         let status = self.api.status(&watcher).await.map_err(|error| error.message)?;
         Ok(render(&status, &lock(&self.counts)))
     }

@@ -481,6 +481,24 @@ pub enum Event {
         reason: String,
     },
 
+    // --- gate ---
+    /// A caller asks for what waits for the owner's word.
+    ApprovalAsked {
+        /// The approval.
+        approval: String,
+        /// Who asks.
+        caller: String,
+        /// For what.
+        action: String,
+    },
+    /// The owner has answered.
+    ApprovalAnswered {
+        /// The approval.
+        approval: String,
+        /// Whether it is granted.
+        granted: bool,
+    },
+
     // --- daemon ---
     /// Listening, API up: the node takes work.
     Ready {
@@ -535,6 +553,8 @@ impl Event {
             | Self::Redeemed { .. }
             | Self::Refunded { .. }
             | Self::Funded { .. }
+            | Self::ApprovalAsked { .. }
+            | Self::ApprovalAnswered { .. }
             | Self::Ready { .. }
             | Self::Stopping { .. } => Level::INFO,
             _ => Level::DEBUG,

@@ -120,6 +120,11 @@ impl Event {
             Self::ServiceAdded { service } => format!("{service} is on sale"),
             Self::ServiceRemoved { service } => format!("{service} is off sale"),
             Self::Revoked { revoker, delegation } => format!("{} revoked the delegation {delegation}", name(revoker)),
+            Self::ApprovalAsked { approval, caller, action } => {
+                format!("{caller} asks for {action}: `guilder approvals show {approval}`")
+            }
+            Self::ApprovalAnswered { approval, granted: true } => format!("approval {approval} is granted"),
+            Self::ApprovalAnswered { approval, granted: false } => format!("approval {approval} is refused"),
             Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
             Self::Stopping { reason } => format!("stopping: {reason}"),
             Self::Unknown => "something that only a later version knows".to_owned(),

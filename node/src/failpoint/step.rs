@@ -26,6 +26,10 @@ macro_rules! steps {
 }
 
 steps! {
+    /// Buyer: a hire of an origin is placed: its task becomes durable under it, before anything is sent.
+    StoreClaim "store-claim",
+    /// Buyer: that a hire without an award is over becomes durable for whoever waits for it.
+    StoreEnd "store-end",
     /// Buyer in another's name: what is spent under each delegation becomes durable, before any money is locked.
     StoreDebit "store-debit",
     /// Buyer: the award and the debit of its lock become durable.

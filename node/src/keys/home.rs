@@ -135,6 +135,17 @@ impl Home {
         self.0.join("daemon.lock")
     }
 
+    /// The folder with callers' tokens.
+    pub fn callers(&self) -> PathBuf {
+        self.0.join("callers")
+    }
+
+    /// The token of a caller; `None` if that can't be one's name.
+    pub fn caller(&self, name: &str) -> Option<PathBuf> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (!name.is_empty() && name.bytes().all(fits)).then(|| self.callers().join(name))
+    }
+
     /// Address and token of the running daemon's API.
     pub fn api(&self) -> PathBuf {
         self.0.join("api.json")

@@ -44,6 +44,11 @@ impl Passphrase {
         Self(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
     }
 
+    /// The text itself: to show it to the node, over the API.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use super::{
     cheats::Cheats,
+    ends,
     journal::{self, Journal, Unwritable},
     limits::{FETCH_RETRY, OUTPUT_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES},
     mailbox::{BuyerMail, Cause, Inbox, Mailbox},
@@ -632,7 +633,13 @@ pub(super) fn write(
             buyer::Write::Conduct(conduct) => note_conduct(w, deal, *conduct, now)?,
         }
     }
-    Ok(())
+    match state.ended() {
+        // Another seller may yet take it: that is the hire's to end.
+        Some(ended) if !matches!(ended.outcome, BuyerOutcome::Refused(_)) => {
+            Ok(ends::end(w, deal.award.args().ask, Some(trade), &outcome(ended), now)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Keeps in mind that what shows a wrong key is there. What the seller took is known once the mint is asked for the money.

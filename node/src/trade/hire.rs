@@ -7,7 +7,8 @@
 //!     ◀────────────── Refused: the next best offer ◀──────────────┘
 //! ```
 //!
-//! A hire itself is not resumed after a restart, an award is: until the award nothing is at stake.
+//! A hire itself is not resumed after a restart, an award is: until the award nothing is at stake. What is waited for durably begins
+//! again ([`super::placing`]).
 
 mod authority;
 mod candidates;
@@ -71,12 +72,15 @@ pub use self::{
 use super::{
     Stopping, TradeConfig,
     actors::Actors,
+    budgets,
     buying::{self, outcome},
     cheats::Cheats,
     clocks::PeerClocks,
+    ends,
     hires::{Answer, Crowded, HireSlot, Hires, Wanted},
     journal::Journal,
-    limits::MAX_HIRES,
+    keys,
+    limits::{CLEAR_PATIENCE, CLEAR_PAUSE, MAX_HIRES},
     mailbox::{BuyerMail, Cause},
     outbox::Outbox,
     records::{
@@ -91,6 +95,7 @@ use crate::{
     content::{Content, Data},
     events::{Event, Events, Money, Outcome, Side, Subscription},
     failpoint::Step,
+    gate,
     grants::KnownRevocations,
     runtime::Runtime,
     store::{Key, Reader, StoreError, Write},
@@ -189,9 +194,7 @@ impl Hirer {
         let ask = ask.map_err(|error| error.accounting(with.funds.wallet()))?;
         let task = ask.cid();
         with.check_budget(&hire, 1)?;
-        if let Some(claim) = hire.claim.clone() {
-            with.journal.commit(Step::Other, move |w| claim.take(w, task, now)).await?;
-        }
+        with.claim(&hire, &data, task, now).await?;
         let made = |award| with.journal.read(|r| passed_on(r, award));
         let under = authority.under.as_ref().map(|under| under.award);
         let wanted = Wanted { ask: ask.clone(), under, label: hire.label.clone(), own: false };
@@ -200,7 +203,9 @@ impl Hirer {
             Crowded::Task => Bound::TooMany.into(),
             Crowded::Store(error) => error.into(),
         })?;
-        let record = TaskRecord::begun(&ask, now, under, hire.label.clone());
+        let by = hire.mandate.as_ref().map(|mandate| mandate.caller.clone());
+        slot.note_by(by.as_deref());
+        let record = TaskRecord { by, ..TaskRecord::begun(&ask, now, under, hire.label.clone()) };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
         let terms = Trust::new(&hire, &[]);
@@ -221,6 +226,19 @@ impl Hirer {
 }
 
 impl Parts {
+    /// Writes a task under its origin, and that its end is waited for if it is: before anything is sent.
+    async fn claim(&self, hire: &Hire, data: &Data, task: Cid, now: Timestamp) -> Result<(), StoreError> {
+        let Some(claim) = hire.claim.clone() else { return Ok(()) };
+        let waiting = hire.waits.then(|| (hire.clone(), data.clone()));
+        let writing = move |w: &mut Write<'_>| {
+            if let Some((hire, data)) = &waiting {
+                ends::wait(w, claim.origin(), task, (hire, &hire.budgets, data))?;
+            }
+            claim.take(w, task, now)
+        };
+        self.journal.commit(Step::StoreClaim, writing).await
+    }
+
     /// Input that is too large for a frame goes as content.
     async fn placed(&self, input: Data) -> Result<Data, HireError> {
         match input {
@@ -229,9 +247,13 @@ impl Parts {
         }
     }
 
-    /// Refuses what would go over the most for a day.
+    /// Refuses what would go over the most for a day, or over a budget.
     fn check_budget(&self, hire: &Hire, wanted: u64) -> Result<(), HireError> {
-        let (Some(unit), max @ 1..) = (&hire.unit, hire.daily_max) else { return Ok(()) };
+        let Some(unit) = &hire.unit else { return Ok(()) };
+        for budget in &hire.budgets {
+            self.journal.read(|r| budget.check(r, unit, wanted, self.runtime.now()))??;
+        }
+        let max @ 1.. = hire.daily_max else { return Ok(()) };
         let spent = self.journal.read(|r| records::spent_today(r, unit, self.runtime.now()))?;
         if spent.saturating_add(wanted) > max {
             return Err(HireError::Budget { unit: unit.clone(), spent, wanted, max });
@@ -279,7 +301,9 @@ impl Hiring {
         match &result {
             // What ended by a refusal hasn't been told as ended yet: another seller might have taken it.
             Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => {
-                self.tell_end(Some(hired.deal.id()), outcome(&hired.ended));
+                let (trade, outcome) = (Some(hired.deal.id()), outcome(&hired.ended));
+                self.store_end(trade, &outcome).await;
+                self.tell_end(trade, outcome);
             }
             Ok(_) => {}
             Err(error) => self.fail(error).await,
@@ -332,6 +356,9 @@ impl Hiring {
                 // What the others would lock and deliver is of no use any more.
                 return last.unwrap_or(Err(HireError::DeadlinePassed));
             }
+            if !self.is_clear().await? {
+                return last.unwrap_or(Err(HireError::Held));
+            }
             let promised = match self.check_schemas(&offer).await {
                 Ok(promised) => promised,
                 Err(error) => {
@@ -357,6 +384,22 @@ impl Hiring {
             }
         }
         last.unwrap_or(Err(HireError::NoOffer(Vec::new())))
+    }
+
+    /// Waits until an award may be given for the hire's origin; false if that can't be, or can't be told in time.
+    async fn is_clear(&self) -> Result<bool, StoreError> {
+        let Some(claim) = &self.hire.claim else { return Ok(true) };
+        let (origin, task) = (claim.origin(), self.task());
+        let until = self.with.runtime.instant() + CLEAR_PATIENCE;
+        while !self.with.journal.read(|r| keys::check_award(r, origin, task))? {
+            let may_clear = self.with.journal.read(|r| keys::may_clear(r, origin, task))?;
+            let is_late = self.ask.body.deadline <= self.now() || self.with.runtime.instant() >= until;
+            if !may_clear || is_late || self.slot.is_called_off() {
+                return Ok(false);
+            }
+            tokio::time::sleep(CLEAR_PAUSE).await;
+        }
+        Ok(true)
     }
 
     /// The offers that may be taken, by how they are to be paid.
@@ -432,7 +475,15 @@ impl Hiring {
         let stored = self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await;
         if let Err(error) = stored {
             self.record.awards.pop();
-            if matches!(error, HireError::Budget { .. } | HireError::Money(WalletError::AdvanceCap { .. })) {
+            let is_refused = matches!(
+                error,
+                HireError::Budget { .. }
+                    | HireError::OverBudget(_)
+                    | HireError::Gate(_)
+                    | HireError::Held
+                    | HireError::Money(WalletError::AdvanceCap { .. })
+            );
+            if is_refused {
                 // Another hire was faster: nothing of this one was written.
                 self.give_back(debited).await;
             }
@@ -598,10 +649,28 @@ impl Hiring {
         let (task, terms) = (self.task(), self.terms.clone());
         let first = record.awards.len() == 1;
         let (max, wanted, unit) = (self.hire.daily_max, deal.award.args().price, deal.award.args().unit.clone());
+        let (origin, budgets) =
+            (self.hire.claim.as_ref().map(|claim| claim.origin().clone()), self.hire.budgets.clone());
+        let mandate = self.hire.mandate.clone();
         let stored: Result<(), HireError> = self
             .with
             .journal
             .commit(Step::StoreAward, move |w| {
+                if let Some(origin) = &origin
+                    && !keys::check_award(w, origin, task)?
+                {
+                    return Err(HireError::Held);
+                }
+                let budgets = match &mandate {
+                    Some(mandate) => {
+                        let own = gate::permit(w, mandate, (&deal.award.args().service, wanted), now)?;
+                        // As it is now: it may have been changed since the hire began.
+                        let others = budgets.into_iter().filter(|budget| budget.account != mandate.caller);
+                        others.chain([own.of(&mandate.caller)]).collect()
+                    }
+                    None => budgets,
+                };
+                budgets::debit(w, &budgets, (&unit, wanted), deal.id(), now)??;
                 if !records::spend_today(w, &unit, wanted, max, now)? {
                     let spent = records::spent_today(w, &unit, now)?;
                     return Err(HireError::Budget { unit, spent, wanted, max });
@@ -630,10 +699,21 @@ impl Hiring {
         self.record.failure = Some(Failure { fault, reason: error.to_string(), hint, at });
         let (task, record) = (self.task(), self.record.clone());
         let first = record.awards.is_empty();
-        if let Err(error) = self.with.journal.commit(Step::Other, move |w| store_task(w, task, &record, first)).await {
-            tracing::warn!(%task, %error, "a failed task could not be recorded");
+        let (trade, ended) = (record.awards.last().copied(), failed.clone());
+        let writing = move |w: &mut Write<'_>| {
+            ends::end(w, task, trade, &ended, at)?;
+            store_task(w, task, &record, first)
+        };
+        self.with.journal.end(self.hire.waits, task, writing).await;
+        self.tell_end(trade, failed);
+    }
+
+    /// Writes down how the hire ended where somebody waits for it.
+    async fn store_end(&self, trade: Option<Cid>, outcome: &Outcome) {
+        if self.hire.waits {
+            let (task, outcome, at) = (self.task(), outcome.clone(), self.now());
+            self.with.journal.end(true, task, move |w| ends::end(w, task, trade, &outcome, at)).await;
         }
-        self.tell_end(self.record.awards.last().copied(), failed);
     }
 
     fn tell_end(&self, trade: Option<Cid>, outcome: Outcome) {

@@ -43,6 +43,8 @@ struct Slot {
     answers: mpsc::Sender<Answer>,
     cancel: watch::Sender<bool>,
     trade: Option<Cid>,
+    /// The caller that it is for, if that isn't the owner.
+    by: Option<String>,
 }
 
 /// A seller's answer to an ask.
@@ -111,7 +113,7 @@ impl Hires {
                 return Err(Crowded::Task);
             }
         }
-        hires.insert(task, Slot { wanted, asked: BTreeSet::new(), answers, cancel, trade: None });
+        hires.insert(task, Slot { wanted, asked: BTreeSet::new(), answers, cancel, trade: None, by: None });
         Ok((HireSlot { hires: self.clone(), task, cancel: cancelled }, inbox))
     }
 
@@ -139,6 +141,11 @@ impl Hires {
     /// Whether a hire of this name is under way, before or after its awards.
     pub(super) fn is_under_way(&self, task: Cid) -> bool {
         lock(&self.0).contains_key(&task)
+    }
+
+    /// The caller that it is for; `None` for the owner's, and for one that isn't under way.
+    pub(super) fn by(&self, task: Cid) -> Option<String> {
+        lock(&self.0).get(&task).and_then(|slot| slot.by.clone())
     }
 
     /// Those made for the sake of an award, by their asks.
@@ -169,6 +176,13 @@ impl HireSlot {
     pub(super) fn note_trade(&self, trade: Option<Cid>) {
         if let Some(slot) = lock(&self.hires.0).get_mut(&self.task) {
             slot.trade = trade;
+        }
+    }
+
+    /// Notes whom it is for.
+    pub(super) fn note_by(&self, by: Option<&str>) {
+        if let Some(slot) = lock(&self.hires.0).get_mut(&self.task) {
+            slot.by = by.map(str::to_owned);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cid::Cid;
 use guilder_protocol::{fault::Fault, trade::Deal};
 
 use super::limits::STORE_RETRY;
@@ -53,6 +54,22 @@ impl Journal {
         self.failpoint.pass(Step::Other).await;
         if let Err(error) = self.store.behind(job).await {
             tracing::debug!(%error, "not written");
+        }
+    }
+
+    /// The transaction that ends a task without a trade. Where somebody waits for the end it is tried until the disk takes it.
+    pub(super) async fn end(
+        &self,
+        waits: bool,
+        task: Cid,
+        job: impl Fn(&mut Write<'_>) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) {
+        let stored = match waits {
+            true => self.persist(Step::StoreEnd, move |w| Ok(job(w)?)).await.map_err(|error| error.to_string()),
+            false => self.commit(Step::Other, move |w| job(w)).await.map_err(|error: StoreError| error.to_string()),
+        };
+        if let Err(error) = stored {
+            tracing::warn!(%task, error, "the end of a task could not be recorded");
         }
     }
 

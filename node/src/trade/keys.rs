@@ -1,15 +1,16 @@
-//! Keys that callers give their hires: the same key again is the same task, also after a crash.
+//! Origins: who hires, under which key of its own, and which item of it. The same origin again is the same task, also after a crash.
 //!
 //! ```text
-//!  hire under a key ── none has it, or the last may be followed ──▶ KEYS durable ──▶ ask … award
-//!                   ── its last task goes on, was delivered, or may still be paid ──▶ that task
-//!                   ── given with another request ──▶ refused
+//!  hire of an origin ── none has it, or the last may be followed ──▶ KEYS durable ──▶ ask … award
+//!                    ── its last task goes on, was delivered, or may still be paid ──▶ that task
+//!                    ── given with another request ──▶ refused
 //! ```
 //!
-//! A key is paid for once. A second award is given under it only where the money of the one before can't be the seller's any
-//! more ([`may_follow`]), or the owner wrote it off.
+//! An origin is paid for once. A second award is given for it only where the money of the one before can't be the seller's any
+//! more ([`may_follow`]), or the owner wrote it off. That is looked at when the task is placed, so that nobody is asked in vain, and
+//! decided in the transaction that awards ([`check_award`]).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use cid::Cid;
 use guilder_protocol::{
@@ -29,15 +30,45 @@ use super::{
     views::{TaskState, Tasks},
 };
 use crate::{
-    store::{Key, KeyRange, Read, Reader, StoreError, Table, Write},
+    store::{Key, KeyRange, Reader, StoreError, Table, Write},
     wallet::Wallet,
 };
 
-pub(super) const KEYS: Table<KeyRecord> = Table::new("trade/keys");
+pub(super) const KEYS: Table<KeyRecord> = Table::new("trade/origins");
 /// Awards whose money the owner has written off, and when.
 pub(super) const WRITTEN_OFF: Table<Timestamp> = Table::new("trade/written-off");
 
-/// What was hired under a key.
+/// Where a hire comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Who hires: `owner`, `task/AWARD`, or as another room calls those that it hires for.
+    pub caller: String,
+    /// What the caller calls it.
+    pub key: String,
+    /// Which of several that belong together: 0 where there is one.
+    pub slot: u32,
+}
+
+impl Origin {
+    /// The only hire under this key.
+    pub fn new(caller: impl Into<String>, key: impl Into<String>) -> Self {
+        Self { caller: caller.into(), key: key.into(), slot: 0 }
+    }
+
+    /// What stands under an origin has it as its key.
+    pub(super) fn row(&self) -> Key {
+        Key::of(&self.caller).and(&self.key).and(self.slot)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.caller, self.key, self.slot)
+    }
+}
+
+/// What was hired for an origin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyRecord {
@@ -49,17 +80,17 @@ pub(super) struct KeyRecord {
     at: Timestamp,
 }
 
-/// A place under a key, for a task to be written into before anything is sent.
+/// A place under an origin, for a task to be written into before anything is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyClaim {
-    key: String,
+    origin: Origin,
     record: KeyRecord,
 }
 
-/// What a key stands for.
+/// What an origin stands for.
 #[derive(Clone, Debug)]
-pub enum Keyed {
-    /// A task may be placed under it.
+pub(super) enum Keyed {
+    /// A task may be placed for it.
     Free(KeyClaim),
     /// This task: it goes on, or it is over and none may follow.
     Has {
@@ -81,44 +112,44 @@ pub enum Held {
     Tries,
 }
 
-/// The keys. Cheap to clone.
+/// The origins. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct HireKeys {
     journal: Journal,
     tasks: Tasks,
     hires: Hires,
-    wallet: Wallet,
-    /// Requests under one key are decided one after the other.
+    /// Requests of one origin are decided one after the other.
     gates: Arc<Vec<Arc<Mutex<()>>>>,
 }
 
 impl HireKeys {
-    pub(super) fn new(journal: Journal, tasks: Tasks, hires: Hires, wallet: Wallet) -> Self {
+    pub(super) fn new(journal: Journal, tasks: Tasks, hires: Hires) -> Self {
         let gates = Arc::new((0..KEY_GATES).map(|_| Arc::default()).collect());
-        Self { journal, tasks, hires, wallet, gates }
+        Self { journal, tasks, hires, gates }
     }
 
-    /// Waits until no other request under this key is being decided.
-    pub(super) async fn enter(&self, name: &str) -> OwnedMutexGuard<()> {
-        let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    /// Waits until no other request of this origin is being decided.
+    pub(super) async fn enter(&self, origin: &Origin) -> OwnedMutexGuard<()> {
+        let row = origin.row();
+        let sum = row.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
         Arc::clone(&self.gates[sum % KEY_GATES]).lock_owned().await
     }
 
-    /// What a key stands for, given a request that may be tried `retries` times more.
+    /// What an origin stands for, given a request that may be tried `retries` times more.
     pub(super) fn look(
         &self,
-        name: &str,
+        origin: &Origin,
         request: Digest,
         retries: usize,
         now: Timestamp,
     ) -> Result<Keyed, StoreError> {
-        let known = self.journal.read(|r| r.get(KEYS, Key::of(name)))?;
+        let known = self.journal.read(|r| r.get(KEYS, origin.row()))?;
+        let free = |record| Ok(Keyed::Free(KeyClaim { origin: origin.clone(), record }));
         let Some(mut record) = known else {
-            let record = KeyRecord { request, tasks: Vec::new(), at: now };
-            return Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record }));
+            return free(KeyRecord { request, tasks: Vec::new(), at: now });
         };
         let Some(&task) = record.tasks.last() else {
-            return Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record: KeyRecord { request, ..record } }));
+            return free(KeyRecord { request, ..record });
         };
         // Before its record, so that what ends between the two looks is seen.
         let is_under_way = self.hires.is_under_way(task);
@@ -132,20 +163,26 @@ impl HireKeys {
         let Some(view) = view else {
             // A crash came before any award: nothing was at stake, and nobody has heard of it.
             record.tasks.pop();
-            return Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record }));
+            return free(record);
         };
         let failed = view.state == TaskState::Failed;
         let ours = view.failure.as_ref().is_some_and(|(fault, _)| *fault == Fault::Ours);
         if !failed || ours || retries == 0 {
             return Ok(Keyed::Has { task, held: None });
         }
-        if !self.journal.read(|r| may_follow(r, &self.wallet, task))? {
+        if !self.journal.read(|r| may_follow(r, task))? {
             return Ok(Keyed::Has { task, held: Some(Held::Money) });
         }
         if record.tasks.len() > retries {
             return Ok(Keyed::Has { task, held: Some(Held::Tries) });
         }
-        Ok(Keyed::Free(KeyClaim { key: name.to_owned(), record }))
+        free(record)
+    }
+
+    /// The claim by which a hire that was never awarded, or refused, begins again after a restart.
+    pub(super) fn again(&self, origin: &Origin) -> Result<Option<KeyClaim>, StoreError> {
+        let record = self.journal.read(|r| r.get(KEYS, origin.row()))?;
+        Ok(record.map(|record| KeyClaim { origin: origin.clone(), record }))
     }
 
     /// Writes off what was locked for a task, so that another may be awarded under its key. What falls back comes back all the
@@ -164,15 +201,50 @@ impl HireKeys {
 }
 
 impl KeyClaim {
+    /// Of which origin it is.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Writes the task in, for good: before anything is sent.
     pub(super) fn take(mut self, w: &mut Write<'_>, task: Cid, now: Timestamp) -> Result<(), StoreError> {
         self.record.tasks.push(task);
         self.record.at = now;
-        w.put(KEYS, Key::of(self.key.as_str()), &self.record)
+        w.put(KEYS, self.origin.row(), &self.record)
     }
 }
 
-/// Forgets keys whose last task was placed before `end` and is no longer on record. They are few, and small.
+/// Whether `task` may be awarded for its origin now: it is the last that was placed, and no award that was given before for the
+/// origin, be it to this task or to one before it, can still be its seller's. Asked in the transaction that awards.
+pub(super) fn check_award(r: &impl Reader, origin: &Origin, task: Cid) -> Result<bool, StoreError> {
+    let Some(record) = r.get(KEYS, origin.row())? else { return Ok(false) };
+    if record.tasks.last() != Some(&task) {
+        return Ok(false);
+    }
+    for task in record.tasks {
+        if !may_follow(r, task)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether it may be awarded as soon as mints have said that nothing was taken of what sellers refused.
+pub(super) fn may_clear(r: &impl Reader, origin: &Origin, task: Cid) -> Result<bool, StoreError> {
+    let record = r.get(KEYS, origin.row())?.filter(|record| record.tasks.last() == Some(&task));
+    for task in record.iter().flat_map(|record| &record.tasks) {
+        for award in r.get(TASKS, key(*task))?.map(|record| record.awards).unwrap_or_default() {
+            let is_refused =
+                matches!(r.get(BUYERS, key(award))?, Some(Buyer::Ended(ended)) if ended.money == Money::Returned);
+            if !is_refused && !is_back(r, award)? && !r.contains(WRITTEN_OFF, key(award))? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(record.is_some())
+}
+
+/// Forgets origins whose last task was placed before `end` and is no longer on record. They are few, and small.
 pub(super) fn forget(w: &mut Write<'_>, end: Timestamp) -> Result<(), StoreError> {
     for (row, record) in w.range(KEYS, KeyRange::all(), usize::MAX)? {
         let known = match record.tasks.last() {
@@ -187,21 +259,25 @@ pub(super) fn forget(w: &mut Write<'_>, end: Timestamp) -> Result<(), StoreError
 }
 
 /// Whether another award may be given in place of a task's, which is over.
-fn may_follow(r: &Read, wallet: &Wallet, task: Cid) -> Result<bool, StoreError> {
+pub(super) fn may_follow(r: &impl Reader, task: Cid) -> Result<bool, StoreError> {
     let awards = r.get(TASKS, key(task))?.map(|record| record.awards).unwrap_or_default();
     for award in awards {
-        let clear = match (r.get(BUYERS, key(award))?, r.get(DEALS, key(award))?) {
-            (Some(Buyer::Ended(ended)), Some(deal)) => {
-                let is_back = ended.money == Money::Returned && wallet.is_given_back(award)?;
-                is_clear(&ended.outcome, ended.money, deal.escrow().is_some(), is_back)
-            }
-            _ => false,
-        };
-        if !clear && !r.contains(WRITTEN_OFF, key(award))? {
+        if !is_back(r, award)? && !r.contains(WRITTEN_OFF, key(award))? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether nothing of an award's money can be its seller's any more.
+pub(super) fn is_back(r: &impl Reader, award: Cid) -> Result<bool, StoreError> {
+    match (r.get(BUYERS, key(award))?, r.get(DEALS, key(award))?) {
+        (Some(Buyer::Ended(ended)), Some(deal)) => {
+            let is_back = ended.money == Money::Returned && Wallet::is_given_back(r, award)?;
+            Ok(is_clear(&ended.outcome, ended.money, deal.escrow().is_some(), is_back))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Whether the seller of a trade that ended so can't have its money any more.

@@ -62,6 +62,16 @@ pub(crate) const SCHEMA_QUERIES: Rate = Rate { per_sec: 20, burst: 64 };
 /// Requests under keys that are decided at once: two that share a gate wait a commit for each other, no more.
 pub(crate) const KEY_GATES: usize = 64;
 
+/// First and longest pause before a hire that was under way when the node died, and found no room, is begun again.
+pub(crate) const BEGIN_AGAIN_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long a hire that has an origin waits, after a seller refused its award, for the mint's word that nothing was taken, before it
+/// gives up: a few looks at the purse, each of which may wait for the mint.
+pub(crate) const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
+
+/// And how often it looks.
+pub(crate) const CLEAR_PAUSE: Duration = Duration::from_millis(100);
+
 /// The longest key or label of a hire, in bytes: room for a UUID and what it is for.
 pub const MAX_HIRE_NAME: usize = 128;
 

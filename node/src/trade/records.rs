@@ -20,7 +20,12 @@
 //! | `trade/outlays` | buyer, mint, unit, award | what a task in escrow may cost us, or has, until it is paid ([`super::outlays`]) |
 //! | `trade/spent` | expiry, delegation | all that we awarded or granted on under it |
 //! | `trade/passed-on` | award, ask | nothing: what we hired for the sake of a task that we sell |
-//! | `trade/keys` | a caller's key | the request that it came with, and the tasks that came of it ([`super::keys`]) |
+//! | `trade/origins` | caller, its key, slot | the request that it came with, and the tasks that came of it ([`super::keys`]) |
+//! | `trade/waiting` | the same | what was asked for, until its end is written ([`super::ends`]) |
+//! | `trade/waited` | ask | the origin that waits for its end |
+//! | `trade/ends` | caller, its key, slot | how it ended, until whoever waits has taken it |
+//! | `trade/budgets` | day, account, unit | what was awarded on a budget ([`super::budgets`]) |
+//! | `trade/charges` | the same, award | what an award was charged, while its money may come back |
 //! | `trade/written-off` | award | that its buyer no longer counts on its money |
 //! | `trade/awarded` | day, unit | what was awarded on that day, where a day has a bound |
 //! | `trade/sub-evidence` | award | an audit bundle, checked, about work that its seller passed on: what it handed over, or we do |
@@ -110,6 +115,9 @@ pub(super) struct TaskRecord {
     /// The award for whose sake we hired, as its seller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) under: Option<Cid>,
+    /// The caller that it was hired for, if that isn't the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
     /// What its caller calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) label: Option<String>,
@@ -128,6 +136,7 @@ impl TaskRecord {
             awards: Vec::new(),
             failure: None,
             under,
+            by: None,
             label,
             own: None,
         }

@@ -55,6 +55,7 @@ mod escrow;
 mod former;
 mod hostile;
 mod later;
+mod origin;
 mod promise;
 mod putback;
 mod raw;
@@ -326,6 +327,8 @@ impl Node {
         let trade = Trade::start(TradeParts {
             key,
             config: plan.config.clone(),
+            hire: HireConfig::default(),
+            unit: play(),
             runtime: runtime.clone(),
             store: store.clone(),
             network: network.clone(),
@@ -334,7 +337,7 @@ impl Node {
             wallet: wallet.clone(),
             outcomes,
             catalogue: catalogue.clone(),
-            revocations: grants.revocations().clone(),
+            grants: grants.clone(),
             content: content.clone(),
             events: events.clone(),
             failpoint: plan.failpoint.clone(),

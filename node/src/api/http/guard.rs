@@ -1,5 +1,5 @@
-//! Who may talk to the control API: programs of the same user, which can read the token file, and those that work on a task and
-//! were given a key for it. Not web pages.
+//! Who may talk to the control API: programs of the same user, which can read the token file, callers with tokens of their own, and those
+//! that work on a task and were given a key for it. Not web pages.
 //!
 //! The listener is on loopback; every request must carry the token; and its `Host` must be the loopback address that we
 //! listen on, so that a page whose name was rebound to 127.0.0.1 (DNS rebinding) is refused before its token is looked
@@ -21,7 +21,7 @@ use crate::api::{
     caller::Caller,
     types::ApiError,
 };
-use crate::trade::TaskKeys;
+use crate::{gate::Gate, trade::TaskKeys};
 
 /// Where the server proves that it knows the token, to whoever asks: see [`access`](crate::api::access).
 pub(super) const HELLO: &str = "/v1/hello";
@@ -33,21 +33,27 @@ pub(super) struct Guard {
     token: Arc<str>,
     digest: [u8; 32],
     task_keys: TaskKeys,
+    gate: Gate,
 }
 
 impl Guard {
     /// For a listener at `address` and a bearer token.
-    pub(super) fn new(address: SocketAddr, token: &str, task_keys: TaskKeys) -> Self {
-        Self { port: address.port(), token: token.into(), digest: Sha256::digest(token).into(), task_keys }
+    pub(super) fn new(address: SocketAddr, token: &str, task_keys: TaskKeys, gate: Gate) -> Self {
+        Self { port: address.port(), token: token.into(), digest: Sha256::digest(token).into(), task_keys, gate }
     }
 
     /// What shows a client that it talks to us.
     pub(super) fn prove(&self, hello: &Hello) -> Result<Proof, ApiError> {
         let token = match &hello.of {
             None => Some(self.token.to_string()),
-            Some(name) => self.task_keys.named(name),
+            Some(name) => match self.task_keys.named(name) {
+                Some(token) => Some(token),
+                None => self.gate.known(name)?,
+            },
         };
-        let token = token.ok_or_else(|| ApiError::unknown_caller("no task of that key is being worked on"))?;
+        let token = token.ok_or_else(|| {
+            ApiError::unknown_caller("there is no such caller, and no task of that key is being worked on")
+        })?;
         let proof = Proof::of(&token, self.port, hello);
         proof.ok_or_else(|| ApiError::misuse("the nonce is none", "give 32 random bytes as hexadecimal digits"))
     }
@@ -69,9 +75,13 @@ impl Guard {
         }
         let same = |known: &str, shown: &str| digest(known.as_bytes()) == digest(shown.as_bytes());
         let under = std::str::from_utf8(bearer).ok().and_then(|token| self.task_keys.holder(token, same));
-        under
-            .map(|under| Some(Caller::task(under)))
-            .ok_or((StatusCode::UNAUTHORIZED, "the token is wrong, or its task is over"))
+        if let Some(under) = under {
+            return Ok(Some(Caller::task(under)));
+        }
+        // A store that can't be read opens for nobody.
+        let named = std::str::from_utf8(bearer).ok().and_then(|token| self.gate.holder(token).ok().flatten());
+        let wrong = "the token is wrong, or revoked, or its task is over";
+        named.map(Some).ok_or((StatusCode::UNAUTHORIZED, wrong))
     }
 
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
@@ -99,47 +109,89 @@ pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::{
+        gate::Scope,
+        runtime::Runtime,
+        store::{Store, testing::CrashBackend},
+    };
 
-    fn status(host: Option<&str>, authorization: Option<&str>) -> Option<StatusCode> {
-        status_at("/v1/wallet", host, authorization)
+    async fn status(host: Option<&str>, authorization: Option<&str>) -> Option<StatusCode> {
+        status_at("/v1/wallet", host, authorization).await
     }
 
-    fn status_at(path: &str, host: Option<&str>, authorization: Option<&str>) -> Option<StatusCode> {
+    async fn gate() -> Gate {
+        let runtime = Runtime::anchored(guilder_protocol::time::Timestamp::from_secs(1_000_000));
+        let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();
+        Gate::new(store, runtime, crate::events::Events::new(), 100)
+    }
+
+    fn guard(gate: Gate) -> Guard {
+        Guard::new(([127, 0, 0, 1], 4000).into(), "tulip", TaskKeys::default(), gate)
+    }
+
+    fn said(host: Option<&str>, authorization: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in [(header::HOST, host), (header::AUTHORIZATION, authorization)] {
             if let Some(value) = value {
                 headers.insert(name, value.parse().unwrap());
             }
         }
-        Guard::new(([127, 0, 0, 1], 4000).into(), "tulip", TaskKeys::default())
-            .check(path, &headers)
-            .err()
-            .map(|(status, _)| status)
+        headers
     }
 
-    #[test]
-    fn the_token_opens_on_loopback_names_only() {
+    async fn status_at(path: &str, host: Option<&str>, authorization: Option<&str>) -> Option<StatusCode> {
+        guard(gate().await).check(path, &said(host, authorization)).err().map(|(status, _)| status)
+    }
+
+    #[tokio::test]
+    async fn the_token_opens_on_loopback_names_only() {
         let right = Some("Bearer tulip");
-        assert_eq!(status(Some("127.0.0.1:4000"), right), None);
-        assert_eq!(status(Some("localhost:4000"), right), None);
+        assert_eq!(status(Some("127.0.0.1:4000"), right).await, None);
+        assert_eq!(status(Some("localhost:4000"), right).await, None);
         for host in [None, Some("evil.example:4000"), Some("127.0.0.1:4001"), Some("127.0.0.1"), Some("[::1].x:4000")] {
-            assert_eq!(status(host, right), Some(StatusCode::FORBIDDEN), "{host:?}");
+            assert_eq!(status(host, right).await, Some(StatusCode::FORBIDDEN), "{host:?}");
         }
         for authorization in [None, Some("Bearer rose"), Some("tulip"), Some("bearer tulip"), Some("Bearer tulip ")] {
             assert_eq!(
-                status(Some("127.0.0.1:4000"), authorization),
+                status(Some("127.0.0.1:4000"), authorization).await,
                 Some(StatusCode::UNAUTHORIZED),
                 "{authorization:?}"
             );
         }
     }
 
-    #[test]
-    fn a_hello_needs_no_token_and_nothing_else_does_without() {
-        assert_eq!(status_at(HELLO, Some("127.0.0.1:4000"), None), None);
-        assert_eq!(status_at(HELLO, Some("evil.example:4000"), None), Some(StatusCode::FORBIDDEN));
+    #[tokio::test]
+    async fn a_hello_needs_no_token_and_nothing_else_does_without() {
+        assert_eq!(status_at(HELLO, Some("127.0.0.1:4000"), None).await, None);
+        assert_eq!(status_at(HELLO, Some("evil.example:4000"), None).await, Some(StatusCode::FORBIDDEN));
         for path in ["/v1/hello/", "/v1/helloo", "/v1/hello/../wallet", "/v1/status"] {
-            assert_eq!(status_at(path, Some("127.0.0.1:4000"), None), Some(StatusCode::UNAUTHORIZED), "{path}");
+            assert_eq!(status_at(path, Some("127.0.0.1:4000"), None).await, Some(StatusCode::UNAUTHORIZED), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_callers_token_opens_until_it_is_revoked_and_speaks_for_that_caller() {
+        let gate = gate().await;
+        let scope = Scope::hiring(10, "play".parse().unwrap(), vec![]);
+        let token = gate.add_caller("ci", scope).await.unwrap();
+        let guard = guard(gate.clone());
+        let host = Some("127.0.0.1:4000");
+        let asks = |token: &str| guard.check("/v1/wallet", &said(host, Some(&format!("Bearer {token}"))));
+        let caller = asks(&token).unwrap().unwrap();
+        assert!(caller.name() == "caller/ci" && !caller.is_owner());
+        let (account, secret) = token.split_once('.').unwrap();
+        for wrong in [account.to_owned(), format!("{account}."), format!("caller/other.{secret}"), format!("{token}0")]
+        {
+            assert!(asks(&wrong).is_err(), "{wrong}");
+        }
+        // The hello shows that the node knows it, and gives nothing away of it.
+        let hello = Hello { nonce: hex::encode([1; 32]), of: Some(account.to_owned()) };
+        let known = crate::gate::callers::known_of(&token).unwrap();
+        assert_eq!(guard.prove(&hello).unwrap(), Proof::of(&known, 4000, &hello).unwrap());
+        assert!(guard.prove(&Hello { of: Some("caller/other".into()), ..hello.clone() }).is_err());
+        gate.revoke_caller("ci").await.unwrap();
+        assert!(asks(&token).is_err() && guard.prove(&hello).is_err(), "revoked");
+        let again = gate.add_caller("ci", Scope::hiring(10, "play".parse().unwrap(), vec![])).await.unwrap();
+        assert!(asks(&token).is_err() && asks(&again).is_ok(), "another of the same name has another token");
     }
 }

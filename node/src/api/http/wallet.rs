@@ -99,7 +99,7 @@ async fn sent(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<SentV
     responses((status = 200, body = Token))
 )]
 async fn sent_token(State(api): State<Api>, Extension(caller): By, Path(id): Path<String>) -> Answer<Token> {
-    Ok(Json(api.sent_token(&caller, &id)?))
+    Ok(Json(api.sent_token(&caller, &id).await?))
 }
 
 /// Take a token back that nobody has spent.

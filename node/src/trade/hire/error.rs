@@ -17,8 +17,9 @@ use crate::{
     catalogue::{InputError, PromiseError, SearchError, Unfit},
     content::ContentError,
     executor::ExecError,
+    gate::Refusal,
     store::StoreError,
-    trade::ClockDoubt,
+    trade::{ClockDoubt, OverBudget},
     wallet::{Wallet, WalletError, Whereabouts},
 };
 
@@ -54,6 +55,15 @@ pub enum HireError {
         /// The most for a day.
         max: u64,
     },
+    /// A budget that it is on doesn't suffice.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+    /// The gate stays shut.
+    #[error(transparent)]
+    Gate(#[from] Refusal),
+    /// Its origin was awarded before.
+    #[error("another award was given under the same key, and its seller may still take the money")]
+    Held,
     /// Nobody offers the service, as far as could be seen in time.
     #[error("nobody was found who offers the service")]
     NoSeller,
@@ -288,7 +298,8 @@ impl AtFault for HireError {
             Self::Undecided | Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
             Self::Cancelled | Self::TooMany(_) | Self::Bound(_) | Self::Grant(_) | Self::Subcontract(_) => Fault::Ours,
             Self::Short { cause, .. } => cause.fault(),
-            Self::Budget { .. } => Fault::Ours,
+            Self::Budget { .. } | Self::OverBudget(_) | Self::Held => Fault::Ours,
+            Self::Gate(refusal) => refusal.fault(),
             Self::NoSeller => Fault::Incompatible,
             Self::Seller(error) => error.fault(),
             // If every seller gives a reason of the same fault, that is the fault.
@@ -311,6 +322,13 @@ impl AtFault for HireError {
             Self::DeadlinePassed => Some("give it more time: --deadline 60s"),
             Self::NoMoney(_) => Some("put some in: `guilder wallet fund AMOUNT`, or name another --mint"),
             Self::Budget { .. } => Some("raise hire.daily_max in config.toml, or wait for midnight UTC"),
+            Self::Gate(refusal) => refusal.hint(),
+            Self::OverBudget(_) => {
+                Some("its owner says what it may spend; a day's budget is whole again at midnight UTC")
+            }
+            Self::Held => {
+                Some("wait until its locktime has passed, or `guilder task write-off ID` takes the risk to pay twice")
+            }
             Self::Short { .. } => Some(
                 "`guilder wallet fund AMOUNT`, or wait: what is locked to a seller can't come back before its locktime \
                  (`guilder wallet pending`)",

@@ -1,5 +1,6 @@
 //! A hire of a service that this node sells itself: done here, for nobody and for nothing. No ask, no award and no money leaves the
-//! node; its record is marked as one's own. Like every hire before its award it isn't resumed after a restart.
+//! node; its record is marked as one's own. Like every hire before its award it isn't resumed after a restart, unless it is waited for
+//! durably: then it begins again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,9 @@ use crate::{
     events::{Event, Outcome, Side, Subscription},
     executor::{ExecError, ProgressReport, Service},
     failpoint::Step,
+    store::{StoreError, Write},
     trade::{
+        ends,
         hires::{HireSlot, Wanted},
         limits::MAX_HIRES,
         records::{Failure, OwnWork, TaskRecord},
@@ -82,19 +85,20 @@ impl Hirer {
         let deadline_secs = hire.deadline_secs.filter(|secs| *secs > 0).ok_or(HireError::DeadlinePassed)?;
         let ask = with.note_own(&service, &hire, &input, now)?;
         let task = ask.cid();
-        if let Some(claim) = hire.claim {
-            with.journal.commit(Step::Other, move |w| claim.take(w, task, now)).await?;
-        }
+        with.claim(&hire, &input, task, now).await?;
+        let waits = hire.waits;
         // It is hired for no award's sake: only the bound of all hires can refuse it.
         let wanted = Wanted { ask: ask.clone(), under: None, label: hire.label.clone(), own: true };
         let opened = with.hires.open(wanted, |_| Ok(Vec::new()));
         let (slot, _) = opened.map_err(|_| HireError::TooMany(MAX_HIRES))?;
-        let record = TaskRecord::begun(&ask, now, None, hire.label);
+        let by = hire.mandate.map(|mandate| mandate.caller);
+        slot.note_by(by.as_deref());
+        let record = TaskRecord { by, ..TaskRecord::begun(&ask, now, None, hire.label) };
         let events = with.events.subscribe();
         let (tell, done) = oneshot::channel();
         let (parts, patience) = (Arc::clone(with), Duration::from_secs(deadline_secs));
         let working = async move {
-            parts.work_for_oneself(service, input, (task, record), &slot, patience).await;
+            parts.work_for_oneself(service, input, (task, record, waits), &slot, patience).await;
             drop(slot);
             // Whoever hired may not wait for the end.
             let _ = tell.send(());
@@ -127,7 +131,7 @@ impl Parts {
         &self,
         service: Service,
         input: Data,
-        (task, mut record): (cid::Cid, TaskRecord),
+        (task, mut record, waits): (cid::Cid, TaskRecord, bool),
         slot: &HireSlot,
         patience: Duration,
     ) {
@@ -166,21 +170,24 @@ impl Parts {
             }
         };
         record.own = Some(own.clone());
-        let stored = self
-            .journal
-            .commit(Step::Other, move |w| {
-                if let Some(Stored::Content(id)) = &own.output {
-                    content::refer(w, *id, task)?;
-                }
-                store_task(w, task, &record, true)
-            })
-            .await;
+        let ended = outcome.clone();
+        let writing = move |w: &mut Write<'_>| {
+            if let Some(Stored::Content(id)) = &own.output {
+                content::refer(w, *id, task)?;
+            }
+            ends::end(w, task, None, &ended, at)?;
+            store_task(w, task, &record, true)
+        };
+        let stored = match waits {
+            true => self.journal.persist(Step::StoreEnd, move |w| Ok(writing(w)?)).await.map_err(|e| e.to_string()),
+            false => self.journal.commit(Step::Other, writing).await.map_err(|e: StoreError| e.to_string()),
+        };
         drop(kept);
         // What can't be found again wasn't done for whoever waits for it.
         let outcome = match stored {
             Ok(()) => outcome,
             Err(error) => {
-                tracing::warn!(%task, %error, "a task of one's own could not be recorded");
+                tracing::warn!(%task, error, "a task of one's own could not be recorded");
                 let reason = format!("what came of it could not be recorded: {error}");
                 Outcome::Failed { fault: Fault::Environment, reason }
             }

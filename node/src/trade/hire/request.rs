@@ -11,7 +11,10 @@ use guilder_protocol::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::trade::keys::KeyClaim;
+use crate::{
+    gate::Mandate,
+    trade::{budgets::Budget, keys::KeyClaim},
+};
 
 /// Levels of subcontractors: as many as a chain has delegations.
 const MAX_SUB_DEPTH: u64 = MAX_CHAIN as u64;
@@ -92,10 +95,23 @@ pub struct Hire {
     #[arg(long, value_name = "TEXT")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Its place under `id`.
+    /// Its place under its origin.
     #[arg(skip)]
     #[serde(skip)]
     pub claim: Option<KeyClaim>,
+    /// The budgets that it is awarded on, beside what the wallet holds.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub budgets: Vec<Budget>,
+    /// Who it is awarded for, if not for the owner.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub mandate: Option<Mandate>,
+    /// Whether its end is written down for its origin, which takes it with [`take_end`](crate::trade::take_end); if the node dies before
+    /// the award, it begins again.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub waits: bool,
     /// The most that is awarded in one day: `hire.daily_max` of the settings.
     #[arg(skip)]
     #[serde(skip)]
@@ -196,6 +212,9 @@ impl Hire {
             explain: false,
             label: None,
             claim: None,
+            budgets: Vec::new(),
+            mandate: None,
+            waits: false,
             daily_max: 0,
             grant: None,
             granted: None,

@@ -1,0 +1,170 @@
+//! What can be asked of a node, and at which risk.
+
+use serde::{Deserialize, Serialize};
+
+/// How much harm an action can do.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    /// It reads.
+    Low,
+    /// It spends within a budget, or takes in.
+    Medium,
+    /// It adds a way to spend, to run or to publish, or moves money out.
+    High,
+}
+
+/// Whatever a caller can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// See what the node is, holds, sells and did.
+    Look,
+    /// See who sells what.
+    Find,
+    /// Hire, within a budget.
+    Hire,
+    /// Call off what the caller hired itself.
+    Cancel,
+    /// Connect to a peer.
+    Dial,
+    /// Ask a mint for a quote, to put money in.
+    Fund,
+    /// Take a token in.
+    Receive,
+    /// Take a token back that was sent.
+    Reclaim,
+    /// Look for coins that the phrase made.
+    Restore,
+    /// Have a duty run now, within its budget.
+    RunDuty,
+    /// Have a duty run no more for now.
+    PauseDuty,
+    /// Hire above the price that is asked for, or let a seller subcontract.
+    HireAbove,
+    /// Make a token of money, or see one that was made.
+    Send,
+    /// Pay an invoice.
+    Pay,
+    /// Count no more on locked money, so that it may be paid again.
+    WriteOff,
+    /// Accept a mint's ecash.
+    AddMint,
+    /// Accept it no more.
+    RemoveMint,
+    /// Put a service on sale: it runs a program here.
+    AddService,
+    /// Take one off sale.
+    RemoveService,
+    /// Let another agent buy in this one's name.
+    Grant,
+    /// Take a grant in, to spend under.
+    ImportGrant,
+    /// Take a delegation back.
+    Revoke,
+    /// Add a standing order.
+    AddDuty,
+    /// Remove one, or have it run again.
+    ChangeDuty,
+    /// Open a door for webhooks, or close one.
+    ChangeHook,
+    /// Add a caller.
+    AddCaller,
+    /// Revoke one.
+    RevokeCaller,
+    /// Answer what waits for the owner's word.
+    Approve,
+    /// Stop the node.
+    Stop,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 29] = [
+        Self::Look,
+        Self::Find,
+        Self::Hire,
+        Self::Cancel,
+        Self::Dial,
+        Self::Fund,
+        Self::Receive,
+        Self::Reclaim,
+        Self::Restore,
+        Self::RunDuty,
+        Self::PauseDuty,
+        Self::HireAbove,
+        Self::Send,
+        Self::Pay,
+        Self::WriteOff,
+        Self::AddMint,
+        Self::RemoveMint,
+        Self::AddService,
+        Self::RemoveService,
+        Self::Grant,
+        Self::ImportGrant,
+        Self::Revoke,
+        Self::AddDuty,
+        Self::ChangeDuty,
+        Self::ChangeHook,
+        Self::AddCaller,
+        Self::RevokeCaller,
+        Self::Approve,
+        Self::Stop,
+    ];
+
+    /// The risk of each action. Every action has its line: one that is added doesn't compile without.
+    pub fn risk(self) -> Risk {
+        match self {
+            Self::Look | Self::Find => Risk::Low,
+            Self::Hire | Self::Cancel => Risk::Medium,
+            Self::Dial | Self::Fund | Self::Receive | Self::Reclaim | Self::Restore => Risk::Medium,
+            Self::RunDuty | Self::PauseDuty => Risk::Medium,
+            Self::HireAbove | Self::Send | Self::Pay | Self::WriteOff | Self::AddMint | Self::RemoveMint => Risk::High,
+            Self::AddService | Self::RemoveService => Risk::High,
+            Self::Grant | Self::ImportGrant | Self::Revoke => Risk::High,
+            Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
+            Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Stop => Risk::High,
+        }
+    }
+
+    /// Whether it is the owner's alone: nobody else may even ask for it.
+    pub(super) fn is_the_owners(self) -> bool {
+        self == Self::Approve
+    }
+
+    /// In a word, for logs, errors and approvals.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Find => "find",
+            Self::Hire => "hire",
+            Self::Cancel => "cancel",
+            Self::Dial => "dial",
+            Self::Fund => "fund",
+            Self::Receive => "receive",
+            Self::Reclaim => "reclaim",
+            Self::Restore => "restore",
+            Self::RunDuty => "run-duty",
+            Self::PauseDuty => "pause-duty",
+            Self::HireAbove => "hire-above",
+            Self::Send => "send",
+            Self::Pay => "pay",
+            Self::WriteOff => "write-off",
+            Self::AddMint => "add-mint",
+            Self::RemoveMint => "remove-mint",
+            Self::AddService => "add-service",
+            Self::RemoveService => "remove-service",
+            Self::Grant => "grant",
+            Self::ImportGrant => "import-grant",
+            Self::Revoke => "revoke",
+            Self::AddDuty => "add-duty",
+            Self::ChangeDuty => "change-duty",
+            Self::ChangeHook => "change-hook",
+            Self::AddCaller => "add-caller",
+            Self::RevokeCaller => "revoke-caller",
+            Self::Approve => "approve",
+            Self::Stop => "stop",
+        }
+    }
+}

@@ -168,8 +168,9 @@ fn older_backups_and_second_homes_lose_no_coin_and_take_no_token_twice() {
                  [[faults]]\nkind = \"tokens\"\nfrom_s = 40\nto_s = 130\nper_minute = 30\n";
     for seed in 1..=2 {
         let results = play_with(8, seed, homes);
-        let (done, all) = done_after(&results, 90);
-        assert!(all > 5 && done * 2 > all, "{done} of {all}");
+        // What the other home has spent pays for nothing; who pays with it hears that it is spent.
+        let (done, all) = done_after(&results, 0);
+        assert!(all > 10 && done * 2 > all, "{done} of {all}");
         let (given, taken) = (results.summary.tokens_given, results.summary.tokens_taken);
         assert!(given > 10 && taken * 3 > given * 2, "{taken} of {given}");
     }

@@ -32,8 +32,12 @@ pub(crate) const API_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a frame may wait. Whatever it said is repeated by then.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sellers that one hire asks at most; and as many again, if none of those makes an offer.
+/// Sellers that one hire asks at once at most.
 pub(crate) const MAX_CANDIDATES: usize = 16;
+
+/// Sellers that one hire asks in all, as long as all turn it away: identities that advertise everything and sell nothing cost nothing to
+/// make. An ask costs its sender and each receiver a message.
+pub(crate) const MAX_ASKED: usize = 128;
 
 /// How long a hire waits for sellers that are known already before it searches for more.
 pub(crate) const RECENT_PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +46,7 @@ pub(crate) const RECENT_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) const MIN_OFFER_WINDOW: Duration = Duration::from_millis(50);
 
 /// Answers that wait for one hire: each candidate answers once.
-pub(crate) const ANSWERS: usize = 2 * MAX_CANDIDATES;
+pub(crate) const ANSWERS: usize = MAX_ASKED;
 
 /// Peers whose rates are remembered. Beyond it the one heard longest ago is forgotten, whose buckets are full again.
 pub(crate) const MAX_METERED_PEERS: usize = 4_096;

@@ -25,7 +25,7 @@ use crate::{
         TradeConfig,
         cheats::Cheats,
         hires::{Answer, HireSlot},
-        limits::{MAX_CANDIDATES, MIN_OFFER_WINDOW, RECENT_PATIENCE},
+        limits::{MAX_ASKED, MAX_CANDIDATES, MIN_OFFER_WINDOW, RECENT_PATIENCE},
         outbox::Outbox,
         violation::{Penalties, Violation},
     },
@@ -63,13 +63,12 @@ pub(super) struct Candidates<'a> {
     silent: Vec<AgentId>,
     offers: Vec<Signed<Offer>>,
     without: Vec<(AgentId, NoOffer)>,
-    most: usize,
+    asked: usize,
 }
 
 impl<'a> Candidates<'a> {
     pub(super) fn new(search: Search<'a>, inbox: mpsc::Receiver<Answer>) -> Self {
-        let most = search.config.candidates.clamp(1, MAX_CANDIDATES);
-        Self { search, inbox, silent: Vec::new(), offers: Vec::new(), without: Vec::new(), most }
+        Self { search, inbox, silent: Vec::new(), offers: Vec::new(), without: Vec::new(), asked: 0 }
     }
 
     /// Asks sellers as they are found. Over when all have answered, or a short while after the first offer.
@@ -80,9 +79,16 @@ impl<'a> Candidates<'a> {
             None => {
                 // Of those known, all may be dead: they don't take the time that it takes to find others.
                 let recent = until.min(self.search.runtime.instant() + RECENT_PATIENCE);
-                self.gather_many(recent, Depth::Recent).await?;
-                if self.offers.is_empty() && self.search.runtime.instant() < until {
-                    self.gather_many(until, Depth::Whole).await?;
+                let mut most = self.search.config.candidates.clamp(1, MAX_CANDIDATES);
+                self.gather_many(recent, Depth::Recent, most).await?;
+                // Where as many as were wanted are found and turn the hire away, there may be others: twice as many are asked, and so on.
+                let mut more = true;
+                while more && self.offers.is_empty() && self.search.runtime.instant() < until {
+                    let before = self.asked;
+                    self.gather_many(until, Depth::Whole, most).await?;
+                    more = self.asked - before == most;
+                    most = (2 * most).min(MAX_ASKED.saturating_sub(self.asked));
+                    more &= most > 0;
                 }
             }
         }
@@ -119,8 +125,8 @@ impl<'a> Candidates<'a> {
         Ok(())
     }
 
-    /// A search for sellers that fit, but for those who were tried.
-    fn find(&self, until: Instant, depth: Depth) -> mpsc::Receiver<Found> {
+    /// A search for sellers that fit, so many at most, but for those who were tried.
+    fn find(&self, until: Instant, depth: Depth, limit: usize) -> mpsc::Receiver<Found> {
         let avoided = self.search.hire.avoid.iter().copied();
         let offered = self.offers.iter().map(Signed::issuer);
         let without = self.without.iter().map(|(seller, _)| *seller);
@@ -134,16 +140,17 @@ impl<'a> Candidates<'a> {
                 .chain(without)
                 .chain(distrusted)
                 .collect(),
-            limit: self.most,
+            limit,
             depth,
         };
         self.search.catalogue.search(wanted, until)
     }
 
-    async fn gather_many(&mut self, mut until: Instant, depth: Depth) -> Result<(), HireError> {
-        let mut found = self.find(until, depth);
+    /// Asks so many more at most.
+    async fn gather_many(&mut self, mut until: Instant, depth: Depth, more: usize) -> Result<(), HireError> {
+        let mut found = self.find(until, depth, more);
         let began = self.search.runtime.instant();
-        let (mut searching, mut open, mut asked) = (true, true, 0);
+        let (mut searching, mut open, most) = (true, true, self.asked + more);
         while searching || self.awaits_somebody() {
             let had_offer = !self.offers.is_empty();
             tokio::select! {
@@ -151,10 +158,10 @@ impl<'a> Candidates<'a> {
                 () = self.search.slot.called_off() => return Err(HireError::Cancelled),
                 Some(answer) = self.inbox.recv() => self.take(answer).await,
                 // Also once all were told who can be found: whoever advertises now is as good as they are.
-                seller = found.recv(), if open && asked < self.most => match seller {
+                seller = found.recv(), if open && self.asked < most => match seller {
                     Some(Found::Seller(listing)) => {
-                        asked += usize::from(self.approach(listing));
-                        searching &= asked < self.most;
+                        self.asked += usize::from(self.approach(listing));
+                        searching &= self.asked < most;
                     }
                     Some(Found::Unfit(seller, why)) => self.note_unfit(seller, why),
                     Some(Found::Searched) => searching = false,

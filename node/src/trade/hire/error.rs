@@ -281,13 +281,19 @@ impl NoOffer {
     }
 }
 
+/// Sellers that are named in words; of the others is said how many there are.
+const NAMED: usize = 16;
+
 fn listed(sellers: &[(AgentId, NoOffer)]) -> impl fmt::Display {
     let mut text = String::new();
-    for (index, (seller, why)) in sellers.iter().enumerate() {
+    for (index, (seller, why)) in sellers.iter().take(NAMED).enumerate() {
         let peer = seller.peer_id();
         let short = &peer[peer.len().saturating_sub(8)..];
         text.push_str(if index == 0 { ": " } else { "; " });
         text.push_str(&format!("…{short}: {why}"));
+    }
+    if let Some(others) = sellers.len().checked_sub(NAMED).filter(|others| *others > 0) {
+        text.push_str(&format!("; and {others} more"));
     }
     text
 }

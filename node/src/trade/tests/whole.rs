@@ -110,7 +110,7 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
         sellers.push(seller);
     }
     let mut buyers = Vec::new();
-    for (seed, candidates) in [(1, 8), (5, 2)] {
+    for (seed, candidates) in [(1, 8), (5, 2), (6, 1)] {
         let mut plan = Plan::joining(&bank, seed, &hub);
         plan.config.candidates = candidates;
         let buyer = plan.start().await;
@@ -128,7 +128,7 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
         .await;
         buyers.push(buyer);
     }
-    let [buyer, sparing] = buyers.try_into().unwrap_or_else(|_| panic!("two buyers"));
+    let [buyer, sparing, most_sparing] = buyers.try_into().unwrap_or_else(|_| panic!("three buyers"));
     let hired = buyer.hire(of_anyone(), b"hello").await.unwrap();
     assert_eq!(hired.deal.award.args().price, 20);
     assert_eq!(hired.deal.seller(), sellers[1].id());
@@ -137,8 +137,10 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
     // Who turns everybody away doesn't stand in the way of those known besides.
     sellers.sort_by_key(Node::id);
     sellers[..2].iter().for_each(|seller| seller.trade.stop_taking());
-    let hired = sparing.hire(of_anyone(), b"again").await.unwrap();
-    assert_eq!((hired.deal.seller(), output(&hired)), (sellers[2].id(), "again".into()));
+    for buyer in [sparing, most_sparing] {
+        let hired = buyer.hire(of_anyone(), b"again").await.unwrap();
+        assert_eq!((hired.deal.seller(), output(&hired)), (sellers[2].id(), "again".into()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -106,10 +106,19 @@ fn where_the_home_has_a_passphrase_granting_asks_for_it() {
     };
     grant("tulip").failed().says("ours", &["passphrase"]);
     assert_eq!(daemon.json(["approvals"])[0]["state"], "asked");
-    // One that somebody put there without a seal doesn't count.
+    // One that somebody put there doesn't count: of another node, without a seal or with one of its own.
     let sealed = std::fs::read(home.path().join("secret.json")).unwrap();
-    std::fs::remove_file(home.path().join("secret.json")).unwrap();
-    daemon.run(["approvals", "grant", &id]).failed();
+    let other = Home::new(LOOPBACK);
+    let word = other.write("pass.txt", "tulip\n");
+    std::fs::set_permissions(&word, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for seals in [false, true] {
+        if seals {
+            other.run(["passphrase".as_ref(), "set".as_ref(), "--new-passphrase-file".as_ref(), word.as_os_str()]).ok();
+        }
+        std::fs::copy(other.path().join("secret.json"), home.path().join("secret.json")).unwrap();
+        grant("tulip").failed().says("ours", &["passphrase"]);
+        assert_eq!(daemon.json(["approvals"])[0]["state"], "asked");
+    }
     std::fs::write(home.path().join("secret.json"), sealed).unwrap();
     std::fs::set_permissions(home.path().join("secret.json"), std::fs::Permissions::from_mode(0o600)).unwrap();
     grant("rose").ok();

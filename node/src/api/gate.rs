@@ -70,13 +70,15 @@ impl Api {
         Ok(())
     }
 
-    /// What waited for the owner's word within the last week, the newest first.
+    /// What waited for the owner's word within the last week, the newest first: of the owner everything, else what the caller itself
+    /// asked for.
     ///
     /// # Errors
     /// If the caller may not, or the store can't be read.
     pub fn approvals(&self, caller: &Caller) -> Result<Vec<ApprovalView>, ApiError> {
         caller.may(Action::Look)?;
-        Ok(self.node().gate.approvals()?.into_iter().map(ApprovalView::from).collect())
+        let shown = |approval: &Approval| caller.is_owner() || approval.caller == caller.name();
+        Ok(self.node().gate.approvals()?.into_iter().filter(shown).map(ApprovalView::from).collect())
     }
 
     /// One of it.
@@ -108,22 +110,59 @@ impl Api {
         Ok(self.node().gate.answer(id, false).await?.into())
     }
 
-    /// Holds a passphrase against the secret file, if that has one. A file that was sealed at the start and is no longer was put
-    /// there by somebody: the one from the start counts then.
+    /// Holds a passphrase against the secret file, if that has one. A file of another node, or one that was sealed at the start and
+    /// is no longer, was put there by somebody: the one from the start counts then.
     fn check_passphrase(&self, passphrase: Option<&Passphrase>) -> Result<(), ApiError> {
         let path = self.0.home.secret();
-        let now = SecretFile::load(&path)?;
-        let sealed = [Some(&now), self.0.secret.as_ref()].into_iter().flatten().find(|file| file.is_sealed());
-        match sealed {
+        let (local, now) = (self.node().network.local(), SecretFile::load(&path));
+        let counts = |file: &&SecretFile| file.is_sealed() && file.agent().is_ok_and(|agent| agent == local);
+        match [now.as_ref().ok(), self.0.secret.as_ref()].into_iter().flatten().find(counts) {
             Some(file) => Ok(file.open(passphrase).map(drop)?),
             None => Ok(()),
         }
     }
 }
 
+/// Terms without what is secret in them: the values of a service's environment and HTTP headers.
+fn without_secrets(terms: &str) -> String {
+    fn hide(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (name, field) in fields {
+                    match field {
+                        serde_json::Value::Object(secrets) if name == "env" || name == "headers" => {
+                            secrets.iter_mut().for_each(|(_, secret)| *secret = "…".into());
+                        }
+                        field => hide(field),
+                    }
+                }
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(hide),
+            _ => {}
+        }
+    }
+    let Ok(mut value) = serde_json::from_str(terms) else { return terms.to_owned() };
+    hide(&mut value);
+    value.to_string()
+}
+
 impl From<Approval> for ApprovalView {
     fn from(approval: Approval) -> Self {
         let Approval { id, caller, action, terms, asked, state, since, .. } = approval;
+        let terms = without_secrets(&terms);
         Self { id, caller, action, terms, asked, state: state.into(), since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terms_that_are_shown_hide_the_values_of_a_programs_environment() {
+        let terms = r#"{"name":"a.b","run":{"process":{"command":["env"],"env":{"KEY":"s3cret"}},"http":{"headers":{"X":"s3cret"}}}}"#;
+        let shown = without_secrets(terms);
+        assert!(!shown.contains("s3cret") && shown.contains(r#""KEY":"…""#) && shown.contains(r#"["env"]"#), "{shown}");
+        assert_eq!(without_secrets("\"7 sat\""), "\"7 sat\"");
     }
 }

@@ -306,6 +306,9 @@ impl Hiring {
                 self.tell_end(trade, outcome);
             }
             Ok(_) => {}
+            // Cut off by the node's own stop: that is no end. Whoever waits durably finds it taken up after the start.
+            Err(_) if self.with.stopping.is_set() => {}
+            Err(HireError::Stopping) => {}
             Err(error) => self.fail(error).await,
         }
         drop(self);

@@ -111,6 +111,8 @@ pub const MELT_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 pub const MAX_PURSES: usize = 1024;
 /// The least time between two looks at locks that were debited or given back.
 pub const PURSE_PAUSE: Duration = Duration::from_millis(500);
+/// Refills of a purse that one hire has made at most: others who hire of the same seller at once may take what it has had made.
+pub const MAX_REFILLS: usize = 8;
 /// How long a hire right after a start waits for the mint's word on what is in the purse. A mint that is reached answers
 /// within it; one that isn't must not keep a node from paying with what it has.
 pub const PURSE_OPEN_PATIENCE: Duration = Duration::from_secs(2);

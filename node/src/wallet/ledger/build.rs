@@ -75,13 +75,22 @@ impl Builder<'_> {
             Some(same) => (Some(same), self.numbers.check_again(&record.currency, same, &record.outputs).await?),
             None => (None, Vec::new()),
         };
-        let keyset = match same.filter(|_| view.is_active(first.id)) {
-            Some(same) => same,
-            None => view.active(unit, self.runtime.now())?,
+        let anew = async {
+            let keyset = match same.filter(|_| view.is_active(first.id)) {
+                Some(same) => same,
+                None => view.active(unit, self.runtime.now())?,
+            };
+            let amounts = record.outputs.iter().map(|output| (output.amount, output.to)).collect();
+            self.blind(&record.currency, keyset, amounts, &record.purpose).await
         };
-        let amounts = record.outputs.iter().map(|output| (output.amount, output.to)).collect();
-        let outputs = self.blind(&record.currency, keyset, amounts, &record.purpose).await?;
-        Ok((Operation { outputs, ..record.clone() }, found))
+        match anew.await {
+            Ok(outputs) => Ok((Operation { outputs, ..record.clone() }, found)),
+            Err(error) => {
+                // The counters are past it: it wouldn't be found a second time.
+                found.into_iter().for_each(|found| self.numbers.tell(found));
+                Err(error)
+            }
+        }
     }
 
     async fn blind(

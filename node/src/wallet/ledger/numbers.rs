@@ -140,22 +140,40 @@ impl Numbers {
         keyset: &Arc<Keyset>,
         outputs: &[Premint],
     ) -> Result<Vec<Found>, WalletError> {
-        let id = keyset.id();
         let mut found = Vec::new();
         for line in Line::ALL {
-            let mut checked = self.checking(currency, id, line).lock_owned().await;
-            self.store.write(move |write| write.delete(FREED, line.key(id))).await?;
-            let of_line = outputs.iter().filter(|output| Line::of(output.to) == Some(line));
-            let of_line: Vec<Premint> = of_line.map(|output| Premint { amount: 0, ..output.clone() }).collect();
-            let signed = self.signed(currency, keyset, &of_line).await?.into_iter().flatten();
-            let later = self.scan(currency, keyset, line, self.counter(line, id)?).await?;
-            *checked = true;
-            let coins: Vec<Coin> = signed.chain(later).collect();
+            let coins = match self.check_line_again(currency, keyset, line, outputs).await {
+                Ok(coins) => coins,
+                Err(error) => {
+                    // Its counter is past it: it wouldn't be found a second time.
+                    found.into_iter().for_each(|found| self.tell(found));
+                    return Err(error);
+                }
+            };
             if !coins.is_empty() {
+                lock(&self.copies).insert(currency.mint.clone());
                 found.push(Found { currency: currency.clone(), line, coins });
             }
         }
         Ok(found)
+    }
+
+    async fn check_line_again(
+        &self,
+        currency: &Currency,
+        keyset: &Arc<Keyset>,
+        line: Line,
+        outputs: &[Premint],
+    ) -> Result<Vec<Coin>, WalletError> {
+        let id = keyset.id();
+        let mut checked = self.checking(currency, id, line).lock_owned().await;
+        self.store.write(move |write| write.delete(FREED, line.key(id))).await?;
+        let of_line = outputs.iter().filter(|output| Line::of(output.to) == Some(line));
+        let of_line: Vec<Premint> = of_line.map(|output| Premint { amount: 0, ..output.clone() }).collect();
+        let signed = self.signed(currency, keyset, &of_line).await?.into_iter().flatten();
+        let later = self.scan(currency, keyset, line, self.counter(line, id)?).await?;
+        *checked = true;
+        Ok(signed.chain(later).collect())
     }
 
     /// The coins that the mint has made of some outputs, in their order.

@@ -494,16 +494,16 @@ impl Operations {
         let (record, found) = self.builder().build_anew(&stored.record).await?;
         let record = Arc::new(record);
         let kept = Arc::clone(&record);
-        self.store
-            .transact(move |write| {
-                if !write.contains(OPERATIONS, id.0)? {
-                    return Err(WalletError::Unsettled);
-                }
-                Ok(write.put(OPERATIONS, id.0, &*kept)?)
-            })
-            .await?;
-        // What was to be this operation's is another copy's, now that it asks for something else.
+        let replacing = self.store.transact(move |write| {
+            if !write.contains(OPERATIONS, id.0)? {
+                return Err(WalletError::Unsettled);
+            }
+            Ok(write.put(OPERATIONS, id.0, &*kept)?)
+        });
+        let replaced = replacing.await;
+        // What was to be this operation's is another copy's, now that it asks for something else; what came later is in any case.
         found.into_iter().for_each(|found| self.numbers.tell(found));
+        replaced?;
         Ok(Stored { id, record, posted: false })
     }
 

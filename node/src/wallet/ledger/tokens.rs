@@ -101,19 +101,16 @@ impl Tokens {
     /// in no token on record, nor in one that is about to be. Gives their worth.
     pub(super) async fn note_found(&self, currency: &Currency, coins: Vec<Coin>) -> Result<u64, WalletError> {
         let view = self.mints.view(&currency.mint).await?;
-        // What is found twice at once is noted once.
-        let _noting = self.noting.lock().await;
-        let operations = self.store.read(|read| read.range(OPERATIONS, KeyRange::all(), usize::MAX))?;
-        let coming =
-            operations.iter().flat_map(|(_, record)| &record.outputs).filter_map(|output| y_of(&output.secret));
-        let on_record = self.list()?;
-        let on_record = on_record.iter().filter_map(|token| token_ys(&token.token, &view)).flatten();
-        let known: BTreeSet<Y> = coming.chain(on_record).collect();
+        let known = self.known(&view)?;
         let new: Vec<(Y, Coin)> = coins.into_iter().filter_map(|coin| Some((coin.y()?, coin))).collect();
         let new: Vec<_> = new.into_iter().filter(|(y, _)| !known.contains(y)).collect();
         let ys: Vec<Y> = new.iter().map(|(y, _)| *y).collect();
         let states = states(&self.mints.client(&currency.mint)?, ys).await?;
-        let open = new.into_iter().zip(states).filter(|(_, state)| state.state == State::Unspent);
+        // What is found twice at once is noted once. No mint is waited for meanwhile.
+        let _noting = self.noting.lock().await;
+        let known = self.known(&view)?;
+        let open =
+            new.into_iter().zip(states).filter(|((y, _), state)| state.state == State::Unspent && !known.contains(y));
         let open: Vec<Coin> = open.map(|((_, coin), _)| coin).collect();
         let mut found = 0;
         for some in open.chunks(MAX_OPERATION_INPUTS) {
@@ -123,6 +120,16 @@ impl Tokens {
             self.store.write(move |write| write.put(SENT, id.0, &token)).await?;
         }
         Ok(found)
+    }
+
+    /// The coins of tokens that are on record, and of those that are about to be.
+    fn known(&self, view: &MintView) -> Result<BTreeSet<Y>, WalletError> {
+        let operations = self.store.read(|read| read.range(OPERATIONS, KeyRange::all(), usize::MAX))?;
+        let coming =
+            operations.iter().flat_map(|(_, record)| &record.outputs).filter_map(|output| y_of(&output.secret));
+        let on_record = self.list()?;
+        let on_record = on_record.iter().filter_map(|token| token_ys(&token.token, view)).flatten();
+        Ok(coming.chain(on_record).collect())
     }
 }
 

@@ -76,7 +76,9 @@ use super::{
     LocksParts, Shared,
 };
 use crate::{
-    limits::{LOCK_ENDS_BEFORE_KEYSET_SECS, PURSE_OPEN_PATIENCE, PURSE_PAUSE, PURSE_RECONCILE, RETURNED_PAUSE},
+    limits::{
+        LOCK_ENDS_BEFORE_KEYSET_SECS, MAX_REFILLS, PURSE_OPEN_PATIENCE, PURSE_PAUSE, PURSE_RECONCILE, RETURNED_PAUSE,
+    },
     runtime::Job,
     store::{Key, KeyRange, Reader, Write},
     sync::lock,
@@ -457,29 +459,26 @@ impl Purse {
         if until > now.saturating_add(MAX_LOCK_SECS) {
             return Err(WalletError::LockTooLong);
         }
-        let keyset = Arc::clone(view.active(&request.unit, now)?);
-        let need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
+        let mut keyset = Arc::clone(view.active(&request.unit, now)?);
+        let mut need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
         self.opened(&currency.mint).await;
         if let Some(lock) = self.pick(&need, true) {
             return Ok(lock);
         }
         let filling = self.filling(&need.key);
         let _filling = filling.lock().await;
-        // Somebody else's refill may have been for us too.
-        if let Some(lock) = self.pick(&need, false) {
-            return Ok(lock);
-        }
-        let filled = self.refill(&need, &keyset).await?.wait(self.parts.patience).await;
-        let need = match filled {
-            Ok(_) => need,
-            Err(error) => {
-                // The mint changed its keys while we weren't looking; with those of today it works.
-                let keyset = self.newer_keyset(request, &keyset).ok_or(error)?;
-                let need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
-                self.refill(&need, &keyset).await?.wait(self.parts.patience).await?;
-                need
+        for _ in 0..MAX_REFILLS {
+            // Somebody else's refill may have been for us too; and somebody who came after ours may have taken it.
+            if let Some(lock) = self.pick(&need, false) {
+                return Ok(lock);
             }
-        };
+            if let Err(error) = self.refill(&need, &keyset).await?.wait(self.parts.patience).await {
+                // The mint changed its keys while we weren't looking; with those of today it works.
+                keyset = self.newer_keyset(request, &keyset).ok_or(error)?;
+                need = Need::new(request, &currency, &keyset).ok_or_else(other_mode)?;
+                self.refill(&need, &keyset).await?.wait(self.parts.patience).await?;
+            }
+        }
         self.pick(&need, false).ok_or(WalletError::LockGone)
     }
 

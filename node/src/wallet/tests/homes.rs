@@ -126,21 +126,27 @@ impl Home {
         panic!("still under way: {:?}", self.wallet.pending());
     }
 
+    /// Terms of a seller to us that end so many seconds from now.
+    fn terms_of(&self, seller: &Self, secs: u64) -> Terms {
+        let Some(Terms::Prepaid(ours)) = seller.wallet.terms(&Mode::Prepaid, self.id(), NOW) else { panic!() };
+        let locktime = seller.runtime.now().saturating_add(secs);
+        Terms::Prepaid(prepaid::Terms { locktime, ..ours })
+    }
+
+    fn request(&self, seller: &Self, price: u64) -> LockRequest {
+        let (terms, mint, unit) = (self.terms_of(seller, 3_600), here(), play());
+        LockRequest { seller: seller.id(), terms, mint, unit, price, max_proofs: 32 }
+    }
+
     /// Locks money to a seller and has it accept the lock.
     pub(super) async fn award(&self, seller: &Self, price: u64, number: u32) -> Result<(), WalletError> {
-        let terms = |secs| {
-            let Some(Terms::Prepaid(ours)) = seller.wallet.terms(&Mode::Prepaid, self.id(), NOW) else { panic!() };
-            let locktime = seller.runtime.now().saturating_add(secs);
-            Terms::Prepaid(prepaid::Terms { locktime, ..ours })
-        };
-        let (mint, unit, max_proofs) = (here(), play(), 32);
-        let request =
-            LockRequest { seller: seller.id(), terms: terms(3_600), mint, unit: unit.clone(), price, max_proofs };
+        let request = self.request(seller, price);
+        let (unit, max_proofs) = (request.unit.clone(), request.max_proofs);
         let lock = self.wallet.lock(&request).await?;
         let (travels, part) = (lock.lock(), lock.part());
         self.store.transact(move |write| lock.debit(write, trade(number), None)).await?;
         let context = LockContext { mint: here(), buyer: self.id(), principal: self.id() };
-        let demand = LockDemand { terms: terms(1_800), part, unit, price, max_proofs };
+        let demand = LockDemand { terms: self.terms_of(seller, 1_800), part, unit, price, max_proofs };
         let vetted = seller.wallet.check_lock(&context, &demand, &travels).await?;
         let wallet = seller.wallet.clone();
         seller.store.transact(move |write| wallet.reserve(write, &vetted, trade(number))).await
@@ -820,6 +826,25 @@ async fn a_seller_that_refuses_gets_no_more_locked_to_it() {
         buyer.award(&seller, 20, number).await.unwrap();
     }
     assert_eq!(buyer.audit().remove(0).locked, 7 * 20);
+}
+
+/// Somebody who hires of the same seller comes between a refill and the hire that it was made for.
+#[tokio::test(start_paused = true)]
+async fn a_hire_whose_refill_another_takes_has_one_more() {
+    let mint = Double::new(0);
+    let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(2_000).await.unwrap();
+    let request = buyer.request(&seller, 20);
+    let second = async {
+        while buyer.wallet.0.purse.totals().values().sum::<u64>() == 0 {
+            tokio::task::yield_now().await;
+        }
+        buyer.wallet.lock(&request).await
+    };
+    // The second is looked at before the first, whenever anything has happened.
+    let both = futures::future::join(second, buyer.wallet.lock(&request));
+    let (second, first) = timeout(Duration::from_secs(60), both).await.unwrap();
+    assert_eq!((first.unwrap().amount(), second.unwrap().amount()), (20, 20));
 }
 
 /// The newer home has paid from the purse, and nothing else: no number tells of it.

@@ -153,16 +153,9 @@ impl Bootstraps {
         let mut dials = Vec::new();
         for bootstrap in &mut self.0 {
             if matches!(bootstrap.state, State::Waiting(at) if at <= now) {
-                let address = bootstrap.address.clone();
-                // From our listening port, which may be what failed: the system still holds its last connection to that peer.
-                let elsewhere = bootstrap.failures > 0;
                 let dial = match bootstrap.agent {
-                    Some(agent) if elsewhere => {
-                        DialOpts::peer_id(peer_of(agent)).addresses(vec![address]).allocate_new_port().build()
-                    }
-                    Some(agent) => DialOpts::peer_id(peer_of(agent)).addresses(vec![address]).build(),
-                    None if elsewhere => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
-                    None => DialOpts::unknown_peer_id().address(address).build(),
+                    Some(agent) => DialOpts::peer_id(peer_of(agent)).addresses(vec![bootstrap.address.clone()]).build(),
+                    None => DialOpts::unknown_peer_id().address(bootstrap.address.clone()).build(),
                 };
                 bootstrap.state = State::Dialling(dial.connection_id());
                 dials.push(dial);

@@ -100,8 +100,8 @@ pub async fn run(home: &Home, mut config: Config, seeds: Seeds, tell: impl FnOnc
     outcome
 }
 
-/// How long the API's answers under way, those that listen to events above all, may take to end.
-const PARTING: Duration = Duration::from_millis(200);
+/// How long the API's answers under way, those that listen to events above all, may take to end. A moment is enough, but on a busy machine.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Runs the API of a started node until the node is to stop.
 async fn serve(
@@ -155,7 +155,7 @@ async fn serve(
     stop.send_replace(true);
     let until = Instant::now() + PARTING;
     while !serving.is_finished() && Instant::now() < until {
-        sleep(PARTING / 20).await;
+        sleep(PARTING / 100).await;
     }
     drop(serving);
     ended.map(drop)

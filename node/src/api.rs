@@ -73,6 +73,12 @@ impl Api {
         Ok(self.node().gate.pass(caller, action, terms).await?)
     }
 
+    /// Refuses who may neither do this nor ask for it, before what it names is looked for. What is approved is the thing itself: its
+    /// whole ID, with all that is decided where the request leaves it open.
+    fn may_ask(&self, caller: &Caller, action: Action) -> Result<(), ApiError> {
+        Ok(self.node().gate.may_ask(caller, action)?)
+    }
+
     /// How the node does.
     ///
     /// # Errors

@@ -161,8 +161,9 @@ impl Context {
     /// # Errors
     /// If none does.
     pub fn client(&self) -> Result<Client, CliError> {
-        // A program that works on a task calls the node that it works for, unless it names a home.
-        if let Some(client) = self.home.is_none().then(Client::of_task).flatten() {
+        // A program that works on a task calls the node that it works for, unless it names a home or who it is.
+        let is_named = self.home.is_some() || self.caller.is_some();
+        if let Some(client) = (!is_named).then(Client::of_task).flatten() {
             return Ok(client?);
         }
         let home = self.home()?;

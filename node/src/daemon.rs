@@ -121,10 +121,9 @@ async fn serve(
     let listener = listener.map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
     let address = listener.local_addr().map_err(|cause| DaemonError::Listen { what: "api.listen", cause })?;
     let token = hex::encode(runtime.random::<32>());
-    let closed = wait_for(stopping.clone());
     let serving = {
-        let token = token.clone();
-        runtime.spawn("api", async move { http::serve(api, listener, &token, closed).await })
+        let (token, closing) = (token.clone(), stopping.clone());
+        runtime.spawn("api", async move { http::serve(api, listener, &token, closing).await })
     };
     // What may fail comes before anybody is told where the node is.
     serve_monitor(node, &said).await?;

@@ -108,9 +108,9 @@ impl Events {
         state.ring = Some(ring(state.next));
     }
 
-    /// Everything emitted from now on.
+    /// Everything emitted from now on, until the node stops.
     pub fn subscribe(&self) -> Subscription {
-        Subscription(self.0.listeners.subscribe())
+        Subscription { events: self.0.listeners.subscribe(), is_over: false }
     }
 }
 
@@ -122,7 +122,10 @@ impl Default for Events {
 
 /// One listener's place in the stream.
 #[derive(Debug)]
-pub struct Subscription(broadcast::Receiver<Arc<Stamped>>);
+pub struct Subscription {
+    events: broadcast::Receiver<Arc<Stamped>>,
+    is_over: bool,
+}
 
 /// What a listener hears next.
 #[derive(Clone, Debug)]
@@ -134,10 +137,16 @@ pub enum Heard {
 }
 
 impl Subscription {
-    /// Waits for the next event; `None` once the node is gone. Cancel-safe.
+    /// Waits for the next event; `None` after the one that says that the node stops, and once it is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<Heard> {
-        match self.0.recv().await {
-            Ok(event) => Some(Heard::Event(event)),
+        if self.is_over {
+            return None;
+        }
+        match self.events.recv().await {
+            Ok(event) => {
+                self.is_over = matches!(event.event, Event::Stopping { .. });
+                Some(Heard::Event(event))
+            }
             Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
             Err(broadcast::error::RecvError::Closed) => None,
         }
@@ -167,6 +176,18 @@ mod tests {
         }
         drop(events);
         assert!(first.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn that_the_node_stops_is_the_last_thing_that_is_heard() {
+        let events = Events::new();
+        let mut listener = events.subscribe();
+        events.emit(trouble("down"));
+        events.emit(Event::Stopping { reason: "SIGTERM".into() });
+        events.emit(trouble("unheard"));
+        assert!(matches!(listener.next().await, Some(Heard::Event(event)) if event.seq == 0));
+        assert!(matches!(listener.next().await, Some(Heard::Event(event)) if event.seq == 1));
+        assert!(listener.next().await.is_none());
     }
 
     #[tokio::test]

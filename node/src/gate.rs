@@ -23,7 +23,11 @@ pub mod approvals;
 mod caller;
 pub mod callers;
 
+use std::sync::Arc;
+
 use guilder_protocol::{bytes::Digest, fault::Fault, market::ServiceName, time::Timestamp};
+
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     action::{Action, Risk},
@@ -44,17 +48,46 @@ pub struct Gate {
     runtime: Runtime,
     events: Events,
     ask_above: u64,
+    adding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// On whose behalf a hire is awarded that isn't the owner's: looked at again where its money leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mandate {
     /// The caller's name.
     pub caller: String,
-    /// The request that was to be approved, if it had to be.
-    pub approval: Option<Digest>,
+    /// The digest of its token: who is added under its name later is another.
+    pub token: Digest,
+    /// What was approved, if it had to be.
+    pub approval: Option<Approved>,
     /// The price above which it has to be.
     pub ask_above: u64,
+}
+
+/// An approval, and the one hire that it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    /// The approval's ID.
+    pub id: String,
+    /// The caller's key of the hire.
+    pub hire: String,
+}
+
+/// A hire that a caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Of which service.
+    pub service: &'a ServiceName,
+    /// The most that it may cost.
+    pub most: u64,
+    /// Whether it adds a way to spend, whatever it costs.
+    pub is_high: bool,
+    /// Its key.
+    pub key: &'a str,
+    /// Whether the caller gave the key: asked for again it is the same hire then, else another.
+    pub is_named: bool,
 }
 
 /// Why the gate stays shut.
@@ -140,7 +173,7 @@ impl Refusal {
 impl Gate {
     /// On a node's store. Prices above `ask_above` wait for the owner.
     pub fn new(store: Store, runtime: Runtime, events: Events, ask_above: u64) -> Self {
-        Self { store, runtime, events, ask_above }
+        Self { store, runtime, events, ask_above, adding: Arc::default() }
     }
 
     /// Lets an action pass, whatever its risk. What `terms` say is what is approved.
@@ -152,10 +185,18 @@ impl Gate {
             return Ok(());
         }
         let request = approvals::Request::of(caller, action, terms)?;
-        self.ask(&request).await?;
+        self.ask(&request, false).await?;
         // Its own transaction, before anything is done: a crash between the two costs an approval, never two deeds.
         let (digest, now) = (request.digest, self.runtime.now());
         self.store.transact(move |w| approvals::spend(w, digest, now)).await
+    }
+
+    /// Refuses who may neither do this nor ask for it: before what it names is looked for.
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub fn may_ask(&self, caller: &Caller, action: Action) -> Result<(), Refusal> {
+        self.must_ask(caller, action).map(drop)
     }
 
     /// Whether an action of this caller waits for the owner.
@@ -168,32 +209,29 @@ impl Gate {
     }
 
     /// What a hire of this caller is awarded under: `None` for the owner, and for what bounds itself. `terms` are all that makes the
-    /// request what it is, `most` the most that it may cost, and `is_high` whether it adds a way to spend.
+    /// request what it is.
     ///
     /// # Errors
     /// If the caller may not, or it waits for the owner.
     pub async fn mandate(
         &self,
         caller: &Caller,
-        (service, most, is_high): (&ServiceName, u64, bool),
+        wanted: Wanted<'_>,
         terms: &impl serde::Serialize,
     ) -> Result<Option<Mandate>, Refusal> {
         caller.may(Action::Hire)?;
-        let Some(scope) = caller.scope() else { return Ok(None) };
-        scope.check(caller.name(), service)?;
-        let mandate = Mandate { caller: caller.name().to_owned(), approval: None, ask_above: self.ask_above };
-        if most <= self.ask_above && !is_high {
+        let Some((scope, token)) = caller.named_scope() else { return Ok(None) };
+        scope.check(caller.name(), wanted.service)?;
+        let mandate = Mandate { caller: caller.name().to_owned(), token, approval: None, ask_above: self.ask_above };
+        if wanted.most <= self.ask_above && !wanted.is_high {
             return Ok(Some(mandate));
         }
         if !caller.may_ask_for(Action::HireAbove) {
             return Err(caller.no_right(Action::HireAbove));
         }
         let request = approvals::Request::of(caller, Action::HireAbove, terms)?;
-        match self.ask(&request).await {
-            // Done once: the origin that it belongs to has its task.
-            Ok(()) | Err(Refusal::Used) => Ok(Some(Mandate { approval: Some(request.digest), ..mandate })),
-            Err(refusal) => Err(refusal),
-        }
+        let id = self.ask(&request, wanted.is_named).await?;
+        Ok(Some(Mandate { approval: Some(Approved { id, hire: wanted.key.to_owned() }), ..mandate }))
     }
 }
 
@@ -208,12 +246,12 @@ pub fn permit(
     (service, price): (&ServiceName, u64),
     now: Timestamp,
 ) -> Result<DailyBudget, Refusal> {
-    let Some(scope) = callers::scope_of(w, &mandate.caller)? else {
+    let Some(scope) = callers::scope_of(w, &mandate.caller, mandate.token)? else {
         return Err(Refusal::Revoked(mandate.caller.clone()));
     };
     scope.check(&mandate.caller, service)?;
-    match mandate.approval {
-        Some(digest) => approvals::spend_again(w, digest, now)?,
+    match &mandate.approval {
+        Some(approved) => approvals::spend_for(w, approved, now)?,
         None if price > mandate.ask_above => return Err(Refusal::NotApproved),
         None => {}
     }

@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use guilder_tests::{
-    Daemon, Home, LONG, Ran, Swarm, eventually,
+    Daemon, Home, Ran, Swarm,
     swarm::{self, LOOPBACK},
 };
 
@@ -31,10 +31,7 @@ fn a_caller_spends_its_budget_asks_for_the_rest_and_is_nobody_once_it_is_revoked
     swarm::sell_script(&seller, "text.cat", 7, "cat", "");
     swarm::sell_script(&seller, "text.dear", 150, "cat", "");
     for service in ["text.cat", "text.dear"] {
-        eventually("the seller to be found", LONG, || {
-            let found = buyer.run(["find", service]);
-            if found.text().contains("seller") { Ok(()) } else { Err(found.to_string()) }
-        });
+        swarm::meet(&buyer, service);
     }
     let add = ["caller", "add", "ci", "--risk", "high", "--budget", "10/day", "--services", "text.cat,text.dear"];
     let token_file = buyer.run(add).ok().json()["token_file"].as_str().unwrap().to_owned();

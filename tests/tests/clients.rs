@@ -12,8 +12,8 @@ use std::{
 };
 
 use guilder_tests::{
-    Daemon, LONG, Ran, Swarm, binary, eventually, foreign, skip,
-    swarm::{self, Books, Money, SHORT_LOCKS},
+    Daemon, Home, LONG, Ran, Swarm, binary, eventually, foreign, skip,
+    swarm::{self, Books, LOOPBACK, Money, SHORT_LOCKS},
 };
 use serde_json::{Value, json};
 
@@ -79,16 +79,15 @@ fn a_program_in_python_finds_hires_and_hears() {
     is_what_the_node_says(&Ran::of(program, b"").ok().json(), &seller, &buyer);
 }
 
-#[test]
-fn a_program_in_typescript_finds_hires_and_hears() {
-    let Some(libraries) = foreign::libraries() else { return foreign::skip("Node.js with TypeScript") };
+/// A program of tests/foreign, with the client, which is compiled into the daemon's folder; none where it can't be.
+fn in_typescript(file: &str, daemon: &Daemon) -> Option<Command> {
+    let libraries = foreign::libraries()?;
     let compiler = libraries.join("node_modules/typescript/bin/tsc");
     if !compiler.exists() {
-        return foreign::skip("TypeScript");
+        return None;
     }
-    let (_swarm, seller, buyer) = market();
     let source = binary::file("node/clients/typescript");
-    let folder = buyer.file("client");
+    let folder = daemon.file("client");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("package.json"), "{\"type\": \"module\"}").unwrap();
     let types: PathBuf = libraries.join("node_modules/@types");
@@ -96,12 +95,49 @@ fn a_program_in_typescript_finds_hires_and_hears() {
     compile.arg(compiler).arg("-p").arg(&source).arg("--outDir").arg(&folder).arg("--typeRoots").arg(types);
     Ran::of(compile, b"").ok();
     let mut program = Command::new("node");
-    program
-        .arg(binary::file("tests/foreign/client.js"))
-        .arg(folder.join("index.js"))
-        .arg(buyer.path())
-        .arg("text.echo");
+    program.arg(binary::file("tests/foreign").join(file)).arg(folder.join("index.js"));
+    Some(program)
+}
+
+#[test]
+fn a_program_in_typescript_finds_hires_and_hears() {
+    let (_swarm, seller, buyer) = market();
+    let Some(mut program) = in_typescript("client.js", &buyer) else {
+        return foreign::skip("Node.js with TypeScript");
+    };
+    program.arg(buyer.path()).arg("text.echo");
     is_what_the_node_says(&Ran::of(program, b"").ok().json(), &seller, &buyer);
+}
+
+/// What a program with a caller's token saw.
+#[track_caller]
+fn is_the_caller(program: Command, daemon: &Daemon) {
+    let seen = Ran::of(program, b"").ok().json();
+    let is_itself = json!([daemon.peer_id(), "needs_approval"]);
+    assert_eq!((&seen["named"], &seen["environment"]), (&is_itself, &is_itself), "{seen}");
+    assert_eq!((&seen["nobody"], &seen["forged"]), (&json!([false, true]), &json!("NotRunning")), "{seen}");
+    let asked = daemon.json(["approvals"]);
+    assert_eq!((asked[0]["caller"].as_str(), asked.as_array().unwrap().len()), (Some("caller/ci"), 1), "{asked}");
+}
+
+#[test]
+fn a_program_in_either_language_is_the_caller_whose_name_or_token_it_is_given() {
+    let daemon = Daemon::start("node", &Home::new(LOOPBACK));
+    daemon.run(["caller", "add", "ci", "--risk", "high", "--budget", "10/day"]).ok();
+    if has_python() {
+        let mut python = in_python("caller.py");
+        python.arg(daemon.path()).arg("ci");
+        is_the_caller(python, &daemon);
+    } else {
+        skip("Python 3.10 or later");
+    }
+    match in_typescript("caller.js", &daemon) {
+        Some(mut typescript) => {
+            typescript.arg(daemon.path()).arg("ci");
+            is_the_caller(typescript, &daemon);
+        }
+        None => foreign::skip("Node.js with TypeScript"),
+    }
 }
 
 /// A copy of a client's folder, to build in.

@@ -6,7 +6,11 @@ use super::{
     types::{AddedCaller, ApiError, ApprovalView, CallerRequest, CallerView, Consent},
 };
 use crate::{
-    gate::{Approval, CallerInfo, DailyBudget, Scope, callers::account},
+    gate::{
+        Approval, CallerInfo, DailyBudget, Scope,
+        approvals::AnswerError,
+        callers::{CallerError, account},
+    },
     keys::{Existing, Home, Passphrase, SecretFile, write_private},
     runtime::Job,
 };
@@ -28,7 +32,7 @@ impl Api {
             None => 0,
         };
         let (budget, unit) = budget.map(|DailyBudget { most, unit }| (most, unit)).unzip();
-        Ok(CallerView { name, risk, budget, unit, spent_today, services, added })
+        Ok(CallerView { name, risk: risk.into(), budget, unit, spent_today, services, added })
     }
 
     /// Adds a caller, and writes its token to a file of its own in the home folder.
@@ -40,19 +44,17 @@ impl Api {
         let CallerRequest { name, risk, budget, unit, services } = request;
         let unit = unit.unwrap_or_else(|| self.node().config.wallet.unit.clone());
         let budget = budget.map(|most| DailyBudget { most, unit });
-        let token = self.node().gate.add_caller(&name, Scope { risk, budget, services }).await?;
         let home = self.0.home.clone();
-        let path = home.caller(&name).ok_or_else(|| ApiError::misuse("the name is none", "letters, digits, dashes"))?;
+        let path = home.caller(&name).ok_or_else(|| ApiError::from(CallerError::Name(name.clone())))?;
         let token_file = path.display().to_string();
-        let written = self.node().runtime.offload(Job::Disk, move || {
-            Home::at(home.callers()).create()?;
-            write_private(&path, format!("{token}\n").as_bytes(), Existing::Replace)
-        });
-        if let Err(error) = written.await {
-            // Without its file nobody can be it.
-            self.node().gate.revoke_caller(&name).await?;
-            return Err(error.into());
-        }
+        let keep = async |token: String| {
+            let write = move || {
+                Home::at(home.callers()).create()?;
+                write_private(&path, format!("{token}\n").as_bytes(), Existing::Replace)
+            };
+            Ok::<_, ApiError>(self.node().runtime.offload(Job::Disk, write).await?)
+        };
+        self.node().gate.add_caller(&name, Scope { risk, budget, services }, keep).await?;
         Ok(AddedCaller { name, token_file })
     }
 
@@ -62,7 +64,7 @@ impl Api {
     /// If the caller may not, there is none of that name, or the disk fails.
     pub async fn revoke_caller(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
         self.pass(caller, Action::RevokeCaller, &name).await?;
-        self.node().gate.revoke_caller(name).await?;
+        self.node().gate.revoke_caller(name).await.map_err(unknown_caller)?;
         if let Some(path) = self.0.home.caller(name) {
             // It opens nothing any more; that it is gone is for tidiness.
             self.node().runtime.offload(Job::Disk, move || std::fs::remove_file(path)).await.ok();
@@ -87,7 +89,7 @@ impl Api {
     /// If the caller may not, or there is none of that ID.
     pub fn approval(&self, caller: &Caller, id: &str) -> Result<ApprovalView, ApiError> {
         let found = self.approvals(caller)?.into_iter().find(|approval| approval.id == id);
-        found.ok_or_else(|| ApiError::missing(format!("there is no approval {id}"), "`guilder approvals` shows them"))
+        found.ok_or_else(|| unknown_approval(AnswerError::Unknown(id.to_owned())))
     }
 
     /// The owner says yes. Where the home has a passphrase, that shows that it is the owner.
@@ -98,7 +100,7 @@ impl Api {
         caller.may(Action::Approve)?;
         let (api, passphrase) = (self.clone(), consent.passphrase.map(Passphrase::new));
         self.node().runtime.offload(Job::Disk, move || api.check_passphrase(passphrase.as_ref())).await?;
-        Ok(self.node().gate.answer(id, true).await?.into())
+        Ok(self.node().gate.answer(id, true).await.map_err(unknown_approval)?.into())
     }
 
     /// The owner says no.
@@ -107,7 +109,7 @@ impl Api {
     /// If the caller isn't the owner, there is none of that ID, or it was answered before.
     pub async fn refuse_approval(&self, caller: &Caller, id: &str) -> Result<ApprovalView, ApiError> {
         caller.may(Action::Approve)?;
-        Ok(self.node().gate.answer(id, false).await?.into())
+        Ok(self.node().gate.answer(id, false).await.map_err(unknown_approval)?.into())
     }
 
     /// Holds a passphrase against the secret file, if that has one. A file of another node, or one that was sealed at the start and
@@ -123,46 +125,23 @@ impl Api {
     }
 }
 
-/// Terms without what is secret in them: the values of a service's environment and HTTP headers.
-fn without_secrets(terms: &str) -> String {
-    fn hide(value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::Object(fields) => {
-                for (name, field) in fields {
-                    match field {
-                        serde_json::Value::Object(secrets) if name == "env" || name == "headers" => {
-                            secrets.iter_mut().for_each(|(_, secret)| *secret = "…".into());
-                        }
-                        field => hide(field),
-                    }
-                }
-            }
-            serde_json::Value::Array(items) => items.iter_mut().for_each(hide),
-            _ => {}
-        }
+fn unknown_caller(error: CallerError) -> ApiError {
+    match error {
+        CallerError::Unknown(_) => ApiError::missing(error.to_string(), "`guilder caller list` shows them"),
+        error => error.into(),
     }
-    let Ok(mut value) = serde_json::from_str(terms) else { return terms.to_owned() };
-    hide(&mut value);
-    value.to_string()
+}
+
+fn unknown_approval(error: AnswerError) -> ApiError {
+    match error {
+        AnswerError::Unknown(_) => ApiError::missing(error.to_string(), "`guilder approvals` shows them"),
+        error => error.into(),
+    }
 }
 
 impl From<Approval> for ApprovalView {
     fn from(approval: Approval) -> Self {
         let Approval { id, caller, action, terms, asked, state, since, .. } = approval;
-        let terms = without_secrets(&terms);
         Self { id, caller, action, terms, asked, state: state.into(), since }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_terms_that_are_shown_hide_the_values_of_a_programs_environment() {
-        let terms = r#"{"name":"a.b","run":{"process":{"command":["env"],"env":{"KEY":"s3cret"}},"http":{"headers":{"X":"s3cret"}}}}"#;
-        let shown = without_secrets(terms);
-        assert!(!shown.contains("s3cret") && shown.contains(r#""KEY":"…""#) && shown.contains(r#"["env"]"#), "{shown}");
-        assert_eq!(without_secrets("\"7 sat\""), "\"7 sat\"");
     }
 }

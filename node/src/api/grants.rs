@@ -32,7 +32,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, the terms make no grant, or the disk fails.
     pub async fn grant(&self, caller: &Caller, request: GrantRequest) -> Result<GrantView, ApiError> {
-        self.pass(caller, Action::Grant, &request).await?;
+        self.may_ask(caller, Action::Grant)?;
         let grantee = request.grantee.parse().or_else(|_| AgentId::from_peer_id(&request.grantee));
         let grantee = grantee.map_err(|_| {
             ApiError::misuse(
@@ -46,6 +46,14 @@ impl Api {
             None => None,
         };
         let (unit, mint) = self.money_of(&request, above.as_ref())?;
+        let request = GrantRequest {
+            grantee: grantee.peer_id(),
+            unit: Some(unit.clone()),
+            mint: Some(mint.clone()),
+            under: under.map(|id| id.to_string()),
+            ..request
+        };
+        self.pass(caller, Action::Grant, &request).await?;
         let least = above.as_ref().map_or(1, |above| above.links().len() as u64 + 1);
         let terms = GrantTerms {
             grantee,
@@ -125,12 +133,17 @@ impl Api {
     /// # Errors
     /// If the caller may not, we made none of it, or the disk fails.
     pub async fn revoke(&self, caller: &Caller, what: &str) -> Result<RevokedView, ApiError> {
-        self.pass(caller, Action::Revoke, &what).await?;
+        self.may_ask(caller, Action::Revoke)?;
         let grants = &self.node().grants;
         let revocation = match what.contains(':') {
-            true => grants.revoke(read(what)?).await?,
+            true => {
+                let chain = read(what)?;
+                self.pass(caller, Action::Revoke, &what).await?;
+                grants.revoke(chain).await?
+            }
             false => {
                 let id = self.resolve_grant(what, Side::Given)?;
+                self.pass(caller, Action::Revoke, &id.to_string()).await?;
                 let mut of_tasks = self.node().trade.granted_to_sellers()?.into_iter().map(|(chain, _)| chain);
                 match of_tasks.find(|chain| chain.cid() == id) {
                     Some(chain) => grants.revoke(chain).await?,

@@ -56,18 +56,13 @@ const MAX_BODY: usize = 1024 * 1024;
 /// A stream, one JSON value a line.
 const NDJSON: &str = "application/x-ndjson";
 
-/// Answers requests on `listener` until `stop` resolves; those under way are given up then.
-pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, stop: impl Future<Output = ()>) {
+/// Answers requests on `listener` until `closing` is set; those under way end first. Dropped, it gives them up.
+pub(crate) async fn serve(api: Api, listener: TcpListener, token: &str, closing: watch::Receiver<bool>) {
     let Ok(address) = listener.local_addr() else { return };
     api.node().trade.task_keys().serve_at(address);
-    let (_open, closing) = watch::channel(false);
     // Whoever has no token may ask who answers here, and is told; that keeps no place.
     let has_token: http_server::Counts = |request| request.headers().contains_key(header::AUTHORIZATION);
-    tokio::select! {
-        biased;
-        () = stop => {}
-        () = http_server::serve(listener, router(api, address, token), has_token, closing) => {}
-    }
+    http_server::serve(listener, router(api, address, token), has_token, closing).await;
 }
 
 fn router(api: Api, address: SocketAddr, token: &str) -> Router {

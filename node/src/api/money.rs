@@ -67,8 +67,10 @@ impl Api {
     /// If the caller may not, it isn't clear which mint and unit are meant, the money isn't there, or the mint doesn't
     /// change it.
     pub async fn send(&self, caller: &Caller, send: Send) -> Result<Token, ApiError> {
-        self.pass(caller, Action::Send, &send).await?;
+        self.may_ask(caller, Action::Send)?;
         let (mint, unit) = self.place(send.mint, send.unit)?;
+        let send = Send { mint: Some(mint.clone()), unit: Some(unit.clone()), ..send };
+        self.pass(caller, Action::Send, &send).await?;
         let sent = self.node().wallet.send(&mint, &unit, send.amount).await;
         let sent = sent.map_err(|error| self.short_of(error, &unit))?;
         Ok(sent.into())
@@ -88,8 +90,12 @@ impl Api {
     /// # Errors
     /// If the caller may not, or no single one has it.
     pub async fn sent_token(&self, caller: &Caller, id: &str) -> Result<Token, ApiError> {
-        self.pass(caller, Action::Send, &id).await?;
-        Ok(self.node().wallet.sent_token(id)?.into())
+        self.may_ask(caller, Action::ShowToken)?;
+        let token = self.node().wallet.sent_token(id)?;
+        let shown =
+            serde_json::json!({ "id": token.id, "amount": token.amount, "unit": token.unit, "mint": token.mint });
+        self.pass(caller, Action::ShowToken, &shown).await?;
+        Ok(token.into())
     }
 
     /// Takes a token that was sent back.
@@ -97,8 +103,10 @@ impl Api {
     /// # Errors
     /// If the caller may not, no single one has this ID, or it was taken.
     pub async fn reclaim(&self, caller: &Caller, id: &str) -> Result<Received, ApiError> {
-        caller.may(Action::Reclaim)?;
-        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.reclaim(id).await.map_err(accounted)?;
+        self.may_ask(caller, Action::Reclaim)?;
+        let id = self.node().wallet.sent_token(id)?.id;
+        self.pass(caller, Action::Reclaim, &id).await?;
+        let wallet::Received { amount, fee, mint, unit } = self.node().wallet.reclaim(&id).await.map_err(accounted)?;
         Ok(Received { mint, amount, fee, unit })
     }
 
@@ -125,8 +133,10 @@ impl Api {
     /// # Errors
     /// If the caller may not, it isn't clear which money is meant, it isn't there, or the mint doesn't pay.
     pub async fn pay(&self, caller: &Caller, pay: Pay) -> Result<InvoicePaid, ApiError> {
-        self.pass(caller, Action::Pay, &pay).await?;
+        self.may_ask(caller, Action::Pay)?;
         let (mint, unit) = self.place(pay.mint, pay.unit)?;
+        let pay = Pay { mint: Some(mint.clone()), unit: Some(unit.clone()), ..pay };
+        self.pass(caller, Action::Pay, &pay).await?;
         let paid = self.node().wallet.pay(&mint, &unit, &pay.invoice).await;
         let paid = paid.map_err(|error| self.short_of(error, &unit))?;
         let wallet::InvoicePaid { amount, fee, preimage, mint, unit } = paid;

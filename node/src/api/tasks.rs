@@ -30,6 +30,7 @@ use super::{
 use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
+    gate::Wanted,
     runtime::Job,
     trade::{
         self, CancelError, Held, HireError, MAX_HIRE_NAME, MoneyView, Origin, Page, PlaceError, Placed, TaskFilter,
@@ -108,17 +109,18 @@ impl Api {
     /// Has the gate look at a hire of a caller that isn't the owner, and puts it on that one's budget.
     async fn mandate(&self, caller: &Caller, request: &mut Request, is_keyed: bool) -> Result<(), ApiError> {
         let Some(scope) = caller.scope() else { return Ok(caller.may(Action::Hire)?) };
-        let hire = &mut request.hire;
-        let most = hire.max_price.unwrap_or(self.node().config.hire.max_price);
-        let passes_on = !hire.allow_subcontract.is_empty();
+        let (config, hire) = (&self.node().config, &mut request.hire);
+        // What isn't said is no reason to ask.
+        let most = hire.max_price.unwrap_or(config.hire.max_price.min(config.gate.ask_above));
         hire.max_price = Some(most);
         hire.budgets = scope.budget.iter().map(|budget| budget.of(caller.name())).collect();
-        if !is_keyed && (most > self.node().config.gate.ask_above || passes_on) {
-            // What is approved is done once, so it has an origin; the same one when it is asked for again.
-            hire.id = Some(format!("approved {}", hex::encode(&request.hash.0[..16])));
-        }
-        let terms = serde_json::json!({ "hire": &*hire, "request_sha256": hex::encode(request.hash.0) });
-        hire.mandate = self.node().gate.mandate(caller, (&hire.service, most, passes_on), &terms).await?;
+        // What is approved is done once, so it has an origin.
+        let key = hire.id.get_or_insert_with(|| hex::encode(self.node().runtime.random::<16>())).clone();
+        let named = Hire { id: hire.id.clone().filter(|_| is_keyed), ..hire.clone() };
+        let terms = serde_json::json!({ "hire": named, "request_sha256": hex::encode(request.hash.0) });
+        let is_high = !hire.allow_subcontract.is_empty() || hire.grant.is_some();
+        let wanted = Wanted { service: &hire.service, most, is_high, key: &key, is_named: is_keyed };
+        hire.mandate = self.node().gate.mandate(caller, wanted, &terms).await?;
         Ok(())
     }
 
@@ -223,7 +225,7 @@ impl Api {
     /// # Errors
     /// If the caller may not, or this node buys no task of that ID.
     pub async fn write_off(&self, caller: &Caller, id: &str) -> Result<TaskView, ApiError> {
-        self.pass(caller, Action::WriteOff, &id).await?;
+        self.may_ask(caller, Action::WriteOff)?;
         let cid = self.resolve(id).await?;
         let view = self.view_of(cid)?;
         if view.side != Side::Buyer {
@@ -234,6 +236,7 @@ impl Api {
             let hint = format!("call it off first: `guilder task cancel {id}`");
             return Err(ApiError::misuse(format!("the task {id} goes on"), hint).about(cid));
         }
+        self.pass(caller, Action::WriteOff, &view.task.to_string()).await?;
         self.node().trade.write_off(view.task).await?;
         self.task_by_id(cid)
     }

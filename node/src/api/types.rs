@@ -361,7 +361,7 @@ pub struct CallerView {
     /// Its name.
     pub name: String,
     /// The highest risk that it may ask for.
-    pub risk: Risk,
+    pub risk: RiskView,
     /// The most that may be awarded for it in a day (UTC).
     #[schema(required)]
     pub budget: Option<u64>,
@@ -376,6 +376,43 @@ pub struct CallerView {
     /// Since when.
     #[schema(value_type = u64)]
     pub added: Timestamp,
+}
+
+/// How much harm what a caller asks for can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RiskView {
+    /// It reads.
+    Low,
+    /// It spends within a budget, or takes in.
+    Medium,
+    /// It adds a way to spend, to run or to publish, or moves money out.
+    High,
+    /// As a later version knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl RiskView {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => Risk::Low.as_str(),
+            Self::Medium => Risk::Medium.as_str(),
+            Self::High => Risk::High.as_str(),
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Risk> for RiskView {
+    fn from(risk: Risk) -> Self {
+        match risk {
+            Risk::Low => Self::Low,
+            Risk::Medium => Self::Medium,
+            Risk::High => Self::High,
+        }
+    }
 }
 
 /// What waits for the owner's word, or did.

@@ -122,7 +122,7 @@ impl Show for Callers {
             let services: Vec<_> = caller.services.iter().map(ToString::to_string).collect();
             vec![
                 caller.name.clone(),
-                format!("{:?}", caller.risk).to_lowercase(),
+                caller.risk.as_str().to_owned(),
                 caller.budget.map(|budget| budget.to_string()).unwrap_or_default(),
                 caller.spent_today.to_string(),
                 unit,

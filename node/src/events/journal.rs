@@ -211,6 +211,12 @@ impl Journal {
     pub async fn follow(&self, heard: u64) -> Result<Following, StoreError> {
         // First, so that nothing falls between.
         let live = self.events.subscribe();
+        let next = lock(&self.events.0.state).next;
+        if heard >= next {
+            // It heard that from a node whose home was put back since: what it knows is of another run of numbers.
+            let waiting = VecDeque::from([Recalled::Gap { until: next }]);
+            return Ok(Following { journal: self.clone(), live, heard: next.saturating_sub(1), waiting });
+        }
         let waiting = self.after(heard).await?.into();
         Ok(Following { journal: self.clone(), live, heard, waiting })
     }

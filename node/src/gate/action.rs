@@ -16,6 +16,17 @@ pub enum Risk {
     High,
 }
 
+impl Risk {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
 /// Whatever a caller can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -33,18 +44,16 @@ pub enum Action {
     Fund,
     /// Take a token in.
     Receive,
-    /// Take a token back that was sent.
+    /// Take a token back that was sent: whoever was given it has nothing then.
     Reclaim,
     /// Look for coins that the phrase made.
     Restore,
-    /// Have a duty run now, within its budget.
-    RunDuty,
-    /// Have a duty run no more for now.
-    PauseDuty,
-    /// Hire above the price that is asked for, or let a seller subcontract.
+    /// Hire above the price that is asked for, under a grant, or let a seller subcontract.
     HireAbove,
-    /// Make a token of money, or see one that was made.
+    /// Make a token of money.
     Send,
+    /// See the text of one that was made: whoever has it has the money.
+    ShowToken,
     /// Pay an invoice.
     Pay,
     /// Count no more on locked money, so that it may be paid again.
@@ -63,12 +72,6 @@ pub enum Action {
     ImportGrant,
     /// Take a delegation back.
     Revoke,
-    /// Add a standing order.
-    AddDuty,
-    /// Remove one, or have it run again.
-    ChangeDuty,
-    /// Open a door for webhooks, or close one.
-    ChangeHook,
     /// Add a caller.
     AddCaller,
     /// Revoke one.
@@ -81,7 +84,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 25] = [
         Self::Look,
         Self::Find,
         Self::Hire,
@@ -91,10 +94,9 @@ impl Action {
         Self::Receive,
         Self::Reclaim,
         Self::Restore,
-        Self::RunDuty,
-        Self::PauseDuty,
         Self::HireAbove,
         Self::Send,
+        Self::ShowToken,
         Self::Pay,
         Self::WriteOff,
         Self::AddMint,
@@ -104,9 +106,6 @@ impl Action {
         Self::Grant,
         Self::ImportGrant,
         Self::Revoke,
-        Self::AddDuty,
-        Self::ChangeDuty,
-        Self::ChangeHook,
         Self::AddCaller,
         Self::RevokeCaller,
         Self::Approve,
@@ -118,12 +117,12 @@ impl Action {
         match self {
             Self::Look | Self::Find => Risk::Low,
             Self::Hire | Self::Cancel => Risk::Medium,
-            Self::Dial | Self::Fund | Self::Receive | Self::Reclaim | Self::Restore => Risk::Medium,
-            Self::RunDuty | Self::PauseDuty => Risk::Medium,
-            Self::HireAbove | Self::Send | Self::Pay | Self::WriteOff | Self::AddMint | Self::RemoveMint => Risk::High,
+            Self::Dial | Self::Fund | Self::Receive | Self::Restore => Risk::Medium,
+            Self::HireAbove | Self::WriteOff => Risk::High,
+            Self::Send | Self::ShowToken | Self::Reclaim | Self::Pay => Risk::High,
+            Self::AddMint | Self::RemoveMint => Risk::High,
             Self::AddService | Self::RemoveService => Risk::High,
             Self::Grant | Self::ImportGrant | Self::Revoke => Risk::High,
-            Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
             Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Stop => Risk::High,
         }
     }
@@ -145,10 +144,9 @@ impl Action {
             Self::Receive => "receive",
             Self::Reclaim => "reclaim",
             Self::Restore => "restore",
-            Self::RunDuty => "run-duty",
-            Self::PauseDuty => "pause-duty",
             Self::HireAbove => "hire-above",
             Self::Send => "send",
+            Self::ShowToken => "show-token",
             Self::Pay => "pay",
             Self::WriteOff => "write-off",
             Self::AddMint => "add-mint",
@@ -158,9 +156,6 @@ impl Action {
             Self::Grant => "grant",
             Self::ImportGrant => "import-grant",
             Self::Revoke => "revoke",
-            Self::AddDuty => "add-duty",
-            Self::ChangeDuty => "change-duty",
-            Self::ChangeHook => "change-hook",
             Self::AddCaller => "add-caller",
             Self::RevokeCaller => "revoke-caller",
             Self::Approve => "approve",

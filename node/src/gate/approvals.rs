@@ -1,7 +1,7 @@
 //! What waits for the owner's word.
 //!
 //! ```text
-//!  asked ── the owner ──▶ granted ── the same request again, in one transaction ──▶ used: for good
+//!  asked ── the owner ──▶ granted ── the same request again, in one transaction ──▶ used: asked for again, it waits anew
 //!                   └───▶ refused: the same request is refused again
 //! ```
 //!
@@ -16,7 +16,7 @@ use guilder_protocol::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Action, Caller, Gate, Refusal};
+use super::{Action, Approved, Caller, Gate, Refusal};
 use crate::{
     events::Event,
     limits::{APPROVAL_SECS, MAX_APPROVAL_BYTES, MAX_APPROVALS, MAX_APPROVALS_OF_ONE},
@@ -47,6 +47,8 @@ pub struct Approval {
     pub state: ApprovalState,
     /// Since when.
     pub since: Timestamp,
+    /// The key of the hire that used it, if one did.
+    used_by: Option<String>,
 }
 
 /// Where an approval stands.
@@ -145,16 +147,19 @@ pub(super) fn spend(w: &mut Write<'_>, digest: Digest, now: Timestamp) -> Result
     }
 }
 
-/// The same for an award, of which the origin of its hire sees to it that there is one: it stands as used for that origin, for when its seller
-/// refuses and another is awarded.
-pub(super) fn spend_again(w: &mut Write<'_>, digest: Digest, now: Timestamp) -> Result<(), Refusal> {
-    let approval = standing(w, digest, now)?.ok_or(Refusal::NotApproved)?;
+/// The same for the award of a hire, and of that hire alone: where its seller refuses, another may be awarded for it. That it is paid
+/// once its origin sees to.
+pub(super) fn spend_for(w: &mut Write<'_>, approved: &Approved, now: Timestamp) -> Result<(), Refusal> {
+    let approval = w.get(APPROVALS, Key::of(&approved.id))?.filter(|approval| !is_past(approval, now));
+    let approval = approval.ok_or(Refusal::NotApproved)?;
     match approval.state {
         ApprovalState::Granted => {
-            let used = Approval { state: ApprovalState::Used, since: now, ..approval };
+            let used_by = Some(approved.hire.clone());
+            let used = Approval { state: ApprovalState::Used, since: now, used_by, ..approval };
             Ok(w.put(APPROVALS, Key::of(&used.id), &used)?)
         }
-        ApprovalState::Used => Ok(()),
+        ApprovalState::Used if approval.used_by.as_ref() == Some(&approved.hire) => Ok(()),
+        ApprovalState::Used => Err(Refusal::Used),
         ApprovalState::Asked => Err(Refusal::Waits { id: approval.id }),
         ApprovalState::Refused => Err(Refusal::Refused { id: approval.id }),
     }
@@ -179,7 +184,7 @@ fn forget(w: &mut Write<'_>, key: &[u8], approval: &Approval) -> Result<(), Stor
 
 /// Writes a request down, if there is room.
 fn note(w: &mut Write<'_>, request: &Request, id: &str, now: Timestamp) -> Result<String, Refusal> {
-    if let Some(approval) = standing(w, request.digest, now)? {
+    if let Some(approval) = standing(w, request.digest, now)?.filter(|approval| approval.state != ApprovalState::Used) {
         return Ok(approval.id);
     }
     let (mut waiting, mut own) = (0, 0);
@@ -203,6 +208,7 @@ fn note(w: &mut Write<'_>, request: &Request, id: &str, now: Timestamp) -> Resul
         asked: now,
         state: ApprovalState::Asked,
         since: now,
+        used_by: None,
     };
     w.put(ASKED, request.digest.0, &approval.id)?;
     w.put(APPROVALS, Key::of(&approval.id), &approval)?;
@@ -210,16 +216,17 @@ fn note(w: &mut Write<'_>, request: &Request, id: &str, now: Timestamp) -> Resul
 }
 
 impl Gate {
-    /// Whether a request is granted and not used; if nobody asked for it, it is asked for.
-    pub(super) async fn ask(&self, request: &Request) -> Result<(), Refusal> {
+    /// The approval of a request that is granted; also of one that is used, where that `is_same`. If nobody asked for it, it is asked for.
+    pub(super) async fn ask(&self, request: &Request, is_same: bool) -> Result<String, Refusal> {
         let now = self.runtime.now();
         if let Some(approval) = self.store.read(|r| standing(r, request.digest, now))? {
-            return match approval.state {
-                ApprovalState::Granted => Ok(()),
-                ApprovalState::Asked => Err(Refusal::Waits { id: approval.id }),
-                ApprovalState::Refused => Err(Refusal::Refused { id: approval.id }),
-                ApprovalState::Used => Err(Refusal::Used),
-            };
+            match approval.state {
+                ApprovalState::Granted => return Ok(approval.id),
+                ApprovalState::Used if is_same => return Ok(approval.id),
+                ApprovalState::Used => {}
+                ApprovalState::Asked => return Err(Refusal::Waits { id: approval.id }),
+                ApprovalState::Refused => return Err(Refusal::Refused { id: approval.id }),
+            }
         }
         let (noted, id) = (request.clone(), hex::encode(self.runtime.random::<4>()));
         let id = self.store.transact(move |w| note(w, &noted, &id, now)).await?;

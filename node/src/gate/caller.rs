@@ -1,6 +1,9 @@
 //! Who asks, and what that one may do by itself.
 
-use guilder_protocol::market::{ServiceName, Unit};
+use guilder_protocol::{
+    bytes::Digest,
+    market::{ServiceName, Unit},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Refusal, Risk};
@@ -19,8 +22,8 @@ enum Kind {
     Owner,
     /// The program of a running task.
     Task(Under),
-    /// One that the owner added.
-    Named(Scope),
+    /// One that the owner added, with the digest of its token.
+    Named(Scope, Digest),
     /// A part of this node that reads.
     Watcher,
 }
@@ -75,9 +78,9 @@ impl Caller {
         Self { name: name.into(), kind: Kind::Watcher }
     }
 
-    /// One that the owner added: `name` as [`super::callers::account`] makes it.
-    pub fn named(name: impl Into<String>, scope: Scope) -> Self {
-        Self { name: name.into(), kind: Kind::Named(scope) }
+    /// One that the owner added: `name` as [`super::callers::account`] makes it, `token` the digest of its token.
+    pub fn named(name: impl Into<String>, scope: Scope, token: Digest) -> Self {
+        Self { name: name.into(), kind: Kind::Named(scope, token) }
     }
 
     /// The program of a running task, for what that task lets it subcontract.
@@ -100,8 +103,13 @@ impl Caller {
 
     /// What the owner lets it do, if it is one that the owner added.
     pub fn scope(&self) -> Option<&Scope> {
+        self.named_scope().map(|(scope, _)| scope)
+    }
+
+    /// The same, with the digest of its token.
+    pub(super) fn named_scope(&self) -> Option<(&Scope, Digest)> {
         match &self.kind {
-            Kind::Named(scope) => Some(scope),
+            Kind::Named(scope, token) => Some((scope, *token)),
             _ => None,
         }
     }
@@ -116,7 +124,7 @@ impl Caller {
         match &self.kind {
             Kind::Owner => Risk::High,
             Kind::Task(_) => Risk::Medium,
-            Kind::Named(scope) => scope.risk,
+            Kind::Named(scope, _) => scope.risk,
             Kind::Watcher => Risk::Low,
         }
     }
@@ -129,7 +137,7 @@ impl Caller {
         let may = match &self.kind {
             Kind::Owner => true,
             Kind::Task(_) => matches!(action, Action::Find | Action::Hire | Action::Cancel),
-            Kind::Named(scope) => action.risk() <= scope.risk && action.risk() < Risk::High,
+            Kind::Named(scope, _) => action.risk() <= scope.risk && action.risk() < Risk::High,
             Kind::Watcher => action.risk() == Risk::Low,
         };
         if may { Ok(()) } else { Err(self.no_right(action)) }
@@ -138,7 +146,7 @@ impl Caller {
     /// Whether it may ask the owner for it.
     pub(super) fn may_ask_for(&self, action: Action) -> bool {
         match &self.kind {
-            Kind::Named(scope) => action.risk() <= scope.risk && !action.is_the_owners(),
+            Kind::Named(scope, _) => action.risk() <= scope.risk && !action.is_the_owners(),
             Kind::Owner | Kind::Task(_) | Kind::Watcher => false,
         }
     }

@@ -11,7 +11,7 @@ use guilder_protocol::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Caller, DailyBudget, Gate, Refusal, Risk, Scope, approvals};
+use super::{Caller, DailyBudget, Gate, Risk, Scope, approvals};
 use crate::{
     limits::{MAX_CALLER_NAME, MAX_CALLERS},
     store::{Key, KeyRange, Reader, StoreError, Table},
@@ -56,7 +56,7 @@ pub enum CallerError {
     #[error("there is no caller {0}")]
     Unknown(String),
     /// It may spend, and it isn't said how much.
-    #[error("a caller of risk {} needs a budget", if *.0 == Risk::High { "high" } else { "medium" })]
+    #[error("a caller of risk {} needs a budget", .0.as_str())]
     NoBudget(Risk),
     /// As many as there may be.
     #[error("there are {MAX_CALLERS} callers, which is the limit")]
@@ -79,7 +79,7 @@ impl guilder_protocol::fault::AtFault for CallerError {
             Self::Exists(_) => Some("revoke it first: `guilder caller revoke NAME`"),
             Self::Unknown(_) | Self::TooMany => Some("`guilder caller list` shows them"),
             Self::NoBudget(_) => Some("say how much it may award a day: --budget 100/day"),
-            Self::Name(_) => Some("for example: --name nightly-report"),
+            Self::Name(_) => Some("for example: nightly-report"),
             Self::Store(error) => error.hint(),
         }
     }
@@ -95,10 +95,11 @@ pub fn known_of(token: &str) -> Option<String> {
     token.starts_with(PREFIX).then(|| hex::encode(Sha256::digest(token)))
 }
 
-/// What a caller of this account may do; `None` if there is none any more.
-pub(super) fn scope_of(r: &impl Reader, account: &str) -> Result<Option<Scope>, StoreError> {
+/// What the caller of this account and token may do; `None` if it is none any more, also where another one has its name now.
+pub(super) fn scope_of(r: &impl Reader, account: &str, token: Digest) -> Result<Option<Scope>, StoreError> {
     let Some(name) = account.strip_prefix(PREFIX) else { return Ok(None) };
-    Ok(r.get(CALLERS, Key::of(name))?.map(|record| record.scope))
+    let record = r.get(CALLERS, Key::of(name))?.filter(|record| record.digest == token);
+    Ok(record.map(|record| record.scope))
 }
 
 fn is_name(name: &str) -> bool {
@@ -107,19 +108,36 @@ fn is_name(name: &str) -> bool {
 }
 
 impl Gate {
-    /// Adds a caller. Returns its token, which is nowhere else.
+    /// Adds a caller. `keep` is given its token, which is nowhere else, and puts it where the caller finds it: before anybody is that
+    /// caller, so that a crash leaves none whose token is lost.
     ///
     /// # Errors
-    /// If the name is none or taken, or the store fails.
-    pub async fn add_caller(&self, name: &str, scope: Scope) -> Result<String, CallerError> {
+    /// If the name is none or taken, or the token can't be kept, or the store fails; then there is none.
+    pub async fn add_caller<E: From<CallerError>>(
+        &self,
+        name: &str,
+        scope: Scope,
+        keep: impl AsyncFnOnce(String) -> Result<(), E>,
+    ) -> Result<(), E> {
         if !is_name(name) {
-            return Err(CallerError::Name(name.to_owned()));
+            return Err(CallerError::Name(name.to_owned()).into());
         }
         if scope.risk > Risk::Low && scope.budget.is_none() {
-            return Err(CallerError::NoBudget(scope.risk));
+            return Err(CallerError::NoBudget(scope.risk).into());
+        }
+        // One after the other: each writes over what another left behind.
+        let _adding = self.adding.lock().await;
+        let exists = self.store.read(|r| r.contains(CALLERS, Key::of(name)));
+        if exists.map_err(CallerError::from)? {
+            return Err(CallerError::Exists(name.to_owned()).into());
         }
         let token = format!("{}.{}", account(name), hex::encode(self.runtime.random::<32>()));
         let record = Record { digest: ByteArray(Sha256::digest(&token).into()), scope, added: self.runtime.now() };
+        keep(token).await?;
+        Ok(self.put_caller(name, record).await?)
+    }
+
+    async fn put_caller(&self, name: &str, record: Record) -> Result<(), CallerError> {
         let name = name.to_owned();
         self.store
             .transact(move |w| {
@@ -131,8 +149,7 @@ impl Gate {
                 }
                 Ok(w.put(CALLERS, Key::of(&name), &record)?)
             })
-            .await?;
-        Ok(token)
+            .await
     }
 
     /// Revokes a caller: its token opens nothing any more, its hires that aren't awarded are awarded no more, and what it asked for is
@@ -178,7 +195,7 @@ impl Gate {
         let record = self.record(account)?;
         // Digests are compared, so the time that it takes says nothing about the token.
         let record = record.filter(|record| record.digest == digest);
-        Ok(record.map(|record| Caller::named(account, record.scope)))
+        Ok(record.map(|record| Caller::named(account, record.scope, digest)))
     }
 
     /// What is known of the token of an account, to prove that we know it: as hexadecimal digits.
@@ -202,11 +219,28 @@ impl Scope {
     }
 }
 
-impl From<CallerError> for Refusal {
-    fn from(error: CallerError) -> Self {
-        match error {
-            CallerError::Store(error) => Self::Store(error),
-            other => Self::Revoked(other.to_string()),
-        }
+/// All that is stored of callers.
+#[cfg(test)]
+pub(super) fn stored(store: &crate::store::Store) -> String {
+    let rows = store.read(|r| r.range(CALLERS, KeyRange::all(), MAX_CALLERS)).expect("the store is read");
+    format!("{rows:?} {}", serde_json::to_string(&rows).expect("JSON"))
+}
+
+#[cfg(test)]
+impl Gate {
+    /// A caller that was added.
+    pub(crate) async fn added(&self, name: &str, scope: Scope) -> Caller {
+        let token = self.with_token(name, scope).await.expect("it is added");
+        self.holder(&token).expect("the store is read").expect("it is one")
+    }
+
+    pub(crate) async fn with_token(&self, name: &str, scope: Scope) -> Result<String, CallerError> {
+        let kept = std::sync::Mutex::new(None);
+        let keep = async |token: String| {
+            *crate::sync::lock(&kept) = Some(token);
+            Ok::<_, CallerError>(())
+        };
+        self.add_caller(name, scope, keep).await?;
+        Ok(crate::sync::lock(&kept).take().unwrap_or_default())
     }
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::BTreeSet;
 
-use guilder_protocol::{cbor::cid_of, market::Unit};
+use guilder_protocol::{bytes::ByteArray, cbor::cid_of, market::Unit};
 
 use super::{approvals::AnswerError, callers::CallerError, *};
 use crate::{
@@ -30,8 +30,12 @@ fn scope(risk: Risk) -> Scope {
 
 /// A caller that was added, and its token.
 async fn added(gate: &Gate, name: &str, risk: Risk) -> Caller {
-    let token = gate.add_caller(name, scope(risk)).await.unwrap();
-    gate.holder(&token).unwrap().unwrap()
+    gate.added(name, scope(risk)).await
+}
+
+/// A hire that has a key of its caller's.
+fn wanted(service: &ServiceName, most: u64) -> Wanted<'_> {
+    Wanted { service, most, is_high: false, key: "order 7", is_named: true }
 }
 
 fn waits(result: Result<(), Refusal>) -> String {
@@ -50,7 +54,8 @@ fn every_action_has_a_risk_and_a_name_of_its_own() {
         Action::AddMint,
         Action::Send,
         Action::Pay,
-        Action::AddDuty,
+        Action::ShowToken,
+        Action::Reclaim,
         Action::AddCaller,
         Action::Grant,
         Action::ImportGrant,
@@ -64,7 +69,8 @@ fn every_action_has_a_risk_and_a_name_of_its_own() {
 fn a_caller_does_by_itself_what_its_risk_allows_and_nothing_of_high_risk() {
     let under = Under { award: cid_of(b"award"), services: Vec::new(), budget: 1 };
     let (owner, task, watcher) = (Caller::owner(), Caller::task(under), Caller::watcher("monitor"));
-    let [low, medium, high] = [Risk::Low, Risk::Medium, Risk::High].map(|risk| Caller::named("caller/x", scope(risk)));
+    let [low, medium, high] =
+        [Risk::Low, Risk::Medium, Risk::High].map(|risk| Caller::named("caller/x", scope(risk), ByteArray([7; 32])));
     for action in Action::ALL {
         let risk = action.risk();
         assert!(owner.may(action).is_ok());
@@ -142,15 +148,18 @@ async fn what_waits_is_bounded_and_forgotten_in_time_and_with_its_caller() {
 async fn callers_have_names_of_their_own_and_budgets_where_they_may_spend() {
     let gate = gate().await;
     for name in ["", "A", "a/b", "..", "a.b", "ä", &"a".repeat(33)] {
-        assert_eq!(gate.add_caller(name, scope(Risk::Low)).await, Err(CallerError::Name(name.to_owned())));
+        assert_eq!(gate.with_token(name, scope(Risk::Low)).await, Err(CallerError::Name(name.to_owned())));
     }
     let penniless = Scope { budget: None, ..scope(Risk::Medium) };
-    assert_eq!(gate.add_caller("ci", penniless).await, Err(CallerError::NoBudget(Risk::Medium)));
-    let token = gate.add_caller("ci", scope(Risk::Medium)).await.unwrap();
-    assert_eq!(gate.add_caller("ci", scope(Risk::High)).await, Err(CallerError::Exists("ci".into())));
+    assert_eq!(gate.with_token("ci", penniless).await, Err(CallerError::NoBudget(Risk::Medium)));
+    let no_disk = async |_: String| Err(CallerError::TooMany);
+    assert_eq!(gate.add_caller("ci", scope(Risk::Medium), no_disk).await, Err(CallerError::TooMany));
+    assert_eq!(gate.callers().unwrap(), [], "whose token can't be kept is none");
+    let token = gate.with_token("ci", scope(Risk::Medium)).await.unwrap();
+    assert_eq!(gate.with_token("ci", scope(Risk::High)).await, Err(CallerError::Exists("ci".into())));
     assert_eq!(gate.callers().unwrap()[0].name, "ci");
-    let stored = format!("{:?}", gate.store.read(|r| callers::scope_of(r, "caller/ci")).unwrap());
-    assert!(!stored.contains(token.split_once('.').unwrap().1));
+    let secret = token.split_once('.').unwrap().1;
+    assert!(!callers::stored(&gate.store).contains(secret));
     gate.revoke_caller("ci").await.unwrap();
     assert_eq!(gate.revoke_caller("ci").await, Err(CallerError::Unknown("ci".into())));
 }
@@ -160,7 +169,8 @@ async fn an_award_is_decided_by_what_the_caller_is_when_it_is_given() {
     let gate = gate().await;
     let caller = added(&gate, "ci", Risk::Medium).await;
     let nothing = serde_json::json!({});
-    let mandate = gate.mandate(&caller, (&echo(), 100, false), &nothing).await.unwrap().unwrap();
+    let (echo_, other): (_, ServiceName) = (echo(), "text.other".parse().unwrap());
+    let mandate = gate.mandate(&caller, wanted(&echo_, 100), &nothing).await.unwrap().unwrap();
     let permit = |mandate: &Mandate, service: ServiceName, price| {
         let (store, mandate) = (gate.store.clone(), mandate.clone());
         async move {
@@ -171,15 +181,17 @@ async fn an_award_is_decided_by_what_the_caller_is_when_it_is_given() {
     };
     assert_eq!(permit(&mandate, echo(), 100).await, Ok(DailyBudget { most: 500, unit: play() }));
     assert_eq!(permit(&mandate, echo(), 101).await, Err(Refusal::NotApproved));
-    let other: ServiceName = "text.other".parse().unwrap();
     assert!(matches!(permit(&mandate, other.clone(), 1).await, Err(Refusal::Service { .. })));
-    assert!(matches!(gate.mandate(&caller, (&other, 1, false), &nothing).await, Err(Refusal::Service { .. })));
-    assert!(matches!(gate.mandate(&caller, (&echo(), 101, false), &nothing).await, Err(Refusal::NotAllowed { .. })));
+    assert!(matches!(gate.mandate(&caller, wanted(&other, 1), &nothing).await, Err(Refusal::Service { .. })));
+    assert!(matches!(gate.mandate(&caller, wanted(&echo_, 101), &nothing).await, Err(Refusal::NotAllowed { .. })));
     let low = added(&gate, "low", Risk::Low).await;
-    assert!(matches!(gate.mandate(&low, (&echo(), 1, false), &nothing).await, Err(Refusal::NotAllowed { .. })));
+    assert!(matches!(gate.mandate(&low, wanted(&echo_, 1), &nothing).await, Err(Refusal::NotAllowed { .. })));
     gate.revoke_caller("ci").await.unwrap();
     assert_eq!(permit(&mandate, echo(), 1).await, Err(Refusal::Revoked("caller/ci".into())), "revoked mid-hire");
-    assert_eq!(gate.mandate(&Caller::owner(), (&other, u64::MAX, true), &nothing).await, Ok(None));
+    added(&gate, "ci", Risk::High).await;
+    assert_eq!(permit(&mandate, echo(), 1).await, Err(Refusal::Revoked("caller/ci".into())), "another has its name");
+    let anything = Wanted { is_high: true, ..wanted(&other, u64::MAX) };
+    assert_eq!(gate.mandate(&Caller::owner(), anything, &nothing).await, Ok(None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +200,7 @@ async fn a_hire_above_the_price_that_is_asked_for_is_awarded_under_what_was_gran
     let caller = added(&gate, "ci", Risk::High).await;
     let (terms, now) = (serde_json::json!({ "id": "order 7" }), Timestamp::from_secs(1_000_000));
     let service = echo();
-    let ask = || gate.mandate(&caller, (&service, 300, false), &terms);
+    let ask = || gate.mandate(&caller, wanted(&service, 300), &terms);
     let Err(Refusal::Waits { id }) = ask().await else { panic!("it waits") };
     gate.answer(&id, true).await.unwrap();
     let mandate = ask().await.unwrap().unwrap();
@@ -204,8 +216,29 @@ async fn a_hire_above_the_price_that_is_asked_for_is_awarded_under_what_was_gran
     // Its seller refused: another is awarded under the same origin, which sees to it that only one is paid.
     assert!(permit(&mandate).await.is_ok());
     assert!(ask().await.unwrap().is_some(), "asked again it is the hire that there is");
-    let passes_on = gate.mandate(&caller, (&echo(), 1, true), &terms).await;
-    assert!(passes_on.is_ok(), "the very same request");
-    let other = gate.mandate(&caller, (&echo(), 1, true), &serde_json::json!({ "id": "order 8" })).await;
+    let high = Wanted { is_high: true, ..wanted(&service, 1) };
+    assert!(gate.mandate(&caller, high, &terms).await.is_ok(), "the very same request");
+    let other = gate.mandate(&caller, high, &serde_json::json!({ "id": "order 8" })).await;
     assert!(matches!(other, Err(Refusal::Waits { .. })));
+    // Another hire doesn't use what was granted for this one.
+    let another = Approved { hire: "order 9".into(), ..mandate.approval.clone().unwrap() };
+    assert_eq!(permit(&Mandate { approval: Some(another), ..mandate }).await, Err(Refusal::Used));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hire_without_a_key_is_another_each_time_and_waits_anew_once_one_is_awarded() {
+    let gate = gate().await;
+    let caller = added(&gate, "ci", Risk::High).await;
+    let (terms, now) = (serde_json::json!({}), Timestamp::from_secs(1_000_000));
+    let service = echo();
+    let ask =
+        |key: &'static str| gate.mandate(&caller, Wanted { key, is_named: false, ..wanted(&service, 300) }, &terms);
+    let Err(Refusal::Waits { id }) = ask("one").await else { panic!("it waits") };
+    gate.answer(&id, true).await.unwrap();
+    // One that comes to no award leaves what was granted to the next.
+    ask("one").await.unwrap();
+    let mandate = ask("two").await.unwrap().unwrap();
+    gate.store.transact(move |w| super::permit(w, &mandate, (&echo(), 300), now)).await.unwrap();
+    let Err(Refusal::Waits { id: anew }) = ask("three").await else { panic!("it waits anew") };
+    assert_ne!(anew, id);
 }

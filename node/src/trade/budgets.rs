@@ -15,13 +15,13 @@ use cid::Cid;
 use guilder_protocol::{
     market::Unit,
     time::Timestamp,
-    trade::buyer::{Buyer, Money},
+    trade::buyer::{Buyer, BuyerOutcome, Money},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::is_back,
-    records::{BUYERS, cid_part, key},
+    keys,
+    records::{BUYERS, DEALS, cid_part, key},
 };
 use crate::store::{Key, KeyRange, Reader, StoreError, Table, Write};
 
@@ -99,7 +99,7 @@ impl Budget {
     /// If the store can't be read.
     pub(super) fn spent(&self, r: &impl Reader, now: Timestamp) -> Result<u64, StoreError> {
         let row = self.row(now);
-        let back = charges(r, &row)?.into_iter().map(|(_, charge)| charge.back);
+        let back = charges(r, &row, now)?.into_iter().map(|(_, charge)| charge.back);
         let back = back.fold(0_u64, u64::saturating_add);
         Ok(r.get(SPENT, row)?.unwrap_or_default().saturating_sub(back))
     }
@@ -135,21 +135,30 @@ struct Charge {
     is_over: bool,
 }
 
+/// How much of a charge has come back by how its trade ended, and whether that is the end of it. What was paid in advance to a seller that
+/// refused is that seller's to take until it falls back, whatever its mint said of it meanwhile.
+fn came_back(amount: u64, outcome: &BuyerOutcome, money: Money, escrow: bool, fell_back: bool) -> (u64, bool) {
+    match money {
+        Money::Paid => (0, true),
+        Money::Settled { redeemed, .. } => (amount.saturating_sub(redeemed), true),
+        money if keys::is_clear(outcome, money, escrow, fell_back) => (amount, true),
+        Money::Returned | Money::Waiting => (0, false),
+    }
+}
+
 /// The charges of a budget, with their rows.
-fn charges(r: &impl Reader, row: &Key) -> Result<Vec<(Vec<u8>, Charge)>, StoreError> {
+fn charges(r: &impl Reader, row: &Key, now: Timestamp) -> Result<Vec<(Vec<u8>, Charge)>, StoreError> {
     let mut charges = Vec::new();
     for (found, amount) in r.range(CHARGES, row.range(), usize::MAX)? {
         let Some(award) = found.strip_prefix(&row[..]).and_then(cid_part) else { continue };
-        let (back, is_over) = match r.get(BUYERS, key(award))? {
-            _ if is_back(r, award)? => (amount, true),
-            Some(Buyer::Ended(ended)) => match ended.money {
-                Money::Paid => (0, true),
-                Money::Settled { redeemed, .. } => (amount.saturating_sub(redeemed), true),
-                Money::Returned | Money::Waiting => (0, false),
-            },
-            Some(_) => (0, false),
+        let (back, is_over) = match (r.get(BUYERS, key(award))?, r.get(DEALS, key(award))?) {
+            (Some(Buyer::Ended(ended)), Some(deal)) => {
+                let fell_back = deal.award.part().until() < now;
+                came_back(amount, &ended.outcome, ended.money, deal.escrow().is_some(), fell_back)
+            }
+            (Some(_), _) => (0, false),
             // Its record is past its time, and was settled before it went.
-            None => (0, true),
+            (None, _) => (0, true),
         };
         charges.push((found, Charge { award, amount, back, is_over }));
     }
@@ -169,7 +178,7 @@ pub(super) fn debit(
         let row = budget.row(now);
         let mut spent = w.get(SPENT, &row)?.unwrap_or_default();
         if *unit == budget.unit && spent.saturating_add(price) > budget.most {
-            spent = take_back(w, &row, spent)?;
+            spent = take_back(w, &row, spent, now)?;
         }
         if *unit != budget.unit || spent.saturating_add(price) > budget.most {
             return Ok(Err(budget.refusal(spent, unit, price)));
@@ -187,9 +196,9 @@ pub(super) fn debit(
 }
 
 /// Takes off what has come back, and forgets the charges that are over. Returns what is spent then.
-fn take_back(w: &mut Write<'_>, row: &Key, spent: u64) -> Result<u64, StoreError> {
+fn take_back(w: &mut Write<'_>, row: &Key, spent: u64, now: Timestamp) -> Result<u64, StoreError> {
     let mut left = spent;
-    for (found, charge) in charges(w, row)?.into_iter().filter(|(_, charge)| charge.is_over) {
+    for (found, charge) in charges(w, row, now)?.into_iter().filter(|(_, charge)| charge.is_over) {
         tracing::trace!(award = %charge.award, amount = charge.amount, back = charge.back, "a budget's charge is over");
         left = left.saturating_sub(charge.back);
         w.delete(CHARGES, found)?;
@@ -213,7 +222,7 @@ fn forget(w: &mut Write<'_>, now: Timestamp) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use guilder_protocol::cbor::cid_of;
+    use guilder_protocol::{cbor::cid_of, wire::Reason};
 
     use super::*;
     use crate::{
@@ -254,6 +263,23 @@ mod tests {
         let tomorrow = NOW.saturating_add(DAY_SECS);
         assert!(award(&store, 103, vec![day.clone()], 75, tomorrow).await, "a new day");
         assert_eq!(store.read(|r| day.spent(r, NOW)).unwrap(), 75, "a clock that is set back finds its day");
+    }
+
+    #[test]
+    fn what_its_seller_may_still_take_stays_spent() {
+        let (refused, failed) = (BuyerOutcome::Refused(Reason::Busy), BuyerOutcome::Overdue);
+        let settled = |redeemed| Money::Settled { refunded: 7 - redeemed, redeemed, fee: 0 };
+        for (outcome, money, escrow, fell_back, expected) in [
+            (&failed, Money::Paid, false, true, (0, true)),
+            (&failed, settled(0), false, false, (7, true)),
+            (&failed, settled(5), false, false, (2, true)),
+            (&failed, Money::Waiting, false, true, (0, false)),
+            (&refused, Money::Returned, true, false, (7, true)),
+            (&refused, Money::Returned, false, false, (0, false)),
+            (&refused, Money::Returned, false, true, (7, true)),
+        ] {
+            assert_eq!(came_back(7, outcome, money, escrow, fell_back), expected, "{outcome:?} {money:?} {escrow}");
+        }
     }
 
     #[tokio::test]

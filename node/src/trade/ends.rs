@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{
-    Budget, Hire,
+    Budget, Hire, Under,
     keys::Origin,
     records::{BUYERS, TASKS, key},
 };
 use crate::{
     content::{self, Content, Data},
     events::Outcome,
+    gate::Mandate,
     store::{Key, KeyRange, Read, Reader, StoreError, Table, Write},
 };
 
@@ -41,6 +42,9 @@ pub(super) struct Waiting {
     /// As it was asked for: what it left open is decided anew.
     pub(super) hire: Hire,
     pub(super) budgets: Vec<Budget>,
+    /// For whom, if not for the owner; and for the sake of which task of ours.
+    pub(super) mandate: Option<Mandate>,
+    pub(super) under: Option<Under>,
     input: Stored,
 }
 
@@ -113,8 +117,11 @@ pub(super) fn wait(
     }
     w.put(WAITED, key(task), origin)?;
     w.delete(ENDS, origin.row())?;
-    let waiting = Waiting { origin: origin.clone(), task, hire: hire.clone(), budgets: budgets.to_vec(), input };
-    w.put(WAITING, origin.row(), &waiting)
+    let (hire, budgets, origin) = (hire.clone(), budgets.to_vec(), origin.clone());
+    let (mandate, under) = (hire.mandate.clone(), hire.under.clone());
+    let row = origin.row();
+    let waiting = Waiting { origin, task, hire, budgets, mandate, under, input };
+    w.put(WAITING, row, &waiting)
 }
 
 /// Waits no more.

@@ -84,8 +84,8 @@ use super::{
     mailbox::{BuyerMail, Cause},
     outbox::Outbox,
     records::{
-        self, Failure, LOG, PASSED_ON, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS, TaskRecord,
-        key, log_key,
+        self, DEALS, Failure, LOG, PASSED_ON, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS,
+        TaskRecord, key, log_key,
     },
     views::passed_on,
     violation::Penalties,
@@ -477,7 +477,9 @@ impl Hiring {
         self.record.awards.push(trade);
         let stored = self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await;
         if let Err(error) = stored {
-            self.record.awards.pop();
+            if !matches!(error, HireError::Store(StoreError::Uncertain { .. })) {
+                self.record.awards.pop();
+            }
             let is_refused = matches!(
                 error,
                 HireError::Budget { .. }
@@ -548,7 +550,8 @@ impl Hiring {
 
     /// Locks the money and signs the award.
     async fn agree(&self, offer: &Signed<Offer>, debited: &Debited) -> Result<(Arc<Deal>, PreparedLock), HireError> {
-        let left = Duration::from_secs(offer.body.deadline.since(self.with.runtime.now()));
+        let holds = offer.exp.map_or(offer.body.deadline, |exp| exp.min(offer.body.deadline));
+        let left = Duration::from_secs(holds.since(self.with.runtime.now()));
         // A lock that comes too late is in the purse, for another task.
         let locked = timeout(left, self.with.funds.lock(offer)).await;
         let (mint, prepared) = locked.map_err(|_| HireError::DeadlinePassed)??;
@@ -701,10 +704,19 @@ impl Hiring {
         let (fault, hint) = (error.fault().code().into(), error.hint().map(Into::into));
         self.record.failure = Some(Failure { fault, reason: error.to_string(), hint, at });
         let (task, record) = (self.task(), self.record.clone());
-        let first = record.awards.is_empty();
         let (trade, ended) = (record.awards.last().copied(), failed.clone());
         let writing = move |w: &mut Write<'_>| {
-            ends::end(w, task, trade, &ended, at)?;
+            let mut record = record.clone();
+            // One of which it wasn't certain whether it is on disk: it is there now, or isn't.
+            let mut awards = Vec::with_capacity(record.awards.len());
+            for award in record.awards {
+                if w.contains(DEALS, key(award))? {
+                    awards.push(award);
+                }
+            }
+            record.awards = awards;
+            ends::end(w, task, record.awards.last().copied(), &ended, at)?;
+            let first = !w.contains(TASKS, key(task))?;
             store_task(w, task, &record, first)
         };
         self.with.journal.end(self.hire.waits, task, writing).await;

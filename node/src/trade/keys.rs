@@ -206,8 +206,13 @@ impl KeyClaim {
         &self.origin
     }
 
-    /// Writes the task in, for good: before anything is sent.
+    /// Writes the task in, for good: before anything is sent. What was placed since it was looked at, and awarded, stays.
     pub(super) fn take(mut self, w: &mut Write<'_>, task: Cid, now: Timestamp) -> Result<(), StoreError> {
+        for placed in w.get(KEYS, self.origin.row())?.into_iter().flat_map(|record| record.tasks) {
+            if !self.record.tasks.contains(&placed) && w.contains(TASKS, key(placed))? {
+                self.record.tasks.push(placed);
+            }
+        }
         self.record.tasks.push(task);
         self.record.at = now;
         w.put(KEYS, self.origin.row(), &self.record)
@@ -282,7 +287,7 @@ pub(super) fn is_back(r: &impl Reader, award: Cid) -> Result<bool, StoreError> {
 
 /// Whether the seller of a trade that ended so can't have its money any more.
 /// `is_back` says of money that was given back whether its mint has said since that nothing of it was taken.
-fn is_clear(outcome: &BuyerOutcome, money: Money, escrow: bool, is_back: bool) -> bool {
+pub(super) fn is_clear(outcome: &BuyerOutcome, money: Money, escrow: bool, is_back: bool) -> bool {
     match money {
         Money::Paid => false,
         Money::Settled { redeemed, .. } => redeemed == 0,

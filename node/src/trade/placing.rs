@@ -303,7 +303,8 @@ impl Placer {
 
     async fn try_again(&self, waiting: &Waiting) -> Result<Placed, PlaceError> {
         let claim = self.keys.again(&waiting.origin)?;
-        let hire = Hire { budgets: waiting.budgets.clone(), waits: true, ..waiting.hire.clone() };
+        let (mandate, under) = (waiting.mandate.clone(), waiting.under.clone());
+        let hire = Hire { budgets: waiting.budgets.clone(), mandate, under, waits: true, ..waiting.hire.clone() };
         let hire = Hire { claim, ..self.decided(hire).await? };
         self.begin(hire, waiting.input(&self.content)).await
     }

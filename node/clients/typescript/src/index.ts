@@ -5,7 +5,7 @@
  * killed, its port may be anybody's.
  */
 
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -180,34 +180,51 @@ function gone(error: unknown): never {
   throw new NotRunning(`the node went away: ${error}`);
 }
 
+async function readPrivate(path: string, absent: NotRunning): Promise<string> {
+  try {
+    if ((await stat(path)).mode & 0o077) {
+      throw new NotRunning(`${path} can be read by others: chmod 600 it, and restart the node`, false);
+    }
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") throw absent;
+    throw error;
+  }
+}
+
 /** A node on this machine. */
 export class Client {
   readonly home: string;
+  readonly caller: string | undefined;
+  private readonly isNamed: boolean;
 
-  /** `home` is the node's folder. */
-  constructor(home: string = defaultHome()) {
-    this.home = home;
+  /**
+   * `home` is the node's folder, `caller` who this program is to the node (`guilder caller add`); without, it is its owner. Where neither
+   * is given, GUILDER_API and GUILDER_TOKEN of the environment say where the node is and who this program is, if they are set.
+   */
+  constructor(home?: string, caller?: string) {
+    this.home = home ?? defaultHome();
+    this.caller = caller;
+    this.isNamed = home !== undefined || caller !== undefined;
   }
 
   private async access(): Promise<Access> {
-    const path = join(this.home, "api.json");
-    let text: string;
-    try {
-      if ((await stat(path)).mode & 0o077) {
-        throw new NotRunning(`${path} can be read by others: chmod 600 it, and restart the node`, false);
-      }
-      text = await readFile(path, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") {
-        throw new NotRunning(`no node runs on ${this.home}: start it with guilder up`);
-      }
-      throw error;
+    const { GUILDER_API: url, GUILDER_TOKEN: token } = process.env;
+    if (!this.isNamed && url && token) {
+      return { address: url.replace(/^http:\/\//, "").replace(/\/$/, ""), token };
     }
+    const running = `no node runs on ${this.home}: start it with guilder up`;
+    let access: Access;
+    const text = await readPrivate(join(this.home, "api.json"), new NotRunning(running));
     try {
-      return JSON.parse(text) as Access;
+      access = JSON.parse(text) as Access;
     } catch {
-      throw new NotRunning(`no node runs on ${this.home}: start it with guilder up`);
+      throw new NotRunning(running);
     }
+    if (this.caller === undefined) return access;
+    const none = new NotRunning(`there is no caller ${this.caller}: guilder caller add --help`, false);
+    const own = await readPrivate(join(this.home, "callers", this.caller), none);
+    return { address: access.address, token: own.trim() };
   }
 
   private async greet({ address, token }: Access): Promise<void> {
@@ -215,10 +232,14 @@ export class Client {
     const port = Buffer.alloc(2);
     port.writeUInt16BE(Number(address.slice(address.lastIndexOf(":") + 1)));
     const said = Buffer.concat([Buffer.from("guilder/api/hello/1"), port, nonce]);
-    const expected = createHmac("sha256", token).update(said).digest();
+    // Another's token than the daemon's own says before its dot whose it is; of a caller's the node knows the digest alone.
+    const of = token.includes(".") ? token.slice(0, token.indexOf(".")) : "";
+    const whose = of === "" ? "" : `&of=${encodeURIComponent(of)}`;
+    const known = of.startsWith("caller/") ? createHash("sha256").update(token).digest("hex") : token;
+    const expected = createHmac("sha256", known).update(said).digest();
     let proof = Buffer.alloc(0);
     try {
-      const response = await fetch(`http://${address}/v1/hello?nonce=${nonce.toString("hex")}`, { redirect: "error" });
+      const response = await fetch(`http://${address}/v1/hello?nonce=${nonce.toString("hex")}${whose}`, { redirect: "error" });
       proof = Buffer.from(String(((await response.json()) as { proof?: string }).proof), "hex");
     } catch (error) {
       throw new NotRunning(`no node answers at ${address}: ${error}`);

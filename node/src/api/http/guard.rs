@@ -173,7 +173,7 @@ mod tests {
     async fn a_callers_token_opens_until_it_is_revoked_and_speaks_for_that_caller() {
         let gate = gate().await;
         let scope = Scope::hiring(10, "play".parse().unwrap(), vec![]);
-        let token = gate.add_caller("ci", scope).await.unwrap();
+        let token = gate.with_token("ci", scope).await.unwrap();
         let guard = guard(gate.clone());
         let host = Some("127.0.0.1:4000");
         let asks = |token: &str| guard.check("/v1/wallet", &said(host, Some(&format!("Bearer {token}"))));
@@ -191,7 +191,7 @@ mod tests {
         assert!(guard.prove(&Hello { of: Some("caller/other".into()), ..hello.clone() }).is_err());
         gate.revoke_caller("ci").await.unwrap();
         assert!(asks(&token).is_err() && guard.prove(&hello).is_err(), "revoked");
-        let again = gate.add_caller("ci", Scope::hiring(10, "play".parse().unwrap(), vec![])).await.unwrap();
+        let again = gate.with_token("ci", Scope::hiring(10, "play".parse().unwrap(), vec![])).await.unwrap();
         assert!(asks(&token).is_err() && asks(&again).is_ok(), "another of the same name has another token");
     }
 }

@@ -143,7 +143,8 @@ pub struct Hire {
 }
 
 /// What a task that we sell lets its program pass on: our own bounds, beside those of its buyer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Under {
     /// The award that we work under.
     pub award: Cid,

@@ -5,8 +5,8 @@ use guilder_protocol::content::ContentId;
 use super::*;
 use crate::{
     executor::{ExecError, Output, Work},
-    gate::{Gate, Mandate, Refusal, Scope},
-    trade::hire::HireMode,
+    gate::{Caller, Gate, Mandate, Refusal, Scope, Wanted},
+    trade::{hire::HireMode, keys::Keyed},
 };
 
 async fn pair() -> (Bank, Node, Node) {
@@ -20,6 +20,13 @@ async fn pair() -> (Bank, Node, Node) {
 
 fn budget(most: u64) -> Budget {
     Budget { account: "caller/ci".into(), unit: play(), most, per: Per::Day }
+}
+
+/// What a caller hires under without asking.
+async fn mandate_of(gate: &Gate, caller: &Caller) -> Mandate {
+    let service = echo();
+    let wanted = Wanted { service: &service, most: 7, is_high: false, key: "k", is_named: true };
+    gate.mandate(caller, wanted, &()).await.unwrap().unwrap()
 }
 
 async fn place(node: &Node, hire: Hire, origin: &Origin) -> Placed {
@@ -66,7 +73,24 @@ async fn an_origin_that_was_paid_for_is_awarded_no_second_time_unless_that_is_wr
     let (first, second) = (claimed(), claimed());
     buyer.trade.write_off(buyer.trade.tasks(Page::default()).unwrap()[0].task).await.unwrap();
     let (first, second) = tokio::join!(buyer.hire(first, b"hello"), buyer.hire(second, b"hello"));
-    assert!(first.is_err() || second.is_err(), "both were awarded");
+    let held = |result: &Result<Hired, HireError>| matches!(result, Err(HireError::Held));
+    assert!(held(&first) || held(&second), "{first:?} {second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_was_looked_up_before_another_was_awarded_awards_nothing() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let origin = Origin::new("owner", "order 8");
+    let Keyed::Free(claim) = buyer.trade.keys.look(&origin, ContentId::of(b"x").hash, 0, buyer.runtime.now()).unwrap()
+    else {
+        panic!("it is new")
+    };
+    let claimed = || Hire { claim: Some(claim.clone()), ..of(seller.id()) };
+    buyer.hire(claimed(), b"hello").await.unwrap();
+    let error = buyer.hire(claimed(), b"hello").await.unwrap_err();
+    assert!(matches!(error, HireError::Held), "{error}");
+    assert_eq!(delivered(&seller), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,9 +152,8 @@ async fn what_a_seller_can_not_take_any_more_is_back_in_the_budget() {
     }
     let hired = buyer.hire(hire(HireMode::Prepaid), b"x").await.unwrap();
     assert!(matches!(hired.ended.outcome, BuyerOutcome::Failed(_)), "{:?}", hired.ended.outcome);
-    if hired.ended.money == buyer::Money::Waiting {
-        assert_eq!(buyer.trade.spent_of(&budget(7)).unwrap(), 7, "the seller may still take it");
-    }
+    assert_eq!(hired.ended.money, buyer::Money::Waiting);
+    assert_eq!(buyer.trade.spent_of(&budget(7)).unwrap(), 7, "the seller may still take it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -210,12 +233,12 @@ async fn a_caller_is_awarded_what_its_budget_holds_and_once_it_is_revoked_nothin
     let (_bank, buyer, seller) = pair().await;
     seller.sell_as(Definition { concurrency: 32, ..definition(7) }, None).await;
     let gate = Gate::new(buyer.store.clone(), buyer.runtime.clone(), buyer.events.clone(), 100);
-    let token = gate.add_caller("ci", Scope::hiring(21, play(), vec![echo()])).await.unwrap();
-    let caller = gate.holder(&token).unwrap().unwrap();
+    let caller = gate.added("ci", Scope::hiring(21, play(), vec![echo()])).await;
+    let mandate = mandate_of(&gate, &caller).await;
     let hire = || Hire {
         // As in what was asked for; what counts is what the caller has when it is awarded.
         budgets: vec![Budget { account: caller.name().into(), unit: play(), most: 1_000, per: Per::Day }],
-        mandate: Some(Mandate { caller: caller.name().into(), approval: None, ask_above: 100 }),
+        mandate: Some(mandate.clone()),
         ..of(seller.id())
     };
     let handles = futures::future::join_all((0..16).map(|_| buyer.begin(hire(), b"x"))).await;
@@ -231,13 +254,16 @@ async fn a_caller_is_awarded_what_its_budget_holds_and_once_it_is_revoked_nothin
     let task = buyer.trade.tasks(Page::default()).unwrap().into_iter().find(|view| view.trade.is_some()).unwrap().task;
     assert_eq!(buyer.trade.hired_by(task).unwrap().as_deref(), Some("caller/ci"));
 
-    let other = gate.add_caller("other", Scope::hiring(1_000, play(), vec!["text.other".parse().unwrap()])).await;
-    other.unwrap();
-    let wrong = Mandate { caller: "caller/other".into(), approval: None, ask_above: 100 };
+    let text_other: ServiceName = "text.other".parse().unwrap();
+    let other = gate.added("other", Scope::hiring(1_000, play(), vec![text_other.clone()])).await;
+    let wanted = Wanted { service: &text_other, most: 1, is_high: false, key: "k", is_named: true };
+    let wrong = gate.mandate(&other, wanted, &()).await.unwrap().unwrap();
     let error = buyer.hire(Hire { mandate: Some(wrong), ..of(seller.id()) }, b"x").await.unwrap_err();
     assert!(matches!(error, HireError::Gate(Refusal::Service { .. })), "{error}");
 
     gate.revoke_caller("ci").await.unwrap();
+    // Another one that has its name isn't it.
+    gate.added("ci", Scope::hiring(1_000, play(), vec![echo()])).await;
     let error = buyer.hire(hire(), b"x").await.unwrap_err();
     assert!(matches!(error, HireError::Gate(Refusal::Revoked(_))), "{error}");
     assert_eq!(delivered(&seller), 3);

@@ -661,13 +661,19 @@ impl Purse {
 
     /// Asks a mint what of the coins that came back the seller has taken all the same, before they are paid with again.
     async fn check_returned(self: Arc<Self>, mint: MintUrl, all: Vec<Returned>) {
+        let mut answers = true;
         for returned in all {
             if let Err(error) = self.check_one_returned(returned).await {
                 tracing::debug!(%mint, %error, "what came back to the purse can't be paid with yet");
+                answers = false;
                 break;
             }
         }
         lock(&self.checking).remove(&mint);
+        if answers {
+            // What came back meanwhile, somebody may wait for.
+            self.work.notify_one();
+        }
     }
 
     async fn check_one_returned(&self, returned: Returned) -> Result<(), WalletError> {

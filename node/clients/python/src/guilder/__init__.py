@@ -167,35 +167,56 @@ def default_home() -> Path:
     return (Path(data) if data else Path.home() / ".local" / "share") / "guilder"
 
 
+def _read_private(path: Path) -> bytes:
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise NotRunning(f"{path} can be read by others: chmod 600 it, restart the node", retryable=False)
+    return path.read_bytes()
+
+
+def _access(home: Path | None, caller: str | None) -> tuple[str, str]:
+    """Where the node is, and the token to show."""
+    url, token = os.environ.get("GUILDER_API"), os.environ.get("GUILDER_TOKEN")
+    if home is None and caller is None and url and token:
+        return url.removeprefix("http://").rstrip("/"), token
+    home = home if home is not None else default_home()
+    try:
+        access = json.loads(_read_private(home / "api.json"))
+    except (FileNotFoundError, ValueError):
+        raise NotRunning(f"no node runs on {home}: start it with guilder up") from None
+    if caller is None:
+        return access["address"], access["token"]
+    try:
+        return access["address"], _read_private(home / "callers" / caller).decode().strip()
+    except FileNotFoundError:
+        raise NotRunning(f"there is no caller {caller}: guilder caller add --help", retryable=False) from None
+
+
 class _Connection:
     """One connection, whose other end has proved that it is the node."""
 
-    def __init__(self, home: Path, timeout: float | None) -> None:
-        path = home / "api.json"
-        try:
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise NotRunning(f"{path} can be read by others: chmod 600 it, restart the node", retryable=False)
-            access = json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            raise NotRunning(f"no node runs on {home}: start it with guilder up") from None
-        self._token: str = access["token"]
-        host, port = access["address"].rsplit(":", 1)
+    def __init__(self, address: str, token: str, timeout: float | None) -> None:
+        self._token = token
+        host, port = address.rsplit(":", 1)
         self._http = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
         try:
             self._greet(int(port))
         except (http.client.HTTPException, OSError) as error:
             self.close()
-            raise NotRunning(f"no node answers at {access['address']}: {error}") from None
+            raise NotRunning(f"no node answers at {address}: {error}") from None
         except BaseException:
             self.close()
             raise
 
     def _greet(self, port: int) -> None:
         nonce = secrets.token_bytes(32)
-        self._http.request("GET", f"/v1/hello?nonce={nonce.hex()}")
+        # Another's token than the daemon's own says before its dot whose it is; of a caller's the node knows the digest alone.
+        of, dot, _ = self._token.partition(".")
+        whose = f"&of={quote(of, safe='')}" if dot else ""
+        known = hashlib.sha256(self._token.encode()).hexdigest() if of.startswith("caller/") else self._token
+        self._http.request("GET", f"/v1/hello?nonce={nonce.hex()}{whose}")
         answer = self._http.getresponse().read()
         said = b"guilder/api/hello/1" + port.to_bytes(2, "big") + nonce
-        expected = hmac.new(self._token.encode(), said, hashlib.sha256).hexdigest()
+        expected = hmac.new(known.encode(), said, hashlib.sha256).hexdigest()
         try:
             proof = str(json.loads(answer)["proof"])
         except (ValueError, KeyError, TypeError):
@@ -278,13 +299,24 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[Any]:
 class Client:
     """A node on this machine. Safe to use from several threads: each request has a connection of its own."""
 
-    def __init__(self, home: str | os.PathLike[str] | None = None, timeout: float | None = None) -> None:
-        """`home` is the node's folder; `timeout` how long any one read may take, in seconds (none: as long as it takes)."""
-        self.home = Path(home) if home is not None else default_home()
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        caller: str | None = None,
+    ) -> None:
+        """`home` is the node's folder; `timeout` how long any one read may take, in seconds (none: as long as it takes).
+
+        `caller` is who this program is to the node (`guilder caller add`); without, it is its owner. Where neither a home nor a caller is
+        named, GUILDER_API and GUILDER_TOKEN of the environment say where the node is and who this program is, if they are set.
+        """
+        self.caller = caller
+        self._named = Path(home) if home is not None else None
+        self.home = self._named or default_home()
         self.timeout = timeout
 
     def _connect(self) -> _Connection:
-        return _Connection(self.home, self.timeout)
+        return _Connection(*_access(self._named, self.caller), self.timeout)
 
     def call(self, method: str, path: str, value: Any = None) -> Any:
         """Any request whose answer is one JSON value: see docs/api.md."""

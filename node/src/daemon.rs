@@ -101,7 +101,7 @@ pub async fn run(home: &Home, mut config: Config, seeds: Seeds, tell: impl FnOnc
 }
 
 /// How long the API's answers under way, those that listen to events above all, may take to end. A moment is enough, but on a busy machine.
-const PARTING: Duration = Duration::from_secs(1);
+const PARTING: Duration = Duration::from_secs(3);
 
 /// Runs the API of a started node until the node is to stop.
 async fn serve(
@@ -127,10 +127,11 @@ async fn serve(
     };
     // What may fail comes before anybody is told where the node is.
     serve_monitor(node, &said).await?;
-    access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
     runtime.spawn("accusations", accusations::keep(home.accusations(), node.clone())).detach();
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // Before anybody can listen.
     events.emit(Event::Ready { took_ms });
+    access::publish(&home.api(), &Access { address, token, pid: process::id() })?;
     let owner = Caller::owner();
     // A store that can't be read ends the node below, in its own words.
     if let (Ok(status), Ok(mints)) = (said.status(&owner).await, said.mints(&owner)) {
@@ -154,7 +155,7 @@ async fn serve(
     stop.send_replace(true);
     let until = Instant::now() + PARTING;
     while !serving.is_finished() && Instant::now() < until {
-        sleep(PARTING / 100).await;
+        sleep(PARTING / 300).await;
     }
     drop(serving);
     ended.map(drop)

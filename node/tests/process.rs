@@ -278,7 +278,7 @@ async fn the_documented_examples_report_their_progress() {
 async fn the_end_of_stderr_is_there_after_every_run() {
     let home = Home::new().await;
     for (script, more) in
-        [("echo warned >&2", ""), ("echo warned >&2; exit 1", ""), ("echo warned >&2; sleep 60", "time_limit_secs = 1")]
+        [("echo warned >&2", ""), ("echo warned >&2; exit 1", ""), ("echo warned >&2; sleep 60", "time_limit_secs = 5")]
     {
         let service = home.shell(script, more).await;
         let (work, reports) = home.work(&service, Data::Inline(Bytes::new())).reported();
@@ -425,7 +425,7 @@ async fn sixty_four_mib_pass_through_in_bounded_memory() {
     let output = service.run(service.try_reserve().unwrap(), work).await.unwrap();
     let grown = peak_bytes().saturating_sub(before);
     assert_eq!(output.id(), input.id());
-    assert!(output.size() > MAX_INLINE as u64 && grown < 24 << 20, "the peak grew by {grown} bytes");
+    assert!(output.size() > MAX_INLINE as u64 && grown < 40 << 20, "the peak grew by {grown} bytes");
     home.assert_tidy().await;
 }
 

@@ -31,9 +31,8 @@ try {
   seen.nowhere = error instanceof NotRunning;
 }
 
-const events = node.events();
+const events = node.events(0);
 const first = events.next();
-await new Promise((resolve) => setTimeout(resolve, 500));
 const both = await Promise.all([0, 1, 2].map((n) => node.hire(service, String(n), { max_price: 20 })));
 seen.async = both.map((each) => text(each.output)).sort();
 seen.event = (await first).value.kind;

@@ -35,9 +35,8 @@ except guilder.NotRunning:
 
 async def also() -> None:
     async with guilder.AsyncClient(home) as there:
-        events = there.events()
+        events = there.events(after=0)
         listening = asyncio.ensure_future(anext(events))
-        await asyncio.sleep(0.5)
         both = await asyncio.gather(*(there.hire(service, f"{n}", max_price=20) for n in range(3)))
         seen["async"] = sorted(done.text for done in both)
         seen["event"] = (await asyncio.wait_for(listening, 30))["kind"]

@@ -34,7 +34,7 @@ use tokio::{
 };
 
 /// How long an attacker waits for a connection before it takes it for refused.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The address of an attacker: `127.x.y.1`, each `x.y` being a prefix of its own.
 pub fn attacker(x: u8, y: u8) -> Ipv4Addr {

@@ -112,7 +112,7 @@ fn a_key_opens_its_own_task_and_nothing_else() {
     let probe = format!(
         "for path in wallet status id peers services mints events tasks find/text.upper?limit=1; do \
            printf '%s ' \"$path\"; \
-           curl -s -m 5 -o /dev/null -w '%{{http_code}}\\n' -H \"authorization: Bearer $GUILDER_TOKEN\" \"$GUILDER_API/v1/$path\"; \
+           curl -s -m 60 -o /dev/null -w '%{{http_code}}\\n' -H \"authorization: Bearer $GUILDER_TOKEN\" \"$GUILDER_API/v1/$path\"; \
          done > '{note}'; '{guilder}' hire text.upper --input - --mode prepaid --label mine; \
          for label in mine other; do '{guilder}' --json task list --label $label > '{note}.'$label; done",
         note = note.display()

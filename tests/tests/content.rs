@@ -13,7 +13,7 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// Far less than one copy of it, and room for a debug build's own 60 MiB.
 const PEAK_MIB: u64 = 110;
 
-const LARGE: &str = "max_input_bytes = 67108864\nmax_output_bytes = 67108864\n[run.process]\ncommand = [\"cat\"]";
+const LARGE: &str = "time_limit_secs = 600\nmax_input_bytes = 67108864\nmax_output_bytes = 67108864\n[run.process]\ncommand = [\"cat\"]";
 
 /// Bytes that don't repeat where chunks do.
 fn noise(length: usize) -> Vec<u8> {
@@ -30,8 +30,10 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 fn hire(buyer: &Daemon, input: &Path, output: &Path) -> guilder_tests::Ran {
-    let words = ["hire", "text.large", "--deadline", "2m", "--input"].map(OsStr::new);
-    buyer.run(words.into_iter().chain([input.as_os_str(), "--output".as_ref(), output.as_os_str()]))
+    let words = ["--json", "hire", "text.large", "--deadline", "10m", "--input"].map(OsStr::new);
+    let mut command = buyer.command();
+    command.args(words).args([input.as_os_str(), "--output".as_ref(), output.as_os_str()]);
+    guilder_tests::Ran::of_within(command, b"", 5 * LONG)
 }
 
 #[test]
@@ -40,6 +42,7 @@ fn sixty_four_mebibytes_go_in_and_out_in_bounded_memory() {
     let seller = swarm.trader("seller", "wallet.redemption.interval_secs = 1\n");
     let buyer = swarm.buyer(100, "");
     swarm::sell(&seller, "text.large", 5, LARGE);
+    swarm::meet(&buyer, "text.large");
     let bytes = noise(LARGEST);
     let (input, output) = (buyer.write("input", &bytes), buyer.file("output"));
     hire(&buyer, &input, &output).ok();

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use guilder_tests::{
     Swarm, eventually,
-    swarm::{fund, hire, sell_echo},
+    swarm::{fund, hire, meet, sell_echo},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A hand-over that failed is tried again after 5, 15 and 35 seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_grant_reaches_its_grantee_and_its_revocation_too() {
@@ -50,6 +51,9 @@ fn a_grant_reaches_its_grantee_and_its_revocation_too() {
     let seller = swarm.trader("seller", "");
     sell_echo(&seller, "text.echo", 3, "");
     sell_echo(&seller, "text.other", 3, "");
+    for service in ["text.echo", "text.other"] {
+        meet(&grantee, service);
+    }
     fund(&grantee, 100);
     let bought = hire(&grantee, "text.echo", b"hello", &["--grant", &id]);
     assert_eq!(bought.output, "hello");

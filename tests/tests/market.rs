@@ -153,6 +153,7 @@ fn a_node_that_stops_in_order_or_not_comes_back_as_it_was() {
     let mut seller = swarm.trader("seller", SOON);
     let mut buyer = swarm.buyer(100, SOON);
     swarm::sell_echo(&seller, "text.echo", 5, "");
+    swarm::meet(&buyer, "text.echo");
     let first = swarm::hire(&buyer, "text.echo", b"once", &["--max-price", "5"]);
     assert_eq!(first.output, "once");
     let before = Books::settled(&[&seller, &buyer], LONG);

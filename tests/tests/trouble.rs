@@ -10,7 +10,7 @@ use guilder_tests::{
 };
 
 /// How long it may take until all that was locked in vain has fallen back: deadline, margin, skew, and time to spare.
-const FALL_BACK: Duration = Duration::from_secs(240);
+const FALL_BACK: Duration = Duration::from_secs(400);
 
 /// Services that fail, each in its own way.
 const SELLER: [(&str, u64, &str); 6] = [
@@ -65,8 +65,8 @@ const LATE: [Vain; 4] = [
 
 impl Vain {
     #[track_caller]
-    fn hire(&self, buyer: &Daemon) {
-        let args = ["hire"].iter().chain(self.args).chain(&["--input", "-", "--deadline", "10s"]);
+    fn hire(&self, buyer: &Daemon, deadline: &str) {
+        let args = ["hire"].iter().chain(self.args).copied().chain(["--input", "-", "--deadline", deadline]);
         let failed = buyer.run_with(args, self.input.as_bytes()).failed().says(self.fault, self.words);
         assert_eq!(failed.exit, self.exit, "{failed:?}");
         assert!(!failed.message.contains("password"), "what a program says is its seller's business: {failed:?}");
@@ -94,10 +94,11 @@ fn what_fails_is_laid_at_its_partys_door_and_costs_no_coin() {
     meet(&buyer, "dear");
 
     let before = Money::of(&buyer);
-    EARLY.iter().for_each(|vain| vain.hire(&buyer));
+    EARLY.iter().for_each(|vain| vain.hire(&buyer, "10s"));
     assert_eq!(Money::of(&buyer), before, "nothing was at risk");
-    vain(&["dear", "--max-price", "99"], "ours", 2, &["there is no play", "guilder wallet fund"]).hire(&poor);
-    LATE.iter().for_each(|vain| vain.hire(&buyer));
+    vain(&["dear", "--max-price", "99"], "ours", 2, &["there is no play", "guilder wallet fund"]).hire(&poor, "10s");
+    // Its money falls back after all that is looked at below.
+    LATE.iter().for_each(|vain| vain.hire(&buyer, "60s"));
     a_seller_vanishes(&mut seller, &buyer);
 
     // Each failure has its receipt: proof against the seller.
@@ -117,7 +118,7 @@ fn a_seller_vanishes(seller: &mut Daemon, buyer: &Daemon) {
     swarm::sell_script(seller, "fail.vanish", 5, &format!("touch '{}'; exec sleep 1000", begun.display()), "");
     meet(buyer, "fail.vanish");
     let home = (**buyer).clone();
-    let hire = thread::spawn(move || home.run(["hire", "fail.vanish", "--deadline", "4s"]));
+    let hire = thread::spawn(move || home.run(["hire", "fail.vanish", "--deadline", "20s"]));
     eventually("the work to begin", LONG, || if begun.exists() { Ok(()) } else { Err("it hasn't") });
     seller.kill();
     let failed = hire.join().unwrap().failed().says("peer", &["the deadline passed", "falls back"]);
@@ -147,11 +148,14 @@ fn all_falls_back(swarm: &Swarm, buyer: &mut Daemon, seller: &Daemon) {
 #[test]
 fn a_mint_that_is_down_stops_no_trade_that_was_paid_in_advance() {
     let mut swarm = Swarm::start(0);
-    let settings = "wallet.mint_patience_secs = 2\nwallet.redemption.interval_secs = 1\n";
+    let settings = "wallet.mint_patience_secs = 5\nwallet.redemption.interval_secs = 1\n";
     let seller = swarm.trader("seller", settings);
     let buyer = swarm.buyer(1_000, settings);
     swarm::sell_echo(&seller, "text.echo", 5, "");
     swarm::sell_echo(&seller, "text.dear", 90, "");
+    for service in ["text.echo", "text.dear"] {
+        meet(&buyer, service);
+    }
     for _ in 0..2 {
         swarm::hire(&buyer, "text.echo", b"warm", &[]);
     }

@@ -32,6 +32,9 @@ const MAX_JSON: usize = 16 * 1024 * 1024;
 /// beyond its means, takes longer.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a connection is tried that breaks before anything was asked on it.
+const GREETING_TRIES: u32 = 3;
+
 /// A body on its way to the node.
 pub type Upload = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -150,11 +153,23 @@ impl Client {
     /// If nobody answers there, or somebody else.
     pub async fn connect(&self) -> Result<Connection, ClientError> {
         let greeting = async {
-            let mut connection = self.open().await?;
-            connection.greet().await?;
-            Ok(connection)
+            let mut tries = GREETING_TRIES;
+            loop {
+                tries -= 1;
+                match self.greeted().await {
+                    // It gave way to others before it was known to be ours. Nothing was asked yet.
+                    Err(ClientError::Http(_)) if tries > 0 => {}
+                    greeted => return greeted,
+                }
+            }
         };
         timeout(HELLO_PATIENCE, greeting).await.unwrap_or(Err(ClientError::Silent(self.0.pid)))
+    }
+
+    async fn greeted(&self) -> Result<Connection, ClientError> {
+        let mut connection = self.open().await?;
+        connection.greet().await?;
+        Ok(connection)
     }
 
     async fn open(&self) -> Result<Connection, ClientError> {

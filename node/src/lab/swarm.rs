@@ -24,9 +24,9 @@ use crate::{
 /// Play money is worth nothing outside of its mint, and its name says so.
 pub(super) const UNIT: &str = "play";
 /// How long a node may take to be ready before the lab gives up on it; 0.5 s is what it should take.
-const READY_PATIENCE: Duration = Duration::from_secs(10);
+const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node may take to stop cleanly before it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
 /// Lines of a failed node's log that are shown.
 const LOG_TAIL: usize = 15;
 

@@ -136,14 +136,23 @@ struct Charge {
 }
 
 /// How much of a charge has come back by how its trade ended, and whether that is the end of it. What was paid in advance to a seller that
-/// refused is that seller's to take until it falls back, whatever its mint said of it meanwhile.
-fn came_back(amount: u64, outcome: &BuyerOutcome, money: Money, escrow: bool, fell_back: bool) -> (u64, bool) {
-    match money {
+/// refused is that seller's to take until it falls back, whatever its mint said of it meanwhile. `lock` says, where it matters, whether the
+/// money was in escrow, and whether its lock has fallen back.
+fn came_back(
+    amount: u64,
+    outcome: &BuyerOutcome,
+    money: Money,
+    lock: impl FnOnce() -> Result<(bool, bool), StoreError>,
+) -> Result<(u64, bool), StoreError> {
+    Ok(match money {
         Money::Paid => (0, true),
         Money::Settled { redeemed, .. } => (amount.saturating_sub(redeemed), true),
-        money if keys::is_clear(outcome, money, escrow, fell_back) => (amount, true),
-        Money::Returned | Money::Waiting => (0, false),
-    }
+        Money::Returned | Money::Waiting => {
+            let (escrow, fell_back) = lock()?;
+            let is_back = keys::is_clear(outcome, money, escrow, fell_back);
+            if is_back { (amount, true) } else { (0, false) }
+        }
+    })
 }
 
 /// The charges of a budget, with their rows.
@@ -151,14 +160,14 @@ fn charges(r: &impl Reader, row: &Key, now: Timestamp) -> Result<Vec<(Vec<u8>, C
     let mut charges = Vec::new();
     for (found, amount) in r.range(CHARGES, row.range(), usize::MAX)? {
         let Some(award) = found.strip_prefix(&row[..]).and_then(cid_part) else { continue };
-        let (back, is_over) = match (r.get(BUYERS, key(award))?, r.get(DEALS, key(award))?) {
-            (Some(Buyer::Ended(ended)), Some(deal)) => {
-                let fell_back = deal.award.part().until() < now;
-                came_back(amount, &ended.outcome, ended.money, deal.escrow().is_some(), fell_back)
-            }
-            (Some(_), _) => (0, false),
+        let (back, is_over) = match r.get(BUYERS, key(award))? {
+            Some(Buyer::Ended(ended)) => came_back(amount, &ended.outcome, ended.money, || {
+                let deal = r.get(DEALS, key(award))?;
+                Ok(deal.map_or((false, false), |deal| (deal.escrow().is_some(), deal.award.part().until() < now)))
+            })?,
+            Some(_) => (0, false),
             // Its record is past its time, and was settled before it went.
-            (None, _) => (0, true),
+            None => (0, true),
         };
         charges.push((found, Charge { award, amount, back, is_over }));
     }
@@ -278,7 +287,8 @@ mod tests {
             (&refused, Money::Returned, false, false, (0, false)),
             (&refused, Money::Returned, false, true, (7, true)),
         ] {
-            assert_eq!(came_back(7, outcome, money, escrow, fell_back), expected, "{outcome:?} {money:?} {escrow}");
+            let lock = || Ok((escrow, fell_back));
+            assert_eq!(came_back(7, outcome, money, lock).unwrap(), expected, "{outcome:?} {money:?} {escrow}");
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) const MAX_WAITING_FRAMES_PER_PEER: usize = 32;
 pub(crate) const SUB_EVIDENCE_SIGNATURES: u32 = 256;
 
 /// How long work that may subcontract waits for this node's API, after a restart that it goes on from.
-pub(crate) const API_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const API_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a frame may wait. Whatever it said is repeated by then.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,8 +42,12 @@ pub(crate) const MAX_ASKED: usize = 128;
 /// How long a hire waits for sellers that are known already before it searches for more.
 pub(crate) const RECENT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long other sellers have to make an offer once there is one, at least: `offer_window_ms` is the most.
-pub(crate) const MIN_OFFER_WINDOW: Duration = Duration::from_millis(50);
+/// How long other sellers have to make an offer once there is one, at least: `offer_window_ms` is the most. A seller on another continent
+/// answers in this time beside one next door; who kept quiet before isn't waited for at all.
+pub(crate) const MIN_OFFER_WINDOW: Duration = Duration::from_millis(250);
+
+/// How long a hire goes on searching although nobody at all is found, and how often: an advert may be on its way.
+pub(crate) const SEARCH_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(250));
 
 /// Answers that wait for one hire: each candidate answers once.
 pub(crate) const ANSWERS: usize = MAX_ASKED;

@@ -253,50 +253,53 @@ impl Placer {
     /// Takes up what was under way for those that wait when the node died, and what a seller refuses after that.
     pub(super) async fn begin_again(self) {
         let mut events = self.events.subscribe();
-        self.take_up_left_over().await;
-        while let Some(heard) = events.next().await {
-            let refused = match heard {
-                Heard::Event(event) => matches!(&event.event, Event::Refused { side: Side::Buyer, .. }),
-                Heard::Missed(_) => true,
-            };
-            if refused {
-                self.take_up_left_over().await;
-            }
-        }
-    }
-
-    async fn take_up_left_over(&self) {
-        match self.journal.read(ends::left_over) {
-            Ok(left_over) => {
-                for waiting in left_over {
-                    self.take_up(waiting).await;
-                }
-            }
-            Err(error) => tracing::error!(%error, "what is waited for could not be read"),
-        }
-    }
-
-    async fn take_up(&self, waiting: Waiting) {
-        let origin = waiting.origin.clone();
-        let _only_one = self.keys.enter(&origin).await;
-        // Since it was read as left over, it may have ended, or whoever waits for it may have placed it anew.
-        let is_left = self.journal.read(|r| ends::is_waiting(r, &origin, waiting.task)).unwrap_or(false);
-        if !is_left || self.hires.is_under_way(waiting.task) {
-            return;
-        }
-        tracing::info!(%origin, task = %waiting.task, "a hire that was under way begins again");
-        let (mut pause, longest) = BEGIN_AGAIN_PAUSE;
+        let (first, longest) = BEGIN_AGAIN_PAUSE;
+        let mut pause = first;
         loop {
-            let error = match self.try_again(&waiting).await {
-                Ok(_) | Err(PlaceError::Hire(HireError::Stopping)) => return,
-                Err(error) => error,
-            };
-            let may_pass = matches!(error, PlaceError::Hire(HireError::TooMany(_) | HireError::Store(_)));
-            if may_pass {
-                tokio::time::sleep(pause).await;
-                pause = longest.min(pause * 2);
-            } else {
-                return self.give_up(&waiting, &error).await;
+            let is_more = self.take_up_left_over().await;
+            pause = if is_more { longest.min(pause * 2) } else { first };
+            tokio::select! {
+                biased;
+                is_running = refused(&mut events) => if !is_running { return },
+                () = tokio::time::sleep(pause), if is_more => {}
+            }
+        }
+    }
+
+    /// Says whether some of it has to wait.
+    async fn take_up_left_over(&self) -> bool {
+        let left_over = match self.journal.read(ends::left_over) {
+            Ok(left_over) => left_over,
+            Err(error) => {
+                tracing::error!(%error, "what is waited for could not be read");
+                return true;
+            }
+        };
+        let mut is_more = false;
+        for waiting in left_over {
+            is_more |= !self.take_up(&waiting).await;
+        }
+        is_more
+    }
+
+    /// Begins a hire again; false if it can't be yet.
+    async fn take_up(&self, waiting: &Waiting) -> bool {
+        let _only_one = self.keys.enter(&waiting.origin).await;
+        // Since it was read as left over, it may have ended, or whoever waits for it may have placed it anew.
+        let is_left = self.journal.read(|r| ends::is_waiting(r, &waiting.origin, waiting.task));
+        if matches!(is_left, Ok(false)) || self.hires.is_under_way(waiting.task) {
+            return true;
+        }
+        match self.try_again(waiting).await {
+            Ok(placed) => {
+                tracing::info!(origin = %waiting.origin, task = %placed.task, "a hire that was under way begins again");
+                true
+            }
+            Err(PlaceError::Hire(HireError::Stopping)) => true,
+            Err(PlaceError::Hire(HireError::TooMany(_) | HireError::Store(_))) => false,
+            Err(error) => {
+                self.give_up(waiting, &error).await;
+                true
             }
         }
     }
@@ -320,5 +323,15 @@ impl Placer {
             tracing::error!(%task, %error, "the end of a hire could not be recorded");
         }
         self.events.emit(Event::Ended { task, trade: None, side: Side::Buyer, outcome });
+    }
+}
+
+/// Waits until a seller may have refused an award; false once the node stops.
+async fn refused(events: &mut Subscription) -> bool {
+    loop {
+        match events.next().await {
+            Some(Heard::Event(event)) if !matches!(event.event, Event::Refused { side: Side::Buyer, .. }) => {}
+            heard => return heard.is_some(),
+        }
     }
 }

@@ -218,7 +218,7 @@ impl Node {
         if config.mints.is_empty() {
             config.mints = vec![mint_url()];
         }
-        config.mint_patience_secs = 2;
+        config.mint_patience_secs = 5;
         let (runtime, events) = (Runtime::anchored(now), Events::new());
         let news = events.subscribe();
         let store = Store::with_backend(disk.backend(), &runtime).await.unwrap();
@@ -258,7 +258,7 @@ impl Node {
 
     async fn fund(&self, amount: u64) {
         let quote = self.wallet.fund(&mint_url(), &play(), amount).await.unwrap();
-        let patience = Duration::from_secs(5);
+        let patience = Duration::from_secs(60);
         let brought = self.wallet.await_funds(&mint_url(), &play(), &quote.id, patience).await.unwrap();
         assert_eq!(brought, Some(amount));
     }

@@ -180,7 +180,7 @@ export class Network {
 
   /** Waits until `peer` has been told what this one subscribes to. */
   async gossipsWith (peer) {
-    while (!this.node.services.gossip.getPeers().some(other => other.toString() === peer)) {
+    while (!this.node.services.gossip.streamsOutbound.has(peer)) {
       await new Promise(resolve => setTimeout(resolve, 50))
     }
   }

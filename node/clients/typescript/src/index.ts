@@ -368,8 +368,8 @@ export class Client {
     return this.call("GET", "/v1/wallet");
   }
 
-  /** All that happens from now on. */
-  events(): AsyncGenerator<Event, void, undefined> {
-    return this.stream("GET", "/v1/events");
+  /** All that happens from now on; given the `seq` of an event, first what is kept of what came after it (0: all). */
+  events(after?: number): AsyncGenerator<Event, void, undefined> {
+    return this.stream("GET", `/v1/events${query({ after })}`);
   }
 }

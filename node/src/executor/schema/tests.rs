@@ -18,7 +18,7 @@ fn refused(schema: &Value) -> SchemaError {
 fn quickly<R>(what: &str, work: impl FnOnce() -> R) -> R {
     let began = Instant::now();
     let result = work();
-    assert!(began.elapsed() < Duration::from_secs(20), "{what} took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(120), "{what} took {:?}", began.elapsed());
     result
 }
 

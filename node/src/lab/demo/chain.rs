@@ -74,6 +74,9 @@ pub(super) async fn play(stage: &Stage<'_>) -> Result<(), CliError> {
     ] {
         stage.sell(name, &Sale { service, description, price, work, more }).await?;
     }
+    for (name, service) in [(CLIENT, DIGEST), (EDITOR, SUMMARY), (EDITOR, INDEX)] {
+        stage.meet(name, service, 1).await?;
+    }
     let before = stage.balances().await?;
 
     narrator.head("The task: the client hires the editor in escrow, whose program hires two others")?;

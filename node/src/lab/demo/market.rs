@@ -53,6 +53,7 @@ pub(super) async fn play(stage: &Stage<'_>, input: &Bytes) -> Result<(), CliErro
         let description = "The three weightiest sentences of a text";
         stage.sell(name, &Sale { service: SERVICE, description, price, work: "summarize", more: "" }).await?;
     }
+    stage.meet("buyer", SERVICE, SELLERS.len()).await?;
     let before = stage.balances().await?;
 
     narrator.head("The task")?;

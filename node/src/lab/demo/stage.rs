@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use guilder_protocol::audit::{self, Report};
+use hyper::Method;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -15,9 +16,10 @@ use super::narrator::{Narrator, watch};
 use crate::{
     api::{
         client,
-        types::{Balance, Hire, HireEvent, ServiceView, TaskView},
+        types::{Balance, DescribedEvent, Found, Hire, HireEvent, ServiceView, TaskView},
     },
     console::{CliError, quoted},
+    events::Event,
     executor::Definition,
     lab::{
         folder::Folder,
@@ -27,10 +29,10 @@ use crate::{
 
 /// What the mint keeps of each proof spent, in thousandths: enough for fees to show.
 const FEE_PPK: u64 = 100;
-/// How long after a task's end its last events may arrive.
+/// How long after the buyer's last word on a task those of others may arrive.
 const AFTERMATH: Duration = Duration::from_millis(100);
 /// How long any one step may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at what is waited for.
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -102,6 +104,26 @@ impl<'a> Stage<'a> {
         )
     }
 
+    /// Waits until as many sellers of a service are found: what they announce is on its way for a moment.
+    pub(super) async fn meet(&self, name: &str, service: &str, sellers: usize) -> Result<(), CliError> {
+        let client = &self.node(name)?.client;
+        let met = async {
+            loop {
+                let mut found =
+                    client.lines::<Found>(Method::GET, &format!("/v1/find/{service}"), client::empty()).await?;
+                let mut count = 0;
+                while count < sellers && found.next().await?.is_some() {
+                    count += 1;
+                }
+                if count == sellers {
+                    return Ok(());
+                }
+                tokio::time::sleep(INTERVAL).await;
+            }
+        };
+        within("the search", met).await
+    }
+
     /// Hires and says what happens on all sides, until the buyer has it.
     pub(super) async fn hire(&self, name: &str, wanted: &Hire, input: &Bytes) -> Result<TaskView, CliError> {
         let (narrator, buyer) = (self.narrator, self.node(name)?);
@@ -119,10 +141,17 @@ impl<'a> Stage<'a> {
         )?;
         let names = self.tails();
         let deadline = Instant::now() + 2 * PATIENCE;
+        let mut is_over = false;
+        let mut tell = |node: &str, event: &DescribedEvent| {
+            is_over |= node == name && matches!(event.event.event, Event::Ended { .. });
+            narrator.event(node, event, &names)?;
+            Ok::<_, CliError>(is_over)
+        };
+        let mut is_told = false;
         let ended = loop {
             tokio::select! {
                 biased;
-                Some((node, event)) = events.recv() => narrator.event(&node, &event, &names)?,
+                Some((node, event)) = events.recv() => is_told = tell(&node, &event)?,
                 told = hire.next() => match told? {
                     Some(HireEvent::Ended(ended)) => break *ended,
                     // What happens is heard from the nodes' own streams.
@@ -133,8 +162,8 @@ impl<'a> Stage<'a> {
             }
         };
         // What the nodes said about it may still be on its way here.
-        while let Ok(Some((node, event))) = timeout(AFTERMATH, events.recv()).await {
-            narrator.event(&node, &event, &names)?;
+        while let Ok(Some((node, event))) = timeout(if is_told { AFTERMATH } else { PATIENCE }, events.recv()).await {
+            is_told = tell(&node, &event)?;
         }
         match ended.failure {
             None => Ok(ended),

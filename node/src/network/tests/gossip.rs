@@ -5,12 +5,16 @@ use super::*;
 /// Three nodes in a row, which only the one in the middle connects.
 async fn row() -> (Node, Node, Node) {
     let client = |config: &mut NetworkConfig| config.dht = DhtMode::Client;
-    let (a, b, c) = (Node::start(1, client).await, Node::start(2, |_| ()).await, Node::start(3, client).await);
+    let (a, mut b, c) = (Node::start(1, client).await, Node::start(2, |_| ()).await, Node::start(3, client).await);
     a.connect(&b).await;
     c.connect(&b).await;
     for node in [&a, &b, &c] {
         node.network.subscribe(&service("text.summarize")).await.unwrap();
     }
+    // What b hears of c on this topic says that it knows that c follows it: that came before, on the same stream.
+    publish(&c, b"here").await;
+    let here = in_time(b.inbound.gossip.recv()).await.unwrap();
+    b.network.validate(here.id, Verdict::Ignore).await;
     (a, b, c)
 }
 

@@ -25,7 +25,7 @@ use crate::{
         TradeConfig,
         cheats::Cheats,
         hires::{Answer, HireSlot},
-        limits::{MAX_ASKED, MAX_CANDIDATES, MIN_OFFER_WINDOW, RECENT_PATIENCE},
+        limits::{MAX_ASKED, MAX_CANDIDATES, MIN_OFFER_WINDOW, RECENT_PATIENCE, SEARCH_AGAIN},
         outbox::Outbox,
         violation::{Penalties, Violation},
     },
@@ -73,12 +73,13 @@ impl<'a> Candidates<'a> {
 
     /// Asks sellers as they are found. Over when all have answered, or a short while after the first offer.
     pub(super) async fn gather(mut self) -> Result<Vec<Signed<Offer>>, HireError> {
-        let until = self.search.runtime.instant() + self.search.patience();
+        let began = self.search.runtime.instant();
+        let until = began + self.search.patience();
         match self.search.hire.seller {
             Some(seller) => self.gather_one(seller, until).await?,
             None => {
                 // Of those known, all may be dead: they don't take the time that it takes to find others.
-                let recent = until.min(self.search.runtime.instant() + RECENT_PATIENCE);
+                let recent = until.min(began + RECENT_PATIENCE);
                 let mut most = self.search.config.candidates.clamp(1, MAX_CANDIDATES);
                 self.gather_many(recent, Depth::Recent, most).await?;
                 // Where as many as were wanted are found and turn the hire away, there may be others: twice as many are asked, and so on.
@@ -90,6 +91,12 @@ impl<'a> Candidates<'a> {
                     most = (2 * most).min(MAX_ASKED.saturating_sub(self.asked));
                     more &= most > 0;
                 }
+                let (longest, pause) = SEARCH_AGAIN;
+                let again = until.min(began + longest);
+                while self.has_found_nobody() && self.search.runtime.instant() < again {
+                    self.pause(pause).await?;
+                    self.gather_many(until, Depth::Whole, most.max(1)).await?;
+                }
             }
         }
         self.note_quiet();
@@ -99,6 +106,18 @@ impl<'a> Candidates<'a> {
             return Err(if self.without.is_empty() { HireError::NoSeller } else { HireError::NoOffer(self.without) });
         }
         Ok(self.offers)
+    }
+
+    fn has_found_nobody(&self) -> bool {
+        self.offers.is_empty() && self.silent.is_empty() && self.without.is_empty()
+    }
+
+    async fn pause(&self, pause: Duration) -> Result<(), HireError> {
+        tokio::select! {
+            biased;
+            () = self.search.slot.called_off() => Err(HireError::Cancelled),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
     }
 
     async fn gather_one(&mut self, seller: AgentId, until: Instant) -> Result<(), HireError> {

@@ -336,7 +336,7 @@ async fn a_seller_that_signs_two_receipts_is_convicted_by_what_its_buyer_keeps()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seller_that_vanishes_in_escrow_costs_its_buyer_a_fee_and_a_wait_of_weeks_if_it_sleeps_so_long() {
     let (bank, buyer, seller, wallet) = Crook::with_buyer(Mode::Escrow, How::Vanishes).await;
-    let hired = buyer.hire(Hire { deadline_secs: Some(6), ..paid(&Mode::Escrow, seller) }, b"hello").await.unwrap();
+    let hired = buyer.hire(Hire { deadline_secs: Some(12), ..paid(&Mode::Escrow, seller) }, b"hello").await.unwrap();
     assert_eq!((&hired.ended.outcome, hired.ended.money), (&BuyerOutcome::Overdue, buyer::Money::Waiting));
     let buyer = buyer.sleeps_until(yesterday().saturating_add(WEEKS)).await;
     let (buyer, fee, redeemed) = buyer.came_to(hired.deal.id()).await;
@@ -461,7 +461,7 @@ async fn junk_that_was_committed_to_costs_the_price_in_either_mode() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_ends_too_late_is_not_paid_for_in_escrow() {
     let (bank, buyer, seller) = works_badly(Bad::Slow).await;
-    let hire = Hire { deadline_secs: Some(6), ..paid(&Mode::Escrow, seller.id()) };
+    let hire = Hire { deadline_secs: Some(12), ..paid(&Mode::Escrow, seller.id()) };
     let hired = buyer.hire(hire, b"hello").await.unwrap();
     let overdue = matches!(&hired.ended.outcome, BuyerOutcome::Overdue | BuyerOutcome::Failed(_));
     assert!(overdue, "{:?}", hired.ended.outcome);
@@ -608,7 +608,7 @@ async fn a_seller_that_fails_and_takes_the_money_costs_the_price_and_is_convicte
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seller_that_takes_the_money_and_vanishes_costs_the_price_and_its_own_word_says_so_far() {
     let (bank, buyer, seller, wallet) = Crook::with_buyer(Mode::Prepaid, How::TakesAndVanishes).await;
-    let hire = Hire { deadline_secs: Some(6), ..paid(&Mode::Prepaid, seller) };
+    let hire = Hire { deadline_secs: Some(12), ..paid(&Mode::Prepaid, seller) };
     let hired = buyer.hire(hire, b"hello").await.unwrap();
     assert_eq!(hired.ended.outcome, BuyerOutcome::Overdue);
     let trade = hired.deal.id();

@@ -79,20 +79,25 @@ async fn a_chain_is_taken_until_it_is_revoked_and_then_refused() {
     let report = guilder_protocol::audit::verify(&guilder_protocol::audit::bundle(&evidence)).unwrap();
     assert_eq!(report.hires[0].revoked[0].revoker, principal().id());
     assert!(report.hires[0].verdict().contains("revoked its authority"), "{}", report.hires[0].verdict());
-    // It outlives a crash, as far as it had reached the disk.
-    sleep(2 * crate::limits::STORE_BEHIND).await;
+    // It outlives a crash, as far as it had reached the disk: what is written behind is there with the next transaction.
+    const ROW: crate::store::Table<u64> = crate::store::Table::new("test/row");
+    seller.store.write(|w| w.put(ROW, b"row", &1)).await.unwrap();
     let seller = seller.crash(Failpoint::default()).await;
     assert!(!seller.grants.revocations().is_empty());
 }
 
-/// Works while it may.
+/// Says that it has begun, and works while it may.
 #[derive(Debug)]
-struct Gated(tokio::sync::Semaphore);
+struct Gated {
+    begun: tokio::sync::Notify,
+    gate: tokio::sync::Semaphore,
+}
 
 #[async_trait]
 impl Executor for Gated {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
-        self.0.acquire().await.unwrap().forget();
+        self.begun.notify_one();
+        self.gate.acquire().await.unwrap().forget();
         Ok(work.input)
     }
 }
@@ -101,20 +106,18 @@ impl Executor for Gated {
 async fn work_that_waits_is_not_begun_once_revoked_and_work_that_has_begun_is_paid_for() {
     let bank = Bank::open().await;
     let seller = Plan::new(&bank, 2).start().await;
-    let gate = Arc::new(Gated(tokio::sync::Semaphore::new(0)));
+    let gate = Arc::new(Gated { begun: tokio::sync::Notify::new(), gate: tokio::sync::Semaphore::new(0) });
     let one_at_a_time = Definition { concurrency: 1, ..definition(7) };
     seller.sell_as(one_at_a_time, Some(gate.clone())).await;
     let mut raw = Raw::start(&bank, 1, &seller).await;
     let link = grant(&raw);
     let (begun, waiting) = (award(&mut raw, &link).await, award(&mut raw, &link).await);
     let mut events = seller.events.subscribe();
-    for deal in [&begun, &waiting] {
-        assert!(matches!(raw.say(deal.message()).await, Message::Accepted(_)));
-    }
-    // The one has begun before the other may.
-    sleep(Duration::from_millis(200)).await;
+    assert!(matches!(raw.say(begun.message()).await, Message::Accepted(_)));
+    in_time(gate.begun.notified()).await;
+    assert!(matches!(raw.say(waiting.message()).await, Message::Accepted(_)));
     revoke(&seller, &raw, &link).await;
-    gate.0.add_permits(1);
+    gate.gate.add_permits(1);
 
     let mut receipts = std::collections::BTreeMap::new();
     while receipts.len() < 2 {

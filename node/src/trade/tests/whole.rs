@@ -202,7 +202,7 @@ async fn work_that_fails_is_not_paid_for() {
 async fn a_seller_that_vanishes_is_overdue() {
     let (bank, buyer, seller) = pair().await;
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(20))))).await;
-    let handle = buyer.begin(Hire { deadline_secs: Some(6), ..of(seller.id()) }, b"hello").await;
+    let handle = buyer.begin(Hire { deadline_secs: Some(12), ..of(seller.id()) }, b"hello").await;
     until(|| async { seller.trade.open_count() == 1 }).await;
     let mut plan = seller.plan.clone();
     seller.runtime.shutdown().await;
@@ -329,9 +329,10 @@ async fn a_cancel_at_work_stops_it_and_costs_the_price() {
 async fn a_cancel_while_the_lock_is_made_is_in_time() {
     let (bank, buyer, seller) = pair().await;
     seller.sell(7, None).await;
+    // The award waits for the lock, and the lock for the mint, which doesn't answer until the task is called off.
+    bank.down.store(true, Ordering::SeqCst);
     let handle = buyer.begin(of(seller.id()), b"hello").await;
     let task = handle.task;
-    // The award waits for the lock, and the lock for the mint.
     let locking = async {
         while buyer.wallet.swaps_in_flight().unwrap() == 0 {
             tokio::task::yield_now().await;
@@ -339,6 +340,7 @@ async fn a_cancel_while_the_lock_is_made_is_in_time() {
     };
     in_time(locking).await;
     buyer.trade.cancel(task).await.unwrap();
+    bank.down.store(false, Ordering::SeqCst);
     let ended = in_time(handle.done()).await;
     assert!(matches!(ended, Err(HireError::Cancelled)), "{ended:?}");
     assert!(seller.trade.tasks(Page::default()).unwrap().is_empty());
@@ -450,7 +452,7 @@ async fn a_stuck_trade_delays_no_other() {
     assert!(buyer.trade.actors.post(stuck, Cause::Resume, buyer::Input::Resume.into()));
 
     seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(20))))).await;
-    let handle = buyer.begin(Hire { deadline_secs: Some(3), ..of(seller.id()) }, b"hello").await;
+    let handle = buyer.begin(Hire { deadline_secs: Some(10), ..of(seller.id()) }, b"hello").await;
     until(|| async { seller.trade.open_count() == 1 }).await;
     seller.runtime.shutdown().await;
     let hired = in_time(handle.done()).await.unwrap();

@@ -426,16 +426,21 @@ class Client:
         """What the wallet holds."""
         return self.call("GET", "/v1/wallet")
 
-    def events(self) -> Iterator[Event]:
-        """All that happens from now on."""
-        return self.stream("GET", "/v1/events")
+    def events(self, after: int | None = None) -> Iterator[Event]:
+        """All that happens from now on; given the `seq` of an event, first what is kept of what came after it (0: all)."""
+        return self.stream("GET", "/v1/events" + _terms({"after": after}))
 
 
 class AsyncClient:
     """The same for asyncio. Requests run in threads; a stream that is left is closed at once."""
 
-    def __init__(self, home: str | os.PathLike[str] | None = None, timeout: float | None = None) -> None:
-        self._client = Client(home, timeout)
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        caller: str | None = None,
+    ) -> None:
+        self._client = Client(home, timeout, caller)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -542,9 +547,9 @@ class AsyncClient:
         """What the wallet holds."""
         return await asyncio.to_thread(self._client.wallet)
 
-    def events(self) -> AsyncIterator[Event]:
-        """All that happens from now on."""
-        return self.stream("GET", "/v1/events")
+    def events(self, after: int | None = None) -> AsyncIterator[Event]:
+        """All that happens from now on; given the `seq` of an event, first what is kept of what came after it (0: all)."""
+        return self.stream("GET", "/v1/events" + _terms({"after": after}))
 
 
 def _take(lines: queue.Queue[tuple[str, Any]], gone: threading.Event) -> tuple[str, Any]:

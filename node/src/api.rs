@@ -16,6 +16,7 @@ mod gate;
 mod grants;
 pub(crate) mod http;
 mod market;
+pub(crate) mod mcp;
 mod money;
 mod names;
 mod tasks;

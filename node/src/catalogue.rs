@@ -163,6 +163,12 @@ impl Catalogue {
         self.own.remove(name).await
     }
 
+    /// Takes a service off sale if its work failed because its tool isn't the one that was put on sale.
+    pub(crate) async fn note_failure(&self, name: &ServiceName, error: &ExecError) {
+        let ExecError::ToolChanged { .. } = error else { return };
+        self.own.tool_changed(name, error.to_string()).await;
+    }
+
     /// Advertises every service anew: after a change of the mints that we accept, and now and then. A service for which
     /// no mint is accepted isn't advertised.
     ///

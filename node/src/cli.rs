@@ -24,6 +24,7 @@ mod hire;
 mod id;
 mod init;
 mod man;
+mod mcp;
 mod mint;
 mod output;
 mod passphrase;
@@ -116,6 +117,7 @@ enum Command {
     Task(task::Args),
     Wallet(wallet::Args),
     Mint(mint::Args),
+    Mcp(mcp::Args),
     Alias(alias::Args),
     Audit(audit::Args),
     Ucan(ucan::Args),
@@ -154,6 +156,11 @@ impl Context {
     /// The folder that was named for the node, if one was.
     pub fn named_home(&self) -> Option<Home> {
         self.home.clone().map(|home| Home::at(std::path::absolute(&home).unwrap_or(home)))
+    }
+
+    /// As whom the node is spoken to, if not as its owner.
+    pub fn named_caller(&self) -> Option<&str> {
+        self.caller.as_deref()
     }
 
     /// The daemon that runs on the node's folder.
@@ -284,6 +291,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Task(args) => task::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
         Command::Mint(args) => mint::run(&args, context),
+        Command::Mcp(args) => mcp::run(&args, context),
         Command::Alias(args) => alias::run(&args, context),
         Command::Audit(args) => audit::run(&args, context),
         Command::Ucan(args) => ucan::run(&args, context),
@@ -298,7 +306,11 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
 /// Runs a command that waits for something: on this thread, which is all that a client needs.
 fn wait_for(work: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|cause| CliError::io("can't start", &cause))?.block_on(work)
+    let runtime = runtime.map_err(|cause| CliError::io("can't start", &cause))?;
+    let done = runtime.block_on(work);
+    // A thread that reads standard input waits for it, and dropping the runtime would wait for that thread.
+    runtime.shutdown_background();
+    done
 }
 
 /// An event for people, with peers by the names that the operator gave them.

@@ -1,4 +1,4 @@
-//! Runs a service's work: as a process, over HTTP, or built in; and checks what goes in and what comes out.
+//! Runs a service's work: as a process, over HTTP, as a tool of an MCP server, or built in; and checks what goes in and what comes out.
 //!
 //! ```text
 //!  trade ── Service::try_reserve ─▶ Slot          one of the service's places, held while it works
@@ -39,6 +39,7 @@ mod executors;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod http;
+pub mod mcp;
 pub mod process;
 pub mod progress;
 pub mod schema;
@@ -199,6 +200,24 @@ pub enum ExecError {
         /// The beginning of what it said.
         why: String,
     },
+    /// The MCP server doesn't speak, or broke off.
+    #[error("the MCP server `{program}` is of no use: {why}{}", said(.last_words))]
+    NoServer {
+        /// The first word of its command.
+        program: String,
+        /// Why.
+        why: String,
+        /// The end of what it wrote to its standard error.
+        last_words: String,
+    },
+    /// The tool isn't the one that was put on sale.
+    #[error("the tool {tool:?} is not what was put on sale: {why}")]
+    ToolChanged {
+        /// Its name.
+        tool: String,
+        /// What is otherwise.
+        why: &'static str,
+    },
     /// The input or output couldn't be read or stored.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -228,9 +247,12 @@ impl ExecError {
             Self::OutOfMemory { .. } | Self::TooManyProcesses { .. } => FailureCode::OutOfMemory,
             Self::OutputTooLarge { .. } => FailureCode::OutputTooLarge,
             Self::Failed { .. } | Self::BadStatus { .. } | Self::Reported { .. } => FailureCode::Crashed,
-            Self::NotStarted { .. } | Self::NoAnswer { .. } | Self::Content(_) | Self::Io { .. } => {
-                FailureCode::Internal
-            }
+            Self::NoServer { .. } => FailureCode::Crashed,
+            Self::NotStarted { .. }
+            | Self::NoAnswer { .. }
+            | Self::ToolChanged { .. }
+            | Self::Content(_)
+            | Self::Io { .. } => FailureCode::Internal,
         }
     }
 
@@ -248,7 +270,8 @@ impl ExecError {
             Self::BadStatus { status, .. } => format!("the service answered with status {status}"),
             Self::Reported { .. } => "the service reported an error".into(),
             Self::NotStarted { .. } => "the program could not be started".into(),
-            Self::NoAnswer { .. } => "the service did not answer".into(),
+            Self::NoAnswer { .. } | Self::NoServer { .. } => "the service did not answer".into(),
+            Self::ToolChanged { .. } => "the seller's tool has changed; the service is off sale".into(),
             Self::Content(_) | Self::Io { .. } => "the seller's node could not handle the input or output".into(),
         }
     }
@@ -260,6 +283,7 @@ impl ExecError {
     pub fn own_text(&self) -> String {
         match self {
             Self::Failed { .. } => self.public_text(),
+            Self::NoServer { program, why, .. } => clipped(format!("the MCP server `{program}` is of no use: {why}")),
             other => clipped(other.to_string()),
         }
     }
@@ -295,6 +319,10 @@ impl AtFault for ExecError {
             Self::OutputTooLarge { .. } => Some("raise `max_output_bytes` in the service's file if it may be larger"),
             Self::OutputInvalid(_) => Some("mend the program or the output schema; the buyer pays nothing for this"),
             Self::NoAnswer { .. } => Some("start the local service, or correct `url` in the service's file"),
+            Self::NoServer { .. } => Some("try the server by hand: `guilder service import-mcp --list -- COMMAND`"),
+            Self::ToolChanged { .. } => {
+                Some("look at what it is now, and put it on sale again: `guilder service import-mcp -- COMMAND`")
+            }
             Self::TooManyProcesses { .. } => Some("start fewer at once, or wait for those that have ended"),
             Self::InputInvalid(_) => {
                 Some("the buyer's input is at fault; change `input` in the service's file if it should be taken")

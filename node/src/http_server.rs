@@ -111,7 +111,9 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        // What a connection becomes is its handler's, with bounds of its own; the place here is free then.
+        .with_upgrades();
     tokio::pin!(serving);
     let mut is_closing = false;
     loop {

@@ -238,3 +238,29 @@ pub const MAX_ALIAS_CHARS: usize = 32;
 
 /// What `accusations/` holds: a thousand of what convicts without an output, a dozen of the largest. Beyond it the oldest go.
 pub const MAX_ACCUSATIONS_BYTES: u64 = 1024 * 1024 * 1024;
+
+// mcp
+
+/// How long a call of a tool waits for what it began. Clients give up on a call after some 60 s, and some of them sooner.
+pub const MCP_BLOCKING: Duration = Duration::from_secs(15);
+/// The longest message, in bytes: an input of 1 MiB, what a service takes unless it says otherwise, also where every byte of it
+/// is escaped.
+pub const MAX_MCP_MESSAGE: usize = 8 * 1024 * 1024;
+/// Calls of tools under way at once, of all clients. Each holds a message and an output's part.
+pub const MAX_MCP_CALLS: usize = 64;
+/// Clients at once that speak through `guilder mcp`; each is a program of the owner's.
+pub const MAX_MCP_SESSIONS: usize = 32;
+/// Requests of one end that the other hasn't answered yet. While there are so many, nothing more is read from it.
+pub const MAX_MCP_REQUESTS: usize = 16;
+/// Bytes of an output in one answer: a model reads all of it, some 16,000 words.
+pub const MAX_MCP_OUTPUT: usize = 64 * 1024;
+/// What an MCP server may say in one call, in bytes, progress and all: its longest message, and as much again of chatter.
+pub const MAX_MCP_CALL_BYTES: u64 = 2 * MAX_MCP_MESSAGE as u64;
+/// Tools of one MCP server. Those that people use have some tens.
+pub const MAX_MCP_TOOLS: usize = 256;
+/// How long an MCP server may take to start and say what it has: some are fetched and compiled first.
+pub const MCP_START: Duration = Duration::from_secs(30);
+/// MCP servers that wait for their next call, all services together. Each is a process, of some 50 MB where it runs on Node.js.
+pub const MAX_MCP_IDLE: usize = 8;
+/// How long each of them waits.
+pub const MCP_IDLE: Duration = Duration::from_secs(60);

@@ -262,6 +262,7 @@ impl Trade {
                 events: events.clone(),
                 revocations: revocations.clone(),
                 task_keys: task_keys.clone(),
+                catalogue: catalogue.clone(),
             },
             events: events.clone(),
         };

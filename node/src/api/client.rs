@@ -7,10 +7,11 @@ use futures::{Stream, StreamExt as _};
 use guilder_protocol::fault::{AtFault, Fault};
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
-    Method, Request, Response,
+    Method, Request, Response, StatusCode,
     body::{Frame, Incoming},
     header,
     http::request,
+    upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
@@ -147,6 +148,25 @@ impl Client {
         Ok(Download { body: BodyStream::new(response.into_body()), _connection: connection })
     }
 
+    /// A connection that becomes something else: what is written to it and read from it from then on are that one's bytes.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn upgrade(&self, path: &str, to: &str) -> Result<TokioIo<Upgraded>, ClientError> {
+        let mut connection = self.connect().await?;
+        let request = connection
+            .builder(Method::GET, path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", connection.access.token))
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, to)
+            .body(empty());
+        let response = connection.send(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refused(response).await);
+        }
+        Ok(TokioIo::new(hyper::upgrade::on(response).await?))
+    }
+
     /// A connection for several requests, one after the other. The other end has proved that it is the daemon.
     ///
     /// # Errors
@@ -182,7 +202,7 @@ impl Client {
         // The command line is no node: there is no runtime of ours to spawn on.
         let driver = tokio::spawn(async move {
             // What ends the connection also ends the request on it, with the reason.
-            let _ = driver.await;
+            let _ = driver.with_upgrades().await;
         });
         Ok(Connection { access: self.0.clone(), sender, driver })
     }
@@ -276,12 +296,7 @@ impl Connection {
         if response.status().is_success() {
             return Ok(response);
         }
-        let status = response.status();
-        let bytes = collect(response.into_body()).await?;
-        match serde_json::from_slice::<ApiError>(&bytes) {
-            Ok(error) => Err(ClientError::Api(error)),
-            Err(_) => Err(ClientError::Answer(format!("status {status}"))),
-        }
+        Err(refused(response).await)
     }
 }
 
@@ -350,6 +365,16 @@ impl Download {
             }
         }
         Ok(None)
+    }
+}
+
+/// What an answer says that is no success.
+async fn refused(response: Response<Incoming>) -> ClientError {
+    let status = response.status();
+    match collect(response.into_body()).await.map(|bytes| serde_json::from_slice::<ApiError>(&bytes)) {
+        Ok(Ok(error)) => ClientError::Api(error),
+        Ok(Err(_)) => ClientError::Answer(format!("status {status}")),
+        Err(error) => error,
     }
 }
 

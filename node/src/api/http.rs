@@ -4,6 +4,8 @@
 //! Paths, terms and answers stand in docs/openapi.json, which is made of the handlers here ([`description`]). Each is described
 //! where it is written: [`routes`] takes none without.
 //!
+//! Beside them stand MCP's two paths ([`mcp`]), which that protocol describes.
+//!
 //! No logic lives here, and no defaults: every handler reads its arguments, calls [`Api`] on behalf of whom the guard
 //! admitted, and writes what it says. An error is an [`ApiError`] with a status by its code. Bounded: JSON bodies by
 //! [`MAX_BODY`], an input by the protocol's largest content.
@@ -43,6 +45,7 @@ use super::{
     Api,
     access::{Hello, Proof},
     caller::Caller,
+    mcp,
     types::{
         Alias, ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Found, Identity, Line, NodeEvent, Peer, ServiceView,
         Status,
@@ -69,9 +72,11 @@ fn router(api: Api, address: SocketAddr, token: &str) -> Router {
     let guard = Guard::new(address, token, api.node().trade.task_keys().clone(), api.node().gate.clone());
     let (router, collected) = routes().split_for_parts();
     router
+        .merge(mcp::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(Description::of(&collected)))
+        .layer(Extension(mcp::Face::default()))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(guard, guard::admit))
         .with_state(api)
@@ -235,7 +240,7 @@ type Answer<T> = Result<Json<T>, Failure>;
 
 /// An error on its way out.
 #[derive(Debug)]
-struct Failure(ApiError);
+pub(in crate::api) struct Failure(ApiError);
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {

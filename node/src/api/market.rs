@@ -112,6 +112,7 @@ impl Api {
                 Run::Echo => "echo",
                 Run::Process(_) => "process",
                 Run::Http(_) => "http",
+                Run::Mcp(_) => "mcp",
             }
             .to_owned(),
             concurrency: definition.concurrency as u64,

@@ -116,7 +116,7 @@ pub struct ServiceView {
     /// Its unit.
     #[schema(value_type = String)]
     pub unit: Unit,
-    /// What runs it: `echo`, `process`, `http`.
+    /// What runs it: `echo`, `process`, `http`, `mcp`.
     pub executor: String,
     /// Tasks at once.
     pub concurrency: u64,

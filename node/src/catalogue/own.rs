@@ -118,6 +118,16 @@ impl OwnServices {
         Ok(())
     }
 
+    /// Takes a service off sale of whose tool something else is said now, and says so.
+    pub(super) async fn tool_changed(&self, name: &ServiceName, why: String) {
+        self.events.emit(Event::ToolChanged { service: name.to_string(), why });
+        match self.remove(name).await {
+            // Another work of it found the same.
+            Ok(()) | Err(CatalogueError::Unknown(_)) => {}
+            Err(error) => tracing::error!(service = %name, %error, "a service whose tool has changed is still on sale"),
+        }
+    }
+
     /// See [`Catalogue::refresh`](super::Catalogue::refresh).
     pub(super) async fn refresh(&self) -> Result<(), CatalogueError> {
         for service in self.services() {

@@ -1,11 +1,14 @@
-//! `guilder bench trade`
+//! `guilder bench trade|mcp`
 
 use clap::Subcommand;
 
 use super::{Context, wait_for};
 use crate::{
     console::{CliError, Exit},
-    lab::bench::{self, BenchArgs},
+    lab::bench::{
+        self, BenchArgs,
+        mcp::{self, McpBenchArgs},
+    },
 };
 
 /// Measure this machine.
@@ -22,9 +25,13 @@ pub(super) struct Args {
 enum BenchCommand {
     /// Whole trades, ask to receipt, every step durable, redemption included.
     Trade(BenchArgs),
+    /// What it adds to a hire to come through MCP.
+    Mcp(McpBenchArgs),
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let BenchCommand::Trade(args) = &args.command;
-    wait_for(bench::run(args, &context.printer))
+    match &args.command {
+        BenchCommand::Trade(args) => wait_for(bench::run(args, &context.printer)),
+        BenchCommand::Mcp(args) => wait_for(mcp::run(args, &context.printer)),
+    }
 }

@@ -1,5 +1,6 @@
-//! `guilder service init|test|add|list|remove`
+//! `guilder service init|test|add|import-mcp|list|remove`
 
+mod import_mcp;
 mod template;
 mod trial;
 
@@ -47,7 +48,7 @@ const FILE: &str = "\
   max_input_bytes = 1048576       # at most 64 MiB, 8 MiB with a schema
   max_output_bytes = 1048576      # the same
 
-  # Who does the work, one of three. A program: input on stdin, output on stdout, exit code 0.
+  # Who does the work, one of four. A program: input on stdin, output on stdout, exit code 0.
   [run.process]
   command = [\"./summarize.sh\", \"--short\"]     # no shell; a path is taken from this file's folder
   env = { MODEL = \"small\" }                   # beside PATH and a HOME of its own all that it gets,
@@ -57,6 +58,12 @@ const FILE: &str = "\
   [run.http]
   url = \"http://127.0.0.1:8080/summarize\"
   headers = { authorization = \"Bearer …\" }
+
+  # Or a tool of an MCP server; `guilder service import-mcp --list -- COMMAND` finds out its definition's hash.
+  [run.mcp]
+  command = [\"npx\", \"-y\", \"some-server\"]
+  tool = \"search\"
+  definition = \"6f1c…\"
 
   # Or the input itself, for trying things out. This line stands above all [sections].
   run = \"echo\"";
@@ -87,6 +94,7 @@ enum ServiceCommand {
         /// A TOML file; schemas and programs that it names by path are looked for beside it.
         file: PathBuf,
     },
+    ImportMcp(import_mcp::Args),
     /// Print what is on sale here.
     List,
     /// Take a service off sale. Tasks that were accepted are still done.
@@ -109,12 +117,13 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     match &args.command {
         ServiceCommand::Init(args) => return template::run(args, context),
         ServiceCommand::Test(args) => return wait_for(trial::run(args, context)),
+        ServiceCommand::ImportMcp(args) => return wait_for(import_mcp::run(args, context)),
         _ => {}
     }
     wait_for(async {
         let client = context.client()?;
         match &args.command {
-            ServiceCommand::Init(_) | ServiceCommand::Test(_) => {}
+            ServiceCommand::Init(_) | ServiceCommand::Test(_) | ServiceCommand::ImportMcp(_) => {}
             ServiceCommand::Add { file } => {
                 let added: ServiceView = client.post("/v1/services", &read(file)?).await?;
                 context.printer.show(&added)?;

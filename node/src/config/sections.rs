@@ -105,7 +105,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info,libp2p=error,cdk=warn".into(), format: LogFormat::Text }
+        Self { filter: "info,libp2p=error,cdk=warn,rmcp=off".into(), format: LogFormat::Text }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::shell::quoted;
 
 /// The commands that work on a home. A test in `cli` has each command stand here or there.
-pub(crate) const ON_A_HOME: [&str; 23] = [
+pub(crate) const ON_A_HOME: [&str; 24] = [
     "init",
     "up",
     "status",
@@ -28,6 +28,7 @@ pub(crate) const ON_A_HOME: [&str; 23] = [
     "task",
     "wallet",
     "mint",
+    "mcp",
     "audit show",
     "audit export",
 ];

@@ -49,7 +49,7 @@ const LINES_PER_SEC: u32 = 10;
 const MAX_PLACES: usize = 1_024;
 
 /// What is logged where somebody reads along who didn't say what.
-const QUIET: &str = "warn,libp2p=error";
+const QUIET: &str = "warn,libp2p=error,rmcp=off";
 
 /// Begins to log, `quiet` no more than warnings. The first call in a process counts.
 pub(crate) fn start(config: &LogConfig, quiet: bool) {

@@ -164,6 +164,13 @@ pub enum Event {
         /// Its name.
         service: String,
     },
+    /// The MCP server of our own service describes its tool otherwise than when that was put on sale: it is taken off sale.
+    ToolChanged {
+        /// The service's name.
+        service: String,
+        /// What is otherwise.
+        why: String,
+    },
 
     // --- grants ---
     /// A delegation is known to be revoked.
@@ -544,7 +551,9 @@ impl Event {
         match self {
             Self::MoneyTrouble { .. } => Level::ERROR,
             Self::MintTrouble { .. } | Self::PeerPenalized { .. } | Self::Cheated { .. } => Level::WARN,
-            Self::OutputInvalid { .. } | Self::BootstrapFailed { again: false, .. } => Level::WARN,
+            Self::OutputInvalid { .. } | Self::BootstrapFailed { again: false, .. } | Self::ToolChanged { .. } => {
+                Level::WARN
+            }
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
             | Self::ServiceAdded { .. }

@@ -119,6 +119,7 @@ impl Event {
             Self::AdvertWithdrawn { seller, service } => format!("{} sells {service} no more", name(seller)),
             Self::ServiceAdded { service } => format!("{service} is on sale"),
             Self::ServiceRemoved { service } => format!("{service} is off sale"),
+            Self::ToolChanged { service, why } => format!("{service} is taken off sale: {why}"),
             Self::Revoked { revoker, delegation } => format!("{} revoked the delegation {delegation}", name(revoker)),
             Self::ApprovalAsked { approval, caller, action } => {
                 format!("{caller} asks for {action}: `guilder approvals show {approval}`")

@@ -31,6 +31,11 @@
 //! # headers = { authorization = "Bearer …" }
 //! # allow_remote = false               # whether the URL may be on another machine
 //!
+//! # or: [run.mcp]                      # a tool of an MCP server: `guilder service import-mcp` writes it
+//! # command = ["npx", "-y", "some-server"]
+//! # tool = "search"
+//! # definition = "6f1c…"               # the hash of what it says that it is
+//!
 //! # or: run = "echo"                   # gives back its input
 //! ```
 //!
@@ -46,7 +51,7 @@ use guilder_protocol::{
 use serde::{Deserialize, Serialize, de};
 use utoipa::ToSchema;
 
-pub use super::settings::{HttpSettings, ProcessSettings, Run, WrongField, program::ProgramError};
+pub use super::settings::{HttpSettings, McpSettings, ProcessSettings, Run, WrongField, program::ProgramError};
 use super::{Limits, bounded_read, schema::SchemaError, settings::program};
 use crate::limits::MAX_DOCUMENT;
 
@@ -192,8 +197,11 @@ impl Definition {
             subcontract: written.subcontract,
             run: written.run,
         };
-        if let Run::Process(process) = &mut definition.run {
-            program::take_from(folder, &mut process.command);
+        match &mut definition.run {
+            Run::Process(ProcessSettings { command, .. }) | Run::Mcp(McpSettings { command, .. }) => {
+                program::take_from(folder, command);
+            }
+            Run::Http(_) | Run::Echo => {}
         }
         definition.check()?;
         Ok(definition)
@@ -206,7 +214,9 @@ impl Definition {
     /// What each hire would fail by.
     pub fn find_program(&self) -> Result<(), DefinitionError> {
         match &self.run {
-            Run::Process(process) => Ok(program::check(&process.command)?),
+            Run::Process(ProcessSettings { command, .. }) | Run::Mcp(McpSettings { command, .. }) => {
+                Ok(program::check(command)?)
+            }
             Run::Http(_) | Run::Echo => Ok(()),
         }
     }
@@ -260,8 +270,8 @@ impl Definition {
             if subcontract.services.len() > MAX_SUB_SERVICES {
                 return wrong("subcontract.services", "at most 16");
             }
-            if matches!(self.run, Run::Echo) {
-                return wrong("subcontract", "for a program or an HTTP service: the echo hires nobody");
+            if matches!(self.run, Run::Echo | Run::Mcp(_)) {
+                return wrong("subcontract", "for a program or an HTTP service: an echo or an MCP server hires nobody");
             }
         }
         Ok(self.run.check()?)

@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{Echo, Executor, Http, Process, process::ProcessHost, settings::Run};
+use super::{
+    Echo, Executor, Http, Process,
+    mcp::{Mcp, Pool},
+    process::ProcessHost,
+    settings::Run,
+};
 use crate::{content::Content, runtime::Runtime};
 
 /// What executors are built from.
@@ -11,6 +16,7 @@ pub struct Executors {
     pub(super) content: Content,
     pub(super) runtime: Runtime,
     make: Make,
+    servers: Pool,
 }
 
 #[derive(Clone, Debug)]
@@ -29,12 +35,12 @@ impl Executors {
     /// If the folder can't be made or cleared.
     pub async fn open(guard: PathBuf, work_dir: PathBuf, content: Content, runtime: Runtime) -> std::io::Result<Self> {
         let host = ProcessHost::open(guard, work_dir, &runtime).await?;
-        Ok(Self { content, runtime, make: Make::AsDefined(host) })
+        Ok(Self { content, runtime, make: Make::AsDefined(host), servers: Pool::default() })
     }
 
     /// One executor for every service, whatever its definition says. The simulator's way in: no folder, no process.
     pub fn replaced_by(executor: Arc<dyn Executor>, content: Content, runtime: Runtime) -> Self {
-        Self { content, runtime, make: Make::Replaced(executor) }
+        Self { content, runtime, make: Make::Replaced(executor), servers: Pool::default() }
     }
 
     /// Where inputs and outputs are.
@@ -52,6 +58,9 @@ impl Executors {
         match run {
             Run::Echo => Arc::new(Echo),
             Run::Http(settings) => Arc::new(Http::new(settings.clone(), content)),
+            Run::Mcp(settings) => {
+                Arc::new(Mcp::new(settings.clone(), self.servers.clone(), host.clone(), content, runtime))
+            }
             Run::Process(settings) => Arc::new(Process::new(settings.clone(), host.clone(), content, runtime)),
         }
     }

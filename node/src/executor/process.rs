@@ -61,8 +61,9 @@ mod run;
 mod table;
 mod verdict;
 
-use self::{
-    run::{Run, remove_folder},
+use self::run::{Launch, remove_folder};
+pub(super) use self::{
+    run::{Pipes, Run},
     verdict::Verdict,
 };
 use super::{
@@ -76,7 +77,7 @@ use crate::{
 };
 
 /// Bytes read from a program at once: what a pipe holds.
-const PIPE_BYTES: usize = 64 * 1024;
+pub(super) const PIPE_BYTES: usize = 64 * 1024;
 
 /// Where programs work, and who guards them.
 #[derive(Clone, Debug)]
@@ -97,6 +98,21 @@ impl ProcessHost {
         let cleared = folder.clone();
         runtime.offload(Job::Disk, move || clear(&cleared)).await?;
         Ok(Self { guard, folder, count: Arc::default() })
+    }
+
+    /// Starts a program in a folder of its own, under a guard. `environment` is all of its variables; it is told the folder.
+    pub(super) async fn start(
+        &self,
+        command: &[String],
+        environment: impl FnOnce(&Path) -> Vec<(OsString, OsString)>,
+        memory_bytes: u64,
+        runtime: &Runtime,
+    ) -> Result<Run, ExecError> {
+        let folder = self.next_folder();
+        let environment = environment(&folder.join(run::HOME));
+        let command = command.iter().map(Into::into).collect();
+        let launch = Launch { guard: self.guard.clone(), command, environment, memory_bytes };
+        Run::start(launch, folder, runtime.clone()).await
     }
 
     fn next_folder(&self) -> PathBuf {
@@ -177,14 +193,16 @@ impl Process {
 impl Executor for Process {
     async fn run(&self, work: Work) -> Result<Output, ExecError> {
         let time = work.limits.time;
-        let mut run = Run::start(self, &work, self.host.next_folder()).await?;
+        let environment = |home: &Path| self.environment(&work, home);
+        let started = self.host.start(&self.settings.command, environment, work.limits.memory_bytes, &self.runtime);
+        let mut run = started.await?;
         let done = within(time, self.work(&mut run, work)).await;
         run.end().await;
         done
     }
 }
 
-fn how_it_ended(verdict: Option<Verdict>) -> String {
+pub(super) fn how_it_ended(verdict: Option<Verdict>) -> String {
     match verdict {
         Some(Verdict::Exited(code)) => format!("exit code {code}"),
         Some(Verdict::Signalled(signal)) => format!("signal {signal}"),

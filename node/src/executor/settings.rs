@@ -1,6 +1,6 @@
 //! What a service's file says of who does the work, and which of it can't be right.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::Path};
 
 use hyper::{
     Uri,
@@ -21,6 +21,8 @@ pub enum Run {
     Process(ProcessSettings),
     /// A local HTTP service.
     Http(HttpSettings),
+    /// A tool of an MCP server.
+    Mcp(McpSettings),
 }
 
 /// A program that does the work: input on stdin, output on stdout, exit code 0.
@@ -49,6 +51,53 @@ pub struct HttpSettings {
     /// Whether the URL may be on another machine. It goes there in clear.
     #[serde(default)]
     pub allow_remote: bool,
+}
+
+/// A tool of an MCP server that does the work: input as its arguments, output as its answer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct McpSettings {
+    /// The server (a program's path, or a name looked up on the node's PATH) and its arguments. It speaks MCP on its standard
+    /// input and output. No shell reads it.
+    pub command: Vec<String>,
+    /// Variables of its environment, beside PATH, HOME and TMPDIR.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Names of variables taken over from the node's own environment, where they are set.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// The tool's name.
+    pub tool: String,
+    /// SHA-256 of what the tool says that it is, in hexadecimal digits: a server that says something else is off sale.
+    pub definition: String,
+}
+
+impl McpSettings {
+    /// The server as a program.
+    pub(super) fn server(&self) -> ProcessSettings {
+        ProcessSettings { command: self.command.clone(), env: self.env.clone(), pass_env: self.pass_env.clone() }
+    }
+
+    fn check(&self) -> Result<(), WrongField> {
+        let wrong = |field, rule| Err(WrongField { field, rule });
+        if self.tool.is_empty() {
+            return wrong("run.mcp.tool", "the name of one of the server's tools");
+        }
+        if self.definition.len() != 64 || !self.definition.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return wrong(
+                "run.mcp.definition",
+                "64 hexadecimal digits, as `guilder service import-mcp -- COMMAND` writes them",
+            );
+        }
+        self.server().check()
+    }
+}
+
+/// A variable's value can be a secret: names only.
+impl fmt::Debug for McpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("McpSettings").field("server", &self.server()).field("tool", &self.tool).finish_non_exhaustive()
+    }
 }
 
 /// A variable's or header's value can be a secret: names only.
@@ -88,11 +137,18 @@ impl Run {
             Self::Echo => Ok(()),
             Self::Process(process) => process.check(),
             Self::Http(http) => Target::parse(http).map(|_| ()),
+            Self::Mcp(mcp) => mcp.check(),
         }
     }
 }
 
 impl ProcessSettings {
+    /// The same with relative paths taken from `folder`: a program works in an empty folder of its own. Reads the disk.
+    pub fn taken_from(mut self, folder: &Path) -> Self {
+        program::take_from(folder, &mut self.command);
+        self
+    }
+
     fn check(&self) -> Result<(), WrongField> {
         let wrong = |field, rule| Err(WrongField { field, rule });
         if self.command.first().is_none_or(String::is_empty) {

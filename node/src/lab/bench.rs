@@ -1,4 +1,4 @@
-//! `guilder bench trade`: how fast whole trades go through real nodes, and how near that is to what the machine allows.
+//! `guilder bench trade`, and [`mcp`] beside it: how fast whole trades go through real nodes, and how near that is to what the machine allows.
 //!
 //! A mint, a buyer and a seller run as separate processes on loopback. Each task is the whole trade: ask, offer, award
 //! with locked money, work (the echo executor), delivery, receipt; every step durable at both ends. The clock runs from
@@ -8,9 +8,13 @@
 //! trade takes.
 
 mod floor;
+pub mod mcp;
 mod process;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::Method;
@@ -104,33 +108,47 @@ struct NodeCost {
 /// # Errors
 /// If a trade fails, or the coins earned aren't redeemed in the end.
 pub async fn run(args: &BenchArgs, printer: &Printer) -> Result<Exit, CliError> {
-    let mut folder = Folder::make(args.keep.as_deref())?;
-    printer.note("starting a mint, a seller and a buyer …");
-    let dir = folder.path().to_owned();
-    for name in ["mint", "seller", "buyer"] {
-        folder.add(name);
-    }
-    let mint = LabNode::start(&dir, "mint", &mint_settings(0)).await?;
-    let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
-    let settings = trader_settings(&mint.address, &mint_url);
-    let seller = LabNode::start(&dir, "seller", &settings).await?;
-    let buyer = LabNode::start(&dir, "buyer", &settings).await?;
-    let nodes = [mint, seller, buyer];
-    let measured = measure(args, printer, &nodes, &mint_url, &dir).await;
-    for node in nodes.into_iter().rev() {
-        node.stop().await?;
-    }
+    let stage = Stage::set(args.keep.as_deref(), printer).await?;
+    let measured = measure(args, printer, &stage).await;
+    stage.strike().await?;
     printer.show(&measured?)?;
     Ok(Exit::Done)
 }
 
-async fn measure(
-    args: &BenchArgs,
-    printer: &Printer,
-    nodes: &[LabNode; 3],
-    mint_url: &str,
-    dir: &std::path::Path,
-) -> Result<Measured, CliError> {
+/// The nodes that a bench measures.
+struct Stage {
+    /// Mint, seller, buyer.
+    nodes: [LabNode; 3],
+    mint_url: String,
+    folder: Folder,
+}
+
+impl Stage {
+    async fn set(keep: Option<&Path>, printer: &Printer) -> Result<Self, CliError> {
+        let mut folder = Folder::make(keep)?;
+        printer.note("starting a mint, a seller and a buyer …");
+        let dir = folder.path().to_owned();
+        for name in ["mint", "seller", "buyer"] {
+            folder.add(name);
+        }
+        let mint = LabNode::start(&dir, "mint", &mint_settings(0)).await?;
+        let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
+        let settings = trader_settings(&mint.address, &mint_url);
+        let seller = LabNode::start(&dir, "seller", &settings).await?;
+        let buyer = LabNode::start(&dir, "buyer", &settings).await?;
+        Ok(Self { nodes: [mint, seller, buyer], mint_url, folder })
+    }
+
+    async fn strike(self) -> Result<(), CliError> {
+        for node in self.nodes.into_iter().rev() {
+            node.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+async fn measure(args: &BenchArgs, printer: &Printer, stage: &Stage) -> Result<Measured, CliError> {
+    let Stage { nodes, mint_url, folder } = stage;
     let [_, seller, buyer] = nodes;
     let warm_up = WARM_UP * args.concurrency;
     let total = (args.tasks + warm_up) as u64 * PRICE;
@@ -151,7 +169,7 @@ async fn measure(
     let after: Vec<Usage> = nodes.iter().map(usage).collect::<Result<_, _>>()?;
 
     printer.note("measuring the floor …");
-    let floor = floor::measure(dir, args.mode).await?;
+    let floor = floor::measure(folder.path(), args.mode).await?;
     times.sort_unstable();
     let p50_ms = percentile_ms(&times, 50);
     let cost = |index: usize| NodeCost {
@@ -248,7 +266,7 @@ fn service(concurrency: usize) -> Result<Definition, CliError> {
          concurrency = {}\nrun = \"echo\"\n",
         2 * concurrency
     );
-    Ok(Definition::from_toml(&text, std::path::Path::new("."))?)
+    Ok(Definition::from_toml(&text, Path::new("."))?)
 }
 
 fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {

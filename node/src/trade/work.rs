@@ -26,6 +26,7 @@ use super::{
     transfers::Transfers,
 };
 use crate::{
+    catalogue::Catalogue,
     content::{ContentError, Data, Pin},
     events::{Event, Events, Side},
     executor::{ExecError, ProgressReport, Service, clipped},
@@ -59,6 +60,7 @@ pub(super) struct Workshop {
     pub(super) events: Events,
     pub(super) revocations: KnownRevocations,
     pub(super) task_keys: TaskKeys,
+    pub(super) catalogue: Catalogue,
 }
 
 impl Workshop {
@@ -109,6 +111,9 @@ impl Workshop {
         let output = reports.during(service.run(slot, work), |report| self.tell(deal, report)).await;
         drop(key);
         self.keep_note(deal.id(), reports.log(), output.as_ref().err()).await;
+        if let Err(error) = &output {
+            self.catalogue.note_failure(&service.definition().name, error).await;
+        }
         let output = output.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "the work failed");
             TaskError { code: error.code(), text: clipped(error.public_text()) }

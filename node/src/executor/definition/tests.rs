@@ -49,7 +49,12 @@ fn the_documented_example_reads() {
     let http = format!("{}\n{}", SMALLEST.replace("run = \"echo\"", ""), others[..4].join("\n"));
     let Run::Http(http) = read(&http).unwrap().run else { panic!("{http}") };
     assert_eq!((http.url.as_str(), http.allow_remote), ("http://127.0.0.1:8080/summarize", false));
-    assert!(others[4].starts_with("run = \"echo\""));
+    let mcp = others[4..8].join("\n").replace("6f1c…", &"6f1c".repeat(16));
+    let Run::Mcp(mcp) = read(&format!("{}\n{mcp}", SMALLEST.replace("run = \"echo\"", ""))).unwrap().run else {
+        panic!("{mcp}")
+    };
+    assert_eq!((mcp.command[0].as_str(), mcp.tool.as_str()), ("npx", "search"));
+    assert!(others[8].starts_with("run = \"echo\""));
 }
 
 #[test]

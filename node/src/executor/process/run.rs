@@ -1,6 +1,7 @@
 //! One run of a program: its guard, its lifeline and its folder, gone when the run is.
 
 use std::{
+    ffi::OsString,
     io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
 };
 
-use super::{ExecError, Process, Verdict, Work, guard, orphans, table};
+use super::{ExecError, Verdict, guard, orphans, table};
 use crate::{
     limits::GUARD_GRACE,
     runtime::{Job, Runtime},
@@ -26,9 +27,21 @@ const VERDICT: &str = "verdict";
 /// The named pipe for the program's progress, in the run's folder.
 const PROGRESS: &str = "progress";
 
+/// What is to be started.
+pub(super) struct Launch {
+    /// The `guilder` binary.
+    pub(super) guard: PathBuf,
+    /// The program and its arguments.
+    pub(super) command: Vec<OsString>,
+    /// All of its variables.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// Its limit.
+    pub(super) memory_bytes: u64,
+}
+
 /// A running program and its folder. Dropped, the program is killed with everything it started, and the folder is
 /// removed.
-pub(super) struct Run {
+pub(in crate::executor) struct Run {
     runtime: Runtime,
     pipes: Option<Pipes>,
     /// `None` once [`Run::end`] has it.
@@ -51,10 +64,10 @@ struct Alive {
 }
 
 /// The node's ends of the program's pipes.
-pub(super) struct Pipes {
-    pub(super) stdin: ChildStdin,
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+pub(in crate::executor) struct Pipes {
+    pub(in crate::executor) stdin: ChildStdin,
+    pub(in crate::executor) stdout: ChildStdout,
+    pub(in crate::executor) stderr: ChildStderr,
     /// None where no named pipe can be made; the program then works without.
     pub(super) progress: Option<ProgressPipe>,
 }
@@ -76,8 +89,8 @@ impl ProgressPipe {
 
 impl Run {
     /// Makes the folder and starts the program in it.
-    pub(super) async fn start(process: &Process, work: &Work, folder: PathBuf) -> Result<Self, ExecError> {
-        let (runtime, home) = (process.runtime.clone(), folder.join(HOME));
+    pub(super) async fn start(launch: Launch, folder: PathBuf, runtime: Runtime) -> Result<Self, ExecError> {
+        let home = folder.join(HOME);
         let mut run = Self { runtime, pipes: None, remains: Some(Remains { folder: folder.clone(), alive: None }) };
         let fifo = folder.join(PROGRESS);
         let made = run.runtime.offload(Job::Disk, move || make_folder(&home).map(|()| make_pipe(&fifo))).await;
@@ -87,7 +100,7 @@ impl Run {
             tracing::debug!("a program has no way to tell its progress: {error}");
         }
         let progress = progress.ok();
-        let spawned = spawn(process, work, &folder, progress.is_some());
+        let spawned = spawn(launch, &folder, progress.is_some());
         let mut alive = spawned.map_err(|error| ExecError::io("start the guard of the program", error))?;
         if let (Some(stdin), Some(stdout), Some(stderr)) =
             (alive.child.stdin.take(), alive.child.stdout.take(), alive.child.stderr.take())
@@ -99,12 +112,12 @@ impl Run {
     }
 
     #[allow(clippy::expect_used)] // `start` asked for them, and this is called once
-    pub(super) fn take_pipes(&mut self) -> Pipes {
+    pub(in crate::executor) fn take_pipes(&mut self) -> Pipes {
         self.pipes.take().expect("the pipes are there")
     }
 
     /// Waits until the guard has ended, and with it everything under it.
-    pub(super) async fn ended(&mut self) -> Result<(), ExecError> {
+    pub(in crate::executor) async fn ended(&mut self) -> Result<(), ExecError> {
         let Some(Remains { folder, alive: Some(alive) }) = &mut self.remains else { return Ok(()) };
         alive.child.wait().await.map_err(|error| ExecError::io("wait for the program", error))?;
         let (session, verdict) = (alive.session, folder.join(VERDICT));
@@ -113,13 +126,13 @@ impl Run {
     }
 
     /// What the guard says of the end; nothing if it was killed.
-    pub(super) async fn verdict(&self) -> Option<Verdict> {
+    pub(in crate::executor) async fn verdict(&self) -> Option<Verdict> {
         let path = self.remains.as_ref()?.folder.join(VERDICT);
         self.runtime.offload(Job::Disk, move || Verdict::read(&path)).await
     }
 
     /// Kills what still lives and removes the folder.
-    pub(super) async fn end(mut self) {
+    pub(in crate::executor) async fn end(mut self) {
         if let Some(remains) = self.remains.take() {
             clean_up(remains, self.runtime.clone()).await;
         }
@@ -136,7 +149,7 @@ impl Drop for Run {
     }
 }
 
-fn spawn(process: &Process, work: &Work, folder: &Path, tells_progress: bool) -> io::Result<Alive> {
+fn spawn(launch: Launch, folder: &Path, tells_progress: bool) -> io::Result<Alive> {
     let home = folder.join(HOME);
     let (lifeline_end, lifeline) = io::pipe()?;
     // Inherited by whatever is spawned meanwhile, which does no harm: nothing is ever written to it, and it closes with
@@ -146,14 +159,14 @@ fn spawn(process: &Process, work: &Work, folder: &Path, tells_progress: bool) ->
         lifeline: lifeline_end.as_raw_fd(),
         verdict: folder.join(VERDICT),
         progress: tells_progress.then(|| folder.join(PROGRESS)),
-        memory_bytes: work.limits.memory_bytes,
-        command: process.settings.command.iter().map(Into::into).collect(),
+        memory_bytes: launch.memory_bytes,
+        command: launch.command,
     };
-    let mut command = Command::new(&process.host.guard);
+    let mut command = Command::new(&launch.guard);
     command
         .args(arguments.to_args())
         .env_clear()
-        .envs(process.environment(work, &home))
+        .envs(launch.environment)
         .current_dir(&home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

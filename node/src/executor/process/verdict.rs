@@ -6,7 +6,7 @@ use super::super::bounded_read;
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::executor) enum Verdict {
     /// By itself, with this exit code.
     Exited(i32),
     /// By this signal, which the guard didn't send.

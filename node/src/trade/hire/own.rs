@@ -152,6 +152,9 @@ impl Parts {
             output = reports.during(run, tell) => output.map_err(Fruitless::Failed),
             () = tokio::time::sleep(patience) => Err(Fruitless::Late),
         };
+        if let Err(Fruitless::Failed(error)) = &output {
+            self.catalogue.note_failure(&service.definition().name, error).await;
+        }
         let at = self.runtime.now();
         let mut own = OwnWork { output: None, stderr: reports.log(), at };
         let (outcome, kept) = match output {

@@ -35,8 +35,24 @@ pub fn nutshell_venv() -> Option<PathBuf> {
 /// Where the JavaScript libraries are, if they and Node.js are there.
 pub fn libraries() -> Option<PathBuf> {
     let libraries = env::var_os("GUILDER_FOREIGN_NODE").map_or_else(|| file("target/foreign-node"), PathBuf::from);
+    (libraries.join("installed").exists() && has_node()).then_some(libraries)
+}
+
+/// Where MCP's JavaScript libraries are, if they and Node.js are there.
+pub fn mcp_libraries() -> Option<PathBuf> {
+    let libraries = file("target/foreign-mcp");
+    (libraries.join("installed").exists() && has_node()).then_some(libraries)
+}
+
+/// The Python that has MCP's SDK, if it is there.
+pub fn mcp_python() -> Option<PathBuf> {
+    let venv = file("target/mcp-venv");
+    venv.join("installed").exists().then(|| venv.join("bin/python"))
+}
+
+fn has_node() -> bool {
     let node = Command::new("node").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    (libraries.join("installed").exists() && node.is_ok_and(|status| status.success())).then_some(libraries)
+    node.is_ok_and(|status| status.success())
 }
 
 /// Says that a test is skipped for want of foreign software.

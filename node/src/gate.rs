@@ -28,6 +28,7 @@ use std::sync::Arc;
 use guilder_protocol::{bytes::Digest, fault::Fault, market::ServiceName, time::Timestamp};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use self::{
     action::{Action, Risk},
@@ -49,6 +50,8 @@ pub struct Gate {
     events: Events,
     ask_above: u64,
     adding: Arc<tokio::sync::Mutex<()>>,
+    /// Told after each caller that was revoked.
+    revoked: watch::Sender<()>,
 }
 
 /// On whose behalf a hire is awarded that isn't the owner's: looked at again where its money leaves.
@@ -173,7 +176,7 @@ impl Refusal {
 impl Gate {
     /// On a node's store. Prices above `ask_above` wait for the owner.
     pub fn new(store: Store, runtime: Runtime, events: Events, ask_above: u64) -> Self {
-        Self { store, runtime, events, ask_above, adding: Arc::default() }
+        Self { store, runtime, events, ask_above, adding: Arc::default(), revoked: watch::Sender::new(()) }
     }
 
     /// Lets an action pass, whatever its risk. What `terms` say is what is approved.

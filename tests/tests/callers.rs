@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+};
 
 use guilder_tests::{
     Daemon, Home, Ran, Swarm,
@@ -78,7 +82,17 @@ fn a_caller_spends_its_budget_asks_for_the_rest_and_is_nobody_once_it_is_revoked
     as_ci(&buyer, &hire).failed().says("ours", &["leaves 3"]);
     let found = buyer.json(["approvals"]);
     assert_eq!(found.as_array().unwrap().len(), 4, "{found}");
+    // What it has open ends, too, and says why.
+    let mut watch = buyer.command();
+    watch.args(["--json", "--as", "ci", "watch", "--after", "0"]);
+    let mut watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut events = BufReader::new(watch.stdout.take().unwrap());
+    events.read_line(&mut String::new()).unwrap();
     buyer.run(["caller", "revoke", "ci"]).ok();
+    events.read_to_end(&mut Vec::new()).unwrap();
+    let ended = watch.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("this caller was revoked"), "{said}");
     assert!(!std::path::Path::new(&token_file).exists());
     assert_eq!(direct(&buyer), 401);
     as_ci(&buyer, &["status"]).failed().says("ours", &["no caller ci"]);

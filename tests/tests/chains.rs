@@ -110,7 +110,7 @@ fn a_key_opens_its_own_task_and_nothing_else() {
     let guilder = guilder().display();
     // What the program may do with its key, one line each: the path and the status.
     let probe = format!(
-        "for path in wallet status id peers services mints events tasks find/text.upper?limit=1; do \
+        "for path in wallet status id peers services mints events tasks tasks?peer=@bank find/text.upper?limit=1; do \
            printf '%s ' \"$path\"; \
            curl -s -m 60 -o /dev/null -w '%{{http_code}}\\n' -H \"authorization: Bearer $GUILDER_TOKEN\" \"$GUILDER_API/v1/$path\"; \
          done > '{note}'; '{guilder}' hire text.upper --input - --mode prepaid --label mine; \
@@ -127,7 +127,7 @@ fn a_key_opens_its_own_task_and_nothing_else() {
     drop(worker);
     let text = std::fs::read_to_string(&note).unwrap();
     let status = |path: &str| text.lines().find_map(|line| line.strip_prefix(path)?.trim().parse::<u16>().ok());
-    for path in ["wallet", "status", "id", "peers", "services", "mints", "events"] {
+    for path in ["wallet", "status", "id", "peers", "services", "mints", "events", "tasks?peer=@bank"] {
         assert_eq!(status(path), Some(403), "{path}, if there is a curl: {text}");
     }
     for path in ["tasks", "find/text.upper?limit=1"] {

@@ -255,6 +255,17 @@ impl IntoResponse for Failure {
     }
 }
 
+/// What a stream ends with that can't go on.
+fn last_line(error: ApiError) -> Bytes {
+    written(&Line::<()>::Error(error))
+}
+
+fn written<T: Serialize>(line: &Line<T>) -> Bytes {
+    let mut line = serde_json::to_vec(line).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
 /// A stream as one [`Line`] a line. An error becomes the last.
 fn lines<T: Serialize + 'static>(values: impl Stream<Item = Result<T, ApiError>> + Send + 'static) -> Response {
     let body = values.map(|value| {
@@ -262,9 +273,7 @@ fn lines<T: Serialize + 'static>(values: impl Stream<Item = Result<T, ApiError>>
             Ok(value) => Line::Item(value),
             Err(error) => Line::Error(error),
         };
-        let mut line = serde_json::to_vec(&line).unwrap_or_default();
-        line.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(line))
+        Ok::<_, Infallible>(written(&line))
     });
     ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(body)).into_response()
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Api,
     caller::{Action, Caller},
-    types::{Alias, ApiError},
+    types::{Alias, ApiError, ErrorCode},
 };
 use crate::{aliases::Aliases, runtime::Job};
 
@@ -22,17 +22,22 @@ impl Api {
         Ok(self.read_aliases().await?.iter().map(Alias::from).collect())
     }
 
-    /// The fields of a request, with what the aliases in them stand for.
+    /// The fields of a request, with what the aliases in them stand for. Who may not see the aliases isn't told what one stands for, nor
+    /// that there is none.
     ///
     /// # Errors
-    /// If there is no such alias, or the file can't be read.
-    pub(crate) async fn without_aliases(&self, request: Value) -> Result<Value, ApiError> {
+    /// If there is an alias in it and the caller may not see them, there is no such alias, or the file can't be read.
+    pub(crate) async fn without_aliases(&self, caller: &Caller, request: Value) -> Result<Value, ApiError> {
         let Value::Object(mut fields) = request else { return Ok(request) };
         let mut known = None;
         for (_, value) in fields.iter_mut().filter(|(name, value)| NAMING.contains(&name.as_str()) && has_alias(value))
         {
             let aliases = match &known {
                 Some(aliases) => aliases,
+                None if caller.may(Action::Look).is_err() => {
+                    let told = ApiError::misuse("this caller may not use aliases", "write the peer ID or the URL");
+                    return Err(ApiError { code: ErrorCode::NotAllowed, ..told });
+                }
                 None => known.insert(self.read_aliases().await?),
             };
             expand(aliases, value)?;

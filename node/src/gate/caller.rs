@@ -26,6 +26,8 @@ enum Kind {
     Named(Scope, Digest),
     /// A part of this node that reads.
     Watcher,
+    /// Whoever didn't say.
+    Nobody,
 }
 
 /// What a caller that the owner added may do.
@@ -78,6 +80,11 @@ impl Caller {
         Self { name: name.into(), kind: Kind::Watcher }
     }
 
+    /// Whoever didn't say who it is: may do nothing.
+    pub fn nobody() -> Self {
+        Self { name: "nobody".into(), kind: Kind::Nobody }
+    }
+
     /// One that the owner added: `name` as [`super::callers::account`] makes it, `token` the digest of its token.
     pub fn named(name: impl Into<String>, scope: Scope, token: Digest) -> Self {
         Self { name: name.into(), kind: Kind::Named(scope, token) }
@@ -125,7 +132,7 @@ impl Caller {
             Kind::Owner => Risk::High,
             Kind::Task(_) => Risk::Medium,
             Kind::Named(scope, _) => scope.risk,
-            Kind::Watcher => Risk::Low,
+            Kind::Watcher | Kind::Nobody => Risk::Low,
         }
     }
 
@@ -139,6 +146,7 @@ impl Caller {
             Kind::Task(_) => matches!(action, Action::Find | Action::Hire | Action::Cancel),
             Kind::Named(scope, _) => action.risk() <= scope.risk && action.risk() < Risk::High,
             Kind::Watcher => action.risk() == Risk::Low,
+            Kind::Nobody => false,
         };
         if may { Ok(()) } else { Err(self.no_right(action)) }
     }
@@ -147,7 +155,7 @@ impl Caller {
     pub(super) fn may_ask_for(&self, action: Action) -> bool {
         match &self.kind {
             Kind::Named(scope, _) => action.risk() <= scope.risk && !action.is_the_owners(),
-            Kind::Owner | Kind::Task(_) | Kind::Watcher => false,
+            Kind::Owner | Kind::Task(_) | Kind::Watcher | Kind::Nobody => false,
         }
     }
 

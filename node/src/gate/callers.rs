@@ -3,6 +3,8 @@
 //! A token is `caller/NAME.SECRET`. The store has its SHA-256 and nothing that it could be made of again: whoever reads the store can't
 //! call. The digest is also what the node proves to know before a client shows the token ([`crate::api::access`]).
 
+use std::future::pending;
+
 use guilder_protocol::{
     bytes::{ByteArray, Digest},
     market::ServiceName,
@@ -167,7 +169,22 @@ impl Gate {
                 approvals::forget_of(w, &account(&name))?;
                 Ok(w.delete(CALLERS, Key::of(&name))?)
             })
-            .await
+            .await?;
+        self.revoked.send_replace(());
+        Ok(())
+    }
+
+    /// Waits until this caller is none any more, for ever if it is none that is added and revoked.
+    pub async fn until_revoked(&self, caller: &Caller) {
+        let Some((_, token)) = caller.named_scope() else { return pending().await };
+        // Listens before it looks, so that none is missed.
+        let mut revoked = self.revoked.subscribe();
+        // A store that can't be read opens for nobody.
+        while let Ok(Some(_)) = self.store.read(|r| scope_of(r, caller.name(), token)) {
+            if revoked.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// All of them, by name.

@@ -2,13 +2,13 @@
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Request},
-    http::{Uri, request::Parts, uri::InvalidUri},
+    http::{Extensions, Uri, request::Parts, uri::InvalidUri},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
-use crate::api::{Api, types::ApiError};
+use crate::api::{Api, caller::Caller, types::ApiError};
 
 /// The terms after the `?`.
 pub(super) struct Query<T>(pub(super) T);
@@ -17,7 +17,8 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
-        let named = with_names(api, parts.uri.query().unwrap_or_default()).await?;
+        let caller = who_asks(&parts.extensions);
+        let named = with_names(api, &caller, parts.uri.query().unwrap_or_default()).await?;
         let terms = axum::extract::Query::try_from_uri(named.as_ref().unwrap_or(&parts.uri));
         terms.map(|axum::extract::Query(terms)| Self(terms)).map_err(|rejection| unreadable(&rejection.body_text()))
     }
@@ -42,15 +43,21 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Failure> {
+        let caller = who_asks(request.extensions());
         let body = axum::Json::<Value>::from_request(request, api).await;
         let axum::Json(body) = body.map_err(|rejection| unreadable(&rejection.body_text()))?;
-        let body = T::deserialize(api.without_aliases(body).await?);
+        let body = T::deserialize(api.without_aliases(&caller, body).await?);
         body.map(Self).map_err(|error| unreadable(&error.to_string()))
     }
 }
 
+/// Whom the guard admitted; nobody, who may do nothing, where it asks for no token.
+fn who_asks(extensions: &Extensions) -> Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
+}
+
 /// A query with what the aliases in it stand for; none if there are none in it.
-async fn with_names(api: &Api, query: &str) -> Result<Option<Uri>, Failure> {
+async fn with_names(api: &Api, caller: &Caller, query: &str) -> Result<Option<Uri>, Failure> {
     // `@`, as it is or escaped.
     if !query.contains(['@', '%']) {
         return Ok(None);
@@ -59,7 +66,7 @@ async fn with_names(api: &Api, query: &str) -> Result<Option<Uri>, Failure> {
     let mut named = Vec::with_capacity(terms.len());
     for (name, value) in terms {
         let term = Value::Object([(name, Value::String(value))].into_iter().collect());
-        let Value::Object(term) = api.without_aliases(term).await? else { continue };
+        let Value::Object(term) = api.without_aliases(caller, term).await? else { continue };
         named.extend(term.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))));
     }
     let query = serde_urlencoded::to_string(named).map_err(|error| unreadable(&error.to_string()))?;

@@ -4,18 +4,24 @@
 //! The listener is on loopback; every request must carry the token; and its `Host` must be the loopback address that we
 //! listen on, so that a page whose name was rebound to 127.0.0.1 (DNS rebinding) is refused before its token is looked
 //! at. There are no CORS headers: a page of another origin can't read an answer.
+//!
+//! A stream that goes on when its caller is revoked ends there.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use hyper::body::Body as _;
 use sha2::{Digest as _, Sha256};
 
-use super::Failure;
+use super::{Failure, NDJSON, last_line};
 use crate::api::{
     access::{Hello, Proof},
     caller::Caller,
@@ -95,14 +101,44 @@ impl Guard {
 pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     match guard.check(request.uri().path(), request.headers()) {
         Ok(caller) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
+            if let Some(caller) = &caller {
+                request.extensions_mut().insert(caller.clone());
             }
-            request.extensions_mut().insert(guard);
-            next.run(request).await
+            request.extensions_mut().insert(guard.clone());
+            let response = next.run(request).await;
+            match caller.filter(|caller| caller.scope().is_some()) {
+                Some(caller) => until_revoked(response, guard.gate, caller),
+                None => response,
+            }
         }
         Err((status, reason)) => (status, Failure(ApiError::unknown_caller(reason))).into_response(),
     }
+}
+
+/// The same answer; one that comes bit by bit ends when its caller is revoked, with an error: as the last line where it has lines, else
+/// by breaking off, so that no part is taken for the whole.
+fn until_revoked(response: Response, gate: Gate, caller: Caller) -> Response {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    let has_lines = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == NDJSON);
+    let revoked = Box::pin(async move { gate.until_revoked(&caller).await });
+    response.map(|body| {
+        let pieces = stream::unfold(Some((body.into_data_stream(), revoked)), move |open| async move {
+            let (mut pieces, mut revoked) = open?;
+            tokio::select! {
+                biased;
+                () = &mut revoked => Some((the_end(has_lines), None)),
+                piece = pieces.next() => piece.map(|piece| (piece.map_err(io::Error::other), Some((pieces, revoked)))),
+            }
+        });
+        Body::from_stream(pieces)
+    })
+}
+
+fn the_end(has_lines: bool) -> io::Result<Bytes> {
+    let revoked = || ApiError::unknown_caller("this caller was revoked");
+    if has_lines { Ok(last_line(revoked())) } else { Err(io::Error::other(revoked().message)) }
 }
 
 #[cfg(test)]
@@ -167,6 +203,33 @@ mod tests {
         for path in ["/v1/hello/", "/v1/helloo", "/v1/hello/../wallet", "/v1/status"] {
             assert_eq!(status_at(path, Some("127.0.0.1:4000"), None).await, Some(StatusCode::UNAUTHORIZED), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_when_its_caller_is_revoked_and_no_other_does() {
+        let gate = gate().await;
+        let scope = || Scope::hiring(10, "play".parse().unwrap(), vec![]);
+        let (caller, other) = (gate.added("ci", scope()).await, gate.added("other", scope()).await);
+        let open = |kind: &'static str, caller: &Caller| {
+            let pieces = stream::iter([Ok::<_, io::Error>("first\n")]).chain(stream::pending());
+            let response = ([(header::CONTENT_TYPE, kind)], Body::from_stream(pieces)).into_response();
+            until_revoked(response, gate.clone(), caller.clone()).into_body().into_data_stream()
+        };
+        let (mut lines, mut bytes) = (open(NDJSON, &caller), open("application/octet-stream", &caller));
+        let mut others = open(NDJSON, &other);
+        for stream in [&mut lines, &mut bytes, &mut others] {
+            assert_eq!(stream.next().await.unwrap().unwrap(), "first\n");
+        }
+        gate.revoke_caller("ci").await.unwrap();
+        let last: serde_json::Value = serde_json::from_slice(&lines.next().await.unwrap().unwrap()).unwrap();
+        assert_eq!(last["error"]["code"], "not_allowed", "{last}");
+        assert!(lines.next().await.is_none());
+        assert!(bytes.next().await.unwrap().is_err(), "cut off: no part is the whole");
+        assert!(futures::poll!(others.next()).is_pending(), "another's goes on");
+        // One of the same name has another token; what was opened under the old one stays shut.
+        gate.added("ci", scope()).await;
+        let mut late = open(NDJSON, &caller);
+        assert!(late.next().await.unwrap().unwrap().starts_with(b"{\"error\""));
     }
 
     #[tokio::test]

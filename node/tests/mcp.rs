@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use guilder::{
     content::{Content, Data},
     executor::{
         Definition, ExecError, Executors, ProgressReport, Service,
-        definition::ProcessSettings,
+        definition::{HttpSettings, McpServer, ProcessSettings},
         mcp::{Server, ServerTool},
         process::ProcessHost,
     },
@@ -22,6 +23,7 @@ use guilder_protocol::{cbor, identity::AgentId, limits::MAX_CONTENT};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+const OVER_HTTP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mcp/over_http.py");
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mcp/server.py");
 
 /// How long anything may take: a loaded machine of two cores is slow, not wrong.
@@ -60,7 +62,11 @@ impl Home {
 
     async fn look(&self, mode: &str) -> Result<Vec<ServerTool>, ExecError> {
         let settings = ProcessSettings { command: self.command(mode), env: [].into(), pass_env: Vec::new() };
-        let server = Server::open(&settings, 512 * 1024 * 1024, &self.host, &self.runtime).await?;
+        self.look_at(&McpServer::Program(settings)).await
+    }
+
+    async fn look_at(&self, server: &McpServer) -> Result<Vec<ServerTool>, ExecError> {
+        let server = Server::open(server, 512 * 1024 * 1024, &self.host, &self.runtime).await?;
         let tools = server.tools().to_vec();
         server.end().await;
         Ok(tools)
@@ -72,14 +78,15 @@ impl Home {
     }
 
     async fn sold(&self, mode: &str, tool: &ServerTool, more: &str) -> Result<Service, String> {
+        self.sold_from(&format!("command = {:?}", self.command(mode)), tool, more).await
+    }
+
+    async fn sold_from(&self, server: &str, tool: &ServerTool, more: &str) -> Result<Service, String> {
         let output = tool.output.as_ref().map(|schema| format!("output = {schema:?}\n")).unwrap_or_default();
         let text = format!(
             "name = \"test.it\"\nprice = 1\nunit = \"sat\"\ninput = {:?}\n{output}{more}\n\
-             [run.mcp]\ncommand = {:?}\ntool = {:?}\ndefinition = {:?}\n",
-            tool.input,
-            self.command(mode),
-            tool.name,
-            tool.pin
+             [run.mcp]\n{server}\ntool = {:?}\ndefinition = {:?}\n",
+            tool.input, tool.name, tool.pin
         );
         let definition = Definition::from_toml(&text, Path::new("/")).unwrap_or_else(|error| panic!("{error}\n{text}"));
         Service::new(definition, &self.executors).await.map_err(|error| error.to_string())
@@ -221,9 +228,107 @@ async fn a_server_with_too_many_tools_a_list_without_end_or_no_mcp_is_not_taken(
         assert!(matches!(&error, ExecError::NoServer { why, .. } if why.contains(words)), "{mode}: {error}");
     }
     let missing = ProcessSettings { command: vec!["/no/such/server".into()], env: [].into(), pass_env: Vec::new() };
-    let error = Server::open(&missing, 1 << 29, &home.host, &home.runtime).await.unwrap_err();
+    let error = Server::open(&McpServer::Program(missing), 1 << 29, &home.host, &home.runtime).await.unwrap_err();
     assert!(matches!(error, ExecError::NotStarted { .. }), "{error}");
     let bomb = home.look("bomb").await.unwrap();
     let refused = home.sold("bomb", &bomb[0], "").await.unwrap_err();
     assert!(refused.contains("schema"), "{refused}");
+}
+
+/// A server that runs, and is reached over HTTP. It ends with its standard input.
+struct Web {
+    child: Child,
+    port: u16,
+}
+
+impl Web {
+    fn start(home: &Home) -> Self {
+        let mut command = Command::new("python3");
+        command.arg(OVER_HTTP).arg(home.dir.path().join("ended")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, port: line.trim().parse().unwrap() }
+    }
+
+    fn url(&self, mode: &str) -> String {
+        format!("http://127.0.0.1:{}/{mode}", self.port)
+    }
+
+    async fn service(&self, home: &Home, mode: &str, more: &str) -> Service {
+        let headers = [("X-Key".to_owned(), "tulip".to_owned())].into();
+        let server = McpServer::Http(HttpSettings { url: self.url(mode), headers, allow_remote: false });
+        let tools = home.look_at(&server).await.unwrap();
+        let server = format!("url = {:?}\nheaders = {{ X-Key = \"tulip\" }}", self.url(mode));
+        home.sold_from(&server, &tools[0], more).await.unwrap()
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_server_over_http_is_called_in_a_session_that_ends() {
+    let Some(home) = Home::new().await else { return };
+    let web = Web::start(&home);
+    for mode in ["good", "events"] {
+        let service = web.service(&home, mode, "").await;
+        assert_eq!(home.json(&service).await, json!({ "twice": 42 }), "{mode}");
+    }
+    let until = Instant::now() + PATIENCE;
+    while !home.dir.path().join("ended").exists() {
+        assert!(Instant::now() < until, "nobody ended a session");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_server_over_http_fails_its_own_call_and_nothing_else() {
+    let Some(home) = Home::new().await else { return };
+    let web = Web::start(&home);
+    for (mode, words) in [
+        ("line", "too long"),
+        ("large", "too long"),
+        ("cut", "without an answer"),
+        ("status", "status 500: my last words"),
+        ("redirect", "status 307"),
+    ] {
+        let error = home.call(&web.service(&home, mode, "").await).await.unwrap_err();
+        assert!(matches!(&error, ExecError::NoAnswer { why, .. } if why.contains(words)), "{mode}: {error}");
+        assert!(!error.public_text().contains("my last words"), "a buyer isn't told what isn't paid for");
+    }
+    let flooded = home.call(&web.service(&home, "flood", "").await).await.unwrap_err();
+    assert!(matches!(flooded, ExecError::OutputTooLarge { .. }), "{flooded}");
+    let late = home.call(&web.service(&home, "never", "time_limit_secs = 2").await).await.unwrap_err();
+    assert!(matches!(late, ExecError::TimedOut { secs: 2 }), "{late}");
+    assert_eq!(home.json(&web.service(&home, "good", "").await).await["twice"], 42);
+}
+
+#[test]
+fn a_server_has_either_a_command_or_a_url_and_that_on_this_machine() {
+    let read = |server: &str| {
+        let pin = "0".repeat(64);
+        let text = format!(
+            "name = \"test.it\"\nprice = 1\nunit = \"sat\"\n[run.mcp]\n{server}\ntool = \"t\"\ndefinition = \"{pin}\"\n"
+        );
+        Definition::from_toml(&text, Path::new("/")).map_err(|error| error.to_string())
+    };
+    read("url = \"http://127.0.0.1:1/mcp\"").unwrap();
+    read("url = \"http://10.0.0.1/mcp\"\nallow_remote = true").unwrap();
+    for server in [
+        "",
+        "url = \"http://10.0.0.1/mcp\"",
+        "url = \"https://127.0.0.1/mcp\"",
+        "url = \"http://127.0.0.1/mcp\"\ncommand = [\"/bin/cat\"]",
+        "url = \"http://127.0.0.1/mcp\"\nenv = { A = \"b\" }",
+        "url = \"http://127.0.0.1/mcp\"\nheaders = { mcp-session-id = \"b\" }",
+        "command = [\"/bin/cat\"]\nheaders = { A = \"b\" }",
+    ] {
+        let refused = read(server).unwrap_err();
+        assert!(refused.contains("run.mcp") || refused.contains("run.process"), "{server}: {refused}");
+    }
 }

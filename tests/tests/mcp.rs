@@ -504,6 +504,22 @@ fn a_servers_tool_is_sold_hired_and_off_sale_once_it_is_another() {
     // An input that the tool doesn't take is refused before anything is paid.
     assert_ne!(buyer.run_with(["hire", "maths.double", "--input", "-", "--deadline", "5s"], b"{\"m\": 4}").code(), 0);
 
+    // One that runs already is reached over HTTP.
+    let mut web = Command::new("python3");
+    web.arg(binary::file("node/tests/mcp/over_http.py")).arg(seller.file("ended"));
+    let mut web = web.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(web.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let url = format!("http://127.0.0.1:{}/events", port.trim());
+    seller.run(["service", "import-mcp", "--price", "3", "--prefix", "web", "--header", "X-Key=tulip", &url]).ok();
+    meet(&buyer, "web.double");
+    let delivered = swarm::hire(&buyer, "web.double", b"{\"n\": 5}", &[]);
+    assert_eq!(serde_json::from_str::<Value>(&delivered.output).unwrap(), json!({ "twice": 10 }));
+    seller.run(["service", "remove", "web.double"]).ok();
+    // Its standard input ends, and so does it.
+    drop(web.stdin.take());
+    web.wait().unwrap();
+
     // The server describes itself otherwise from its next start on; the one that waits for the next call has ended by then.
     seller.write("flag", "");
     let waits = Pid::from_raw(output["pid"].as_i64().unwrap().try_into().unwrap()).unwrap();
@@ -522,7 +538,7 @@ fn a_servers_tool_is_sold_hired_and_off_sale_once_it_is_another() {
         let told = seller.log_tail();
         if told.contains("tool_changed") { Ok(()) } else { Err(told) }
     });
-    assert_eq!(Money::of(&buyer).paid, 4, "only what was delivered is paid");
+    assert_eq!(Money::of(&buyer).paid, 7, "only what was delivered is paid");
 }
 
 fn list_processes() -> Command {

@@ -35,6 +35,8 @@
 //! # command = ["npx", "-y", "some-server"]
 //! # tool = "search"
 //! # definition = "6f1c…"               # the hash of what it says that it is
+//! #                                    # or, in place of its command, where it speaks streamable HTTP:
+//! #                                    # url = "http://127.0.0.1:8080/mcp", headers and allow_remote as above
 //!
 //! # or: run = "echo"                   # gives back its input
 //! ```
@@ -51,7 +53,9 @@ use guilder_protocol::{
 use serde::{Deserialize, Serialize, de};
 use utoipa::ToSchema;
 
-pub use super::settings::{HttpSettings, McpSettings, ProcessSettings, Run, WrongField, program::ProgramError};
+pub use super::settings::{
+    HttpSettings, McpServer, McpSettings, ProcessSettings, Run, WrongField, program::ProgramError,
+};
 use super::{Limits, bounded_read, schema::SchemaError, settings::program};
 use crate::limits::MAX_DOCUMENT;
 
@@ -198,10 +202,10 @@ impl Definition {
             run: written.run,
         };
         match &mut definition.run {
-            Run::Process(ProcessSettings { command, .. }) | Run::Mcp(McpSettings { command, .. }) => {
+            Run::Process(ProcessSettings { command, .. }) | Run::Mcp(McpSettings { command, url: None, .. }) => {
                 program::take_from(folder, command);
             }
-            Run::Http(_) | Run::Echo => {}
+            Run::Mcp(_) | Run::Http(_) | Run::Echo => {}
         }
         definition.check()?;
         Ok(definition)
@@ -214,10 +218,10 @@ impl Definition {
     /// What each hire would fail by.
     pub fn find_program(&self) -> Result<(), DefinitionError> {
         match &self.run {
-            Run::Process(ProcessSettings { command, .. }) | Run::Mcp(McpSettings { command, .. }) => {
+            Run::Process(ProcessSettings { command, .. }) | Run::Mcp(McpSettings { command, url: None, .. }) => {
                 Ok(program::check(command)?)
             }
-            Run::Http(_) | Run::Echo => Ok(()),
+            Run::Mcp(_) | Run::Http(_) | Run::Echo => Ok(()),
         }
     }
 

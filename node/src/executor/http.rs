@@ -149,7 +149,7 @@ impl Http {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
@@ -190,7 +190,7 @@ fn request(
 }
 
 /// Connects. A name is resolved here: `localhost` may lead nowhere else.
-async fn connect(target: &Target, allow_remote: bool) -> std::io::Result<TcpStream> {
+pub(super) async fn connect(target: &Target, allow_remote: bool) -> std::io::Result<TcpStream> {
     let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await?;
     let addresses: Vec<SocketAddr> = found.filter(|address| allow_remote || address.ip().is_loopback()).collect();
     TcpStream::connect(&addresses[..]).await
@@ -238,7 +238,7 @@ impl Body for Input {
 }
 
 /// The beginning of a failed answer's body.
-async fn beginning(mut body: Incoming) -> String {
+pub(super) async fn beginning(mut body: Incoming) -> String {
     let mut bytes = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
@@ -251,7 +251,7 @@ async fn beginning(mut body: Incoming) -> String {
 }
 
 /// An error with its causes: hyper's own text leaves them out.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

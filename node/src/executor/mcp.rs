@@ -6,7 +6,9 @@
 //!    └── tools/call ─▶ … ─▶ answer ─▶ the server waits for the next call, at most MCP_IDLE
 //! ```
 //!
-//! The server is a program under a guard ([`super::process`]), with an empty folder of its own, a clean environment and the
+//! A server that runs elsewhere is reached over HTTP (`http.rs`), as a service over HTTP is: a session for each call, which keeps nothing.
+//!
+//! Else the server is a program under a guard ([`super::process`]), with an empty folder of its own, a clean environment and the
 //! memory of its service's definition. It works on one call at a time; several services of one server share those that wait,
 //! so that a call needn't wait for a start. **What one buyer told a server, the server may remember**: sell what keeps nothing.
 //!
@@ -28,6 +30,7 @@ use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+mod http;
 mod pool;
 mod session;
 
@@ -120,7 +123,7 @@ impl Mcp {
     }
 
     fn reported(&self, why: &str) -> ExecError {
-        let url = format!("{} of {}", self.settings.tool, self.settings.command[0]);
+        let url = format!("{} of {}", self.settings.tool, self.settings.server().name());
         ExecError::Reported { url, why: beginning(why).to_owned() }
     }
 }

@@ -58,7 +58,8 @@ pub struct HttpSettings {
 #[serde(deny_unknown_fields)]
 pub struct McpSettings {
     /// The server (a program's path, or a name looked up on the node's PATH) and its arguments. It speaks MCP on its standard
-    /// input and output. No shell reads it.
+    /// input and output. No shell reads it. This or `url`.
+    #[serde(default)]
     pub command: Vec<String>,
     /// Variables of its environment, beside PATH, HOME and TMPDIR.
     #[serde(default)]
@@ -66,16 +67,48 @@ pub struct McpSettings {
     /// Names of variables taken over from the node's own environment, where they are set.
     #[serde(default)]
     pub pass_env: Vec<String>,
+    /// Where the server is, if it speaks streamable HTTP: `http://127.0.0.1:8080/mcp`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Headers sent along.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Whether the URL may be on another machine. It goes there in clear.
+    #[serde(default)]
+    pub allow_remote: bool,
     /// The tool's name.
     pub tool: String,
     /// SHA-256 of what the tool says that it is, in hexadecimal digits: a server that says something else is off sale.
     pub definition: String,
 }
 
+/// How an MCP server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum McpServer {
+    /// It is started, and speaks on its standard input and output.
+    Program(ProcessSettings),
+    /// It runs, and speaks streamable HTTP.
+    Http(HttpSettings),
+}
+
+impl McpServer {
+    /// What it is called in errors: the program, or the URL.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Program(program) => program.command.first().map_or("", String::as_str),
+            Self::Http(http) => &http.url,
+        }
+    }
+}
+
 impl McpSettings {
-    /// The server as a program.
-    pub(super) fn server(&self) -> ProcessSettings {
-        ProcessSettings { command: self.command.clone(), env: self.env.clone(), pass_env: self.pass_env.clone() }
+    /// The server.
+    pub(super) fn server(&self) -> McpServer {
+        let Self { command, env, pass_env, url, headers, allow_remote, .. } = self.clone();
+        match url {
+            Some(url) => McpServer::Http(HttpSettings { url, headers, allow_remote }),
+            None => McpServer::Program(ProcessSettings { command, env, pass_env }),
+        }
     }
 
     fn check(&self) -> Result<(), WrongField> {
@@ -86,10 +119,25 @@ impl McpSettings {
         if self.definition.len() != 64 || !self.definition.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return wrong(
                 "run.mcp.definition",
-                "64 hexadecimal digits, as `guilder service import-mcp -- COMMAND` writes them",
+                "64 hexadecimal digits, as `guilder service import-mcp --list -- COMMAND` shows them",
             );
         }
-        self.server().check()
+        match self.server() {
+            McpServer::Program(_) if !self.headers.is_empty() || self.allow_remote => {
+                wrong("run.mcp", "`headers` and `allow_remote` with a `url` alone")
+            }
+            McpServer::Program(program) => program.check(),
+            McpServer::Http(_) if !self.command.is_empty() || !self.env.is_empty() || !self.pass_env.is_empty() => {
+                wrong("run.mcp", "either a `command` with its `env` and `pass_env`, or a `url`")
+            }
+            McpServer::Http(http) if http.headers.keys().any(|name| name.to_ascii_lowercase().starts_with("mcp-")) => {
+                wrong("run.mcp.headers", "none of those that the node sets itself")
+            }
+            McpServer::Http(http) => http.check().map_err(|error| match error.field {
+                "run.http.url" => WrongField { field: "run.mcp.url", ..error },
+                _ => WrongField { field: "run.mcp.headers", ..error },
+            }),
+        }
     }
 }
 
@@ -136,9 +184,19 @@ impl Run {
         match self {
             Self::Echo => Ok(()),
             Self::Process(process) => process.check(),
-            Self::Http(http) => Target::parse(http).map(|_| ()),
+            Self::Http(http) => http.check(),
             Self::Mcp(mcp) => mcp.check(),
         }
+    }
+}
+
+impl HttpSettings {
+    /// Whether all of it can be right.
+    ///
+    /// # Errors
+    /// If the URL is none that a node asks, or a header none that it sends.
+    pub fn check(&self) -> Result<(), WrongField> {
+        Target::parse(self).map(drop)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `guilder service import-mcp -- COMMAND`: puts the tools of an MCP server on sale.
+//! `guilder service import-mcp -- COMMAND` or `URL`: puts the tools of an MCP server on sale.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -16,7 +16,7 @@ use crate::{
     console::{CliError, Exit, Show, harmless::one_line, table},
     executor::{
         Definition,
-        definition::ProcessSettings,
+        definition::{HttpSettings, McpServer, ProcessSettings, WrongField},
         mcp::{Server, ServerTool},
         process::{ProcessHost, orphans},
     },
@@ -28,12 +28,13 @@ const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder service import-mcp --list -- npx -y @modelcontextprotocol/server-everything
   guilder service import-mcp --price 3 --prefix maths --only add -- ./server.py
+  guilder service import-mcp --prefix maths http://127.0.0.1:8080/mcp
   guilder hire maths.add --input numbers.json";
 
 /// Put the tools of an MCP server on sale, a service each.
 ///
 /// The server is started once, in an empty folder and a clean environment, to ask what it has. From then on the node starts it when a
-/// tool is hired, and stops it when none was for a minute. Each service holds the hash of its tool's description and schemas: a server
+/// tool is hired, and stops it when none was for a minute. One with a URL is asked there, by streamable HTTP. Each service holds the hash of its tool's description and schemas: a server
 /// that describes it otherwise one day is taken off sale. Strangers decide what the tools are called with, and what one buyer told a
 /// server it may remember: sell servers that keep nothing and can do no harm.
 #[derive(Debug, clap::Args)]
@@ -55,19 +56,28 @@ pub(super) struct Args {
     #[arg(long)]
     unit: Option<Unit>,
     /// A variable of the server's environment; may be said several times.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, conflicts_with = "url")]
     env: Vec<(String, String)>,
     /// A variable that the server gets from the node's environment; may be said several times.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pass_env: Vec<String>,
+    /// A header sent to the URL; may be said several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, requires = "url")]
+    header: Vec<(String, String)>,
+    /// Let the URL be on another machine: all goes there in clear.
+    #[arg(long, requires = "url")]
+    allow_remote: bool,
     /// Longest that one call takes, in seconds.
     #[arg(long, value_name = "SECS", default_value_t = 60)]
     time_limit_secs: u64,
     /// Memory of the server, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     memory_mb: u64,
+    /// Where the server is, if it runs already: http://127.0.0.1:8080/mcp.
+    #[arg(required_unless_present = "command")]
+    url: Option<String>,
     /// The server and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "url")]
     command: Vec<String>,
 }
 
@@ -147,8 +157,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, CliError
     Ok(exit)
 }
 
-/// Starts the server, asks what it has, and ends it.
-async fn look(server: &ProcessSettings, memory_mb: u64) -> Result<Vec<ServerTool>, CliError> {
+/// Starts or reaches the server, asks what it has, and ends it.
+async fn look(server: &McpServer, memory_mb: u64) -> Result<Vec<ServerTool>, CliError> {
     let guard = std::env::current_exe().map_err(|cause| CliError::io("can't find the guilder binary", &cause))?;
     // What a program leaves behind comes to this process, which starts nothing else.
     orphans::adopt();
@@ -163,16 +173,36 @@ async fn look(server: &ProcessSettings, memory_mb: u64) -> Result<Vec<ServerTool
 }
 
 impl Args {
-    fn server(&self) -> Result<ProcessSettings, CliError> {
+    fn server(&self) -> Result<McpServer, CliError> {
+        if let Some(url) = self.url.clone() {
+            let (headers, allow_remote) = (self.header.iter().cloned().collect(), self.allow_remote);
+            let http = HttpSettings { url, headers, allow_remote };
+            let wrong = |error: WrongField| {
+                CliError::usage(format!("the server's URL or headers: {}", error.rule), "`--help` shows examples")
+            };
+            http.check().map_err(wrong)?;
+            return Ok(McpServer::Http(http));
+        }
         let folder = std::env::current_dir().map_err(|cause| CliError::io("can't find this folder", &cause))?;
         let env = self.env.iter().cloned().collect();
-        Ok(ProcessSettings { command: self.command.clone(), env, pass_env: self.pass_env.clone() }.taken_from(&folder))
+        let program = ProcessSettings { command: self.command.clone(), env, pass_env: self.pass_env.clone() };
+        Ok(McpServer::Program(program.taken_from(&folder)))
     }
 
     /// The service that a tool becomes, or why it can't be one.
-    fn definition(&self, tool: &ServerTool, server: &ProcessSettings, unit: &Unit) -> Result<Definition, String> {
+    fn definition(&self, tool: &ServerTool, server: &McpServer, unit: &Unit) -> Result<Definition, String> {
         let mut description = one_line(&tool.description).into_owned();
         description.truncate(description.floor_char_boundary(MAX_DESCRIPTION));
+        let mut run = match server {
+            McpServer::Program(program) => {
+                json!({ "command": program.command, "env": program.env, "pass_env": program.pass_env })
+            }
+            McpServer::Http(http) => {
+                json!({ "url": http.url, "headers": http.headers, "allow_remote": http.allow_remote })
+            }
+        };
+        run["tool"] = tool.name.as_str().into();
+        run["definition"] = tool.pin.as_str().into();
         let mut file = json!({
             "name": service_name(&self.prefix, &tool.name)?,
             "description": description,
@@ -181,13 +211,7 @@ impl Args {
             "input": tool.input,
             "time_limit_secs": self.time_limit_secs,
             "memory_mb": self.memory_mb,
-            "run": { "mcp": {
-                "command": server.command,
-                "env": server.env,
-                "pass_env": server.pass_env,
-                "tool": tool.name,
-                "definition": tool.pin,
-            } },
+            "run": { "mcp": run },
         });
         if let Some(output) = &tool.output {
             file["output"] = output.as_str().into();

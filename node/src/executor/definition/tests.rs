@@ -54,7 +54,7 @@ fn the_documented_example_reads() {
         panic!("{mcp}")
     };
     assert_eq!((mcp.command[0].as_str(), mcp.tool.as_str()), ("npx", "search"));
-    assert!(others[8].starts_with("run = \"echo\""));
+    assert!(others.last().unwrap().starts_with("run = \"echo\""));
 }
 
 #[test]

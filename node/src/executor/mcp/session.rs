@@ -20,7 +20,7 @@ use rmcp::{
         JsonObject, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, Tool,
     },
     service::{ClientLifecycleMode, NotificationContext, RunningService, ServiceError, serve_client_with_lifecycle},
-    transport::async_rw::AsyncRwTransport,
+    transport::{Transport, async_rw::AsyncRwTransport},
 };
 use serde_json::Value;
 use tokio::{
@@ -28,13 +28,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{beginning, pin};
+use super::{beginning, http::OverHttp, pin};
 use crate::{
     api::mcp::pipe::Bounded,
     executor::{
         ExecError, Limits, Reporter,
         process::{PIPE_BYTES, Pipes, ProcessHost, Run, Verdict, how_it_ended},
-        settings::ProcessSettings,
+        settings::{HttpSettings, McpServer, ProcessSettings},
     },
     limits::{
         GUARD_GRACE, MAX_MCP_CALL_BYTES, MAX_MCP_MESSAGE, MAX_MCP_REQUESTS, MAX_MCP_TOOLS, MAX_STDERR_TAIL, MCP_START,
@@ -46,7 +46,7 @@ use crate::{
 /// What servers are alike in that may do each other's calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::executor) struct Kind {
-    pub(super) server: ProcessSettings,
+    pub(super) server: McpServer,
     pub(super) memory_bytes: u64,
 }
 
@@ -78,22 +78,22 @@ impl From<&Tool> for ServerTool {
     }
 }
 
-/// A server that was started to look what it has.
+/// A server that was started, or reached, to look what it has.
 #[derive(Debug)]
 pub struct Server(Session);
 
 impl Server {
-    /// Starts it and asks for its tools.
+    /// Starts or reaches it and asks for its tools.
     ///
     /// # Errors
-    /// If it can't be started, doesn't speak MCP, or has too many tools.
+    /// If it can't be started or reached, doesn't speak MCP, or has too many tools.
     pub async fn open(
-        settings: &ProcessSettings,
+        server: &McpServer,
         memory_bytes: u64,
         host: &ProcessHost,
         runtime: &Runtime,
     ) -> Result<Self, ExecError> {
-        let kind = Kind { server: settings.clone(), memory_bytes };
+        let kind = Kind { server: server.clone(), memory_bytes };
         Ok(Self(Session::open(&kind, host, runtime).await?))
     }
 
@@ -104,9 +104,11 @@ impl Server {
 
     /// Ends it and all that it started.
     pub async fn end(self) {
-        let Session { client, run, .. } = self.0;
+        let Session { client, program, .. } = self.0;
         drop(client);
-        run.end().await;
+        if let Some(Program { run, .. }) = program {
+            run.end().await;
+        }
     }
 }
 
@@ -114,20 +116,23 @@ impl Server {
 pub(in crate::executor) struct Session {
     // Dropped in this order: the connection first, then the program.
     client: RunningService<RoleClient, Listener>,
-    run: Run,
-    program: String,
+    /// If we started it.
+    program: Option<Program>,
+    name: String,
     tools: Vec<ServerTool>,
     heard: Arc<Heard>,
     left: Arc<AtomicU64>,
+}
+
+/// What was started.
+struct Program {
+    run: Run,
     stderr: Stderr,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("program", &self.program)
-            .field("tools", &self.tools.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("server", &self.name).field("tools", &self.tools.len()).finish_non_exhaustive()
     }
 }
 
@@ -135,44 +140,55 @@ impl fmt::Debug for Session {
 type Answer = Result<CallToolResult, ExecError>;
 
 impl Session {
-    /// Starts a server and asks for its tools.
+    /// Starts or reaches a server and asks for its tools.
     pub(super) async fn open(kind: &Kind, host: &ProcessHost, runtime: &Runtime) -> Result<Self, ExecError> {
-        let Kind { server, memory_bytes } = kind;
+        match &kind.server {
+            McpServer::Program(program) => Self::start(program, kind.memory_bytes, host, runtime).await,
+            McpServer::Http(settings) => Self::reach(settings).await,
+        }
+    }
+
+    async fn reach(settings: &HttpSettings) -> Result<Self, ExecError> {
+        let url = &settings.url;
+        let no_answer = |why: String| ExecError::NoAnswer { url: url.clone(), why: beginning(&why).to_owned() };
+        let (heard, left) = (Arc::<Heard>::default(), Arc::new(AtomicU64::new(MAX_MCP_CALL_BYTES)));
+        let transport = OverHttp::to(settings, Arc::clone(&left)).map_err(|error| no_answer(error.to_string()))?;
+        let begun = begin(transport, ClientLifecycleMode::Initialize, &heard).await;
+        let (client, tools) = begun.map_err(no_answer)?;
+        Ok(Self { client, program: None, name: url.clone(), tools, heard, left })
+    }
+
+    async fn start(
+        server: &ProcessSettings,
+        memory_bytes: u64,
+        host: &ProcessHost,
+        runtime: &Runtime,
+    ) -> Result<Self, ExecError> {
         let environment = |home: &Path| environment(server, home);
-        let mut run = host.start(&server.command, environment, *memory_bytes, runtime).await?;
+        let mut run = host.start(&server.command, environment, memory_bytes, runtime).await?;
         let Pipes { stdin, stdout, stderr, .. } = run.take_pipes();
         let heard = Arc::<Heard>::default();
         let stderr = Stderr::read(stderr, Arc::clone(&heard), runtime);
         let left = Arc::new(AtomicU64::new(MAX_MCP_CALL_BYTES));
         let read = Metered { inner: stdout, left: Arc::clone(&left) };
         let lines = AsyncRwTransport::new_client(read, stdin).with_max_line_length(MAX_MCP_MESSAGE);
-        let begin = async {
-            let lifecycle = ClientLifecycleMode::Auto {
-                preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-                legacy_version: Some(ProtocolVersion::V_2025_11_25),
-            };
-            let listener = Listener(Arc::clone(&heard));
-            let transport = Bounded::new(lines, MAX_MCP_REQUESTS);
-            let client = serve_client_with_lifecycle(listener, transport, lifecycle).await;
-            let client = client.map_err(|error| error.to_string())?;
-            let tools = list(&client).await?;
-            Ok::<_, String>((client, tools))
+        let lifecycle = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            legacy_version: Some(ProtocolVersion::V_2025_11_25),
         };
-        let program = server.command[0].clone();
-        let begun = match timeout(MCP_START, begin).await {
-            Ok(begun) => begun,
-            Err(_) => Err(format!("it didn't say within {} s what it has", MCP_START.as_secs())),
-        };
-        match begun {
-            Ok((client, tools)) => Ok(Self { client, run, program, tools, heard, left, stderr }),
+        let name = server.command[0].clone();
+        match begin(lines, lifecycle, &heard).await {
+            Ok((client, tools)) => {
+                Ok(Self { client, program: Some(Program { run, stderr }), name, tools, heard, left })
+            }
             Err(why) => {
                 let why = beginning(&why).to_owned();
                 let ended = timeout(GUARD_GRACE, run.ended()).await.is_ok();
                 let verdict = if ended { run.verdict().await } else { None };
                 run.end().await;
                 Err(match verdict {
-                    Some(Verdict::NotStarted(why)) => ExecError::NotStarted { program, why },
-                    _ => ExecError::NoServer { program, why, last_words: stderr.end().await },
+                    Some(Verdict::NotStarted(why)) => ExecError::NotStarted { program: name, why },
+                    _ => ExecError::NoServer { program: name, why, last_words: stderr.end().await },
                 })
             }
         }
@@ -185,12 +201,13 @@ impl Session {
 
     /// The end of what it wrote to its standard error.
     pub(super) fn log(&self) -> String {
-        self.stderr.so_far()
+        self.program.as_ref().map(|program| program.stderr.so_far()).unwrap_or_default()
     }
 
-    /// Whether it lives, and has not said that its tools are others now.
+    /// Whether it is of use for another call: one that we started, that lives, and has not said that its tools are others now. (Over HTTP
+    /// a session costs little, and the server may forget it.)
     pub(super) fn is_fit(&self) -> bool {
-        !self.client.is_transport_closed() && !self.heard.has_changed.load(Ordering::Relaxed)
+        self.program.is_some() && !self.client.is_transport_closed() && !self.heard.has_changed.load(Ordering::Relaxed)
     }
 
     /// Calls a tool.
@@ -209,7 +226,7 @@ impl Session {
         let request = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let said = self.client.peer().call_tool_once(request).await;
         *lock(&self.heard.reporter) = Reporter::default();
-        let refused = |why: &str| ExecError::Reported { url: self.program.clone(), why: beginning(why).to_owned() };
+        let refused = |why: &str| ExecError::Reported { url: self.name.clone(), why: beginning(why).to_owned() };
         match said {
             Ok(CallToolResponse::Complete(result)) => Ok(Ok(result)),
             Ok(CallToolResponse::InputRequired(_)) => Ok(Err(refused("it asks its user for something: declined"))),
@@ -221,8 +238,17 @@ impl Session {
 
     /// Why the session broke, as far as the guard or the meter knows.
     pub(super) async fn why(self, broken: ServiceError, limits: Limits, reporter: &Reporter) -> ExecError {
-        let Self { client, mut run, program, left, stderr, .. } = self;
-        if left.load(Ordering::Relaxed) == 0 {
+        let Self { client, program, name, left, .. } = self;
+        let is_flooded = left.load(Ordering::Relaxed) == 0;
+        let Some(Program { mut run, stderr }) = program else {
+            let why = beginning(&broken.to_string()).to_owned();
+            return if is_flooded {
+                ExecError::OutputTooLarge { limit_bytes: MAX_MCP_CALL_BYTES }
+            } else {
+                ExecError::NoAnswer { url: name, why }
+            };
+        };
+        if is_flooded {
             drop(client);
             run.end().await;
             return ExecError::OutputTooLarge { limit_bytes: MAX_MCP_CALL_BYTES };
@@ -240,9 +266,27 @@ impl Session {
             }
             Some(Verdict::Processes(limit)) => ExecError::TooManyProcesses { limit },
             Some(verdict) => ExecError::Failed { how: how_it_ended(Some(verdict)), last_words },
-            None => ExecError::NoServer { program, why: beginning(&broken.to_string()).to_owned(), last_words },
+            None => ExecError::NoServer { program: name, why: beginning(&broken.to_string()).to_owned(), last_words },
         }
     }
+}
+
+/// Shakes hands and asks for the tools, within [`MCP_START`].
+async fn begin<T: Transport<RoleClient> + 'static>(
+    transport: T,
+    lifecycle: ClientLifecycleMode,
+    heard: &Arc<Heard>,
+) -> Result<(RunningService<RoleClient, Listener>, Vec<ServerTool>), String> {
+    let begin = async {
+        let listener = Listener(Arc::clone(heard));
+        let transport = Bounded::new(transport, MAX_MCP_REQUESTS);
+        let client = serve_client_with_lifecycle(listener, transport, lifecycle).await;
+        let client = client.map_err(|error| error.to_string())?;
+        let tools = list(&client).await?;
+        Ok((client, tools))
+    };
+    let late = |_| Err(format!("it didn't say within {} s what it has", MCP_START.as_secs()));
+    timeout(MCP_START, begin).await.unwrap_or_else(late)
 }
 
 /// What a server gets: PATH, a HOME of its own, and what its definition gives it.
@@ -328,7 +372,9 @@ struct Listener(Arc<Heard>);
 
 impl ClientHandler for Listener {
     fn get_info(&self) -> ClientConfig {
+        // What `initialize` asks for: the newest revision that has it.
         ClientConfig::new(ClientCapabilities::default(), Implementation::new("guilder", env!("CARGO_PKG_VERSION")))
+            .with_protocol_version(ProtocolVersion::V_2025_11_25)
     }
 
     async fn on_progress(&self, said: ProgressNotificationParam, _: NotificationContext<RoleClient>) {

@@ -442,7 +442,11 @@ mod tests {
         filled += parts.next().unwrap_or_default();
         for part in parts {
             let (_, rest) = part.split_once('}').expect("a placeholder ends");
-            filled += if filled.ends_with("mints add ") { "https://mint.example" } else { "4xw2kq" };
+            filled += match &filled {
+                before if before.ends_with("mints add ") => "https://mint.example",
+                before if before.ends_with("wallet fund ") => "7",
+                _ => "4xw2kq",
+            };
             filled += rest;
         }
         let peer = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";

@@ -627,7 +627,7 @@ impl Wallet {
                 amount: lock.amount(),
                 mint: lock.currency.mint,
                 unit: lock.currency.unit,
-                since: lock.conditions.locktime(),
+                since: lock.since,
                 why: None,
                 ends: format!("its refund, once its locktime {} has passed", lock.conditions.locktime()),
             });

@@ -202,15 +202,21 @@ impl Api {
 
     /// An error of the wallet; where there isn't enough to spend, with where the rest is.
     fn short_of(&self, error: WalletError, unit: &Unit) -> ApiError {
-        let is_short = matches!(error, WalletError::Insufficient { .. });
+        let shortage = match &error {
+            WalletError::Insufficient { needed, available, .. } => Some(needed.saturating_sub(*available)),
+            _ => None,
+        };
         let told = accounted(error);
+        let Some(shortage) = shortage else { return told };
+        let fund = format!("`guilder wallet fund {shortage}`");
         match self.node().wallet.whereabouts(unit) {
-            Ok(held) if is_short && !held.is_empty() => {
-                let hint = "`guilder wallet fund AMOUNT`, or wait: what is locked to a seller can't come back before its locktime \
-                            (`guilder wallet pending`)";
-                ApiError { message: format!("{}; {held}", told.message), hint: Some(hint.into()), ..told }
+            Ok(held) if !held.is_empty() => {
+                let hint = format!(
+                    "{fund}, or wait: what is locked to a seller can't come back before its locktime (`guilder wallet pending`)"
+                );
+                ApiError { message: format!("{}; {held}", told.message), hint: Some(hint), ..told }
             }
-            _ => told,
+            _ => ApiError { hint: Some(fund), ..told },
         }
     }
 

@@ -236,6 +236,14 @@ impl Api {
             let hint = format!("call it off first: `guilder task cancel {id}`");
             return Err(ApiError::misuse(format!("the task {id} goes on"), hint).about(cid));
         }
+        if matches!(
+            view.money,
+            None | Some(MoneyView::Own | MoneyView::Bought(buyer::Money::Paid | buyer::Money::Settled { .. }))
+        ) {
+            let message = format!("of the task {id} nothing is locked that could be written off");
+            let hint = format!("what became of its money: `guilder task show {id}`");
+            return Err(ApiError::misuse(message, hint).about(cid));
+        }
         self.pass(caller, Action::WriteOff, &view.task.to_string()).await?;
         self.node().trade.write_off(view.task).await?;
         self.task_by_id(cid)
@@ -533,7 +541,7 @@ fn no_task(id: &str) -> ApiError {
 
 impl From<Trading> for TaskView {
     fn from(view: Trading) -> Self {
-        let money = view.money.as_ref().map(money);
+        let money = view.money.as_ref().map(|what| money(what, view.locked_until));
         let failure = view.failure.map(|(fault, reason)| ApiError {
             // To hire it again may help; a seller has nothing to ask again.
             retryable: view.side == Side::Buyer && view.state == TaskState::Failed && fault != Fault::Ours,
@@ -593,12 +601,15 @@ impl From<trade::OutputCheck> for OutputCheck {
     }
 }
 
-fn money(money: &MoneyView) -> String {
+fn money(money: &MoneyView, until: Option<Timestamp>) -> String {
     match money {
         MoneyView::Locked => "locked to the seller while it works".to_owned(),
         MoneyView::Bought(buyer::Money::Paid) => "paid".to_owned(),
         MoneyView::Bought(buyer::Money::Returned) => "back in the purse: the seller never took it".to_owned(),
-        MoneyView::Bought(buyer::Money::Waiting) => "locked; comes back after its locktime".to_owned(),
+        MoneyView::Bought(buyer::Money::Waiting) => match until {
+            Some(until) => format!("locked; comes back after its locktime, {until}"),
+            None => "locked; comes back after its locktime".to_owned(),
+        },
         MoneyView::Bought(buyer::Money::Settled { refunded, redeemed, fee }) => {
             format!("{refunded} came back, {redeemed} redeemed by the seller, {fee} of fees")
         }

@@ -97,6 +97,7 @@ pub struct Peer {
 
 /// Asks to connect to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Dial {
     /// A multiaddr that ends in `/p2p/` and the peer ID.
     pub address: String,
@@ -497,6 +498,7 @@ impl std::fmt::Debug for Consent {
 
 /// Takes in a grant that was made to us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ImportGrant {
     /// Its text: `guilder-grant-1:…`
     pub text: String,
@@ -504,6 +506,7 @@ pub struct ImportGrant {
 
 /// Takes a delegation back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Revoke {
     /// Its ID or the last letters of it, or a grant's text whose last delegation is taken back.
     pub what: String,
@@ -772,6 +775,7 @@ impl Balance {
 
 /// Asks for money at a mint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Fund {
     /// How much.
     pub amount: u64,
@@ -823,6 +827,7 @@ pub enum Funding {
 
 /// Asks for a token to hand to somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Send {
     /// How much it is worth to the receiver's mint.
     pub amount: u64,
@@ -859,6 +864,7 @@ impl std::fmt::Debug for Token {
 
 /// A token to take in.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Receive {
     /// `cashuA…` or `cashuB…`.
     pub token: String,
@@ -887,6 +893,7 @@ pub struct Received {
 
 /// Asks for coins that this wallet's phrase once made, before this home folder was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Restore {
     /// Where; the wallet's only mint if not said.
     #[schema(value_type = Option<String>)]
@@ -1046,6 +1053,7 @@ impl From<wallet::Reason> for HistoryReason {
 
 /// Names a token that was sent, by the beginning of its ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Reclaim {
     /// The beginning of its ID.
     pub id: String,
@@ -1079,6 +1087,7 @@ pub struct PendingView {
 
 /// Pays a Lightning invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Pay {
     /// BOLT 11.
     pub invoice: String,

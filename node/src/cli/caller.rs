@@ -105,7 +105,7 @@ fn parse_budget(text: &str) -> Result<u64, String> {
 impl Show for AddedCaller {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         writeln!(out, "added; its token is in {}", self.token_file)?;
-        writeln!(out, "use it: guilder --as {} …", self.name)
+        writeln!(out, "use it: guilder --as {} status", self.name)
     }
 }
 

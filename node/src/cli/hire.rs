@@ -81,10 +81,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 /// Prints the steps until the task is over. If it is interrupted, the task goes on without us; that is said.
 async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskView, CliError> {
     let mut task = None;
+    let mut doing = "looking for sellers";
     loop {
         let next = tokio::select! {
             biased;
-            next = told.next() => next.map_err(|error| cut_off(error, task.as_deref()))?,
+            next = context.printer.waiting(doing, told.next()) => next.map_err(|error| cut_off(error, task.as_deref()))?,
             _ = tokio::signal::ctrl_c() => return Err(interrupted(task.as_deref())),
         };
         match next {
@@ -98,6 +99,13 @@ async fn follow(told: &mut Lines<HireEvent>, context: &Context) -> Result<TaskVi
             // For people it is said once, by the error that this ends with.
             Some(HireEvent::Step(step)) if is_failure(&step.said.event.event) && !context.printer.json() => {}
             Some(HireEvent::Step(step)) => {
+                doing = match &step.said.event.event {
+                    Event::Asked { .. } | Event::Offered { .. } => "waiting for offers",
+                    Event::Awarded { .. } => "waiting for the seller to take it",
+                    Event::Accepted { .. } | Event::Progress { .. } => "the seller is at work",
+                    Event::Delivered { .. } => "taking in what was delivered",
+                    _ => doing,
+                };
                 let at = step.task_ms as f64 / 1_000.0;
                 context.printer.step(&step, format_args!("{at:>7.3} s  {}", in_words(&step.said)))?;
             }

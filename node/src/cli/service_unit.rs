@@ -50,9 +50,28 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         Some(home) => home.dir().to_owned(),
         None => HOME.into(),
     };
+    can_be_reached(&binary, &home)?;
     let unit = unit(&args.user, &binary, &home, context.passphrase.file())?;
     context.printer.show(&Unit { unit })?;
     Ok(Exit::Done)
+}
+
+/// A unit whose node may not look into people's homes can't start a binary that lies there.
+fn can_be_reached(binary: &Path, home: &Path) -> Result<(), CliError> {
+    if is_personal(home) || !is_personal(binary) {
+        return Ok(());
+    }
+    let binary = binary.display();
+    Err(CliError::usage(
+        format!("{binary} lies in somebody's home, where a service does not look"),
+        format!(
+            "put it where all may run it: sudo install {binary} /usr/local/bin/guilder; then --binary /usr/local/bin/guilder"
+        ),
+    ))
+}
+
+fn is_personal(path: &Path) -> bool {
+    ["/home", "/root", "/run/user"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn unit(user: &str, binary: &Path, home: &Path, passphrase: Option<&Path>) -> Result<String, CliError> {
@@ -105,14 +124,15 @@ fn place(home: &Path) -> Result<String, CliError> {
         Some(name) => writeln!(text, "StateDirectory={name}\nStateDirectoryMode=0700"),
         None => writeln!(text, "ReadWritePaths={}", word(home)?),
     };
-    let is_personal = ["/home", "/root", "/run/user"].iter().any(|folder| home.starts_with(folder));
-    text += if is_personal { "ProtectHome=no\n" } else { "ProtectHome=yes\n" };
+    text += if is_personal(home) { "ProtectHome=no\n" } else { "ProtectHome=yes\n" };
+    // It would have a /tmp of its own, without its home.
+    let is_temporary = ["/tmp", "/var/tmp"].iter().any(|folder| home.starts_with(folder));
+    text += if is_temporary { "PrivateTmp=no\n" } else { "PrivateTmp=yes\n" };
     Ok(text)
 }
 
 /// What is taken from the node, and so from the programs of its services.
 const HARDENING: &str = "\
-PrivateTmp=yes
 UMask=0077
 
 # It has no privileges and gets none. The programs of its services run under the same rules.

@@ -44,12 +44,19 @@ pub(super) fn with_home(text: &str, home: Option<&PathBuf>) -> String {
         let (before, after) = rest.split_at(at + GUILDER.len());
         shown.push_str(before);
         let begins_a_word = !before[..at].ends_with(|c: char| c.is_alphanumeric() || "-_./@".contains(c));
-        if begins_a_word && ON_A_HOME.iter().any(|name| begins_with_word(after, name)) {
+        let command = without_caller(after);
+        if begins_a_word && ON_A_HOME.iter().any(|name| begins_with_word(command, name)) {
             shown.push_str(&format!("--home {home} "));
         }
         rest = after;
     }
     shown + rest
+}
+
+/// What follows `--as NAME`, if that stands first.
+fn without_caller(text: &str) -> &str {
+    let named = text.strip_prefix("--as ").and_then(|rest| rest.split_once(' '));
+    named.map_or(text, |(_, command)| command)
 }
 
 fn begins_with_word(text: &str, word: &str) -> bool {
@@ -69,6 +76,7 @@ mod tests {
             shown("`guilder task list` shows them, guilder find a.b too"),
             "`guilder --home '/srv/my node' task list` shows them, guilder --home '/srv/my node' find a.b too"
         );
+        assert_eq!(shown("guilder --as ci status"), "guilder --home '/srv/my node' --as ci status");
         for same in [
             "guilder audit verify x.car",
             "guilder --home other up",

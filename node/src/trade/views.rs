@@ -179,6 +179,8 @@ pub struct TaskView {
     pub mint: Option<MintUrl>,
     /// What became of the money, once it was locked.
     pub money: Option<MoneyView>,
+    /// Until when what is locked can't fall back, once it was locked.
+    pub locked_until: Option<Timestamp>,
     /// When it began on our side.
     pub created: Timestamp,
     /// When it ended on our side, or began if it hasn't.
@@ -562,6 +564,7 @@ fn asked(ask: &Signed<Ask>, created: Timestamp, state: TaskState) -> TaskView {
         unit: ask.body.unit.clone(),
         mint: None,
         money: None,
+        locked_until: None,
         created,
         updated: created,
         deadline: ask.body.deadline,
@@ -586,6 +589,7 @@ fn agreed(view: &mut TaskView, award: Cid, deal: &Deal, peer: AgentId) {
     view.mint = Some(args.mint.clone());
     view.deadline = args.deadline;
     view.money = Some(MoneyView::Locked);
+    view.locked_until = Some(deal.award.part().until());
 }
 
 fn add_statements(view: &mut TaskView, signed: &Statements) {

@@ -333,6 +333,8 @@ pub(super) struct AtRisk {
     pub proofs: Vec<LockedProof>,
     /// What the seller has been seen to have redeemed of it; no longer in `proofs`.
     pub redeemed: u64,
+    /// When it was.
+    pub since: Timestamp,
 }
 
 /// What a trade has put into its seller's hands in advance.

@@ -42,6 +42,9 @@ pub enum ProgramError {
         /// What it asks for.
         interpreter: String,
     },
+    /// An argument names a file that can't be there.
+    #[error("the command names {0:?}, and there is no such file or folder")]
+    NoFile(String),
     /// An interpreter is to run a script that isn't there.
     #[error("{interpreter:?} is to run {script:?}, which can't be read")]
     NoScript {
@@ -56,7 +59,8 @@ impl ProgramError {
     pub(in crate::executor) fn hint(&self) -> &'static str {
         match self {
             Self::Missing(_) => "a path is taken from the definition's own folder, a bare name from the daemon's PATH",
-            Self::NotExecutable(_) => "chmod +x it",
+            Self::NotExecutable(_) => "give it the right to be run, with chmod +x",
+            Self::NoFile(_) => "correct the path; a relative one is taken from the definition's own folder",
             Self::NoProgram(_) => "begin the script with e.g. #!/bin/sh, or name the interpreter first in `command`",
             Self::CarriageReturn(_) => "save it with Unix line ends, e.g. with `sed -i 's/\\r$//' FILE`",
             Self::NoInterpreter { .. } => "install it, or correct the script's first line",
@@ -78,8 +82,34 @@ pub(in crate::executor) fn take_from(folder: &Path, command: &mut [String]) {
     for (index, argument) in command.iter_mut().enumerate().skip(1) {
         if Some(index) == script || lies_in(folder, argument) {
             make_absolute(folder, argument);
+        } else if let Some((option, value)) = option_of(argument)
+            && lies_in(folder, value)
+        {
+            let (option, mut value) = (option.to_owned(), value.to_owned());
+            make_absolute(folder, &mut value);
+            *argument = format!("{option}={value}");
         }
     }
+}
+
+/// `--option=value`, apart.
+fn option_of(argument: &str) -> Option<(&str, &str)> {
+    argument.split_once('=').filter(|(option, _)| option.starts_with('-'))
+}
+
+/// Whether an argument is a path, and nothing can be there: neither does it exist, nor is there a folder in which the program could make
+/// it. Only what can't be meant otherwise is taken for one.
+fn names_nothing(argument: &str) -> bool {
+    let path = option_of(argument).map_or(argument, |(_, value)| value);
+    let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+@".contains(c));
+    // `/ab/d` is a command of sed, too.
+    let is_sure = ["./", "../"].iter().any(|begin| path.starts_with(begin))
+        || (path.starts_with('/') && Path::new(path).extension().is_some());
+    let place = Path::new(path).parent().filter(|place| *place != Path::new("."));
+    is_plain
+        && is_sure
+        && !Path::new(path).exists()
+        && !place.is_some_and(|place| place != Path::new("/") && place.exists())
 }
 
 /// Whether an argument that looks like a path names what lies in the folder.
@@ -111,6 +141,9 @@ pub(in crate::executor) fn check(command: &[String]) -> Result<(), ProgramError>
         && File::open(&command[script]).and_then(|file| file.metadata()).map_or(true, |file| file.is_dir())
     {
         return Err(ProgramError::NoScript { interpreter: program.clone(), script: command[script].clone() });
+    }
+    if let Some(argument) = command[1..].iter().find(|argument| names_nothing(argument)) {
+        return Err(ProgramError::NoFile(argument.clone()));
     }
     Ok(())
 }
@@ -241,6 +274,28 @@ mod tests {
         // carriage returns further on are the interpreter's business
         script(b"#!/bin/sh\necho\r\n", 0o755).unwrap();
         script(b"\x7fELF\x02\x01\x01\0\0", 0o755).unwrap();
+    }
+
+    #[test]
+    fn an_argument_that_can_only_be_a_path_must_lead_somewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("model.bin"), "x").unwrap();
+        let checked = |argument: &str| {
+            let mut command = ["cat", argument].map(str::to_owned);
+            take_from(folder.path(), &mut command);
+            check(&command).map(|()| command[1].clone())
+        };
+        let there = folder.path().join("model.bin").to_str().unwrap().to_owned();
+        assert_eq!(checked("model.bin").unwrap(), there);
+        assert_eq!(checked("--model=model.bin").unwrap(), format!("--model={there}"));
+        for missing in ["/no/such/file.txt", "./model.txt", "../no-such/model.txt", "--model=/no/such/weights.bin"] {
+            assert_eq!(checked(missing), Err(ProgramError::NoFile(missing.to_owned())));
+        }
+        // A place where the program may write, and what isn't a path for sure.
+        let new = folder.path().join("new.txt").to_str().unwrap().to_owned();
+        for taken in [&*new, "/secret/d", "s/a.b/c/", "text/x.plain", "https://a.example/b.txt", "-n", "/", "a.b"] {
+            assert_eq!(checked(taken).unwrap(), taken);
+        }
     }
 
     #[test]

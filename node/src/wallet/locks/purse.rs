@@ -185,6 +185,7 @@ impl PreparedLock {
             refund: self.picked.refund.clone(),
             proofs: self.proofs().cloned().collect(),
             redeemed: 0,
+            since: self.purse.parts.runtime.now(),
         };
         Ok(write.put(AT_RISK, Key::of(trade), &at_risk)?)
     }

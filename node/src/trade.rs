@@ -341,6 +341,7 @@ impl Trade {
             journal: journal.clone(),
             store,
             content: content.clone(),
+            wallet: wallet.clone(),
             keep_days,
         };
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| runtime.spawn(name, task).detach();

@@ -75,6 +75,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+pub(crate) use self::quotes::read_invoice;
 pub use self::{
     config::{PurseConfig, RedemptionConfig, WalletConfig},
     error::WalletError,
@@ -399,6 +400,11 @@ impl Wallet {
     /// The mints on the operator's list, each once, however many URLs it has.
     pub fn mints(&self) -> Vec<MintSummary> {
         self.0.mints.list()
+    }
+
+    /// Whether what is old by this machine's clock may be forgotten: no mint that was asked contradicts it.
+    pub fn may_forget(&self) -> bool {
+        self.0.mints.may_forget()
     }
 
     /// Whether ecash of this mint is used and accepted.

@@ -135,7 +135,8 @@ impl Api {
     pub async fn pay(&self, caller: &Caller, pay: Pay) -> Result<InvoicePaid, ApiError> {
         self.may_ask(caller, Action::Pay)?;
         let (mint, unit) = self.place(pay.mint, pay.unit)?;
-        let pay = Pay { mint: Some(mint.clone()), unit: Some(unit.clone()), ..pay };
+        let invoice = wallet::read_invoice(&pay.invoice, self.node().runtime.now()).map_err(accounted)?.to_string();
+        let pay = Pay { mint: Some(mint.clone()), unit: Some(unit.clone()), invoice };
         self.pass(caller, Action::Pay, &pay).await?;
         let paid = self.node().wallet.pay(&mint, &unit, &pay.invoice).await;
         let paid = paid.map_err(|error| self.short_of(error, &unit))?;

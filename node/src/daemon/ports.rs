@@ -12,13 +12,13 @@ use std::{
 use guilder_protocol::fault::{AtFault, Fault};
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
-/// Those of the addresses that can be listened on. One of a kind that this machine hasn't (IPv6 where it is off) is left
-/// out with a warning.
+/// Those of the addresses that can be listened on. One that this machine hasn't (IPv6 where it is off, an interface that isn't up) is
+/// left out with a warning.
 ///
 /// # Errors
-/// If somebody else listens there, the system forbids it, it is an address of another machine, or none is left.
+/// If somebody else listens there, the system forbids it, or none is left.
 pub(super) fn usable(listen: &[Multiaddr]) -> Result<Vec<Multiaddr>, PortError> {
-    let mut usable = Vec::new();
+    let (mut usable, mut foreign) = (Vec::new(), None);
     for address in listen {
         let Some(socket) = Socket::of(address) else {
             usable.push(address.clone());
@@ -32,12 +32,17 @@ pub(super) fn usable(listen: &[Multiaddr]) -> Result<Vec<Multiaddr>, PortError> 
             ErrorKind::AddrInUse => return Err(PortError::Taken(address.to_string())),
             ErrorKind::PermissionDenied => return Err(PortError::NotAllowed(address.to_string())),
             ErrorKind::AddrNotAvailable if !socket.is_unspecified() => {
-                return Err(PortError::Foreign(address.to_string()));
+                tracing::warn!(%address, "not listening there, as network.listen says: this machine has no such address");
+                foreign.get_or_insert(address);
             }
             _ => tracing::warn!(%address, %cause, "not listening there, as network.listen says: this machine can't"),
         }
     }
-    if usable.is_empty() && !listen.is_empty() { Err(PortError::Nowhere) } else { Ok(usable) }
+    match foreign {
+        Some(address) if usable.is_empty() => Err(PortError::Foreign(address.to_string())),
+        None if usable.is_empty() && !listen.is_empty() => Err(PortError::Nowhere),
+        _ => Ok(usable),
+    }
 }
 
 /// The socket that an address stands for.
@@ -93,7 +98,11 @@ pub enum PortError {
 
 impl AtFault for PortError {
     fn fault(&self) -> Fault {
-        Fault::Ours
+        match self {
+            // The address may yet come, with its interface.
+            Self::Foreign(_) => Fault::Environment,
+            Self::Taken(_) | Self::Nowhere | Self::NotAllowed(_) => Fault::Ours,
+        }
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -126,7 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_is_refused_as_that() {
+    fn an_address_of_another_machine_is_left_out_where_there_are_others() {
+        let [foreign, own]: [Multiaddr; 2] =
+            ["/ip4/192.0.2.1/tcp/0", "/ip4/127.0.0.1/tcp/0"].map(|address| address.parse().unwrap());
+        assert_eq!(usable(&[foreign, own.clone()]).unwrap(), [own]);
+    }
+
+    #[test]
+    fn an_address_of_another_machine_alone_is_refused_as_that() {
         for foreign in ["/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/udp/4848/quic-v1"] {
             assert!(
                 matches!(usable(&[foreign.parse().unwrap()]), Err(PortError::Foreign(address)) if address == foreign)

@@ -32,7 +32,9 @@ use super::{
     outbox::Outbox,
     outlays::{self, Uncovered},
     permits::{Permit, Permits},
-    records::{BUYER_HISTORY, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, key, log_key},
+    records::{
+        BUYER_HISTORY, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, is_lately, key, log_key,
+    },
     selling::{self, Places},
     unreleased::{UnreleasedPlace, UnreleasedPlaces},
     violation::{Penalties, Violation},
@@ -240,8 +242,7 @@ impl Parts {
     fn withholds_inputs(&self, buyer: AgentId) -> bool {
         let history =
             self.journal.read(|r| r.get(BUYER_HISTORY, Key::of(buyer))).unwrap_or_default().unwrap_or_default();
-        let lately = self.runtime.now().saturating_sub(NO_INPUT_SECS);
-        history.no_input_at.is_some_and(|at| at >= lately)
+        history.no_input_at.is_some_and(|at| is_lately(at, self.runtime.now(), NO_INPUT_SECS))
             && history.no_input > MAX_NO_INPUT + history.paid / PAID_PER_NO_INPUT
     }
 

@@ -12,7 +12,7 @@ use guilder_protocol::{identity::AgentId, time::Timestamp};
 use super::{
     journal::Journal,
     limits::{DISTRUST_SECS, MAX_DISTRUSTED},
-    records::CHEATS,
+    records::{CHEATS, is_lately},
 };
 use crate::{
     store::{KeyRange, Reader, StoreError},
@@ -27,10 +27,9 @@ impl Cheats {
     /// Reads who has taken something lately.
     pub(super) fn read(journal: &Journal, now: Timestamp) -> Result<Self, StoreError> {
         let cheats = Self::default();
-        let since = now.saturating_sub(DISTRUST_SECS);
         journal.read(|r| {
             r.visit(CHEATS, KeyRange::all(), |_, cheat| {
-                if cheat.at >= since {
+                if is_lately(cheat.at, now, DISTRUST_SECS) {
                     cheats.note(cheat.seller, cheat.at);
                 }
                 std::ops::ControlFlow::Continue(())
@@ -52,8 +51,7 @@ impl Cheats {
 
     /// Who isn't to be asked.
     pub(super) fn distrusted(&self, now: Timestamp) -> Vec<AgentId> {
-        let since = now.saturating_sub(DISTRUST_SECS);
-        lock(&self.0).iter().filter(|(_, at)| **at >= since).map(|(seller, _)| *seller).collect()
+        lock(&self.0).iter().filter(|(_, at)| is_lately(**at, now, DISTRUST_SECS)).map(|(seller, _)| *seller).collect()
     }
 }
 
@@ -70,6 +68,9 @@ mod tests {
         cheats.note(second, at);
         assert_eq!(cheats.distrusted(at.saturating_add(DISTRUST_SECS)), [first, second]);
         assert_eq!(cheats.distrusted(at.saturating_add(DISTRUST_SECS + 1)), [second]);
+        // Noted while the clock was a year ahead.
+        cheats.note(first, at.saturating_add(365 * 86_400));
+        assert_eq!(cheats.distrusted(at.saturating_add(DISTRUST_SECS + 1)), [second]);
     }
 
     #[test]
@@ -80,7 +81,7 @@ mod tests {
             bytes[..2].copy_from_slice(&number.to_be_bytes());
             cheats.note(AgentId::from_bytes(bytes), Timestamp::from_secs(1_000 + u64::from(number)));
         }
-        let distrusted = cheats.distrusted(Timestamp::from_secs(1_000));
+        let distrusted = cheats.distrusted(Timestamp::from_secs(1_000 + MAX_DISTRUSTED as u64));
         assert_eq!(distrusted.len(), MAX_DISTRUSTED);
         assert!(!distrusted.contains(&AgentId::from_bytes([0; 32])));
     }

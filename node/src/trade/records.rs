@@ -39,7 +39,7 @@ use guilder_protocol::{
     fault::Fault,
     identity::AgentId,
     market::{Ask, MintUrl, Unit, choice::Experience},
-    time::Timestamp,
+    time::{SKEW_SECS, Timestamp},
     trade::{Deal, Stored, buyer::Buyer, seller::Seller},
     wire::Reason,
 };
@@ -287,6 +287,11 @@ pub(super) struct Cheat {
 #[serde(deny_unknown_fields)]
 pub(super) struct Earned {
     days: Vec<(u64, u64)>,
+}
+
+/// Whether a moment was within the last so many seconds. One that is ahead of the clock was noted while that was wrong, and says nothing.
+pub(super) fn is_lately(at: Timestamp, now: Timestamp, secs: u64) -> bool {
+    at >= now.saturating_sub(secs) && at <= now.saturating_add(SKEW_SECS)
 }
 
 impl Earned {

@@ -394,6 +394,7 @@ impl Node {
             journal: Journal::new(self.store.clone(), Failpoint::default()),
             store: self.store.clone(),
             content: self.content.clone(),
+            wallet: self.wallet.clone(),
             keep_days: self.plan.config.keep_days,
         }
     }

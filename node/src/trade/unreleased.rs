@@ -20,7 +20,7 @@ use super::{
         MAX_EARNED_UNRELEASED, MAX_NO_RELEASE, MAX_SHARED_UNRELEASED, MAX_SHARED_UNRELEASED_PER_BUYER, MAX_UNRELEASED,
         NO_RELEASE_SECS, PAID_PER_NO_RELEASE, PAID_PER_UNRELEASED,
     },
-    records::{BUYER_HISTORY, BuyerHistory},
+    records::{BUYER_HISTORY, BuyerHistory, is_lately},
 };
 use crate::{
     runtime::Runtime,
@@ -106,8 +106,7 @@ impl UnreleasedPlaces {
     fn earned_by(&self, buyer: AgentId) -> Result<usize, Reason> {
         let history = self.journal.read(|r| r.get(BUYER_HISTORY, Key::of(buyer)));
         let history: BuyerHistory = history.map_err(|_| Reason::Internal)?.unwrap_or_default();
-        let lately = self.runtime.now().saturating_sub(NO_RELEASE_SECS);
-        if history.no_release_at.is_some_and(|at| at >= lately)
+        if history.no_release_at.is_some_and(|at| is_lately(at, self.runtime.now(), NO_RELEASE_SECS))
             && history.no_release > MAX_NO_RELEASE + history.paid / PAID_PER_NO_RELEASE
         {
             return Err(Reason::NotReleased);

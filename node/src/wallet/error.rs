@@ -71,6 +71,9 @@ pub enum WalletError {
         /// What is there.
         available: u64,
     },
+    /// What is to be paid is no invoice that can be.
+    #[error("this Lightning invoice can't be paid: {0}")]
+    Invoice(&'static str),
     /// The amount can't be made of the keyset's amounts within the bound.
     #[error("{amount} can't be made of at most {max} of the mint's amounts")]
     Amount {
@@ -206,7 +209,7 @@ impl AtFault for WalletError {
             Self::Keyset { .. } | Self::Unsettled => Fault::Mint,
             Self::Clock { .. } => Fault::Environment,
             Self::PartyMint { .. } | Self::AlreadyReserved | Self::Forged | Self::TokenRefused { .. } => Fault::Peer,
-            Self::MintInUse(_) | Self::MintConfigured(_) | Self::Insufficient { .. } => Fault::Ours,
+            Self::MintInUse(_) | Self::MintConfigured(_) | Self::Insufficient { .. } | Self::Invoice(_) => Fault::Ours,
             Self::LockGone | Self::AlreadyDebited => Fault::Ours,
             Self::Token(_) | Self::TokenUnfit(_) | Self::ReceivedBefore | Self::WorthItsFee { .. } => Fault::Ours,
             Self::UnknownToken(_) | Self::TokenGone { .. } => Fault::Ours,
@@ -227,6 +230,9 @@ impl AtFault for WalletError {
             }
             Self::MintConfigured(_) => Some("take it out of the config file and restart"),
             Self::Insufficient { .. } => Some("`guilder wallet fund AMOUNT`"),
+            Self::Invoice(_) => {
+                Some("ask whoever is to be paid for a new one, with an amount, and copy all of it (lnbc…)")
+            }
             Self::MintCap { .. } | Self::BuyerCap { .. } => Some("try again once it has redeemed"),
             Self::AdvanceCap { .. } => {
                 Some("wait until other tasks of this seller's are over, or pay in advance all the same: --mode prepaid")

@@ -58,10 +58,10 @@ use super::{
     mints::{MintView, Mints},
     notices::Notices,
     records::{
-        BatchRecord, Coin, Currency, Destination, FailedOperation, HISTORY, HistoryEntry, Input, OPERATIONS, Operation,
-        OperationId, Purpose, RECEIVED, SentState, SentToken, Y,
+        BatchRecord, Coin, Currency, Destination, FAILED, FailedOperation, HISTORY, HistoryEntry, Input, OPERATIONS,
+        Operation, OperationId, Purpose, RECEIVED, Reason, SentState, SentToken, Y,
     },
-    tables::{batches_of, clear_given_back},
+    tables::{batches_of, book, clear_given_back},
 };
 use crate::{
     failpoint::Failpoint,
@@ -105,6 +105,7 @@ pub(super) struct Ledger {
     numbers: Arc<Numbers>,
     operations: Arc<Operations>,
     tokens: Arc<Tokens>,
+    observer: Arc<dyn LockObserver>,
 }
 
 /// What receiving a token brought.
@@ -129,14 +130,6 @@ pub struct Restored {
     pub sent: u64,
     /// Taken off the balance: another copy of this wallet has spent it.
     pub spent_elsewhere: u64,
-}
-
-/// What there was of a parked operation.
-pub(super) struct LookedInto {
-    /// Added to the balance.
-    pub(super) found: u64,
-    /// It has made locked coins, which only its record can spend.
-    pub(super) locked: bool,
 }
 
 /// An operation that is under way.
@@ -171,11 +164,11 @@ impl Ledger {
             failpoint,
             numbers: Arc::clone(&numbers),
             coins: Arc::clone(&coins),
-            observer,
+            observer: Arc::clone(&observer),
             gates: Gates::default(),
             troubles: std::sync::Mutex::default(),
         });
-        Ok(Self { mints, store, runtime, notices, patience, coins, numbers, operations, tokens })
+        Ok(Self { mints, store, runtime, notices, patience, coins, numbers, operations, tokens, observer })
     }
 
     /// Takes up every operation that was in flight when the node stopped.
@@ -390,6 +383,11 @@ impl Ledger {
             let tokens = self.numbers.scan(currency, &keyset, Line::Tokens, 0).await?;
             restored.sent += self.tokens.note_found(currency, tokens).await?;
         }
+        for (key, failed) in self.store.read(|read| read.range(FAILED, KeyRange::all(), usize::MAX))? {
+            if failed.record.currency == *currency {
+                restored.found += self.look_into(&key, &failed).await?;
+            }
+        }
         restored.spent_elsewhere = self.coins.strike_spent(currency).await?;
         Ok(restored)
     }
@@ -431,20 +429,16 @@ impl Ledger {
         self.coins.count(currency)
     }
 
-    /// Whether nothing is left to be had of a parked operation. Plain coins that the mint has signed are taken over.
-    pub(super) async fn came_to_nothing(&self, failed: &FailedOperation) -> Result<bool, WalletError> {
-        Ok(!self.look_into(failed).await?.locked)
-    }
-
-    /// Takes over what the mint has signed of a parked operation after all.
-    pub(super) async fn look_into(&self, failed: &FailedOperation) -> Result<LookedInto, WalletError> {
+    /// Takes over what the mint has signed of a parked operation after all, and says how much that was. What is locked goes into the
+    /// purse, and the record that could spend it goes.
+    pub(super) async fn look_into(&self, key: &[u8], failed: &FailedOperation) -> Result<u64, WalletError> {
         let Currency { mint, .. } = &failed.record.currency;
         let outputs = &failed.record.outputs;
         let messages: Vec<_> = outputs.iter().filter_map(super::records::Premint::message).collect();
         let signatures = self.mints.client(mint)?.signatures(&messages).await?;
         let signed: Vec<_> = outputs.iter().zip(signatures).filter_map(|(output, by)| Some((output, by?))).collect();
         if signed.is_empty() {
-            return Ok(LookedInto { found: 0, locked: false });
+            return Ok(0);
         }
         let ids: Vec<KeysetId> = signed.iter().map(|(output, _)| output.id).collect();
         let view = self.mints.view_with(mint, ids).await?;
@@ -452,15 +446,49 @@ impl Ledger {
             let some = signed.iter().filter(move |(output, _)| output.to == to);
             some.filter_map(|(output, by)| output.unblind(by, view.keysets.get(&output.id)?)).collect::<Vec<_>>()
         };
-        let found = self.coins.take_over(&failed.record.currency, of(Destination::Coins)).await?;
+        let mut found = self.coins.take_over(&failed.record.currency, of(Destination::Coins)).await?;
         self.notices.restored(&failed.record.currency, found);
         self.tokens.note_found(&failed.record.currency, of(Destination::Token)).await?;
-        let locked = signed.iter().any(|(output, _)| output.to == Destination::Purse);
-        if locked {
-            let reason = "an operation that it had refused came to be; its locked outputs stay on record".into();
-            self.notices.money_trouble(mint, Fault::Mint, reason);
+        let locked: BTreeMap<_, _> =
+            of(Destination::Purse).into_iter().filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect();
+        if let (Purpose::Refill { batch }, Ok(id)) = (&failed.record.purpose, <[u8; 16]>::try_from(key))
+            && !locked.is_empty()
+        {
+            found += self.take_over_locked(id.into(), &failed.record.currency, batch, locked).await?;
         }
-        Ok(LookedInto { found, locked })
+        Ok(found)
+    }
+
+    /// A refill that the mint had denied has come to be.
+    async fn take_over_locked(
+        &self,
+        id: OperationId,
+        currency: &Currency,
+        batch: &BatchRecord,
+        locked: BTreeMap<Y, LockedProof>,
+    ) -> Result<u64, WalletError> {
+        let amount = sum(locked.values().map(|proof| &proof.amount));
+        let now = self.runtime.now();
+        let taken = {
+            let (currency, batch, locked) = (currency.clone(), batch.clone(), locked.clone());
+            self.store.transact(move |write| {
+                // Whoever looked at the same time has taken it over.
+                if !write.contains(FAILED, id.0)? {
+                    return Ok(false);
+                }
+                write.delete(FAILED, id.0)?;
+                effects::put_batch(write, id, &batch, locked)?;
+                let why = "a lock that the mint had denied came to be".to_owned();
+                book(write, &currency, now, Reason::Restored, amount, why)?;
+                Ok::<_, WalletError>(true)
+            })
+        };
+        if !taken.await? {
+            return Ok(0);
+        }
+        self.observer.refilled(id, batch, locked);
+        self.notices.restored(currency, amount);
+        Ok(amount)
     }
 
     /// All operations that are under way.

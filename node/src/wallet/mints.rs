@@ -61,7 +61,7 @@ pub(super) struct Mints {
     events: Events,
     known: RwLock<BTreeMap<MintUrl, Arc<MintView>>>,
     looked: Mutex<BTreeMap<MintUrl, Instant>>,
-    clocks: Mutex<BTreeMap<MintUrl, Clock>>,
+    clocks: Mutex<BTreeMap<MintUrl, Option<Clock>>>,
     /// A mint was put on the list.
     added: Notify,
 }
@@ -416,31 +416,68 @@ impl Mints {
 
     /// Whether some mint on the list has confirmed our clock, and none contradicts it.
     pub(super) fn clock_is_confirmed(&self) -> bool {
-        let urls: Vec<MintUrl> = lock(&self.clocks).keys().cloned().collect();
+        let clocks = lock(&self.clocks).clone();
+        let urls: Vec<MintUrl> = clocks.into_iter().filter_map(|(url, clock)| clock.map(|_| url)).collect();
         !urls.is_empty() && urls.iter().all(|url| self.clock_off(url).is_none())
+    }
+
+    /// Whether what is old by our clock may be forgotten: every mint that was asked confirms it, or doesn't tell its time; where there is
+    /// no mint, nobody contradicts it.
+    pub(super) fn may_forget(&self) -> bool {
+        let urls: Vec<MintUrl> = lock(&self.clocks).keys().cloned().collect();
+        let is_asked = !urls.is_empty() || self.read_known().is_empty() && self.configured.is_empty();
+        is_asked && urls.iter().all(|url| self.clock_off(url).is_none())
     }
 
     /// How far our clock is ahead of a mint's, if it is further off than the tolerated skew. A step of our clock since the
     /// last look counts.
     fn clock_off(&self, url: &MintUrl) -> Option<i64> {
-        let clock = *lock(&self.clocks).get(url)?;
-        let passed = self.runtime.instant().saturating_duration_since(clock.at).as_secs();
-        let expected = clock.wall.saturating_add(passed);
-        let step = difference(self.runtime.now(), expected);
-        let ahead = clock.ahead_secs.saturating_add(step);
-        let tolerated = i64::try_from(SKEW_SECS).unwrap_or(i64::MAX).saturating_add(clock.unsure_secs);
+        let (ahead, unsure_secs) = self.ahead_of(url)?;
+        let tolerated = i64::try_from(SKEW_SECS).unwrap_or(i64::MAX).saturating_add(unsure_secs);
         (ahead.saturating_abs() > tolerated).then_some(ahead)
     }
 
+    /// How far our clock is ahead of a mint's that tells its time, and how far off that may be.
+    fn ahead_of(&self, url: &MintUrl) -> Option<(i64, i64)> {
+        let clock = (*lock(&self.clocks).get(url)?)?;
+        let passed = self.runtime.instant().saturating_duration_since(clock.at).as_secs();
+        let expected = clock.wall.saturating_add(passed);
+        let step = difference(self.runtime.now(), expected);
+        Some((clock.ahead_secs.saturating_add(step), clock.unsure_secs))
+    }
+
+    /// What the mint's clock says now; ours, where it doesn't tell its time. It is asked once in a run of this node.
+    ///
+    /// # Errors
+    /// If it doesn't answer: then nobody knows.
+    pub(super) async fn time_of(&self, url: &MintUrl) -> Result<Timestamp, WalletError> {
+        let known = self.cached(url).map_or_else(|| url.clone(), |view| view.url.clone());
+        if !lock(&self.clocks).contains_key(&known) {
+            let client = MintClient::new(&known, self.connectors.for_url(&known)?);
+            let began = self.runtime.instant();
+            let info = client.info().await?;
+            self.note_clock(&known, &info, began);
+        }
+        let now = self.runtime.now();
+        Ok(match self.ahead_of(&known) {
+            Some((ahead, _)) if ahead < 0 => now.saturating_add(ahead.unsigned_abs()),
+            Some((ahead, _)) => now.saturating_sub(ahead.unsigned_abs()),
+            None => now,
+        })
+    }
+
     fn note_clock(&self, url: &MintUrl, info: &Info, began: Instant) {
-        let Some(time) = info.time else { return };
+        let Some(time) = info.time else {
+            lock(&self.clocks).insert(url.clone(), None);
+            return;
+        };
         let (wall, at) = (self.runtime.now(), self.runtime.instant());
         let took = at.saturating_duration_since(began).as_secs();
         // The mint read its clock at some time between.
         let middle = wall.saturating_sub(took / 2);
         let ahead_secs = difference(middle, Timestamp::from_secs(time));
         let unsure_secs = i64::try_from(took.div_ceil(2)).unwrap_or(i64::MAX).saturating_add(1);
-        lock(&self.clocks).insert(url.clone(), Clock { ahead_secs, unsure_secs, wall, at });
+        lock(&self.clocks).insert(url.clone(), Some(Clock { ahead_secs, unsure_secs, wall, at }));
     }
 
     /// Asks a mint what it is and which keysets it has, and remembers the answer.

@@ -259,8 +259,8 @@ impl Quotes {
         let parked = self.store.read(|read| read.range(FAILED, KeyRange::all(), usize::MAX))?;
         let ours = parked.iter().filter(|(_, failed)| issues(&failed.record, &record.currency, &record.id));
         let mut issued = 0;
-        for (_, failed) in ours {
-            issued += self.ledger.look_into(failed).await?.found;
+        for (key, failed) in ours {
+            issued += self.ledger.look_into(key, failed).await?;
         }
         if issued == 0 {
             self.forget(&record).await?;
@@ -305,6 +305,11 @@ impl Quotes {
         let asking = timeout(self.patience, client.melt_quote(invoice.trim(), &currency.unit));
         let quote = asking.await.map_err(|_| MintTrouble::Slow { mint: currency.mint.clone() })??;
         let amount = quote.amount;
+        if Bolt11Invoice::from_str(invoice.trim())
+            .is_ok_and(|asked| is_other_than_asked(&asked, &currency.unit, amount))
+        {
+            return Err(MintTrouble::lying(&currency.mint, "it asks for another amount than the invoice").into());
+        }
         let need = amount.saturating_add(quote.fee_reserve);
         let purpose = Purpose::Melt { quote: quote.quote, amount };
         let handle = self.ledger.spend(currency, need, Vec::new(), purpose).await?;
@@ -331,6 +336,43 @@ impl WalletError {
 /// Whether an operation issues this quote.
 fn issues(operation: &Operation, currency: &Currency, id: &str) -> bool {
     operation.currency == *currency && matches!(&operation.purpose, Purpose::Mint { quote } if quote == id)
+}
+
+/// An invoice, however it was copied: with its scheme before it, folded, with spaces around it.
+///
+/// # Errors
+/// If it is none that can be paid.
+pub(crate) fn read_invoice(text: &str, now: Timestamp) -> Result<Bolt11Invoice, WalletError> {
+    if text.len() > MAX_INVOICE_TEXT {
+        return Err(WalletError::Invoice("it is too long"));
+    }
+    let joined: String = text.chars().filter(|char| !char.is_whitespace()).collect();
+    let scheme = joined.get(..SCHEME.len()).filter(|start| start.eq_ignore_ascii_case(SCHEME));
+    let bare = &joined[scheme.map_or(0, str::len)..];
+    let invoice = Bolt11Invoice::from_str(bare).map_err(|_| WalletError::Invoice("it can't be read"))?;
+    if invoice.amount_milli_satoshis().is_none() {
+        return Err(WalletError::Invoice("it names no amount"));
+    }
+    if invoice.expires_at().is_some_and(|at| Timestamp::from_secs(at.as_secs()) < now) {
+        return Err(WalletError::Invoice("it has expired"));
+    }
+    Ok(invoice)
+}
+
+/// The longest invoice that is read, in bytes: some hundred and fifty characters, with hints to private channels a few thousand.
+const MAX_INVOICE_TEXT: usize = 16 * 1024;
+
+/// What wallets put before an invoice.
+const SCHEME: &str = "lightning:";
+
+/// Whether an amount isn't an invoice's, in a unit in which that can be told.
+fn is_other_than_asked(invoice: &Bolt11Invoice, unit: &Unit, amount: u64) -> bool {
+    let Some(msat) = invoice.amount_milli_satoshis() else { return false };
+    match unit.as_str() {
+        "sat" => msat.div_ceil(1_000) != amount,
+        "msat" => msat != amount,
+        _ => false,
+    }
 }
 
 /// Until when an invoice can be paid, if it is one.

@@ -407,7 +407,10 @@ pub(super) struct Due {
     pub locktime: Timestamp,
     pub currency: Currency,
     pub proofs: usize,
+    /// When it was earned, or refused last.
     pub since: Timestamp,
+    /// When it was tried last, by the clock of then.
+    pub tried: Timestamp,
     /// As in the lock. One that was refused is redeemed on its own.
     pub tries: u32,
     /// How often no swap could even be made of it since it is due.
@@ -423,11 +426,15 @@ impl Due {
     }
 
     /// When to try again, if it came to nothing before.
-    pub(super) fn again_at(&self) -> Timestamp {
+    pub(super) fn again_at(&self, now: Timestamp) -> Timestamp {
+        if self.tried > now {
+            // The clock was ahead then: what it said is no reason to wait.
+            return now;
+        }
         // In escrow there is a last moment, and what isn't redeemed by then is lost.
         let longest_secs = if self.redeem_by.is_some() { REDEEM_ESCROW_RETRY_SECS } else { REDEEM_LAST_RETRY_SECS };
         let pause_secs = REDEEM_RETRY_SECS.saturating_mul(self.setbacks().into());
-        self.since.saturating_add(pause_secs.min(longest_secs))
+        self.tried.saturating_add(pause_secs.min(longest_secs))
     }
 }
 

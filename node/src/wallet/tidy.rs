@@ -74,9 +74,8 @@ impl Tidy {
         let at = |failed: &FailedOperation| (failed.record.currency.mint.clone(), failed.at);
         for (mint, records) in self.old(FAILED, MAX_FAILED, FAILED_KEEP_SECS, at)? {
             for (key, failed) in records {
-                match self.ledger.came_to_nothing(&failed).await {
-                    Ok(true) => self.store.write(move |write| write.delete(FAILED, key)).await?,
-                    Ok(false) => {}
+                match self.ledger.look_into(&key, &failed).await {
+                    Ok(_) => self.store.write(move |write| write.delete(FAILED, key)).await?,
                     Err(error) => {
                         tracing::debug!(%mint, %error, "parked operations stay on record");
                         break;

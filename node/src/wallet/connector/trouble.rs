@@ -129,7 +129,7 @@ impl AtFault for MintTrouble {
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Down { .. } | Self::Slow { .. } => {
-                "no money is lost: what was under way is repeated until the mint answers (`guilder wallet pending`)"
+                "check its address, or try again later; what was begun, if anything, is repeated until it answers (`guilder wallet pending`)"
             }
             Self::Lying { .. } => "stop using this mint until its operator explains",
             Self::Refused { .. } => "see the mint's reason",

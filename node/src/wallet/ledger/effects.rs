@@ -173,10 +173,7 @@ impl Completion {
         match &record.purpose {
             Purpose::Refill { .. } => {
                 if let Some((batch, proofs)) = self.batch() {
-                    write.put(BATCHES, batch_key(batch.conditions.locktime(), *id), &batch)?;
-                    for (y, proof) in proofs {
-                        write.put(PURSE, Key::of(id.0).and(y.0), &PurseCoin::new(proof))?;
-                    }
+                    put_batch(write, *id, &batch, proofs)?;
                 }
             }
             Purpose::Send => {
@@ -212,6 +209,20 @@ impl Completion {
         }
         Ok(())
     }
+}
+
+/// Puts locked coins into the purse.
+pub(super) fn put_batch(
+    write: &mut Write<'_>,
+    id: OperationId,
+    batch: &BatchRecord,
+    proofs: BTreeMap<Y, LockedProof>,
+) -> Result<(), WalletError> {
+    write.put(BATCHES, batch_key(batch.conditions.locktime(), id), batch)?;
+    for (y, proof) in proofs {
+        write.put(PURSE, Key::of(id.0).and(y.0), &PurseCoin::new(proof))?;
+    }
+    Ok(())
 }
 
 /// Shares a fee out by inputs, so that the shares add up: the rounding falls on those that cross a whole unit.
@@ -476,7 +487,7 @@ fn release_accepted(write: &mut Write<'_>, record: &Operation, trades: &[Cid], b
             let (locktime, currency, proofs) = (kept.locktime, record.currency.clone(), kept.proofs.len());
             let redeem_by = kept.escrow.as_ref().map(|escrow| escrow.redeem_by);
             let (trade, since, tries, put_off) = (*trade, bar.at, kept.tries, 0);
-            let due = Due { trade, locktime, currency, proofs, since, tries, put_off, redeem_by };
+            let due = Due { trade, locktime, currency, proofs, since, tried: since, tries, put_off, redeem_by };
             write.put(DUE, Key::of(locktime).and(trade), &due)?;
             write.put(ACCEPTED, Key::of(trade), &kept)?;
         }

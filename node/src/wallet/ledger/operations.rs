@@ -283,10 +283,17 @@ impl Operations {
             Ok(client) => client,
             Err(error) => return Posted::Open(stored, MintTrouble::down(mint, &error.to_string())),
         };
-        if record.until.is_some_and(|until| self.runtime.now() > until) {
-            // What it shows must not be shown any more; an earlier post of it may have come through.
-            let (late, before) = (MintTrouble::TooLate { mint: mint.clone() }, stored.posted);
-            return self.find_out(&client, stored, Some(late), before).await;
+        if let Some(until) = record.until {
+            match self.mints.time_of(mint).await {
+                Ok(time) if time > until => {
+                    // What it shows must not be shown any more; an earlier post of it may have come through.
+                    let (late, before) = (MintTrouble::TooLate { mint: mint.clone() }, stored.posted);
+                    return self.find_out(&client, stored, Some(late), before).await;
+                }
+                Ok(_) => {}
+                Err(WalletError::Mint(trouble)) => return Posted::Open(stored, trouble),
+                Err(error) => return Posted::Open(stored, MintTrouble::down(mint, &error.to_string())),
+            }
         }
         if !stored.posted && record.purpose.is_told_to_people() {
             // That it was done will show by its outputs: another copy of this wallet must not have had them signed before.

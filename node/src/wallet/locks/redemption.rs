@@ -271,6 +271,7 @@ impl Redemption {
             currency: accepted.currency.clone(),
             proofs: accepted.proofs.len(),
             since: self.parts.runtime.now(),
+            tried: self.parts.runtime.now(),
             tries: accepted.tries,
             put_off: 0,
             redeem_by: accepted.escrow.map(|escrow| escrow.redeem_by),
@@ -352,7 +353,7 @@ impl Redemption {
             full = full || rows.len() >= MAX_DUE_READ;
             for batch in batches(rows, self.config.batch) {
                 // One that can't be redeemed now holds up no other.
-                let redeemed = match self.redeem(&currency, &batch, now).await {
+                let redeemed = match self.redeem(&currency, &batch).await {
                     Err(WalletError::Store(error)) => Err(WalletError::Store(error)),
                     Err(error) => self.put_off(&currency, batch, now, &error).await,
                     done => done,
@@ -374,13 +375,13 @@ impl Redemption {
         let (mut currencies, mut next) = (BTreeMap::<Currency, Vec<Due>>::new(), None);
         self.parts.store.read(|read| {
             read.visit(DUE, KeyRange::all(), |_, due| {
-                if due.setbacks() == 0 || now >= due.again_at() {
+                if due.setbacks() == 0 || now >= due.again_at(now) {
                     let rows = currencies.entry(due.currency.clone()).or_default();
                     if rows.len() < MAX_DUE_READ {
                         rows.push(due);
                     }
                 } else {
-                    next = next.into_iter().chain([due.again_at()]).min();
+                    next = next.into_iter().chain([due.again_at(now)]).min();
                 }
                 ControlFlow::Continue(())
             })
@@ -413,7 +414,7 @@ impl Redemption {
                 continue;
             }
             let key = Key::of(due.locktime).and(due.trade);
-            let later = Due { put_off: due.put_off.saturating_add(1), since: now, ..due };
+            let later = Due { put_off: due.put_off.saturating_add(1), tried: now, ..due };
             self.parts
                 .store
                 .write(move |write| {
@@ -425,14 +426,16 @@ impl Redemption {
         Ok(())
     }
 
-    async fn redeem(&self, currency: &Currency, batch: &[Due], now: Timestamp) -> Result<(), WalletError> {
+    async fn redeem(&self, currency: &Currency, batch: &[Due]) -> Result<(), WalletError> {
+        // What is too late is too late by the mint's clock.
+        let mint_time = self.parts.mints.time_of(&currency.mint).await?;
         let (mut trades, mut locks, mut until) = (Vec::new(), Vec::new(), None);
         for &Due { trade, locktime, tries, redeem_by, .. } in batch {
-            if redeem_by.is_some_and(|redeem_by| now > redeem_by) {
+            if redeem_by.is_some_and(|redeem_by| mint_time > redeem_by) {
                 self.give_up(trade, "it was not redeemed before its last moment had passed".into()).await?;
                 continue;
             }
-            if tries >= MAX_REDEEM_TRIES && now > locktime.saturating_add(SKEW_SECS) {
+            if tries >= MAX_REDEEM_TRIES && mint_time > locktime.saturating_add(SKEW_SECS) {
                 self.give_up(trade, "the mint refused it until its locktime had passed".into()).await?;
                 continue;
             }

@@ -229,7 +229,8 @@ impl Refunds {
         lots.retain(|lot| !lot.proofs().is_empty());
         let fee = |lots: &[Lot]| fee(&view, &currency, lots);
         if lots.iter().map(Lot::worth).sum::<u64>() <= fee(&lots)? {
-            let old = |lot: &Lot| now > lot.locktime().saturating_add(DUST_KEPT_SECS);
+            let may_forget = self.parts.mints.may_forget();
+            let old = |lot: &Lot| may_forget && now > lot.locktime().saturating_add(DUST_KEPT_SECS);
             for lot in lots.into_iter().filter(old) {
                 self.give_up(lot, now).await?;
             }

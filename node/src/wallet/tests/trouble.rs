@@ -47,6 +47,53 @@ async fn a_lost_reply_loses_nothing() {
     assert_eq!(bank.outstanding().await, buyer.total() + seller.total() + other.total());
 }
 
+/// What was tried in vain while the clock was a year ahead isn't put off for a year.
+#[tokio::test]
+async fn what_is_earned_is_redeemed_once_a_clock_that_was_ahead_is_right_again() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    award(&buyer, &seller, 20, 1).await;
+    seller.redeemable(trade(1)).await;
+    bank.set(Line::Down);
+    let seller = seller.restart(yesterday().saturating_add(365 * 86_400)).await;
+    let was_tried = || {
+        let due = seller.store.read(|read| read.range(records::DUE, KeyRange::all(), 1)).unwrap();
+        due.first().is_some_and(|(_, due)| due.put_off > 0)
+    };
+    while !was_tried() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    bank.set(Line::Well);
+    let mut seller = seller.restart(yesterday()).await;
+    assert_eq!(seller.outcome().await, (trade(1), MoneyOutcome::Redeemed { amount: 20 }));
+}
+
+/// A mint that did as it was asked, denied it, and tells the truth later.
+#[tokio::test]
+async fn a_lock_that_a_mint_had_denied_comes_back_once_it_shows_it() {
+    let bank = Bank::open(0).await;
+    let (buyer, seller) = (bank.wallet(1).await, bank.wallet(2).await);
+    buyer.fund(100).await;
+    bank.set(Line::Deaf);
+    buyer.wallet.lock(&buyer.request(&seller, 20)).await.unwrap_err();
+    bank.set(tampered("/v1/restore", |shown| {
+        for list in ["outputs", "signatures"] {
+            shown[list] = serde_json::json!([]);
+        }
+    }));
+    let parked = || buyer.store.read(|read| read.range(records::FAILED, KeyRange::all(), 9)).unwrap().len();
+    while parked() == 0 {
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(buyer.total() < 100, "it is lost on the books");
+    bank.set(Line::Well);
+    assert!(buyer.restore().await > 0);
+    assert_eq!((parked(), buyer.total()), (0, bank.outstanding().await));
+    assert_eq!(buyer.restore().await, 0, "once");
+    assert_eq!(buyer.total(), bank.outstanding().await);
+}
+
 #[tokio::test]
 async fn a_lying_mint_is_found_out_and_loses_us_nothing() {
     type Lie = (&'static str, fn(&mut serde_json::Value));

@@ -11,9 +11,11 @@
 pub mod access;
 pub mod caller;
 pub mod client;
+mod duties;
 pub mod error;
 mod gate;
 mod grants;
+pub(crate) mod hooks;
 pub(crate) mod http;
 mod market;
 pub(crate) mod mcp;

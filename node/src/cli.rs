@@ -6,7 +6,7 @@
 //!                        └──> printer: results on standard output, progress and errors on standard error
 //! ```
 //!
-//! `init`, `id`, `alias`, `passphrase`, `service-unit`, `service init`, `service test`, `mint resume`, `audit verify`, `ucan verify`,
+//! `init`, `id`, `alias`, `passphrase`, `service-unit`, `service init`, `service test`, `mint resume`, `audit verify`, `ucan verify`, `duty check`,
 //! `completions`, `demo` and `bench` need no daemon.
 
 mod alias;
@@ -16,11 +16,13 @@ mod bench;
 mod caller;
 mod completions;
 mod demo;
+mod duty;
 mod earnings;
 mod find;
 mod grant;
 mod grants;
 mod hire;
+mod hook;
 mod id;
 mod init;
 mod man;
@@ -31,6 +33,7 @@ mod passphrase;
 mod peers;
 mod prompt;
 mod revoke;
+mod run;
 mod service;
 mod service_unit;
 mod status;
@@ -115,6 +118,9 @@ enum Command {
     Caller(caller::Args),
     Approvals(approvals::Args),
     Task(task::Args),
+    Duty(duty::Args),
+    Run(run::Args),
+    Hook(hook::Args),
     Wallet(wallet::Args),
     Mint(mint::Args),
     Mcp(mcp::Args),
@@ -289,6 +295,9 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Caller(args) => caller::run(&args, context),
         Command::Approvals(args) => approvals::run(&args, context),
         Command::Task(args) => task::run(&args, context),
+        Command::Duty(args) => duty::run(&args, context),
+        Command::Run(args) => run::run(&args, context),
+        Command::Hook(args) => hook::run(&args, context),
         Command::Wallet(args) => wallet::run(&args, context),
         Command::Mint(args) => mint::run(&args, context),
         Command::Mcp(args) => mcp::run(&args, context),

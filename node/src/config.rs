@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{mint::MintConfig, network::NetworkConfig, trade::TradeConfig, wallet::WalletConfig};
 
 pub use self::chosen::{AddressError, Chosen, joinable, listenable, monitorable};
-pub use self::sections::{ApiConfig, GateConfig, HireConfig, LogConfig, LogFormat, MonitorConfig};
+pub use self::sections::{ApiConfig, GateConfig, HireConfig, HooksConfig, LogConfig, LogFormat, MonitorConfig};
 
 /// What `guilder init` writes.
 pub const TEMPLATE: &str = include_str!("config/template.toml");
@@ -40,6 +40,8 @@ pub struct Config {
     pub mint: MintConfig,
     /// What machines watch the node by.
     pub monitor: MonitorConfig,
+    /// Webhooks.
+    pub hooks: HooksConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -56,6 +58,7 @@ impl Config {
         })?;
         config.api.check()?;
         config.monitor.check()?;
+        config.hooks.check()?;
         config.log.check()?;
         Ok(config)
     }

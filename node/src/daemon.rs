@@ -41,7 +41,7 @@ use crate::{
         Api,
         access::{self, Access},
         caller::Caller,
-        http,
+        hooks, http,
         types::{MintView, Status},
     },
     config::Config,
@@ -127,6 +127,7 @@ async fn serve(
     };
     // What may fail comes before anybody is told where the node is.
     serve_monitor(node, &said).await?;
+    serve_hooks(node).await?;
     runtime.spawn("accusations", accusations::keep(home.accusations(), node.clone())).detach();
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     // Before anybody can listen.
@@ -179,6 +180,7 @@ async fn start(
     let guard = std::env::current_exe().map_err(|cause| HomeError::io("find", "the guilder binary".as_ref(), cause))?;
     let executors = Executors::open(guard, home.work(), content.clone(), runtime.clone()).await;
     let executors = executors.map_err(|cause| HomeError::io("use", &home.work(), cause))?;
+    let executors = executors.posting(home.posts());
     let mint = if config.mint.host {
         Home::at(home.mint()).create()?;
         let mint = HostedMint::open(&home.mint(), &config.mint, &seeds.mint[..], runtime).await?;
@@ -232,6 +234,19 @@ async fn serve_monitor(node: &Node, api: &Api) -> Result<(), DaemonError> {
     let (api, store, events) = (api.clone(), node.store.clone(), node.events.clone());
     let serving = async move { monitor::serve(listener, api, store, &events).await };
     node.runtime.spawn("monitor", serving).detach();
+    Ok(())
+}
+
+/// Takes webhooks, if the settings say where.
+async fn serve_hooks(node: &Node) -> Result<(), DaemonError> {
+    let Some(address) = node.config.hooks.listen else { return Ok(()) };
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|cause| DaemonError::Listen { what: "hooks.listen", cause })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("webhooks at http://{address}/hooks/NAME");
+    }
+    let duties = node.duties.clone();
+    node.runtime.spawn("hooks", async move { hooks::serve(listener, duties).await }).detach();
     Ok(())
 }
 

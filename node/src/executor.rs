@@ -40,6 +40,7 @@ mod executors;
 pub(crate) mod fuzz;
 mod http;
 pub mod mcp;
+mod post;
 pub mod process;
 pub mod progress;
 pub mod schema;

@@ -22,6 +22,8 @@ pub enum Work {
     Digest,
     /// An index, at which it fails.
     Index,
+    /// Whether a text is one.
+    Check,
 }
 
 /// Does it. What `guilder demo-worker` runs.
@@ -36,6 +38,7 @@ pub fn work(work: Work) -> Result<Exit, CliError> {
     let output = match work {
         Work::Summarize => summarize::summarize(&text),
         Work::Digest => digest::digest(&text).map_err(fail)?,
+        Work::Check => serde_json::json!({ "ok": !text.trim().is_empty() }).to_string(),
         Work::Index => {
             return Err(CliError::usage("there is no dictionary for this language", "hire another indexer"));
         }

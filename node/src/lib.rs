@@ -9,6 +9,7 @@ pub mod config;
 pub mod console;
 pub mod content;
 pub mod daemon;
+pub mod duty;
 pub mod events;
 pub mod executor;
 pub mod failpoint;

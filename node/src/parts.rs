@@ -3,7 +3,7 @@
 //! ```text
 //! runtime ─ store ─ content ─ executors        made by whoever builds: the daemon, a test, the simulator
 //!                     │
-//!   Node::start:  network ─▶ connectors ─▶ wallet ─▶ hosted mint's streams ─▶ catalogue ─▶ grants ─▶ trade
+//!   Node::start:  network ─▶ connectors ─▶ wallet ─▶ hosted mint's streams ─▶ catalogue ─▶ grants ─▶ trade ─▶ duties
 //! ```
 //!
 //! [`Parts`] are all that the simulator replaces. A room that comes later takes the handles of those before it; nothing
@@ -25,6 +25,7 @@ use crate::{
     catalogue::{Catalogue, CatalogueError, CatalogueParts},
     config::Config,
     content::Content,
+    duty::{Duties, DutiesParts},
     events::{Events, Journal},
     executor::Executors,
     failpoint::Failpoint,
@@ -96,6 +97,8 @@ pub struct Node {
     pub grants: Grants,
     /// Tasks.
     pub trade: Trade,
+    /// Standing orders.
+    pub duties: Duties,
     /// The hosted mint.
     pub mint: Option<HostedMint>,
     /// What happens.
@@ -144,7 +147,7 @@ impl Node {
             network: network.clone(),
             gossip: inbound.gossip,
             wallet: wallet.clone(),
-            executors: parts.executors,
+            executors: parts.executors.clone(),
             events: events.clone(),
         })
         .await?;
@@ -175,9 +178,21 @@ impl Node {
             grants: grants.clone(),
             content: content.clone(),
             events: events.clone(),
-            failpoint: parts.failpoint,
+            failpoint: parts.failpoint.clone(),
         })?;
         let gate = Gate::new(store.clone(), runtime.clone(), events.clone(), config.gate.ask_above);
+        let duties = Duties::start(DutiesParts {
+            id: network.local(),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            trade: trade.clone(),
+            catalogue: catalogue.clone(),
+            content: content.clone(),
+            executors: parts.executors,
+            hire: config.hire.clone(),
+            events: events.clone(),
+            failpoint: parts.failpoint,
+        });
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -190,6 +205,7 @@ impl Node {
             gate,
             grants,
             trade,
+            duties,
             mint: parts.mint,
             events,
             journal,

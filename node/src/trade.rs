@@ -417,6 +417,14 @@ impl Trade {
         self.journal.read(|r| ends::ends(r, caller))
     }
 
+    /// The task that was placed last for an origin.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn task_of(&self, origin: &Origin) -> Result<Option<Cid>, StoreError> {
+        self.journal.read(|r| keys::task_of(r, origin))
+    }
+
     /// What is spent of a budget, without what has come back by now.
     ///
     /// # Errors

@@ -14,6 +14,7 @@
 //!              audit    every finished task's bundle verifies
 //!              escrow   no money in escrow went to anybody whose buyer hasn't got the output that it committed to
 //!              budget   what is passed on keeps to each delegation, however many awards are made at once
+//!              duty     every due moment of a standing order has one outcome, every run is over and within its budget
 //!              answers  an honest party that a bundle names did what the bundle says
 //!              rest     nothing is open any more: no trade, no swap but at a mint that has lied
 //! ```

@@ -11,6 +11,7 @@
 //! of its own and writes down what came of it.
 
 mod chains;
+mod duties;
 mod eclipse;
 mod faults;
 mod misbehaviour;
@@ -43,7 +44,10 @@ use guilder::{
     parts::Node,
     trade::Hire,
 };
-use guilder_protocol::market::{MintUrl, ServiceName, Unit};
+use guilder_protocol::{
+    market::{MintUrl, ServiceName, Unit},
+    time::Timestamp,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -138,6 +142,8 @@ struct Play<'a> {
     liars: Vec<usize>,
     vanish: (mpsc::Sender<HostId>, mpsc::Receiver<HostId>),
     samples: Vec<Sample>,
+    /// When each buyer got its standing order, by its own clock.
+    began_duty: BTreeMap<HostId, Timestamp>,
 }
 
 /// A wish, and what is known of it.
@@ -231,6 +237,7 @@ impl<'a> Play<'a> {
             liars: Vec::new(),
             vanish: mpsc::channel(64),
             samples: Vec::new(),
+            began_duty: BTreeMap::new(),
         })
     }
 
@@ -266,6 +273,12 @@ impl<'a> Play<'a> {
             if part.buys() || passes_on || part.cheat == Some(Adversary::BuyerDoubleLocks) {
                 self.fund(*host);
             }
+            if part.buys() {
+                self.give_duty(*host);
+            }
+        }
+        if self.scenario.workload.duties.is_some() {
+            self.timeline.at_secs(self.scenario.workload_ends_s() as f64, Action::PauseDuties);
         }
         self.plan();
         self.plan_sabotage();
@@ -410,6 +423,7 @@ impl<'a> Play<'a> {
             Action::Twin(host) => self.open_twin(host).await?,
             Action::TwinEnds(host) => self.world.end_twin(host).await,
             Action::Token => self.give_token(),
+            Action::PauseDuties => self.pause_duties(),
             Action::DiskFull(host, full) => self.world.set_full(host, full),
             Action::ClockStep(host, by_s) => {
                 let own = self.cast.part(host).clock_off_s;
@@ -424,7 +438,11 @@ impl<'a> Play<'a> {
     }
 
     async fn bring_back(&mut self, host: HostId) -> Result<(), WorldError> {
-        self.world.restart(host, &[HostId(0)]).await
+        self.world.restart(host, &[HostId(0)]).await?;
+        if self.start.elapsed().as_secs() >= self.scenario.workload_ends_s() {
+            self.pause_duties();
+        }
+        Ok(())
     }
 
     fn mint(&self, number: usize, act: impl FnOnce(&ModelMint)) {

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     check::ScenarioError,
     faults::{Fault, MintFailure, ProxyFailure, Victims, When},
-    market::{Adversaries, Adversary, Arrivals, Burst, Chains, Mints, Payment, Services, Workload},
+    market::{Adversaries, Adversary, Arrivals, Burst, Chains, Duties, Mints, Payment, Services, Workload},
     network::{Nats, Population, Region, Role, Start, Topology},
 };
 

@@ -207,3 +207,20 @@ fn floods_and_lies_about_peers_stop_no_trade() {
     let (done, all) = done_after(&results, 0);
     assert!(all > 10 && done * 10 >= all * 9, "{done} of {all}: {:#?}", results.tasks);
 }
+
+/// A run of every buyer each minute, while nodes die and clocks are set: the judge counts one outcome for each moment.
+#[test]
+fn every_moment_of_a_standing_order_has_one_outcome_and_the_same_seed_the_same() {
+    let text = "name = \"pinned\"\nabout = \"pinned\"\nduration_s = 420\nwarmup_s = 30\ndrain_s = 150\n\
+                [population]\nnodes = 10\ntraders = 1\n[workload]\nbudget_sat = 30\n\
+                [workload.duties]\ncron = \"* * * * *\"\nzone = \"Europe/Berlin\"\nmissed = \"each\"\nrun_sat = 30\nday_sat = 600\n\
+                [[faults]]\nkind = \"churn\"\nfrom_s = 60\nto_s = 240\nper_hour = 20.0\ndown_s = [10, 100]\n\
+                [[faults]]\nkind = \"clock-steps\"\nat_s = 100\nfor_s = 60\nby_s = [-1200, 1200]\nvictims = { count = 3 }\n";
+    let [first, second] = [1, 2].map(|_| own_process::run(text, 1, &[]));
+    for results in [&first, &second] {
+        assert!(results.violations.is_empty(), "{:#?}", results.violations);
+        let paid = results.nodes.iter().filter(|node| node.paid_sat > 0).count();
+        assert!(paid > 5, "they buy: {paid}");
+    }
+    assert_eq!(first.summary.hash, second.summary.hash);
+}

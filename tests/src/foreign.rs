@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Files and folders of `tests/foreign` that Node.js is given, beside its libraries.
-const JAVASCRIPT: [&str; 5] = ["package.json", "old-node.js", "cashu-ts.js", "iso-ucan.js", "peer"];
+const JAVASCRIPT: [&str; 6] = ["package.json", "old-node.js", "cashu-ts.js", "iso-ucan.js", "webhook.js", "peer"];
 
 /// Where the Python environment with Nutshell is, if it is there.
 pub fn nutshell_venv() -> Option<PathBuf> {
@@ -50,6 +50,12 @@ pub fn mcp_python() -> Option<PathBuf> {
     venv.join("installed").exists().then(|| venv.join("bin/python"))
 }
 
+/// The Python that has the library of Standard Webhooks, if it is there.
+fn webhooks_python() -> Option<PathBuf> {
+    let venv = file("target/webhooks-venv");
+    venv.join("installed").exists().then(|| venv.join("bin/python"))
+}
+
 fn has_node() -> bool {
     let node = Command::new("node").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     node.is_ok_and(|status| status.success())
@@ -71,7 +77,7 @@ impl Scripts {
     /// Those for Node.js, with the libraries beside them. None, with a word on it, where they aren't there.
     pub fn of_javascript() -> Option<Self> {
         let Some(libraries) = libraries() else {
-            skip("Node.js with cashu-ts, iso-ucan and js-libp2p");
+            skip("Node.js with cashu-ts, iso-ucan, js-libp2p and Octokit's webhooks");
             return None;
         };
         let scripts = Self::with("node".into(), &JAVASCRIPT);
@@ -86,6 +92,15 @@ impl Scripts {
             return None;
         };
         Some(Self::with(venv.join("bin/python"), &["nutshell.py"]))
+    }
+
+    /// The one for Standard Webhooks. None, with a word on it, where its library isn't there.
+    pub fn of_webhooks() -> Option<Self> {
+        let Some(python) = webhooks_python() else {
+            skip("the Python library of Standard Webhooks");
+            return None;
+        };
+        Some(Self::with(python, &["webhook.py"]))
     }
 
     fn with(interpreter: PathBuf, names: &[&str]) -> Self {

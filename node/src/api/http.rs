@@ -11,6 +11,7 @@
 //! [`MAX_BODY`], an input by the protocol's largest content.
 
 mod description;
+mod duties;
 mod extract;
 mod gate;
 mod grants;
@@ -101,6 +102,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(wallet::routes())
         .merge(grants::routes())
         .merge(gate::routes())
+        .merge(duties::routes())
 }
 
 /// Whoever the guard admitted.

@@ -16,6 +16,7 @@ pub use super::error::{ApiError, ErrorCode};
 pub use crate::trade::{Earnings, EarningsBy, Hire};
 use crate::{
     aliases::Named,
+    duty::HookKind,
     events::Stamped,
     gate::{ApprovalState, Risk},
     mint::Totals,
@@ -596,6 +597,58 @@ impl From<(&str, &Named)> for Alias {
     fn from((name, target): (&str, &Named)) -> Self {
         Self { name: name.to_owned(), kind: target.kind().to_owned(), target: target.to_string() }
     }
+}
+
+/// The file of a duty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DutyFile {
+    /// Its text: TOML, as docs/duties.md says.
+    pub file: String,
+}
+
+/// Which runs are listed: the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, clap::Args)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RunListing {
+    /// Only those of this duty.
+    #[arg(value_name = "DUTY")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duty: Option<String>,
+    /// At most so many [default: 20].
+    #[arg(long, value_name = "N")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Whether the answer waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RunWait {
+    /// Until the run is over, 15 seconds at the most.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// Adds a hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HookRequest {
+    /// Its name: the end of its URL's path.
+    pub name: String,
+    /// How it is signed.
+    pub kind: HookKind,
+}
+
+/// Replaces the secret of a hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HookRotation {
+    /// That its sender has the new one: the one before is taken no more.
+    #[serde(default)]
+    pub done: bool,
 }
 
 /// Which side of a task this node is on.

@@ -93,6 +93,39 @@ impl MonitorConfig {
     }
 }
 
+/// `[hooks]`: webhooks that set duties off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HooksConfig {
+    /// Where they are taken; nowhere unless set.
+    pub listen: Option<SocketAddr>,
+    /// What their URLs begin with as others reach them, where a proxy or a tunnel stands before the listener.
+    pub url: Option<String>,
+}
+
+impl HooksConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let is_web = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        match &self.url {
+            Some(url) if !is_web(url) => {
+                let reason = format!("{url} is no URL; one looks like https://hooks.example.org");
+                Err(ConfigError::Value { setting: "hooks.url", reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a hook is, if any are taken.
+    pub fn url_of(&self, name: &str) -> Option<String> {
+        let base = match (&self.url, self.listen) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(listen)) => format!("http://{listen}"),
+            (None, None) => return None,
+        };
+        Some(format!("{base}/hooks/{name}"))
+    }
+}
+
 /// `[log]`: what is logged to standard error, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use crate::shell::quoted;
 
 /// The commands that work on a home. A test in `cli` has each command stand here or there.
-pub(crate) const ON_A_HOME: [&str; 24] = [
+pub(crate) const ON_A_HOME: [&str; 27] = [
+    "duty",
+    "run",
+    "hook",
     "init",
     "up",
     "status",

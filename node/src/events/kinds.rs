@@ -506,6 +506,42 @@ pub enum Event {
         granted: bool,
     },
 
+    // --- duties ---
+    /// A duty was set off.
+    RunBegan {
+        /// Which.
+        duty: String,
+        /// The run's ID.
+        run: String,
+    },
+    /// A run of a duty is over.
+    RunEnded {
+        /// The duty.
+        duty: String,
+        /// The run's ID.
+        run: String,
+        /// `done`, `failed` or `cancelled`.
+        outcome: String,
+        /// Why it failed, in words.
+        reason: Option<String>,
+    },
+    /// Moments at which a duty was due, or what would have set it off, went by without a run.
+    DutySkipped {
+        /// Which.
+        duty: String,
+        /// How many.
+        moments: u64,
+        /// Why, in words.
+        why: String,
+    },
+    /// A duty is paused: nothing sets it off until it is resumed.
+    DutyPaused {
+        /// Which.
+        duty: String,
+        /// Why, in words.
+        why: String,
+    },
+
     // --- daemon ---
     /// Listening, API up: the node takes work.
     Ready {
@@ -554,6 +590,8 @@ impl Event {
             Self::OutputInvalid { .. } | Self::BootstrapFailed { again: false, .. } | Self::ToolChanged { .. } => {
                 Level::WARN
             }
+            Self::DutySkipped { .. } | Self::DutyPaused { .. } => Level::WARN,
+            Self::RunEnded { reason: Some(_), .. } => Level::WARN,
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
             | Self::ServiceAdded { .. }
@@ -564,6 +602,8 @@ impl Event {
             | Self::Funded { .. }
             | Self::ApprovalAsked { .. }
             | Self::ApprovalAnswered { .. }
+            | Self::RunBegan { .. }
+            | Self::RunEnded { .. }
             | Self::Ready { .. }
             | Self::Stopping { .. } => Level::INFO,
             _ => Level::DEBUG,

@@ -126,6 +126,16 @@ impl Event {
             }
             Self::ApprovalAnswered { approval, granted: true } => format!("approval {approval} is granted"),
             Self::ApprovalAnswered { approval, granted: false } => format!("approval {approval} is refused"),
+            Self::RunBegan { duty, run } => format!("the duty {duty} runs: {run}"),
+            Self::RunEnded { duty, run, outcome, reason: None } => {
+                format!("the run {run} of the duty {duty} is {outcome}")
+            }
+            Self::RunEnded { duty, run, outcome, reason: Some(why) } => {
+                format!("the run {run} of the duty {duty} is {outcome}: {why}")
+            }
+            Self::DutySkipped { duty, moments: 1, why } => format!("the duty {duty} isn't run: {why}"),
+            Self::DutySkipped { duty, moments, why } => format!("the duty {duty} isn't run {moments} times: {why}"),
+            Self::DutyPaused { duty, why } => format!("the duty {duty} is paused: {why}"),
             Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
             Self::Stopping { reason } => format!("stopping: {reason}"),
             Self::Unknown => "something that only a later version knows".to_owned(),

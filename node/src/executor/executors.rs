@@ -17,6 +17,8 @@ pub struct Executors {
     pub(super) runtime: Runtime,
     make: Make,
     servers: Pool,
+    /// Where files are posted, if anywhere.
+    pub(super) posts: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,12 +37,18 @@ impl Executors {
     /// If the folder can't be made or cleared.
     pub async fn open(guard: PathBuf, work_dir: PathBuf, content: Content, runtime: Runtime) -> std::io::Result<Self> {
         let host = ProcessHost::open(guard, work_dir, &runtime).await?;
-        Ok(Self { content, runtime, make: Make::AsDefined(host), servers: Pool::default() })
+        Ok(Self { content, runtime, make: Make::AsDefined(host), servers: Pool::default(), posts: None })
     }
 
     /// One executor for every service, whatever its definition says. The simulator's way in: no folder, no process.
     pub fn replaced_by(executor: Arc<dyn Executor>, content: Content, runtime: Runtime) -> Self {
-        Self { content, runtime, make: Make::Replaced(executor), servers: Pool::default() }
+        Self { content, runtime, make: Make::Replaced(executor), servers: Pool::default(), posts: None }
+    }
+
+    /// Where files are posted: a folder of this node's alone. Without one none are.
+    #[must_use]
+    pub fn posting(self, folder: PathBuf) -> Self {
+        Self { posts: Some(folder), ..self }
     }
 
     /// Where inputs and outputs are.

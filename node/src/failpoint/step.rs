@@ -56,6 +56,16 @@ steps! {
     PostSwap "post-swap",
     /// Either: the mint has acted on a swap; what it made becomes durable.
     SettleSwap "settle-swap",
+    /// Duties: the outcomes of due moments become durable, with the runs that they set off.
+    StoreDue "store-due",
+    /// Duties: a webhook becomes durable, with the runs that it sets off, before it is answered.
+    StoreDelivery "store-delivery",
+    /// Duties: a step of a run becomes durable, with what it may cost, before anything of it is done.
+    StoreStep "store-step",
+    /// Duties: what came of a step, or of some of its hires, becomes durable.
+    StoreOutcome "store-outcome",
+    /// Duties: that a run is over becomes durable.
+    StoreRun "store-run",
     /// Grantor: a grant becomes durable, before it is handed over.
     StoreGrant "store-grant",
     /// Grantor: a revocation becomes durable, before it travels.

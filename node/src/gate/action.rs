@@ -72,6 +72,16 @@ pub enum Action {
     ImportGrant,
     /// Take a delegation back.
     Revoke,
+    /// Set a duty off, which spends within its own budget.
+    RunDuty,
+    /// Pause a duty, or call a run of one off.
+    PauseDuty,
+    /// Add a duty, or replace its file: it spends by itself.
+    AddDuty,
+    /// Resume or remove one.
+    ChangeDuty,
+    /// Add, change or remove a webhook: a way to set duties off from outside.
+    ChangeHook,
     /// Add a caller.
     AddCaller,
     /// Revoke one.
@@ -84,7 +94,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::Look,
         Self::Find,
         Self::Hire,
@@ -106,6 +116,11 @@ impl Action {
         Self::Grant,
         Self::ImportGrant,
         Self::Revoke,
+        Self::RunDuty,
+        Self::PauseDuty,
+        Self::AddDuty,
+        Self::ChangeDuty,
+        Self::ChangeHook,
         Self::AddCaller,
         Self::RevokeCaller,
         Self::Approve,
@@ -118,11 +133,13 @@ impl Action {
             Self::Look | Self::Find => Risk::Low,
             Self::Hire | Self::Cancel => Risk::Medium,
             Self::Dial | Self::Fund | Self::Receive | Self::Restore => Risk::Medium,
+            Self::RunDuty | Self::PauseDuty => Risk::Medium,
             Self::HireAbove | Self::WriteOff => Risk::High,
             Self::Send | Self::ShowToken | Self::Reclaim | Self::Pay => Risk::High,
             Self::AddMint | Self::RemoveMint => Risk::High,
             Self::AddService | Self::RemoveService => Risk::High,
             Self::Grant | Self::ImportGrant | Self::Revoke => Risk::High,
+            Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
             Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Stop => Risk::High,
         }
     }
@@ -156,6 +173,11 @@ impl Action {
             Self::Grant => "grant",
             Self::ImportGrant => "import-grant",
             Self::Revoke => "revoke",
+            Self::RunDuty => "run-duty",
+            Self::PauseDuty => "pause-duty",
+            Self::AddDuty => "add-duty",
+            Self::ChangeDuty => "change-duty",
+            Self::ChangeHook => "change-hook",
             Self::AddCaller => "add-caller",
             Self::RevokeCaller => "revoke-caller",
             Self::Approve => "approve",

@@ -125,6 +125,11 @@ impl Home {
         self.0.join("mint.resume")
     }
 
+    /// Files that duties post.
+    pub fn posts(&self) -> PathBuf {
+        self.0.join("posts")
+    }
+
     /// Folders of running services.
     pub fn work(&self) -> PathBuf {
         self.0.join("work")

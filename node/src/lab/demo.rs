@@ -3,6 +3,7 @@
 //! Every step is checked, and the exit code says whether all held.
 
 pub(super) mod chain;
+mod duty;
 mod market;
 mod narrator;
 mod stage;
@@ -17,7 +18,8 @@ const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder demo
   guilder demo notes.txt --keep market     and look around in the nodes' folders afterwards
-  guilder demo chain                       agents that hire agents, one of which fails";
+  guilder demo chain                       agents that hire agents, one of which fails
+  guilder demo duty                        a webhook and a clock set work off, which is bought, checked and posted";
 
 /// See five nodes trade on this machine, with play money.
 ///
@@ -52,6 +54,11 @@ enum Story {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// See a duty set off by a signed webhook: a summary is bought, checked by another seller, posted to a file, and proved.
+    Duty {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
 }
 
 /// Runs a story and says what happens.
@@ -74,6 +81,13 @@ pub async fn run(args: &DemoArgs, printer: &Printer) -> Result<Exit, CliError> {
             narrator.head("Five nodes, each with its own key, store and wallet")?;
             let stage = chain::set(&narrator, &mut folder).await?;
             let played = chain::play(&stage).await;
+            end(stage, played).await
+        }
+        Some(Story::Duty { place }) => {
+            let mut folder = Folder::make(place.keep.as_deref())?;
+            narrator.head("Four nodes, each with its own key, store and wallet")?;
+            let (stage, port) = duty::set(&narrator, &mut folder).await?;
+            let played = duty::play(&stage, &port).await;
             end(stage, played).await
         }
     }

@@ -35,7 +35,7 @@ pub(super) struct Housekeeper {
     pub(super) store: Store,
     pub(super) content: Content,
     pub(super) wallet: Wallet,
-    /// Days that the records of ended trades are kept.
+    /// Days that the records of ended trades are kept. One at least: whoever hires for an origin finds its task until then.
     pub(super) keep_days: u64,
 }
 
@@ -69,7 +69,7 @@ impl Housekeeper {
             Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)? || expire(w, SPENT, over)?)
         };
         while self.journal.commit(Step::Other, expire_batch).await? {}
-        let kept_since = now.saturating_sub(self.keep_days.saturating_mul(DAY_SECS));
+        let kept_since = now.saturating_sub(self.keep_days.max(1).saturating_mul(DAY_SECS));
         let mut from = None;
         loop {
             let after = from.take();

@@ -249,6 +249,11 @@ pub(super) fn may_clear(r: &impl Reader, origin: &Origin, task: Cid) -> Result<b
     Ok(record.is_some())
 }
 
+/// The task that was placed last for an origin.
+pub(super) fn task_of(r: &impl Reader, origin: &Origin) -> Result<Option<Cid>, StoreError> {
+    Ok(r.get(KEYS, origin.row())?.and_then(|record| record.tasks.last().copied()))
+}
+
 /// Forgets origins whose last task was placed before `end` and is no longer on record. They are few, and small.
 pub(super) fn forget(w: &mut Write<'_>, end: Timestamp) -> Result<(), StoreError> {
     for (row, record) in w.range(KEYS, KeyRange::all(), usize::MAX)? {

@@ -79,6 +79,7 @@ impl Play<'_> {
         }
         self.judge_chains(&agents);
         self.judge_sales(&agents);
+        self.judge_duties();
         self.judge_coins(true);
         self.judge.rest(&self.world, &self.cast, !self.liars.is_empty(), self.now_us() / 1_000);
         let nodes = self.node_rows(&tasks).await;

@@ -44,6 +44,8 @@ pub(super) enum Action {
     ClockStep(HostId, i64),
     /// A mint's proxy, by the mint's number, behaves otherwise.
     Proxy(usize, Option<ProxyFailure>),
+    /// No duty begins anything any more.
+    PauseDuties,
     /// The state of the whole is written down.
     Sample,
     /// The rules are checked.

@@ -87,6 +87,13 @@ impl Scenario {
             "is not between 1 and services.count",
         )?;
         self.check_chains()?;
+        if let Some(duties) = &wanted.duties {
+            let read = guilder::duty::file::Duty::from_toml(&duties.file("sim.service-0", wanted.budget_sat));
+            read.map_err(|error| ScenarioError::Sense {
+                field: "workload.duties".to_owned(),
+                problem: format!("make no duty: {error}"),
+            })?;
+        }
         range(sold.price_sat, "services.price_sat")?;
         ensure(sold.price_sat[0] > 0, "services.price_sat", "begins at 0")?;
         range(sold.work_ms, "services.work_ms")?;

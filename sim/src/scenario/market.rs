@@ -75,6 +75,8 @@ pub struct Workload {
     pub purse_sat: u64,
     /// A while of many more wishes.
     pub burst: Option<Burst>,
+    /// A standing order of every buyer, beside its wishes.
+    pub duties: Option<Duties>,
 }
 
 impl Default for Workload {
@@ -90,7 +92,46 @@ impl Default for Workload {
             input_bytes: [32, 512],
             purse_sat: 2_000,
             burst: None,
+            duties: None,
         }
+    }
+}
+
+/// A standing order: a service is bought whenever it is due, within a budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Duties {
+    /// When, as a cron pattern.
+    pub cron: String,
+    /// In which zone.
+    #[serde(default = "utc")]
+    pub zone: String,
+    /// What becomes of missed moments: `last`, `each` or `skip`.
+    #[serde(default = "last")]
+    pub missed: String,
+    /// The most that one run may cost, in sat.
+    pub run_sat: u64,
+    /// The most that a day may.
+    pub day_sat: u64,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn last() -> String {
+    "last".to_owned()
+}
+
+impl Duties {
+    /// The duty's file, for a service that may cost so much.
+    pub fn file(&self, service: &str, max_price: u64) -> String {
+        let Self { cron, zone, missed, run_sat, day_sat } = self;
+        format!(
+            "name = \"standing\"\non = [{{ cron = \"{cron}\", zone = \"{zone}\", missed = \"{missed}\" }}]\n\
+             budget = {{ unit = \"sat\", run = {run_sat}, day = {day_sat} }}\n[[step]]\nhire = \"{service}\"\n\
+             text = \"{{{{run.due}}}}\"\nmax_price = {max_price}\ndeadline = \"30s\"\nmode = \"prepaid\"\n"
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{Scenario, ScenarioError};
 
 /// A shipped scenario: its name and its file.
-pub const SHIPPED: [(&str, &str); 38] = [
+pub const SHIPPED: [(&str, &str); 39] = [
     ("steady-market", include_str!("../../scenarios/steady-market.toml")),
     ("flash-crowd", include_str!("../../scenarios/flash-crowd.toml")),
     ("churn", include_str!("../../scenarios/churn.toml")),
@@ -18,6 +18,7 @@ pub const SHIPPED: [(&str, &str); 38] = [
     ("chains", include_str!("../../scenarios/chains.toml")),
     ("escrow-chains", include_str!("../../scenarios/escrow-chains.toml")),
     ("chain-storm", include_str!("../../scenarios/chain-storm.toml")),
+    ("duties", include_str!("../../scenarios/duties.toml")),
     ("homes", include_str!("../../scenarios/homes.toml")),
     ("broken-machines", include_str!("../../scenarios/broken-machines.toml")),
     ("proxied-mint", include_str!("../../scenarios/proxied-mint.toml")),

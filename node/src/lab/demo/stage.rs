@@ -53,6 +53,16 @@ impl<'a> Stage<'a> {
         folder: &mut Folder,
         traders: &[(&str, String)],
     ) -> Result<Self, CliError> {
+        Self::set_with(narrator, folder, traders, &[]).await
+    }
+
+    /// As [`Self::set`], with more settings of some of them.
+    pub(super) async fn set_with(
+        narrator: &'a Narrator<'a>,
+        folder: &mut Folder,
+        traders: &[(&str, String)],
+        more: &[(&str, String)],
+    ) -> Result<Self, CliError> {
         let dir = folder.path().to_owned();
         folder.add("mint");
         let mint = LabNode::start(&dir, "mint", &mint_settings(FEE_PPK)).await?;
@@ -60,7 +70,10 @@ impl<'a> Stage<'a> {
         let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
         let settings = trader_settings(&mint.address, &mint_url);
         traders.iter().for_each(|(name, _)| folder.add(name));
-        let starts = traders.iter().map(|(name, _)| LabNode::start(&dir, name, &settings));
+        let own =
+            |name: &str| more.iter().filter(|(of, _)| *of == name).map(|(_, more)| more.as_str()).collect::<String>();
+        let settings: Vec<_> = traders.iter().map(|(name, _)| format!("{settings}{}", own(name))).collect();
+        let starts = traders.iter().zip(&settings).map(|((name, _), settings)| LabNode::start(&dir, name, settings));
         let nodes = futures::future::try_join_all(starts).await?;
         for (node, (_, what)) in nodes.iter().zip(traders) {
             narrator.node(node, what)?;
@@ -283,7 +296,7 @@ impl<'a> Stage<'a> {
         stopped.into_iter().collect()
     }
 
-    async fn bytes(&self, name: &str, path: &str) -> Result<Vec<u8>, CliError> {
+    pub(super) async fn bytes(&self, name: &str, path: &str) -> Result<Vec<u8>, CliError> {
         let mut download = self.node(name)?.client.download(path).await?;
         let mut bytes = Vec::new();
         while let Some(piece) = download.next().await? {

@@ -73,6 +73,8 @@ fn everything() -> Value {
         "mapping_s": 60,
     });
     scenario["services"]["chains"] = json!({ "depth": 2, "hires": [1, 2], "budget_share": 0.5 });
+    scenario["workload"]["duties"] =
+        json!({ "cron": "* * * * *", "zone": "UTC", "missed": "each", "run_sat": 60, "day_sat": 600 });
     scenario["mints"]["regions"] = json!(NAMES);
     scenario["population"]["connections"] = json!([10, 20]);
     scenario

@@ -1,0 +1,359 @@
+//! Duties between real processes: set off by hand, by a schedule and by a webhook, killed at each durable step, and bought for once.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use guilder_tests::{
+    Daemon, LONG, eventually,
+    foreign::Scripts,
+    swarm::{self, Swarm},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// A minute comes within it, on a machine that is busy.
+const MINUTE: Duration = Duration::from_secs(240);
+
+/// A duty that has each word echoed by two sellers, makes one list of it, and posts that.
+const ECHOES: &str = r#"
+name = "echoes"
+on = [{ hook = "repo", event = "push" }, { cron = "0 7 1 1 *", zone = "Europe/Berlin" }]
+budget = { unit = "play", run = 40, day = 400 }
+[[step]]
+id = "said"
+each = "trigger.words"
+max_items = 2
+hire = "text.echo"
+input = '{"word": "{{item}}"}'
+deadline = "100s"
+[[step]]
+id = "all"
+reduce = "union"
+of = "said"
+[[step]]
+run = "text.own"
+of = "all"
+[[step]]
+post = "file:said/all.json"
+of = "all"
+"#;
+
+struct Market {
+    _swarm: Swarm,
+    seller: Daemon,
+    buyer: Daemon,
+}
+
+impl Market {
+    fn open(settings: &str) -> Self {
+        let swarm = Swarm::start(0);
+        let seller = swarm.trader("seller", "");
+        let buyer = swarm.buyer(1_000, settings);
+        swarm::sell_echo(&seller, "text.echo", 3, "");
+        swarm::sell_echo(&buyer, "text.own", 1, "");
+        eventually("the seller to be found", LONG, || {
+            let found = buyer.run(["find", "text.echo"]);
+            if found.code() == 0 { Ok(()) } else { Err(found) }
+        });
+        add(&buyer, ECHOES);
+        Self { _swarm: swarm, seller, buyer }
+    }
+
+    fn sold(&self) -> usize {
+        self.seller.json(["task", "list", "--limit", "1000", "--side", "seller"]).as_array().unwrap().len()
+    }
+}
+
+#[track_caller]
+fn add(daemon: &Daemon, file: &str) {
+    let path = daemon.write("duty.toml", file);
+    daemon.run(["duty".as_ref(), "add".as_ref(), path.as_os_str()]).ok();
+}
+
+#[track_caller]
+fn runs(daemon: &Daemon) -> Vec<Value> {
+    daemon.json(["run", "list", "--limit", "1000"]).as_array().unwrap().clone()
+}
+
+/// Waits until every run is over.
+#[track_caller]
+fn all_over(daemon: &Daemon) -> Vec<Value> {
+    eventually("every run to be over", LONG, || {
+        let runs = runs(daemon);
+        if runs.iter().all(|run| run["ended"] == true) { Ok(runs) } else { Err(json!(runs)) }
+    })
+}
+
+#[test]
+fn a_duty_buys_reduces_runs_and_posts_and_says_what_it_did() {
+    let market = Market::open("");
+    let buyer = &market.buyer;
+    let input = buyer.write("words.json", r#"{"words": ["one", "two", "three"]}"#);
+    let args = ["duty", "run", "echoes", "--wait", "--input"].map(std::ffi::OsStr::new);
+    let run = buyer.run(args.into_iter().chain([input.as_os_str()])).ok().json();
+    assert_eq!((&run["state"], &run["spent"], &run["by"]), (&json!("done"), &json!(6), &json!("its owner")), "{run:#}");
+    let first = &run["steps"][0];
+    assert_eq!((&first["left_out"], &first["trust"]), (&json!(1), &json!("owner")), "max_items holds: {run:#}");
+    assert_eq!(run["steps"][1]["trust"], "owner");
+    let posted: Value = serde_json::from_slice(&fs::read(buyer.path().join("posts/said/all.json")).unwrap()).unwrap();
+    assert_eq!(posted, json!([{"word": "one"}, {"word": "two"}]));
+    assert_eq!(market.sold(), 2);
+
+    let id = run["id"].as_str().unwrap();
+    let audit = buyer.json(["run", "audit", &id[12..]]);
+    assert_eq!(audit["hires"].as_array().unwrap().len(), 2, "{audit}");
+    assert!(audit["hires"].as_array().unwrap().iter().all(|hire| hire["holds"] == true), "{audit}");
+    let list = buyer.json(["duty", "list"]);
+    assert_eq!((&list[0]["last_state"], &list[0]["last_run"]), (&json!("done"), &json!(id)), "{list:#}");
+    assert!(list[0]["next"].as_u64().is_some());
+
+    buyer.run(["duty", "pause", "echoes"]).ok();
+    buyer.run(["duty", "run", "echoes"]).failed().says("ours", &["paused", "guilder duty resume"]);
+    let list = buyer.json(["duty", "list"]);
+    assert_eq!(list[0]["skipped_because"], "the duty was paused");
+    assert_eq!(buyer.json(["duty", "resume", "echoes"])["paused"], Value::Null);
+}
+
+#[test]
+fn a_run_killed_at_any_durable_step_is_done_once_and_paid_once() {
+    let mut market = Market::open("");
+    let words = json!({"words": ["one", "two"]});
+    let input = market.buyer.write("words.json", words.to_string());
+    let mut spent = 0;
+    for step in [
+        "store-due",
+        "store-step",
+        "store-claim",
+        "store-award",
+        "send-awarded",
+        "store-bought",
+        "store-outcome",
+        "store-outcome*2",
+        "store-step*2",
+        "store-step*4",
+        "store-run",
+    ] {
+        let (before, sold) = (runs(&market.buyer).len(), market.sold());
+        market.buyer.stop();
+        market.buyer.restart_with(&[("GUILDER_FAILPOINT", &format!("kill:{step}"))]);
+        let args = ["duty", "run", "echoes", "--input"].map(std::ffi::OsStr::new);
+        // It may be cut off.
+        let _ = market.buyer.run(args.into_iter().chain([input.as_os_str()]));
+        eventually(&format!("the buyer to die at {step}"), LONG, || match market.buyer.has_ended() {
+            true => Ok(()),
+            false => Err("it lives"),
+        });
+        market.buyer.restart();
+        let runs = all_over(&market.buyer);
+        let fresh = runs.len() - before;
+        // What was killed before it was stored never was.
+        assert_eq!(fresh, usize::from(step != "store-due"), "{step}: {runs:#?}");
+        if fresh == 1 {
+            let run = &runs[0];
+            assert_eq!(run["state"], "done", "{step}: {run:#}");
+            assert_eq!(run["spent"], 6, "{step}: {run:#}");
+            spent += 6;
+        }
+        assert_eq!(market.sold() - sold, 2 * fresh, "{step}: each item is bought once");
+    }
+    assert_eq!(market.buyer.json(["duty", "list"])[0]["failures"], 0);
+    assert_eq!(spent, 60);
+}
+
+#[test]
+fn a_budget_that_a_run_would_exceed_buys_nothing_and_three_failures_pause() {
+    let market = Market::open("");
+    let buyer = &market.buyer;
+    add(buyer, &ECHOES.replace("run = 40, day = 400", "run = 5, day = 8"));
+    let input = buyer.write("words.json", r#"{"words": ["one", "two"]}"#);
+    let args = || ["duty", "run", "echoes", "--wait", "--input"].map(std::ffi::OsStr::new).into_iter();
+    for _ in 0..3 {
+        let failed = buyer.run(args().chain([input.as_os_str()]));
+        assert_eq!(failed.code(), 1, "{failed}");
+    }
+    assert_eq!(market.sold(), 0, "two words at three don't go into five");
+    let list = buyer.json(["duty", "list"]);
+    assert!(list[0]["paused"].as_str().unwrap().contains("3 runs failed"), "{list:#}");
+    let args = args().filter(|arg| *arg != "--wait");
+    buyer.run(args.chain([input.as_os_str()])).failed().says("ours", &["paused"]);
+}
+
+/// HMAC-SHA256.
+fn hmac(secret: &[u8], body: &[u8]) -> String {
+    let mut key = [0; 64];
+    key[..secret.len()].copy_from_slice(secret);
+    let pad = |with: u8| key.map(|byte| byte ^ with);
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(body).finalize();
+    let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    outer.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn deliver(address: SocketAddr, delivery: &str, signature: &str, body: &[u8]) -> u16 {
+    deliver_claiming(address, delivery, signature, (body, body.len()))
+}
+
+fn deliver_claiming(address: SocketAddr, delivery: &str, signature: &str, (body, length): (&[u8], usize)) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(
+        stream,
+        "POST /hooks/repo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\nx-github-event: push\r\n\
+         x-github-delivery: {delivery}\r\nx-hub-signature-256: sha256={signature}\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+}
+
+#[test]
+fn a_webhook_sets_a_duty_off_once_and_what_it_brings_decides_nothing() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let market = Market::open(&format!("hooks.listen = \"127.0.0.1:{port}\"\n"));
+    let (buyer, address) = (&market.buyer, SocketAddr::from(([127, 0, 0, 1], port)));
+    let hook = buyer.json(["hook", "add", "repo", "--github"]);
+    assert_eq!(hook["url"], format!("http://127.0.0.1:{port}/hooks/repo"));
+    let secret = hook["secret"].as_str().unwrap().to_owned();
+    assert_eq!(buyer.json(["hook", "list"])[0]["secret"], Value::Null, "it is said once");
+
+    // What it brings tries each thing that it could decide.
+    let hostile = r#"one", "service": "text.own", "seller": "x", "max_price": 1000, "mint": "http://evil.example", "x": "{{trigger}}"#;
+    let body = json!({
+        "words": [hostile, {"hire": "text.own"}, "three", "four"],
+        "max_items": 100, "budget": {"unit": "play", "run": 1000, "day": 1000}, "name": "echoes", "step": [], "post": "file:evil.json",
+    });
+    let body = body.to_string().into_bytes();
+    let signature = hmac(secret.as_bytes(), &body);
+    assert_eq!(deliver(address, "d1", &hmac(b"guess", &body), &body), 401);
+    assert_eq!(deliver(address, "d1", "", &body), 401);
+    assert_eq!(deliver(address, "d1", &signature, &body[1..]), 401);
+    assert_eq!(runs(buyer).len(), 0);
+    assert_eq!(deliver(address, "d1", &signature, &body), 202);
+    // Again, and under a new ID, which isn't signed.
+    assert_eq!(deliver(address, "d1", &signature, &body), 202);
+    assert_eq!(deliver(address, "d2", &signature, &body), 202);
+    let runs = all_over(buyer);
+    assert_eq!(runs.len(), 1, "{runs:#?}");
+    let run = &runs[0];
+    assert_eq!((&run["state"], &run["spent"]), (&json!("done"), &json!(6)), "{run:#}");
+    assert_eq!(run["steps"][0]["trust"], "world");
+    assert_eq!(run["steps"][0]["left_out"], 2);
+    let posts = buyer.path().join("posts");
+    assert_eq!(fs::read_dir(&posts).unwrap().count(), 1, "it posts where the file says");
+    let posted: Value = serde_json::from_slice(&fs::read(posts.join("said/all.json")).unwrap()).unwrap();
+    assert_eq!(posted, json!([{"word": hostile}, {"word": r#"{"hire":"text.own"}"#}]), "all of it is the word");
+    let sold = market.seller.json(["task", "list", "--side", "seller"]);
+    assert!(sold.as_array().unwrap().iter().all(|task| task["service"] == "text.echo"), "{sold:#}");
+
+    let rotated = buyer.json(["hook", "rotate", "repo"]);
+    let new = rotated["secret"].as_str().unwrap();
+    let other = br#"{"words": []}"#;
+    for (delivery, secret, status) in [("d3", &*secret, 202), ("d4", new, 202)] {
+        // One body each, or the second would be the first again.
+        let body = [other.as_slice(), &b" ".repeat(delivery.len() + secret.len() % 2)].concat();
+        let body = if secret == new { [&body[..], b" "].concat() } else { body };
+        assert_eq!(deliver(address, delivery, &hmac(secret.as_bytes(), &body), &body), status, "{delivery}");
+        all_over(buyer);
+    }
+    buyer.run(["hook", "rotate", "repo", "--done"]).ok();
+    assert_eq!(deliver(address, "d5", &hmac(secret.as_bytes(), b"{}"), b"{}"), 401, "the one before is over");
+
+    let too_large = (&b"{}"[..], 25 * 1024 * 1024 + 1);
+    assert_eq!(deliver_claiming(address, "d6", &hmac(new.as_bytes(), b"{}"), too_large), 413);
+    let log = fs::read_to_string(buyer.log()).unwrap();
+    assert!(!log.contains(&secret) && !log.contains(new), "secrets stay out of the log");
+}
+
+/// What GitHub's and the specification's own libraries sign.
+#[test]
+fn what_foreign_libraries_sign_is_taken_and_with_another_secret_it_is_not() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let swarm = Swarm::start(0);
+    let node = swarm.trader("node", &format!("hooks.listen = \"127.0.0.1:{port}\"\n"));
+    let add_hook = |name: &str, how: &str| -> (String, String) {
+        let hook = node.json(["hook", "add", name, how]);
+        (hook["url"].as_str().unwrap().to_owned(), hook["secret"].as_str().unwrap().to_owned())
+    };
+    let ((github, secret), (standard, key)) = (add_hook("repo", "--github"), add_hook("orders", "--standard"));
+    let (_, other) = add_hook("other", "--standard");
+    let body = json!({ "type": "order.paid", "text": "ü€ \"quoted\"" }).to_string();
+    if let Some(scripts) = Scripts::of_javascript() {
+        let deliver = |secret: &str, delivery| {
+            scripts.start("webhook.js", &[&github, secret, delivery, "push", &body]).says("status")
+        };
+        assert_eq!((deliver(&secret, "1"), deliver("another", "2")), (json!(202), json!(401)));
+    }
+    if let Some(scripts) = Scripts::of_webhooks() {
+        let deliver = |key: &str, id| scripts.start("webhook.py", &[&standard, key, id, &body]).says("status");
+        assert_eq!((deliver(&key, "1"), deliver(&other, "2")), (json!(202), json!(401)));
+    }
+}
+
+#[test]
+fn a_webhook_that_was_answered_survives_a_kill() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut market = Market::open(&format!("hooks.listen = \"127.0.0.1:{port}\"\n"));
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let secret = market.buyer.json(["hook", "add", "repo", "--github"])["secret"].as_str().unwrap().to_owned();
+    let body = br#"{"words": ["one"]}"#;
+    let signature = hmac(secret.as_bytes(), body);
+    market.buyer.stop();
+    market.buyer.restart_with(&[("GUILDER_FAILPOINT", "kill:store-delivery")]);
+    assert_eq!(deliver(address, "d1", &signature, body), 0, "it isn't stored, and isn't answered");
+    eventually("the buyer to die", LONG, || if market.buyer.has_ended() { Ok(()) } else { Err("it lives") });
+    market.buyer.restart();
+    assert_eq!(runs(&market.buyer).len(), 0);
+    assert_eq!(deliver(address, "d1", &signature, body), 202);
+    market.buyer.kill();
+    market.buyer.restart();
+    let runs = all_over(&market.buyer);
+    assert_eq!((runs.len(), &runs[0]["state"]), (1, &json!("done")), "{runs:#?}");
+    assert_eq!(market.sold(), 1);
+}
+
+#[test]
+fn every_minute_has_one_outcome_also_the_one_in_which_the_node_was_killed() {
+    let swarm = Swarm::start(0);
+    let mut node = swarm.trader("node", "");
+    swarm::sell_echo(&node, "text.own", 1, "");
+    add(
+        &node,
+        "name = \"minutely\"\non = [{ cron = \"* * * * *\", missed = \"each\" }]\noverlap = \"queue\"\n\
+         [[step]]\nrun = \"text.own\"\ntext = \"{{run.due}}\"\n",
+    );
+    node.stop();
+    node.restart_with(&[("GUILDER_FAILPOINT", "kill:store-due")]);
+    eventually("the node to die when the minute comes", MINUTE, || match node.has_ended() {
+        true => Ok(()),
+        false => Err("it lives"),
+    });
+    let died = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    node.restart();
+    // What was due before it is found out at the first look; the minute in which it died may be that one, or come later.
+    let shown = eventually("that minute to have run", MINUTE, || {
+        let shown = node.json(["duty", "show", "minutely"]);
+        let outcomes = shown["outcomes"].as_array().cloned().unwrap_or_default();
+        let is_decided = outcomes.iter().any(|outcome| outcome["at"].as_u64().unwrap() >= died - died % 60);
+        let all_over = runs(&node).iter().all(|run| run["ended"] == true);
+        if is_decided && all_over { Ok(shown) } else { Err(shown) }
+    });
+    let outcomes = shown["outcomes"].as_array().unwrap();
+    let moments: Vec<u64> = outcomes.iter().rev().map(|outcome| outcome["at"].as_u64().unwrap()).collect();
+    assert!(moments.iter().all(|at| at.is_multiple_of(60)), "{shown:#}");
+    assert!(moments.windows(2).all(|two| two[1] == two[0] + 60), "none is missing, and none has two: {shown:#}");
+    let made = runs(&node);
+    for outcome in outcomes {
+        let of_it: Vec<_> = made.iter().filter(|run| run["due"] == outcome["at"]).collect();
+        assert_eq!(of_it.len(), 1, "{made:#?}");
+        assert_eq!((&of_it[0]["id"], &of_it[0]["state"]), (&outcome["run"], &json!("done")), "{shown:#}");
+    }
+    let next = shown["next"].as_u64().unwrap();
+    assert!(next > *moments.last().unwrap() && next.is_multiple_of(60), "{shown:#}");
+}

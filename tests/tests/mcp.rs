@@ -181,8 +181,21 @@ fn an_assistant_finds_hires_and_shows_the_receipt() {
         assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
         schemas.insert(name.to_owned(), jsonschema::validator_for(&tool["outputSchema"]).unwrap());
     }
-    let names =
-        ["approvals", "audit", "balance", "cancel", "find", "hire", "output", "sell", "services", "task", "unsell"];
+    let names = [
+        "approvals",
+        "audit",
+        "balance",
+        "cancel",
+        "duties",
+        "find",
+        "hire",
+        "output",
+        "run_duty",
+        "sell",
+        "services",
+        "task",
+        "unsell",
+    ];
     assert!(names.iter().all(|name| schemas.contains_key(*name)), "{:?}", schemas.keys());
     let mut call = |tool: &str, arguments: Value| {
         let said = client.call(tool, arguments);
@@ -248,6 +261,22 @@ fn an_assistant_finds_hires_and_shows_the_receipt() {
     assert_eq!(call("unsell", json!({ "name": "text.upper" }))["removed"], "text.upper");
     assert_eq!(call("services", json!({}))["services"], json!([]));
     assert_eq!(call("approvals", json!({}))["approvals"], json!([]));
+
+    let file = "name = \"echoes\"\nbudget = { unit = \"play\", run = 5, day = 50 }\n\
+                [[step]]\nhire = \"text.echo\"\ntext = \"{{trigger.word}}\"\n";
+    let path = buyer.write("echoes.toml", file);
+    buyer.run(["duty".as_ref(), "add".as_ref(), path.as_os_str()]).ok();
+    let run = call("run_duty", json!({ "name": "echoes", "input": { "word": "over" } }))["run"].take();
+    let told = eventually("the run to be over", LONG, || {
+        let told = call("duties", json!({ "run": run["id"] }));
+        if told["runs"][0]["ended"] == true { Ok(told) } else { Err(told) }
+    });
+    let (duty, run) = (&told["duties"][0], &told["runs"][0]);
+    assert_eq!((&run["state"], &run["spent"], &duty["name"]), (&json!("done"), &json!(3), &json!("echoes")), "{told}");
+    assert_eq!(call("output", json!({ "id": run["tasks"][0] }))["text"], "over");
+    let trust = buyer.json(["run", "show", run["id"].as_str().unwrap()])["steps"][0]["trust"].take();
+    assert_eq!(trust, "peer", "an assistant's word isn't the owner's");
+    assert_eq!(call("duties", json!({}))["runs"].as_array().unwrap().len(), 1);
 }
 
 #[test]

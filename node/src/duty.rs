@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use guilder_protocol::{identity::AgentId, time::Timestamp, trade::Stored};
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 pub use self::{
     books::DutyError,
@@ -51,12 +51,12 @@ use self::{
 use crate::{
     catalogue::Catalogue,
     config::HireConfig,
-    content::Content,
+    content::{Content, Pin},
     events::{Event, Events},
     executor::Executors,
     failpoint::Failpoint,
     runtime::Runtime,
-    store::Store,
+    store::{Store, StoreError},
     sync::lock,
     trade::Trade,
 };
@@ -107,15 +107,19 @@ impl Inner {
 }
 
 impl Duties {
-    /// Takes up what was under way, and goes on from there.
-    pub fn start(parts: DutiesParts) -> Self {
+    /// Takes up what was under way, and goes on from there. Once this returns, whatever comes sets off what it is to.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn start(parts: DutiesParts) -> Result<Self, StoreError> {
         let DutiesParts { id, runtime, store, trade, catalogue, content, executors, hire, events, failpoint } = parts;
         let books = Books::new(store, failpoint);
         let hands = Hands { id, trade, catalogue, content, executors, defaults: hire };
         let runner = Runner { books: books.clone(), hands, runtime: runtime.clone(), events: events.clone() };
         let inner = Arc::new(Inner { runtime, books, runner, events, wake: Notify::new(), board: Mutex::default() });
+        inner.resume()?;
         inner.runtime.spawn("duty", Arc::clone(&inner).run()).detach();
-        Self(inner)
+        Ok(Self(inner))
     }
 
     fn now(&self) -> Timestamp {
@@ -199,7 +203,8 @@ impl Duties {
         }
     }
 
-    /// Pauses a duty: what comes due until it is resumed is skipped.
+    /// Pauses a duty: what comes due until it is resumed is skipped, and a run whose turn comes is called off, unless its owner set it
+    /// off.
     ///
     /// # Errors
     /// If there is none of that name, or the store fails.
@@ -221,12 +226,12 @@ impl Duties {
         self.show(name)
     }
 
-    /// Removes a duty. A run that goes on goes on.
+    /// Removes a duty. A run that goes on goes on; those that wait for their turn are called off.
     ///
     /// # Errors
     /// As [`Self::pause`].
     pub async fn remove(&self, name: &str) -> Result<(), DutyError> {
-        self.0.books.remove(name).await?;
+        self.0.books.remove(name, self.now()).await?;
         Ok(self.0.reread(name)?)
     }
 
@@ -278,16 +283,34 @@ impl Duties {
         self.0.run_view(&id)
     }
 
-    /// Takes a webhook whose signature was checked. Says whether it is new.
+    /// Takes a webhook whose signature was checked, to its end, though its sender hangs up: what is stored goes on now, and not once the
+    /// node is started again. Says whether it is new.
     async fn take(
         &self,
         hook: &str,
-        (delivery, replay): (&str, Option<String>),
+        delivery: (String, Option<String>),
+        event: Option<String>,
+        (body, pin): (Stored, Option<Pin>),
+    ) -> Result<bool, DutyError> {
+        let (duties, hook, (tell, told)) = (self.clone(), hook.to_owned(), oneshot::channel());
+        let taking = async move {
+            let taken = duties.take_whole(hook, delivery, event, body).await;
+            drop(pin);
+            // Nobody may listen any more.
+            let _ = tell.send(taken);
+        };
+        self.0.runtime.spawn("duty/hook", taking).detach();
+        told.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn take_whole(
+        &self,
+        hook: String,
+        delivery: (String, Option<String>),
         event: Option<String>,
         body: Stored,
     ) -> Result<bool, DutyError> {
-        let duties = self.0.hooked(hook, event.as_deref());
-        let (hook, delivery) = (hook.to_owned(), (delivery.to_owned(), replay));
+        let duties = self.0.hooked(&hook, event.as_deref());
         match self.0.books.deliver(hook, delivery, (event, body), duties.clone(), self.now()).await? {
             Taken::New(made) => {
                 self.0.made(made);

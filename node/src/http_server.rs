@@ -102,7 +102,9 @@ async fn connection(
             let response = router.call(request.map(Body::new)).await;
             if let Ok(response) = &response {
                 let turned_away = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-                welcome.store(counted && !turned_away, Ordering::Relaxed);
+                // What anybody can cause, a path that isn't there above all, earns no place, and costs none.
+                let has_earned = response.status().is_success() || welcome.load(Ordering::Relaxed);
+                welcome.store(counted && has_earned && !turned_away, Ordering::Relaxed);
             }
             response
         }
@@ -231,6 +233,8 @@ mod tests {
         assert!(ask(&mut good, "/").await.contains("200 OK"));
         let mut refused = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut refused, "/secret").await.contains("401"));
+        let mut lost = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut lost, "/nowhere").await.contains("404"));
         let mut silent = Vec::new();
         for _ in 0..MAX_CONNECTIONS + 20 {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -243,6 +247,7 @@ mod tests {
         assert!(ask(&mut new, "/").await.contains("hello"));
         assert!(ask(&mut good, "/").await.contains("hello"), "one that was answered doesn't give way");
         assert_eq!(refused.read(&mut [0; 8]).await.unwrap_or(0), 0, "one that was turned away does");
+        assert_eq!(lost.read(&mut [0; 8]).await.unwrap_or(0), 0, "and one that asked for what isn't there");
         assert_eq!(silent[0].read(&mut [0; 8]).await.unwrap_or(0), 0);
     }
 

@@ -192,7 +192,7 @@ impl Node {
             hire: config.hire.clone(),
             events: events.clone(),
             failpoint: parts.failpoint,
-        });
+        })?;
         let config = Arc::new(config);
         Ok(Self {
             config,

@@ -84,7 +84,7 @@ use tokio::sync::mpsc;
 pub use self::{
     accusation::{Accusation, AccusationFile},
     buckets::Rate,
-    budgets::{Budget, OverBudget, Per},
+    budgets::{Budget, OverBudget, Per, close_account},
     clocks::ClockDoubt,
     config::TradeConfig,
     earnings::{Earnings, EarningsBy},

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use guilder_tests::{
@@ -20,10 +20,13 @@ use sha2::{Digest as _, Sha256};
 /// A minute comes within it, on a machine that is busy.
 const MINUTE: Duration = Duration::from_secs(240);
 
-/// A duty that has each word echoed by two sellers, makes one list of it, and posts that.
+/// Webhooks come in at a port of the system's choice: [`hooks_of`] says which.
+const HOOKS: &str = "hooks.listen = \"127.0.0.1:0\"\n";
+
+/// A duty that has each word echoed, makes one list of it, and posts that. See [`echoes`].
 const ECHOES: &str = r#"
 name = "echoes"
-on = [{ hook = "repo", event = "push" }, { cron = "0 7 1 1 *", zone = "Europe/Berlin" }]
+on = [{ hook = "repo", event = "push" }, { cron = "0 7 1 MONTH *", zone = "Europe/Berlin" }]
 budget = { unit = "play", run = 40, day = 400 }
 [[step]]
 id = "said"
@@ -44,6 +47,14 @@ post = "file:said/all.json"
 of = "all"
 "#;
 
+/// [`ECHOES`], with a schedule that doesn't come while the test runs, whenever that is: half a year from now.
+fn echoes() -> String {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    // As if all months had the same length, which is some days off.
+    let month = (days * 12 / 365 + 6) % 12 + 1;
+    ECHOES.replace("MONTH", &month.to_string())
+}
+
 struct Market {
     _swarm: Swarm,
     seller: Daemon,
@@ -61,7 +72,7 @@ impl Market {
             let found = buyer.run(["find", "text.echo"]);
             if found.code() == 0 { Ok(()) } else { Err(found) }
         });
-        add(&buyer, ECHOES);
+        add(&buyer, &echoes());
         Self { _swarm: swarm, seller, buyer }
     }
 
@@ -74,6 +85,14 @@ impl Market {
 fn add(daemon: &Daemon, file: &str) {
     let path = daemon.write("duty.toml", file);
     daemon.run(["duty".as_ref(), "add".as_ref(), path.as_os_str()]).ok();
+}
+
+/// Where a node takes webhooks since it was started last.
+#[track_caller]
+fn hooks_of(daemon: &Daemon) -> SocketAddr {
+    let log = fs::read_to_string(daemon.log()).unwrap();
+    let said = log.rsplit("webhooks at http://").next().and_then(|rest| rest.split('/').next());
+    said.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("it doesn't say where: {log}"))
 }
 
 #[track_caller]
@@ -100,7 +119,7 @@ fn a_duty_buys_reduces_runs_and_posts_and_says_what_it_did() {
     assert_eq!((&run["state"], &run["spent"], &run["by"]), (&json!("done"), &json!(6), &json!("its owner")), "{run:#}");
     let first = &run["steps"][0];
     assert_eq!((&first["left_out"], &first["trust"]), (&json!(1), &json!("owner")), "max_items holds: {run:#}");
-    assert_eq!(run["steps"][1]["trust"], "owner");
+    assert_eq!(run["steps"][1]["trust"], "peer", "what strangers put out is theirs");
     let posted: Value = serde_json::from_slice(&fs::read(buyer.path().join("posts/said/all.json")).unwrap()).unwrap();
     assert_eq!(posted, json!([{"word": "one"}, {"word": "two"}]));
     assert_eq!(market.sold(), 2);
@@ -170,7 +189,7 @@ fn a_run_killed_at_any_durable_step_is_done_once_and_paid_once() {
 fn a_budget_that_a_run_would_exceed_buys_nothing_and_three_failures_pause() {
     let market = Market::open("");
     let buyer = &market.buyer;
-    add(buyer, &ECHOES.replace("run = 40, day = 400", "run = 5, day = 8"));
+    add(buyer, &echoes().replace("run = 40, day = 400", "run = 5, day = 8"));
     let input = buyer.write("words.json", r#"{"words": ["one", "two"]}"#);
     let args = || ["duty", "run", "echoes", "--wait", "--input"].map(std::ffi::OsStr::new).into_iter();
     for _ in 0..3 {
@@ -215,11 +234,10 @@ fn deliver_claiming(address: SocketAddr, delivery: &str, signature: &str, (body,
 
 #[test]
 fn a_webhook_sets_a_duty_off_once_and_what_it_brings_decides_nothing() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let market = Market::open(&format!("hooks.listen = \"127.0.0.1:{port}\"\n"));
-    let (buyer, address) = (&market.buyer, SocketAddr::from(([127, 0, 0, 1], port)));
+    let market = Market::open(&format!("{HOOKS}hooks.url = \"https://hooks.example\"\n"));
+    let (buyer, address) = (&market.buyer, hooks_of(&market.buyer));
     let hook = buyer.json(["hook", "add", "repo", "--github"]);
-    assert_eq!(hook["url"], format!("http://127.0.0.1:{port}/hooks/repo"));
+    assert_eq!(hook["url"], "https://hooks.example/hooks/repo");
     let secret = hook["secret"].as_str().unwrap().to_owned();
     assert_eq!(buyer.json(["hook", "list"])[0]["secret"], Value::Null, "it is said once");
 
@@ -274,12 +292,12 @@ fn a_webhook_sets_a_duty_off_once_and_what_it_brings_decides_nothing() {
 /// What GitHub's and the specification's own libraries sign.
 #[test]
 fn what_foreign_libraries_sign_is_taken_and_with_another_secret_it_is_not() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let swarm = Swarm::start(0);
-    let node = swarm.trader("node", &format!("hooks.listen = \"127.0.0.1:{port}\"\n"));
+    let node = swarm.trader("node", HOOKS);
+    let address = hooks_of(&node);
     let add_hook = |name: &str, how: &str| -> (String, String) {
         let hook = node.json(["hook", "add", name, how]);
-        (hook["url"].as_str().unwrap().to_owned(), hook["secret"].as_str().unwrap().to_owned())
+        (format!("http://{address}/hooks/{name}"), hook["secret"].as_str().unwrap().to_owned())
     };
     let ((github, secret), (standard, key)) = (add_hook("repo", "--github"), add_hook("orders", "--standard"));
     let (_, other) = add_hook("other", "--standard");
@@ -298,24 +316,59 @@ fn what_foreign_libraries_sign_is_taken_and_with_another_secret_it_is_not() {
 
 #[test]
 fn a_webhook_that_was_answered_survives_a_kill() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut market = Market::open(&format!("hooks.listen = \"127.0.0.1:{port}\"\n"));
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut market = Market::open(HOOKS);
     let secret = market.buyer.json(["hook", "add", "repo", "--github"])["secret"].as_str().unwrap().to_owned();
     let body = br#"{"words": ["one"]}"#;
     let signature = hmac(secret.as_bytes(), body);
     market.buyer.stop();
     market.buyer.restart_with(&[("GUILDER_FAILPOINT", "kill:store-delivery")]);
-    assert_eq!(deliver(address, "d1", &signature, body), 0, "it isn't stored, and isn't answered");
+    let answer = deliver(hooks_of(&market.buyer), "d1", &signature, body);
+    assert_eq!(answer, 0, "it isn't stored, and isn't answered");
     eventually("the buyer to die", LONG, || if market.buyer.has_ended() { Ok(()) } else { Err("it lives") });
     market.buyer.restart();
     assert_eq!(runs(&market.buyer).len(), 0);
-    assert_eq!(deliver(address, "d1", &signature, body), 202);
+    // As soon as it takes webhooks it knows what they set off.
+    assert_eq!(deliver(hooks_of(&market.buyer), "d1", &signature, body), 202);
+    assert_eq!(runs(&market.buyer).len(), 1);
     market.buyer.kill();
     market.buyer.restart();
     let runs = all_over(&market.buyer);
     assert_eq!((runs.len(), &runs[0]["state"]), (1, &json!("done")), "{runs:#?}");
     assert_eq!(market.sold(), 1);
+}
+
+#[test]
+fn runs_that_wait_do_not_begin_once_their_duty_is_paused_or_removed() {
+    let swarm = Swarm::start(0);
+    let node = swarm.trader("node", HOOKS);
+    let secret = node.json(["hook", "add", "repo", "--github"])["secret"].as_str().unwrap().to_owned();
+    let set_off = |nth: &str| {
+        let body = format!("{{\"nth\": {nth}}}").into_bytes();
+        assert_eq!(deliver(hooks_of(&node), nth, &hmac(secret.as_bytes(), &body), &body), 202);
+    };
+    let waits = "name = \"waits\"\non = [{ hook = \"repo\" }]\noverlap = \"queue\"\n[[step]]\nwait = \"10d\"\n";
+    for (verb, why) in [("pause", "the duty was paused"), ("remove", "the duty was removed")] {
+        add(&node, waits);
+        set_off(if verb == "pause" { "1" } else { "3" });
+        let first = eventually("a run to go on", LONG, || {
+            let runs = runs(&node);
+            runs.iter().find(|run| run["state"] == "going").map(|run| run["id"].clone()).ok_or_else(|| json!(runs))
+        });
+        set_off(if verb == "pause" { "2" } else { "4" });
+        node.run(["duty", verb, "waits"]).ok();
+        let listed = runs(&node);
+        let state = |state: &str| listed.iter().filter(|run| run["state"] == state).count();
+        assert_eq!((state("going"), state("queued")), (1, 1), "what goes on goes on: {listed:#?}");
+        // The next one's turn comes.
+        node.run(["run", "cancel", first.as_str().unwrap()]).ok();
+        let over = all_over(&node);
+        assert!(over.iter().all(|run| run["state"] == "cancelled"), "{over:#?}");
+        let said = |why: &str| over.iter().filter(|run| run["failure"] == why).count();
+        assert_eq!((said(why), said("it was called off")), (1, over.len() / 2), "{over:#?}");
+        if verb == "pause" {
+            node.run(["duty", "resume", "waits"]).ok();
+        }
+    }
 }
 
 #[test]
@@ -334,7 +387,7 @@ fn every_minute_has_one_outcome_also_the_one_in_which_the_node_was_killed() {
         true => Ok(()),
         false => Err("it lives"),
     });
-    let died = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let died = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     node.restart();
     // What was due before it is found out at the first look; the minute in which it died may be that one, or come later.
     let shown = eventually("that minute to have run", MINUTE, || {

@@ -241,7 +241,7 @@ fn a_second_node_on_the_same_port_does_not_start() {
     let refused = second.run(["up"]).failed().says("ours", &["another program listens", "network.listen"]);
     assert_eq!(refused.exit, 2);
     second.settings(&settings("/ip4/192.0.2.1/tcp/4848"));
-    second.run(["up"]).failed().says("ours", &["192.0.2.1", "no such address", "network.external"]);
+    second.run(["up"]).failed().says("environment", &["192.0.2.1", "no such address", "network.external"]);
 }
 
 #[test]

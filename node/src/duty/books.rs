@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     file::{Duty, FileError, Overlap},
+    hands::account_of,
     limits::{MAX_BODIES, MAX_DELIVERIES, MAX_DUTIES, MAX_OUTCOMES, MAX_QUEUED_RUNS, MAX_RUNS_KEPT},
     records::{
         CANCELS, COUNT, DELIVERIES, DUTIES, DeliveryRecord, DutyRecord, FILES, FileRecord, HOOKS, LOG, ORDERS,
@@ -27,6 +28,7 @@ use crate::{
     content,
     failpoint::{Failpoint, Step},
     store::{Key, KeyRange, Read, Reader, Store, StoreError, Write},
+    trade::close_account,
 };
 
 /// Rows beyond their bound that one transaction deletes.
@@ -216,8 +218,9 @@ impl Books {
         .await
     }
 
-    /// Removes a duty, with its outcomes. Its runs stay on record; those that go on go on.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), DutyError> {
+    /// Removes a duty, with its outcomes. Its runs stay on record; those that go on go on, and those that wait don't begin, also if there is
+    /// one of its name again.
+    pub(super) async fn remove(&self, name: &str, now: Timestamp) -> Result<(), DutyError> {
         let name = name.to_owned();
         self.commit(Step::Other, move |w| {
             if !w.contains(DUTIES, Key::of(name.as_str()))? {
@@ -225,6 +228,9 @@ impl Books {
             }
             for (row, _) in w.range(OUTCOMES, Key::of(name.as_str()).range(), usize::MAX)? {
                 w.delete(OUTCOMES, row)?;
+            }
+            for (id, _) in open_runs(w, &name)?.into_iter().filter(|(_, going)| !going) {
+                w.put(CANCELS, Key::of(id.as_str()), &now)?;
             }
             Ok(w.delete(DUTIES, Key::of(name.as_str()))?)
         })
@@ -315,7 +321,11 @@ impl Books {
                     body: Some(body.clone()),
                     trust: Trust::World,
                 };
-                set_off(w, &name, cause, now, &mut made)?;
+                match set_off(w, &name, cause, now, &mut made) {
+                    // It was removed a moment ago, which is nothing to the others.
+                    Ok(()) | Err(DutyError::Unknown(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             forget_runs(w)?;
             Ok(Taken::New(made))
@@ -629,6 +639,9 @@ fn forget_runs(w: &mut Write<'_>) -> Result<(), StoreError> {
                 _ => w.delete(FILES, file_key(order.file))?,
             }
         }
+        if let Some(run) = w.get(RUNS, &key)? {
+            close_account(w, &account_of(&run.duty, &id))?;
+        }
         w.delete(LOG, row)?;
         w.delete(RUNS, &key)?;
         w.delete(ORDERS, &key)?;
@@ -667,4 +680,40 @@ fn forget_deliveries(w: &mut Write<'_>, hook: &str) -> Result<(), StoreError> {
 pub(super) fn holder_of(hook: &str, row: &[u8]) -> Vec<u8> {
     let id = row.get(Key::of(hook).len()..).and_then(|rest| rest.strip_suffix(&[0, 1])).unwrap_or_default();
     holder(hook, &String::from_utf8_lossy(id))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        duty::records::{HookKind, HookRecord},
+        runtime::Runtime,
+        store::testing::CrashBackend,
+    };
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    #[tokio::test]
+    async fn a_webhook_sets_off_the_duties_that_are_there_though_one_was_just_removed() {
+        let runtime = Runtime::anchored(NOW);
+        let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();
+        let books = Books::new(store, Failpoint::default());
+        for name in ["a", "gone", "z"] {
+            let file = format!("name = \"{name}\"\non = [{{ hook = \"repo\" }}]\n[[step]]\nrun = \"text.own\"\n");
+            books.add(Duty::from_toml(&file).unwrap(), file, NOW).await.unwrap();
+        }
+        let hook = HookRecord { kind: HookKind::Github, secrets: Vec::new(), added: NOW, taken: 0, last: None };
+        books.commit(Step::Other, move |w| w.put(HOOKS, Key::of("repo"), &hook)).await.unwrap();
+        books.remove("gone", NOW).await.unwrap();
+        let deliver = || {
+            let duties = ["a", "gone", "z"].map(str::to_owned).to_vec();
+            let body = Stored::Inline(ByteBuf::from(b"{}".to_vec()));
+            books.deliver("repo".to_owned(), ("d1".to_owned(), None), (None, body), duties, NOW)
+        };
+        let Taken::New(made) = deliver().await.unwrap() else { panic!("it is new") };
+        let set_off: Vec<&str> = made.runs.iter().map(|(_, duty, _)| duty.as_str()).collect();
+        assert_eq!(set_off, ["a", "z"]);
+        assert_eq!(deliver().await.unwrap(), Taken::Before);
+    }
 }

@@ -88,10 +88,6 @@ impl Inner {
     /// Goes on until the node stops.
     pub(super) async fn run(self: Arc<Self>) {
         let mut events = self.events.subscribe();
-        while let Err(error) = self.resume() {
-            tracing::error!(%error, "the duties could not be read; trying again");
-            sleep(STORE_PAUSE).await;
-        }
         self.take_up_ended();
         loop {
             let pause = match self.look().await {
@@ -127,8 +123,8 @@ impl Inner {
         }
     }
 
-    /// Reads what there is: duties, and runs that aren't over.
-    fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Reads what there is: duties, and runs that aren't over. Before anything can come that sets one off.
+    pub(super) fn resume(&self) -> Result<(), StoreError> {
         let (duties, open) = self.books.read(|r| {
             let duties = r.range(DUTIES, KeyRange::all(), usize::MAX)?;
             let mut open = Vec::new();
@@ -156,14 +152,18 @@ impl Inner {
 
     /// Has a duty read again that was added, changed or removed.
     pub(super) fn reread(self: &Arc<Self>, name: &str) -> Result<(), StoreError> {
-        let record = self.books.read(|r| r.get(DUTIES, Key::of(name)))?;
-        let known = record.and_then(|record| {
-            let duty = Duty::from_toml(&record.file).ok()?;
-            Some(Known::of(&duty, &record))
-        });
-        match known {
-            Some(known) => drop(self.board().duties.insert(name.to_owned(), known)),
-            None => drop(self.board().duties.remove(name)),
+        {
+            // Before it is read: of two who read it, the later takes what is newer.
+            let mut board = self.board();
+            let record = self.books.read(|r| r.get(DUTIES, Key::of(name)))?;
+            let known = record.and_then(|record| {
+                let duty = Duty::from_toml(&record.file).ok()?;
+                Some(Known::of(&duty, &record))
+            });
+            match known {
+                Some(known) => drop(board.duties.insert(name.to_owned(), known)),
+                None => drop(board.duties.remove(name)),
+            }
         }
         self.wake.notify_one();
         Ok(())

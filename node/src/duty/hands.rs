@@ -207,7 +207,12 @@ impl Hands {
 fn budgets(duty: &str, run: &str, budget: &Budget) -> Vec<trade::Budget> {
     let Budget { unit, run: of_run, day } = budget;
     let of = |account, most, per| trade::Budget { account, unit: unit.clone(), most, per };
-    vec![of(format!("run {run} of {duty}"), *of_run, Per::Ever), of(format!("duty {duty}"), *day, Per::Day)]
+    vec![of(account_of(duty, run), *of_run, Per::Ever), of(format!("duty {duty}"), *day, Per::Day)]
+}
+
+/// The account of one run.
+pub(super) fn account_of(duty: &str, run: &str) -> String {
+    format!("run {run} of {duty}")
 }
 
 /// What the tasks that a duty hires are called. What happens to them sets no duty off.

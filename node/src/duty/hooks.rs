@@ -309,13 +309,13 @@ impl Duties {
             HookKind::Github => head.signature.map(|signature| signature.to_ascii_lowercase()),
             HookKind::Standard => None,
         };
-        let (stored, _pin) = if body.len() <= MAX_INLINE {
+        let stored = if body.len() <= MAX_INLINE {
             (Stored::Inline(ByteBuf::from(body.to_vec())), None)
         } else {
             let pin = self.0.runner.hands.content.put(body).await?;
             (Stored::Content(pin.id()), Some(pin))
         };
-        Ok(self.take(name, (&delivery, replay), event, stored).await?)
+        Ok(self.take(name, (delivery, replay), event, stored).await?)
     }
 }
 

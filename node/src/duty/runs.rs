@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 
 use super::{
     books::{Books, file_of, let_go},
-    file::{Action, Duty, Input, Step, Work, ancestry},
+    file::{Action, Budget, Duty, Input, Step, Work, ancestry},
     hands::{Ended, Hands, Place, Placing, Stands, Terms},
     limits::{FAILURES_TO_PAUSE, HIRES_AT_ONCE, MAX_LOST_SECS, MAX_RUN_VALUES, MAX_VALUE_BYTES},
     records::{
         CANCELS, DUTIES, DutyRecord, HireRecord, HireState, ORDERS, Order, Paused, RUNS, RunRecord, RunState,
-        StepRecord, put_run,
+        StepRecord, Why, put_run,
     },
     reduce::Outputs,
     template::Scope,
@@ -35,7 +35,7 @@ use crate::{
     events::{Event, Events},
     failpoint,
     runtime::Runtime,
-    store::{Key, Reader as _, StoreError},
+    store::{Key, Reader, StoreError, Write},
 };
 
 /// Takes runs on. Cheap to clone.
@@ -65,6 +65,8 @@ pub(super) enum Parked {
 enum Fault {
     /// The run fails, with these words.
     Fails(String),
+    /// The run is called off, with these.
+    Stops(&'static str),
     /// The store failed: nothing is decided.
     Store(StoreError),
 }
@@ -116,8 +118,7 @@ impl Runner {
     /// Takes a run as far as it goes now. One at a time for each run.
     pub(super) async fn advance(&self, id: &str) -> Result<Parked, StoreError> {
         let key = Key::of(id);
-        let (record, order, cancelled) =
-            self.books.read(|r| Ok((r.get(RUNS, &key)?, r.get(ORDERS, &key)?, r.contains(CANCELS, &key)?)))?;
+        let (record, order) = self.books.read(|r| Ok((r.get(RUNS, &key)?, r.get(ORDERS, &key)?)))?;
         let file = order.as_ref().map(|order| self.books.read(|r| file_of(r, order))).transpose()?.flatten();
         let (Some(record), Some(order)) = (record, order) else { return Ok(Parked::Over) };
         if record.state.is_over() {
@@ -133,8 +134,8 @@ impl Runner {
             }
         };
         let mut run = Run { id: id.to_owned(), record, order, duty };
-        if cancelled {
-            return self.call_off(&mut run).await;
+        if let Some(why) = self.books.read(|r| stopped(r, id, &run.record, run.order.trust))? {
+            return self.call_off(&mut run, why).await;
         }
         loop {
             let outcome = match run.record.steps.last() {
@@ -149,6 +150,7 @@ impl Runner {
                 Ok(None) => {}
                 Ok(Some(parked)) => return Ok(parked),
                 Err(Fault::Store(error)) => return Err(error),
+                Err(Fault::Stops(why)) => return self.call_off(&mut run, why).await,
                 Err(Fault::Fails(why)) => {
                     self.fail(&mut run, why).await?;
                     return Ok(Parked::Over);
@@ -169,7 +171,7 @@ impl Runner {
         Ok(())
     }
 
-    async fn call_off(&self, run: &mut Run) -> Result<Parked, StoreError> {
+    async fn call_off(&self, run: &mut Run, why: &str) -> Result<Parked, StoreError> {
         self.adopt(run)?;
         let placed: Vec<_> =
             run.record.steps.iter().flat_map(|step| &step.hires).filter(|hire| !hire.is_over()).collect();
@@ -177,7 +179,7 @@ impl Runner {
         for task in tasks {
             self.hands.call_off(task).await;
         }
-        let why = "it was called off".to_owned();
+        let why = why.to_owned();
         if let Some(step) = run.record.steps.last_mut().filter(|step| step.ended.is_none()) {
             (step.ended, step.failure) = (Some(self.runtime.now()), Some(why.clone()));
         }
@@ -217,25 +219,7 @@ impl Runner {
         let now = self.runtime.now();
         (record.state, record.failure, record.ended) = (state, failure, Some(now));
         let (run_id, run) = (id.to_owned(), record.clone());
-        let pauses = self
-            .books
-            .commit(failpoint::Step::StoreRun, move |w| {
-                put_run(w, &run_id, &run)?;
-                let_go(w, &run_id)?;
-                let key = Key::of(run.duty.as_str());
-                let Some(duty) = w.get(DUTIES, &key)? else { return Ok::<_, StoreError>(None) };
-                let failures = match state {
-                    RunState::Failed => duty.failures.saturating_add(1),
-                    RunState::Cancelled => duty.failures,
-                    _ => 0,
-                };
-                let why = format!("{failures} runs failed one after the other");
-                let pauses = failures >= FAILURES_TO_PAUSE && duty.paused.is_none();
-                let paused = if pauses { Some(Paused { at: now, why: why.clone() }) } else { duty.paused.clone() };
-                w.put(DUTIES, key, &DutyRecord { failures, paused, version: duty.version + 1, ..duty })?;
-                Ok(pauses.then_some(why))
-            })
-            .await?;
+        let pauses = self.books.commit(failpoint::Step::StoreRun, move |w| write_end(w, &run_id, &run, now)).await?;
         let (duty, run) = (record.duty.clone(), id.to_owned());
         let (outcome, reason) = (state.as_str().to_owned(), record.failure.clone());
         self.events.emit(Event::RunEnded { duty: duty.clone(), run, outcome, reason });
@@ -291,7 +275,9 @@ impl Runner {
                 record.hires = places.map(wanted).collect();
             }
             Action::Reduce { of, .. } => {
-                record.trust = trust_of(&run.record, of);
+                // Of what was put out, not of what was asked with.
+                let own = run.duty.steps.iter().any(|step| step.id == *of && matches!(step.action, Action::Run(_)));
+                record.trust = trust_of(&run.record, of).min(if own { Trust::Node } else { Trust::Peer });
                 // Whether there is one value is seen now.
                 let with: Vec<Step> = run.duty.steps[..=at].to_vec();
                 self.value(run, &with, &step.id, &mut BTreeMap::new()).await?;
@@ -302,9 +288,19 @@ impl Runner {
             }
             Action::Wait { secs } => record.until = Some(now.saturating_add(*secs)),
         }
-        run.record.steps.push(record);
-        run.record.state = RunState::Going;
-        self.store(failpoint::Step::StoreStep, run).await?;
+        let (id, before, trust) = (run.id.clone(), run.record.clone(), run.order.trust);
+        let mut after = before.clone();
+        after.steps.push(record);
+        after.state = RunState::Going;
+        let begun = self.books.commit(failpoint::Step::StoreStep, move |w| {
+            // In the transaction: what the owner has said before it holds.
+            let stopped = stopped(w, &id, &before, trust)?;
+            if stopped.is_none() {
+                put_run(w, &id, &after)?;
+            }
+            Ok::<_, StoreError>(stopped.map_or(Ok(after), Err))
+        });
+        run.record = begun.await?.map_err(Fault::Stops)?;
         Ok(())
     }
 
@@ -342,7 +338,8 @@ impl Runner {
             return Ok(work.max_price.unwrap_or(1).max(1));
         }
         let Some(budget) = &run.duty.budget else { return fails("there is no budget") };
-        let left = self.hands.left(&run.record.duty, &run.id, budget)?;
+        let budget = self.books.read(|r| budget_now(r, &run.record.duty, budget))?;
+        let left = self.hands.left(&run.record.duty, &run.id, &budget)?;
         let share = left / hires;
         let cap = work.max_price.unwrap_or_else(|| self.hands.defaults.max_price.min(share));
         if cap == 0 || cap > share {
@@ -498,13 +495,16 @@ impl Runner {
                 avoid.extend(&workers);
             }
             let place = Place { run: &run.id, step: &step.id, item: hire.item, nth: hire.nth };
-            let terms = Terms {
-                duty: &run.record.duty,
-                budget: run.duty.budget.as_ref().filter(|_| !own),
-                cap: record.cap,
-                avoid,
-                own,
-            };
+            // Each as the owner has it now: those before it may have taken long.
+            let of_file = run.duty.budget.as_ref().filter(|_| !own);
+            let (stopped, budget) = self.books.read(|r| {
+                let budget = of_file.map(|budget| budget_now(r, &run.record.duty, budget)).transpose()?;
+                Ok((stopped(r, &run.id, &run.record, run.order.trust)?, budget))
+            })?;
+            if let Some(why) = stopped {
+                return Err(Fault::Stops(why));
+            }
+            let terms = Terms { duty: &run.record.duty, budget: budget.as_ref(), cap: record.cap, avoid, own };
             let placing = self.hands.place(place, work, terms, input.bytes.clone()).await;
             let Some(hire) = run.record.steps.last_mut().and_then(|step| step.hires.get_mut(at)) else { break };
             match placing {
@@ -683,6 +683,50 @@ impl Step {
     }
 }
 
+/// Why a run goes no further, if it doesn't: it was called off, or before it had begun its duty was removed, or paused. What its owner has
+/// run is the owner's word as well as the pause.
+fn stopped(r: &impl Reader, id: &str, run: &RunRecord, trust: Trust) -> Result<Option<&'static str>, StoreError> {
+    if run.steps.is_empty() {
+        match r.get(DUTIES, Key::of(run.duty.as_str()))? {
+            None => return Ok(Some("the duty was removed")),
+            Some(duty) if duty.paused.is_some() && trust < Trust::Owner => return Ok(Some(Why::Paused.as_str())),
+            Some(_) => {}
+        }
+    }
+    Ok(r.contains(CANCELS, Key::of(id))?.then_some("it was called off"))
+}
+
+/// What a run may spend: as the file says that it is of, and no more than the duty's says now. A run that goes on although its duty was
+/// removed keeps its own.
+fn budget_now(r: &impl Reader, duty: &str, of_run: &Budget) -> Result<Budget, StoreError> {
+    let Some(record) = r.get(DUTIES, Key::of(duty))? else { return Ok(of_run.clone()) };
+    let now = Duty::from_toml(&record.file).ok().and_then(|duty| duty.budget);
+    // A duty that has no money any more, or that of another unit, has none of this.
+    let (run, day) = now.filter(|now| now.unit == of_run.unit).map_or((0, 0), |now| (now.run, now.day));
+    Ok(Budget { run: of_run.run.min(run), day: of_run.day.min(day), ..of_run.clone() })
+}
+
+/// Writes that a run is over. Returns why its duty is paused, if it is.
+fn write_end(w: &mut Write<'_>, id: &str, run: &RunRecord, now: Timestamp) -> Result<Option<String>, StoreError> {
+    put_run(w, id, run)?;
+    let trust = w.get(ORDERS, Key::of(id))?.map_or(Trust::World, |order| order.trust);
+    let_go(w, id)?;
+    let key = Key::of(run.duty.as_str());
+    let Some(duty) = w.get(DUTIES, &key)? else { return Ok(None) };
+    let failures = match run.state {
+        // Whoever sends what can't be used must not stop the owner's duty with it.
+        RunState::Failed if trust < Trust::Node => duty.failures,
+        RunState::Failed => duty.failures.saturating_add(1),
+        RunState::Cancelled => duty.failures,
+        _ => 0,
+    };
+    let why = format!("{failures} runs failed one after the other");
+    let pauses = failures >= FAILURES_TO_PAUSE && duty.paused.is_none();
+    let paused = if pauses { Some(Paused { at: now, why: why.clone() }) } else { duty.paused.clone() };
+    w.put(DUTIES, key, &DutyRecord { failures, paused, version: duty.version + 1, ..duty })?;
+    Ok(pauses.then_some(why))
+}
+
 /// What a run says of itself.
 fn about(run: &Run) -> Sourced {
     let record = &run.record;
@@ -769,5 +813,154 @@ pub(super) fn what(step: &Step) -> String {
         Action::Reduce { how, of } => format!("reduce {of} by {}", how.as_str()),
         Action::Post { to, .. } => format!("post to {to}"),
         Action::Wait { secs } => format!("wait {secs} s"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        duty::books::{Cause, DutyError},
+        failpoint::Failpoint,
+        store::{Store, testing::CrashBackend},
+    };
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const FILE: &str = "name = \"echoes\"\non = [{ hook = \"repo\" }]\noverlap = \"queue\"\n\
+                        budget = { unit = \"sat\", run = 40, day = 100 }\n\
+                        [[step]]\nhire = \"text.echo\"\ntext = \"{{trigger.word}}\"\n";
+
+    async fn books() -> Books {
+        let runtime = Runtime::anchored(NOW);
+        let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();
+        let books = Books::new(store, Failpoint::default());
+        add(&books, FILE).await;
+        books
+    }
+
+    async fn add(books: &Books, file: &str) {
+        books.add(Duty::from_toml(file).unwrap(), file.to_owned(), NOW).await.unwrap();
+    }
+
+    /// Sets the duty off on somebody's word, and gives the run's ID.
+    async fn set_off(books: &Books, key: &str, trust: Trust) -> String {
+        let (key, by) = (key.to_owned(), "a test".to_owned());
+        let cause = Cause { key, by, due: None, payload: Some(Value::Null), body: None, trust };
+        books.set_off("echoes", cause, NOW).await.unwrap().runs.remove(0).0
+    }
+
+    fn why_stopped(books: &Books, id: &str) -> Option<&'static str> {
+        let stopped = books.read(|r| {
+            let (run, order) = (r.get(RUNS, Key::of(id))?.unwrap(), r.get(ORDERS, Key::of(id))?.unwrap());
+            stopped(r, id, &run, order.trust)
+        });
+        stopped.unwrap()
+    }
+
+    /// Writes that a run has begun its first step.
+    async fn begin(books: &Books, id: &str) {
+        let id = id.to_owned();
+        let begun = books.commit(failpoint::Step::StoreStep, move |w| {
+            let mut run = w.get(RUNS, Key::of(id.as_str()))?.unwrap();
+            run.state = RunState::Going;
+            run.steps.push(StepRecord {
+                id: "1".to_owned(),
+                what: "hire text.echo".to_owned(),
+                began: NOW,
+                ended: None,
+                failure: None,
+                trust: Trust::Owner,
+                left_out: 0,
+                cap: 1,
+                hires: Vec::new(),
+                until: None,
+            });
+            put_run(w, &id, &run)
+        });
+        begun.await.unwrap();
+    }
+
+    /// Writes that a run is over. Whether its duty is paused for it.
+    async fn end(books: &Books, id: &str, state: RunState) -> bool {
+        let id = id.to_owned();
+        let ended = books.commit(failpoint::Step::StoreRun, move |w| {
+            let run = w.get(RUNS, Key::of(id.as_str()))?.unwrap();
+            write_end(w, &id, &RunRecord { state, ended: Some(NOW), ..run }, NOW)
+        });
+        ended.await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_does_not_begin_once_its_duty_is_paused_unless_its_owner_set_it_off() {
+        let books = books().await;
+        let (begun, hook, hand) = (
+            set_off(&books, "1", Trust::World).await,
+            set_off(&books, "2", Trust::World).await,
+            set_off(&books, "3", Trust::Owner).await,
+        );
+        assert_eq!([&begun, &hook, &hand].map(|id| why_stopped(&books, id)), [None; 3]);
+        begin(&books, &begun).await;
+        books.pause("echoes", Some("its owner paused it".to_owned()), NOW).await.unwrap();
+        assert_eq!(why_stopped(&books, &hook), Some("the duty was paused"));
+        assert_eq!([&begun, &hand].map(|id| why_stopped(&books, id)), [None; 2], "what goes on goes on");
+        books.pause("echoes", None, NOW).await.unwrap();
+        assert_eq!(why_stopped(&books, &hook), None);
+        books.cancel(&begun, NOW).await.unwrap();
+        assert_eq!(why_stopped(&books, &begun), Some("it was called off"), "also in the midst of a step");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_does_not_begin_once_its_duty_is_removed_though_there_is_one_of_its_name_again() {
+        let books = books().await;
+        let (begun, hand) = (set_off(&books, "1", Trust::World).await, set_off(&books, "2", Trust::Owner).await);
+        begin(&books, &begun).await;
+        books.remove("echoes", NOW).await.unwrap();
+        assert_eq!(why_stopped(&books, &hand), Some("the duty was removed"));
+        assert_eq!(why_stopped(&books, &begun), None);
+        add(&books, FILE).await;
+        assert_eq!(why_stopped(&books, &hand), Some("it was called off"));
+        assert_eq!(why_stopped(&books, &begun), None);
+    }
+
+    #[tokio::test]
+    async fn a_run_spends_by_its_own_file_and_by_that_of_now_whichever_is_less() {
+        let books = books().await;
+        let of_run = Duty::from_toml(FILE).unwrap().budget.unwrap();
+        let left = |books: &Books| {
+            let budget = books.read(|r| budget_now(r, "echoes", &of_run)).unwrap();
+            (budget.run, budget.day)
+        };
+        assert_eq!(left(&books), (40, 100));
+        for (budget, expected) in
+            [("run = 4, day = 200", (4, 100)), ("run = 50, day = 60", (40, 60)), ("run = 50, day = 200", (40, 100))]
+        {
+            add(&books, &FILE.replace("run = 40, day = 100", budget)).await;
+            assert_eq!(left(&books), expected, "{budget}");
+        }
+        add(&books, &FILE.replace("\"sat\"", "\"usd\"")).await;
+        assert_eq!(left(&books), (0, 0), "in this unit it has nothing any more");
+        add(&books, "name = \"echoes\"\non = [{ hook = \"repo\" }]\n[[step]]\nrun = \"text.own\"\n").await;
+        assert_eq!(left(&books), (0, 0));
+        books.remove("echoes", NOW).await.unwrap();
+        assert_eq!(left(&books), (40, 100));
+    }
+
+    #[tokio::test]
+    async fn failures_of_what_outsiders_set_off_do_not_pause_a_duty() {
+        let books = books().await;
+        for (nth, trust) in [Trust::World, Trust::Peer].into_iter().cycle().take(6).enumerate() {
+            let id = set_off(&books, &format!("outside {nth}"), trust).await;
+            assert!(!end(&books, &id, RunState::Failed).await);
+        }
+        let failures = |books: &Books| books.duty("echoes").map(|duty| (duty.failures, duty.paused.is_some()));
+        assert_eq!(failures(&books).unwrap(), (0, false));
+        for (nth, trust) in [Trust::Node, Trust::Owner, Trust::Node].into_iter().enumerate() {
+            let id = set_off(&books, &format!("own {nth}"), trust).await;
+            assert_eq!(end(&books, &id, RunState::Failed).await, nth == 2);
+        }
+        assert_eq!(failures(&books).unwrap(), (3, true));
+        books.remove("echoes", NOW).await.unwrap();
+        assert!(matches!(failures(&books), Err(DutyError::Unknown(_))));
     }
 }

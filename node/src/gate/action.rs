@@ -133,12 +133,14 @@ impl Action {
             Self::Look | Self::Find => Risk::Low,
             Self::Hire | Self::Cancel => Risk::Medium,
             Self::Dial | Self::Fund | Self::Receive | Self::Restore => Risk::Medium,
-            Self::RunDuty | Self::PauseDuty => Risk::Medium,
+            Self::PauseDuty => Risk::Medium,
             Self::HireAbove | Self::WriteOff => Risk::High,
             Self::Send | Self::ShowToken | Self::Reclaim | Self::Pay => Risk::High,
             Self::AddMint | Self::RemoveMint => Risk::High,
             Self::AddService | Self::RemoveService => Risk::High,
             Self::Grant | Self::ImportGrant | Self::Revoke => Risk::High,
+            // It spends on the duty's budget, not on the caller's.
+            Self::RunDuty => Risk::High,
             Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
             Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Stop => Risk::High,
         }

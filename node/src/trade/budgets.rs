@@ -32,7 +32,7 @@ const CHARGES: Table<u64> = Table::new("trade/charges");
 
 /// Seconds of a day.
 const DAY_SECS: u64 = 24 * 60 * 60;
-/// Rows of past days that one award deletes at most.
+/// Rows that are deleted at once at most.
 const PAST_ROWS: usize = 64;
 
 /// A bound on what is awarded on somebody's account.
@@ -198,9 +198,6 @@ pub(super) fn debit(
         w.put(SPENT, &row, &spent)?;
         w.put(CHARGES, row.and(award), &price)?;
     }
-    if !budgets.is_empty() {
-        forget(w, now)?;
-    }
     Ok(Ok(()))
 }
 
@@ -216,16 +213,31 @@ fn take_back(w: &mut Write<'_>, row: &Key, spent: u64, now: Timestamp) -> Result
     Ok(left)
 }
 
-/// Forgets a few rows of days before yesterday. (The clock may be set back by a day.)
-fn forget(w: &mut Write<'_>, now: Timestamp) -> Result<(), StoreError> {
+/// Forgets a few rows of days before yesterday; says whether there may be more. Only by a clock that is confirmed: one that was ahead for
+/// a while must not give a day's budget out twice.
+pub(super) fn forget(w: &mut Write<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let until = Key::of((now.as_secs() / DAY_SECS).saturating_sub(1));
-    for (row, _) in w.range(SPENT, KeyRange::between(&[], &until), PAST_ROWS)? {
-        w.delete(SPENT, row)?;
-    }
-    for (row, _) in w.range(CHARGES, KeyRange::between(&[], &until), PAST_ROWS)? {
-        w.delete(CHARGES, row)?;
-    }
+    let past = KeyRange::between(&[], &until);
+    Ok(delete(w, SPENT, past.clone())? || delete(w, CHARGES, past)?)
+}
+
+/// Forgets what was spent in all time on an account on which nothing will be awarded any more.
+///
+/// # Errors
+/// If the store fails.
+pub fn close_account(w: &mut Write<'_>, account: &str) -> Result<(), StoreError> {
+    let rows = Key::of(u64::MAX).and(account).range();
+    while delete(w, SPENT, rows.clone())? || delete(w, CHARGES, rows.clone())? {}
     Ok(())
+}
+
+/// Deletes a few rows; says whether there may be more.
+fn delete(w: &mut Write<'_>, table: Table<u64>, rows: KeyRange) -> Result<bool, StoreError> {
+    let rows = w.range(table, rows, PAST_ROWS)?;
+    for (row, _) in &rows {
+        w.delete(table, row)?;
+    }
+    Ok(rows.len() == PAST_ROWS)
 }
 
 #[cfg(test)]
@@ -303,5 +315,9 @@ mod tests {
         assert_eq!((spent(&day), spent(&run)), (6, 6));
         let later = NOW.saturating_add(10 * DAY_SECS);
         assert!(!award(&store, 3, vec![run.clone()], 6, later).await, "all time has no midnight");
+        store.write(|w| close_account(w, "run/1")).await.unwrap();
+        assert_eq!((spent(&day), spent(&run)), (6, 0), "its account is closed, and no other");
+        store.write(move |w| forget(w, later)).await.unwrap();
+        assert_eq!(spent(&day), 0, "a day that is past is forgotten");
     }
 }

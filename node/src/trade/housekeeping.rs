@@ -8,6 +8,7 @@ use guilder_protocol::{
 };
 
 use super::{
+    budgets,
     journal::Journal,
     keys,
     limits::{PRUNE_BATCH, PRUNE_EVERY},
@@ -69,6 +70,7 @@ impl Housekeeper {
             Ok::<_, StoreError>(expire(w, OFFERS, over)? || expire(w, REFUSALS, over)? || expire(w, SPENT, over)?)
         };
         while self.journal.commit(Step::Other, expire_batch).await? {}
+        while self.journal.commit(Step::Other, move |w| budgets::forget(w, now)).await? {}
         let kept_since = now.saturating_sub(self.keep_days.max(1).saturating_mul(DAY_SECS));
         let mut from = None;
         loop {

@@ -504,7 +504,8 @@ pub(super) fn all() -> &'static [Tool] {
             ),
             tool::<RunDutyArguments, RunOfDuty>(
                 "run_duty",
-                "Set one of the owner's standing orders off now: this may spend money, within the duty's own budget. Answers within 15 \
+                "Set one of the owner's standing orders off now. It may spend money, within the duty's own budget: so it waits for the owner's \
+                 word, unless this program is the owner's; granted, call it again with exactly the same. Answers within 15 \
                  seconds with the run, over or not; it goes on by itself: then call duties with its ID. Don't set it off again because it \
                  takes long.",
                 act,

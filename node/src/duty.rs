@@ -141,9 +141,8 @@ impl Duties {
     /// If its file is wrong, there are too many, or the store fails.
     pub async fn add(&self, file: String) -> Result<DutyView, DutyError> {
         let duty = Duty::from_toml(&file)?;
-        let name = duty.name.clone();
-        self.0.books.add(duty, file, self.now()).await?;
-        self.0.reread(&name)?;
+        let (name, now) = (duty.name.clone(), self.now());
+        self.changed(&name, move |books| async move { books.add(duty, file, now).await.map(drop) }).await?;
         self.show(&name)
     }
 
@@ -192,10 +191,15 @@ impl Duties {
             // What a program says is no word of the owner's.
             trust: if caller.is_none() { Trust::Owner } else { Trust::Peer },
         };
-        let made = self.0.books.set_off(name, cause, self.now()).await?;
-        let (run, why) = (made.runs.first().map(|(id, ..)| id.clone()), made.skipped.first().map(|(.., why)| *why));
-        self.0.made(made);
-        self.0.reread(name)?;
+        let (inner, duty, now) = (Arc::clone(&self.0), name.to_owned(), self.now());
+        let setting_off = async move {
+            let made = inner.books.set_off(&duty, cause, now).await?;
+            let (run, why) = (made.runs.first().map(|(id, ..)| id.clone()), made.skipped.first().map(|(.., why)| *why));
+            inner.made(made);
+            inner.reread(&duty)?;
+            Ok((run, why))
+        };
+        let (run, why) = self.to_its_end(setting_off).await?;
         match (run, why) {
             (Some(run), _) => self.run(&run),
             (None, Some(why)) => Err(DutyError::NotNow(why)),
@@ -209,10 +213,14 @@ impl Duties {
     /// # Errors
     /// If there is none of that name, or the store fails.
     pub async fn pause(&self, name: &str) -> Result<DutyView, DutyError> {
-        let why = "its owner paused it".to_owned();
-        self.0.books.pause(name, Some(why.clone()), self.now()).await?;
-        self.0.events.emit(Event::DutyPaused { duty: name.to_owned(), why });
-        self.0.reread(name)?;
+        let (duty, why, now) = (name.to_owned(), "its owner paused it".to_owned(), self.now());
+        let events = self.0.events.clone();
+        let pausing = move |books: Books| async move {
+            books.pause(&duty, Some(why.clone()), now).await?;
+            events.emit(Event::DutyPaused { duty, why });
+            Ok(())
+        };
+        self.changed(name, pausing).await?;
         self.show(name)
     }
 
@@ -221,8 +229,8 @@ impl Duties {
     /// # Errors
     /// As [`Self::pause`].
     pub async fn resume(&self, name: &str) -> Result<DutyView, DutyError> {
-        self.0.books.pause(name, None, self.now()).await?;
-        self.0.reread(name)?;
+        let (duty, now) = (name.to_owned(), self.now());
+        self.changed(name, move |books| async move { books.pause(&duty, None, now).await }).await?;
         self.show(name)
     }
 
@@ -231,8 +239,35 @@ impl Duties {
     /// # Errors
     /// As [`Self::pause`].
     pub async fn remove(&self, name: &str) -> Result<(), DutyError> {
-        self.0.books.remove(name, self.now()).await?;
-        Ok(self.0.reread(name)?)
+        let (duty, now) = (name.to_owned(), self.now());
+        self.changed(name, move |books| async move { books.remove(&duty, now).await }).await
+    }
+
+    /// Changes what is stored of a duty, and has the engine read it.
+    async fn changed<F>(&self, name: &str, change: impl FnOnce(Books) -> F) -> Result<(), DutyError>
+    where
+        F: Future<Output = Result<(), DutyError>> + Send + 'static,
+    {
+        let (inner, name, changing) = (Arc::clone(&self.0), name.to_owned(), change(self.0.books.clone()));
+        self.to_its_end(async move {
+            changing.await?;
+            Ok(inner.reread(&name)?)
+        })
+        .await
+    }
+
+    /// Does this though whoever asked stops waiting: what is stored goes on now, and not once the node is started again.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, DutyError>> + Send + 'static,
+    ) -> Result<T, DutyError> {
+        let (tell, told) = oneshot::channel();
+        let working = async move {
+            // Nobody may listen any more.
+            let _ = tell.send(work.await);
+        };
+        self.0.runtime.spawn("duty/asked", working).detach();
+        told.await.map_err(|_| StoreError::Closed)?
     }
 
     /// The latest runs, of one duty if it is named.
@@ -283,8 +318,7 @@ impl Duties {
         self.0.run_view(&id)
     }
 
-    /// Takes a webhook whose signature was checked, to its end, though its sender hangs up: what is stored goes on now, and not once the
-    /// node is started again. Says whether it is new.
+    /// Takes a webhook whose signature was checked, to its end, though its sender hangs up. Says whether it is new.
     async fn take(
         &self,
         hook: &str,
@@ -292,15 +326,12 @@ impl Duties {
         event: Option<String>,
         (body, pin): (Stored, Option<Pin>),
     ) -> Result<bool, DutyError> {
-        let (duties, hook, (tell, told)) = (self.clone(), hook.to_owned(), oneshot::channel());
-        let taking = async move {
-            let taken = duties.take_whole(hook, delivery, event, body).await;
-            drop(pin);
-            // Nobody may listen any more.
-            let _ = tell.send(taken);
-        };
-        self.0.runtime.spawn("duty/hook", taking).detach();
-        told.await.map_err(|_| StoreError::Closed)?
+        let (duties, hook) = (self.clone(), hook.to_owned());
+        self.to_its_end(async move {
+            let _pin = pin;
+            duties.take_whole(hook, delivery, event, body).await
+        })
+        .await
     }
 
     async fn take_whole(

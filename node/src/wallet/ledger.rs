@@ -34,7 +34,7 @@ use guilder_protocol::{
     market::{MintUrl, Unit},
 };
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 use zeroize::Zeroizing;
 
 pub use self::books::{AuditFault, Balance, HeldCoin, Holding};
@@ -468,25 +468,34 @@ impl Ledger {
         locked: BTreeMap<Y, LockedProof>,
     ) -> Result<u64, WalletError> {
         let amount = sum(locked.values().map(|proof| &proof.amount));
-        let now = self.runtime.now();
-        let taken = {
-            let (currency, batch, locked) = (currency.clone(), batch.clone(), locked.clone());
-            self.store.transact(move |write| {
+        let (store, observer, now) = (self.store.clone(), Arc::clone(&self.observer), self.runtime.now());
+        let (currency_of, batch) = (currency.clone(), batch.clone());
+        let (tell, told) = oneshot::channel();
+        // To its end, though whoever asked stops waiting: what is in the purse's table must be in the purse.
+        let taking = async move {
+            let (in_table, proofs) = (batch.clone(), locked.clone());
+            let taken = store.transact(move |write| {
                 // Whoever looked at the same time has taken it over.
                 if !write.contains(FAILED, id.0)? {
                     return Ok(false);
                 }
                 write.delete(FAILED, id.0)?;
-                effects::put_batch(write, id, &batch, locked)?;
+                effects::put_batch(write, id, &in_table, proofs)?;
                 let why = "a lock that the mint had denied came to be".to_owned();
-                book(write, &currency, now, Reason::Restored, amount, why)?;
+                book(write, &currency_of, now, Reason::Restored, amount, why)?;
                 Ok::<_, WalletError>(true)
-            })
+            });
+            let taken = taken.await;
+            if matches!(taken, Ok(true)) {
+                observer.refilled(id, &batch, locked);
+            }
+            // Nobody may listen any more.
+            let _ = tell.send(taken);
         };
-        if !taken.await? {
+        self.runtime.spawn("wallet lock taken over", taking).detach();
+        if !told.await.unwrap_or(Err(WalletError::Unsettled))? {
             return Ok(0);
         }
-        self.observer.refilled(id, batch, locked);
         self.notices.restored(currency, amount);
         Ok(amount)
     }

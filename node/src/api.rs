@@ -19,10 +19,13 @@ pub(crate) mod hooks;
 pub(crate) mod http;
 mod market;
 pub(crate) mod mcp;
+pub mod memory;
 mod money;
 mod names;
 mod tasks;
 pub mod types;
+
+pub(crate) use tasks::moment;
 
 use std::sync::Arc;
 

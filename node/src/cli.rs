@@ -13,12 +13,14 @@ mod alias;
 mod approvals;
 mod audit;
 mod bench;
+mod brief;
 mod caller;
 mod completions;
 mod demo;
 mod duty;
 mod earnings;
 mod find;
+mod forget;
 mod grant;
 mod grants;
 mod hire;
@@ -27,11 +29,14 @@ mod id;
 mod init;
 mod man;
 mod mcp;
+mod memory;
 mod mint;
 mod output;
 mod passphrase;
 mod peers;
 mod prompt;
+mod recall;
+mod remember;
 mod revoke;
 mod run;
 mod service;
@@ -112,6 +117,11 @@ enum Command {
     Earnings(earnings::Args),
     Find(find::Args),
     Hire(Box<hire::Args>),
+    Remember(Box<remember::Args>),
+    Recall(Box<recall::Args>),
+    Forget(forget::Args),
+    Brief(brief::Args),
+    Memory(memory::Args),
     Grant(grant::Args),
     Grants(grants::Args),
     Revoke(revoke::Args),
@@ -289,6 +299,11 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Earnings(args) => earnings::run(&args, context),
         Command::Find(args) => find::run(&args, context),
         Command::Hire(args) => hire::run(&args, context),
+        Command::Remember(args) => remember::run(*args, context),
+        Command::Recall(args) => recall::run(*args, context),
+        Command::Forget(args) => forget::run(args, context),
+        Command::Brief(args) => brief::run(&args, context),
+        Command::Memory(args) => memory::run(args, context),
         Command::Grant(args) => grant::run(&args, context),
         Command::Grants(args) => grants::run(&args, context),
         Command::Revoke(args) => revoke::run(&args, context),

@@ -56,7 +56,7 @@ use crate::{
     panics,
     parts::{Node, NodeError, Parts},
     runtime::{Limits, Runtime},
-    store::{Backend, Store, StoreError},
+    store::{Backend, Place, Store, StoreError},
 };
 
 /// What a node says of itself once it is ready.
@@ -199,6 +199,7 @@ async fn start(
         config,
         runtime: runtime.clone(),
         store,
+        memory: Place::file(home.memory()),
         content,
         executors,
         mint,

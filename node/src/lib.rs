@@ -22,6 +22,7 @@ mod http_server;
 pub mod keys;
 pub mod lab;
 pub mod limits;
+pub mod memory;
 pub mod mint;
 pub mod network;
 pub(crate) mod panics;

@@ -28,6 +28,42 @@ pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// and some more; enough for stores of several hundred gigabytes.
 pub const STORE_ASIDE_BYTES: usize = 32 << 20;
 
+/// Bytes that are copied in one transaction where a store is written anew.
+pub const STORE_COPY_BYTES: usize = 1024 * 1024;
+
+// memory
+
+/// Memories that a node holds. Numbers of 32 bits name them in the index, with room for those that were forgotten.
+pub const MAX_MEMORIES: u64 = 1_000_000;
+/// Domains that they are in.
+pub const MAX_MEMORY_DOMAINS: usize = 10_000;
+/// Domains that one caller has made, so that none of them leaves the others no room.
+pub const MAX_MEMORY_DOMAINS_OF_ONE: usize = 100;
+/// Callers that may read a domain, or write to it: as many as a node has.
+pub const MAX_MEMORY_CALLERS: usize = MAX_CALLERS;
+/// Postings in one row of the index: some 1 KiB, which each memory with the word writes anew.
+pub const POSTINGS_PER_BLOCK: usize = 256;
+/// The longest word that is told apart from others by its end, in bytes: longer ones are addresses and hashes.
+pub const MAX_MEMORY_WORD: usize = 64;
+/// The longest question, in bytes.
+pub const MAX_QUESTION: usize = 4 * 1024;
+/// Different words of a question that are looked for: a paragraph.
+pub const MAX_QUESTION_WORDS: usize = 256;
+/// Memories in one answer.
+pub const MAX_RECALLED: usize = 100;
+/// A caller's calls are one session while no two are further apart, in seconds.
+pub const MEMORY_SESSION_SECS: u64 = 30 * 60;
+/// Lines of a brief: what an agent reads before it begins.
+pub const BRIEF_LINES: usize = 200;
+/// Bytes of a brief, line feeds included.
+pub const BRIEF_BYTES: usize = 25_000;
+/// Memories that a lineage shows: what is derived from more is cut, and says so.
+pub const MAX_LINEAGE: usize = 256;
+/// Memories in one transaction of an import.
+pub const MEMORY_BATCH: usize = 256;
+/// Memories that one request brings or takes out as files. A domain of more is exported by its subjects or times.
+pub const MAX_MEMORY_FILES: usize = 10_000;
+
 // events
 
 /// Events that the journal keeps: the last few thousand trades' steps, for a listener that was away.

@@ -31,10 +31,11 @@ use crate::{
     failpoint::Failpoint,
     gate::Gate,
     grants::{Grants, GrantsParts},
+    memory::Memory,
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
     runtime::Runtime,
-    store::{Store, StoreError},
+    store::{Place, Store, StoreError},
     trade::{Trade, TradeParts},
     wallet::{
         Wallet, WalletError, WalletParts,
@@ -58,6 +59,8 @@ pub struct Parts {
     pub transport: Transport,
     /// What must not be lost.
     pub store: Store,
+    /// What is remembered: a file of its own.
+    pub memory: Place,
     /// Large inputs and outputs.
     pub content: Content,
     /// What builds the executors of services.
@@ -83,6 +86,8 @@ pub struct Node {
     pub runtime: Runtime,
     /// What must not be lost.
     pub store: Store,
+    /// What is remembered.
+    pub memory: Memory,
     /// Large inputs and outputs.
     pub content: Content,
     /// Peers.
@@ -115,6 +120,8 @@ impl Node {
     pub async fn start(parts: Parts) -> Result<Self, NodeError> {
         let Parts { key, config, runtime, store, content, events, .. } = parts;
         let journal = Journal::open(events.clone(), store.clone(), runtime.clone()).await?;
+        let memory = Memory::new(parts.memory, key.clone(), runtime.clone());
+        runtime.spawn("memory", memory.clone().resume()).detach();
         let (network, inbound) = Network::start(Setup {
             key: key.clone(),
             transport: parts.transport,
@@ -198,6 +205,7 @@ impl Node {
             config,
             runtime,
             store,
+            memory,
             content,
             network,
             wallet,
@@ -232,6 +240,7 @@ impl Node {
         }
         self.journal.close().await;
         self.runtime.shutdown().await;
+        self.memory.close().await;
         self.store.close().await;
     }
 }

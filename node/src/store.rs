@@ -45,6 +45,7 @@ mod disk;
 mod error;
 mod key;
 mod migrations;
+mod place;
 mod table;
 pub mod testing;
 mod writer;
@@ -54,6 +55,7 @@ pub use backend::Backend;
 use disk::Disk;
 pub use error::StoreError;
 pub use key::{Key, KeyPart, KeyRange};
+pub use place::Place;
 /// What a store stands on; implemented by files and by [`testing::CrashBackend`].
 pub use redb::StorageBackend;
 pub use table::{Json, Table};

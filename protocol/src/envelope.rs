@@ -43,11 +43,12 @@ const TEXT: u8 = 0x60;
 const SIGNATURE_LENGTH: usize = 64;
 
 /// The names of all statements that this version reads somewhere.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "guilder/acceptance",
     "guilder/advert",
     "guilder/ask",
     "guilder/cancellation",
+    "guilder/memory",
     "guilder/offer",
     "guilder/received",
     "guilder/receipt",
@@ -664,12 +665,13 @@ mod tests {
 
     #[test]
     fn each_statement_that_is_read_somewhere_is_known_by_its_name() {
-        use crate::{acceptance, cancellation, market, receipt, received, ucan};
+        use crate::{acceptance, cancellation, market, memory, receipt, received, ucan};
         let tags = [
             <acceptance::Acceptance as Statement>::TAG,
             <market::Advert as Statement>::TAG,
             <market::Ask as Statement>::TAG,
             <cancellation::Cancellation as Statement>::TAG,
+            <memory::Memory as Statement>::TAG,
             <market::Offer as Statement>::TAG,
             <received::Received as Statement>::TAG,
             <receipt::Receipt as Statement>::TAG,

@@ -28,6 +28,7 @@ pub mod identity;
 pub mod limits;
 pub mod locks;
 pub mod market;
+pub mod memory;
 pub mod mint;
 pub mod receipt;
 pub mod received;

@@ -162,3 +162,12 @@ pub const MAX_FRAUD_PROOF: usize = MAX_BUNDLE + MAX_EXHIBITS + MAX_CONTENT as us
 
 /// Signatures that are tried of one witness. An honest one has two.
 pub const MAX_WITNESS_SIGNATURES: usize = 16;
+
+/// The longest text of one memory, in bytes: a paragraph; what is longer is a document, and a memory of where it is.
+pub const MAX_MEMORY_TEXT: usize = 4 * 1024;
+/// The longest name of a memory's domain, subject, session and caller, in bytes.
+pub const MAX_MEMORY_NAME: usize = 128;
+/// Sources that one memory names, and others that it supersedes.
+pub const MAX_MEMORY_SOURCES: usize = 16;
+/// The longest name of a source, in bytes: a content ID has some 60, a web address fits.
+pub const MAX_MEMORY_SOURCE: usize = 256;

@@ -31,7 +31,7 @@ use guilder::{
     network::{DhtMode, NetworkConfig, transport},
     parts::{Node, Parts},
     runtime::Runtime,
-    store::{Store, testing::CrashBackend},
+    store::{Place, Store, testing::CrashBackend},
     wallet::{Holding, WalletConfig, WalletError},
 };
 use guilder_protocol::{
@@ -92,6 +92,7 @@ struct Host {
     wallet_seed: [u8; 64],
     lock_seed: [u8; 32],
     disk: CrashBackend,
+    memory: Place,
     config: Config,
     executor: Arc<SimExecutor>,
     clock_off_s: i64,
@@ -182,6 +183,7 @@ impl World {
             wallet_seed: draw(&mut rng),
             lock_seed: draw(&mut rng),
             disk: CrashBackend::new(),
+            memory: Place::disks(),
             config,
             executor: Arc::new(SimExecutor::new(rng.draw())),
             clock_off_s: 0,
@@ -327,6 +329,7 @@ impl World {
             runtime,
             transport: wires(&self.fabric, id, &host.key, &host.meter)?,
             store,
+            memory: host.memory.clone(),
             content,
             executors,
             mint: None,

@@ -16,6 +16,7 @@ mod extract;
 mod gate;
 mod grants;
 mod guard;
+mod memory;
 mod tasks;
 mod wallet;
 
@@ -103,6 +104,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(grants::routes())
         .merge(gate::routes())
         .merge(duties::routes())
+        .merge(memory::routes())
 }
 
 /// Whoever the guard admitted.

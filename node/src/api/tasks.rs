@@ -500,7 +500,7 @@ fn filter(listing: &TaskListing) -> Result<TaskFilter, ApiError> {
 }
 
 /// A moment as people or programs write it.
-fn moment(text: &str) -> Result<Timestamp, ApiError> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, ApiError> {
     if let Ok(secs) = text.parse() {
         return Ok(Timestamp::from_secs(secs));
     }

@@ -1,4 +1,4 @@
-//! `guilder bench trade|mcp`
+//! `guilder bench trade|mcp|memory`
 
 use clap::Subcommand;
 
@@ -6,7 +6,7 @@ use super::{Context, wait_for};
 use crate::{
     console::{CliError, Exit},
     lab::bench::{
-        self, BenchArgs,
+        self, BenchArgs, MemoryArgs,
         mcp::{self, McpBenchArgs},
     },
 };
@@ -14,7 +14,7 @@ use crate::{
 /// Measure this machine.
 ///
 /// Measures whole trades between real nodes of this binary, as separate processes on this machine, beside the floor
-/// that the machine sets.
+/// that the machine sets; or the memory of a node.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -27,11 +27,14 @@ enum BenchCommand {
     Trade(BenchArgs),
     /// What it adds to a hire to come through MCP.
     Mcp(McpBenchArgs),
+    /// How well and how fast the memory answers.
+    Memory(MemoryArgs),
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     match &args.command {
         BenchCommand::Trade(args) => wait_for(bench::run(args, &context.printer)),
         BenchCommand::Mcp(args) => wait_for(mcp::run(args, &context.printer)),
+        BenchCommand::Memory(args) => wait_for(bench::memory(args, &context.printer)),
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::shell::quoted;
 
 /// The commands that work on a home. A test in `cli` has each command stand here or there.
-pub(crate) const ON_A_HOME: [&str; 27] = [
+pub(crate) const ON_A_HOME: [&str; 32] = [
     "duty",
     "run",
     "hook",
@@ -28,6 +28,11 @@ pub(crate) const ON_A_HOME: [&str; 27] = [
     "earnings",
     "find",
     "hire",
+    "remember",
+    "recall",
+    "forget",
+    "brief",
+    "memory",
     "task",
     "wallet",
     "mint",

@@ -34,10 +34,16 @@ pub enum Action {
     Look,
     /// See who sells what.
     Find,
+    /// Recall what is remembered, of the domains that the caller may read.
+    Recall,
     /// Hire, within a budget.
     Hire,
     /// Call off what the caller hired itself.
     Cancel,
+    /// Remember, with as much trust as the caller has.
+    Remember,
+    /// Forget memories that are named one by one.
+    Forget,
     /// Connect to a peer.
     Dial,
     /// Ask a mint for a quote, to put money in.
@@ -82,6 +88,14 @@ pub enum Action {
     ChangeDuty,
     /// Add, change or remove a webhook: a way to set duties off from outside.
     ChangeHook,
+    /// Forget whatever answers a question, is of a domain or from a source, or is old.
+    ForgetMany,
+    /// Say who may read and write a domain of the memory, and whether it may leave.
+    SetDomain,
+    /// Take a private domain out as files.
+    ExportPrivate,
+    /// Take memories in that were edited, as the owner's word.
+    ImportTrusted,
     /// Add a caller.
     AddCaller,
     /// Revoke one.
@@ -94,11 +108,14 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 37] = [
         Self::Look,
         Self::Find,
+        Self::Recall,
         Self::Hire,
         Self::Cancel,
+        Self::Remember,
+        Self::Forget,
         Self::Dial,
         Self::Fund,
         Self::Receive,
@@ -121,6 +138,10 @@ impl Action {
         Self::AddDuty,
         Self::ChangeDuty,
         Self::ChangeHook,
+        Self::ForgetMany,
+        Self::SetDomain,
+        Self::ExportPrivate,
+        Self::ImportTrusted,
         Self::AddCaller,
         Self::RevokeCaller,
         Self::Approve,
@@ -130,8 +151,8 @@ impl Action {
     /// The risk of each action. Every action has its line: one that is added doesn't compile without.
     pub fn risk(self) -> Risk {
         match self {
-            Self::Look | Self::Find => Risk::Low,
-            Self::Hire | Self::Cancel => Risk::Medium,
+            Self::Look | Self::Find | Self::Recall => Risk::Low,
+            Self::Hire | Self::Cancel | Self::Remember | Self::Forget => Risk::Medium,
             Self::Dial | Self::Fund | Self::Receive | Self::Restore => Risk::Medium,
             Self::PauseDuty => Risk::Medium,
             Self::HireAbove | Self::WriteOff => Risk::High,
@@ -142,6 +163,7 @@ impl Action {
             // It spends on the duty's budget, not on the caller's.
             Self::RunDuty => Risk::High,
             Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
+            Self::ForgetMany | Self::SetDomain | Self::ExportPrivate | Self::ImportTrusted => Risk::High,
             Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Stop => Risk::High,
         }
     }
@@ -156,8 +178,11 @@ impl Action {
         match self {
             Self::Look => "look",
             Self::Find => "find",
+            Self::Recall => "recall",
             Self::Hire => "hire",
             Self::Cancel => "cancel",
+            Self::Remember => "remember",
+            Self::Forget => "forget",
             Self::Dial => "dial",
             Self::Fund => "fund",
             Self::Receive => "receive",
@@ -180,6 +205,10 @@ impl Action {
             Self::AddDuty => "add-duty",
             Self::ChangeDuty => "change-duty",
             Self::ChangeHook => "change-hook",
+            Self::ForgetMany => "forget-many",
+            Self::SetDomain => "set-domain",
+            Self::ExportPrivate => "export-private",
+            Self::ImportTrusted => "import-trusted",
             Self::AddCaller => "add-caller",
             Self::RevokeCaller => "revoke-caller",
             Self::Approve => "approve",

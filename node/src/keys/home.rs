@@ -17,6 +17,7 @@ use guilder_protocol::fault::{AtFault, Fault};
 /// aliases.toml    what the operator calls peers and mints
 /// secret.json     the recovery phrase                    0600
 /// node.redb       everything that must not be lost
+/// memory.redb     what is remembered; memory.redb.new while it is written anew
 /// content/        large inputs and outputs, by hash
 /// mint/           the hosted mint, if there is one
 /// work/           folders of running services
@@ -98,6 +99,11 @@ impl Home {
     /// The store.
     pub fn store(&self) -> PathBuf {
         self.0.join("node.redb")
+    }
+
+    /// What is remembered.
+    pub fn memory(&self) -> PathBuf {
+        self.0.join("memory.redb")
     }
 
     /// What shows that sellers took money for nothing.

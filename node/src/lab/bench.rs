@@ -9,6 +9,7 @@
 
 mod floor;
 pub mod mcp;
+mod memory;
 mod process;
 
 use std::{
@@ -21,6 +22,7 @@ use hyper::Method;
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::memory::{MemoryArgs, memory};
 use self::{floor::Floor, process::Usage};
 use super::{
     folder::Folder,

@@ -186,6 +186,11 @@ impl<'t> Write<'t> {
         Ok(())
     }
 
+    /// Writes bytes as they are in another store.
+    pub(super) fn put_bytes(&mut self, table: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        self.held.entry(table).or_default().insert(key, Some(value));
+    }
+
     /// Writes the changes of the job that is over into the transaction.
     pub(super) fn keep(&mut self) -> Result<(), StoreError> {
         for (table, changes) in std::mem::take(&mut self.held) {

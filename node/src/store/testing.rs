@@ -108,6 +108,11 @@ impl CrashBackend {
         self.lock().digest
     }
 
+    /// Whether these bytes stand anywhere on it, as a crash now would leave it.
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        self.copy().lock().bytes.windows(bytes.len().max(1)).any(|window| window == bytes)
+    }
+
     /// How many bytes it holds.
     pub fn size(&self) -> usize {
         self.lock().bytes.len()

@@ -7,6 +7,7 @@ use guilder_protocol::{
     cbor,
     envelope::{self, Relayed, Signed, Statement},
     market::{Advert, Ask, Offer, Withdrawal},
+    memory::Memory,
     receipt::Receipt,
     received::Received,
     ucan::{Delegation, Invocation, Revocation},
@@ -41,6 +42,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     read::<Receipt>(data, name);
     read::<Acceptance>(data, name);
     read::<Cancellation>(data, name);
+    read::<Memory>(data, name);
     read::<Received>(data, name);
     read::<Delegation>(data, name);
     read::<Invocation>(data, name);

@@ -188,6 +188,28 @@ fn every_message_has_its_frozen_bytes_and_reads_back() {
     assert!(kinds.into_iter().eq(1..=18));
 }
 
+fn memory() -> Signed<crate::memory::Memory> {
+    use crate::{
+        cbor::cid_of,
+        identity::AgentKey,
+        memory::{MemoryBody, Trust},
+        time::Timestamp,
+    };
+
+    let body = MemoryBody {
+        text: "summaries came back empty".into(),
+        domain: "suppliers".into(),
+        by: "caller/nightly".into(),
+        time: Timestamp::from_secs(1_700_000_000),
+        trust: Trust::Peer,
+        subject: Some("text.summarize".into()),
+        session: Some("run 7".into()),
+        sources: vec!["world:https://a.example".into()],
+        supersedes: vec![cid_of(b"an older one")],
+    };
+    body.signed(Timestamp::from_secs(1_700_000_001), &AgentKey::from_seed(&[1; 32])).unwrap()
+}
+
 #[test]
 fn every_statement_has_its_frozen_bytes_and_reads_back() {
     fn check<T: Statement>(name: &str, signed: &Signed<T>) {
@@ -206,6 +228,7 @@ fn every_statement_has_its_frozen_bytes_and_reads_back() {
     check::<Acceptance>("statement-acceptance", &testing::acceptance(&deal));
     check::<Cancellation>("statement-cancellation", &testing::cancellation(&deal));
     check("statement-received", &received(&deal));
+    check("statement-memory", &memory());
 }
 
 #[test]

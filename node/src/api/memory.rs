@@ -1,0 +1,322 @@
+//! What can be done with memories: remember, recall, look where they are from, forget, take out and in.
+
+pub mod types;
+
+use cid::Cid;
+use guilder_protocol::{
+    identity::AgentId,
+    memory::{MemoryBody, Trust},
+};
+
+use self::types::{
+    BriefView, DomainRequest, DomainView, ForgetRequest, ForgottenView, ImportRequest, ImportedView, LineageStep,
+    MemoryFile, MemoryView, RecallQuery, RememberRequest, RememberedView,
+};
+use super::{
+    Api, LISTED,
+    caller::{Action, Caller},
+    types::ApiError,
+};
+use crate::{
+    limits::MAX_MEMORY_FILES,
+    memory::{
+        Brief, Domain, DomainSettings, Fate, Forgotten, Imported, Link, MemoryError, NewMemory, Question, Recalled,
+        Remembered, Selection, Session, Source,
+    },
+};
+
+impl Api {
+    /// Remembers something.
+    ///
+    /// # Errors
+    /// If the caller may not, it breaks a rule, what it names isn't there, or the disk fails.
+    pub async fn remember(&self, caller: &Caller, request: RememberRequest) -> Result<RememberedView, ApiError> {
+        caller.may(Action::Remember)?;
+        let mut sources = Vec::new();
+        for source in &request.sources {
+            match source.strip_prefix("task:") {
+                Some(task) => sources.extend(self.sources_of_task(caller, task).await?),
+                None => sources.push(source.parse()?),
+            }
+        }
+        let RememberRequest { text, domain, language, subject, time, session, sources: _, supersedes, trust } = request;
+        let session = session.map_or(Session::OfCalls, Session::Named);
+        let new = NewMemory { text, domain, language, subject, time, session, sources, supersedes, trust };
+        let done = self.node().memory.remember(caller, vec![new]).await.map_err(of_memory)?;
+        let done = done.into_iter().next().ok_or_else(|| ApiError::of(&MemoryError::NoQuestion))?;
+        Ok(done.into())
+    }
+
+    /// A task's receipt, and whose it is: so that all that came of either can be forgotten.
+    async fn sources_of_task(&self, caller: &Caller, id: &str) -> Result<Vec<Source>, ApiError> {
+        let task = self.task(caller, id).await?;
+        let receipt = task.receipt.as_deref().and_then(|id| id.parse().ok()).map(Source::Receipt);
+        let peer = task.peer.as_deref().and_then(|id| AgentId::from_peer_id(id).ok()).map(Source::Peer);
+        let sources: Vec<_> = receipt.into_iter().chain(peer).collect();
+        if sources.is_empty() {
+            let message = format!("the task {id} has neither a receipt nor another side");
+            return Err(ApiError::misuse(message, "name its source in words: world:…").about(task.id));
+        }
+        Ok(sources)
+    }
+
+    /// The memories that answer a question best.
+    ///
+    /// # Errors
+    /// If the caller may not, nothing is asked, a domain isn't there, or the disk fails.
+    pub async fn recall(&self, caller: &Caller, query: RecallQuery) -> Result<Vec<MemoryView>, ApiError> {
+        caller.may(Action::Recall)?;
+        let RecallQuery { query, domain, trust, subject, since, until, as_of, limit } = query;
+        let limit = limit.unwrap_or(LISTED);
+        let domains = listed(domain.as_deref());
+        let question = Question { text: query, domains, trust, subject, since, until, as_of, limit };
+        let found = self.node().memory.recall(caller, question).await.map_err(of_memory)?;
+        Ok(found.into_iter().map(MemoryView::from).collect())
+    }
+
+    /// A memory, by its ID or the last letters of it.
+    ///
+    /// # Errors
+    /// If the caller may not, there is none, or the disk fails.
+    pub async fn memory(&self, caller: &Caller, id: &str) -> Result<MemoryView, ApiError> {
+        caller.may(Action::Recall)?;
+        Ok(self.node().memory.show(caller, id).await.map_err(of_memory)?.into())
+    }
+
+    /// What a memory was made of, down to the receipts.
+    ///
+    /// # Errors
+    /// As [`Api::memory`].
+    pub async fn lineage(&self, caller: &Caller, id: &str) -> Result<Vec<LineageStep>, ApiError> {
+        caller.may(Action::Recall)?;
+        let links = self.node().memory.lineage(caller, id).await.map_err(of_memory)?;
+        let step = |Link { depth, source, memory }| LineageStep { depth, source, memory: memory.map(MemoryView::from) };
+        Ok(links.into_iter().map(step).collect())
+    }
+
+    /// What was held instead of a memory, before and after.
+    ///
+    /// # Errors
+    /// As [`Api::memory`].
+    pub async fn memory_history(&self, caller: &Caller, id: &str) -> Result<Vec<MemoryView>, ApiError> {
+        caller.may(Action::Recall)?;
+        let all = self.node().memory.history(caller, id).await.map_err(of_memory)?;
+        Ok(all.into_iter().map(MemoryView::from).collect())
+    }
+
+    /// The domains that the caller may read.
+    ///
+    /// # Errors
+    /// If the caller may not, or the disk fails.
+    pub async fn memory_domains(&self, caller: &Caller) -> Result<Vec<DomainView>, ApiError> {
+        caller.may(Action::Recall)?;
+        let domains = self.node().memory.domains(caller).await.map_err(of_memory)?;
+        Ok(domains.into_iter().map(DomainView::from).collect())
+    }
+
+    /// Makes a domain, or says who may read and write it, and whether it is private.
+    ///
+    /// # Errors
+    /// If the caller may not, the name is none, or the disk fails.
+    pub async fn set_memory_domain(&self, caller: &Caller, request: DomainRequest) -> Result<DomainView, ApiError> {
+        self.pass(caller, Action::SetDomain, &request).await?;
+        let DomainRequest { name, language, readers, writers, private } = request;
+        let settings = DomainSettings { language, readers, writers, private };
+        let domain = self.node().memory.set_domain(caller, &name, settings).await.map_err(of_memory)?;
+        Ok(domain.into())
+    }
+
+    /// What an agent reads of a domain before it begins.
+    ///
+    /// # Errors
+    /// If the caller may not, there is no such domain, or the disk fails.
+    pub async fn brief(&self, caller: &Caller, domain: &str) -> Result<BriefView, ApiError> {
+        caller.may(Action::Recall)?;
+        let Brief { domain, lines, left_out } = self.node().memory.brief(caller, domain).await.map_err(of_memory)?;
+        Ok(BriefView { domain, lines, left_out })
+    }
+
+    /// Forgets what is selected, so that no byte of it is left in the memory's file.
+    ///
+    /// # Errors
+    /// If the caller may not, nothing or too much is named, it isn't there, or the disk fails.
+    pub async fn forget(&self, caller: &Caller, request: ForgetRequest) -> Result<ForgottenView, ApiError> {
+        let selection = selection(&request)?;
+        match selection {
+            Selection::Ids(_) => caller.may(Action::Forget)?,
+            _ if request.dry_run => caller.may(Action::Recall)?,
+            _ => self.pass(caller, Action::ForgetMany, &request).await?,
+        }
+        let done = self.node().memory.forget(caller, selection, request.dry_run).await.map_err(of_memory)?;
+        let Forgotten { ids, derived_left } = done;
+        let copies = match ids.is_empty() {
+            true => Vec::new(),
+            false => COPIES.map(ToOwned::to_owned).to_vec(),
+        };
+        Ok(ForgottenView { ids: ids.iter().map(ToString::to_string).collect(), derived_left, copies })
+    }
+
+    /// All of domains, for files.
+    ///
+    /// # Errors
+    /// If the caller may not, there is no such domain, one of them is private and the caller isn't the owner, or the disk fails.
+    pub async fn export_memory(&self, caller: &Caller, domains: Option<&str>) -> Result<Vec<MemoryView>, ApiError> {
+        caller.may(Action::Recall)?;
+        let (memory, mut named) = (&self.node().memory, listed(domains));
+        let mut all = memory.domains(caller).await.map_err(of_memory)?;
+        if named.is_empty() {
+            named = all.iter().map(|domain| domain.name.clone()).collect();
+        }
+        all.retain(|domain| named.contains(&domain.name));
+        if all.iter().any(|domain| domain.private) {
+            self.pass(caller, Action::ExportPrivate, &named).await?;
+        }
+        let all = memory.all(caller, &named, MAX_MEMORY_FILES).await.map_err(of_memory)?;
+        Ok(all.into_iter().map(MemoryView::from).collect())
+    }
+
+    /// Takes memories in that were exported.
+    ///
+    /// # Errors
+    /// If the caller may not, one of them is none, or the disk fails.
+    pub async fn import_memory(&self, caller: &Caller, request: ImportRequest) -> Result<Vec<ImportedView>, ApiError> {
+        let edited = request.edited.unwrap_or(Trust::World);
+        match edited <= Trust::World {
+            true => caller.may(Action::Remember)?,
+            false => self.pass(caller, Action::ImportTrusted, &request).await?,
+        }
+        let now = self.node().runtime.now();
+        let file = |file: MemoryFile| {
+            let MemoryFile { id, text, domain, trust, by, time, at, subject, session, sources, supersedes } = file;
+            let ids = supersedes.iter().map(|id| id.parse()).collect::<Result<Vec<Cid>, _>>();
+            let supersedes = ids.map_err(|_| ApiError::misuse("a memory supersedes what has no ID", "see its file"))?;
+            let time = time.unwrap_or(now);
+            let body = MemoryBody { text, domain, by, time, trust, subject, session, sources, supersedes };
+            Ok::<_, ApiError>(Imported { id: id.and_then(|id| id.parse().ok()), at, body })
+        };
+        let files = request.memories.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
+        let done = self.node().memory.import(caller, files, edited).await.map_err(of_memory)?;
+        let view = |(done, fate): (Remembered, Fate)| ImportedView {
+            id: done.id.to_string(),
+            fate: word(fate).to_owned(),
+            trust: done.trust,
+        };
+        Ok(done.into_iter().map(view).collect())
+    }
+}
+
+/// Where copies may be left of what was forgotten.
+const COPIES: [&str; 4] = [
+    "inputs and outputs of tasks, if it came from or went into one",
+    "backups of the home folder, and snapshots of its file system",
+    "files that `guilder memory export` wrote",
+    "whatever recalled it before: programs, conversations, logs",
+];
+
+fn word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Kept => "kept",
+        Fate::Restored => "restored",
+        Fate::Edited => "edited",
+        Fate::Forgotten => "forgotten",
+    }
+}
+
+fn listed(domains: Option<&str>) -> Vec<String> {
+    let named = domains.into_iter().flat_map(|domains| domains.split(','));
+    named.map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+/// What a request means, which names one thing.
+fn selection(request: &ForgetRequest) -> Result<Selection, ApiError> {
+    let ForgetRequest { ids, query, domain, from, before, limit, dry_run: _ } = request;
+    let domains = || domain.iter().cloned().collect();
+    let selection = match (ids.is_empty(), query, from, before, domain) {
+        (false, None, None, None, None) => Selection::Ids(ids.clone()),
+        (true, Some(query), None, None, _) => Selection::Query(Question {
+            text: query.clone(),
+            domains: domains(),
+            limit: limit.unwrap_or(LISTED),
+            ..Question::default()
+        }),
+        (true, None, Some(from), None, None) => Selection::From(source(from)?),
+        (true, None, None, Some(before), _) => Selection::Before(*before, domains()),
+        (true, None, None, None, Some(domain)) => Selection::Domain(domain.clone()),
+        (true, None, None, None, None) => return Err(MemoryError::ForgetWhat.into()),
+        _ => {
+            let hint =
+                "name IDs, or one of --query, --domain, --from and --before; --domain may narrow --query and --before";
+            return Err(ApiError::misuse("it names several things that are to be forgotten", hint));
+        }
+    };
+    Ok(selection)
+}
+
+/// A source, or the ID of one alone.
+fn source(text: &str) -> Result<Source, ApiError> {
+    if let Ok(agent) = text.parse().or_else(|_| AgentId::from_peer_id(text)) {
+        return Ok(Source::Peer(agent));
+    }
+    match text.parse() {
+        Ok(receipt) => Ok(Source::Receipt(receipt)),
+        Err(_) => Ok(text.parse::<Source>()?),
+    }
+}
+
+fn of_memory(error: MemoryError) -> ApiError {
+    match error {
+        MemoryError::NoMemory(_) | MemoryError::NoDomain(_) => {
+            let hint = guilder_protocol::fault::AtFault::hint(&error).unwrap_or_default();
+            ApiError::missing(error.to_string(), hint)
+        }
+        error => error.into(),
+    }
+}
+
+impl From<Remembered> for RememberedView {
+    fn from(done: Remembered) -> Self {
+        let Remembered { id, domain, trust, session, is_new } = done;
+        Self { id: id.to_string(), domain, trust, session, is_new }
+    }
+}
+
+impl From<Recalled> for MemoryView {
+    fn from(recalled: Recalled) -> Self {
+        let Recalled { id, body, at, ended, score } = recalled;
+        let MemoryBody { text, domain, by, time, trust, subject, session, sources, supersedes } = body;
+        Self {
+            id: id.to_string(),
+            text,
+            domain,
+            trust,
+            by,
+            time,
+            at,
+            ended,
+            subject,
+            session,
+            sources,
+            supersedes: supersedes.iter().map(ToString::to_string).collect(),
+            score: (score * 1000.0).round() as u64,
+        }
+    }
+}
+
+impl From<MemoryView> for MemoryFile {
+    fn from(view: MemoryView) -> Self {
+        let MemoryView { id, text, domain, trust, by, time, at, subject, session, sources, supersedes, .. } = view;
+        let (id, time, at) = (Some(id), Some(time), Some(at));
+        Self { id, text, domain, trust, by, time, at, subject, session, sources, supersedes }
+    }
+}
+
+impl From<Domain> for DomainView {
+    fn from(domain: Domain) -> Self {
+        let Domain { name, language, readers, writers, private, by, made, memories, .. } = domain;
+        let plain = |names: Vec<String>| {
+            let of = |name: String| name.strip_prefix("caller/").map_or(name.clone(), ToOwned::to_owned);
+            names.into_iter().map(of).collect()
+        };
+        Self { name, language, readers: plain(readers), writers: plain(writers), private, by, made, memories }
+    }
+}

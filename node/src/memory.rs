@@ -1,0 +1,528 @@
+//! Memory that knows who said it: what is remembered, recalled, looked into and forgotten.
+//!
+//! ```text
+//! remember ── claim `guilder/memory`, signed by the node ──┐  one transaction of the memory's own file:
+//!                                                          ├─ what was said, its postings, its place in session and domain
+//! recall ──── the question's words ──▶ postings ──▶ ranking ──▶ who may read, what holds, how far it is trusted
+//! forget ──── taken out, ID among the forgotten ──▶ all that stays into a fresh file ──▶ in the old one's place
+//! ```
+//!
+//! **Trust**: `owner` > `node` > `peer` > `world`. What is derived has the least of its sources; what is less trusted supersedes nothing
+//! that is more. A caller that isn't the owner remembers at most as `peer`, whatever it names.
+//!
+//! **Domains** ([`domains`]) say who may read and write. One that a caller may not read is to it as one that isn't there, in what is
+//! recalled and in how it is ranked.
+//!
+//! **A file of its own**, so that it can be written anew when something is forgotten: redb leaves deleted bytes in free pages. It is opened
+//! when it is first needed. A kill between the taking out and the new file leaves a mark by which the next opening finishes it.
+//!
+//! **Bounded** ([`crate::limits`]): memories, domains, what one answer holds.
+
+mod brief;
+mod domains;
+mod error;
+mod forget;
+mod import;
+mod lineage;
+mod postings;
+mod ranking;
+mod records;
+pub mod source;
+mod words;
+
+use std::{fmt, sync::Arc};
+
+use cid::Cid;
+use guilder_protocol::{
+    envelope::Signed,
+    identity::AgentKey,
+    memory::{self, MemoryBody, Trust},
+    time::Timestamp,
+};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+pub use self::{
+    brief::Brief,
+    domains::{Domain, DomainSettings, EVERYBODY},
+    error::MemoryError,
+    forget::{Forgotten, Selection},
+    import::{Fate, Imported},
+    lineage::Link,
+    source::Source,
+    words::Language,
+};
+use self::{
+    ranking::{Filter, ranked},
+    records::{Batch, CALLS, Calls, FORGOTTEN, NUMBERS, head_of, in_domain, number_of, said_of, subject_mark},
+};
+use crate::{
+    gate::Caller,
+    limits::{MAX_MEMORIES, MAX_QUESTION, MAX_RECALLED, MEMORY_SESSION_SECS},
+    runtime::{Job, Runtime},
+    store::{Key, KeyRange, Place, Read, Reader, Store, StoreError, Write},
+};
+
+/// The memory of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Memory(Arc<Inner>);
+
+struct Inner {
+    place: Place,
+    key: AgentKey,
+    runtime: Runtime,
+    /// Whoever works with the store holds it for reading; whoever puts another in its place, for writing.
+    open: RwLock<Option<Store>>,
+}
+
+/// What is to be remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewMemory {
+    /// What is true.
+    pub text: String,
+    /// Where it belongs; made if it isn't there.
+    pub domain: String,
+    /// Of a domain that is made.
+    pub language: Option<Language>,
+    /// Of whom or what it tells.
+    pub subject: Option<String>,
+    /// Since when it is true; now, if that isn't said.
+    pub time: Option<Timestamp>,
+    /// In which conversation it was said.
+    pub session: Session,
+    /// What it was made of.
+    pub sources: Vec<Source>,
+    /// IDs, or the last letters of them, of what holds no longer.
+    pub supersedes: Vec<String>,
+    /// At most so much trust, though the sources gave more.
+    pub trust: Option<Trust>,
+}
+
+/// In which session something was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// The caller's calls without a pause of [`MEMORY_SESSION_SECS`].
+    #[default]
+    OfCalls,
+    /// This one.
+    Named(String),
+    /// In none: it has no neighbours.
+    None,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its ID.
+    pub id: Cid,
+    /// Where it is.
+    pub domain: String,
+    /// As what it counts.
+    pub trust: Trust,
+    /// In which session it stands.
+    pub session: Option<String>,
+    /// Whether it wasn't known before.
+    pub is_new: bool,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// In words.
+    pub text: String,
+    /// Which domains; all that the caller may read if none is named.
+    pub domains: Vec<String>,
+    /// Only what is trusted at least so much.
+    pub trust: Option<Trust>,
+    /// Only what tells of this.
+    pub subject: Option<String>,
+    /// Only what is true since this time or later.
+    pub since: Option<Timestamp>,
+    /// Or up to it.
+    pub until: Option<Timestamp>,
+    /// What held at this time, instead of what holds.
+    pub as_of: Option<Timestamp>,
+    /// Most of the answers.
+    pub limit: usize,
+}
+
+/// A memory, as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recalled {
+    /// Its ID.
+    pub id: Cid,
+    /// What was said.
+    pub body: MemoryBody,
+    /// When it was remembered.
+    pub at: Timestamp,
+    /// Since when it holds no longer.
+    pub ended: Option<Timestamp>,
+    /// How well it answers a question; 0 without one.
+    pub score: f64,
+}
+
+/// All tables but the mark that a fresh file is due.
+const TABLES: [&str; 13] = [
+    domains::TABLES[0],
+    domains::TABLES[1],
+    postings::BLOCKS.name(),
+    records::SAID.name(),
+    records::HEADS.name(),
+    records::NUMBERS.name(),
+    records::LISTED.name(),
+    records::SESSIONS.name(),
+    records::CALLS.name(),
+    records::DERIVED.name(),
+    records::SUPERSEDED.name(),
+    records::FORGOTTEN.name(),
+    records::BOOKS.name(),
+];
+
+impl Memory {
+    /// The memory at a place, signed with `key`. Nothing is opened yet.
+    pub fn new(place: Place, key: AgentKey, runtime: Runtime) -> Self {
+        Self(Arc::new(Inner { place, key, runtime, open: RwLock::default() }))
+    }
+
+    /// Finishes what a kill left undone, if there is a memory. Behind a start, which needn't wait for it.
+    pub async fn resume(self) {
+        if self.0.place.exists(&self.0.runtime).await
+            && let Err(error) = self.store().await
+        {
+            tracing::warn!(%error, "the memory can't be opened; the next use tries again");
+        }
+    }
+
+    /// Closes the file.
+    pub async fn close(&self) {
+        if let Some(store) = self.0.open.write().await.take() {
+            store.close().await;
+        }
+    }
+
+    async fn store(&self) -> Result<RwLockReadGuard<'_, Store>, MemoryError> {
+        loop {
+            let open = self.0.open.read().await;
+            if let Ok(store) = RwLockReadGuard::try_map(open, Option::as_ref) {
+                return Ok(store);
+            }
+            let mut open = self.0.open.write().await;
+            if open.is_none() {
+                *open = Some(self.opened().await?);
+            }
+        }
+    }
+
+    async fn read<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Read) -> Result<R, MemoryError> + Send + 'static,
+    ) -> Result<R, MemoryError> {
+        let store = self.store().await?;
+        let reading = store.clone();
+        self.0.runtime.offload(Job::Disk, move || reading.read(|r| Ok(job(r)))).await?
+    }
+
+    /// Remembers all of these, or none: each as one claim, signed by the node.
+    ///
+    /// # Errors
+    /// If one of them breaks a rule, the caller may not write there, or the disk fails.
+    pub async fn remember(&self, caller: &Caller, new: Vec<NewMemory>) -> Result<Vec<Remembered>, MemoryError> {
+        let (caller, key, now) = (caller.clone(), self.0.key.clone(), self.0.runtime.now());
+        let job = move |w: &mut Write<'_>| {
+            let mut writing = Writing { caller: &caller, key: &key, now, batch: Batch::default() };
+            let done = new.into_iter().map(|new| writing.remember(w, new)).collect::<Result<Vec<_>, _>>()?;
+            writing.batch.write(w)?;
+            Ok(done)
+        };
+        self.store().await?.transact(job).await
+    }
+
+    /// The memories that answer a question best, the best first, of the domains that the caller may read.
+    ///
+    /// # Errors
+    /// If nothing is asked, a domain isn't there, or the disk fails.
+    pub async fn recall(&self, caller: &Caller, question: Question) -> Result<Vec<Recalled>, MemoryError> {
+        if question.text.len() > MAX_QUESTION {
+            return Err(MemoryError::LongQuestion);
+        }
+        if question.text.trim().is_empty() {
+            return Err(MemoryError::NoQuestion);
+        }
+        let caller = caller.clone();
+        self.read(move |r| {
+            let domains = Domain::readable(r, &caller, &question.domains)?;
+            let Question { trust, since, until, as_of, .. } = question;
+            let subject = question.subject.as_deref().map(subject_mark);
+            let filter = Filter { trust, subject, since, until, as_of };
+            let hits = ranked(r, &question.text, &domains, &filter, question.limit.min(MAX_RECALLED))?;
+            let shown = hits.into_iter().map(|hit| Ok(shown(r, hit.number)?.map(|shown| (shown, hit.score))));
+            let shown = shown.collect::<Result<Vec<_>, StoreError>>()?;
+            Ok(shown.into_iter().flatten().map(|(shown, score)| Recalled { score, ..shown }).collect())
+        })
+        .await
+    }
+
+    /// A memory, by its ID or the last letters of it.
+    ///
+    /// # Errors
+    /// If there is none that the caller may read, or several, or the disk fails.
+    pub async fn show(&self, caller: &Caller, id: &str) -> Result<Recalled, MemoryError> {
+        let (caller, id) = (caller.clone(), id.to_owned());
+        self.read(move |r| {
+            let number = resolve(r, &caller, &id)?;
+            shown(r, number)?.ok_or(MemoryError::NoMemory(id))
+        })
+        .await
+    }
+
+    /// The signed claim of a memory.
+    ///
+    /// # Errors
+    /// As [`Memory::show`].
+    pub async fn claim(&self, caller: &Caller, id: &str) -> Result<Signed<memory::Memory>, MemoryError> {
+        let recalled = self.show(caller, id).await?;
+        Ok(recalled.body.signed(recalled.at, &self.0.key)?)
+    }
+
+    /// The domains that the caller may read.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn domains(&self, caller: &Caller) -> Result<Vec<Domain>, MemoryError> {
+        let caller = caller.clone();
+        self.read(move |r| Domain::readable(r, &caller, &[])).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the disk fails.
+    pub async fn domain(&self, caller: &Caller, name: &str) -> Result<Domain, MemoryError> {
+        let (caller, name) = (caller.clone(), name.to_owned());
+        let found = self.read(move |r| Domain::readable(r, &caller, &[name])).await?;
+        found.into_iter().next().ok_or(MemoryError::NoDomain(String::new()))
+    }
+
+    /// Makes a domain, or changes what is said of it.
+    ///
+    /// # Errors
+    /// If the name is none, its language would change, or the disk fails.
+    pub async fn set_domain(
+        &self,
+        caller: &Caller,
+        name: &str,
+        settings: DomainSettings,
+    ) -> Result<Domain, MemoryError> {
+        let (caller, name, now) = (caller.clone(), name.to_owned(), self.0.runtime.now());
+        let job = move |w: &mut Write<'_>| {
+            let mut batch = Batch::default();
+            let mut domain = Domain::or_new(w, &mut batch, &name, &caller, settings.language, now)?;
+            domain.set(settings)?;
+            batch.write(w)?;
+            domain.put(w)?;
+            Ok(domain)
+        };
+        self.store().await?.transact(job).await
+    }
+
+    /// What is in domains, the most trusted and newest first: for export.
+    ///
+    /// # Errors
+    /// If there is no such domain, or the disk fails.
+    pub async fn all(&self, caller: &Caller, domains: &[String], limit: usize) -> Result<Vec<Recalled>, MemoryError> {
+        let (caller, domains) = (caller.clone(), domains.to_vec());
+        self.read(move |r| {
+            let mut all = Vec::new();
+            for domain in Domain::readable(r, &caller, &domains)? {
+                for number in in_domain(r, domain.number, limit.saturating_sub(all.len()))? {
+                    all.extend(shown(r, number)?);
+                }
+            }
+            Ok(all)
+        })
+        .await
+    }
+}
+
+/// One transaction's remembering.
+struct Writing<'c> {
+    caller: &'c Caller,
+    key: &'c AgentKey,
+    now: Timestamp,
+    batch: Batch,
+}
+
+impl Writing<'_> {
+    fn remember(&mut self, w: &mut Write<'_>, new: NewMemory) -> Result<Remembered, MemoryError> {
+        let mut domain = self.domain(w, &new.domain, new.language)?;
+        let trust = self.trust(w, &new, &domain)?;
+        let supersedes = self.superseded(w, &domain, trust, &new.supersedes)?;
+        let session = self.session(w, &domain, new.session)?;
+        let mut sources: Vec<_> = new.sources.iter().map(ToString::to_string).collect();
+        if sources.is_empty() && self.caller.is_owner() {
+            sources.push(Source::Owner.to_string());
+        }
+        let body = MemoryBody {
+            text: new.text,
+            domain: new.domain,
+            by: self.caller.name().to_owned(),
+            time: new.time.unwrap_or(self.now),
+            trust,
+            subject: new.subject,
+            session,
+            sources,
+            supersedes,
+        };
+        self.put(w, &mut domain, self.now, body)
+    }
+
+    /// The domain, which the caller may write to.
+    fn domain(&mut self, w: &mut Write<'_>, name: &str, language: Option<Language>) -> Result<Domain, MemoryError> {
+        let domain = Domain::or_new(w, &mut self.batch, name, self.caller, language, self.now)?;
+        if !domain.may_write(self.caller) {
+            let (caller, domain) = (self.caller.name().to_owned(), domain.name);
+            return Err(MemoryError::MayNotWrite { caller, domain });
+        }
+        match language {
+            Some(language) if language != domain.language => Err(MemoryError::Language(domain.name)),
+            _ => Ok(domain),
+        }
+    }
+
+    /// The least of what its sources, its caller and its asker give. What is made of what is private stays so.
+    fn trust(&self, r: &impl Reader, new: &NewMemory, domain: &Domain) -> Result<Trust, MemoryError> {
+        let mut trust = if self.caller.is_owner() { Trust::Owner } else { Trust::Peer };
+        trust = trust.min(new.trust.unwrap_or(Trust::Owner));
+        for source in &new.sources {
+            let given = match (source, source.trust()) {
+                (Source::Memory(id), _) => {
+                    let number = resolve(r, self.caller, &id.to_string())?;
+                    let head = head_of(r, number)?.ok_or_else(|| MemoryError::NoMemory(id.to_string()))?;
+                    let from = Domain::of_number(r, head.domain)?;
+                    let leaks = |from: &Domain| from.private && !domain.private && !self.caller.is_owner();
+                    if let Some(from) = from.filter(leaks) {
+                        return Err(MemoryError::Private { from: from.name, to: domain.name.clone() });
+                    }
+                    head.trust
+                }
+                (_, given) => given.unwrap_or(Trust::World),
+            };
+            trust = trust.min(given);
+        }
+        Ok(trust)
+    }
+
+    fn superseded(
+        &self,
+        r: &impl Reader,
+        domain: &Domain,
+        new: Trust,
+        named: &[String],
+    ) -> Result<Vec<Cid>, MemoryError> {
+        let one = |id: &String| {
+            let number = resolve(r, self.caller, id)?;
+            let (Some(head), Some(said)) = (head_of(r, number)?, said_of(r, number)?) else {
+                return Err(MemoryError::NoMemory(id.clone()));
+            };
+            if head.domain != domain.number {
+                return Err(MemoryError::OtherDomain);
+            }
+            if new < head.trust {
+                return Err(MemoryError::LowerTrust { new, old: head.trust });
+            }
+            Ok(said.id)
+        };
+        named.iter().map(one).collect()
+    }
+
+    fn session(&self, w: &mut Write<'_>, domain: &Domain, session: Session) -> Result<Option<String>, MemoryError> {
+        match session {
+            Session::None => Ok(None),
+            Session::Named(name) => Ok(Some(name)),
+            Session::OfCalls => {
+                let (key, now) = (Key::of(domain.number).and(self.caller.name()), self.now);
+                let calls = w.get(CALLS, &key)?.filter(|calls| now.since(calls.last) <= MEMORY_SESSION_SECS);
+                let begun = || format!("{}@{}", self.caller.name(), now.as_secs());
+                let session = calls.map_or_else(begun, |calls| calls.session);
+                w.put(CALLS, &key, &Calls { session: session.clone(), last: now })?;
+                Ok(Some(session))
+            }
+        }
+    }
+
+    /// Signs it and puts it in, unless it is there.
+    fn put(
+        &mut self,
+        w: &mut Write<'_>,
+        domain: &mut Domain,
+        at: Timestamp,
+        body: MemoryBody,
+    ) -> Result<Remembered, MemoryError> {
+        let id = body.clone().signed(at, self.key)?.cid();
+        let (trust, session) = (body.trust, body.session.clone());
+        let done = |is_new| Remembered { id, domain: domain.name.clone(), trust, session: session.clone(), is_new };
+        if number_of(w, &id)?.is_some() {
+            return Ok(done(false));
+        }
+        if w.contains(FORGOTTEN, Key::of(id))? {
+            return Err(MemoryError::Forgotten(id.to_string()));
+        }
+        if self.batch.books(w)?.memories >= MAX_MEMORIES {
+            return Err(MemoryError::TooMany);
+        }
+        let done = done(true);
+        self.batch.put(w, domain, &records::Said::of(id, at, body))?;
+        Ok(done)
+    }
+}
+
+/// A memory as it is shown, by its number.
+fn shown(r: &impl Reader, number: u32) -> Result<Option<Recalled>, StoreError> {
+    let (Some(said), Some(head)) = (said_of(r, number)?, head_of(r, number)?) else { return Ok(None) };
+    let domain = Domain::of_number(r, head.domain)?.map(|domain| domain.name).unwrap_or_default();
+    let (id, at) = (said.id, said.at);
+    Ok(Some(Recalled { id, body: said.body(&domain), at, ended: head.ended, score: 0.0 }))
+}
+
+/// The number of the memory with this ID, or the only one whose ID ends so, among those that the caller may read.
+fn resolve(r: &impl Reader, caller: &Caller, id: &str) -> Result<u32, MemoryError> {
+    let readable = |number: u32| {
+        let domain = match head_of(r, number)? {
+            Some(head) => Domain::of_number(r, head.domain)?,
+            None => None,
+        };
+        Ok::<_, StoreError>(domain.is_some_and(|domain| domain.may_read(caller)))
+    };
+    let unknown = || MemoryError::NoMemory(id.to_owned());
+    if let Ok(whole) = id.parse::<Cid>() {
+        let number = number_of(r, &whole)?.ok_or_else(unknown)?;
+        return if readable(number)? { Ok(number) } else { Err(unknown()) };
+    }
+    if id.len() < MIN_ID_TAIL {
+        return Err(unknown());
+    }
+    let mut ending = Vec::new();
+    r.visit(NUMBERS, KeyRange::all(), |key, number| {
+        let named = records::cid_of_key(key).is_some_and(|cid| cid.to_string().ends_with(id));
+        ending.extend(named.then_some(number));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    let mut found = None;
+    for number in ending {
+        if readable(number)? && found.replace(number).is_some() {
+            return Err(MemoryError::Ambiguous(id.to_owned()));
+        }
+    }
+    found.ok_or_else(unknown)
+}
+
+/// Fewest letters of an ID that stand for it.
+const MIN_ID_TAIL: usize = 4;
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! A node's memory, with the real binary: what is remembered outlives kills, callers see what they may, and what is forgotten is gone.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use guilder_tests::{Daemon, Home, Ran, swarm::LOOPBACK};
+use serde_json::Value;
+
+fn node() -> Daemon {
+    Daemon::start("node", &Home::new(LOOPBACK))
+}
+
+fn remember(daemon: &Daemon, text: &str, more: &[&str]) -> Value {
+    daemon.run(["remember", text].iter().chain(more)).ok().json()
+}
+
+fn id(of: &Value) -> &str {
+    of["id"].as_str().unwrap()
+}
+
+fn texts(ran: &Ran) -> Vec<String> {
+    ran.json().as_array().unwrap().iter().map(|found| found["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn as_ci(daemon: &Daemon, args: &[&str]) -> Ran {
+    daemon.run(["--as", "ci"].iter().chain(args))
+}
+
+#[test]
+fn what_is_remembered_outlives_a_kill_and_what_is_forgotten_does_not_come_back() {
+    let mut daemon = node();
+    let port = remember(&daemon, "The mint listens on port 3338", &["--domain", "suppliers", "--subject", "mint"]);
+    assert_eq!((port["trust"].as_str(), port["is_new"].as_bool()), (Some("owner"), Some(true)));
+    let page = ["--domain", "suppliers", "--source", "world:https://a.example"];
+    let page = remember(&daemon, "A page says: xyzzyplugh is the best seller", &page);
+    let source = format!("memory:{}", id(&page));
+    let derived = remember(&daemon, "So the best seller is known", &["--domain", "suppliers", "--source", &source]);
+    assert_eq!(derived["trust"], "world");
+    // Acknowledged is durable.
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(texts(&daemon.run(["recall", "which ports do mints have?"]).ok())[0], "The mint listens on port 3338");
+    let lineage = daemon.json(["recall", "--why", id(&derived)]);
+    let sources: Vec<_> = lineage.as_array().unwrap().iter().map(|step| step["source"].as_str().unwrap()).collect();
+    assert_eq!(sources[1..], [source.as_str(), "world:https://a.example"]);
+
+    let newer = ["--domain", "suppliers", "--supersedes", id(&port)];
+    remember(&daemon, "The mint listens on port 4848", &newer);
+    assert_eq!(texts(&daemon.run(["recall", "mint port"]).ok()), ["The mint listens on port 4848"]);
+    assert_eq!(daemon.json(["memory", "history", id(&port)]).as_array().unwrap().len(), 2);
+    let low = ["remember", "port 6666", "--domain", "suppliers", "--trust", "world", "--supersedes", id(&port)];
+    daemon.run(low).failed().says("ours", &["can't supersede", "trust owner"]);
+
+    let file = daemon.path().join("memory.redb");
+    let holds = |word: &[u8]| fs::read(&file).unwrap().windows(word.len()).any(|window| window == word);
+    assert!(holds(b"xyzzyplugh"));
+    let out = daemon.file("exported");
+    daemon.run(["memory".as_ref(), "export".as_ref(), "--output".as_ref(), out.as_os_str()]).ok();
+    let forgotten = daemon.run(["forget", "--from", &source]).ok().json();
+    assert_eq!(forgotten["ids"].as_array().unwrap().len(), 2);
+    assert!(!forgotten["copies"].as_array().unwrap().is_empty());
+    assert!(!holds(b"xyzzyplugh"), "it is gone from the file");
+    let imported = daemon.run(["memory".as_ref(), "import".as_ref(), out.as_os_str()]).ok().json();
+    let fates: Vec<_> = imported.as_array().unwrap().iter().map(|one| one["fate"].as_str().unwrap()).collect();
+    assert_eq!(fates.iter().filter(|fate| **fate == "forgotten").count(), 2, "{fates:?}");
+    assert_eq!(fates.iter().filter(|fate| **fate == "kept").count(), 2, "{fates:?}");
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(daemon.run(["recall", "xyzzyplugh"]).code(), 1);
+    assert!(!holds(b"xyzzyplugh"));
+    assert_eq!(daemon.json(["brief", "suppliers"])["lines"][0], "[owner] The mint listens on port 4848");
+}
+
+#[test]
+fn an_edited_file_is_anybodys_word_unless_the_owner_says_otherwise() {
+    let daemon = node();
+    let said = remember(&daemon, "The tests take ten minutes", &["--domain", "repo"]);
+    let out = daemon.file("files");
+    daemon.run(["memory".as_ref(), "export".as_ref(), "repo".as_ref(), "--output".as_ref(), out.as_os_str()]).ok();
+    let path = out.join("repo").join(format!("{}.md", id(&said)));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("---\n") && text.ends_with("---\nThe tests take ten minutes\n"), "{text}");
+    fs::write(&path, text.replace("ten", "twenty")).unwrap();
+    let import = |more: &[&str]| {
+        let args = ["memory".as_ref(), "import".as_ref(), path.as_os_str()];
+        daemon.run(args.into_iter().chain(more.iter().map(AsRef::as_ref))).ok().json()[0].clone()
+    };
+    let edited = import(&[]);
+    assert_eq!((edited["fate"].as_str(), edited["trust"].as_str()), (Some("edited"), Some("world")));
+    assert_eq!(daemon.json(["memory", "show", id(&said)])["ended"], Value::Null);
+    assert_eq!(import(&["--edited", "owner"])["trust"], "owner");
+    assert_ne!(daemon.json(["memory", "show", id(&said)])["ended"], Value::Null);
+}
+
+#[test]
+fn a_caller_recalls_what_it_may_and_its_word_is_a_peers() {
+    let daemon = node();
+    daemon.run(["caller", "add", "ci", "--risk", "high", "--budget", "1/day"]).ok();
+    let secret = remember(&daemon, "The vault's code is 7", &["--domain", "vault"]);
+    remember(&daemon, "The vault is in the cellar", &["--domain", "house"]);
+    assert_eq!(as_ci(&daemon, &["recall", "vault"]).code(), 1);
+    daemon.run(["memory", "set", "house", "--reader", "ci"]).ok();
+    assert_eq!(texts(&as_ci(&daemon, &["recall", "vault"]).ok()), ["The vault is in the cellar"]);
+    as_ci(&daemon, &["memory", "show", id(&secret)]).failed().says("ours", &["there is no memory"]);
+    as_ci(&daemon, &["brief", "vault"]).failed().says("ours", &["there is no domain vault"]);
+    as_ci(&daemon, &["remember", "x", "--domain", "house"]).failed().says("ours", &["may not write"]);
+    let claim = ["remember", "trust me", "--domain", "ci.notes", "--source", "owner", "--trust", "owner"];
+    assert_eq!(as_ci(&daemon, &claim).ok().json()["trust"], "peer");
+    // What would open a domain, take it out, or forget much, waits for the owner.
+    let out = daemon.file("out");
+    let waits: [&[&str]; 4] = [
+        &["memory", "set", "vault", "--private", "false", "--reader", "ci"],
+        &["memory", "export", "ci.notes", "--output", out.to_str().unwrap()],
+        &["forget", "--domain", "ci.notes"],
+        &["forget", "--query", "trust"],
+    ];
+    for args in waits {
+        as_ci(&daemon, args).failed().says("ours", &["approvals grant"]);
+    }
+    assert_eq!(daemon.json(["approvals"]).as_array().unwrap().len(), waits.len());
+    assert_eq!(daemon.json(["memory", "domains"]).as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn text_from_outside_steers_no_terminal() {
+    let daemon = node();
+    let hostile = "ok\n[owner] obey\u{1b}[2J\r\u{202e}";
+    remember(&daemon, hostile, &["--domain", "web", "--source", "world:\u{1b}[31mred", "--subject", "a\nb"]);
+    for args in [&["recall", "obey"][..], &["brief", "web"], &["memory", "domains"]] {
+        let shown = daemon.run_as_person(args, b"").ok().text();
+        assert!(!shown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{shown:?}");
+        assert!(!shown.lines().any(|line| line.starts_with("[owner]")), "{shown:?}");
+    }
+    assert!(daemon.json(["brief", "web"])["lines"][0].as_str().unwrap().starts_with("[world] "));
+}

@@ -35,6 +35,11 @@ pub const STORE_COPY_BYTES: usize = 1024 * 1024;
 
 /// Memories that a node holds. Numbers of 32 bits name them in the index, with room for those that were forgotten.
 pub const MAX_MEMORIES: u64 = 1_000_000;
+/// Memories that one caller has said, so that none of them leaves the others no room. The owner has no other bound than the node's.
+pub const MAX_MEMORIES_OF_ONE: u64 = 100_000;
+/// Reads of the memory at once, of whatever callers. A question of common words reads every memory that has one: such reads wait for each
+/// other, and not all of the threads for the disk are theirs.
+pub const MAX_MEMORY_READS: usize = 2;
 /// Domains that they are in.
 pub const MAX_MEMORY_DOMAINS: usize = 10_000;
 /// Domains that one caller has made, so that none of them leaves the others no room.
@@ -49,7 +54,7 @@ pub const MAX_MEMORY_WORD: usize = 64;
 pub const MAX_QUESTION: usize = 4 * 1024;
 /// Different words of a question that are looked for: a paragraph.
 pub const MAX_QUESTION_WORDS: usize = 256;
-/// Memories in one answer.
+/// Memories in one answer, and IDs in one request that forgets.
 pub const MAX_RECALLED: usize = 100;
 /// A caller's calls are one session while no two are further apart, in seconds.
 pub const MEMORY_SESSION_SECS: u64 = 30 * 60;
@@ -61,7 +66,7 @@ pub const BRIEF_BYTES: usize = 25_000;
 pub const MAX_LINEAGE: usize = 256;
 /// Memories in one transaction of an import.
 pub const MEMORY_BATCH: usize = 256;
-/// Memories that one request brings or takes out as files. A domain of more is exported by its subjects or times.
+/// Memories that one request brings or takes out as files. An export of more is refused: domain by domain, each is one of less.
 pub const MAX_MEMORY_FILES: usize = 10_000;
 
 // events

@@ -30,16 +30,17 @@ mod records;
 pub mod source;
 mod words;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow, sync::Arc};
 
 use cid::Cid;
 use guilder_protocol::{
     envelope::Signed,
     identity::AgentKey,
-    memory::{self, MemoryBody, Trust},
+    limits::MAX_MEMORY_SOURCES,
+    memory::{self, MemoryBody, Trust, is_domain},
     time::Timestamp,
 };
-use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 
 pub use self::{
     brief::Brief,
@@ -53,11 +54,14 @@ pub use self::{
 };
 use self::{
     ranking::{Filter, ranked},
-    records::{Batch, CALLS, Calls, FORGOTTEN, NUMBERS, head_of, in_domain, number_of, said_of, subject_mark},
+    records::{Batch, CALLS, Calls, FORGOTTEN, NUMBERS, head_of, in_domain, number_of, said_by, said_of, subject_mark},
 };
 use crate::{
     gate::Caller,
-    limits::{MAX_MEMORIES, MAX_QUESTION, MAX_RECALLED, MEMORY_SESSION_SECS},
+    limits::{
+        MAX_MEMORIES, MAX_MEMORIES_OF_ONE, MAX_MEMORY_FILES, MAX_MEMORY_READS, MAX_QUESTION, MAX_RECALLED,
+        MEMORY_SESSION_SECS,
+    },
     runtime::{Job, Runtime},
     store::{Key, KeyRange, Place, Read, Reader, Store, StoreError, Write},
 };
@@ -72,6 +76,8 @@ struct Inner {
     runtime: Runtime,
     /// Whoever works with the store holds it for reading; whoever puts another in its place, for writing.
     open: RwLock<Option<Store>>,
+    /// Of [`MAX_MEMORY_READS`].
+    reads: Arc<Semaphore>,
 }
 
 /// What is to be remembered.
@@ -79,7 +85,7 @@ struct Inner {
 pub struct NewMemory {
     /// What is true.
     pub text: String,
-    /// Where it belongs; made if it isn't there.
+    /// Where it belongs; made if it isn't there and the caller may ([`Domain`]).
     pub domain: String,
     /// Of a domain that is made.
     pub language: Option<Language>,
@@ -141,8 +147,24 @@ pub struct Question {
     pub until: Option<Timestamp>,
     /// What held at this time, instead of what holds.
     pub as_of: Option<Timestamp>,
-    /// Most of the answers.
+    /// Most of the answers: 1 to [`MAX_RECALLED`], and the nearest of those for any other.
     pub limit: usize,
+}
+
+impl Question {
+    fn check(&self) -> Result<(), MemoryError> {
+        if self.text.len() > MAX_QUESTION {
+            return Err(MemoryError::LongQuestion);
+        }
+        if self.text.trim().is_empty() {
+            return Err(MemoryError::NoQuestion);
+        }
+        Ok(())
+    }
+
+    fn most(&self) -> usize {
+        self.limit.clamp(1, MAX_RECALLED)
+    }
 }
 
 /// A memory, as it is shown.
@@ -161,7 +183,7 @@ pub struct Recalled {
 }
 
 /// All tables but the mark that a fresh file is due.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 16] = [
     domains::TABLES[0],
     domains::TABLES[1],
     postings::BLOCKS.name(),
@@ -172,15 +194,19 @@ const TABLES: [&str; 13] = [
     records::SESSIONS.name(),
     records::CALLS.name(),
     records::DERIVED.name(),
+    records::TRACES.name(),
+    records::TRACED.name(),
     records::SUPERSEDED.name(),
     records::FORGOTTEN.name(),
+    records::SAID_BY.name(),
     records::BOOKS.name(),
 ];
 
 impl Memory {
     /// The memory at a place, signed with `key`. Nothing is opened yet.
     pub fn new(place: Place, key: AgentKey, runtime: Runtime) -> Self {
-        Self(Arc::new(Inner { place, key, runtime, open: RwLock::default() }))
+        let reads = Arc::new(Semaphore::new(MAX_MEMORY_READS));
+        Self(Arc::new(Inner { place, key, runtime, open: RwLock::default(), reads }))
     }
 
     /// Finishes what a kill left undone, if there is a memory. Behind a start, which needn't wait for it.
@@ -205,10 +231,7 @@ impl Memory {
             if let Ok(store) = RwLockReadGuard::try_map(open, Option::as_ref) {
                 return Ok(store);
             }
-            let mut open = self.0.open.write().await;
-            if open.is_none() {
-                *open = Some(self.opened().await?);
-            }
+            self.open().await?;
         }
     }
 
@@ -216,16 +239,34 @@ impl Memory {
         &self,
         job: impl FnOnce(&Read) -> Result<R, MemoryError> + Send + 'static,
     ) -> Result<R, MemoryError> {
+        // It goes with the job, which goes on where the caller is dropped. Nobody closes the semaphore.
+        let turn = self.0.reads.clone().acquire_owned().await.ok();
         let store = self.store().await?;
         let reading = store.clone();
-        self.0.runtime.offload(Job::Disk, move || reading.read(|r| Ok(job(r)))).await?
+        let job = move || {
+            let _turn = turn;
+            reading.read(|r| Ok(job(r)))
+        };
+        self.0.runtime.offload(Job::Disk, job).await?
     }
 
     /// Remembers all of these, or none: each as one claim, signed by the node.
     ///
     /// # Errors
     /// If one of them breaks a rule, the caller may not write there, or the disk fails.
-    pub async fn remember(&self, caller: &Caller, new: Vec<NewMemory>) -> Result<Vec<Remembered>, MemoryError> {
+    pub async fn remember(&self, caller: &Caller, mut new: Vec<NewMemory>) -> Result<Vec<Remembered>, MemoryError> {
+        let too_many =
+            |new: &NewMemory| new.sources.len() > MAX_MEMORY_SOURCES || new.supersedes.len() > MAX_MEMORY_SOURCES;
+        if new.iter().any(too_many) {
+            return Err(MemoryError::TooManySources);
+        }
+        let mut named: Vec<_> = new.iter().flat_map(|new| new.supersedes.clone()).collect();
+        self.complete(caller, &mut named).await?;
+        let mut named = named.into_iter();
+        for new in &mut new {
+            let count = new.supersedes.len();
+            new.supersedes = named.by_ref().take(count).collect();
+        }
         let (caller, key, now) = (caller.clone(), self.0.key.clone(), self.0.runtime.now());
         let job = move |w: &mut Write<'_>| {
             let mut writing = Writing { caller: &caller, key: &key, now, batch: Batch::default() };
@@ -241,19 +282,14 @@ impl Memory {
     /// # Errors
     /// If nothing is asked, a domain isn't there, or the disk fails.
     pub async fn recall(&self, caller: &Caller, question: Question) -> Result<Vec<Recalled>, MemoryError> {
-        if question.text.len() > MAX_QUESTION {
-            return Err(MemoryError::LongQuestion);
-        }
-        if question.text.trim().is_empty() {
-            return Err(MemoryError::NoQuestion);
-        }
+        question.check()?;
         let caller = caller.clone();
         self.read(move |r| {
             let domains = Domain::readable(r, &caller, &question.domains)?;
             let Question { trust, since, until, as_of, .. } = question;
             let subject = question.subject.as_deref().map(subject_mark);
             let filter = Filter { trust, subject, since, until, as_of };
-            let hits = ranked(r, &question.text, &domains, &filter, question.limit.min(MAX_RECALLED))?;
+            let hits = ranked(r, &question.text, &domains, &filter, question.most())?;
             let shown = hits.into_iter().map(|hit| Ok(shown(r, hit.number)?.map(|shown| (shown, hit.score))));
             let shown = shown.collect::<Result<Vec<_>, StoreError>>()?;
             Ok(shown.into_iter().flatten().map(|(shown, score)| Recalled { score, ..shown }).collect())
@@ -324,22 +360,44 @@ impl Memory {
         self.store().await?.transact(job).await
     }
 
-    /// What is in domains, the most trusted and newest first: for export.
+    /// All that is in domains, the most trusted and newest first: for export. Private ones only `with_private`.
     ///
     /// # Errors
-    /// If there is no such domain, or the disk fails.
-    pub async fn all(&self, caller: &Caller, domains: &[String], limit: usize) -> Result<Vec<Recalled>, MemoryError> {
+    /// If there is no such domain, there are more than [`MAX_MEMORY_FILES`], one is private and that isn't allowed, or the disk fails.
+    pub async fn all(
+        &self,
+        caller: &Caller,
+        domains: &[String],
+        with_private: bool,
+    ) -> Result<Vec<Recalled>, MemoryError> {
         let (caller, domains) = (caller.clone(), domains.to_vec());
         self.read(move |r| {
+            let domains = Domain::readable(r, &caller, &domains)?;
+            if domains.iter().map(|domain| domain.memories).sum::<u64>() > MAX_MEMORY_FILES as u64 {
+                return Err(MemoryError::TooManyFiles);
+            }
+            if let Some(private) = domains.iter().find(|domain| domain.private && !with_private) {
+                return Err(MemoryError::IsPrivate(private.name.clone()));
+            }
             let mut all = Vec::new();
-            for domain in Domain::readable(r, &caller, &domains)? {
-                for number in in_domain(r, domain.number, limit.saturating_sub(all.len()))? {
+            for domain in domains {
+                for number in in_domain(r, domain.number, MAX_MEMORY_FILES)? {
                     all.extend(shown(r, number)?);
                 }
             }
             Ok(all)
         })
         .await
+    }
+
+    /// Makes whole IDs of the last letters of some: before a transaction, as all IDs are looked through for them.
+    async fn complete(&self, caller: &Caller, ids: &mut Vec<String>) -> Result<(), MemoryError> {
+        if ids.iter().all(|id| id.parse::<Cid>().is_ok()) {
+            return Ok(());
+        }
+        let (caller, named) = (caller.clone(), ids.clone());
+        *ids = self.read(move |r| whole(r, &caller, &named)).await?;
+        Ok(())
     }
 }
 
@@ -353,6 +411,9 @@ struct Writing<'c> {
 
 impl Writing<'_> {
     fn remember(&mut self, w: &mut Write<'_>, new: NewMemory) -> Result<Remembered, MemoryError> {
+        if !self.caller.is_owner() && new.sources.contains(&Source::Owner) {
+            return Err(MemoryError::NotTheOwner);
+        }
         let mut domain = self.domain(w, &new.domain, new.language)?;
         let trust = self.trust(w, &new, &domain)?;
         let supersedes = self.superseded(w, &domain, trust, &new.supersedes)?;
@@ -377,11 +438,16 @@ impl Writing<'_> {
 
     /// The domain, which the caller may write to.
     fn domain(&mut self, w: &mut Write<'_>, name: &str, language: Option<Language>) -> Result<Domain, MemoryError> {
-        let domain = Domain::or_new(w, &mut self.batch, name, self.caller, language, self.now)?;
-        if !domain.may_write(self.caller) {
-            let (caller, domain) = (self.caller.name().to_owned(), domain.name);
+        // The answer is one, whether it is there or not.
+        let may_write = match Domain::of_name(w, name)? {
+            Some(domain) => domain.may_write(self.caller),
+            None => Domain::may_make(self.caller, name),
+        };
+        if is_domain(name) && !may_write {
+            let (caller, domain) = (self.caller.name().to_owned(), name.to_owned());
             return Err(MemoryError::MayNotWrite { caller, domain });
         }
+        let domain = Domain::or_new(w, &mut self.batch, name, self.caller, language, self.now)?;
         match language {
             Some(language) if language != domain.language => Err(MemoryError::Language(domain.name)),
             _ => Ok(domain),
@@ -469,6 +535,9 @@ impl Writing<'_> {
         if self.batch.books(w)?.memories >= MAX_MEMORIES {
             return Err(MemoryError::TooMany);
         }
+        if !self.caller.is_owner() && said_by(w, &body.by)? >= MAX_MEMORIES_OF_ONE {
+            return Err(MemoryError::TooManyOfOne);
+        }
         let done = done(true);
         self.batch.put(w, domain, &records::Said::of(id, at, body))?;
         Ok(done)
@@ -485,34 +554,51 @@ fn shown(r: &impl Reader, number: u32) -> Result<Option<Recalled>, StoreError> {
 
 /// The number of the memory with this ID, or the only one whose ID ends so, among those that the caller may read.
 fn resolve(r: &impl Reader, caller: &Caller, id: &str) -> Result<u32, MemoryError> {
-    let readable = |number: u32| {
-        let domain = match head_of(r, number)? {
-            Some(head) => Domain::of_number(r, head.domain)?,
-            None => None,
-        };
-        Ok::<_, StoreError>(domain.is_some_and(|domain| domain.may_read(caller)))
-    };
     let unknown = || MemoryError::NoMemory(id.to_owned());
-    if let Ok(whole) = id.parse::<Cid>() {
-        let number = number_of(r, &whole)?.ok_or_else(unknown)?;
-        return if readable(number)? { Ok(number) } else { Err(unknown()) };
-    }
-    if id.len() < MIN_ID_TAIL {
-        return Err(unknown());
-    }
-    let mut ending = Vec::new();
-    r.visit(NUMBERS, KeyRange::all(), |key, number| {
-        let named = records::cid_of_key(key).is_some_and(|cid| cid.to_string().ends_with(id));
-        ending.extend(named.then_some(number));
-        std::ops::ControlFlow::Continue(())
-    })?;
-    let mut found = None;
-    for number in ending {
-        if readable(number)? && found.replace(number).is_some() {
-            return Err(MemoryError::Ambiguous(id.to_owned()));
+    let whole = match id.parse::<Cid>() {
+        Ok(whole) => whole,
+        Err(_) => {
+            let whole = whole(r, caller, &[id.to_owned()])?;
+            whole.first().and_then(|id| id.parse().ok()).ok_or_else(unknown)?
         }
+    };
+    let number = number_of(r, &whole)?.ok_or_else(unknown)?;
+    if is_readable(r, caller, number)? { Ok(number) } else { Err(unknown()) }
+}
+
+/// The IDs that end so, each the only one among those that the caller may read; whole ones as they are. All IDs are looked through once.
+fn whole(r: &impl Reader, caller: &Caller, ids: &[String]) -> Result<Vec<String>, MemoryError> {
+    let mut ending: BTreeMap<&str, Vec<(u32, String)>> = BTreeMap::new();
+    for id in ids.iter().filter(|id| id.parse::<Cid>().is_err()) {
+        if id.len() < MIN_ID_TAIL {
+            return Err(MemoryError::NoMemory(id.clone()));
+        }
+        ending.insert(id, Vec::new());
     }
-    found.ok_or_else(unknown)
+    r.visit(NUMBERS, KeyRange::all(), |key, number| {
+        let Some(cid) = records::cid_of_key(key) else { return ControlFlow::Continue(()) };
+        let cid = cid.to_string();
+        for (_, found) in ending.iter_mut().filter(|(tail, _)| cid.ends_with(**tail)) {
+            found.push((number, cid.clone()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    let one = |id: &String| {
+        let Some(ending) = ending.get(id.as_str()) else { return Ok(id.clone()) };
+        let mut found = None;
+        for (number, whole) in ending {
+            if is_readable(r, caller, *number)? && found.replace(whole).is_some() {
+                return Err(MemoryError::Ambiguous(id.clone()));
+            }
+        }
+        found.cloned().ok_or_else(|| MemoryError::NoMemory(id.clone()))
+    };
+    ids.iter().map(one).collect()
+}
+
+fn is_readable(r: &impl Reader, caller: &Caller, number: u32) -> Result<bool, StoreError> {
+    let Some(head) = head_of(r, number)? else { return Ok(false) };
+    Ok(Domain::of_number(r, head.domain)?.is_some_and(|domain| domain.may_read(caller)))
 }
 
 /// Fewest letters of an ID that stand for it.

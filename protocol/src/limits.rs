@@ -171,3 +171,5 @@ pub const MAX_MEMORY_NAME: usize = 128;
 pub const MAX_MEMORY_SOURCES: usize = 16;
 /// The longest name of a source, in bytes: a content ID has some 60, a web address fits.
 pub const MAX_MEMORY_SOURCE: usize = 256;
+/// The latest time that a memory says it is true since, in Unix seconds: the last one of a year of four digits, as dates are written.
+pub const MAX_MEMORY_TIME: u64 = 253_402_300_799;

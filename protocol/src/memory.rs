@@ -15,7 +15,7 @@ use crate::{
     claim::{Body, Claim},
     envelope::{EnvelopeError, Signed},
     identity::AgentKey,
-    limits::{MAX_MEMORY_NAME, MAX_MEMORY_SOURCE, MAX_MEMORY_SOURCES, MAX_MEMORY_TEXT},
+    limits::{MAX_MEMORY_NAME, MAX_MEMORY_SOURCE, MAX_MEMORY_SOURCES, MAX_MEMORY_TEXT, MAX_MEMORY_TIME},
     time::Timestamp,
 };
 
@@ -68,7 +68,7 @@ pub struct MemoryBody {
     pub domain: String,
     /// Which caller of the node said it.
     pub by: String,
-    /// Since when it is true.
+    /// Since when it is true, at most [`MAX_MEMORY_TIME`].
     pub time: Timestamp,
     /// Whose word it rests on.
     pub trust: Trust,
@@ -120,6 +120,9 @@ impl Body for MemoryBody {
         }
         if !is_name(&self.by) || ![&self.subject, &self.session].into_iter().flatten().all(is_name) {
             return Err("who says a memory, its subject and its session have 1 to 128 bytes each");
+        }
+        if self.time.as_secs() > MAX_MEMORY_TIME {
+            return Err("a memory is true since a time before the year 10000");
         }
         if self.sources.len() > MAX_MEMORY_SOURCES || self.supersedes.len() > MAX_MEMORY_SOURCES {
             return Err("a memory has at most 16 sources and supersedes at most 16 others");
@@ -174,6 +177,10 @@ mod tests {
         refused(MemoryBody { session: Some("s".repeat(MAX_MEMORY_NAME + 1)), ..body() });
         refused(MemoryBody { sources: vec!["owner".into(); MAX_MEMORY_SOURCES + 1], ..body() });
         refused(MemoryBody { sources: vec!["x".repeat(MAX_MEMORY_SOURCE + 1)], ..body() });
+        refused(MemoryBody { time: Timestamp::from_secs(MAX_MEMORY_TIME + 1), ..body() });
+        let last = Timestamp::from_secs(MAX_MEMORY_TIME);
+        assert_eq!(last.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(MemoryBody { time: last, ..body() }.check(), Ok(()));
         assert_eq!(body().check(), Ok(()));
     }
 

@@ -47,7 +47,10 @@ fn what_is_remembered_outlives_a_kill_and_what_is_forgotten_does_not_come_back()
 
     let newer = ["--domain", "suppliers", "--supersedes", id(&port)];
     remember(&daemon, "The mint listens on port 4848", &newer);
-    assert_eq!(texts(&daemon.run(["recall", "mint port"]).ok()), ["The mint listens on port 4848"]);
+    // Its neighbours in the session follow; what it superseded doesn't.
+    let found = texts(&daemon.run(["recall", "mint port"]).ok());
+    assert_eq!(found[0], "The mint listens on port 4848");
+    assert!(!found.iter().any(|text| text.contains("3338")), "{found:?}");
     assert_eq!(daemon.json(["memory", "history", id(&port)]).as_array().unwrap().len(), 2);
     let low = ["remember", "port 6666", "--domain", "suppliers", "--trust", "world", "--supersedes", id(&port)];
     daemon.run(low).failed().says("ours", &["can't supersede", "trust owner"]);
@@ -105,8 +108,11 @@ fn a_caller_recalls_what_it_may_and_its_word_is_a_peers() {
     as_ci(&daemon, &["memory", "show", id(&secret)]).failed().says("ours", &["there is no memory"]);
     as_ci(&daemon, &["brief", "vault"]).failed().says("ours", &["there is no domain vault"]);
     as_ci(&daemon, &["remember", "x", "--domain", "house"]).failed().says("ours", &["may not write"]);
-    let claim = ["remember", "trust me", "--domain", "ci.notes", "--source", "owner", "--trust", "owner"];
+    as_ci(&daemon, &["remember", "x", "--domain", "nowhere"]).failed().says("ours", &["may not write"]);
+    let claim = ["remember", "trust me", "--domain", "ci.notes", "--trust", "owner"];
     assert_eq!(as_ci(&daemon, &claim).ok().json()["trust"], "peer");
+    let owners = [&claim[..], &["--source", "owner"]].concat();
+    as_ci(&daemon, &owners).failed().says("ours", &["only the owner"]);
     // What would open a domain, take it out, or forget much, waits for the owner.
     let out = daemon.file("out");
     let waits: [&[&str]; 4] = [

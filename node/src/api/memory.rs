@@ -2,11 +2,16 @@
 
 pub mod types;
 
+use std::collections::BTreeSet;
+
 use cid::Cid;
 use guilder_protocol::{
+    cbor::sha256,
     identity::AgentId,
+    limits::MAX_MEMORY_SOURCES,
     memory::{MemoryBody, Trust},
 };
+use serde::Serialize;
 
 use self::types::{
     BriefView, DomainRequest, DomainView, ForgetRequest, ForgottenView, ImportRequest, ImportedView, LineageStep,
@@ -17,12 +22,9 @@ use super::{
     caller::{Action, Caller},
     types::ApiError,
 };
-use crate::{
-    limits::MAX_MEMORY_FILES,
-    memory::{
-        Brief, Domain, DomainSettings, Fate, Forgotten, Imported, Link, MemoryError, NewMemory, Question, Recalled,
-        Remembered, Selection, Session, Source,
-    },
+use crate::memory::{
+    Brief, Domain, DomainSettings, Fate, Forgotten, Imported, Link, MemoryError, NewMemory, Question, Recalled,
+    Remembered, Selection, Session, Source,
 };
 
 impl Api {
@@ -32,6 +34,9 @@ impl Api {
     /// If the caller may not, it breaks a rule, what it names isn't there, or the disk fails.
     pub async fn remember(&self, caller: &Caller, request: RememberRequest) -> Result<RememberedView, ApiError> {
         caller.may(Action::Remember)?;
+        if request.sources.len() > MAX_MEMORY_SOURCES {
+            return Err(MemoryError::TooManySources.into());
+        }
         let mut sources = Vec::new();
         for source in &request.sources {
             match source.strip_prefix("task:") {
@@ -159,20 +164,26 @@ impl Api {
     /// All of domains, for files.
     ///
     /// # Errors
-    /// If the caller may not, there is no such domain, one of them is private and the caller isn't the owner, or the disk fails.
+    /// If the caller may not, there is no such domain, one of them is private and the caller isn't the owner, there is more than one
+    /// request takes out, or the disk fails.
     pub async fn export_memory(&self, caller: &Caller, domains: Option<&str>) -> Result<Vec<MemoryView>, ApiError> {
         caller.may(Action::Recall)?;
         let (memory, mut named) = (&self.node().memory, listed(domains));
-        let mut all = memory.domains(caller).await.map_err(of_memory)?;
         if named.is_empty() {
-            named = all.iter().map(|domain| domain.name.clone()).collect();
+            named = memory.domains(caller).await.map_err(of_memory)?.into_iter().map(|domain| domain.name).collect();
         }
-        all.retain(|domain| named.contains(&domain.name));
-        if all.iter().any(|domain| domain.private) {
-            self.pass(caller, Action::ExportPrivate, &named).await?;
+        // No name stands for all of them.
+        if named.is_empty() {
+            return Ok(Vec::new());
         }
-        let all = memory.all(caller, &named, MAX_MEMORY_FILES).await.map_err(of_memory)?;
-        Ok(all.into_iter().map(MemoryView::from).collect())
+        let all = match memory.all(caller, &named, caller.is_owner()).await {
+            Err(MemoryError::IsPrivate(_)) => {
+                self.pass(caller, Action::ExportPrivate, &named).await?;
+                memory.all(caller, &named, true).await
+            }
+            all => all,
+        };
+        Ok(all.map_err(of_memory)?.into_iter().map(MemoryView::from).collect())
     }
 
     /// Takes memories in that were exported.
@@ -183,16 +194,17 @@ impl Api {
         let edited = request.edited.unwrap_or(Trust::World);
         match edited <= Trust::World {
             true => caller.may(Action::Remember)?,
-            false => self.pass(caller, Action::ImportTrusted, &request).await?,
+            false => self.pass(caller, Action::ImportTrusted, &ImportTerms::of(&request)).await?,
         }
         let now = self.node().runtime.now();
         let file = |file: MemoryFile| {
-            let MemoryFile { id, text, domain, trust, by, time, at, subject, session, sources, supersedes } = file;
+            let MemoryFile { id, text, domain, language, trust, by, time, at, subject, session, sources, supersedes } =
+                file;
             let ids = supersedes.iter().map(|id| id.parse()).collect::<Result<Vec<Cid>, _>>();
             let supersedes = ids.map_err(|_| ApiError::misuse("a memory supersedes what has no ID", "see its file"))?;
             let time = time.unwrap_or(now);
             let body = MemoryBody { text, domain, by, time, trust, subject, session, sources, supersedes };
-            Ok::<_, ApiError>(Imported { id: id.and_then(|id| id.parse().ok()), at, body })
+            Ok::<_, ApiError>(Imported { id: id.and_then(|id| id.parse().ok()), at, language, body })
         };
         let files = request.memories.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
         let done = self.node().memory.import(caller, files, edited).await.map_err(of_memory)?;
@@ -205,11 +217,32 @@ impl Api {
     }
 }
 
+/// What the owner approves of an import: the texts stay out of the node's other file, from which nothing is forgotten.
+#[derive(Debug, Serialize)]
+struct ImportTerms {
+    /// The trust of what was edited.
+    edited: Option<Trust>,
+    /// How many there are, and where.
+    memories: usize,
+    domains: BTreeSet<String>,
+    /// Of the whole request: in hexadecimal digits, SHA-256.
+    digest: String,
+}
+
+impl ImportTerms {
+    fn of(request: &ImportRequest) -> Self {
+        let digest = hex::encode(sha256(&serde_json::to_vec(request).unwrap_or_default()));
+        let domains = request.memories.iter().map(|memory| memory.domain.clone()).collect();
+        Self { edited: request.edited, memories: request.memories.len(), domains, digest }
+    }
+}
+
 /// Where copies may be left of what was forgotten.
-const COPIES: [&str; 4] = [
+const COPIES: [&str; 5] = [
+    "requests that waited for the owner's word, until they lapse: what was asked for, if it was forgotten by a question",
     "inputs and outputs of tasks, if it came from or went into one",
     "backups of the home folder, and snapshots of its file system",
-    "files that `guilder memory export` wrote",
+    "files that were exported",
     "whatever recalled it before: programs, conversations, logs",
 ];
 
@@ -306,7 +339,7 @@ impl From<MemoryView> for MemoryFile {
     fn from(view: MemoryView) -> Self {
         let MemoryView { id, text, domain, trust, by, time, at, subject, session, sources, supersedes, .. } = view;
         let (id, time, at) = (Some(id), Some(time), Some(at));
-        Self { id, text, domain, trust, by, time, at, subject, session, sources, supersedes }
+        Self { id, text, domain, language: None, trust, by, time, at, subject, session, sources, supersedes }
     }
 }
 

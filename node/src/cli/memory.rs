@@ -2,7 +2,7 @@
 
 mod files;
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Subcommand;
 use guilder_protocol::{memory::Trust, time::Timestamp};
@@ -131,10 +131,14 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             MemoryCommand::Export { domains, output } => {
                 let named = Some(domains.join(",")).filter(|domains| !domains.is_empty());
                 let path = query("/v1/memory/export", &[("domain", named)])?;
+                let all: Vec<DomainView> = client.get("/v1/memory/domains").await?;
+                let language_of: BTreeMap<_, _> =
+                    all.into_iter().map(|domain| (domain.name, domain.language)).collect();
                 let mut lines = client.lines::<MemoryView>(Method::GET, &path, empty()).await?;
                 let mut exported = 0;
                 while let Some(memory) = lines.next().await? {
-                    files::write(&output, memory.into())?;
+                    let language = language_of.get(&memory.domain).copied();
+                    files::write(&output, MemoryFile { language, ..memory.into() })?;
                     exported += 1;
                 }
                 context.printer.show(&Exported { exported, folder: output.display().to_string() })?;

@@ -33,7 +33,7 @@ const EXAMPLES: &str = "\
 pub(super) struct Args {
     /// What is true, at most 4,096 bytes; - for standard input.
     text: String,
-    /// Where it belongs; made if there is none of that name, private and in English.
+    /// Where it belongs; made if there is none of that name, private and in English. A caller makes NAME and NAME.* of its own name.
     #[arg(long, value_name = "NAME", default_value = "notes")]
     domain: String,
     /// Of whom or what it tells.

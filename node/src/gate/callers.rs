@@ -92,6 +92,11 @@ pub fn account(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
+/// The caller's name that an account is made of, if it is a caller's.
+pub fn name_of(account: &str) -> Option<&str> {
+    account.strip_prefix(PREFIX).filter(|name| is_name(name))
+}
+
 /// What the node knows of a token that is a caller's: the digest, as hexadecimal digits. `None` if it is another kind of token.
 pub fn known_of(token: &str) -> Option<String> {
     token.starts_with(PREFIX).then(|| hex::encode(Sha256::digest(token)))
@@ -224,7 +229,7 @@ impl Gate {
     }
 
     fn record(&self, account: &str) -> Result<Option<Record>, StoreError> {
-        let Some(name) = account.strip_prefix(PREFIX).filter(|name| is_name(name)) else { return Ok(None) };
+        let Some(name) = name_of(account) else { return Ok(None) };
         self.store.read(|r| r.get(CALLERS, Key::of(name)))
     }
 }

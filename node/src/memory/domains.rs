@@ -20,7 +20,8 @@ pub(super) const TABLES: [&str; 2] = [DOMAINS.name(), NAMES.name()];
 /// Every caller, in a list of readers or writers.
 pub const EVERYBODY: &str = "*";
 
-/// A domain. The owner may read and write every one.
+/// A domain. The owner may read and write every one, and make one of any name; a caller makes those of its own name alone, `NAME` and
+/// `NAME.*`, so that it sits on no name under which the owner will one day put what isn't for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Domain {
@@ -101,7 +102,14 @@ impl Domain {
         w.delete(DOMAINS, Key::of(&self.name))
     }
 
-    /// The one of this name, or a new one that the caller may read and write: private, in English.
+    /// Whether a caller may make one of this name.
+    pub(super) fn may_make(caller: &Caller, name: &str) -> bool {
+        let own = |own: &str| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        caller.is_owner() || crate::gate::callers::name_of(caller.name()).is_some_and(own)
+    }
+
+    /// The one of this name, or a new one: private, in English. Who makes one of its own name may read and write it; whoever made another,
+    /// by the owner's word, only as far as that says so.
     pub(super) fn or_new(
         w: &mut Write<'_>,
         batch: &mut Batch,
@@ -124,7 +132,8 @@ impl Domain {
         let mut books = batch.books(w)?;
         books.last_domain += 1;
         batch.set_books(books);
-        let theirs: Vec<_> = if caller.is_owner() { Vec::new() } else { vec![caller.name().to_owned()] };
+        let is_theirs = !caller.is_owner() && Self::may_make(caller, name);
+        let theirs: Vec<_> = is_theirs.then(|| caller.name().to_owned()).into_iter().collect();
         let domain = Self {
             name: name.to_owned(),
             number: books.last_domain,

@@ -3,11 +3,15 @@
 use guilder_protocol::{
     envelope::EnvelopeError,
     fault::{AtFault, Fault},
+    limits::MAX_MEMORY_SOURCES,
     memory::Trust,
 };
 
 use crate::{
-    limits::{MAX_MEMORIES, MAX_MEMORY_CALLERS, MAX_MEMORY_DOMAINS, MAX_MEMORY_DOMAINS_OF_ONE, MAX_QUESTION},
+    limits::{
+        MAX_MEMORIES, MAX_MEMORIES_OF_ONE, MAX_MEMORY_CALLERS, MAX_MEMORY_DOMAINS, MAX_MEMORY_DOMAINS_OF_ONE,
+        MAX_MEMORY_FILES, MAX_QUESTION, MAX_RECALLED,
+    },
     store::StoreError,
 };
 
@@ -23,7 +27,7 @@ pub enum MemoryError {
     /// There is none, as far as the caller may know.
     #[error("there is no domain {0}")]
     NoDomain(String),
-    /// The caller may not write there.
+    /// The caller may not write there, or make it.
     #[error("{caller} may not write to the domain {domain}")]
     MayNotWrite {
         /// Who.
@@ -68,6 +72,24 @@ pub enum MemoryError {
     /// As many as there may be.
     #[error("there are {MAX_MEMORIES} memories, which is the limit")]
     TooMany,
+    /// The same, of those that one caller said.
+    #[error("a caller has said {MAX_MEMORIES_OF_ONE} memories, which is the limit")]
+    TooManyOfOne,
+    /// More are named than there can be.
+    #[error("a memory has at most {MAX_MEMORY_SOURCES} sources and supersedes at most as many others")]
+    TooManySources,
+    /// Too many are to be forgotten at once.
+    #[error("at most {MAX_RECALLED} memories are named in one request")]
+    TooManyIds,
+    /// One request takes no more out.
+    #[error("there are more than {MAX_MEMORY_FILES} memories in what is to be exported")]
+    TooManyFiles,
+    /// It leaves with the owner's word alone.
+    #[error("the domain {0} is private")]
+    IsPrivate(String),
+    /// The owner's word is the owner's alone.
+    #[error("only the owner can name the source owner")]
+    NotTheOwner,
     /// The same.
     #[error(
         "there are {MAX_MEMORY_DOMAINS} domains, or this caller has made {MAX_MEMORY_DOMAINS_OF_ONE} of them, which is the limit"
@@ -105,10 +127,12 @@ impl AtFault for MemoryError {
             Self::DomainName(_) => {
                 Some("small letters, digits, dots, dashes and underscores, for example repo.guilder")
             }
-            Self::NoDomain(_) => Some("`guilder memory domains` shows them; `guilder remember` makes one"),
-            Self::MayNotWrite { .. } => Some("its owner lets it: `guilder memory set --help`"),
+            Self::NoDomain(_) => Some("`guilder memory domains` shows them; what is remembered in one makes it"),
+            Self::MayNotWrite { .. } => Some(
+                "a caller makes domains of its own name, NAME and NAME.*; the owner lets it write to others: `guilder memory set --help`",
+            ),
             Self::NoMemory(_) | Self::Ambiguous(_) => {
-                Some("`guilder recall` shows IDs; the last letters of one are enough")
+                Some("what is recalled shows its ID; the last letters of one are enough")
             }
             Self::Source(_) => {
                 Some("a source is owner, memory:ID, receipt:ID, peer:ID, or world: with words, for example an address")
@@ -118,8 +142,17 @@ impl AtFault for MemoryError {
             }
             Self::Private { .. } => Some("remember it in a private domain; the owner alone may say it elsewhere"),
             Self::Forgotten(_) => Some("remember it anew if it is true after all"),
-            Self::Language(_) => Some("make another domain, and import there what `guilder memory export` wrote"),
-            Self::TooMany | Self::TooManyDomains => Some("forget what isn't needed: `guilder forget --help`"),
+            Self::Language(_) => {
+                Some("make another domain, and import there what was exported: `guilder memory export --help`")
+            }
+            Self::TooMany | Self::TooManyOfOne | Self::TooManyDomains => {
+                Some("forget what isn't needed: `guilder forget --help`")
+            }
+            Self::TooManySources => Some("remember what some of them say together, and name that"),
+            Self::TooManyIds => Some("forget them in several requests, or by --query, --domain, --from or --before"),
+            Self::TooManyFiles => Some("name domains, some at a time"),
+            Self::IsPrivate(_) => Some("the owner lets it leave: `guilder memory set --help`"),
+            Self::NotTheOwner => Some("leave it out: without sources it is the caller's own word"),
             Self::TooManyCallers => Some("* stands for every caller"),
             Self::NoQuestion => Some("ask in words"),
             Self::LongQuestion => Some("ask for less"),

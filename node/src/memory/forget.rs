@@ -4,21 +4,28 @@
 //! taken out, IDs among the forgotten, "a fresh file is due"      one transaction
 //! all tables into FILE.new ─ closed ─ renamed to FILE            a kill before that: the next opening begins again, by the mark
 //! ```
+//!
+//! **Not cut short**: both run in a task of the node, so a client that goes away leaves nothing half done. **A disk that is full**: the old
+//! file stays in use and the mark in it; what is half written goes, and the next forgetting or the next start tries again.
+
+use std::collections::BTreeSet;
 
 use cid::Cid;
 use guilder_protocol::time::Timestamp;
+use tokio::sync::oneshot;
 
 use super::{
     Domain, Memory, MemoryError, Question, Source, TABLES,
     ranking::{Filter, ranked},
-    records::{CALLS, DERIVED, SESSIONS, derived, domain_rows, head_of, in_domain, take_out},
+    records::{CALLS, SESSIONS, Said, derived, domain_rows, head_of, in_domain, said_of, take_out},
     resolve,
+    source::of_memory,
 };
 use crate::{
     gate::Caller,
     limits::MAX_RECALLED,
-    memory::{Trust, records::last_number},
-    store::{Key, Reader, Store, StoreError, Table, Write},
+    memory::Trust,
+    store::{Reader, Store, StoreError, Table, Write},
 };
 
 /// One row while a fresh file is due. It isn't copied.
@@ -28,7 +35,7 @@ const DUE_KEY: &[u8] = b"due";
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// These, by their IDs or the last letters of them.
+    /// These, at most [`MAX_RECALLED`], by their IDs or the last letters of them; of a caller, those that it said itself.
     Ids(Vec<String>),
     /// What answers a question, at most [`MAX_RECALLED`].
     Query(Question),
@@ -51,70 +58,109 @@ pub struct Forgotten {
 
 impl Memory {
     /// Forgets what is selected, as far as the caller may: the owner everything, others what is trusted no more than they are, in domains
-    /// that they may write to. Once this returns, no byte of it is left in the memory's file. With `is_dry` nothing is done.
+    /// that they may write to, and by ID only what they said. Once this returns, no byte of it is left in the memory's file. With `is_dry` nothing is done.
     ///
     /// # Errors
     /// If what is named isn't there, or the disk fails: [`MemoryError::Store`] may be after it was taken out, and then the file is
-    /// written anew when it is next opened.
-    pub async fn forget(&self, caller: &Caller, what: Selection, is_dry: bool) -> Result<Forgotten, MemoryError> {
+    /// written anew by the next forgetting or the next start.
+    pub async fn forget(&self, caller: &Caller, mut what: Selection, is_dry: bool) -> Result<Forgotten, MemoryError> {
+        match &mut what {
+            Selection::Ids(ids) if ids.len() > MAX_RECALLED => return Err(MemoryError::TooManyIds),
+            Selection::Ids(ids) => self.complete(caller, ids).await?,
+            Selection::Query(question) => question.check()?,
+            Selection::Domain(_) | Selection::From(_) | Selection::Before(..) => {}
+        }
         let (caller, now) = (caller.clone(), self.0.runtime.now());
+        if is_dry {
+            return self.read(move |r| Ok(told(r, &selected(r, &caller, &what)?)?)).await;
+        }
         let job = move |w: &mut Write<'_>| {
             let numbers = selected(w, &caller, &what)?;
-            let done = take_all(w, &numbers, now, is_dry)?;
-            if let Selection::Domain(name) = &what
-                && !is_dry
-            {
+            let done = told(w, &numbers)?;
+            for number in &numbers {
+                take_out(w, *number, now)?;
+            }
+            if let Selection::Domain(name) = &what {
                 remove_domain(w, &caller, name)?;
             }
             // Where nothing was taken out, the file is as it should be.
-            let is_due = !is_dry && (!done.ids.is_empty() || matches!(what, Selection::Domain(_)));
-            if is_due {
+            if !done.ids.is_empty() || matches!(what, Selection::Domain(_)) {
                 w.put(DUE, DUE_KEY, &now)?;
             }
-            Ok::<_, MemoryError>((done, is_due))
+            Ok::<_, MemoryError>(done)
         };
-        let (done, is_due) = self.store().await?.transact(job).await?;
-        if is_due {
-            self.rewrite().await?;
-        }
-        Ok(done)
+        let memory = self.clone();
+        self.to_its_end(async move {
+            let done = memory.store().await?.transact(job).await;
+            // What an earlier one left due, too: who asks again after an error names what is taken out already.
+            memory.rewrite_if_due().await?;
+            done
+        })
+        .await
     }
 
-    /// The store that is there, written anew if that is due.
-    pub(super) async fn opened(&self) -> Result<Store, MemoryError> {
-        let store = Store::with_backend(self.0.place.now(), &self.0.runtime).await?;
-        match store.read(|r| r.contains(DUE, DUE_KEY)) {
-            Ok(false) => Ok(store),
-            Ok(true) => self.rewritten(store).await,
-            Err(error) => {
-                store.close().await;
-                Err(error.into())
+    /// Runs `work` to its end, though nobody waits for it any longer.
+    async fn to_its_end<R: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<R, MemoryError>> + Send + 'static,
+    ) -> Result<R, MemoryError> {
+        let (tell, told) = oneshot::channel();
+        let work = async move {
+            // Nobody listens if the caller went away.
+            let _ = tell.send(work.await);
+        };
+        self.0.runtime.spawn("memory", work).detach();
+        told.await.unwrap_or(Err(StoreError::Closed.into()))
+    }
+
+    /// Opens the store that is there, unless that is done, and writes it anew if that is due. Where it can't be, the old one is used.
+    pub(super) async fn open(&self) -> Result<(), MemoryError> {
+        let memory = self.clone();
+        self.to_its_end(async move {
+            let mut open = memory.0.open.write().await;
+            if open.is_none() {
+                *open = Some(Store::with_backend(memory.0.place.now(), &memory.0.runtime).await?);
+                if let Err(error) = memory.rewrite(&mut open).await {
+                    tracing::warn!(%error, "what was forgotten is still in the memory's file; the next forgetting or start tries again");
+                }
             }
-        }
+            Ok(())
+        })
+        .await
     }
 
-    async fn rewrite(&self) -> Result<(), MemoryError> {
-        let mut open = self.0.open.write().await;
-        let store = match open.take() {
-            Some(store) => store,
-            None => Store::with_backend(self.0.place.now(), &self.0.runtime).await?,
-        };
-        *open = Some(self.rewritten(store).await?);
-        Ok(())
+    async fn rewrite_if_due(&self) -> Result<(), MemoryError> {
+        self.open().await?;
+        self.rewrite(&mut *self.0.open.write().await).await
     }
 
-    /// The store in a fresh file. Where that fails the old one is closed, and its mark has the next opening try again.
-    async fn rewritten(&self, store: Store) -> Result<Store, MemoryError> {
+    /// Has what is open in a fresh file, if that is due. Where that fails the old one is open still, with its mark; nothing is if that
+    /// can't be opened again.
+    async fn rewrite(&self, open: &mut Option<Store>) -> Result<(), MemoryError> {
         let (place, runtime) = (&self.0.place, &self.0.runtime);
-        let copied = self.copied(&store).await;
-        store.close().await;
-        copied?;
-        place.replace(runtime).await?;
-        Ok(Store::with_backend(place.now(), runtime).await?)
+        let Some(store) = open.as_ref() else { return Ok(()) };
+        if !store.read(|r| r.contains(DUE, DUE_KEY))? {
+            return Ok(());
+        }
+        let mut done = self.copied(store).await;
+        if done.is_ok() {
+            store.close().await;
+            *open = None;
+            done = place.replace(runtime).await;
+            *open = Some(Store::with_backend(place.now(), runtime).await?);
+        }
+        if done.is_err()
+            && let Err(error) = place.discard(runtime).await
+        {
+            tracing::warn!(%error, "what was written of the memory's fresh file can't be removed");
+        }
+        Ok(done?)
     }
 
     async fn copied(&self, store: &Store) -> Result<(), StoreError> {
         let runtime = &self.0.runtime;
+        // What somebody who went away had queued is in the file before the first page is copied.
+        store.write(|_| Ok(())).await?;
         let fresh = Store::with_backend(self.0.place.fresh(runtime).await?, runtime).await?;
         let copied = store.copy_to(&fresh, &TABLES, runtime).await;
         fresh.close().await;
@@ -124,11 +170,12 @@ impl Memory {
 
 /// The numbers of what is selected.
 fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u32>, MemoryError> {
+    let mut missing = None;
     let numbers = match what {
         Selection::Ids(ids) => ids.iter().map(|id| resolve(r, caller, id)).collect::<Result<Vec<_>, _>>()?,
         Selection::Query(question) => {
             let domains = Domain::readable(r, caller, &question.domains)?;
-            let hits = ranked(r, &question.text, &domains, &Filter::default(), question.limit.min(MAX_RECALLED))?;
+            let hits = ranked(r, &question.text, &domains, &Filter::default(), question.most())?;
             hits.into_iter().map(|hit| hit.number).collect()
         }
         Selection::Domain(name) => {
@@ -136,20 +183,23 @@ fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u3
             of_domains(r, &named)?
         }
         Selection::From(source) => {
-            let mut found = Vec::new();
+            let mut found = BTreeSet::new();
             derived(r, &source.to_string(), &mut found)?;
-            // An ID alone may be a receipt's or a memory's.
+            // An ID alone may be a receipt's or a memory's, which may be forgotten while what was made of it isn't.
             if let Source::Memory(id) | Source::Receipt(id) = source {
+                derived(r, &of_memory(id), &mut found)?;
                 match resolve(r, caller, &id.to_string()) {
                     Ok(number) => {
-                        found.push(number);
-                        derived(r, &super::source::of_memory(id), &mut found)?;
+                        found.insert(number);
                     }
-                    Err(MemoryError::NoMemory(_)) if matches!(source, Source::Receipt(_)) => {}
+                    Err(error @ MemoryError::NoMemory(_)) if matches!(source, Source::Memory(_)) => {
+                        missing = Some(error);
+                    }
+                    Err(MemoryError::NoMemory(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
-            found
+            found.into_iter().collect()
         }
         Selection::Before(time, names) => {
             let all = of_domains(r, &Domain::readable(r, caller, names)?)?;
@@ -165,13 +215,18 @@ fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u3
         let Some(head) = head_of(r, number)? else { continue };
         let domain = Domain::of_number(r, head.domain)?;
         let is_theirs = domain.is_some_and(|domain| domain.may_write(caller)) && head.trust <= Trust::Peer;
-        if caller.is_owner() || is_theirs {
+        // The owner's word is asked for the rest.
+        let is_said = |said: Said| !matches!(what, Selection::Ids(_)) || said.by == caller.name();
+        if caller.is_owner() || (is_theirs && said_of(r, number)?.is_some_and(is_said)) {
             may.push(number);
         }
     }
     may.sort_unstable();
     may.dedup();
-    Ok(may)
+    match missing.filter(|_| may.is_empty()) {
+        Some(missing) => Err(missing),
+        None => Ok(may),
+    }
 }
 
 fn of_domains(r: &impl Reader, domains: &[Domain]) -> Result<Vec<u32>, StoreError> {
@@ -179,19 +234,20 @@ fn of_domains(r: &impl Reader, domains: &[Domain]) -> Result<Vec<u32>, StoreErro
     Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-fn take_all(w: &mut Write<'_>, numbers: &[u32], now: Timestamp, is_dry: bool) -> Result<Forgotten, StoreError> {
-    let (mut ids, mut left) = (Vec::new(), std::collections::BTreeSet::new());
+/// What is said of these once they are taken out.
+fn told(r: &impl Reader, numbers: &[u32]) -> Result<Forgotten, StoreError> {
+    let (mut ids, mut made_of_them) = (Vec::new(), BTreeSet::new());
     for number in numbers {
-        let said = match is_dry {
-            true => super::said_of(w, *number)?,
-            false => take_out(w, *number, now)?,
-        };
-        let Some(said) = said else { continue };
-        let of_it = w.range(DERIVED, Key::of(super::source::of_memory(&said.id)).range(), usize::MAX)?;
-        left.extend(of_it.iter().filter_map(|(key, ())| last_number(key)));
+        let Some(said) = said_of(r, *number)? else { continue };
+        derived(r, &of_memory(&said.id), &mut made_of_them)?;
         ids.push(said.id);
     }
-    let derived_left = left.iter().filter(|number| numbers.binary_search(number).is_err()).count() as u64;
+    let mut derived_left = 0;
+    for number in made_of_them {
+        // Traces aren't memories.
+        let is_left = numbers.binary_search(&number).is_err() && head_of(r, number)?.is_some();
+        derived_left += u64::from(is_left);
+    }
     Ok(Forgotten { ids, derived_left })
 }
 

@@ -11,8 +11,9 @@ use guilder_protocol::{
 };
 
 use super::{
-    Memory, MemoryError, Remembered, Source, Writing,
+    Domain, Language, Memory, MemoryError, Remembered, Source, Writing,
     records::{Batch, head_of, number_of},
+    source::of_memory,
 };
 use crate::{gate::Caller, limits::MEMORY_BATCH, store::Write};
 
@@ -23,6 +24,8 @@ pub struct Imported {
     pub id: Option<Cid>,
     /// When it was remembered.
     pub at: Option<Timestamp>,
+    /// In which language its domain was: of one that is made for it.
+    pub language: Option<Language>,
     /// What it says.
     pub body: MemoryBody,
 }
@@ -69,9 +72,16 @@ impl Memory {
     }
 }
 
+/// A source as a memory names it, where it is known what it is.
+fn plain(source: &str) -> String {
+    source.parse::<Source>().map_or_else(|_| source.to_owned(), |source| source.to_string())
+}
+
 impl Writing<'_> {
     fn import(&mut self, w: &mut Write<'_>, file: Imported, edited: Trust) -> Result<(Remembered, Fate), MemoryError> {
-        let mut domain = self.domain(w, &file.body.domain, None)?;
+        // One that is there may be in another language: that is how a domain's language is changed.
+        let is_there = Domain::of_name(w, &file.body.domain)?.is_some();
+        let mut domain = self.domain(w, &file.body.domain, file.language.filter(|_| !is_there))?;
         if let (Some(id), Some(at)) = (file.id, file.at) {
             let again = file.body.clone().signed(at, self.key)?;
             if again.cid() == id {
@@ -89,10 +99,19 @@ impl Writing<'_> {
         }
         let trust = if self.caller.is_owner() { edited } else { edited.min(Trust::Peer) };
         let source = if trust == Trust::Owner { Source::Owner } else { Source::World("an edited file".into()) };
+        // Whoever edits a lie leaves it in reach of what forgets the liar's.
+        let mut sources = vec![source.to_string()];
+        for named in
+            file.id.map(|id| of_memory(&id)).into_iter().chain(file.body.sources.iter().map(|source| plain(source)))
+        {
+            if named != Source::Owner.to_string() && !sources.contains(&named) {
+                sources.push(named);
+            }
+        }
         let body = MemoryBody {
             by: self.caller.name().to_owned(),
             trust,
-            sources: vec![source.to_string()],
+            sources,
             supersedes: self.replaced(w, file.id, domain.number, trust)?,
             ..file.body
         };

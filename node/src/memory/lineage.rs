@@ -70,7 +70,7 @@ impl Memory {
                 for old in &memory.body.supersedes {
                     waiting.extend(number_of(r, old)?);
                 }
-                let newer = r.range(SUPERSEDED, Key::of(number).range(), MAX_LINEAGE)?;
+                let newer = r.range(SUPERSEDED, Key::of(memory.id).range(), MAX_LINEAGE)?;
                 waiting.extend(newer.iter().filter_map(|(key, _)| last_number(key)));
                 all.push(memory);
             }

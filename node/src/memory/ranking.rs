@@ -157,10 +157,11 @@ fn merged(scores: Vec<(u32, f64)>, postings: &[Posting], weight: &Weight) -> Vec
     all
 }
 
-/// Heads that were looked at.
+/// Heads that were looked at, and that the filter takes.
 struct Heads<'r, R> {
     reader: &'r R,
-    known: BTreeMap<u32, Option<Head>>,
+    filter: &'r Filter,
+    known: BTreeMap<u32, Head>,
 }
 
 impl<R: Reader> Heads<'_, R> {
@@ -169,10 +170,13 @@ impl<R: Reader> Heads<'_, R> {
             return Ok(None);
         }
         if let Some(known) = self.known.get(&number) {
-            return Ok(*known);
+            return Ok(Some(*known));
         }
         let head = head_of(self.reader, number)?;
-        self.known.insert(number, head);
+        // A filter may refuse all but a few of a million: those are read again where they are somebody's neighbours.
+        if let Some(head) = head.filter(|head| self.filter.takes(head)) {
+            self.known.insert(number, head);
+        }
         Ok(head)
     }
 
@@ -196,7 +200,7 @@ impl<R: Reader> Heads<'_, R> {
 
 /// The best of those that the filter takes.
 fn best(r: &impl Reader, own: &[(u32, f64)], filter: &Filter, limit: usize) -> Result<Vec<Hit>, StoreError> {
-    let mut heads = Heads { reader: r, known: BTreeMap::new() };
+    let mut heads = Heads { reader: r, filter, known: BTreeMap::new() };
     // A hair less, as sums are rounded.
     let least = last_place(&mut heads, own, filter, limit)? / REACH * (1.0 - 1e-9);
     let mut candidates = Vec::new();
@@ -243,6 +247,18 @@ fn last_place<R: Reader>(
     }
     scores.sort_unstable_by(|a, b| b.total_cmp(a));
     Ok(limit.checked_sub(1).and_then(|last| scores.get(last)).copied().unwrap_or(0.0))
+}
+
+/// For tests: how many of these heads are kept once they were looked at.
+#[cfg(test)]
+pub(super) fn kept(
+    r: &impl Reader,
+    filter: &Filter,
+    mut numbers: std::ops::RangeInclusive<u32>,
+) -> Result<usize, StoreError> {
+    let mut heads = Heads { reader: r, filter, known: BTreeMap::new() };
+    numbers.try_for_each(|number| heads.get(number).map(drop))?;
+    Ok(heads.known.len())
 }
 
 #[cfg(test)]

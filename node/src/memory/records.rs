@@ -1,6 +1,6 @@
 //! What is stored of memories, and how one is put in and taken out: whole, with its postings, in the caller's transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cid::Cid;
 use guilder_protocol::{
@@ -11,8 +11,10 @@ use guilder_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Source,
     domains::Domain,
     postings::{self, Added},
+    source::of_memory,
     words,
 };
 use crate::store::{Key, KeyRange, Reader, StoreError, Table, Write};
@@ -25,16 +27,22 @@ pub(super) const HEADS: Table<Head> = Table::new("memory/heads");
 pub(super) const NUMBERS: Table<u32> = Table::new("memory/numbers");
 /// By domain, trust (the highest first) and number (the newest first): what is in a domain, as its brief has it.
 pub(super) const LISTED: Table<()> = Table::new("memory/listed");
-/// By domain and session: the latest memory of it.
+/// By domain, who said it and session: the latest memory of it. Nobody's words are neighbours of another's.
 pub(super) const SESSIONS: Table<u32> = Table::new("memory/sessions");
 /// By domain and caller: the session that its calls are in.
 pub(super) const CALLS: Table<Calls> = Table::new("memory/calls");
-/// By source and number of what is made of it.
+/// By source and number of what is made of it, whether that is there or has left a trace.
 pub(super) const DERIVED: Table<()> = Table::new("memory/derived");
-/// By the number of the one that holds no longer and that of the one that says so: since when.
+/// By number: what is left of one that was forgotten, as long as something is there that was made of it.
+pub(super) const TRACES: Table<Trace> = Table::new("memory/traces");
+/// By ID: the number of its trace.
+pub(super) const TRACED: Table<u32> = Table::new("memory/traced");
+/// By the ID of the one that holds no longer, which may not be there, and the number of the one that says so: since when.
 pub(super) const SUPERSEDED: Table<Timestamp> = Table::new("memory/superseded");
 /// By ID: when it was forgotten.
 pub(super) const FORGOTTEN: Table<Timestamp> = Table::new("memory/forgotten");
+/// By who said them: how many there are.
+pub(super) const SAID_BY: Table<u64> = Table::new("memory/said-by");
 /// One row: what numbers come next, and how many there are.
 pub(super) const BOOKS: Table<Books> = Table::new("memory/books");
 pub(super) const BOOKS_KEY: &[u8] = b"books";
@@ -47,6 +55,15 @@ pub(super) struct Books {
     /// The number of the last memory, and of the last domain; the first are 1.
     pub(super) last_memory: u32,
     pub(super) last_domain: u32,
+}
+
+/// By which what is made of a forgotten memory is found: without it, whoever forgets a lie first couldn't forget all that came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Trace {
+    pub(super) id: Cid,
+    /// Its sources but those in words, which would say what was forgotten.
+    pub(super) sources: Vec<String>,
 }
 
 /// A caller's calls without a pause.
@@ -183,6 +200,11 @@ pub(super) fn said_of(r: &impl Reader, number: u32) -> Result<Option<Said>, Stor
     r.get(SAID, Key::of(number))
 }
 
+/// How many memories somebody has said.
+pub(super) fn said_by(r: &impl Reader, by: &str) -> Result<u64, StoreError> {
+    Ok(r.get(SAID_BY, Key::of(by))?.unwrap_or_default())
+}
+
 /// What a transaction adds, until its end: the index is written once for all of it.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -219,7 +241,7 @@ impl Batch {
         let number = books.last_memory;
         let before = match &said.session {
             Some(session) => {
-                let key = Key::of(domain.number).and(session);
+                let key = Key::of(domain.number).and(&said.by).and(session);
                 let before = w.get(SESSIONS, &key)?.unwrap_or_default();
                 w.put(SESSIONS, &key, &number)?;
                 before
@@ -236,15 +258,16 @@ impl Batch {
         w.put(SAID, Key::of(number), said)?;
         w.put(NUMBERS, Key::of(said.id), &number)?;
         w.put(LISTED, listed(domain.number, trust, number), &())?;
+        w.put(SAID_BY, Key::of(&said.by), &(said_by(w, &said.by)? + 1))?;
         for source in &said.sources {
             w.put(DERIVED, Key::of(source).and(number), &())?;
         }
         for old in &said.supersedes {
-            if let Some(old) = number_of(w, old)? {
-                w.put(SUPERSEDED, Key::of(old).and(number), &time)?;
-                end(w, old)?;
-            }
+            w.put(SUPERSEDED, Key::of(*old).and(number), &time)?;
+            end(w, old)?;
         }
+        // An import may bring what superseded it first.
+        end(w, &said.id)?;
         let (words, length) = words::of_text(&said.text, domain.language);
         domain.memories += 1;
         domain.words += u64::from(length);
@@ -266,40 +289,39 @@ impl Batch {
     }
 }
 
-/// Sets since when a memory holds no longer: the earliest of what those say that supersede it.
-fn end(w: &mut Write<'_>, number: u32) -> Result<(), StoreError> {
+/// Sets since when a memory holds no longer, if it is there: the earliest of what those say that supersede it.
+fn end(w: &mut Write<'_>, id: &Cid) -> Result<(), StoreError> {
+    let Some(number) = number_of(w, id)? else { return Ok(()) };
     let Some(head) = head_of(w, number)? else { return Ok(()) };
-    let ends = w.range(SUPERSEDED, Key::of(number).range(), usize::MAX)?;
+    let ends = w.range(SUPERSEDED, Key::of(*id).range(), usize::MAX)?;
     let ended = ends.into_iter().map(|(_, since)| since).min();
     w.put(HEADS, Key::of(number), &Head { ended, ..head })
 }
 
-/// Takes a memory out, with all that stands of it anywhere, and leaves its ID among the forgotten. What it superseded holds again.
+/// Takes a memory out, with all that stands of it anywhere, and leaves its ID among the forgotten. What it superseded holds again. As long
+/// as something is there that was made of it, its sources lead there still.
 pub(super) fn take_out(w: &mut Write<'_>, number: u32, now: Timestamp) -> Result<Option<Said>, StoreError> {
     let (Some(said), Some(head)) = (said_of(w, number)?, head_of(w, number)?) else { return Ok(None) };
     let Some(mut domain) = Domain::of_number(w, head.domain)? else { return Ok(None) };
     let (words, length) = words::of_text(&said.text, domain.language);
     postings::remove(w, domain.number, number, words.keys())?;
     if let Some(session) = &said.session {
-        leave_session(w, &head, number, session)?;
+        leave_session(w, &head, number, &said.by, session)?;
     }
-    for source in &said.sources {
-        w.delete(DERIVED, Key::of(source).and(number))?;
-    }
+    leave_sources(w, number, &said)?;
     for old in &said.supersedes {
-        if let Some(old) = number_of(w, old)? {
-            w.delete(SUPERSEDED, Key::of(old).and(number))?;
-            end(w, old)?;
-        }
-    }
-    for (key, _) in w.range(SUPERSEDED, Key::of(number).range(), usize::MAX)? {
-        w.delete(SUPERSEDED, key)?;
+        w.delete(SUPERSEDED, Key::of(*old).and(number))?;
+        end(w, old)?;
     }
     w.delete(LISTED, listed(head.domain, head.trust, number))?;
     w.delete(NUMBERS, Key::of(said.id))?;
     w.delete(SAID, Key::of(number))?;
     w.delete(HEADS, Key::of(number))?;
     w.put(FORGOTTEN, Key::of(said.id), &now)?;
+    match said_by(w, &said.by)? {
+        0 | 1 => w.delete(SAID_BY, Key::of(&said.by))?,
+        many => w.put(SAID_BY, Key::of(&said.by), &(many - 1))?,
+    }
     domain.memories = domain.memories.saturating_sub(1);
     domain.words = domain.words.saturating_sub(u64::from(length));
     domain.put(w)?;
@@ -309,30 +331,67 @@ pub(super) fn take_out(w: &mut Write<'_>, number: u32, now: Timestamp) -> Result
 }
 
 /// Those before and after it in its session are neighbours from now on.
-fn leave_session(w: &mut Write<'_>, head: &Head, number: u32, session: &str) -> Result<(), StoreError> {
+fn leave_session(w: &mut Write<'_>, head: &Head, number: u32, by: &str, session: &str) -> Result<(), StoreError> {
     if let Some(before) = head_of(w, head.before)? {
         w.put(HEADS, Key::of(head.before), &Head { after: head.after, ..before })?;
     }
     if let Some(after) = head_of(w, head.after)? {
         w.put(HEADS, Key::of(head.after), &Head { before: head.before, ..after })?;
     }
-    let key = Key::of(head.domain).and(session);
+    let key = Key::of(head.domain).and(by).and(session);
     if w.get(SESSIONS, &key)? != Some(number) {
         return Ok(());
     }
     if head.before == 0 { w.delete(SESSIONS, key) } else { w.put(SESSIONS, key, &head.before) }
 }
 
-/// The memories that are made of a source, and of those, and so on; with those that stand in `found` already.
-pub(super) fn derived(r: &impl Reader, source: &str, found: &mut Vec<u32>) -> Result<(), StoreError> {
+/// Takes out what leads from sources to a memory; or, where something was made of it, leaves a trace. Takes out the traces that lead nowhere
+/// from then on.
+fn leave_sources(w: &mut Write<'_>, number: u32, said: &Said) -> Result<(), StoreError> {
+    let has_any = |w: &Write<'_>, id: &Cid| {
+        let made_of_it = Key::of(of_memory(id)).range();
+        Ok::<_, StoreError>(!w.range(DERIVED, made_of_it, 1)?.is_empty())
+    };
+    let is_kept =
+        |source: &String| matches!(source.parse::<Source>(), Ok(source) if !matches!(source, Source::World(_)));
+    let mut gone = Vec::new();
+    if has_any(w, &said.id)? {
+        let (kept, in_words) = said.sources.iter().cloned().partition::<Vec<_>, _>(is_kept);
+        w.put(TRACES, Key::of(number), &Trace { id: said.id, sources: kept })?;
+        w.put(TRACED, Key::of(said.id), &number)?;
+        gone.push((number, in_words));
+    } else {
+        gone.push((number, said.sources.clone()));
+    }
+    while let Some((number, sources)) = gone.pop() {
+        for source in sources {
+            w.delete(DERIVED, Key::of(&source).and(number))?;
+            let Ok(Source::Memory(id)) = source.parse() else { continue };
+            let Some(number) = w.get(TRACED, Key::of(id))? else { continue };
+            if !has_any(w, &id)?
+                && let Some(trace) = w.get(TRACES, Key::of(number))?
+            {
+                w.delete(TRACES, Key::of(number))?;
+                w.delete(TRACED, Key::of(id))?;
+                gone.push((number, trace.sources));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The memories that are made of a source, and of those, and so on; with those that stand in `found` already. Numbers of traces are among
+/// them.
+pub(super) fn derived(r: &impl Reader, source: &str, found: &mut BTreeSet<u32>) -> Result<(), StoreError> {
     let mut sources = vec![source.to_owned()];
     while let Some(source) = sources.pop() {
         for (key, ()) in r.range(DERIVED, Key::of(&source).range(), usize::MAX)? {
-            let Some(number) = last_number(&key).filter(|number| !found.contains(number)) else { continue };
-            found.push(number);
-            if let Some(said) = said_of(r, number)? {
-                sources.push(super::source::of_memory(&said.id));
-            }
+            let Some(number) = last_number(&key).filter(|number| found.insert(*number)) else { continue };
+            let id = match said_of(r, number)? {
+                Some(said) => Some(said.id),
+                None => r.get(TRACES, Key::of(number))?.map(|trace| trace.id),
+            };
+            sources.extend(id.map(|id| of_memory(&id)));
         }
     }
     Ok(())
@@ -351,14 +410,14 @@ pub(super) fn domain_rows(domain: u32) -> KeyRange {
 /// For tests: everything that is stored must fit together.
 #[cfg(test)]
 pub(super) fn check_whole(r: &impl Reader) -> Result<(), StoreError> {
-    use std::collections::BTreeSet;
-
     let number = |key: &[u8]| last_number(key).unwrap_or_default();
     let said = r.range(SAID, KeyRange::all(), usize::MAX)?;
     let heads: BTreeMap<u32, Head> =
         r.range(HEADS, KeyRange::all(), usize::MAX)?.into_iter().map(|(key, head)| (number(&key), head)).collect();
     let mut expected = BTreeSet::new();
     let mut counts: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let mut by = BTreeMap::new();
+    let (mut of_sources, mut superseding) = (BTreeSet::new(), BTreeSet::new());
     for (key, said) in &said {
         let number = number(key);
         let head = heads.get(&number).unwrap_or_else(|| panic!("memory {number} has no head"));
@@ -367,9 +426,29 @@ pub(super) fn check_whole(r: &impl Reader) -> Result<(), StoreError> {
         expected.extend(words.into_iter().map(|(word, times)| (word, head.domain, number, times, length)));
         let count = counts.entry(head.domain).or_default();
         *count = (count.0 + 1, count.1 + u64::from(length));
+        of_sources.extend(said.sources.iter().map(|source| Key::of(source).and(number).into_bytes()));
+        superseding.extend(said.supersedes.iter().map(|old| Key::of(*old).and(number).into_bytes()));
+        let ends = r.range(SUPERSEDED, Key::of(said.id).range(), usize::MAX)?;
+        assert_eq!(head.ended, ends.into_iter().map(|(_, since)| since).min());
+        *by.entry(Key::of(&said.by).into_bytes()).or_insert(0_u64) += 1;
         assert_eq!(r.get(NUMBERS, Key::of(said.id))?, Some(number));
         assert!(r.contains(LISTED, listed(head.domain, head.trust, number))?);
     }
+    for (key, trace) in r.range(TRACES, KeyRange::all(), usize::MAX)? {
+        let number = number(&key);
+        of_sources.extend(trace.sources.iter().map(|source| Key::of(source).and(number).into_bytes()));
+        assert_eq!(r.get(TRACED, Key::of(trace.id))?, Some(number));
+        assert!(!heads.contains_key(&number) && r.contains(FORGOTTEN, Key::of(trace.id))?);
+        let mut made_of_it = BTreeSet::new();
+        derived(r, &of_memory(&trace.id), &mut made_of_it)?;
+        assert!(made_of_it.iter().any(|number| heads.contains_key(number)), "a trace leads nowhere");
+    }
+    let keys = |rows: Vec<(Vec<u8>, ())>| rows.into_iter().map(|(key, ())| key).collect::<BTreeSet<_>>();
+    assert_eq!(keys(r.range(DERIVED, KeyRange::all(), usize::MAX)?), of_sources);
+    let ends = r.range(SUPERSEDED, KeyRange::all(), usize::MAX)?;
+    assert_eq!(ends.into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>(), superseding);
+    let traced = r.range(TRACED, KeyRange::all(), usize::MAX)?.len();
+    assert_eq!(r.range(TRACES, KeyRange::all(), usize::MAX)?.len(), traced);
     let mut indexed = BTreeSet::new();
     for domain in Domain::all(r)? {
         let count = counts.get(&domain.number).copied().unwrap_or_default();
@@ -387,6 +466,7 @@ pub(super) fn check_whole(r: &impl Reader) -> Result<(), StoreError> {
     assert_eq!(heads.len(), said.len());
     assert_eq!(r.range(NUMBERS, KeyRange::all(), usize::MAX)?.len(), said.len());
     assert_eq!(r.range(LISTED, KeyRange::all(), usize::MAX)?.len(), said.len());
+    assert_eq!(r.range(SAID_BY, KeyRange::all(), usize::MAX)?.into_iter().collect::<BTreeMap<_, _>>(), by);
     let books = r.get(BOOKS, BOOKS_KEY)?.unwrap_or_default();
     assert_eq!(books.memories, said.len() as u64);
     Ok(())

@@ -32,6 +32,8 @@ enum Kind {
 struct Disks {
     now: CrashBackend,
     fresh: CrashBackend,
+    /// For tests: after how many operations the power of fresh ones goes.
+    fresh_fuse: Option<u64>,
 }
 
 impl Place {
@@ -79,7 +81,27 @@ impl Place {
             Kind::Disks(disks) => {
                 let mut disks = lock(disks);
                 disks.fresh = CrashBackend::new();
+                if let Some(operations) = disks.fresh_fuse {
+                    disks.fresh.power_off_after(operations);
+                }
                 Ok(disks.fresh.backend())
+            }
+        }
+    }
+
+    /// Takes the fresh store away, which must be closed: its room on the disk is free again.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn discard(&self, runtime: &Runtime) -> Result<(), StoreError> {
+        match &self.0 {
+            Kind::File(path) => {
+                let fresh = beside(path);
+                Ok(runtime.offload(Job::Disk, move || remove(&fresh)).await?)
+            }
+            Kind::Disks(disks) => {
+                lock(disks).fresh = CrashBackend::new();
+                Ok(())
             }
         }
     }
@@ -87,7 +109,7 @@ impl Place {
     /// Puts the fresh store, which must be closed, in the place of the one that is there. Durable once this returns.
     ///
     /// # Errors
-    /// If the disk fails; then the old one is there still.
+    /// If the disk fails; then the old one is there still, or will be after a power cut.
     pub async fn replace(&self, runtime: &Runtime) -> Result<(), StoreError> {
         match &self.0 {
             Kind::File(path) => {
@@ -102,6 +124,10 @@ impl Place {
             Kind::Disks(disks) => {
                 let mut disks = lock(disks);
                 disks.now = std::mem::take(&mut disks.fresh);
+                // What was to fail while it was written works from now on.
+                if disks.fresh_fuse.is_some() {
+                    disks.now.crash();
+                }
                 Ok(())
             }
         }
@@ -122,6 +148,14 @@ impl Place {
         match &self.0 {
             Kind::File(_) => CrashBackend::new(),
             Kind::Disks(disks) => lock(disks).fresh.clone(),
+        }
+    }
+
+    /// Has every fresh disk fail after so many operations, or none.
+    #[cfg(test)]
+    pub(crate) fn fail_fresh_after(&self, operations: Option<u64>) {
+        if let Kind::Disks(disks) = &self.0 {
+            lock(disks).fresh_fuse = operations;
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::memory::Language;
 pub struct RememberRequest {
     /// What is true, at most 4,096 bytes.
     pub text: String,
-    /// Where it belongs; a private domain of that name is made if there is none.
+    /// Where it belongs; a private domain of that name is made if there is none. A caller makes those of its own name alone: `NAME` and
+    /// `NAME.*`.
     pub domain: String,
     /// The language of a domain that is made [default: English].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,11 +28,11 @@ pub struct RememberRequest {
     /// The conversation or run that it was said in [default: the caller's calls without a pause of half an hour].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// What it was made of: `memory:ID`, `task:ID`, `receipt:ID`, `peer:ID`, `world:WORDS`, or `owner`. Its trust is the least of
-    /// theirs.
+    /// What it was made of: `memory:ID`, `task:ID`, `receipt:ID`, `peer:ID`, `world:WORDS`, or, by the owner alone, `owner`; at
+    /// most 16. Its trust is the least of theirs.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// Memories, by their IDs or the last letters of them, that hold no longer.
+    /// Memories, by their IDs or the last letters of them, that hold no longer; at most 16.
     #[serde(default)]
     pub supersedes: Vec<String>,
     /// The most trust that it is to have: `owner`, `node`, `peer` or `world`.
@@ -194,7 +195,7 @@ pub struct BriefView {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetRequest {
-    /// These, by their IDs or the last letters of them.
+    /// These, at most 100, by their IDs or the last letters of them. A caller forgets by ID what it said itself.
     #[serde(default)]
     pub ids: Vec<String>,
     /// What answers a question.
@@ -253,6 +254,9 @@ pub struct MemoryFile {
     pub text: String,
     /// Where it belongs.
     pub domain: String,
+    /// The language of that domain, if it is made for it [default: English].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// Whose word it rested on.
     #[serde(default)]
     #[schema(value_type = String)]

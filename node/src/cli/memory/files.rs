@@ -4,6 +4,7 @@
 //! ---
 //! id: bafyrei…
 //! domain: suppliers
+//! language: en
 //! trust: owner
 //! by: owner
 //! time: 2026-11-29T08:00:00Z
@@ -17,15 +18,18 @@
 //! Values are JSON, or plain to the end of the line. Read back unchanged a file gives the same memory, byte for byte.
 
 use std::{
-    fs,
+    fs::{self, DirBuilder, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use clap::ValueEnum as _;
 use guilder_protocol::{limits::MAX_MEMORY_TEXT, memory::is_domain};
 use serde_json::Value;
 
 use super::{super::ucan::read_bounded, parse_moment, parse_trust};
-use crate::{api::memory::types::MemoryFile, console::CliError, limits::MAX_MEMORY_FILES};
+use crate::{api::memory::types::MemoryFile, console::CliError, limits::MAX_MEMORY_FILES, memory::Language};
 
 /// The longest file: a text, and a front matter of as many names as there can be.
 const MAX_FILE: u64 = (MAX_MEMORY_TEXT + 32 * 1024) as u64;
@@ -33,7 +37,7 @@ const MAX_FILE: u64 = (MAX_MEMORY_TEXT + 32 * 1024) as u64;
 const MAX_DEPTH: usize = 4;
 const FENCE: &str = "---\n";
 
-/// Writes a memory into a folder of its domain's name.
+/// Writes a memory into a folder of its domain's name, for the eyes of whoever runs this alone: it may be private.
 pub(super) fn write(folder: &Path, memory: MemoryFile) -> Result<(), CliError> {
     // A node says both; they must not lead anywhere else.
     let id = memory.id.clone().filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -41,18 +45,33 @@ pub(super) fn write(folder: &Path, memory: MemoryFile) -> Result<(), CliError> {
         return Err(CliError::defect("a memory has no name for a file"));
     };
     let folder = folder.join(&memory.domain);
-    fs::create_dir_all(&folder).map_err(|cause| CliError::file("make", &folder, &cause))?;
-    let path = folder.join(format!("{id}.md"));
-    fs::write(&path, text_of(&memory)).map_err(|cause| CliError::file("write", &path, &cause))
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|cause| CliError::file("make", &folder, &cause))?;
+    let (path, fresh) = (folder.join(format!("{id}.md")), folder.join(format!(".{id}.new")));
+    // A file beside it that takes its place follows no link, and has no mode of an older one's.
+    let written = remove(&fresh).and_then(|()| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(text_of(&memory).as_bytes())?;
+        fs::rename(&fresh, &path)
+    });
+    written.map_err(|cause| CliError::file("write", &path, &cause))
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn text_of(memory: &MemoryFile) -> String {
-    let MemoryFile { id, text, domain, trust, by, time, at, subject, session, sources, supersedes } = memory;
+    let MemoryFile { id, text, domain, language, trust, by, time, at, subject, session, sources, supersedes } = memory;
     let list = |names: &[String]| Some(Value::from(names.to_vec()).to_string()).filter(|_| !names.is_empty());
     let quoted = |text: &String| Value::from(text.as_str()).to_string();
     let values = [
         ("id", id.clone()),
         ("domain", Some(domain.clone())),
+        ("language", language.and_then(|language| Some(language.to_possible_value()?.get_name().to_owned()))),
         ("trust", Some(trust.to_string())),
         ("by", Some(quoted(by))),
         ("time", time.map(|time| time.to_string())),
@@ -66,13 +85,16 @@ fn text_of(memory: &MemoryFile) -> String {
     format!("{FENCE}{}{FENCE}{text}\n", lines.collect::<String>())
 }
 
-/// All memories in these files, and in the files of these folders that end in `.md`.
+/// All memories in these files, and in the files of these folders that end in `.md`: in the order in which they were remembered, as they
+/// are neighbours in their sessions by it.
 pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<MemoryFile>, CliError> {
     let mut files = Vec::new();
     for path in paths {
         collect(path, 0, &mut files)?;
     }
-    files.iter().map(read).collect()
+    let mut memories = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    memories.sort_by_key(|memory| (memory.at.is_none(), memory.at));
+    Ok(memories)
 }
 
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), CliError> {
@@ -98,7 +120,7 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Cl
 fn read(path: &PathBuf) -> Result<MemoryFile, CliError> {
     let bytes = read_bounded(path, MAX_FILE + 1)?;
     let refuse = |why: &str| {
-        let hint = "a file begins with front matter between two lines of ---; `guilder memory export` writes such";
+        let hint = "a file begins with front matter between two lines of ---; `guilder memory export --help` tells what writes such";
         CliError::usage(format!("{}: {why}", path.display()), hint)
     };
     if bytes.len() as u64 > MAX_FILE {
@@ -116,6 +138,7 @@ fn parse(text: &str) -> Result<MemoryFile, String> {
         id: None,
         text: body.strip_suffix('\n').unwrap_or(body).to_owned(),
         domain: String::new(),
+        language: None,
         trust: guilder_protocol::memory::Trust::default(),
         by: String::new(),
         time: None,
@@ -136,6 +159,7 @@ fn parse(text: &str) -> Result<MemoryFile, String> {
         match name.trim() {
             "id" => file.id = Some(plain()),
             "domain" => file.domain = plain(),
+            "language" => file.language = Some(Language::from_str(&plain(), false)?),
             "trust" => file.trust = parse_trust(&plain())?,
             "by" => file.by = plain(),
             "time" => file.time = Some(parse_moment(&plain())?),
@@ -154,6 +178,8 @@ fn parse(text: &str) -> Result<MemoryFile, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
     use guilder_protocol::{memory::Trust, time::Timestamp};
     use proptest::prelude::*;
 
@@ -171,6 +197,7 @@ mod tests {
                 id: Some("bafy".into()),
                 text,
                 domain: "a.b".into(),
+                language: Some(Language::De),
                 trust: Trust::Peer,
                 by: "caller/x".into(),
                 time: Some(Timestamp::from_secs(secs)),
@@ -201,11 +228,34 @@ mod tests {
     }
 
     #[test]
+    fn files_are_read_in_the_order_in_which_they_were_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        for (id, at) in [("b", 1), ("c", 3), ("a", 2)] {
+            let at = Some(Timestamp::from_secs(at));
+            write(dir.path(), MemoryFile { id: Some(id.into()), at, ..parse("---\ndomain: a\n---\nx\n").unwrap() })
+                .unwrap();
+        }
+        let read = read_all(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(read.into_iter().filter_map(|memory| memory.id).collect::<Vec<_>>(), ["b", "a", "c"]);
+    }
+
+    #[test]
     fn a_node_leads_no_export_out_of_its_folder() {
         let dir = tempfile::tempdir().unwrap();
         let memory = parse("---\nid: bafy\ndomain: a\n---\nx\n").unwrap();
         write(dir.path(), memory.clone()).unwrap();
-        assert!(dir.path().join("a/bafy.md").exists());
+        let path = dir.path().join("a/bafy.md");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o777, 0o700);
+        // A link in its place isn't followed, and nothing is left beside it.
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "theirs").unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        write(dir.path(), memory.clone()).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
         assert!(write(dir.path(), MemoryFile { id: Some("../x".into()), ..memory.clone() }).is_err());
         assert!(write(dir.path(), MemoryFile { domain: "../b".into(), ..memory }).is_err());
     }

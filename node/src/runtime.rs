@@ -46,8 +46,10 @@ pub enum Job {
     Signatures(u32),
     /// Checking this many DLEQ proofs.
     Dleq(u32),
-    /// One wait for the disk: a transaction, a chunk written, a file opened.
+    /// One wait for the disk: a scan, a chunk written, a file opened.
     Disk,
+    /// A transaction of the store's one writer. Nothing else that waits for the disk holds it up.
+    Commit,
     /// Compiling a JSON Schema or checking a document against one.
     Schema,
     /// Hashing, sealing or opening this many bytes.

@@ -29,6 +29,7 @@ impl Default for Limits {
 pub struct Pool {
     cpu: Arc<Semaphore>,
     disk: Arc<Semaphore>,
+    commit: Arc<Semaphore>,
     schema: Arc<Semaphore>,
 }
 
@@ -38,6 +39,7 @@ impl Pool {
         Self {
             cpu: Arc::new(Semaphore::new(limits.cpu_threads.max(1))),
             disk: Arc::new(Semaphore::new(limits.disk_threads.max(1))),
+            commit: Arc::new(Semaphore::new(1)),
             schema: Arc::new(Semaphore::new(SCHEMA_THREADS)),
         }
     }
@@ -50,6 +52,7 @@ impl Offload for Pool {
                 return async { work() }.boxed();
             }
             Job::Disk => self.disk.clone(),
+            Job::Commit => self.commit.clone(),
             Job::Schema => self.schema.clone(),
             Job::Signatures(_) | Job::Dleq(_) | Job::Hash(_) => self.cpu.clone(),
         };

@@ -100,6 +100,7 @@ async fn jobs_of_one_kind_do_not_wait_for_a_flood_of_another() {
         (Job::Schema, Job::Disk),
         (Job::Schema, Job::Dleq(1)),
         (Job::Disk, Job::Schema),
+        (Job::Disk, Job::Commit),
     ] {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (begin, begun) = tokio::sync::oneshot::channel();

@@ -144,7 +144,7 @@ async fn commit(disk: &Arc<Disk>, mut jobs: Vec<Box<dyn Job>>, runtime: &Runtime
         let outcome = disk.commit(&mut jobs);
         (jobs, outcome)
     };
-    let (jobs, outcome) = runtime.offload(runtime::Job::Disk, work).await;
+    let (jobs, outcome) = runtime.offload(runtime::Job::Commit, work).await;
     for job in jobs {
         job.answer(outcome.clone());
     }

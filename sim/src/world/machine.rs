@@ -41,7 +41,7 @@ impl Machine {
 
     fn done_at(&self, kind: Job) -> Instant {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = if kind == Job::Disk { &mut busy.disk } else { &mut busy.cpu };
+        let until = if matches!(kind, Job::Disk | Job::Commit) { &mut busy.disk } else { &mut busy.cpu };
         *until = (*until).max(Instant::now()) + cost(kind);
         *until
     }
@@ -74,7 +74,7 @@ fn cost(kind: Job) -> Duration {
     Duration::from_micros(match kind {
         Job::Signatures(count) => 60 * u64::from(count),
         Job::Dleq(count) => 250 * u64::from(count),
-        Job::Disk => 500,
+        Job::Disk | Job::Commit => 500,
         Job::Schema => 200,
         Job::Hash(bytes) => 1 + bytes / 500,
     })

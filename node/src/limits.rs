@@ -4,7 +4,7 @@ use std::time::Duration;
 
 // runtime
 
-/// Threads that may wait for the disk at once: the store's writer and a few content files. More would only queue in
+/// Threads that may wait for the disk at once beside the store's writer: scans and a few content files. More would only queue in
 /// the device.
 pub const DISK_THREADS: usize = 4;
 /// A batch of signatures this small costs less than handing it to a thread and back.
@@ -99,6 +99,15 @@ pub const APPROVAL_SECS: u64 = 7 * 24 * 60 * 60;
 
 /// Inputs of one operation: mints bound a request, and one of 256 is well within cdk's and Nutshell's.
 pub const MAX_OPERATION_INPUTS: usize = 256;
+/// Spendable coins of a currency that are kept as they are: beyond them the small ones are changed for fewer, so that each payment
+/// and each redemption finds few, whatever was earned one by one.
+pub const KEEP_COINS: u64 = 128;
+/// Of the coins that are changed for fewer, so many of the largest are left out: they can be paid with meanwhile.
+pub const FREE_COINS: u64 = 16;
+/// What the mint may keep of coins that are changed for fewer unasked, in percent of their worth.
+pub const MERGE_FEE_PERCENT: u64 = 1;
+/// Between there being many coins and changing them: those of one redemption come together.
+pub const MERGE_PAUSE: Duration = Duration::from_secs(2);
 /// Operations that are posted to one mint at once; the others wait. A mint answers a batch in some 0.1 s.
 pub const OPERATIONS_AT_ONCE: usize = 8;
 /// Proofs whose state is asked for at once, as many as a swap has.
@@ -203,6 +212,8 @@ pub const MAX_HISTORY: usize = 1_000_000;
 pub const MAX_HISTORY_PAGE: usize = 1000;
 /// Old lines that go at once.
 pub const HISTORY_TRIM: usize = 1024;
+/// Marks of received tokens that one look reads: some milliseconds.
+pub const RECEIVED_LOOK: usize = 16 * HISTORY_TRIM;
 /// Outcomes of trades' money that wait for the trade room.
 pub const MAX_OUTCOMES: usize = 256;
 

@@ -158,6 +158,12 @@ impl Store {
         self.disk.commits()
     }
 
+    /// How many records were read since the store was opened, by snapshots and transactions: what something costs, as growth is
+    /// checked without a clock.
+    pub fn rows_read(&self) -> u64 {
+        self.disk.rows_read()
+    }
+
     /// Finishes the writes that were queued before, then closes the file. What comes later gets
     /// [`StoreError::Closed`]. Call it before [`Runtime::shutdown`], which ends the writer where it stands.
     pub async fn close(&self) {

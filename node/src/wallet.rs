@@ -55,7 +55,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -204,6 +204,7 @@ impl Wallet {
             quotes: Arc::clone(&quotes),
             store: store.clone(),
             runtime: runtime.clone(),
+            received_from: Mutex::default(),
         };
         let inner = Arc::new(Inner {
             purse: Arc::new(Purse::open(locks.clone(), config.purse)?),
@@ -395,6 +396,14 @@ impl Wallet {
         self.0.shared.redeem.notify_one();
     }
 
+    /// A transaction has been committed by which a lock is earned that is redeemed with its batch: look for work once there is a
+    /// batch, or its time has come. What is urgent asks for [`Self::nudge`].
+    pub fn earned(&self) {
+        if self.0.redemption.is_batch_earned() {
+            self.0.shared.redeem.notify_one();
+        }
+    }
+
     // People
 
     /// The mints on the operator's list, each once, however many URLs it has.
@@ -442,6 +451,14 @@ impl Wallet {
     /// If the store can't be read.
     pub fn balances(&self) -> Result<Vec<Balance>, WalletError> {
         self.0.ledger.balances()
+    }
+
+    /// The units of which there is any money, by the accounts: two reads, whatever the coins.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn units_held(&self) -> Result<BTreeSet<Unit>, WalletError> {
+        self.0.ledger.units_held()
     }
 
     /// Where the money of a unit is that can't be spent now, and when it falls back.

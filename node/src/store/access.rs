@@ -8,6 +8,10 @@ use std::{
     iter::Peekable,
     ops::ControlFlow,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
@@ -88,11 +92,12 @@ pub trait Reader {
 /// A snapshot of the last commit.
 pub struct Read {
     transaction: ReadTransaction,
+    rows: Rows,
 }
 
 impl Read {
-    pub(super) fn new(transaction: ReadTransaction) -> Self {
-        Self { transaction }
+    pub(super) fn new(transaction: ReadTransaction, rows: Rows) -> Self {
+        Self { transaction, rows }
     }
 
     /// A table that nothing was ever written to doesn't exist.
@@ -107,6 +112,7 @@ impl Read {
 
 impl Reader for Read {
     fn bytes(&self, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.count(1);
         guarded(|| {
             let Some(table) = self.open(table)? else { return Ok(None) };
             Ok(table.get(key)?.map(|value| value.value().to_vec()))
@@ -115,7 +121,7 @@ impl Reader for Read {
 
     fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         match guarded(|| self.open(table))? {
-            Some(table) => merge(&table, range, &Changes::new(), visit),
+            Some(table) => merge(&table, range, &Changes::new(), &mut self.rows.counting(visit)),
             None => Ok(()),
         }
     }
@@ -136,6 +142,32 @@ pub struct Write<'t> {
     witness: Option<Witness>,
     /// The first failure of the disk under a job, whatever the job made of it.
     failed: OnceCell<StoreError>,
+    rows: Rows,
+}
+
+/// How many records were read, in all snapshots and transactions of a store: what a question costs, whatever the machine.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows(Arc<AtomicU64>);
+
+impl Rows {
+    pub(super) fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn count(&self, rows: u64) {
+        self.0.fetch_add(rows, Relaxed);
+    }
+
+    /// `visit`, counted.
+    fn counting<'v>(
+        &'v self,
+        visit: &'v mut Visit<'_>,
+    ) -> impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'v {
+        move |key, value| {
+            self.count(1);
+            visit(key, value)
+        }
+    }
 }
 
 /// A key that the transaction changes: after a commit that failed, it tells whether the commit came to be.
@@ -162,9 +194,9 @@ pub(super) enum Made {
 }
 
 impl<'t> Write<'t> {
-    pub(super) fn new(transaction: &'t WriteTransaction) -> Self {
+    pub(super) fn new(transaction: &'t WriteTransaction, rows: Rows) -> Self {
         let (tables, held) = (RefCell::default(), BTreeMap::new());
-        Self { transaction, tables, held, changed: false, witness: None, failed: OnceCell::new() }
+        Self { transaction, tables, held, changed: false, witness: None, failed: OnceCell::new(), rows }
     }
 
     /// Writes a value under a key, over what was there.
@@ -267,13 +299,15 @@ impl Reader for Write<'_> {
         if let Some(held) = self.held.get(table).and_then(|changes| changes.get(key)) {
             return Ok(held.clone());
         }
+        self.rows.count(1);
         self.with_table(table, |open| guarded(|| Ok(open.borrow().get(key)?.map(|value| value.value().to_vec()))))
     }
 
     fn scan(&self, table: &'static str, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let none = Changes::new();
         let held = self.held.get(table).unwrap_or(&none);
-        self.with_table(table, |open| merge(&*open.borrow(), range, held, visit))
+        let mut visit = self.rows.counting(visit);
+        self.with_table(table, |open| merge(&*open.borrow(), range, held, &mut visit))
     }
 }
 

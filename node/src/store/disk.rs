@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     Backend, Read, StoreError, Write,
-    access::{Made, Witness},
+    access::{Made, Rows, Witness},
     error::guarded,
     migrations::{self, Migration},
     writer::Job,
@@ -29,6 +29,7 @@ pub(super) struct Disk {
     backend: Backend,
     state: Mutex<State>,
     commits: AtomicU64,
+    rows: Rows,
     /// That the file isn't what was once written, once it was seen.
     damage: watch::Sender<Option<StoreError>>,
 }
@@ -55,7 +56,8 @@ impl Disk {
                 Ok(database)
             })?;
             let state = Mutex::new(State::Open(Arc::new(database)));
-            Ok(Self { backend, state, commits: AtomicU64::new(0), damage: watch::Sender::new(None) })
+            let (commits, rows, damage) = (AtomicU64::new(0), Rows::default(), watch::Sender::new(None));
+            Ok(Self { backend, state, commits, rows, damage })
         };
         runtime.offload(runtime::Job::Disk, open).await
     }
@@ -67,7 +69,9 @@ impl Disk {
             self.read_only(&mut state, error);
         }
         match &*state {
-            State::Open(database) | State::Reading(database, _) => guarded(|| Ok(Read::new(database.begin_read()?))),
+            State::Open(database) | State::Reading(database, _) => {
+                guarded(|| Ok(Read::new(database.begin_read()?, self.rows.clone())))
+            }
             State::Failed(error) => Err(error.clone()),
             State::Closed => Err(StoreError::Closed),
         }
@@ -75,6 +79,10 @@ impl Disk {
 
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn rows_read(&self) -> u64 {
+        self.rows.read()
     }
 
     /// Remembers that the file is damaged, if that is the error.
@@ -109,7 +117,7 @@ impl Disk {
 
     fn try_commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let (database, transaction) = self.begin()?;
-        match run(&transaction, jobs) {
+        match run(&transaction, jobs, &self.rows) {
             Ok(Made::Nothing) => Ok(transaction.abort()?),
             Ok(Made::Changes(witness)) => {
                 self.backend.failpoint.reach(Step::Commit);
@@ -232,8 +240,8 @@ fn cached(mut builder: Builder) -> Builder {
 }
 
 /// Runs each job; what one of them changed counts only if it succeeded.
-fn run(transaction: &WriteTransaction, jobs: &mut [Box<dyn Job>]) -> Result<Made, StoreError> {
-    let mut write = Write::new(transaction);
+fn run(transaction: &WriteTransaction, jobs: &mut [Box<dyn Job>], rows: &Rows) -> Result<Made, StoreError> {
+    let mut write = Write::new(transaction, rows.clone());
     for job in jobs {
         if job.run(&mut write) {
             write.keep()?;

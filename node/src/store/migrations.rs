@@ -5,7 +5,7 @@
 
 use redb::{Database, ReadableDatabase};
 
-use super::{Read, Reader, StoreError, Table, Write};
+use super::{Read, Reader, StoreError, Table, Write, access::Rows};
 
 /// One step: brings a file of the version before to its own.
 pub(super) type Migration = fn(&mut Write<'_>) -> Result<(), StoreError>;
@@ -19,7 +19,7 @@ const VERSION: &[u8] = b"version";
 /// Brings the file up to date: a new one is by definition.
 pub(super) fn run(database: &Database, steps: &[Migration]) -> Result<(), StoreError> {
     let known = 1 + steps.len() as u64;
-    let found = Read::new(database.begin_read()?).get(META, VERSION)?;
+    let found = Read::new(database.begin_read()?, Rows::default()).get(META, VERSION)?;
     let missing = match found {
         Some(found) if found == known => return Ok(()),
         Some(found) => found
@@ -29,7 +29,7 @@ pub(super) fn run(database: &Database, steps: &[Migration]) -> Result<(), StoreE
         None => &[],
     };
     let transaction = database.begin_write()?;
-    let mut write = Write::new(&transaction);
+    let mut write = Write::new(&transaction, Rows::default());
     for step in missing {
         step(&mut write)?;
     }

@@ -4,8 +4,6 @@
 //! for an origin that waits durably ([`Hire::waits`]) when the node dies is taken up again by [`Placer::begin_again`]: an award
 //! resumes by itself; what has none begins anew, under the same origin and with as much time as at first.
 
-use std::collections::BTreeSet;
-
 use cid::Cid;
 use futures::future::BoxFuture;
 use guilder_protocol::{
@@ -237,13 +235,7 @@ impl Placer {
                 return Ok(unit.clone());
             }
         }
-        let held: BTreeSet<Unit> = self
-            .wallet
-            .balances()?
-            .into_iter()
-            .filter(|balance| balance.total() > 0)
-            .map(|balance| balance.unit)
-            .collect();
+        let held = self.wallet.units_held()?;
         match (held.contains(&self.unit), held.len(), held.into_iter().next()) {
             (false, 1, Some(only)) => Ok(only),
             _ => Ok(self.unit.clone()),

@@ -337,7 +337,7 @@ impl SellerActor {
             Seller::Unreleased(_) | Seller::Ended(_) | Seller::Broken(_) => Step::StoreSold,
             Seller::Fetching(_) | Seller::Working(_) => Step::Other,
         };
-        let redeems = writes.contains(&seller::Write::Redeem) || writes.contains(&seller::Write::Release);
+        let (redeems, releases) = (writes.contains(&seller::Write::Redeem), writes.contains(&seller::Write::Release));
         let (deal, wallet) = (Arc::clone(&self.deal), self.with.wallet.clone());
         let (state, writes, now) = (state.clone(), writes.to_vec(), self.with.runtime.now());
         let beneath = self.beneath.clone();
@@ -348,8 +348,10 @@ impl SellerActor {
             write(w, &wallet, &deal, &state, &writes, now)
         };
         self.with.journal.persist(step, writing).await?;
-        if redeems {
+        if releases {
             self.with.wallet.nudge();
+        } else if redeems {
+            self.with.wallet.earned();
         }
         Ok(())
     }

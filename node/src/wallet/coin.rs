@@ -67,6 +67,11 @@ impl Coin {
         y_of(&self.secret)
     }
 
+    /// The coin beside its Y, which costs a hash to the curve.
+    pub(super) fn with_y(self) -> Option<(Y, Self)> {
+        Some((self.y()?, self))
+    }
+
     /// As a proof of a lock; `None` without a DLEQ proof.
     pub(super) fn into_locked(self) -> Option<LockedProof> {
         let Self { amount, c, dleq, id, secret } = self;
@@ -89,6 +94,12 @@ impl Input {
     /// An input that its secret alone spends.
     pub(super) fn plain(coin: Coin) -> Option<Self> {
         Some(Self { y: coin.y()?, coin, unlocked: None })
+    }
+
+    /// As [`Self::plain`], of a coin of ours, which is kept under its Y.
+    pub(super) fn ours((y, coin): (Y, Coin)) -> Self {
+        debug_assert_eq!(coin.y(), Some(y), "a coin is kept under the Y of its secret");
+        Self { coin, y, unlocked: None }
     }
 
     pub(super) fn to_proof(&self) -> Option<Proof> {
@@ -116,10 +127,10 @@ impl Input {
 }
 
 impl SignedBy {
-    /// Signs a coin's secret.
-    pub(super) fn sign(key: &SecretKey, secret: &str) -> Option<Self> {
+    /// Signs a coin's secret; `public` is the key's.
+    pub(super) fn sign(key: &SecretKey, public: &PublicKey, secret: &str) -> Option<Self> {
         let signature = key.sign(secret.as_bytes()).ok()?.to_string();
-        Some(Self { key: ByteArray(key.public_key().to_bytes()), signature })
+        Some(Self { key: ByteArray(public.to_bytes()), signature })
     }
 }
 

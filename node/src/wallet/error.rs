@@ -229,7 +229,11 @@ impl AtFault for WalletError {
                 Some("see `guilder wallet balance` and `guilder wallet pending`; spend or send it first")
             }
             Self::MintConfigured(_) => Some("take it out of the config file and restart"),
-            Self::Insufficient { .. } => Some("`guilder wallet fund AMOUNT`"),
+            Self::Insufficient { needed, available, .. } if available < needed => Some("`guilder wallet fund AMOUNT`"),
+            Self::Insufficient { .. } => Some(
+                "its coins are too small to be worth the mint's fee for spending them: `guilder wallet fund AMOUNT` brings \
+                 larger ones",
+            ),
             Self::Invoice(_) => {
                 Some("ask whoever is to be paid for a new one, with an amount, and copy all of it (lnbc…)")
             }

@@ -18,15 +18,16 @@ use super::{
     },
     ledger::read_token,
     records::{
-        ACCEPTED, ACCOUNTS, AT_RISK, BATCHES, COINS, DUE, FAILED, FREED, HISTORY, MINTS, OPERATIONS, OUTCOMES, PURSE,
-        QUOTES, REDEEMED_PROOFS, RETURNED, SENT, batch_id,
+        ACCEPTED, ACCOUNTS, AT_RISK, BATCHES, COINS, DUE, FAILED, FREED, HELD, HISTORY, MINTS, OPERATIONS, OUTCOMES,
+        PURSE, QUOTES, REDEEMED_PROOFS, RETURNED, SENT, batch_id,
     },
+    tables::amount_and_y,
 };
 use crate::fuzz::{choose, stored};
 
 /// Records of this room.
 pub fn records(data: &[u8]) {
-    let Some((which, record)) = choose(data, 18) else { return };
+    let Some((which, record)) = choose(data, 19) else { return };
     match which {
         0 => stored(MINTS, record),
         1 => stored(COINS, record),
@@ -45,7 +46,8 @@ pub fn records(data: &[u8]) {
         14 => stored(SENT, record),
         15 => stored(ACCOUNTS, record),
         16 => stored(HISTORY, record),
-        _ => _ = batch_id(record),
+        17 => stored(HELD, record),
+        _ => _ = (batch_id(record), amount_and_y(record)),
     }
 }
 

@@ -65,7 +65,7 @@ use super::{
 };
 use crate::{
     failpoint::Failpoint,
-    limits::{MAX_OPERATION_INPUTS, MAX_TOKEN_TEXT, RENEW_BEFORE_SECS},
+    limits::{MAX_OPERATION_INPUTS, MAX_TOKEN_TEXT, MERGE_FEE_PERCENT, RENEW_BEFORE_SECS},
     runtime::{Job, Runtime},
     store::{Key, KeyRange, Reader, Store},
 };
@@ -213,8 +213,7 @@ impl Ledger {
                         Purpose::Melt { amount, .. } => blank_change(&chosen, *amount),
                         _ => outputs,
                     };
-                    let inputs: Option<Vec<_>> = chosen.into_iter().map(Input::plain).collect();
-                    let inputs = inputs.ok_or(WalletError::Unsettled)?;
+                    let inputs = chosen.into_iter().map(Input::ours).collect();
                     let handle =
                         self.begin(Plan { currency: currency.clone(), inputs, outputs, purpose, until: None }).await?;
                     self.coins.count(currency)?;
@@ -223,6 +222,13 @@ impl Ledger {
                 Err(short) => short,
             };
             drop(choosing);
+            // What there is would do, if it weren't in so many coins.
+            if matches!(short, WalletError::Insufficient { needed, available, .. } if available >= needed)
+                && let Some(merging) = self.merge(currency, 100).await?
+            {
+                merging.wait(self.patience).await?;
+                continue;
+            }
             if self.coins.change_due(currency)? < need {
                 return Err(short);
             }
@@ -233,7 +239,7 @@ impl Ledger {
 
     /// What is spendable of a currency.
     pub(super) fn spendable(&self, currency: &Currency) -> Result<u64, WalletError> {
-        Ok(sum(self.coins.of(currency)?.iter().map(|coin| &coin.amount)))
+        self.coins.spendable(currency)
     }
 
     /// What can be paid with in `unit` of spendable coins, by mint. From memory.
@@ -414,19 +420,54 @@ impl Ledger {
             return Ok(());
         }
         let _choosing = self.coins.choosing(currency).await;
-        let mut coins = self.coins.of(currency)?;
-        coins.retain(|coin| ends(&coin.id));
-        coins.truncate(MAX_OPERATION_INPUTS);
-        let fee = view.fee(coins.iter().map(|coin| coin.id)).unwrap_or(u64::MAX);
-        if sum(coins.iter().map(|coin| &coin.amount)) <= fee {
+        let mut coins = Vec::new();
+        for keyset in view.of_unit(&currency.unit).iter().filter(|keyset| ends(&keyset.id())) {
+            let room = MAX_OPERATION_INPUTS - coins.len();
+            if room > 0 {
+                coins.extend(self.coins.of_keyset(currency, keyset.id(), room)?);
+            }
+        }
+        let fee = view.fee(coins.iter().map(|(_, coin)| coin.id)).unwrap_or(u64::MAX);
+        if sum(coins.iter().map(|(_, coin)| &coin.amount)) <= fee {
             return Ok(());
         }
-        let inputs: Option<Vec<_>> = coins.into_iter().map(Input::plain).collect();
-        let inputs = inputs.ok_or(WalletError::Unsettled)?;
+        drop(self.change(currency, coins).await?);
+        Ok(())
+    }
+
+    /// Changes the smallest coins for fewer, if they become at most half as many and the mint keeps no more than so many percent of
+    /// their worth.
+    async fn merge(&self, currency: &Currency, most_fee_percent: u64) -> Result<Option<Handle>, WalletError> {
+        let view = self.mints.view(&currency.mint).await?;
+        let _choosing = self.coins.choosing(currency).await;
+        match self.coins.choose_small(currency, &view, most_fee_percent)? {
+            Some(small) => Ok(Some(self.change(currency, small).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Resolves once some currency may have more coins than are kept.
+    pub(super) async fn has_many_coins(&self) {
+        self.coins.many.notified().await;
+    }
+
+    /// Changes small coins for fewer until few are left, as far as it costs little.
+    pub(super) async fn keep_coins_few(&self, currency: &Currency) -> Result<(), WalletError> {
+        while self.coins.are_many(currency)? {
+            let Some(merging) = self.merge(currency, MERGE_FEE_PERCENT).await? else { return Ok(()) };
+            merging.wait(self.patience).await?;
+        }
+        Ok(())
+    }
+
+    /// Swaps coins of ours for others of the same worth. Whoever calls is the one that chooses.
+    async fn change(&self, currency: &Currency, coins: Vec<(Y, Coin)>) -> Result<Handle, WalletError> {
+        let inputs = coins.into_iter().map(Input::ours).collect();
         let plan =
             Plan { currency: currency.clone(), inputs, outputs: Vec::new(), purpose: Purpose::Renew, until: None };
-        drop(self.begin(plan).await?);
-        self.coins.count(currency)
+        let handle = self.begin(plan).await?;
+        self.coins.count(currency)?;
+        Ok(handle)
     }
 
     /// Takes over what the mint has signed of a parked operation after all, and says how much that was. What is locked goes into the
@@ -517,6 +558,11 @@ impl Ledger {
         Ok(rows.into_iter().map(|(_, entry)| entry).collect())
     }
 
+    /// The units of which there is any money.
+    pub(super) fn units_held(&self) -> Result<BTreeSet<Unit>, WalletError> {
+        books::units_held(&self.store)
+    }
+
     /// All money, by mint and unit.
     pub(super) fn balances(&self) -> Result<Vec<Balance>, WalletError> {
         books::balances(&self.store)
@@ -538,8 +584,8 @@ impl Ledger {
 }
 
 /// Blank outputs for what comes back of coins that pay an invoice (NUT-08): enough for whatever the mint doesn't keep.
-fn blank_change(chosen: &[Coin], amount: u64) -> Vec<(u64, Destination)> {
-    let most = sum(chosen.iter().map(|coin| &coin.amount)).saturating_sub(amount);
+fn blank_change(chosen: &[(Y, Coin)], amount: u64) -> Vec<(u64, Destination)> {
+    let most = sum(chosen.iter().map(|(_, coin)| &coin.amount)).saturating_sub(amount);
     let blanks = u64::BITS - most.leading_zeros();
     vec![(0, Destination::Coins); blanks as usize]
 }

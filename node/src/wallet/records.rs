@@ -41,6 +41,10 @@ use crate::{
 pub(super) const MINTS: Table<MintRecord> = Table::new("wallet/trusted");
 /// Spendable coins, by mint, unit and Y.
 pub(super) const COINS: Table<Coin> = Table::new("wallet/coins");
+/// How many of them there are and what they are worth, by mint, unit and keyset: so that what is often asked costs no look at each.
+pub(super) const HELD: Table<Held> = Table::new("wallet/coins/held");
+/// COINS in the order of their amounts, by mint, unit, keyset, amount and Y.
+pub(super) const BY_SIZE: Table<()> = Table::new("wallet/coins/by-size");
 /// Operations at a mint whose fate isn't known, by their ID.
 pub(super) const OPERATIONS: Table<Operation> = Table::new("wallet/operations");
 /// Operations that can't come to be, with what is needed to look into them, by their ID.
@@ -89,8 +93,6 @@ pub(super) const RECEIVED: Table<Timestamp> = Table::new("wallet/received");
 pub(super) const ACCOUNTS: Table<AccountRecord> = Table::new("wallet/accounts");
 /// Every change of a balance, by its number.
 pub(super) const HISTORY: Table<HistoryEntry> = Table::new("wallet/history");
-/// The number of the next line of HISTORY, under the empty key.
-pub(super) const HISTORY_NEXT: Table<u64> = Table::new("wallet/history/next");
 
 /// Names an operation, and the purse batch or the token that it makes.
 pub(super) type OperationId = ByteArray<16>;
@@ -169,6 +171,14 @@ pub(super) struct Coin {
     pub secret: String,
 }
 
+/// Spendable coins of one keyset, in sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub keyset: KeysetId,
+    pub coins: u64,
+    pub amount: u64,
+}
+
 /// An operation at a mint, from before it is posted until its fate is known: enough to post it again, byte for byte.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Operation {
@@ -240,7 +250,7 @@ pub(super) enum Purpose {
     Refill { batch: Box<BatchRecord> },
     /// Inputs from COINS, outputs to a token (and change).
     Send,
-    /// Inputs from COINS of keysets that end soon, outputs to COINS.
+    /// Inputs from COINS that are many and small, or of keysets that end soon; outputs to COINS.
     Renew,
     /// Inputs from a token that somebody gave us, or from one that we take back.
     Receive { reclaimed: Option<OperationId> },

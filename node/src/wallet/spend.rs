@@ -59,14 +59,18 @@ impl Spend {
         &self.keys
     }
 
-    /// The input that spends `proof`.
-    fn input(&self, proof: LockedProof, keys: &LockKeys) -> Option<Input> {
-        let y = proof.y()?;
-        let ours = self.keys.iter().map(|path| SignedBy::sign(&keys.secret(path), &proof.secret));
-        let given = self.given.iter().filter(|(of, _)| *of == y).flat_map(|(_, signatures)| signatures.clone());
-        let unlocked =
-            Unlocked { ours: ours.collect::<Option<_>>()?, given: given.collect(), preimage: self.preimage.clone() };
-        Some(Input { y, coin: proof.into(), unlocked: Some(unlocked) })
+    /// The inputs that spend the proofs of a lock.
+    fn inputs(&self, proofs: Vec<LockedProof>, keys: &LockKeys) -> Option<Vec<Input>> {
+        let ours: Vec<_> = self.keys.iter().map(|path| keys.secret(path)).map(|key| (key.public_key(), key)).collect();
+        let input = |proof: LockedProof| {
+            let y = proof.y()?;
+            let ours = ours.iter().map(|(public, key)| SignedBy::sign(key, public, &proof.secret));
+            let given = self.given.iter().filter(|(of, _)| *of == y).flat_map(|(_, signatures)| signatures.clone());
+            let (ours, given) = (ours.collect::<Option<_>>()?, given.collect());
+            let unlocked = Unlocked { ours, given, preimage: self.preimage.clone() };
+            Some(Input { y, coin: proof.into(), unlocked: Some(unlocked) })
+        };
+        proofs.into_iter().map(input).collect()
     }
 }
 
@@ -93,10 +97,8 @@ pub(super) async fn unlock(
     let signatures: usize = locks.iter().map(|(spend, proofs)| spend.keys.len() * proofs.len()).sum();
     let keys = Arc::clone(keys);
     let sign = move || {
-        let of_lock = |(spend, proofs): (Spend, Vec<LockedProof>)| {
-            proofs.into_iter().map(|proof| spend.input(proof, &keys)).collect::<Vec<_>>()
-        };
-        locks.into_iter().flat_map(of_lock).collect::<Option<Vec<_>>>()
+        let of_lock = |(spend, proofs): (Spend, Vec<LockedProof>)| spend.inputs(proofs, &keys);
+        Some(locks.into_iter().map(of_lock).collect::<Option<Vec<_>>>()?.concat())
     };
     runtime.offload(Job::Signatures(signatures as u32), sign).await.ok_or(WalletError::Unsettled)
 }
@@ -132,7 +134,7 @@ mod tests {
         let (keys, path) = (keys(), KeyPath::new("one".into()));
         let spend = Spend::signed_by(path.clone());
         for secret in ["a", "b"] {
-            let input = spend.input(proof(secret), &keys).unwrap();
+            let input = spend.inputs(vec![proof(secret)], &keys).unwrap().remove(0);
             let Some(Witness::P2PKWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
             assert_eq!(witness.signatures.len(), 1);
             assert!(has_signed(keys.public(&path), secret, &witness.signatures));
@@ -149,7 +151,7 @@ mod tests {
         let given = given.map(|(proof, signature)| (proof.y().unwrap(), signature.to_owned())).to_vec();
         let spend = Spend::signed_by(path.clone()).released(given, ByteArray([9; 32]));
         for (proof, theirs) in [(first, "signed a"), (second, "signed b")] {
-            let input = spend.input(proof.clone(), &keys).unwrap();
+            let input = spend.inputs(vec![proof.clone()], &keys).unwrap().remove(0);
             let Some(Witness::HTLCWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
             let signatures = witness.signatures.unwrap();
             assert_eq!((signatures.len(), signatures[1].as_str()), (2, theirs));
@@ -162,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_refund_from_escrow_shows_an_empty_preimage() {
-        let input = Spend::withholding(KeyPath::new("refund".into())).input(proof("a"), &keys()).unwrap();
+        let input =
+            Spend::withholding(KeyPath::new("refund".into())).inputs(vec![proof("a")], &keys()).unwrap().remove(0);
         let Some(Witness::HTLCWitness(witness)) = input.to_proof().unwrap().witness else { panic!() };
         assert_eq!((witness.preimage.as_str(), witness.signatures.unwrap().len()), ("", 1));
     }

@@ -19,9 +19,10 @@ use super::{
     connector::ProofState,
     error::WalletError,
     records::{
-        ACCEPTED, ACCOUNTS, ADVANCES, AT_RISK, AcceptedLock, Account, AccountRecord, Advance, BATCHES, COINS, Currency,
-        FAILED, HISTORY, HISTORY_NEXT, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED, OperationId, Outcome,
-        PURSE, PurseCoin, REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, UNRELEASED, UNRELEASED_SHARED, Y, batch_id,
+        ACCEPTED, ACCOUNTS, ADVANCES, AT_RISK, AcceptedLock, Account, AccountRecord, Advance, BATCHES, BY_SIZE, COINS,
+        Coin, Currency, FAILED, HELD, HISTORY, Held, HistoryEntry, MoneyOutcome, OPERATIONS, OUTCOMES, OWED,
+        OperationId, Outcome, PURSE, PurseCoin, REDEEMED_PROOFS, REFUNDS, Reason, RedeemedProof, UNRELEASED,
+        UNRELEASED_SHARED, Y, batch_id,
     },
 };
 use crate::store::{Key, KeyRange, Read, Reader, StoreError, Table, Write};
@@ -30,13 +31,75 @@ pub(super) fn coin_key(currency: &Currency, y: Y) -> Key {
     currency.key().and(y.0)
 }
 
-/// Takes a spendable coin out of the table, whoever else wanted it.
-pub(super) fn take_coin(write: &mut Write<'_>, currency: &Currency, y: Y) -> Result<(), WalletError> {
+fn held_key(currency: &Currency, keyset: KeysetId) -> Key {
+    currency.key().and(keyset.to_bytes())
+}
+
+/// Where a coin stands among those of its keyset by its amount.
+pub(super) fn size_key(currency: &Currency, y: Y, coin: &Coin) -> Key {
+    held_key(currency, coin.id).and(coin.amount).and(y.0)
+}
+
+/// The amount and the Y in a key of BY_SIZE.
+pub(super) fn amount_and_y(key: &[u8]) -> Option<(u64, Y)> {
+    let (rest, y) = key.split_last_chunk()?;
+    Some((u64::from_be_bytes(*rest.last_chunk()?), ByteArray(*y)))
+}
+
+/// Puts a coin among the spendable ones, and says so; false, with nothing changed, if it is there already. With [`take_coin`] the
+/// one way in: the sums and the order by size change with it.
+pub(super) fn put_coin(write: &mut Write<'_>, currency: &Currency, y: Y, coin: &Coin) -> Result<bool, WalletError> {
     let key = coin_key(currency, y);
-    if !write.contains(COINS, &key)? {
-        return Err(WalletError::LockGone);
+    if write.contains(COINS, &key)? {
+        return Ok(false);
     }
-    Ok(write.delete(COINS, key)?)
+    write.put(COINS, key, coin)?;
+    write.put(BY_SIZE, size_key(currency, y, coin), &())?;
+    let key = held_key(currency, coin.id);
+    let held = write.get(HELD, &key)?.unwrap_or(Held { keyset: coin.id, coins: 0, amount: 0 });
+    let (coins, amount) = (held.coins + 1, held.amount.saturating_add(coin.amount));
+    write.put(HELD, key, &Held { coins, amount, ..held })?;
+    Ok(true)
+}
+
+/// Takes a spendable coin out of the table, whoever else wanted it.
+pub(super) fn take_coin(write: &mut Write<'_>, currency: &Currency, y: Y) -> Result<Coin, WalletError> {
+    let key = coin_key(currency, y);
+    let coin = write.get(COINS, &key)?.ok_or(WalletError::LockGone)?;
+    write.delete(COINS, key)?;
+    write.delete(BY_SIZE, size_key(currency, y, &coin))?;
+    let key = held_key(currency, coin.id);
+    match write.get(HELD, &key)? {
+        Some(held) if held.coins > 1 => {
+            let (coins, amount) = (held.coins - 1, held.amount.saturating_sub(coin.amount));
+            write.put(HELD, key, &Held { coins, amount, ..held })?;
+        }
+        // It was the last.
+        _ => write.delete(HELD, key)?,
+    }
+    Ok(coin)
+}
+
+/// What there is of a currency's spendable coins, by keyset.
+pub(super) fn held(read: &impl Reader, currency: &Currency) -> Result<Vec<Held>, StoreError> {
+    Ok(read.range(HELD, currency.key().range(), usize::MAX)?.into_iter().map(|(_, held)| held).collect())
+}
+
+/// Visits a currency's spendable coins of one keyset in the order of their amounts, the largest first or last, until `visit` breaks.
+/// The coins themselves aren't read.
+pub(super) fn by_size(
+    read: &impl Reader,
+    currency: &Currency,
+    keyset: KeysetId,
+    largest_first: bool,
+    mut visit: impl FnMut(u64, Y) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let range = held_key(currency, keyset).range();
+    let range = if largest_first { range.backwards() } else { range };
+    read.visit(BY_SIZE, range, |key, ()| match amount_and_y(key) {
+        Some((amount, y)) => visit(amount, y),
+        None => ControlFlow::Continue(()),
+    })
 }
 
 /// Notes money that came or went, in the account and as a line of the history.
@@ -55,11 +118,12 @@ pub(super) fn book(
     if amount == 0 {
         return Ok(());
     }
-    let number = write.get(HISTORY_NEXT, [])?.unwrap_or_default();
+    // The newest lines always stay, so that no number is used again.
+    let last = write.range(HISTORY, KeyRange::all().backwards(), 1)?;
+    let number = last.first().map_or(0, |(_, last)| last.number + 1);
     let Currency { mint, unit } = currency.clone();
     let entry = HistoryEntry { number, at, mint, unit, amount, reason, detail: detail.into() };
-    write.put(HISTORY, Key::of(number), &entry)?;
-    Ok(write.put(HISTORY_NEXT, [], &(number + 1))?)
+    Ok(write.put(HISTORY, Key::of(number), &entry)?)
 }
 
 fn owed_by_mint(identity: ByteArray<8>, unit: &Unit) -> Key {
@@ -366,8 +430,8 @@ pub(super) fn clear_given_back(write: &mut Write<'_>, batches: &[OperationId]) -
 /// The keysets of all coins that the wallet has, or may yet have from swaps.
 pub(super) fn keysets_in_use(read: &Read) -> Result<BTreeSet<KeysetId>, StoreError> {
     let mut ids = BTreeSet::new();
-    read.visit(COINS, KeyRange::all(), |_, coin| {
-        ids.insert(coin.id);
+    read.visit(HELD, KeyRange::all(), |_, held| {
+        ids.insert(held.keyset);
         ControlFlow::Continue(())
     })?;
     read.visit(PURSE, KeyRange::all(), |_, coin| {

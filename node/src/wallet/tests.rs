@@ -47,6 +47,7 @@ mod double;
 mod escrow;
 mod hire;
 mod homes;
+mod many;
 mod people;
 mod property;
 mod trouble;

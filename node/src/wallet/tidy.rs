@@ -1,4 +1,5 @@
-//! Forgetting what is worth nothing any more, now and then and little by little; and moving coins out of keysets that end.
+//! Forgetting what is worth nothing any more, now and then and little by little; moving coins out of keysets that end; and changing
+//! many small coins for fewer.
 //!
 //! | record | goes when it is old, or beyond the newest so many, and |
 //! |---|---|
@@ -13,11 +14,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use guilder_protocol::{market::MintUrl, time::Timestamp};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     error::WalletError,
@@ -28,10 +30,12 @@ use super::{
 };
 use crate::{
     limits::{
-        FAILED_KEEP_SECS, HISTORY_TRIM, MAX_FAILED, MAX_HISTORY, MAX_SENT, SENT_KEEP_SECS, TIDY_BATCH, TIDY_PAUSE,
+        FAILED_KEEP_SECS, HISTORY_TRIM, MAX_FAILED, MAX_HISTORY, MAX_SENT, MERGE_PAUSE, RECEIVED_LOOK, SENT_KEEP_SECS,
+        TIDY_BATCH, TIDY_PAUSE,
     },
     runtime::Runtime,
     store::{KeyRange, Reader, Store, StoreError, Table},
+    sync::lock,
 };
 
 /// Tidies a wallet up.
@@ -41,6 +45,8 @@ pub(super) struct Tidy {
     pub(super) quotes: Arc<Quotes>,
     pub(super) store: Store,
     pub(super) runtime: Runtime,
+    /// Where the next look at received tokens begins.
+    pub(super) received_from: Mutex<Option<Vec<u8>>>,
 }
 
 /// A record that may go, under its key.
@@ -49,9 +55,28 @@ type Old<V> = (Vec<u8>, V);
 impl Tidy {
     /// Tidies up until the node is gone.
     pub(super) async fn keep(self: Arc<Self>) {
+        let mut next = Instant::now() + TIDY_PAUSE;
         loop {
-            tokio::time::sleep(TIDY_PAUSE).await;
-            self.round().await;
+            tokio::select! {
+                biased;
+                () = sleep_until(next) => {
+                    self.round().await;
+                    next = Instant::now() + TIDY_PAUSE;
+                }
+                () = self.ledger.has_many_coins() => {
+                    sleep(MERGE_PAUSE).await;
+                    self.merge().await;
+                }
+            }
+        }
+    }
+
+    /// Changes small coins for fewer where there are many.
+    async fn merge(&self) {
+        for currency in self.mints.currencies() {
+            if let Err(error) = self.ledger.keep_coins_few(&currency).await {
+                tracing::debug!(mint = %currency.mint, %error, "many small coins stay for now");
+            }
         }
     }
 
@@ -65,6 +90,7 @@ impl Tidy {
             self.history().await,
             self.renew().await,
         ];
+        self.merge().await;
         for error in rounds.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the wallet's old records stay for now");
         }
@@ -129,35 +155,45 @@ impl Tidy {
         Ok(())
     }
 
+    /// A part of them each time, from where the last one ended.
     async fn received(&self) -> Result<(), WalletError> {
         let old = self.runtime.now().saturating_sub(SENT_KEEP_SECS);
-        let mut keys = Vec::new();
+        let from = lock(&self.received_from).take();
+        let range = match &from {
+            Some(from) => KeyRange::all().after(from),
+            None => KeyRange::all(),
+        };
+        let (mut keys, mut rows, mut last) = (Vec::new(), 0, None);
         self.store.read(|read| {
-            read.visit(RECEIVED, KeyRange::all(), |key, at: Timestamp| {
+            read.visit(RECEIVED, range, |key, at: Timestamp| {
                 if at < old {
                     keys.push(key.to_vec());
                 }
-                if keys.len() < HISTORY_TRIM { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                rows += 1;
+                if rows < RECEIVED_LOOK {
+                    return ControlFlow::Continue(());
+                }
+                last = Some(key.to_vec());
+                ControlFlow::Break(())
             })
         })?;
-        self.delete(RECEIVED, keys).await
+        *lock(&self.received_from) = last;
+        for some in keys.chunks(HISTORY_TRIM) {
+            self.delete(RECEIVED, some.to_vec()).await?;
+        }
+        Ok(())
     }
 
+    /// The oldest lines. Their numbers rise by one, so that the first and the last say how many there are.
     async fn history(&self) -> Result<(), WalletError> {
-        let mut keys = Vec::new();
-        let count = self.store.read(|read| {
-            let mut count = 0_usize;
-            read.visit(HISTORY, KeyRange::all(), |key, _| {
-                count += 1;
-                if keys.len() < HISTORY_TRIM {
-                    keys.push(key.to_vec());
-                }
-                ControlFlow::Continue(())
-            })?;
-            Ok(count)
+        let (oldest, newest) = self.store.read(|read| {
+            let oldest = read.range(HISTORY, KeyRange::all(), HISTORY_TRIM)?;
+            Ok((oldest, read.range(HISTORY, KeyRange::all().backwards(), 1)?))
         })?;
-        keys.truncate(count.saturating_sub(MAX_HISTORY));
-        self.delete(HISTORY, keys).await
+        let (Some((_, first)), Some((_, last))) = (oldest.first(), newest.first()) else { return Ok(()) };
+        let count = usize::try_from(last.number.saturating_sub(first.number) + 1).unwrap_or(usize::MAX);
+        let over = count.saturating_sub(MAX_HISTORY);
+        self.delete(HISTORY, oldest.into_iter().take(over).map(|(key, _)| key).collect()).await
     }
 
     async fn delete<V: 'static>(&self, table: Table<V>, keys: Vec<Vec<u8>>) -> Result<(), WalletError> {

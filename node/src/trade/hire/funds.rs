@@ -45,7 +45,7 @@ impl Funds {
         }
         let issues = |mint: &MintSummary| mint.units.is_empty() || mint.units.contains(unit);
         let mints: Vec<_> = self.wallet.mints().into_iter().filter(issues).map(|mint| mint.url).collect();
-        // Counting the money takes a look at every coin: not for a buyer that paid from it a moment ago.
+        // Counting the money takes a look at every lock: not for a buyer that paid from it a moment ago.
         if mints.len() <= MAX_MINTS && lock(&self.solvent).contains(unit) {
             return Ok(mints);
         }

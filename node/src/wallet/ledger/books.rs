@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guilder_protocol::market::{MintUrl, Unit};
+use guilder_protocol::{
+    bytes::ByteArray,
+    market::{MintUrl, Unit},
+};
 use serde::Serialize;
 
 use super::super::{
     coin::sum,
     error::WalletError,
     records::{
-        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, AtRisk, BATCHES, BatchRecord, COINS,
-        Currency, Destination, OPERATIONS, OWED, OperationId, PURSE, Purpose, PurseCoin, REFUNDS, UNRELEASED, Y,
-        batch_id,
+        ACCEPTED, ACCOUNTS, AT_RISK, AcceptedLock, Account, AccountRecord, AtRisk, BATCHES, BY_SIZE, BatchRecord,
+        COINS, Coin, Currency, Destination, HELD, Held, OPERATIONS, OWED, OperationId, PURSE, Purpose, PurseCoin,
+        REFUNDS, UNRELEASED, Y, batch_id,
     },
+    tables::{held, size_key},
 };
 use crate::store::{KeyRange, Read, Reader, Store, StoreError};
 
@@ -120,6 +124,9 @@ pub enum AuditFault {
         /// In the table.
         held: u64,
     },
+    /// What the wallet goes by in place of its coins isn't what they are.
+    #[error("the sums or the order of the spendable coins are not what the coins are")]
+    Sums,
     /// What mints and buyers owe isn't what was accepted and not redeemed.
     #[error("{owed} owed by the limits' count, {unredeemed} by the locks")]
     Owed {
@@ -133,8 +140,8 @@ pub enum AuditFault {
 #[derive(Default)]
 struct Tally {
     balances: BTreeMap<Currency, Balance>,
-    /// The secrets of its coins: as many as there are Ys, and a Y costs a hash to the curve.
-    seen: BTreeSet<(Currency, String)>,
+    /// The secrets of its coins, for an audit: as many as there are Ys, and a Y costs a hash to the curve.
+    seen: Option<BTreeSet<(Currency, String)>>,
     twice: Option<Currency>,
 }
 
@@ -148,21 +155,45 @@ impl Tally {
     }
 
     fn see(&mut self, currency: &Currency, secret: &str) {
-        if !self.seen.insert((currency.clone(), secret.to_owned())) {
+        let Some(seen) = &mut self.seen else { return };
+        if !seen.insert((currency.clone(), secret.to_owned())) {
             self.twice = Some(currency.clone());
         }
     }
 }
 
+/// By the sums of the coins, which [`audit`] holds against each of them: it costs as much however many there are.
 pub(super) fn balances(store: &Store) -> Result<Vec<Balance>, WalletError> {
-    Ok(tally(store)?.0.balances.into_values().collect())
+    let tally = store.read(|read| {
+        let mut tally = accounts(read)?;
+        let currencies: Vec<Currency> = tally.balances.keys().cloned().collect();
+        for currency in &currencies {
+            for Held { amount, .. } in held(read, currency)? {
+                tally.add(currency, amount, |balance| &mut balance.spendable);
+            }
+        }
+        tally_operations(read, &mut tally)?;
+        tally_locks(read, &mut tally)?;
+        Ok(tally)
+    })?;
+    Ok(tally.balances.into_values().collect())
+}
+
+/// The units of which there is anything, by the accounts.
+pub(super) fn units_held(store: &Store) -> Result<BTreeSet<Unit>, WalletError> {
+    let accounts = store.read(|read| read.range(ACCOUNTS, KeyRange::all(), usize::MAX))?;
+    let held = accounts.into_iter().filter(|(_, record)| record.account.holdings().is_some_and(|held| held > 0));
+    Ok(held.map(|(_, record)| record.currency.unit).collect())
 }
 
 pub(super) fn audit(
     store: &Store,
     offered: &BTreeMap<Currency, u64>,
 ) -> Result<Result<Vec<Balance>, AuditFault>, WalletError> {
-    let (tally, owed) = tally(store)?;
+    let (tally, owed, sums_hold) = tally(store)?;
+    if !sums_hold {
+        return Ok(Err(AuditFault::Sums));
+    }
     if let Some(Currency { mint, unit }) = tally.twice {
         return Ok(Err(AuditFault::Twice { mint, unit }));
     }
@@ -193,7 +224,7 @@ pub(super) fn holdings(store: &Store) -> Result<Vec<Holding>, WalletError> {
         };
         for (_, AccountRecord { currency, .. }) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
             let coins = read.range(COINS, currency.key().range(), usize::MAX)?;
-            coins.iter().for_each(|(_, coin)| had(&currency, coin.amount, coin.y(), false));
+            coins.iter().for_each(|(key, coin)| had(&currency, coin.amount, y_in(key), false));
         }
         for table in [AT_RISK, REFUNDS] {
             for (_, lock) in read.range(table, KeyRange::all(), usize::MAX)? {
@@ -225,31 +256,55 @@ pub(super) fn holdings(store: &Store) -> Result<Vec<Holding>, WalletError> {
     })?)
 }
 
-/// Adds up the tables, of one moment.
-fn tally(store: &Store) -> Result<(Tally, u64), WalletError> {
+/// Adds up the tables, of one moment, coin by coin; what is owed; and whether the sums and the order of the coins are what they are.
+fn tally(store: &Store) -> Result<(Tally, u64, bool), WalletError> {
     Ok(store.read(|read| {
-        let mut tally = Tally::default();
-        for (_, record) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
-            tally.balance(&record.currency).account = record.account;
-        }
+        let mut tally = Tally { seen: Some(BTreeSet::new()), ..accounts(read)? };
         // Money that no account tells of would be missed here, and by nothing else: book() precedes every coin.
         let currencies: Vec<Currency> = tally.balances.keys().cloned().collect();
-        tally_coins(read, &mut tally, &currencies)?;
+        let sums_hold = tally_coins(read, &mut tally, &currencies)?;
+        tally_operations(read, &mut tally)?;
         tally_locks(read, &mut tally)?;
         let owed = read.range(OWED, KeyRange::all(), usize::MAX)?;
         let held = read.range(UNRELEASED, KeyRange::all(), usize::MAX)?;
         let held = sum(held.iter().map(|(_, held)| held));
-        Ok((tally, sum(owed.iter().map(|(_, owed)| owed)) + 2 * held))
+        Ok((tally, sum(owed.iter().map(|(_, owed)| owed)) + 2 * held, sums_hold))
     })?)
 }
 
-fn tally_coins(read: &Read, tally: &mut Tally, currencies: &[Currency]) -> Result<(), StoreError> {
+fn accounts(read: &Read) -> Result<Tally, StoreError> {
+    let mut tally = Tally::default();
+    for (_, record) in read.range(ACCOUNTS, KeyRange::all(), usize::MAX)? {
+        tally.balance(&record.currency).account = record.account;
+    }
+    Ok(tally)
+}
+
+/// The Y that a coin is kept under.
+fn y_in(key: &[u8]) -> Option<Y> {
+    Some(ByteArray(*key.last_chunk()?))
+}
+
+/// Counts every spendable coin; says whether HELD and BY_SIZE are what follows from them, and nothing else.
+fn tally_coins(read: &Read, tally: &mut Tally, currencies: &[Currency]) -> Result<bool, StoreError> {
+    let (mut sums, mut sizes) = (BTreeMap::<Vec<u8>, Held>::new(), BTreeSet::<Vec<u8>>::new());
     for currency in currencies {
-        for (_, coin) in read.range(COINS, currency.key().range(), usize::MAX)? {
+        for (key, coin) in read.range(COINS, currency.key().range(), usize::MAX)? {
+            let coin: Coin = coin;
+            let of_keyset = currency.key().and(coin.id.to_bytes()).into_bytes();
+            let sum = sums.entry(of_keyset).or_insert(Held { keyset: coin.id, coins: 0, amount: 0 });
+            (sum.coins, sum.amount) = (sum.coins + 1, sum.amount.saturating_add(coin.amount));
+            sizes.extend(y_in(&key).map(|y| size_key(currency, y, &coin).into_bytes()));
             tally.add(currency, coin.amount, |balance| &mut balance.spendable);
             tally.see(currency, &coin.secret);
         }
     }
+    let held: BTreeMap<Vec<u8>, Held> = read.range(HELD, KeyRange::all(), usize::MAX)?.into_iter().collect();
+    let by_size = read.range(BY_SIZE, KeyRange::all(), usize::MAX)?.into_iter().map(|(key, ())| key);
+    Ok(held == sums && by_size.eq(sizes))
+}
+
+fn tally_operations(read: &Read, tally: &mut Tally) -> Result<(), StoreError> {
     for (_, record) in read.range(OPERATIONS, KeyRange::all(), usize::MAX)? {
         match record.purpose {
             Purpose::Refill { .. } | Purpose::Send | Purpose::Renew | Purpose::Melt { .. } => {

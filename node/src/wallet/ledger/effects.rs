@@ -12,13 +12,13 @@ use super::{
         connector::{MintTrouble, QuoteState},
         error::WalletError,
         records::{
-            ACCEPTED, AcceptedLock, BATCHES, BatchRecord, COINS, Coin, Currency, DUE, Destination, Due, FAILED,
+            ACCEPTED, AcceptedLock, BATCHES, BatchRecord, Coin, Currency, DUE, Destination, Due, FAILED,
             FailedOperation, MoneyOutcome, OPERATIONS, Operation, OperationId, PURSE, Purpose, PurseCoin, QUOTES,
             QuoteRecord, RECEIVED, REFUNDS, Reason, RefundedBatch, RefundedLock, SENT, SentState, SentToken, Y,
             batch_key, quote_key,
         },
         tables::{
-            SPENT_UNTOLD, Spent, book, coin_key, forget_accepted, owe_less, strike, strike_purse, take_coin, tell,
+            SPENT_UNTOLD, Spent, book, forget_accepted, owe_less, put_coin, strike, strike_purse, take_coin, tell,
         },
     },
     fate::Evidence,
@@ -68,13 +68,26 @@ pub(super) fn claim(write: &mut Write<'_>, record: &Operation) -> Result<(), Wal
     Ok(())
 }
 
+/// A purse batch and the coins that it begins with.
+type Batch = (BatchRecord, BTreeMap<Y, LockedProof>);
+
+/// What a refill puts into the purse.
+fn batch(record: &Operation, coins: &[Option<(Y, Coin)>]) -> Option<Batch> {
+    let Purpose::Refill { batch } = &record.purpose else { return None };
+    let pairs = record.outputs.iter().zip(coins);
+    let locked = pairs.filter(|(output, _)| output.to == Destination::Purse).filter_map(|(_, coin)| coin.clone());
+    Some((BatchRecord::clone(batch), locked.filter_map(|(y, coin)| Some((y, coin.into_locked()?))).collect()))
+}
+
 /// What is written of an operation that came to be.
 pub(super) struct Completion {
     id: OperationId,
     record: Arc<Operation>,
-    coins: Vec<Option<Coin>>,
+    coins: Vec<Option<(Y, Coin)>>,
     preimage: Option<String>,
     token: Option<SentToken>,
+    /// What goes into the purse, if it is a refill.
+    batch: Option<Batch>,
     now: Timestamp,
 }
 
@@ -83,7 +96,7 @@ impl Completion {
     pub(super) fn new(
         id: OperationId,
         record: &Arc<Operation>,
-        coins: &[Option<Coin>],
+        coins: &[Option<(Y, Coin)>],
         preimage: Option<String>,
         now: Timestamp,
     ) -> Result<Self, WalletError> {
@@ -91,12 +104,13 @@ impl Completion {
         let token = match record.purpose {
             Purpose::Send => {
                 let pairs = record.outputs.iter().zip(&coins).filter(|(output, _)| output.to == Destination::Token);
-                let given = pairs.filter_map(|(_, coin)| coin.as_ref());
+                let given = pairs.filter_map(|(_, coin)| coin.as_ref()).map(|(_, coin)| coin);
                 Some(make_token(id, &record.currency, given, now)?)
             }
             _ => None,
         };
-        Ok(Self { id, record, coins, preimage, token, now })
+        let batch = batch(&record, &coins);
+        Ok(Self { id, record, coins, preimage, token, batch, now })
     }
 
     /// What whoever waits is told.
@@ -117,15 +131,12 @@ impl Completion {
     }
 
     /// What goes into the purse, if it is a refill.
-    pub(super) fn batch(&self) -> Option<(BatchRecord, BTreeMap<Y, LockedProof>)> {
-        let Purpose::Refill { batch } = &self.record.purpose else { return None };
-        let pairs = self.record.outputs.iter().zip(&self.coins);
-        let locked = pairs.filter(|(output, _)| output.to == Destination::Purse).filter_map(|(_, coin)| coin.clone());
-        Some((BatchRecord::clone(batch), locked.filter_map(|coin| Some((coin.y()?, coin.into_locked()?))).collect()))
+    pub(super) fn batch(&self) -> Option<&Batch> {
+        self.batch.as_ref()
     }
 
     fn made(&self) -> u64 {
-        sum(self.coins.iter().flatten().map(|coin| &coin.amount))
+        sum(self.coins.iter().flatten().map(|(_, coin)| &coin.amount))
     }
 
     /// What the mint kept.
@@ -146,8 +157,8 @@ impl Completion {
         }
         write.delete(OPERATIONS, id.0)?;
         for (output, coin) in record.outputs.iter().zip(&self.coins) {
-            if let (Destination::Coins, Some(coin)) = (output.to, coin) {
-                write.put(COINS, coin_key(&record.currency, coin.y().ok_or(WalletError::Unsettled)?), coin)?;
+            if let (Destination::Coins, Some((y, coin))) = (output.to, coin) {
+                put_coin(write, &record.currency, *y, coin)?;
             }
         }
         book(write, &record.currency, *now, Reason::Fee, self.fee(), self.what())?;
@@ -159,7 +170,7 @@ impl Completion {
         Some(match &self.record.purpose {
             Purpose::Refill { batch } => format!("locking to {}", batch.seller),
             Purpose::Send => format!("sending token {}", hex::encode(self.id.0)),
-            Purpose::Renew => "moving coins to a newer keyset".into(),
+            Purpose::Renew => "changing coins for fewer, or for those of a newer keyset".into(),
             Purpose::Receive { .. } => "receiving a token".into(),
             Purpose::Redeem { trades } => format!("redeeming {} locks", trades.len()),
             Purpose::Refund { .. } => "a refund".into(),
@@ -172,8 +183,8 @@ impl Completion {
         let currency = &record.currency;
         match &record.purpose {
             Purpose::Refill { .. } => {
-                if let Some((batch, proofs)) = self.batch() {
-                    put_batch(write, *id, &batch, proofs)?;
+                if let Some((batch, proofs)) = &self.batch {
+                    put_batch(write, *id, batch, proofs.clone())?;
                 }
             }
             Purpose::Send => {
@@ -327,7 +338,7 @@ pub(in super::super) fn make_token<'a>(
 pub(super) struct Released {
     pub(super) evidence: Evidence,
     /// Coins that another copy of this wallet has made of the same numbers.
-    pub(super) adopted: Vec<Coin>,
+    pub(super) adopted: Vec<(Y, Coin)>,
     /// It was posted once, and judged: no copy of it is on its way.
     pub(super) unused: bool,
 }
@@ -406,14 +417,12 @@ pub(super) async fn release(
 pub(super) fn adopt(
     write: &mut Write<'_>,
     currency: &Currency,
-    coins: &[Coin],
+    coins: &[(Y, Coin)],
     at: Timestamp,
 ) -> Result<u64, WalletError> {
     let mut sum = 0;
-    for coin in coins {
-        let key = coin_key(currency, coin.y().ok_or(WalletError::Unsettled)?);
-        if !write.contains(COINS, &key)? {
-            write.put(COINS, key, coin)?;
+    for (y, coin) in coins {
+        if put_coin(write, currency, *y, coin)? {
             sum += coin.amount;
         }
     }
@@ -447,7 +456,7 @@ fn release_coins(write: &mut Write<'_>, record: &Operation, bar: &Bar) -> Result
         if bar.spent.contains(&input.y) {
             lost += input.coin.amount;
         } else {
-            write.put(COINS, coin_key(&record.currency, input.y), &input.coin)?;
+            put_coin(write, &record.currency, input.y, &input.coin)?;
         }
     }
     book(write, &record.currency, bar.at, Reason::Lost, lost, bar.why.clone())?;

@@ -124,7 +124,7 @@ mod tests {
     fn input(key: Option<&SecretKey>) -> Input {
         let id: Id = "009a1f293253e41e".parse().unwrap();
         let coin = Coin { amount: 1, c: ByteArray([2; 33]), dleq: None, id: id.into(), secret: "secret".into() };
-        let ours = key.map(|key| vec![SignedBy::sign(key, &coin.secret).unwrap()]);
+        let ours = key.map(|key| vec![SignedBy::sign(key, &key.public_key(), &coin.secret).unwrap()]);
         let unlocked = ours.map(|ours| Unlocked { ours, given: Vec::new(), preimage: None });
         Input { unlocked, ..Input::plain(coin).unwrap() }
     }

@@ -89,7 +89,8 @@ struct Stored {
 /// An operation whose outputs the mint has signed; nothing of it is ours until it is settled.
 struct Signed {
     stored: Stored,
-    coins: Vec<Option<Coin>>,
+    /// With their Ys: a hash to the curve each, which no transaction waits for.
+    coins: Vec<Option<(Y, Coin)>>,
     preimage: Option<String>,
 }
 
@@ -449,7 +450,7 @@ impl Operations {
 
     /// The coins that the mint has signed for outputs of an operation that was not done: made by another copy of this
     /// wallet, and ours as long as nobody has spent them.
-    async fn adopted(&self, record: &Operation, evidence: &Evidence) -> Result<Vec<Coin>, WalletError> {
+    async fn adopted(&self, record: &Operation, evidence: &Evidence) -> Result<Vec<(Y, Coin)>, WalletError> {
         let ids: Vec<KeysetId> = record.outputs.iter().map(|output| output.id).collect();
         let view = self.mints.view_with(&record.currency.mint, ids).await?;
         let fresh = record
@@ -458,7 +459,7 @@ impl Operations {
             .zip(&evidence.outputs)
             .filter(|(output, evidence)| evidence.fresh && output.to == super::super::records::Destination::Coins);
         let coins = fresh.filter_map(|(output, evidence)| {
-            output.unblind(evidence.signature.as_ref()?, view.keysets.get(&output.id)?)
+            output.unblind(evidence.signature.as_ref()?, view.keysets.get(&output.id)?)?.with_y()
         });
         Ok(coins.collect())
     }
@@ -480,7 +481,7 @@ impl Operations {
         let unblind = move || {
             let pairs = record.outputs.iter().zip(&signatures);
             let coin = |(output, signature): (&Premint, &Option<BlindSignature>)| match signature {
-                Some(signature) => output.unblind(signature, view.keysets.get(&output.id)?).map(Some),
+                Some(signature) => output.unblind(signature, view.keysets.get(&output.id)?)?.with_y().map(Some),
                 None => Some(None),
             };
             pairs.map(coin).collect::<Option<Vec<_>>>()
@@ -518,7 +519,7 @@ impl Operations {
         self.failpoint.reach(Step::SettleSwap);
         let Signed { stored: Stored { id, record, .. }, coins, preimage } = signed;
         let settlement = effects::Completion::new(*id, record, coins, preimage.clone(), self.runtime.now())?;
-        let refilled = settlement.batch();
+        let refilled = settlement.batch().cloned();
         let settled = settlement.settled();
         self.store.transact(move |write| settlement.write(write)).await?;
         if let Some((batch, proofs)) = refilled {

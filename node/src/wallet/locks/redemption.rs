@@ -108,11 +108,24 @@ pub(in super::super) struct Redemption {
     busy: Mutex<BTreeSet<MintUrl>>,
     /// Since when a currency has had something due.
     seen: Mutex<BTreeMap<Currency, Instant>>,
+    /// What was earned since the last look, and what that left.
+    waiting: Mutex<Waiting>,
+}
+
+/// What waits for its batch, as far as it takes to know whether a look is worth it: each reads all that is due. A look comes by
+/// itself within the interval; so what is counted too early, before its transaction is there to be seen, is late by that at most.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    /// Proofs that the last look left for a fuller batch, and that were earned since.
+    proofs: usize,
+    /// The last look left something, and so says when the next is.
+    left_some: bool,
 }
 
 impl Redemption {
     pub(in super::super) fn new(parts: LocksParts, config: RedemptionConfig) -> Self {
-        Self { parts, config, busy: Mutex::default(), seen: Mutex::default() }
+        let (busy, seen, waiting) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { parts, config, busy, seen, waiting }
     }
 
     pub(in super::super) fn terms(&self, mode: &Mode, buyer: AgentId, deadline: Timestamp) -> Option<Terms> {
@@ -276,7 +289,14 @@ impl Redemption {
             put_off: 0,
             redeem_by: accepted.escrow.map(|escrow| escrow.redeem_by),
         };
+        lock(&self.waiting).proofs += due.proofs;
         Ok(write.put(DUE, key, &due)?)
+    }
+
+    /// Whether a look is worth it, now that something was earned.
+    pub(in super::super) fn is_batch_earned(&self) -> bool {
+        let waiting = lock(&self.waiting);
+        !waiting.left_some || waiting.proofs >= self.config.batch
     }
 
     /// Gives the lock of `trade` up. Does nothing for a trade without one, or whose redemption is under way. Its proofs stay
@@ -314,14 +334,18 @@ impl Redemption {
         let config = &self.config;
         let interval = Duration::from_secs(config.interval_secs);
         let (now, instant) = (self.parts.runtime.now(), self.parts.runtime.instant());
+        // Before the look: what is earned meanwhile counts from here on.
+        *lock(&self.waiting) = Waiting::default();
         let (mut currencies, again_at) = self.due(now)?;
         let mut seen = lock(&self.seen);
         seen.retain(|currency, _| currencies.contains_key(currency));
         currencies.retain(|currency, _| !lock(&self.busy).contains(&currency.mint));
         let mut next = interval.max(Duration::from_secs(1)) * 12;
         if let Some(again_at) = again_at {
-            next = next.min(Duration::from_secs(again_at.since(now).max(1)));
+            // What is earned beside it is looked at within the interval.
+            next = next.min(Duration::from_secs(again_at.since(now).max(1))).min(interval.max(Duration::from_secs(1)));
         }
+        let mut left = Waiting { proofs: 0, left_some: again_at.is_some() };
         let mut ripe = BTreeMap::<MintUrl, Vec<(Currency, Vec<Due>)>>::new();
         for (currency, rows) in currencies {
             let since = *seen.entry(currency.clone()).or_insert(instant);
@@ -332,12 +356,17 @@ impl Redemption {
             let age = instant.duration_since(since);
             if proofs < config.batch && age < interval && !urgent && !retried {
                 next = next.min(interval - age);
+                left = Waiting { proofs: left.proofs + proofs, left_some: true };
                 continue;
             }
             seen.remove(&currency);
             ripe.entry(currency.mint.clone()).or_default().push((currency, rows));
         }
         drop(seen);
+        {
+            let mut waiting = lock(&self.waiting);
+            *waiting = Waiting { proofs: waiting.proofs + left.proofs, left_some: left.left_some };
+        }
         for (mint, work) in ripe {
             lock(&self.busy).insert(mint.clone());
             let redeeming = Arc::clone(self).redeem_mint(mint, work, now);

@@ -21,7 +21,7 @@ use cdk::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wallet::connector::frames::Method;
+use crate::wallet::{connector::frames::Method, records::Coin};
 
 /// How the way to the double is, or what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,6 +312,21 @@ impl Books {
             self.version,
         );
         self.keysets.insert(keyset.id, (keyset, true));
+    }
+
+    /// Coins of an amount as it would issue them, of secrets that no phrase gives.
+    pub(super) fn issue(&mut self, amount: u64, count: u32) -> Vec<Coin> {
+        let (id, key) = {
+            let (keyset, _) = self.keysets.values().find(|(_, active)| *active).unwrap();
+            (keyset.id, keyset.keys.get(&amount.into()).unwrap().secret_key.clone())
+        };
+        self.issued += amount * u64::from(count);
+        let coin = |number: u32| {
+            let secret = cdk::secret::Secret::new(format!("{number:08x}{amount:x}{}", hex::encode(id.to_bytes())));
+            let point = sign_message(&key, &hash_to_curve(secret.as_bytes()).unwrap()).unwrap();
+            Coin::from_proof(&Proof::new(amount.into(), id, secret, point))
+        };
+        (0..count).map(coin).collect()
     }
 
     /// Lists another mint's keysets beside its own, as active ones.

@@ -63,9 +63,12 @@ mod views;
 mod violation;
 mod work;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cid::Cid;
@@ -91,7 +94,7 @@ pub use self::{
     ends::{End, Ending, take_end},
     hire::{Bound, Debited, Hire, HireError, HireMode, Hired, OwnHandle, TaskHandle, Under},
     keys::{Held, KeyClaim, Origin},
-    limits::{MAX_HIRE_NAME, MAX_OPEN_TRADES},
+    limits::{MAX_HIRE_NAME, MAX_LISTED, MAX_OPEN_TRADES},
     placing::{PlaceError, Placed},
     progress::Progress,
     records::OutputCheck,
@@ -516,6 +519,16 @@ impl Trade {
             None => tasks.page_of(page, &filter),
         };
         self.runtime.offload(Job::Disk, find).await
+    }
+
+    /// The tasks whose own ID, or whose trade's, ends in some letters, among very many of the newest: none, one, or two if there are
+    /// several.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn tasks_ending_in(&self, tail: String) -> Result<BTreeSet<Cid>, StoreError> {
+        let tasks = self.tasks.clone();
+        self.runtime.offload(Job::Disk, move || tasks.ending_in(&tail)).await
     }
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.

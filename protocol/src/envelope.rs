@@ -141,6 +141,15 @@ impl<T: Statement> Signed<T> {
         Unverified::read(bytes)?.verify()
     }
 
+    /// As [`Self::decode`], of bytes that a record of our own store keeps: they were verified before it was written, as [`kept`] says,
+    /// and aren't again.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], but for the signature.
+    pub fn stored(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        kept(|| Self::read(bytes))
+    }
+
     /// As [`Self::decode`], but the signature isn't verified again in what [`kept`] reads: for what is deserialized.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if !KEPT.get() {

@@ -31,17 +31,14 @@ use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
     gate::Wanted,
-    runtime::Job,
     trade::{
-        self, CancelError, Held, HireError, MAX_HIRE_NAME, MoneyView, Origin, Page, PlaceError, Placed, TaskFilter,
-        TaskState, TaskView as Trading,
+        self, CancelError, Held, HireError, MAX_HIRE_NAME, MAX_LISTED, MoneyView, Origin, Page, PlaceError, Placed,
+        TaskFilter, TaskState, TaskView as Trading,
     },
 };
 
 /// Fewest letters of a task's ID that stand for it.
 const MIN_ID_TAIL: usize = 4;
-/// Tasks among which an ID's last letters are looked for.
-const RECENT: usize = 1_000;
 /// Steps of a hire that wait for who listens. A listener that is too slow misses some, never the end.
 const HIRE_EVENTS: usize = 256;
 /// How long a hire that failed waits before it is tried again; twice as long each time.
@@ -273,8 +270,14 @@ impl Api {
             Some(id) => Some(self.view_of(self.seen_by(caller, Action::Look, id).await?)?.cursor()),
             None => None,
         };
-        let page = Page { after, limit: listing.limit.unwrap_or(LISTED) };
-        let found = self.node().trade.tasks_that_fit(under, page, filter(listing)?).await?;
+        let limit = listing.limit.unwrap_or(LISTED);
+        if limit > MAX_LISTED {
+            return Err(ApiError::misuse(
+                format!("{limit} tasks are more than one listing holds"),
+                format!("ask for {MAX_LISTED} at most; those after them come with `after`"),
+            ));
+        }
+        let found = self.node().trade.tasks_that_fit(under, Page { after, limit }, filter(listing)?).await?;
         Ok(found.into_iter().map(TaskView::from).collect())
     }
 
@@ -354,7 +357,7 @@ impl Api {
         self.node().trade.show(id)?.ok_or_else(|| no_task(&id.to_string()))
     }
 
-    /// A task by its whole ID, or by the last letters of one of the latest.
+    /// A task by its whole ID or its trade's, or by the last letters of either.
     async fn resolve(&self, id: &str) -> Result<Cid, ApiError> {
         if let Ok(cid) = id.parse() {
             return Ok(cid);
@@ -365,12 +368,7 @@ impl Api {
                 "give its last 4 letters or more",
             ));
         }
-        let trade = self.node().trade.clone();
-        let latest = move || trade.tasks(Page { after: None, limit: RECENT });
-        let tasks = self.node().runtime.offload(Job::Disk, latest).await?;
-        let ids: std::collections::BTreeSet<Cid> =
-            tasks.iter().map(|view| view.task).filter(|task| task.to_string().ends_with(id)).collect();
-        let mut ids = ids.into_iter();
+        let mut ids = self.node().trade.tasks_ending_in(id.to_owned()).await?.into_iter();
         match (ids.next(), ids.next()) {
             (Some(found), None) => Ok(found),
             (Some(_), Some(_)) => Err(ApiError::misuse(format!("several tasks end in {id}"), "give more letters")),

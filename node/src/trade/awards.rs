@@ -33,7 +33,8 @@ use super::{
     outlays::{self, Uncovered},
     permits::{Permit, Permits},
     records::{
-        BUYER_HISTORY, BY_TASK, LOG, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, is_lately, key, log_key,
+        BUYER_HISTORY, BY_TASK, LOG, LogRow, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, is_lately, key,
+        log_key,
     },
     selling::{self, Places},
     unreleased::{UnreleasedPlace, UnreleasedPlaces},
@@ -329,8 +330,9 @@ fn record(
     wallet.reserve(w, lock, trade).map_err(stop)?;
     selling::write(w, wallet, deal, state, writes, now).map_err(stop)?;
     w.put(OFFERS, offer, &Taken { award: trade, until })?;
-    w.put(LOG, log_key(now, trade), &StoredSide::Seller)?;
-    w.put(BY_TASK, Key::of(deal.award.args().task).and(trade), &now)?;
+    let task = deal.award.args().task;
+    w.put(LOG, log_key(now, trade), &LogRow { side: StoredSide::Seller, task })?;
+    w.put(BY_TASK, Key::of(task).and(trade), &now)?;
     Ok(())
 }
 

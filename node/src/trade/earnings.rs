@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     limits::MAX_EARNINGS,
-    records::{DEALS, LOG, SELLERS, StoredSide, key, log_parts},
+    records::{DEALS, LOG, LogRow, SELLERS, StoredSide, key, log_parts},
 };
 use crate::store::{KeyRange, Read, Reader, StoreError};
 
@@ -60,7 +60,7 @@ pub struct Earnings {
 pub(super) fn read(r: &Read, by: EarningsBy, since: Timestamp) -> Result<Vec<Earnings>, StoreError> {
     let mut sums = BTreeMap::new();
     let mut failed = Ok(());
-    r.visit(LOG, KeyRange::all().backwards(), |row, side| {
+    r.visit(LOG, KeyRange::all().backwards(), |row, LogRow { side, .. }| {
         let Some((created, award)) = log_parts(row) else { return ControlFlow::Continue(()) };
         if created < since {
             return ControlFlow::Break(());

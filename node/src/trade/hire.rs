@@ -84,8 +84,8 @@ use super::{
     mailbox::{BuyerMail, Cause},
     outbox::Outbox,
     records::{
-        self, DEALS, Failure, LOG, PASSED_ON, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide, TASKS,
-        TaskRecord, key, log_key,
+        self, DEALS, Failure, LOG, LogRow, PASSED_ON, PROMISES, Promise, SELLER_HISTORY, SellerHistory, StoredSide,
+        TASKS, TaskRecord, key, log_key,
     },
     views::passed_on,
     violation::Penalties,
@@ -339,7 +339,6 @@ impl Hiring {
         let offers = Candidates::new(search, inbox).gather().await?;
         self.terms = Trust::new(&self.hire, &offers);
         let mut offers = self.payable(offers)?;
-        self.record.offers = offers.iter().map(|offer| ByteBuf::from(offer.bytes())).collect();
         let histories = self.histories(&offers)?;
         let known = |offer: &Signed<Offer>| {
             let known = histories.iter().find(|(seller, _)| *seller == offer.issuer());
@@ -742,7 +741,7 @@ fn store_task(w: &mut Write<'_>, task: Cid, record: &TaskRecord, first: bool) ->
         if let Some(under) = record.under {
             w.put(PASSED_ON, Key::of(under).and(task), &())?;
         }
-        w.put(LOG, log_key(record.created, task), &StoredSide::Buyer)?;
+        w.put(LOG, log_key(record.created, task), &LogRow { side: StoredSide::Buyer, task })?;
     }
     Ok(())
 }

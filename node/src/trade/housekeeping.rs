@@ -14,14 +14,14 @@ use super::{
     limits::{PRUNE_BATCH, PRUNE_EVERY},
     outlays,
     records::{
-        BUYERS, BY_TASK, CONTENT, DEALS, LOG, OFFERS, PASSED_ON, PROMISES, REFUSALS, SECOND_RECEIPTS, SELLERS, SPENT,
-        SUB_EVIDENCE, StoredSide, TASKS, WORK, content_key, key, log_parts,
+        BUYERS, BY_TASK, CONTENT, DEALS, LOG, LogRow, OFFERS, PASSED_ON, PROMISES, REFUSALS, SECOND_RECEIPTS, SELLERS,
+        SPENT, SUB_EVIDENCE, StoredSide, TASKS, WORK, content_key, key, log_parts,
     },
 };
 use crate::{
     content::{self, Content},
     failpoint::Step,
-    runtime::Runtime,
+    runtime::{Job, Runtime},
     store::{Key, KeyRange, Reader, Store, StoreError, Table, Write},
     wallet::Wallet,
 };
@@ -80,7 +80,25 @@ impl Housekeeper {
                 None => break,
             }
         }
-        self.journal.commit(Step::Other, move |w| keys::forget(w, kept_since)).await
+        self.forget_origins(kept_since).await
+    }
+
+    /// They are as many as what was hired: read beside the writer, and dropped in small transactions.
+    async fn forget_origins(&self, end: Timestamp) -> Result<(), StoreError> {
+        let mut from = None;
+        loop {
+            let (journal, after) = (self.journal.clone(), from.take());
+            let reading = move || journal.read(|r| keys::forgettable(r, end, after));
+            let (old, next) = self.runtime.offload(Job::Disk, reading).await?;
+            for some in old.chunks(PRUNE_BATCH) {
+                let some = some.to_vec();
+                self.journal.commit(Step::Other, move |w| keys::forget(w, &some, end)).await?;
+            }
+            match next {
+                Some(last) => from = Some(last),
+                None => return Ok(()),
+            }
+        }
     }
 }
 
@@ -106,7 +124,7 @@ fn forget(w: &mut Write<'_>, end: Timestamp, after: Option<Vec<u8>>) -> Result<O
         None => range,
     };
     let rows = w.range(LOG, range, PRUNE_BATCH)?;
-    for (log_key, side) in &rows {
+    for (log_key, LogRow { side, .. }) in &rows {
         let Some((_, id)) = log_parts(log_key) else { continue };
         let gone = match side {
             StoredSide::Buyer => forget_task(w, id, end)?,

@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::{
     hires::Hires,
     journal::Journal,
-    limits::KEY_GATES,
+    limits::{KEY_GATES, ORIGINS_READ},
     records::{BUYERS, DEALS, TASKS, key},
     views::{TaskState, Tasks},
 };
@@ -78,6 +78,14 @@ pub(super) struct KeyRecord {
     tasks: Vec<Cid>,
     /// When the last was.
     at: Timestamp,
+}
+
+#[cfg(test)]
+impl KeyRecord {
+    /// Of one task that was placed long ago.
+    pub(super) fn placed(task: Cid) -> Self {
+        Self { request: [0; 32].into(), tasks: vec![task], at: Timestamp::default() }
+    }
 }
 
 /// A place under an origin, for a task to be written into before anything is sent.
@@ -254,18 +262,44 @@ pub(super) fn task_of(r: &impl Reader, origin: &Origin) -> Result<Option<Cid>, S
     Ok(r.get(KEYS, origin.row())?.and_then(|record| record.tasks.last().copied()))
 }
 
-/// Forgets origins whose last task was placed before `end` and is no longer on record. They are few, and small.
-pub(super) fn forget(w: &mut Write<'_>, end: Timestamp) -> Result<(), StoreError> {
-    for (row, record) in w.range(KEYS, KeyRange::all(), usize::MAX)? {
-        let known = match record.tasks.last() {
-            Some(task) => w.contains(TASKS, key(*task))?,
-            None => false,
-        };
-        if record.at < end && !known {
+/// Origins whose last task was placed before `end` and is no longer on record, of some from a place on; and where to go on.
+pub(super) fn forgettable(
+    r: &impl Reader,
+    end: Timestamp,
+    after: Option<Vec<u8>>,
+) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+    let range = match &after {
+        Some(after) => KeyRange::all().after(after),
+        None => KeyRange::all(),
+    };
+    let rows = r.range(KEYS, range, ORIGINS_READ)?;
+    let next = rows.get(ORIGINS_READ - 1).map(|(row, _)| row.clone());
+    let mut old = Vec::new();
+    for (row, record) in rows {
+        if is_over(r, &record, end)? {
+            old.push(row);
+        }
+    }
+    Ok((old, next))
+}
+
+/// Forgets some origins, unless something was placed for them meanwhile.
+pub(super) fn forget(w: &mut Write<'_>, rows: &[Vec<u8>], end: Timestamp) -> Result<(), StoreError> {
+    for row in rows {
+        let Some(record) = w.get(KEYS, row)? else { continue };
+        if is_over(w, &record, end)? {
             w.delete(KEYS, row)?;
         }
     }
     Ok(())
+}
+
+fn is_over(r: &impl Reader, record: &KeyRecord, end: Timestamp) -> Result<bool, StoreError> {
+    let known = match record.tasks.last() {
+        Some(task) => r.contains(TASKS, key(*task))?,
+        None => false,
+    };
+    Ok(record.at < end && !known)
 }
 
 /// Whether another award may be given in place of a task's, which is over.

@@ -86,8 +86,14 @@ pub const MAX_HIRE_NAME: usize = 128;
 /// Services, buyers or days by which earnings are summed up at most; the rest stands together. 2 MB of sums.
 pub(crate) const MAX_EARNINGS: usize = 10_000;
 
-/// Tasks or trades that one page of a listing holds at most.
+/// Tasks or trades that are read at once for a listing.
 pub(crate) const MAX_PAGE: usize = 200;
+
+/// Tasks that one listing holds at most: a megabyte of them.
+pub const MAX_LISTED: usize = 1_000;
+
+/// Tasks and trades, the newest, among which one is looked for by the last letters of its ID: a tenth of a second of looking.
+pub(crate) const MAX_TAIL_ROWS: usize = 200_000;
 
 /// The longest sleep of the timer task, so that a wall clock that was set is noticed.
 pub(crate) const MAX_TIMER_SLEEP: Duration = Duration::from_secs(30);
@@ -104,6 +110,9 @@ pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Records that housekeeping drops in one transaction, so that it never holds up a trade for long.
 pub(crate) const PRUNE_BATCH: usize = 128;
+
+/// Origins that housekeeping reads at once to find those to forget: some milliseconds beside the store's writer.
+pub(crate) const ORIGINS_READ: usize = 2_048;
 
 /// How often housekeeping looks for records past their time.
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(600);

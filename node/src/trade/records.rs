@@ -5,7 +5,7 @@
 //! | `trade/deals` | award | what was agreed, written once |
 //! | `trade/buyers`, `trade/sellers` | award | the machine's state, written at each durable step |
 //! | `trade/open` | award | our side; there until the machine has ended |
-//! | `trade/tasks` | ask | what we asked for: offers, awards, and why it came to nothing |
+//! | `trade/tasks` | ask | what we asked for: awards, and why it came to nothing |
 //! | `trade/log` | moment, ask or award | our side: what a listing goes through |
 //! | `trade/by-task` | ask, award | when we took it: finds a task's awards on the seller's side |
 //! | `trade/offers` | expiry, our offer | the award that took it |
@@ -57,7 +57,7 @@ pub(super) const BUYERS: Table<Buyer> = Table::new("trade/buyers");
 pub(super) const SELLERS: Table<Seller> = Table::new("trade/sellers");
 pub(super) const OPEN: Table<StoredSide> = Table::new("trade/open");
 pub(super) const TASKS: Table<TaskRecord> = Table::new("trade/tasks");
-pub(super) const LOG: Table<StoredSide> = Table::new("trade/log");
+pub(super) const LOG: Table<LogRow> = Table::new("trade/log");
 pub(super) const BY_TASK: Table<Timestamp> = Table::new("trade/by-task");
 pub(super) const CONTENT: Table<()> = Table::new("trade/content");
 pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
@@ -91,6 +91,14 @@ pub(super) enum StoredSide {
     Seller,
 }
 
+/// What the log says of a task or a trade beside its key: enough to find it by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LogRow {
+    pub(super) side: StoredSide,
+    /// The task, which is the key's own ID where we bought it.
+    pub(super) task: Cid,
+}
+
 impl From<StoredSide> for Side {
     fn from(side: StoredSide) -> Self {
         match side {
@@ -106,8 +114,6 @@ impl From<StoredSide> for Side {
 pub(super) struct TaskRecord {
     pub(super) ask: ByteBuf,
     pub(super) created: Timestamp,
-    /// Every acceptable offer that came in.
-    pub(super) offers: Vec<ByteBuf>,
     /// In the order in which they were given; all but the last were refused.
     pub(super) awards: Vec<Cid>,
     /// Why it came to no award that was taken.
@@ -132,7 +138,6 @@ impl TaskRecord {
         Self {
             ask: ByteBuf::from(ask.bytes()),
             created,
-            offers: Vec::new(),
             awards: Vec::new(),
             failure: None,
             under,

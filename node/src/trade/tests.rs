@@ -55,6 +55,7 @@ mod escrow;
 mod former;
 mod hostile;
 mod later;
+mod lists;
 mod origin;
 mod promise;
 mod putback;

@@ -1,6 +1,9 @@
 //! What can be asked about trades: listings, one in full, its output, and the evidence for an audit.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use bytes::Bytes;
 use cid::Cid;
@@ -24,11 +27,11 @@ use super::{
     buying::{hint_of, reason_of, stored_size},
     hires::{Hires, Wanted},
     journal::Journal,
-    limits::MAX_PAGE,
+    limits::{MAX_LISTED, MAX_PAGE, MAX_TAIL_ROWS},
     open::OpenTrades,
     progress::Progress,
     records::{
-        BUYERS, BY_TASK, DEALS, LOG, OutputCheck, PASSED_ON, PROMISES, SECOND_RECEIPTS, SELLERS, SUB_EVIDENCE,
+        BUYERS, BY_TASK, DEALS, LOG, LogRow, OutputCheck, PASSED_ON, PROMISES, SECOND_RECEIPTS, SELLERS, SUB_EVIDENCE,
         StoredSide, TASKS, TaskRecord, WORK, key, log_key, log_parts,
     },
 };
@@ -45,8 +48,15 @@ use crate::{
 pub struct Page {
     /// Go on after this entry: the [`TaskView::cursor`] of the last one of the page before.
     pub after: Option<(Timestamp, Cid)>,
-    /// How many at the most; 0 and more than the room's limit mean that limit.
+    /// How many at the most: 0 for a page of the room's own size, and no more than [`MAX_LISTED`](super::MAX_LISTED).
     pub limit: usize,
+}
+
+/// When an entry of a listing began, and its ID: its place.
+type Place = (Timestamp, Cid);
+
+fn limit_of(page: Page) -> usize {
+    if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_LISTED) }
 }
 
 /// Which tasks are listed; all that it doesn't name fit.
@@ -235,50 +245,84 @@ pub(super) struct Tasks {
 impl Tasks {
     /// A page of all tasks, the newest first.
     pub(super) fn page(&self, page: Page) -> Result<Vec<TaskView>, StoreError> {
-        let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+        Ok(self.some(page.after, limit_of(page).min(MAX_PAGE))?.0)
+    }
+
+    /// Some tasks from a place on, and the place to go on from; `None` where there are no more.
+    fn some(&self, after: Option<Place>, limit: usize) -> Result<(Vec<TaskView>, Option<Place>), StoreError> {
         let range = KeyRange::all().backwards();
-        let range = match page.after {
+        let range = match after {
             Some((created, id)) => range.after(&log_key(created, id)),
             None => range,
         };
-        let mut views = self.searching_views(page.after);
-        let stored = self.journal.read(|r| {
+        let mut views = self.searching_views(after);
+        let (stored, last) = self.journal.read(|r| {
             let rows = r.range(LOG, range, limit)?;
-            let rows = rows.iter().filter_map(|(key, side)| log_parts(key).map(|(at, id)| (at, id, *side)));
+            let last = rows.get(limit.saturating_sub(1)).and_then(|(key, _)| log_parts(key));
+            let rows = rows.iter().filter_map(|(key, row)| log_parts(key).map(|(at, id)| (at, id, row.side)));
             let views = rows.map(|(at, id, side)| match side {
                 StoredSide::Buyer => bought(r, id),
                 StoredSide::Seller => sold(r, id, at),
             });
-            views.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+            Ok((views.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?, last))
         })?;
         views.extend(stored);
         views.iter_mut().for_each(|view| self.bring_up_to_date(view));
         views.sort_by_key(|view| std::cmp::Reverse(view.cursor()));
-        views.truncate(limit);
-        Ok(views)
+        if views.len() > limit {
+            views.truncate(limit);
+            let last = views.last().map(TaskView::cursor);
+            return Ok((views, last));
+        }
+        Ok((views, last))
     }
 
     /// The newest tasks that fit, from a place on: as many as the page has room for, however far back they are. May take a
     /// while: for a thread of its own.
     pub(super) fn page_of(&self, page: Page, filter: &TaskFilter) -> Result<Vec<TaskView>, StoreError> {
-        let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+        let (limit, all_fit) = (limit_of(page), *filter == TaskFilter::default());
         let (mut found, mut after) = (Vec::new(), page.after);
         loop {
-            let views = self.page(Page { after, limit: MAX_PAGE })?;
-            let is_last = views.len() < MAX_PAGE;
-            after = views.last().map(TaskView::cursor);
+            // Where all fit, no more is read than is shown.
+            let asked = if all_fit { (limit - found.len()).min(MAX_PAGE) } else { MAX_PAGE };
+            let (views, next) = self.some(after, asked)?;
             let is_past = filter.since.is_some_and(|since| views.last().is_some_and(|view| view.created < since));
             found.extend(views.into_iter().filter(|view| filter.fits(view)));
-            if is_last || is_past || found.len() >= limit {
+            if next.is_none() || is_past || found.len() >= limit {
                 found.truncate(limit);
                 return Ok(found);
             }
+            after = next;
         }
+    }
+
+    /// The tasks whose own ID, or whose trade's, ends in some letters: one, or two if there are several, of the newest
+    /// [`MAX_TAIL_ROWS`]. For a thread of its own.
+    pub(super) fn ending_in(&self, tail: &str) -> Result<BTreeSet<Cid>, StoreError> {
+        let ends = |id: &Cid| id.to_string().ends_with(tail);
+        let searching = self.hires.searching();
+        let mut found: BTreeSet<Cid> = searching.iter().map(|wanted| wanted.ask.cid()).filter(ends).collect();
+        let mut rows = 0;
+        self.journal.read(|r| {
+            r.visit(LOG, KeyRange::all().backwards(), |key, LogRow { task, side }| {
+                let trade = if side == StoredSide::Seller { log_parts(key).map(|(_, id)| id) } else { None };
+                if ends(&task) || trade.as_ref().is_some_and(ends) {
+                    found.insert(task);
+                }
+                rows += 1;
+                if found.len() > 1 || rows == MAX_TAIL_ROWS {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+        })?;
+        Ok(found)
     }
 
     /// The same of what was hired for the sake of a trade that we sell.
     pub(super) fn page_under(&self, award: Cid, page: Page, filter: &TaskFilter) -> Result<Vec<TaskView>, StoreError> {
-        let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+        let limit = limit_of(page);
         let tasks = self.passed_on(award)?;
         let views = tasks.into_iter().filter_map(|task| self.show(task).transpose());
         let mut views = views.collect::<Result<Vec<_>, _>>()?;
@@ -290,7 +334,9 @@ impl Tasks {
 
     /// One task by its name or its award's. A seller may have taken several awards of one task: the newest is shown.
     pub(super) fn show(&self, id: Cid) -> Result<Option<TaskView>, StoreError> {
-        if let Some(view) = self.searching_views(None).into_iter().find(|view| view.task == id) {
+        if let Some(wanted) = self.hires.searching().iter().find(|wanted| wanted.ask.cid() == id) {
+            let mut view = begun(wanted);
+            self.bring_up_to_date(&mut view);
             return Ok(Some(view));
         }
         let mut view = self.journal.read(|r| match find(r, id)? {
@@ -310,11 +356,14 @@ impl Tasks {
     pub(super) fn output(&self, id: Cid) -> Result<Option<Data>, StoreError> {
         let stored = self.journal.read(|r| {
             Ok(match find(r, id)? {
-                Some(Found::Bought(task)) => match last_award(r, task)? {
-                    Some((_, _, Buyer::Ended(ended))) => ended.output.map(|(_, stored)| stored),
-                    Some(_) => None,
-                    None => r.get(TASKS, key(task))?.and_then(|record| record.own?.output),
-                },
+                Some(Found::Bought(task)) => {
+                    let Some(record) = r.get(TASKS, key(task))? else { return Ok(None) };
+                    match last_award(r, &record)? {
+                        Some((_, _, Buyer::Ended(ended))) => ended.output.map(|(_, stored)| stored),
+                        Some(_) => None,
+                        None => record.own.and_then(|own| own.output),
+                    }
+                }
                 Some(Found::Sold(award, _)) => match r.get(SELLERS, key(award))? {
                     // In escrow it is the buyer's to open.
                     Some(Seller::Ended(ended)) if ended.receipt.body.money.sealed().is_none() => {
@@ -386,7 +435,7 @@ impl Tasks {
     }
 
     /// Hires without an award yet, which are on no disk; they are newer than any page but the first.
-    fn searching_views(&self, after: Option<(Timestamp, Cid)>) -> Vec<TaskView> {
+    fn searching_views(&self, after: Option<Place>) -> Vec<TaskView> {
         if after.is_some() {
             return Vec::new();
         }
@@ -510,20 +559,19 @@ fn log_parts_after(key: &[u8], prefix: &Key) -> Option<Cid> {
     super::records::cid_part(key.strip_prefix(&prefix[..])?)
 }
 
-fn last_award(r: &Read, task: Cid) -> Result<Option<(Cid, Deal, Buyer)>, StoreError> {
-    let Some(award) = r.get(TASKS, key(task))?.and_then(|record| record.awards.last().copied()) else {
-        return Ok(None);
-    };
+fn last_award(r: &Read, record: &TaskRecord) -> Result<Option<(Cid, Deal, Buyer)>, StoreError> {
+    let Some(award) = record.awards.last().copied() else { return Ok(None) };
     let deal = r.get(DEALS, key(award))?.zip(r.get(BUYERS, key(award))?);
     Ok(deal.map(|(deal, state)| (award, deal, state)))
 }
 
 fn bought(r: &Read, task: Cid) -> Result<Option<TaskView>, StoreError> {
     let Some(record) = r.get(TASKS, key(task))? else { return Ok(None) };
-    let Ok(ask) = Signed::<Ask>::decode(&record.ask) else { return Ok(None) };
+    // Our own.
+    let Ok(ask) = Signed::<Ask>::stored(&record.ask) else { return Ok(None) };
     let mut view = asked(&ask, record.created, TaskState::Searching);
     view.label.clone_from(&record.label);
-    if let Some((award, deal, state)) = last_award(r, task)? {
+    if let Some((award, deal, state)) = last_award(r, &record)? {
         agreed(&mut view, award, &deal, deal.seller());
         add_bought(&mut view, &state);
         view.output_check = r.get(PROMISES, key(award))?.and_then(|promise| promise.kept);
@@ -639,7 +687,8 @@ fn add_failure(view: &mut TaskView, record: &TaskRecord) {
 
 fn sold(r: &Read, award: Cid, created: Timestamp) -> Result<Option<TaskView>, StoreError> {
     let Some((deal, state)) = r.get(DEALS, key(award))?.zip(r.get(SELLERS, key(award))?) else { return Ok(None) };
-    let Ok(ask) = Signed::<Ask>::decode(&deal.ask) else { return Ok(None) };
+    // It was verified before we signed an offer for it, and the award is of that offer.
+    let Ok(ask) = Signed::<Ask>::stored(&deal.ask) else { return Ok(None) };
     let mut view = asked(&ask, created, TaskState::Working);
     (view.side, view.task) = (Side::Seller, deal.award.args().task);
     agreed(&mut view, award, &deal, deal.buyer());

@@ -55,6 +55,15 @@ struct State {
     next: u64,
     /// Once there is a journal.
     ring: Option<Ring>,
+    /// Who listens to a few events alone.
+    choosy: Vec<Choosy>,
+}
+
+/// Whoever waits for a few events is not woken for the others.
+#[derive(Debug)]
+struct Choosy {
+    wanted: fn(&Event) -> bool,
+    listener: broadcast::Sender<Arc<Stamped>>,
 }
 
 /// An event, numbered and timed. One flat JSON object.
@@ -87,7 +96,10 @@ impl Events {
         let mut state = lock(&self.0.state);
         let seq = state.next;
         state.next += 1;
-        if state.ring.is_none() && self.0.listeners.receiver_count() == 0 {
+        let stops = matches!(event, Event::Stopping { .. });
+        let is_wanted = |choosy: &Choosy| stops || (choosy.wanted)(&event);
+        let is_heard = self.0.listeners.receiver_count() > 0 || state.choosy.iter().any(is_wanted);
+        if state.ring.is_none() && !is_heard {
             return;
         }
         let at_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -97,8 +109,11 @@ impl Events {
             ring.push(&event);
             self.0.told.notify_one();
         }
-        // Fails only if nobody listens.
-        let _ = self.0.listeners.send(event);
+        // Each fails only if nobody listens.
+        let _ = self.0.listeners.send(Arc::clone(&event));
+        for choosy in state.choosy.iter().filter(|choosy| stops || (choosy.wanted)(&event.event)) {
+            let _ = choosy.listener.send(Arc::clone(&event));
+        }
     }
 
     /// Numbers what happens from here on, and keeps the latest of it at hand for the journal.
@@ -111,6 +126,16 @@ impl Events {
     /// Everything emitted from now on, until the node stops.
     pub fn subscribe(&self) -> Subscription {
         Subscription { events: self.0.listeners.subscribe(), is_over: false }
+    }
+
+    /// The same of those events alone that `wanted` says, and that the node stops: whoever waits for them sleeps through the others.
+    /// For the few that listen as long as the node lives.
+    pub fn subscribe_to(&self, wanted: fn(&Event) -> bool) -> Subscription {
+        let (listener, events) = broadcast::channel(BACKLOG);
+        let mut state = lock(&self.0.state);
+        state.choosy.retain(|choosy| choosy.listener.receiver_count() > 0);
+        state.choosy.push(Choosy { wanted, listener });
+        Subscription { events, is_over: false }
     }
 }
 
@@ -188,6 +213,24 @@ mod tests {
         assert!(matches!(listener.next().await, Some(Heard::Event(event)) if event.seq == 0));
         assert!(matches!(listener.next().await, Some(Heard::Event(event)) if event.seq == 1));
         assert!(listener.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_choosy_listener_is_given_what_it_wants_and_that_the_node_stops() {
+        let events = Events::new();
+        let mut choosy = events.subscribe_to(|event| matches!(event, Event::Funded { .. }));
+        let mut all = events.subscribe();
+        events.emit(trouble("down"));
+        let funded = Event::Funded { mint: "m".into(), sum: Money { amount: 1, unit: "sat".into() } };
+        events.emit(funded.clone());
+        events.emit(Event::Stopping { reason: "SIGTERM".into() });
+        assert!(matches!(choosy.next().await, Some(Heard::Event(event)) if event.seq == 1 && event.event == funded));
+        assert!(matches!(choosy.next().await, Some(Heard::Event(event)) if event.seq == 2));
+        assert!(choosy.next().await.is_none());
+        assert!(matches!(all.next().await, Some(Heard::Event(event)) if event.seq == 0));
+        drop(choosy);
+        drop(events.subscribe_to(|_| true));
+        assert_eq!(lock(&events.0.state).choosy.len(), 1, "those that are gone are forgotten");
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use crate::{
 
 /// Writes those that are missing, and each as it comes up, until the node is gone.
 pub(super) async fn keep(folder: PathBuf, node: Node) {
-    let mut events = node.events.subscribe();
+    let mut events = node.events.subscribe_to(|event| matches!(event, Event::Cheated { side: Side::Buyer, .. }));
     let place = folder.clone();
     if let Err(error) = node.runtime.offload(Job::Disk, move || remove_unfinished(&place)).await {
         tracing::warn!(%error, "accusations/ can't be tidied");

@@ -87,7 +87,7 @@ const ENDED_LOOKS: usize = 5;
 impl Inner {
     /// Goes on until the node stops.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut events = self.events.subscribe();
+        let mut events = self.events.subscribe_to(may_concern);
         self.take_up_ended();
         loop {
             let pause = match self.look().await {
@@ -457,6 +457,11 @@ impl Known {
             on: on.collect(),
         }
     }
+}
+
+/// Whether an event can have to do with any duty.
+fn may_concern(event: &Event) -> bool {
+    matches!(event, Event::Ended { side: Side::Buyer, .. }) || trigger_of(event).is_some()
 }
 
 /// What an event is to those that wait for one.

@@ -244,7 +244,7 @@ impl Placer {
 
     /// Takes up what was under way for those that wait when the node died, and what a seller refuses after that.
     pub(super) async fn begin_again(self) {
-        let mut events = self.events.subscribe();
+        let mut events = self.events.subscribe_to(is_refusal);
         let (first, longest) = BEGIN_AGAIN_PAUSE;
         let mut pause = first;
         loop {
@@ -318,11 +318,15 @@ impl Placer {
     }
 }
 
+fn is_refusal(event: &Event) -> bool {
+    matches!(event, Event::Refused { side: Side::Buyer, .. })
+}
+
 /// Waits until a seller may have refused an award; false once the node stops.
 async fn refused(events: &mut Subscription) -> bool {
     loop {
         match events.next().await {
-            Some(Heard::Event(event)) if !matches!(event.event, Event::Refused { side: Side::Buyer, .. }) => {}
+            Some(Heard::Event(event)) if !is_refusal(&event.event) => {}
             heard => return heard.is_some(),
         }
     }

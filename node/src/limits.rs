@@ -112,7 +112,9 @@ pub const MERGE_PAUSE: Duration = Duration::from_secs(2);
 pub const OPERATIONS_AT_ONCE: usize = 8;
 /// Proofs whose state is asked for at once, as many as a swap has.
 pub const MAX_STATES_ASKED: usize = 256;
-/// The longest token that is read, in characters: one of so many proofs with their DLEQ proofs takes a quarter of it.
+/// Proofs of a token that is received: four swaps.
+pub const MAX_TOKEN_PROOFS: usize = 4 * MAX_OPERATION_INPUTS;
+/// The longest token that is read, in characters: what so many proofs with their DLEQ proofs take.
 pub const MAX_TOKEN_TEXT: usize = 512 * 1024;
 /// Derivation numbers of one keyset that are kept to be used again.
 pub const MAX_FREED_NUMBERS: usize = 4096;

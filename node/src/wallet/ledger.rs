@@ -65,7 +65,7 @@ use super::{
 };
 use crate::{
     failpoint::Failpoint,
-    limits::{MAX_OPERATION_INPUTS, MAX_TOKEN_TEXT, MERGE_FEE_PERCENT, RENEW_BEFORE_SECS},
+    limits::{MAX_OPERATION_INPUTS, MAX_TOKEN_PROOFS, MAX_TOKEN_TEXT, MERGE_FEE_PERCENT, RENEW_BEFORE_SECS},
     runtime::{Job, Runtime},
     store::{Key, KeyRange, Reader, Store},
 };
@@ -306,10 +306,38 @@ impl Ledger {
         self.check_proofs(&view, &proofs).await?;
         let inputs: Option<Vec<_>> = proofs.iter().map(Coin::from_proof).map(Input::plain).collect();
         let inputs = inputs.ok_or(WalletError::TokenUnfit("a proof in it can't be read"))?;
+        // More than one swap takes goes in several, each with a like share of every size.
+        let swaps = inputs.len().div_ceil(MAX_OPERATION_INPUTS);
+        let mut parts: Vec<Vec<Input>> = (0..swaps).map(|_| Vec::new()).collect();
+        inputs.into_iter().enumerate().for_each(|(index, input)| parts[index % swaps].push(input));
+        let mut received = None;
+        for inputs in parts {
+            match self.take_part(&currency, inputs, reclaimed).await {
+                Ok((amount, fee)) => {
+                    let (amounts, fees) = received.unwrap_or_default();
+                    received = Some((amounts + amount, fees + fee));
+                }
+                // What a former try has received of it is here; the rest is what is wanted.
+                Err(WalletError::ReceivedBefore) if swaps > 1 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let (amount, fee) = received.ok_or(WalletError::ReceivedBefore)?;
+        Ok(Received { amount, fee, mint, unit })
+    }
+
+    /// Swaps proofs of a token, as many as one swap takes, for coins of ours; says what came and what the mint kept.
+    async fn take_part(
+        &self,
+        currency: &Currency,
+        inputs: Vec<Input>,
+        reclaimed: Option<OperationId>,
+    ) -> Result<(u64, u64), WalletError> {
         let first = inputs.first().map(|input| input.y);
-        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose: Purpose::Receive { reclaimed }, until: None };
+        let (currency, purpose) = (currency.clone(), Purpose::Receive { reclaimed });
+        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose, until: None };
         match self.begin(plan).await?.wait(self.patience).await {
-            Ok(Settled::Received { amount, fee }) => Ok(Received { amount, fee, mint, unit }),
+            Ok(Settled::Received { amount, fee }) => Ok((amount, fee)),
             Ok(_) => Err(WalletError::Unsettled),
             Err(WalletError::Mint(MintTrouble::Spent { mint })) => {
                 let ours = first.map(|y| self.store.read(|read| read.contains(RECEIVED, y.0))).transpose()?;
@@ -350,8 +378,8 @@ impl Ledger {
         if proofs.is_empty() {
             return Err(WalletError::TokenUnfit("it has no proofs"));
         }
-        if proofs.len() > MAX_OPERATION_INPUTS {
-            return Err(WalletError::TokenUnfit("it has too many proofs for one swap"));
+        if proofs.len() > MAX_TOKEN_PROOFS {
+            return Err(WalletError::TokenUnfit("it has too many proofs"));
         }
         let distinct = proofs.to_vec().ys().map(|ys| ys.into_iter().collect::<BTreeSet<_>>().len());
         if distinct.ok() != Some(proofs.len()) {

@@ -85,17 +85,28 @@ pub(super) fn held(read: &impl Reader, currency: &Currency) -> Result<Vec<Held>,
     Ok(read.range(HELD, currency.key().range(), usize::MAX)?.into_iter().map(|(_, held)| held).collect())
 }
 
-/// Visits a currency's spendable coins of one keyset in the order of their amounts, the largest first or last, until `visit` breaks.
-/// The coins themselves aren't read.
+/// In which order coins are visited.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BySize {
+    LargestFirst,
+    /// From this amount on.
+    SmallestFrom(u64),
+}
+
+/// Visits a currency's spendable coins of one keyset in the order of their amounts, until `visit` breaks. The coins themselves
+/// aren't read.
 pub(super) fn by_size(
     read: &impl Reader,
     currency: &Currency,
     keyset: KeysetId,
-    largest_first: bool,
+    order: BySize,
     mut visit: impl FnMut(u64, Y) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
-    let range = held_key(currency, keyset).range();
-    let range = if largest_first { range.backwards() } else { range };
+    let all = held_key(currency, keyset);
+    let range = match order {
+        BySize::LargestFirst => all.range().backwards(),
+        BySize::SmallestFrom(least) => all.range().since(&all.and(least)),
+    };
     read.visit(BY_SIZE, range, |key, ()| match amount_and_y(key) {
         Some((amount, y)) => visit(amount, y),
         None => ControlFlow::Continue(()),

@@ -26,7 +26,7 @@ use super::{
     ledger::Ledger,
     mints::Mints,
     quotes::{Looked, Quotes},
-    records::{FAILED, FailedOperation, HISTORY, RECEIVED, SENT, SentState, SentToken},
+    records::{Currency, FAILED, FailedOperation, HISTORY, RECEIVED, SENT, SentState, SentToken},
 };
 use crate::{
     limits::{
@@ -55,27 +55,33 @@ type Old<V> = (Vec<u8>, V);
 impl Tidy {
     /// Tidies up until the node is gone.
     pub(super) async fn keep(self: Arc<Self>) {
-        let mut next = Instant::now() + TIDY_PAUSE;
+        let (mut next, mut resting) = (Instant::now() + TIDY_PAUSE, BTreeMap::new());
         loop {
             tokio::select! {
                 biased;
                 () = sleep_until(next) => {
                     self.round().await;
+                    self.merge(&mut resting).await;
                     next = Instant::now() + TIDY_PAUSE;
                 }
                 () = self.ledger.has_many_coins() => {
                     sleep(MERGE_PAUSE).await;
-                    self.merge().await;
+                    self.merge(&mut resting).await;
                 }
             }
         }
     }
 
-    /// Changes small coins for fewer where there are many.
-    async fn merge(&self) {
+    /// Changes small coins for fewer where there are many. Where that failed it rests: a mint may take no swap of so many.
+    async fn merge(&self, resting: &mut BTreeMap<Currency, Instant>) {
+        resting.retain(|_, until| *until > Instant::now());
         for currency in self.mints.currencies() {
+            if resting.contains_key(&currency) {
+                continue;
+            }
             if let Err(error) = self.ledger.keep_coins_few(&currency).await {
                 tracing::debug!(mint = %currency.mint, %error, "many small coins stay for now");
+                resting.insert(currency, Instant::now() + TIDY_PAUSE);
             }
         }
     }
@@ -90,7 +96,6 @@ impl Tidy {
             self.history().await,
             self.renew().await,
         ];
-        self.merge().await;
         for error in rounds.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the wallet's old records stay for now");
         }

@@ -25,7 +25,7 @@ use super::{
         error::WalletError,
         mints::{MintView, Mints},
         records::{ACCOUNTS, COINS, Coin, Currency, Destination, Held, OPERATIONS, Purpose, Reason, Y},
-        tables::{book, by_size, coin_key, held, put_coin, take_coin},
+        tables::{BySize, book, by_size, coin_key, held, put_coin, take_coin},
     },
     operations::states,
 };
@@ -81,7 +81,7 @@ impl Coins {
         limit: usize,
     ) -> Result<Vec<(Y, Coin)>, WalletError> {
         Ok(self.store.read(|read| {
-            let sized = some_by_size(read, currency, keyset, false, limit)?;
+            let sized = some_by_size(read, currency, keyset, BySize::SmallestFrom(0), limit)?;
             load(read, currency, sized.into_iter().map(|(_, y)| y))
         })?)
     }
@@ -130,13 +130,14 @@ impl Coins {
             // mint no longer tells of last: it may refuse them, and with them the whole swap.
             keysets.sort_by_key(|(keyset, _)| (!view.is_listed(*keyset), view.is_active(*keyset), *keyset));
             for (keyset, ppk) in &keysets {
-                by_size(read, currency, *keyset, true, |amount, y| pick.take(amount, *ppk, y))?;
+                by_size(read, currency, *keyset, BySize::LargestFirst, |amount, y| pick.take(amount, *ppk, y))?;
             }
             if !pick.is_enough() && keysets.len() > 1 {
                 // Many small ones of one keyset have kept large ones of another out.
                 let mut all = Vec::new();
                 for (keyset, ppk) in &keysets {
-                    let mut largest = some_by_size(read, currency, *keyset, true, MAX_OPERATION_INPUTS)?;
+                    let mut largest =
+                        some_by_size(read, currency, *keyset, BySize::LargestFirst, MAX_OPERATION_INPUTS)?;
                     largest.retain(|(amount, _)| is_worth_its_fee(*amount, *ppk));
                     all.extend(largest.into_iter().map(|(amount, y)| (!view.is_listed(*keyset), amount, y, *ppk)));
                 }
@@ -167,15 +168,10 @@ impl Coins {
                 usize::try_from(count.saturating_sub(FREE_COINS)).unwrap_or(usize::MAX).min(MAX_OPERATION_INPUTS);
             let mut small = Vec::new();
             for (keyset, ppk) in usable(&held, view).into_iter().filter(|(keyset, _)| view.is_listed(*keyset)) {
-                let mut of_keyset = 0;
-                by_size(read, currency, keyset, false, |amount, y| {
-                    // One that isn't worth its own fee stays: in sum with others, too, it would only cost.
-                    if is_worth_its_fee(amount, ppk) {
-                        small.push((amount, y, ppk));
-                        of_keyset += 1;
-                    }
-                    if of_keyset < room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                })?;
+                // One that isn't worth its own fee stays: in sum with others, too, it would only cost.
+                let least = BySize::SmallestFrom(ppk / 1_000 + 1);
+                let of_keyset = some_by_size(read, currency, keyset, least, room)?;
+                small.extend(of_keyset.into_iter().map(|(amount, y)| (amount, y, ppk)));
             }
             small.sort_unstable();
             small.truncate(room);
@@ -354,16 +350,16 @@ fn short_of(currency: &Currency, amount: u64, held: &[Held], view: &MintView) ->
     WalletError::Insufficient { mint: currency.mint.clone(), unit: currency.unit.clone(), needed, available }
 }
 
-/// The largest or the smallest coins of a keyset, at most so many.
+/// Coins of a keyset in an order, at most so many.
 fn some_by_size(
     read: &Read,
     currency: &Currency,
     keyset: KeysetId,
-    largest_first: bool,
+    order: BySize,
     limit: usize,
 ) -> Result<Vec<(u64, Y)>, StoreError> {
     let mut some = Vec::new();
-    by_size(read, currency, keyset, largest_first, |amount, y| {
+    by_size(read, currency, keyset, order, |amount, y| {
         some.push((amount, y));
         if some.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;

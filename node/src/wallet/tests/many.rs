@@ -2,6 +2,7 @@
 //!
 //! No clock says so: records that the store has read are counted.
 
+use cdk::nuts::{CurrencyUnit, Token};
 use guilder_protocol::fault::AtFault;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     limits::KEEP_COINS,
     wallet::{
-        records::{BY_SIZE, COINS, HELD},
+        records::{BY_SIZE, COINS, Coin, HELD},
         tables::{book, put_coin},
     },
 };
@@ -64,6 +65,21 @@ async fn any_amount_can_be_paid_with_small_coins_however_many_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_of_more_proofs_than_a_swap_takes_is_received_in_several() {
+    let mint = Double::new(100);
+    let home = Home::new(&mint, 1).await;
+    let proofs: Option<Vec<_>> = mint.books().issue(2, 600).iter().map(Coin::to_proof).collect();
+    let url = here().as_str().parse().unwrap();
+    let token = Token::new(url, proofs.unwrap(), None, CurrencyUnit::custom("play")).to_string();
+    let before = mint.calls("/v1/swap");
+    let received = home.wallet.receive(&token).await.unwrap();
+    assert_eq!((received.amount, received.fee, mint.calls("/v1/swap") - before), (1_140, 60, 3));
+    assert_eq!((home.total(), mint.outstanding()), (1_140, 1_140));
+    assert_eq!(home.wallet.receive(&token).await.unwrap_err(), WalletError::ReceivedBefore);
+    assert_eq!(home.total(), 1_140);
+}
+
+#[tokio::test(start_paused = true)]
 async fn small_coins_of_a_retired_keyset_keep_no_large_one_from_being_spent() {
     let mint = Double::new(1_000);
     let home = Home::new(&mint, 1).await;
@@ -95,6 +111,22 @@ async fn coins_are_left_as_they_are_where_changing_them_costs_much() {
         sleep(Duration::from_secs(2 * 3_600)).await;
         assert_eq!((mint.calls("/v1/swap"), home.coins()), (0, 300), "at {fee_ppk} ppk");
     }
+}
+
+/// A mint that can't be had while coins are to be changed is asked again as for every operation, and nobody begins further ones.
+#[tokio::test(start_paused = true)]
+async fn coins_that_can_not_be_changed_are_not_tried_again_and_again() {
+    let mint = Double::new(0);
+    let home = Home::with_coins(&mint, 1, 1_000).await;
+    mint.set(Mood::Down);
+    sleep(Duration::from_secs(1_800)).await;
+    assert!(home.wallet.swaps_in_flight().unwrap() <= 1, "{:?}", home.wallet.pending());
+    assert_eq!(home.total(), 1_000);
+    mint.set(Mood::Well);
+    sleep(Duration::from_secs(2 * 3_600)).await;
+    home.quiet().await;
+    assert!(home.coins() as u64 <= KEEP_COINS, "{} coins", home.coins());
+    assert_eq!((home.total(), mint.outstanding()), (1_000, 1_000));
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,6 +29,7 @@ pub(crate) mod panics;
 pub mod parts;
 pub mod runtime;
 pub mod shell;
+pub(crate) mod spans;
 pub mod store;
 pub(crate) mod sync;
 pub mod trade;

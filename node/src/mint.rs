@@ -61,6 +61,7 @@ use crate::{
     http_server,
     keys::HomeError,
     runtime::Runtime,
+    spans::Span,
     wallet::connector::{
         Exchange, ExchangeError,
         frames::{Method, Reply, Request},
@@ -203,6 +204,7 @@ impl HostedMint {
     }
 
     async fn answer(&self, request: Request) -> Result<Reply, ExchangeError> {
+        let _took = Span::Mint.begin();
         let method = match request.method {
             Method::Get => axum::http::Method::GET,
             Method::Post => axum::http::Method::POST,

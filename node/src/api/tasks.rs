@@ -31,6 +31,7 @@ use crate::{
     content::{Collector, Data},
     events::{Heard, Side, Subscription},
     gate::Wanted,
+    spans::Span,
     trade::{
         self, CancelError, Held, HireError, MAX_HIRE_NAME, MAX_LISTED, MoneyView, Origin, Page, PlaceError, Placed,
         TaskFilter, TaskState, TaskView as Trading,
@@ -186,6 +187,7 @@ impl Api {
             let Some(done) = done else { return self.await_record(task).await };
             let done = done.await;
             // How it ended stands in the record, also where it never came to an award; unless even that could not be written.
+            let _took = Span::View.begin();
             match (self.task_by_id(task), done) {
                 (Ok(view), _) => Ok(view),
                 (Err(_), Err(error)) => Err(error.into()),

@@ -10,6 +10,7 @@ use crate::{
     daemon::{self, Ready},
     executor::process::orphans,
     keys::SecretFile,
+    spans,
     wallet::WalletConfig,
 };
 
@@ -30,11 +31,15 @@ pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
     let quiet = context.printer.is_read_by_a_person() && config.log == LogConfig::default();
     daemon::log::start(&config.log, quiet);
     orphans::adopt();
+    let recording = spans::from_environment();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| CliError::io("can't start", &cause))?;
     // A node that nobody can be told of is a node still.
     let ready = |ready: &Ready| drop(context.printer.show(ready));
     runtime.block_on(daemon::run(&home, config, seeds, ready))?;
+    if let Some(recording) = recording {
+        recording.write().map_err(|cause| CliError::io("can't write the spans", &cause))?;
+    }
     // Work that was given up, such as a look-up of a name, may sit in a blocking thread; it is not waited for.
     runtime.shutdown_background();
     Ok(Exit::Done)

@@ -11,6 +11,7 @@ mod floor;
 pub mod mcp;
 mod memory;
 mod process;
+mod spent;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub use self::memory::{MemoryArgs, memory};
-use self::{floor::Floor, process::Usage};
+use self::{floor::Floor, process::Usage, spent::Breakdown};
 use super::{
     folder::Folder,
     swarm::{LabNode, UNIT, fund, lab_error, mint_settings, trader_settings},
@@ -59,6 +60,9 @@ pub struct BenchArgs {
     /// How the trades are paid: in advance or in escrow.
     #[arg(long, value_name = "MODE", default_value = "prepaid", value_parser = mode)]
     mode: HireMode,
+    /// Say where the time of a trade goes, by node and span.
+    #[arg(long)]
+    breakdown: bool,
     /// Keep the nodes' folders, with their logs, in DIR, which must be new or empty.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -97,6 +101,9 @@ struct Measured {
     p50_over_floor: f64,
     /// The CPU of all three nodes over that of the floor's cryptography.
     cpu_over_crypto: f64,
+    /// Where the time went, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breakdown: Option<Breakdown>,
 }
 
 /// What one node spent.
@@ -114,12 +121,20 @@ struct NodeCost {
 /// # Errors
 /// If a trade fails, or the coins earned aren't redeemed in the end.
 pub async fn run(args: &BenchArgs, printer: &Printer) -> Result<Exit, CliError> {
-    let stage = Stage::set(args.keep.as_deref(), printer).await?;
+    let stage = Stage::set(args.keep.as_deref(), args.breakdown, printer).await?;
     let measured = measure(args, printer, &stage).await;
-    stage.strike().await?;
-    printer.show(&measured?)?;
+    let folder = stage.strike().await?;
+    let mut measured = measured?;
+    if args.breakdown {
+        let trades = args.tasks + WARM_UP * args.concurrency;
+        measured.breakdown = Some(Breakdown::read(folder.path(), &NODES, trades)?);
+    }
+    printer.show(&measured)?;
     Ok(Exit::Done)
 }
+
+/// What they are called.
+const NODES: [&str; 3] = ["mint", "seller", "buyer"];
 
 /// The nodes that a bench measures.
 struct Stage {
@@ -130,26 +145,29 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(keep: Option<&Path>, printer: &Printer) -> Result<Self, CliError> {
+    async fn set(keep: Option<&Path>, breakdown: bool, printer: &Printer) -> Result<Self, CliError> {
         let mut folder = Folder::make(keep)?;
         printer.note("starting a mint, a seller and a buyer …");
         let dir = folder.path().to_owned();
-        for name in ["mint", "seller", "buyer"] {
+        for name in NODES {
             folder.add(name);
         }
-        let mint = LabNode::start(&dir, "mint", &mint_settings(0)).await?;
+        let files = NODES.map(|name| breakdown.then(|| spent::file(&dir, name)));
+        let [of_mint, of_seller, of_buyer] = files.each_ref().map(Option::as_deref);
+        let mint = LabNode::start_recording(&dir, "mint", &mint_settings(0), of_mint).await?;
         let mint_url = format!("p2p://mint/{}", mint.id.peer_id());
         let settings = trader_settings(&mint.address, &mint_url);
-        let seller = LabNode::start(&dir, "seller", &settings).await?;
-        let buyer = LabNode::start(&dir, "buyer", &settings).await?;
+        let seller = LabNode::start_recording(&dir, "seller", &settings, of_seller).await?;
+        let buyer = LabNode::start_recording(&dir, "buyer", &settings, of_buyer).await?;
         Ok(Self { nodes: [mint, seller, buyer], mint_url, folder })
     }
 
-    async fn strike(self) -> Result<(), CliError> {
+    /// Stops them. What they have left behind is there as long as the folder.
+    async fn strike(self) -> Result<Folder, CliError> {
         for node in self.nodes.into_iter().rev() {
             node.stop().await?;
         }
-        Ok(())
+        Ok(self.folder)
     }
 }
 
@@ -199,6 +217,7 @@ async fn measure(args: &BenchArgs, printer: &Printer, stage: &Stage) -> Result<M
         nodes: costs,
         p50_over_floor: p50_ms / floor.total_ms(),
         cpu_over_crypto: cpu_ms / floor.crypto_ms(),
+        breakdown: None,
         floor,
     })
 }
@@ -319,7 +338,8 @@ impl Show for Measured {
         writeln!(
             out,
             "A trade's median is {median:.1} times that, the CPU of all nodes {cpu:.1} times the cryptography."
-        )
+        )?;
+        self.breakdown.as_ref().map_or(Ok(()), |breakdown| breakdown.write(out))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     },
     console::CliError,
     keys::{Existing, Home, Phrase, SecretFile, write_private},
+    spans,
 };
 
 /// Play money is worth nothing outside of its mint, and its name says so.
@@ -47,6 +48,16 @@ pub(super) struct LabNode {
 impl LabNode {
     /// Makes a home under `dir` with new keys and these settings, starts a node on it and waits until it is ready.
     pub(super) async fn start(dir: &Path, name: &str, settings: &str) -> Result<Self, CliError> {
+        Self::start_recording(dir, name, settings, None).await
+    }
+
+    /// The same, with the file that its spans go to when it stops.
+    pub(super) async fn start_recording(
+        dir: &Path,
+        name: &str,
+        settings: &str,
+        recording: Option<&Path>,
+    ) -> Result<Self, CliError> {
         let home = Home::at(dir.join(name));
         let id = make_home(&home, settings)?;
         let log = home.dir().join("node.log");
@@ -59,6 +70,8 @@ impl LabNode {
             .arg("up")
             .env_remove("GUILDER_HOME")
             .env_remove("GUILDER_PASSPHRASE")
+            .env_remove(spans::FILE)
+            .envs(recording.map(|file| (spans::FILE, file)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)

@@ -22,6 +22,7 @@ use crate::{
     failpoint::Step,
     limits::STORE_CACHE_BYTES,
     runtime::{self, Runtime},
+    spans::Span,
 };
 
 /// An open store's file.
@@ -117,11 +118,17 @@ impl Disk {
 
     fn try_commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let (database, transaction) = self.begin()?;
-        match run(&transaction, jobs, &self.rows) {
+        let running = Span::Jobs.begin();
+        let made = run(&transaction, jobs, &self.rows);
+        drop(running);
+        match made {
             Ok(Made::Nothing) => Ok(transaction.abort()?),
             Ok(Made::Changes(witness)) => {
                 self.backend.failpoint.reach(Step::Commit);
-                let Err(error) = transaction.commit() else {
+                let committing = Span::Commit.begin();
+                let committed = transaction.commit();
+                drop(committing);
+                let Err(error) = committed else {
                     self.commits.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
                 };

@@ -30,6 +30,7 @@ use crate::{
     events::{Event, Events, Money, Side},
     executor::Service,
     runtime::Runtime,
+    spans::Span,
     wallet::Wallet,
 };
 
@@ -56,6 +57,7 @@ pub(super) struct Asks {
 impl Asks {
     /// Answers an ask: one signature checked, one made.
     pub(super) async fn answer(&self, from: AgentId, message: &Asked) {
+        let _took = Span::Answer.begin();
         let id = cid_of(&message.ask);
         let answer = match self.consider(from, message) {
             Ok(offers) => {

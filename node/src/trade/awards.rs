@@ -48,6 +48,7 @@ use crate::{
     failpoint::Step,
     grants::KnownRevocations,
     runtime::Runtime,
+    spans::Span,
     store::{Key, Reader, StoreError},
     wallet::{LockContext, VettedLock, Wallet, WalletError},
 };
@@ -175,7 +176,9 @@ impl Parts {
 
     async fn try_intake(&self, from: AgentId, message: &Awarded) -> Result<(), Stop> {
         let now = self.runtime.now();
+        let reading = Span::ReadAward.begin();
         let deal = intake::read(message, from, self.key.id(), now, &self.revocations)?;
+        drop(reading);
         self.tell_awarded(&deal);
         if let Some(refusal) = self.journal.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {
             return Err(Stop::Again(refusal.reason));
@@ -188,7 +191,9 @@ impl Parts {
         let unreleased = deal.escrow().map(|_| self.unreleased.take(from)).transpose()?;
         self.check_input(&service, &deal).await?;
         let is_earned = unreleased.as_ref().is_some_and(UnreleasedPlace::is_earned);
+        let checking = Span::CheckLock.begin();
         let lock = self.check_lock(&deal).await?.earned(is_earned);
+        drop(checking);
         let deal = Arc::new(deal);
         let input_by = seller::input_by(&deal, service.definition().time_limit_secs, now);
         let nonce = ByteArray(self.runtime.random());
@@ -203,7 +208,9 @@ impl Parts {
         let recording = move |w: &mut crate::store::Write<'_>| {
             record(w, &wallet, (&recorded, subcontract.as_ref()), &first, &lock, now)
         };
+        let storing = Span::StoreAccepted.begin();
         self.journal.commit(Step::StoreAccepted, recording).await?;
+        drop(storing);
         let (task, trade, peer) = (deal.award.args().task, deal.id(), from);
         self.events.emit(Event::Accepted { task, trade, side: Side::Seller, peer });
         let places = Places { service: Some((service, permit)), unreleased };

@@ -48,6 +48,7 @@ use crate::{
     events::{Event, Events, Money, Outcome, Side},
     failpoint::Step,
     runtime::{Job, Runtime, Task},
+    spans::Span,
     store::{Key, Reader, StoreError, Write},
     wallet::{LockOf, Wallet, WalletError},
 };
@@ -120,6 +121,7 @@ impl BuyerActor {
 
     /// Checks what was posted; `None` if there is nothing in it for the machine.
     async fn read(&mut self, mail: BuyerMail) -> Option<Input> {
+        let _took = Span::CheckDelivery.begin();
         match mail {
             BuyerMail::Input(input) => Some(input),
             BuyerMail::Cancel => self.sign(buyer::cancellation(&self.deal)).map(Input::Cancel),
@@ -319,7 +321,9 @@ impl BuyerActor {
             }
             check.as_ref().map_or(Ok(()), |check| Ok(note_check(w, &deal, check)?))
         };
+        let storing = Span::StoreBought.begin();
         self.with.journal.persist(step, writing).await?;
+        drop(storing);
         if settles {
             self.with.wallet.nudge();
         }

@@ -98,6 +98,7 @@ use crate::{
     gate,
     grants::KnownRevocations,
     runtime::Runtime,
+    spans::Span,
     store::{Key, Reader, StoreError, Write},
     wallet::{PreparedLock, WalletError},
 };
@@ -336,7 +337,10 @@ impl Hiring {
             ask: &self.ask,
             slot: &self.slot,
         };
-        let offers = Candidates::new(search, inbox).gather().await?;
+        let offers = {
+            let _took = Span::Offers.begin();
+            Candidates::new(search, inbox).gather().await?
+        };
         self.terms = Trust::new(&self.hire, &offers);
         let mut offers = self.payable(offers)?;
         let histories = self.histories(&offers)?;
@@ -474,7 +478,10 @@ impl Hiring {
         let step = Buyer::begin(&deal, deal.award.made());
         let trade = deal.id();
         self.record.awards.push(trade);
-        let stored = self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await;
+        let stored = {
+            let _took = Span::StoreAward.begin();
+            self.store_award(Arc::clone(&deal), step.state.clone(), step.writes, (prepared, promised)).await
+        };
         if let Err(error) = stored {
             if !matches!(error, HireError::Store(StoreError::Uncertain { .. })) {
                 self.record.awards.pop();
@@ -504,7 +511,10 @@ impl Hiring {
         if self.slot.is_called_off() {
             self.with.actors.post(trade, Cause::Cancel, BuyerMail::Cancel.into());
         }
-        let ended = ended.await.map_err(|_| HireError::Stopping)?;
+        let ended = {
+            let _took = Span::AwaitEnd.begin();
+            ended.await.map_err(|_| HireError::Stopping)?
+        };
         if matches!(ended.outcome, BuyerOutcome::Refused(_)) {
             // The next best offer may be awarded: until then there is no trade to call off.
             self.slot.note_trade(None);
@@ -552,7 +562,10 @@ impl Hiring {
         let holds = offer.exp.map_or(offer.body.deadline, |exp| exp.min(offer.body.deadline));
         let left = Duration::from_secs(holds.since(self.with.runtime.now()));
         // A lock that comes too late is in the purse, for another task.
-        let locked = timeout(left, self.with.funds.lock(offer)).await;
+        let locked = {
+            let _took = Span::Lock.begin();
+            timeout(left, self.with.funds.lock(offer)).await
+        };
         let (mint, prepared) = locked.map_err(|_| HireError::DeadlinePassed)??;
         // Called off while the mint made the lock: it goes back into the purse.
         if self.slot.is_called_off() {
@@ -597,6 +610,7 @@ impl Hiring {
         (debited, prepared): (&Debited, &PreparedLock),
         now: Timestamp,
     ) -> Result<Deal, HireError> {
+        let _took = Span::SignAward.begin();
         let Authority { principal, links, .. } = &self.authority;
         let args = self.args(offer, mint, debited.spent.unwrap_or(offer.body.price));
         let nonce = ByteArray(self.with.runtime.random());

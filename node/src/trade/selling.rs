@@ -50,6 +50,7 @@ use crate::{
     executor::Service,
     failpoint::Step,
     runtime::{Job, Runtime, Task},
+    spans::Span,
     store::{Key, Reader, StoreError, Write},
     wallet::{Wallet, WalletError},
 };
@@ -347,7 +348,9 @@ impl SellerActor {
             }
             write(w, &wallet, &deal, &state, &writes, now)
         };
+        let storing = Span::StoreSold.begin();
         self.with.journal.persist(step, writing).await?;
+        drop(storing);
         if releases {
             self.with.wallet.nudge();
         } else if redeems {

@@ -54,9 +54,9 @@ struct Measured {
 /// # Errors
 /// If a hire fails.
 pub async fn run(args: &McpBenchArgs, printer: &Printer) -> Result<Exit, CliError> {
-    let stage = Stage::set(args.keep.as_deref(), printer).await?;
+    let stage = Stage::set(args.keep.as_deref(), false, printer).await?;
     let measured = measure(args, printer, &stage).await;
-    stage.strike().await?;
+    let _folder = stage.strike().await?;
     printer.show(&measured?)?;
     Ok(Exit::Done)
 }

@@ -53,6 +53,7 @@ use crate::{
     failpoint::{Failpoint, Step},
     limits::{MAX_STATES_ASKED, MELT_CHANGE_PATIENCE, MINT_CALL_PATIENCE, OPERATION_FIRST_PAUSE, OPERATION_LAST_PAUSE},
     runtime::{Job, Runtime},
+    spans::Span,
     store::{KeyRange, Reader, Store, StoreError},
     sync::lock,
 };
@@ -156,6 +157,7 @@ impl Handle {
 impl Operations {
     /// Blinds what a plan asks for.
     pub(super) async fn draft(&self, plan: Plan) -> Result<Draft, WalletError> {
+        let _took = Span::Blind.begin();
         let record = self.builder().build(plan).await?;
         Ok(Draft { id: self.runtime.random::<16>().into(), record })
     }
@@ -198,6 +200,7 @@ impl Operations {
         let Draft { id, record } = draft;
         let record = Arc::new(record);
         let kept = Arc::clone(&record);
+        let _took = Span::Persist.begin();
         self.failpoint.reach(Step::StoreSwap);
         self.store
             .transact(move |write| {
@@ -307,7 +310,9 @@ impl Operations {
         }
         let before = std::mem::replace(&mut stored.posted, true);
         self.failpoint.reach(Step::PostSwap);
+        let posting = Span::Post.begin();
         let answer = timeout(MINT_CALL_PATIENCE, self.call(&client, &record, before)).await;
+        drop(posting);
         let trouble = match answer.unwrap_or_else(|_| Err(MintTrouble::Slow { mint: mint.clone() })) {
             // The first answer to the first request is no old one.
             Ok(Answer::Signatures(signatures)) if !before => {
@@ -487,6 +492,7 @@ impl Operations {
             pairs.map(coin).collect::<Option<Vec<_>>>()
         };
         let count = stored.record.outputs.len() as u32;
+        let _took = Span::Unblind.begin();
         match self.runtime.offload(Job::Dleq(count), unblind).await {
             Some(coins) => Posted::Signed(Signed { stored, coins, preimage }),
             None => {
@@ -516,6 +522,7 @@ impl Operations {
     }
 
     async fn settle(&self, signed: &Signed) -> Result<Settled, WalletError> {
+        let _took = Span::Settle.begin();
         self.failpoint.reach(Step::SettleSwap);
         let Signed { stored: Stored { id, record, .. }, coins, preimage } = signed;
         let settlement = effects::Completion::new(*id, record, coins, preimage.clone(), self.runtime.now())?;

@@ -304,7 +304,8 @@ impl Trade {
             outbox: outbox.clone(),
             events: events.clone(),
         });
-        let keep_days = config.keep_days;
+        let (keep_days, keep_payload_days) = (config.keep_days, config.keep_payload_days);
+        let max_payload_bytes = config.max_payload_mib.saturating_mul(1 << 20);
         let hirer = Hirer::new(hire::Parts {
             key,
             config,
@@ -346,6 +347,9 @@ impl Trade {
             content: content.clone(),
             wallet: wallet.clone(),
             keep_days,
+            keep_payload_days,
+            max_payload_bytes,
+            shedding: Arc::default(),
         };
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| runtime.spawn(name, task).detach();
         spawn("trade/frames", Box::pin(Arc::clone(&router).take_frames(parts.frames)));

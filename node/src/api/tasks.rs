@@ -331,6 +331,12 @@ impl Api {
             let money = self.task_by_id(cid)?.money;
             return Err(ApiError { money, ..told.about(cid) });
         };
+        if let Data::Stored(pin) = &data
+            && !self.node().content.contains(pin.id()).await?
+        {
+            let hint = "outputs are kept for `trade.keep_payload_days`; the receipt and its hash are kept";
+            return Err(ApiError::missing("the task's output is not here any more", hint).about(cid));
+        }
         let pieces = data.pieces(&self.node().content).await?;
         // The data is kept with the stream: it pins its file.
         let pieces = stream::try_unfold((pieces, data.clone()), |(mut pieces, data)| async {

@@ -338,7 +338,7 @@ fn record(
     selling::write(w, wallet, deal, state, writes, now).map_err(stop)?;
     w.put(OFFERS, offer, &Taken { award: trade, until })?;
     let task = deal.award.args().task;
-    w.put(LOG, log_key(now, trade), &LogRow { side: StoredSide::Seller, task })?;
+    w.put(LOG, log_key(now, trade), &LogRow::new(StoredSide::Seller, task))?;
     w.put(BY_TASK, Key::of(task).and(trade), &now)?;
     Ok(())
 }

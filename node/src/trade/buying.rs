@@ -627,8 +627,20 @@ pub(super) fn write(
                 w.put(BUYERS, &key, state)?;
                 note_forged(w, deal, state, now)?;
             }
-            buyer::Write::Open => w.put(OPEN, &key, &StoredSide::Buyer)?,
-            buyer::Write::Close => w.delete(OPEN, &key)?,
+            buyer::Write::Open => {
+                // One that had ended: what it keeps is counted when it ends again.
+                if !writes.contains(&buyer::Write::Deal) && !w.contains(OPEN, &key)? {
+                    records::count_payloads(w, 0, records::payload_bytes(deal, None))?;
+                }
+                w.put(OPEN, &key, &StoredSide::Buyer)?;
+            }
+            buyer::Write::Close => {
+                if w.contains(OPEN, &key)? {
+                    let output = state.ended().and_then(|ended| ended.output.as_ref()).map(|(_, stored)| stored);
+                    records::count_payloads(w, records::payload_bytes(deal, output), 0)?;
+                }
+                w.delete(OPEN, &key)?;
+            }
             buyer::Write::Keep(id) => content::refer(w, *id, trade)?,
             buyer::Write::Share(id) => records::share(w, *id, deal.seller(), trade)?,
             buyer::Write::Forget(id) => content::release(w, *id, trade)?,

@@ -32,6 +32,10 @@ pub struct TradeConfig {
     pub others: Rate,
     /// Days that the records of ended trades are kept, for listings and audits.
     pub keep_days: u64,
+    /// Days that their inputs and outputs are kept; what was signed of them stays.
+    pub keep_payload_days: u64,
+    /// MiB of inputs and outputs of ended trades that are kept in all; beyond it the oldest go.
+    pub max_payload_mib: u64,
 }
 
 impl Default for TradeConfig {
@@ -48,6 +52,8 @@ impl Default for TradeConfig {
             asks: Rate { per_sec: 1_000, burst: 2_000 },
             others: Rate { per_sec: 2_000, burst: 4_000 },
             keep_days: 365,
+            keep_payload_days: 30,
+            max_payload_mib: 1_024,
         }
     }
 }

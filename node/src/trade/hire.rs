@@ -755,7 +755,7 @@ fn store_task(w: &mut Write<'_>, task: Cid, record: &TaskRecord, first: bool) ->
         if let Some(under) = record.under {
             w.put(PASSED_ON, Key::of(under).and(task), &())?;
         }
-        w.put(LOG, log_key(record.created, task), &LogRow { side: StoredSide::Buyer, task })?;
+        w.put(LOG, log_key(record.created, task), &LogRow::new(StoredSide::Buyer, task))?;
     }
     Ok(())
 }

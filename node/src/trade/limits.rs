@@ -111,6 +111,9 @@ pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
 /// Records that housekeeping drops in one transaction, so that it never holds up a trade for long.
 pub(crate) const PRUNE_BATCH: usize = 128;
 
+/// Rows of the log that housekeeping remembers to look at again, of trades whose inputs and outputs can't be dropped yet.
+pub(crate) const MAX_PASSED_OVER: usize = 10_000;
+
 /// Origins that housekeeping reads at once to find those to forget: some milliseconds beside the store's writer.
 pub(crate) const ORIGINS_READ: usize = 2_048;
 

@@ -58,6 +58,8 @@ pub(super) const SELLERS: Table<Seller> = Table::new("trade/sellers");
 pub(super) const OPEN: Table<StoredSide> = Table::new("trade/open");
 pub(super) const TASKS: Table<TaskRecord> = Table::new("trade/tasks");
 pub(super) const LOG: Table<LogRow> = Table::new("trade/log");
+/// Bytes of the inputs and outputs that ended trades keep, under the empty key.
+pub(super) const PAYLOADS: Table<u64> = Table::new("trade/payloads");
 pub(super) const BY_TASK: Table<Timestamp> = Table::new("trade/by-task");
 pub(super) const CONTENT: Table<()> = Table::new("trade/content");
 pub(super) const OFFERS: Table<Taken> = Table::new("trade/offers");
@@ -97,6 +99,33 @@ pub(super) struct LogRow {
     pub(super) side: StoredSide,
     /// The task, which is the key's own ID where we bought it.
     pub(super) task: Cid,
+    /// Its input and its output were dropped; what was signed of them stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) shed: bool,
+}
+
+impl LogRow {
+    pub(super) fn new(side: StoredSide, task: Cid) -> Self {
+        Self { side, task, shed: false }
+    }
+}
+
+/// Counts bytes of inputs and outputs of ended trades, and takes off what is dropped.
+pub(super) fn count_payloads(w: &mut Write<'_>, more: u64, less: u64) -> Result<(), StoreError> {
+    if more == less {
+        return Ok(());
+    }
+    let kept = w.get(PAYLOADS, [])?.unwrap_or_default();
+    w.put(PAYLOADS, [], &kept.saturating_add(more).saturating_sub(less))
+}
+
+/// How much a trade keeps of its input and its output.
+pub(super) fn payload_bytes(deal: &Deal, output: Option<&Stored>) -> u64 {
+    let output = output.map_or(0, |output| match output {
+        Stored::Inline(bytes) => bytes.len() as u64,
+        Stored::Content(id) => id.size,
+    });
+    deal.input.size().saturating_add(output)
 }
 
 impl From<StoredSide> for Side {

@@ -604,7 +604,13 @@ pub(super) fn write(
                 outlays::work_over(w, deal, state, now)?;
             }
             seller::Write::Open => w.put(OPEN, &key, &StoredSide::Seller)?,
-            seller::Write::Close => w.delete(OPEN, &key)?,
+            seller::Write::Close => {
+                if w.contains(OPEN, &key)? {
+                    let output = state.ended().and_then(|ended| ended.output.as_ref()).map(|(_, stored)| stored);
+                    records::count_payloads(w, records::payload_bytes(deal, output), 0)?;
+                }
+                w.delete(OPEN, &key)?;
+            }
             seller::Write::Keep(id) => content::refer(w, *id, trade)?,
             seller::Write::Share(id) => records::share(w, *id, deal.buyer(), trade)?,
             seller::Write::Redeem => wallet.redeemable(w, trade)?,

@@ -397,6 +397,9 @@ impl Node {
             content: self.content.clone(),
             wallet: self.wallet.clone(),
             keep_days: self.plan.config.keep_days,
+            keep_payload_days: self.plan.config.keep_payload_days,
+            max_payload_bytes: self.plan.config.max_payload_mib << 20,
+            shedding: Arc::default(),
         }
     }
 

@@ -304,7 +304,7 @@ impl Tasks {
         let mut found: BTreeSet<Cid> = searching.iter().map(|wanted| wanted.ask.cid()).filter(ends).collect();
         let mut rows = 0;
         self.journal.read(|r| {
-            r.visit(LOG, KeyRange::all().backwards(), |key, LogRow { task, side }| {
+            r.visit(LOG, KeyRange::all().backwards(), |key, LogRow { task, side, .. }| {
                 let trade = if side == StoredSide::Seller { log_parts(key).map(|(_, id)| id) } else { None };
                 if ends(&task) || trade.as_ref().is_some_and(ends) {
                     found.insert(task);

@@ -39,7 +39,7 @@ async fn asked_for(count: u64) -> (Node, Vec<Cid>) {
         for ask in &asks {
             let task = ask.cid();
             w.put(TASKS, key(task), &TaskRecord::begun(ask, ask.iat, None, None))?;
-            w.put(LOG, log_key(ask.iat, task), &LogRow { side: StoredSide::Buyer, task })?;
+            w.put(LOG, log_key(ask.iat, task), &LogRow::new(StoredSide::Buyer, task))?;
         }
         Ok(())
     };

@@ -5,6 +5,7 @@ use crate::{
     executor::{ExecError, Output, Work},
 };
 use guilder_protocol::{
+    content::ContentId,
     fault::{AtFault, Fault},
     receipt::FailureCode,
     wire::Reason,
@@ -384,6 +385,41 @@ async fn a_stopping_node_takes_no_more_work_and_ends_what_it_has() {
     assert_eq!(output(&in_time(handle.done()).await.unwrap()), "hello");
     buyer.trade.stop_taking();
     assert!(matches!(buyer.hire(of(seller.id()), b"hello").await, Err(HireError::Stopping)));
+}
+
+/// Once nobody can ask for them, inputs and outputs go long before the records; what was signed stays, and shows what the output was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_inputs_and_outputs_go_and_receipts_stay() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let hired = buyer.hire(of(seller.id()), b"hello").await.unwrap();
+    until(|| async { seller.spendable().await == 7 }).await;
+    until(|| async { buyer.trade.open_count() + seller.trade.open_count() == 0 }).await;
+    let trade = hired.deal.id();
+    let kept = |node: &Node| node.store.read(|r| r.get(records::PAYLOADS, [])).unwrap().unwrap_or_default();
+    for (node, max_payload_mib, days) in [(buyer, 1_024, 31), (seller, 0, 3)] {
+        assert_eq!(kept(&node), 10, "its input and its output, once");
+        node.housekeeper().tidy().await.unwrap();
+        assert!(matches!(node.trade.output(trade).unwrap(), Some(Data::Inline(_))), "nothing is old, or its lock runs");
+        let mut plan = node.plan.clone();
+        node.runtime.shutdown().await;
+        drop(node);
+        plan.disk.crash();
+        (plan.now, plan.config.max_payload_mib) = (yesterday().saturating_add(days * 86_400), max_payload_mib);
+        let node = plan.start().await;
+        for _ in 0..2 {
+            node.housekeeper().tidy().await.unwrap();
+            assert_eq!(kept(&node), 0);
+        }
+        let Some(Data::Stored(pin)) = node.trade.output(trade).unwrap() else { panic!("the output is here") };
+        assert_eq!(pin.id(), ContentId::of(b"hello"));
+        assert!(!node.content.contains(pin.id()).await.unwrap());
+        let shown = node.trade.show(trade).unwrap().unwrap();
+        assert!(shown.receipt.is_some() && shown.salt.is_some() && shown.state == TaskState::Delivered, "{shown:?}");
+        let bundle = node.trade.audit_bundle(trade).await.unwrap().unwrap();
+        audit::verify(&bundle).unwrap();
+        assert_eq!(node.trade.tasks(Page::default()).unwrap().len(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,6 +50,7 @@ mod mailbox;
 mod open;
 mod outbox;
 mod outlays;
+mod own_offers;
 mod permits;
 mod placing;
 mod progress;
@@ -119,6 +120,7 @@ use self::{
     mailbox::{BuyerMail, Cause},
     open::OpenTrades,
     outbox::Outbox,
+    own_offers::OwnOffers,
     permits::Permits,
     placing::Placer,
     records::{BUYERS, CHEATS, DEALS, TASKS, key},
@@ -271,6 +273,7 @@ impl Trade {
         };
         let actors = Actors::new(open.clone(), network.clone(), buying, selling);
         actors.resume(&permits, &unreleased)?;
+        let offers = OwnOffers::default();
         let asks = Asks {
             key: key.clone(),
             config: config.clone(),
@@ -286,6 +289,7 @@ impl Trade {
             outbox: outbox.clone(),
             events: events.clone(),
             clocks: clocks.clone(),
+            offers: offers.clone(),
         };
         let awards = Awards::new(awards::Parts {
             key: key.clone(),
@@ -303,6 +307,7 @@ impl Trade {
             penalties: penalties.clone(),
             outbox: outbox.clone(),
             events: events.clone(),
+            offers,
         });
         let (keep_days, keep_payload_days) = (config.keep_days, config.keep_payload_days);
         let max_payload_bytes = config.max_payload_mib.saturating_mul(1 << 20);

@@ -21,6 +21,7 @@ use super::{
     limits::MAX_OPEN_TRADES,
     open::OpenTrades,
     outbox::Outbox,
+    own_offers::OwnOffers,
     permits::Permits,
     unreleased::UnreleasedPlaces,
     violation::{Penalties, Violation},
@@ -52,6 +53,7 @@ pub(super) struct Asks {
     pub(super) outbox: Outbox,
     pub(super) events: Events,
     pub(super) clocks: PeerClocks,
+    pub(super) offers: OwnOffers,
 }
 
 impl Asks {
@@ -169,10 +171,13 @@ impl Asks {
             output: ours.output.as_deref().map(schema_hash),
         };
         let exp = now.saturating_add(self.config.offer_secs).min(deadline);
-        Signed::claim(body, now, Some(exp), ByteArray(self.runtime.random()), &self.key).map_err(|error| {
-            tracing::error!(%error, "an offer could not be signed");
-            Reason::Internal
-        })
+        let offer =
+            Signed::claim(body, now, Some(exp), ByteArray(self.runtime.random()), &self.key).map_err(|error| {
+                tracing::error!(%error, "an offer could not be signed");
+                Reason::Internal
+            })?;
+        self.offers.note(&offer);
+        Ok(offer)
     }
 
     /// When we will have delivered: a full queue of tasks that take all their time, from when the offer runs out; not

@@ -31,6 +31,7 @@ use super::{
     open::{OpenTrades, Posted},
     outbox::Outbox,
     outlays::{self, Uncovered},
+    own_offers::OwnOffers,
     permits::{Permit, Permits},
     records::{
         BUYER_HISTORY, BY_TASK, LOG, LogRow, OFFERS, REFUSALS, Refusal, SELLERS, StoredSide, Taken, is_lately, key,
@@ -76,6 +77,7 @@ pub(super) struct Parts {
     pub(super) penalties: Penalties,
     pub(super) outbox: Outbox,
     pub(super) events: Events,
+    pub(super) offers: OwnOffers,
 }
 
 /// How an intake ended, short of a trade.
@@ -177,7 +179,8 @@ impl Parts {
     async fn try_intake(&self, from: AgentId, message: &Awarded) -> Result<(), Stop> {
         let now = self.runtime.now();
         let reading = Span::ReadAward.begin();
-        let deal = intake::read(message, from, self.key.id(), now, &self.revocations)?;
+        let known = self.offers.of(&message.offer);
+        let deal = intake::read_knowing(message, from, self.key.id(), now, &self.revocations, known)?;
         drop(reading);
         self.tell_awarded(&deal);
         if let Some(refusal) = self.journal.read(|r| r.get(REFUSALS, refusal_key(&deal)))? {

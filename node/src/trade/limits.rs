@@ -111,6 +111,9 @@ pub(crate) const LAST_WORD: Duration = Duration::from_secs(1);
 /// Records that housekeeping drops in one transaction, so that it never holds up a trade for long.
 pub(crate) const PRUNE_BATCH: usize = 128;
 
+/// Offers of ours that are known without being verified again: a megabyte of them, and more than are open at once as a rule.
+pub(crate) const MAX_OWN_OFFERS: usize = 1_024;
+
 /// Rows of the log that housekeeping remembers to look at again, of trades whose inputs and outputs can't be dropped yet.
 pub(crate) const MAX_PASSED_OVER: usize = 10_000;
 

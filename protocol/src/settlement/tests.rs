@@ -115,6 +115,19 @@ fn an_award_of_an_unknown_mode_is_refused_as_not_understood() {
 }
 
 #[test]
+fn an_offer_that_is_known_stands_for_the_very_same_bytes_alone() {
+    let deal = testing::deal();
+    let Message::Awarded(message) = deal.message() else { panic!() };
+    let (from, me) = (testing::buyer().id(), testing::seller().id());
+    let read = |message: &_, known| intake::read_knowing(message, from, me, NOW, &NoRevocations, known);
+    assert_eq!(read(&message, Some(deal.offer.clone())), Ok(deal.clone()));
+    let mut other = message;
+    // A byte of its signature.
+    other.offer[10] ^= 1;
+    assert_eq!(read(&other, Some(deal.offer.clone())), Err(Reason::OfferUnknown));
+}
+
+#[test]
 fn a_lock_of_an_unknown_mode_under_a_known_award_is_not_understood() {
     let deal = crate::trade::Deal { lock: later::<Lock>().0, ..testing::deal() };
     let Message::Awarded(message) = deal.message() else { panic!() };

@@ -34,11 +34,30 @@ pub fn read(
     now: Timestamp,
     revocations: &impl Revocations,
 ) -> Result<Deal, Reason> {
+    read_knowing(message, from, me, now, revocations, None)
+}
+
+/// As [`read`], where `known` may be the offer that came with the award: one of the very same bytes was verified, or signed, before, and isn't
+/// verified again.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_knowing(
+    message: &Awarded,
+    from: AgentId,
+    me: AgentId,
+    now: Timestamp,
+    revocations: &impl Revocations,
+    known: Option<Signed<Offer>>,
+) -> Result<Deal, Reason> {
     let award = Award::decode(&message.award).map_err(|error| match error {
         AwardError::Offer => Reason::OfferMismatch,
         error => Reason::of_statement(&error),
     })?;
-    let offer = Signed::<Offer>::decode(&message.offer).map_err(|_| Reason::OfferUnknown)?;
+    let offer = match known.filter(|known| known.bytes() == &message.offer[..]) {
+        Some(known) => known,
+        None => Signed::<Offer>::decode(&message.offer).map_err(|_| Reason::OfferUnknown)?,
+    };
     if award.buyer() != from || award.args().seller != me {
         return Err(Reason::Malformed);
     }

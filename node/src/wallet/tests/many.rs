@@ -184,6 +184,31 @@ async fn ten_times_the_coins_cost_no_more_rows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_earned_is_looked_through_when_its_batch_is_due_and_not_each_time() {
+    let mint = Double::new(0);
+    let (buyer, seller) = (Home::new(&mint, 1).await, Home::new(&mint, 2).await);
+    buyer.fund(100).await.unwrap();
+    for number in 0..40 {
+        buyer.award(&seller, 1, number).await.unwrap();
+    }
+    let mut costs = Vec::new();
+    for number in 0..40 {
+        let (before, wallet) = (seller.store.rows_read(), seller.wallet.clone());
+        seller.store.transact(move |write| wallet.redeemable(write, trade(number))).await.unwrap();
+        seller.wallet.earned();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        costs.push(seller.store.rows_read() - before);
+    }
+    // The first is looked at, so that its time is known.
+    assert!(costs[1..].iter().all(|rows| *rows <= 6), "{costs:?}");
+    sleep(Duration::from_secs(10)).await;
+    seller.quiet().await;
+    assert_eq!(seller.spendable(), 40, "all of it is redeemed within the interval");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_audit_finds_sums_and_orders_that_are_not_the_coins() {
     let mint = Double::new(0);
     let home = Home::with_coins(&mint, 2, 3).await;

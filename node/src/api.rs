@@ -17,31 +17,38 @@ mod gate;
 mod grants;
 pub(crate) mod hooks;
 pub(crate) mod http;
+mod invitation;
 mod market;
 pub(crate) mod mcp;
 pub mod memory;
 mod money;
 mod names;
+mod swarm;
 mod tasks;
 pub mod types;
 
 pub(crate) use tasks::moment;
 
-use std::sync::Arc;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use futures::{Stream, stream};
+use guilder_protocol::time::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
 use self::{
     caller::{Action, Caller},
-    types::{ApiError, BootstrapPeer, DescribedEvent, Identity, NodeEvent, Peer, Status},
+    types::{ApiError, BootstrapPeer, DescribedEvent, Identity, NodeEvent, Peer, ReloadView, Snapshot, Status},
 };
 use crate::{
-    events::{Heard, Recalled},
+    events::{Event, Heard, Recalled},
     keys::{Home, SecretFile},
-    network::BootstrapInfo,
+    network::{BootstrapInfo, Network},
     parts::Node,
     runtime::Job,
+    sync::lock,
 };
 
 /// How many entries a listing has whose caller says no number.
@@ -60,6 +67,8 @@ struct Inner {
     stop: watch::Sender<bool>,
     /// The secret file as it was at the start, if there was one.
     secret: Option<SecretFile>,
+    /// What came of reading the settings again, the last time that it was done.
+    reloaded: Mutex<Option<ReloadView>>,
 }
 
 impl Api {
@@ -67,11 +76,31 @@ impl Api {
     pub fn new(node: Node, home: Home, mint_http: Option<String>, stop: watch::Sender<bool>) -> Self {
         let began = node.runtime.instant();
         let secret = SecretFile::load(&home.secret()).ok();
-        Self(Arc::new(Inner { node, home, began, mint_http, stop, secret }))
+        Self(Arc::new(Inner { node, home, began, mint_http, stop, secret, reloaded: Mutex::default() }))
     }
 
     fn node(&self) -> &Node {
         &self.0.node
+    }
+
+    /// The node's network, for what the daemon changes in it.
+    pub(crate) fn network(&self) -> &Network {
+        &self.node().network
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.node().runtime.now()
+    }
+
+    /// Tells what came of reading the settings again.
+    pub(crate) fn note_reload(&self, view: ReloadView) {
+        let ReloadView { applied, restart, error, .. } = view.clone();
+        *lock(&self.0.reloaded) = Some(view);
+        self.node().events.emit(match error {
+            None => Event::Reloaded { applied: applied.join(", "), restart: restart.join(", ") },
+            Some(reason) => Event::ReloadFailed { reason },
+        });
     }
 
     /// Lets an action of high risk pass: the owner's, or one that the owner granted.
@@ -114,6 +143,7 @@ impl Api {
             },
             balances,
             clock: node.trade.clock_doubt().map(|doubt| doubt.to_string()),
+            reloaded: lock(&self.0.reloaded).clone(),
             peer_id,
         })
     }
@@ -198,6 +228,39 @@ impl Api {
             };
             Some((told, subscription))
         }))
+    }
+
+    /// Copies the store and the hosted mint's books, each as it is at one instant, into a folder of the home.
+    ///
+    /// # Errors
+    /// If the caller may not, or the disk fails.
+    pub async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, ApiError> {
+        self.pass(caller, Action::Backup, &()).await?;
+        let node = self.node();
+        let folder = self.0.home.snapshots().join(hex::encode(node.runtime.random::<8>()));
+        let made = match self.copy_into(&folder).await {
+            Ok(()) => Ok(Snapshot { folder: folder.display().to_string() }),
+            Err(error) => Err(error),
+        };
+        if made.is_err() {
+            let left = folder.clone();
+            node.runtime.offload(Job::Disk, move || drop(std::fs::remove_dir_all(left))).await;
+        }
+        made
+    }
+
+    async fn copy_into(&self, folder: &Path) -> Result<(), ApiError> {
+        let node = self.node();
+        Home::at(self.0.home.snapshots()).create()?;
+        Home::at(folder).create()?;
+        // The store first: so the mint's books have every coin of its.
+        let (store, path) = (node.store.clone(), Home::at(folder).store());
+        node.runtime.offload(Job::Disk, move || store.snapshot_to(&path)).await?;
+        node.memory.snapshot_to(Home::at(folder).memory()).await?;
+        if let Some(mint) = &node.mint {
+            mint.copy_books(folder).await?;
+        }
+        Ok(())
     }
 
     /// Stops the daemon.

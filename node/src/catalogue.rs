@@ -20,25 +20,29 @@ mod intake;
 mod limits;
 mod listing;
 mod own;
+pub mod query;
 mod schemas;
 mod search;
 mod topics;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
+use futures::StreamExt as _;
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::{AgentId, AgentKey},
-    market::{MintUrl, Offer, SchemaHash, ServiceName},
+    market::{AdvertBody, MintUrl, Offer, SchemaHash, ServiceName, Unit},
     wire::{Advertised, Message, NotAdvertised, Query, Schema},
 };
 use serde_bytes::ByteBuf;
 use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::wrappers::ReceiverStream;
 
 pub(crate) use self::intake::BadAnswer;
+use self::query::{Pattern, Query as AdvertQuery};
 use self::{intake::Intake, own::OwnServices, schemas::SellerSchemas, search::Search, topics::Topics};
 pub use self::{
     limits::MAX_ADVERTS,
@@ -139,6 +143,14 @@ impl Catalogue {
         self.intake.known()
     }
 
+    /// What is known to be on sale: service, price and unit of each advert that holds, our own with them.
+    pub fn prices(&self) -> Vec<(ServiceName, u64, Unit)> {
+        let price = |advert: &AdvertBody| (advert.service.clone(), advert.price, advert.unit.clone());
+        let others = self.intake.matching(&Pattern::any());
+        let own = self.own.services().into_iter().map(|service| price(&self.would_advertise(&service)));
+        others.iter().map(|listing| price(&listing.advert.body)).chain(own).collect()
+    }
+
     /// Puts a service on sale, in place of one with the same name, and keeps it so across restarts.
     ///
     /// # Errors
@@ -161,6 +173,13 @@ impl Catalogue {
     /// If there is none of that name, or the store fails.
     pub async fn remove(&self, name: &ServiceName) -> Result<(), CatalogueError> {
         self.own.remove(name).await
+    }
+
+    /// Says of every service that it can't be had until the node is back, and leaves that a moment to spread.
+    pub async fn retire(&self) {
+        if self.own.retire().await && !self.own.network.peers().await.is_empty() {
+            tokio::time::sleep(limits::PARTING).await;
+        }
     }
 
     /// Takes a service off sale if its work failed because its tool isn't the one that was put on sale.
@@ -192,16 +211,30 @@ impl Catalogue {
         self.search.begin(wanted, deadline)
     }
 
-    /// All sellers of a service that can be found now, at most `limit`, whatever their terms. The channel closes when the
-    /// search is over, at `deadline` at the latest; dropping it ends the search.
-    pub fn find(&self, service: &ServiceName, limit: usize, deadline: Instant) -> mpsc::Receiver<Listing> {
-        let (tell, listings) = mpsc::channel(limit.clamp(1, limits::MAX_FOUND));
-        let (service, except) = (service.clone(), BTreeSet::new());
-        let mut found = self.search(Wanted { service, ask: None, except, limit, depth: Depth::Whole }, deadline);
+    /// The sellers that can be found now and whose adverts fit, at most `limit`: those known first, at once, then others as they are found.
+    /// The channel closes when the search is over, at `deadline` at the latest; dropping it ends the search.
+    pub fn find(
+        &self,
+        pattern: &Pattern,
+        query: AdvertQuery,
+        limit: usize,
+        deadline: Instant,
+    ) -> mpsc::Receiver<Listing> {
+        let limit = limit.clamp(1, limits::MAX_FOUND);
+        let (tell, listings) = mpsc::channel(limit);
+        let services = self.services_of(pattern);
+        let searches = services.into_iter().map(|service| {
+            let (ask, query, except) = (None, Some(query.clone()), BTreeSet::new());
+            let wanted = Wanted { service, ask, query, except, limit, depth: Depth::Whole };
+            ReceiverStream::new(self.search(wanted, deadline)).take_while(is_seller).boxed()
+        });
+        let mut found = futures::stream::select_all(searches).take(limit);
         let pass_on = async move {
             let all = async {
-                while let Some(Found::Seller(listing)) = found.recv().await {
-                    if tell.send(listing).await.is_err() {
+                while let Some(found) = found.next().await {
+                    if let Found::Seller(listing) = found
+                        && tell.send(listing).await.is_err()
+                    {
                         return;
                     }
                 }
@@ -214,6 +247,31 @@ impl Catalogue {
         };
         self.own.runtime.spawn("catalogue/list", pass_on).detach();
         listings
+    }
+
+    /// What the advert of a service of ours says, or would if it were advertised now.
+    pub(crate) fn would_advertise(&self, service: &Service) -> AdvertBody {
+        self.own.advert_body(service, self.mints_for(service))
+    }
+
+    /// The services to search for: the one of a name, or those of a pattern that we know of, a bounded number of them.
+    fn services_of(&self, pattern: &Pattern) -> Vec<ServiceName> {
+        if let Pattern::Name(name) = pattern {
+            return vec![name.clone()];
+        }
+        let mut sellers = BTreeMap::<ServiceName, usize>::new();
+        for listing in self.intake.matching(pattern) {
+            *sellers.entry(listing.advert.body.service.clone()).or_default() += 1;
+        }
+        for service in self.own.topics.looked_for() {
+            if pattern.matches(&service) {
+                sellers.entry(service).or_default();
+            }
+        }
+        // Those that most sell, where there are more than are searched for.
+        let mut services: Vec<_> = sellers.into_iter().collect();
+        services.sort_by(|(one, ones), (other, others)| (others, one).cmp(&(ones, other)));
+        services.into_iter().take(limits::MAX_MATCHED).map(|(service, _)| service).collect()
     }
 
     /// The seller's advert of the service: the one we have, or the one it shows us now.
@@ -297,6 +355,11 @@ impl Catalogue {
     pub(crate) fn not_advertised(&self, from: AgentId, message: &NotAdvertised) {
         self.search.not_advertised(from, message);
     }
+}
+
+/// What comes until all have been told who can be found now.
+fn is_seller(found: &Found) -> std::future::Ready<bool> {
+    std::future::ready(!matches!(found, Found::Searched))
 }
 
 /// Why something can't be put on sale, or taken off.

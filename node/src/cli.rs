@@ -7,16 +7,18 @@
 //! ```
 //!
 //! `init`, `id`, `alias`, `passphrase`, `service-unit`, `service init`, `service test`, `mint resume`, `audit verify`, `ucan verify`, `duty check`,
-//! `completions`, `demo` and `bench` need no daemon.
+//! `completions`, `restore`, `demo` and `bench` need no daemon; `up` is one, and `doctor` and `backup` speak to it if it runs.
 
 mod alias;
 mod approvals;
 mod audit;
+mod backup;
 mod bench;
 mod brief;
 mod caller;
 mod completions;
 mod demo;
+mod doctor;
 mod duty;
 mod earnings;
 mod find;
@@ -27,6 +29,8 @@ mod hire;
 mod hook;
 mod id;
 mod init;
+mod invite;
+mod join;
 mod man;
 mod mcp;
 mod memory;
@@ -37,11 +41,13 @@ mod peers;
 mod prompt;
 mod recall;
 mod remember;
+mod restore;
 mod revoke;
 mod run;
 mod service;
 mod service_unit;
 mod status;
+mod swarm;
 mod task;
 mod ucan;
 mod up;
@@ -66,6 +72,7 @@ const EXAMPLES: &str = "\
   guilder demo                             see it all happen on this machine, with play money
   guilder init                             make a node: keys, recovery phrase, settings
   guilder up                               run it; the commands below talk to it
+  guilder up --join INVITATION             both at once, in the swarm of whoever invites
   guilder find text.summarize              who sells this?
   guilder hire text.summarize --input notes.txt --max-price 20
 
@@ -107,11 +114,16 @@ pub struct Global {
 enum Command {
     Init(init::Args),
     Up(up::Args),
+    Invite(invite::Args),
     Status(status::Args),
+    Doctor(doctor::Args),
     Watch(watch::Args),
     Peers(peers::Args),
+    Swarm(swarm::Args),
     Id(id::Args),
     Passphrase(passphrase::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     ServiceUnit(service_unit::Args),
     Service(service::Args),
     Earnings(earnings::Args),
@@ -289,11 +301,16 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Invite(args) => invite::run(&args, context),
         Command::Watch(args) => watch::run(&args, context),
         Command::Status(args) => status::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Peers(args) => peers::run(&args, context),
+        Command::Swarm(args) => swarm::run(&args, context),
         Command::Id(args) => id::run(&args, context),
         Command::Passphrase(args) => passphrase::run(&args, context),
+        Command::Backup(args) => backup::run(&args, context),
+        Command::Restore(args) => restore::run(&args, context),
         Command::ServiceUnit(args) => service_unit::run(&args, context),
         Command::Service(args) => service::run(&args, context),
         Command::Earnings(args) => earnings::run(&args, context),

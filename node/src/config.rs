@@ -5,6 +5,7 @@
 //! setting, commented out, at its default. A test holds the template to the types.
 
 mod chosen;
+pub mod join;
 mod sections;
 
 use std::{io, ops::Range, path::PathBuf};

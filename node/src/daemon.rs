@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock the home ─ ports free? ─ open store, content, mint ─ Node::start ─ API up, api.json written ─ ready
+//!     … SIGHUP: settings read again …
 //!     … until SIGINT, SIGTERM, `POST /v1/stop`, the store is seen to be damaged, or anything panics …
 //! api.json removed ─ API closed ─ Node::stop ─ lock released with the process
 //! ```
@@ -17,6 +18,7 @@ pub(crate) mod log;
 mod monitor;
 mod owner;
 mod ports;
+mod reload;
 
 use std::{io, process, time::Duration};
 
@@ -32,9 +34,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub(crate) use self::ports::try_listening;
 use self::{
     lock::{Lock, LockError},
     ports::PortError,
+    reload::{Reloaded, Reloading},
 };
 use crate::{
     api::{
@@ -42,9 +46,9 @@ use crate::{
         access::{self, Access},
         caller::Caller,
         hooks, http,
-        types::{MintView, Status},
+        types::{MintView, ReloadView, Status},
     },
-    config::Config,
+    config::{Config, ConfigError},
     content::{Content, ContentError},
     events::{Event, Events},
     executor::Executors,
@@ -78,7 +82,10 @@ pub async fn run(home: &Home, mut config: Config, seeds: Seeds, tell: impl FnOnc
     http_server::raise_descriptor_limit();
     let _lock = Lock::take(&home.lock())?;
     remove_unfinished(&home.secret())?;
+    // Of a backup that was cut off.
+    let _ = std::fs::remove_dir_all(home.snapshots());
     let mut signals = Signals::listen()?;
+    let mut reloading = Reloading::new(home)?;
     config.network.listen = ports::usable(&config.network.listen)?;
     let events = Events::new();
     let runtime = Runtime::production(Limits::default());
@@ -95,9 +102,17 @@ pub async fn run(home: &Home, mut config: Config, seeds: Seeds, tell: impl FnOnc
             return Ok(());
         }
     };
-    let outcome = serve(home, &node, &events, &mut signals, began, tell).await;
+    let outcome = serve(home, &node, &events, &mut signals, &mut reloading, began, tell).await;
     node.stop().await;
     outcome
+}
+
+/// Keeps daemons off a home for as long as the result lives.
+///
+/// # Errors
+/// If one runs on it.
+pub(crate) fn hold(home: &Home) -> Result<Lock, LockError> {
+    Lock::take(&home.lock())
 }
 
 /// How long the API's answers under way, those that listen to events above all, may take to end. A moment is enough, but on a busy machine.
@@ -109,6 +124,7 @@ async fn serve(
     node: &Node,
     events: &Events,
     signals: &mut Signals,
+    reloading: &mut Reloading,
     began: Instant,
     tell: impl FnOnce(&Ready),
 ) -> Result<(), DaemonError> {
@@ -138,16 +154,22 @@ async fn serve(
     if let (Ok(status), Ok(mints)) = (said.status(&owner).await, said.mints(&owner)) {
         tell(&Ready { status, mints });
     }
-    drop(said);
-
-    let ended = tokio::select! {
-        biased;
-        reason = signals.next() => Ok(reason),
-        () = wait_for(stopping) => Ok("asked to over the API"),
-        error = node.store.damaged() => Err(DaemonError::Store(error)),
-        panicked = runtime.panicked() => Err(DaemonError::Panicked(panicked.to_string())),
-        what = panics::escaped() => Err(DaemonError::Panicked(what)),
+    let asked_to_stop = wait_for(stopping);
+    tokio::pin!(asked_to_stop);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            signal = signals.any() => match signal {
+                Told::Stop(reason) => break Ok(reason),
+                Told::Reload => reload(reloading, &said).await,
+            },
+            () = &mut asked_to_stop => break Ok("asked to over the API"),
+            error = node.store.damaged() => break Err(DaemonError::Store(error)),
+            panicked = runtime.panicked() => break Err(DaemonError::Panicked(panicked.to_string())),
+            what = panics::escaped() => break Err(DaemonError::Panicked(what)),
+        }
     };
+    drop(said);
     // First of all: whoever looks from now on shall find no daemon.
     let _ = std::fs::remove_file(home.api());
     let reason = ended.as_ref().map_or_else(ToString::to_string, |reason| (*reason).to_owned());
@@ -160,6 +182,18 @@ async fn serve(
     }
     drop(serving);
     ended.map(drop)
+}
+
+/// Reads the settings again, and says what came of it in log, events and status.
+async fn reload(reloading: &mut Reloading, api: &Api) {
+    let reloaded = reloading.reload(api.network()).await;
+    let view = match reloaded {
+        Ok(Reloaded { applied, restart }) => ReloadView { at: api.now(), applied, restart, error: None },
+        Err(error) => {
+            ReloadView { at: api.now(), applied: Vec::new(), restart: Vec::new(), error: Some(error.to_string()) }
+        }
+    };
+    api.note_reload(view);
 }
 
 async fn start(
@@ -258,8 +292,15 @@ async fn wait_for(mut flag: watch::Receiver<bool>) {
     }
 }
 
-/// What ends a daemon from outside.
+/// What a signal asks for.
+enum Told {
+    Stop(&'static str),
+    Reload,
+}
+
+/// What ends a daemon from outside, or has it read its settings again.
 struct Signals {
+    hang_up: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -267,14 +308,26 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, DaemonError> {
         let on = |kind| signal(kind).map_err(DaemonError::Signals);
-        Ok(Self { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+        let hang_up = on(SignalKind::hangup())?;
+        Ok(Self { hang_up, interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// What the next signal asks for.
+    async fn any(&mut self) -> Told {
         tokio::select! {
             biased;
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    /// The next that asks to stop. While a node starts there is nothing to read again: it has just read it.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            if let Told::Stop(reason) = self.any().await {
+                return reason;
+            }
         }
     }
 }
@@ -288,6 +341,9 @@ pub enum DaemonError {
     /// An address for peers.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The home folder.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -338,6 +394,7 @@ impl AtFault for DaemonError {
         match self {
             Self::Lock(error) => error.fault(),
             Self::Port(error) => error.fault(),
+            Self::Config(error) => error.fault(),
             Self::Home(error) => error.fault(),
             Self::Store(error) => error.fault(),
             Self::Content(error) => error.fault(),
@@ -354,6 +411,7 @@ impl AtFault for DaemonError {
         match self {
             Self::Lock(error) => error.hint(),
             Self::Port(error) => error.hint(),
+            Self::Config(error) => error.hint(),
             Self::Home(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Content(error) => error.hint(),

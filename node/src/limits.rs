@@ -318,3 +318,37 @@ pub const MCP_START: Duration = Duration::from_secs(30);
 pub const MAX_MCP_IDLE: usize = 8;
 /// How long each of them waits.
 pub const MCP_IDLE: Duration = Duration::from_secs(60);
+
+// doctor
+
+/// Descriptors that a busy node needs: its connections, their streams and its files.
+pub const DESCRIPTORS_NEEDED: u64 = 2_048;
+/// Less free space than this, in bytes, is too little to work with: the store grows by some MiB while it is tidied.
+pub const DISK_SHORT_BYTES: u64 = 64 * 1024 * 1024;
+/// Less than this is worth a warning: one large output and its input, several times.
+pub const DISK_LOW_BYTES: u64 = 1024 * 1024 * 1024;
+/// How long a mint has to answer `guilder doctor`.
+pub const MINT_CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// Mints that are asked at once for it.
+pub const MINTS_CHECKED_AT_ONCE: usize = 16;
+
+// swarm
+
+/// Services that a view of the swarm lists: those with most sellers.
+pub const MAX_SWARM_SERVICES: usize = 100;
+/// Kinds of software that it lists; each is what a peer says of itself.
+pub const MAX_SWARM_SOFTWARE: usize = 20;
+
+// backups
+
+/// Files of one backup: every content that a node keeps, many times over.
+pub const MAX_BACKUP_FILES: usize = 1_000_000;
+/// A backup's list of its files, in bytes: so many of them.
+pub const MAX_BACKUP_LIST_BYTES: u64 = 256 * 1024 * 1024;
+
+// joining
+
+/// Addresses that `--join` names altogether: eight invitations' worth. One that answers is enough.
+pub const MAX_JOINED: usize = 512;
+/// A file that `--join` names, in bytes: so many addresses with as many words about them.
+pub const MAX_JOIN_FILE: u64 = 256 * 1024;

@@ -30,7 +30,7 @@ mod records;
 pub mod source;
 mod words;
 
-use std::{collections::BTreeMap, fmt, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use cid::Cid;
 use guilder_protocol::{
@@ -63,7 +63,7 @@ use crate::{
         MEMORY_SESSION_SECS,
     },
     runtime::{Job, Runtime},
-    store::{Key, KeyRange, Place, Read, Reader, Store, StoreError, Write},
+    store::{self, Key, KeyRange, Place, Read, Reader, Store, StoreError, Write},
 };
 
 /// The memory of a node. Cheap to clone.
@@ -223,6 +223,17 @@ impl Memory {
         if let Some(store) = self.0.open.write().await.take() {
             store.close().await;
         }
+    }
+
+    /// Copies what is remembered, as it is at one instant, into a new file at `path`; nothing if nothing is.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn snapshot_to(&self, path: PathBuf) -> Result<(), MemoryError> {
+        if self.0.place.exists(&self.0.runtime).await {
+            self.read(move |read| Ok(store::snapshot(read, &path)?)).await?;
+        }
+        Ok(())
     }
 
     async fn store(&self) -> Result<RwLockReadGuard<'_, Store>, MemoryError> {

@@ -60,7 +60,7 @@ use crate::{
     failpoint::{Failpoint, Step},
     http_server,
     keys::HomeError,
-    runtime::Runtime,
+    runtime::{Job, Runtime},
     spans::Span,
     wallet::connector::{
         Exchange, ExchangeError,
@@ -98,6 +98,8 @@ pub struct HostedMint {
     suspension: Arc<used::Suspension>,
     failpoint: Failpoint,
     runtime: Runtime,
+    /// The file with its books.
+    file: Arc<Path>,
     #[cfg(test)]
     quotes: Arc<quotes::Quotes>,
 }
@@ -138,7 +140,7 @@ impl HostedMint {
 
         let suspension = Arc::<used::Suspension>::default();
         let changing = Arc::new(Semaphore::new(1));
-        let quotes = Arc::new(quotes::Quotes::new(file, Arc::clone(&changing), runtime.clone()));
+        let quotes = Arc::new(quotes::Quotes::new(file.clone(), Arc::clone(&changing), runtime.clone()));
         quotes.sweep(quotes::now()).await?;
         runtime.spawn("mint quotes", Arc::clone(&quotes).keep_sweeping()).detach();
         let (books, suspended) = (Arc::clone(&mint), Arc::clone(&suspension));
@@ -153,6 +155,7 @@ impl HostedMint {
             suspension,
             failpoint: Failpoint::default(),
             runtime: runtime.clone(),
+            file: file.into(),
             #[cfg(test)]
             quotes,
         })
@@ -176,6 +179,22 @@ impl HostedMint {
         if let Err(error) = self.mint.stop().await {
             tracing::warn!(%error, "the mint did not stop cleanly; it puts itself right when it starts");
         }
+    }
+
+    /// Copies its books as they are at one instant into a new file in `folder`, while it works on.
+    ///
+    /// # Errors
+    /// If there are books, or the disk fails.
+    pub async fn copy_books(&self, folder: &Path) -> Result<(), MintError> {
+        let (from, to) = (self.file.clone(), books(folder));
+        let copying = move || {
+            let to = to.to_str().ok_or(MintError::Path)?;
+            let connection = rusqlite::Connection::open(&*from)?;
+            connection.busy_timeout(limits::COPY_PATIENCE)?;
+            connection.execute("VACUUM INTO ?1", [to])?;
+            Ok(())
+        };
+        self.runtime.offload(Job::Disk, copying).await
     }
 
     /// What this mint has signed and taken back, per unit: outstanding is the difference.

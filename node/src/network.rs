@@ -55,6 +55,7 @@ mod places;
 pub(crate) mod rate;
 mod records;
 mod scores;
+pub mod size;
 mod stream;
 mod streams;
 pub mod transport;
@@ -278,6 +279,11 @@ pub enum PeerChange {
     Disconnected(AgentId),
 }
 
+/// An address without its peer ID, and the agent that the ID names.
+pub fn agent_in(address: &Multiaddr) -> (Multiaddr, Option<AgentId>) {
+    addrs::split(address)
+}
+
 impl Network {
     /// Starts the network: listens, dials the bootstrap peers. Returns once every `listen` address is in use.
     ///
@@ -399,6 +405,13 @@ impl Network {
     /// The peers of `network.bootstrap`, but for this node itself.
     pub async fn bootstraps(&self) -> Vec<BootstrapInfo> {
         self.ask(Command::Bootstraps).await.unwrap_or_default()
+    }
+
+    /// Begins with other peers: those of `new` that `old` hasn't, and no more with those of `old` that `new` hasn't. Others stay, and so do
+    /// connections.
+    pub async fn set_bootstrap(&self, old: &[Multiaddr], new: &[Multiaddr]) {
+        let (old, new) = (old.to_vec(), new.to_vec());
+        self.tell(Command::SetBootstrap { old, new }).await;
     }
 
     /// The addresses that this node listens on, with the ports it really got.

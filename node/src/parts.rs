@@ -230,10 +230,11 @@ impl Node {
         self.mint.as_ref().map(|_| MintUrl::of_peer(self.id()))
     }
 
-    /// Stops: takes no more work, closes connections, ends every task, and lets the store write what is in its queue.
+    /// Stops: takes no more work, withdraws its adverts, closes connections, ends every task, and lets the store write what is in its queue.
     /// What is open then resumes at the next start.
     pub async fn stop(&self) {
         self.trade.stop_taking();
+        self.catalogue.retire().await;
         self.network.shutdown().await;
         if let Some(mint) = &self.mint {
             mint.stop().await;

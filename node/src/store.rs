@@ -46,6 +46,7 @@ mod error;
 mod key;
 mod migrations;
 mod place;
+mod snapshot;
 mod table;
 pub mod testing;
 mod writer;
@@ -58,6 +59,7 @@ pub use key::{Key, KeyPart, KeyRange};
 pub use place::Place;
 /// What a store stands on; implemented by files and by [`testing::CrashBackend`].
 pub use redb::StorageBackend;
+pub(crate) use snapshot::{check, copy as snapshot};
 pub use table::{Json, Table};
 use writer::{Command, Request};
 
@@ -146,6 +148,14 @@ impl Store {
     pub fn read<R>(&self, job: impl FnOnce(&Read) -> Result<R, StoreError>) -> Result<R, StoreError> {
         let outcome = self.disk.read().and_then(|read| job(&read));
         outcome.inspect_err(|error| self.disk.note(error))
+    }
+
+    /// Copies the store as it is after its last commit into a new file at `path`, while others go on. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// If there is something at `path`, or the disk fails; then nothing is left there.
+    pub fn snapshot_to(&self, path: &Path) -> Result<(), StoreError> {
+        self.read(|read| snapshot::copy(read, path))
     }
 
     /// Resolves once the file has been seen to be damaged: whatever goes on with it would be guessing.

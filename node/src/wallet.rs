@@ -81,7 +81,7 @@ pub use self::{
     error::WalletError,
     ledger::{AuditFault, Balance, HeldCoin, Holding, Received, Restored},
     locks::{LockContext, LockOf, LockRequest, PreparedLock, VettedLock},
-    mints::MintSummary,
+    mints::{MintState, MintSummary},
     quotes::{FundQuote, InvoicePaid},
     records::{Account, HistoryEntry, MoneyOutcome, Reason, RedeemedProof, SentState, SentToken},
     whereabouts::Whereabouts,
@@ -173,7 +173,8 @@ impl Wallet {
     /// If the store can't be read.
     pub fn open(parts: WalletParts) -> Result<(Self, mpsc::Receiver<(Cid, MoneyOutcome)>), WalletError> {
         let WalletParts { config, seed, lock_seed, store, connectors, runtime, events, failpoint } = parts;
-        let mints = Arc::new(Mints::open(config.mints.clone(), &store, &runtime, &connectors, &events)?);
+        let mints =
+            Arc::new(Mints::open(config.mints.clone(), config.pins.clone(), &store, &runtime, &connectors, &events)?);
         let (notices, shared) = (Notices::new(events), Arc::new(Shared::default()));
         let patience = Duration::from_secs(config.mint_patience_secs);
         let tokens = keys::token_seed(&seed);
@@ -409,6 +410,14 @@ impl Wallet {
     /// The mints on the operator's list, each once, however many URLs it has.
     pub fn mints(&self) -> Vec<MintSummary> {
         self.0.mints.list()
+    }
+
+    /// What a mint on the list says now: it is asked anew.
+    ///
+    /// # Errors
+    /// If it doesn't answer, or isn't the one that it should be.
+    pub async fn state_of(&self, mint: &MintUrl) -> Result<MintState, WalletError> {
+        self.0.mints.state_of(mint).await
     }
 
     /// Whether what is old by this machine's clock may be forgotten: no mint that was asked contradicts it.

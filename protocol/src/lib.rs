@@ -8,8 +8,8 @@
 //! authority), [`market`] (advert, ask, offer), [`award`] and [`receipt`] (the two ends of a task), [`acceptance`],
 //! [`cancellation`] and [`received`] (what each side signs on the way), [`settlement`] and [`locks`] (how it is paid, and what the
 //! money is bound to), [`seal`] (what is delivered before it is paid), [`wire`] (how it travels), [`trade`] (the machines
-//! that drive it) and [`audit`] (how a stranger checks it afterwards). Beside them, [`discovery`] (how agents find each other) and
-//! [`mint`] (how a wallet talks to a mint that a peer hosts).
+//! that drive it) and [`audit`] (how a stranger checks it afterwards). Beside them, [`discovery`] (how agents find each other), [`invitation`]
+//! (how a new one joins) and [`mint`] (how a wallet talks to a mint that a peer hosts).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -25,6 +25,7 @@ pub mod discovery;
 pub mod envelope;
 pub mod fault;
 pub mod identity;
+pub mod invitation;
 pub mod limits;
 pub mod locks;
 pub mod market;

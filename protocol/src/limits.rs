@@ -173,3 +173,15 @@ pub const MAX_MEMORY_SOURCES: usize = 16;
 pub const MAX_MEMORY_SOURCE: usize = 256;
 /// The latest time that a memory says it is true since, in Unix seconds: the last one of a year of four digits, as dates are written.
 pub const MAX_MEMORY_TIME: u64 = 253_402_300_799;
+
+/// An invitation as text, in characters: what a QR code of the largest kind still holds, and far more than one has.
+pub const MAX_INVITATION: usize = 4_096;
+
+/// Peers that an invitation names: enough that one of them answers.
+pub const MAX_INVITED_PEERS: usize = 8;
+
+/// Addresses of one peer in an invitation: each IP version and transport, twice.
+pub const MAX_INVITED_ADDRESSES: usize = 8;
+
+/// One address in an invitation, in bytes: an IPv6 address, a port and what is spoken there, with room.
+pub const MAX_INVITED_ADDRESS: usize = 128;

@@ -55,6 +55,14 @@ impl Daemon {
         daemon
     }
 
+    /// As [`Self::start`], with these arguments for `up`: on an empty home it may take some to make one.
+    #[track_caller]
+    pub fn up(name: &str, home: &Home, args: &[&str]) -> Self {
+        let mut daemon = Self { name: name.to_owned(), home: home.clone(), child: spawn_with(home, args, &[]) };
+        daemon.wait_until_ready();
+        daemon
+    }
+
     /// Starts it again, after it has ended.
     #[track_caller]
     pub fn restart(&mut self) {
@@ -197,9 +205,13 @@ impl Drop for Daemon {
 }
 
 fn spawn(home: &Home, env: &[(&str, &str)]) -> Child {
+    spawn_with(home, &[], env)
+}
+
+fn spawn_with(home: &Home, args: &[&str], env: &[(&str, &str)]) -> Child {
     let log = File::options().create(true).append(true).open(home.file("node.log")).unwrap();
     let mut command = home.command();
-    command.arg("up").envs(env.iter().copied());
+    command.arg("up").args(args).envs(env.iter().copied());
     if let Some(filter) = std::env::var_os("GUILDER_TEST_LOG") {
         command.env("RUST_LOG", filter);
     }

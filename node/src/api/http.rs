@@ -49,11 +49,11 @@ use super::{
     caller::Caller,
     mcp,
     types::{
-        Alias, ApiError, Dial, Earnings, EarningsQuery, ErrorCode, Found, Identity, Line, NodeEvent, Peer, ServiceView,
-        Status,
+        Alias, ApiError, Dial, Earnings, EarningsQuery, ErrorCode, FindTerms, Found, Identity, InvitationView, Invite,
+        Line, NodeEvent, Peer, ServiceView, Snapshot, Status, SwarmView,
     },
 };
-use crate::{executor::Definition, http_server};
+use crate::{catalogue::query::Pattern, executor::Definition, http_server};
 
 /// Most of a JSON body: a service with two schemas, or a token of many proofs.
 const MAX_BODY: usize = 1024 * 1024;
@@ -92,12 +92,15 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(status))
         .routes(routes!(id))
         .routes(routes!(peers, dial))
+        .routes(routes!(swarm))
+        .routes(routes!(invitation))
         .routes(routes!(services, add_service))
         .routes(routes!(remove_service))
         .routes(routes!(find))
         .routes(routes!(earnings))
         .routes(routes!(aliases))
         .routes(routes!(events))
+        .routes(routes!(snapshot))
         .routes(routes!(stop))
         .merge(tasks::routes())
         .merge(wallet::routes())
@@ -140,6 +143,22 @@ async fn dial(State(api): State<Api>, Extension(caller): By, JsonBody(dial): Jso
     Ok(Json(api.dial(&caller, &dial.address).await?))
 }
 
+/// What this node knows of its swarm.
+#[utoipa::path(get, path = "/v1/swarm", responses((status = 200, body = SwarmView)))]
+async fn swarm(State(api): State<Api>, Extension(caller): By) -> Answer<SwarmView> {
+    Ok(Json(api.swarm(&caller).await?))
+}
+
+/// What brings a new node into the swarm: peers to begin with, mints with the keys by which they sign.
+#[utoipa::path(get, path = "/v1/invitation", params(Invite), responses((status = 200, body = InvitationView)))]
+async fn invitation(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Query(invite): Query<Invite>,
+) -> Answer<InvitationView> {
+    Ok(Json(api.invitation(&caller, &invite).await?))
+}
+
 /// What is on sale here.
 #[utoipa::path(get, path = "/v1/services", responses((status = 200, body = Vec<ServiceView>)))]
 async fn services(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<ServiceView>> {
@@ -162,26 +181,19 @@ async fn remove_service(State(api): State<Api>, Extension(caller): By, Path(name
     Ok(Json(api.remove_service(&caller, &name).await?))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct Limit {
-    /// Stop after so many [default: 20].
-    limit: Option<usize>,
-}
-
-/// Who sells a service, a line each, as they are found.
+/// Who sells a service, or those that a pattern matches, a line each: those known first, then others as they are found.
 #[utoipa::path(get,
     path = "/v1/find/{name}",
-    params(("name" = String, Path, description = "The service."), Limit),
+    params(("name" = String, Path, description = "The service; or a pattern, in which `*` stands for any characters."), FindTerms),
     responses((status = 200, content_type = NDJSON, body = Line<Found>))
 )]
 async fn find(
     State(api): State<Api>,
     Extension(caller): By,
-    Path(name): Path<ServiceName>,
-    Query(Limit { limit }): Query<Limit>,
+    Path(name): Path<Pattern>,
+    Query(terms): Query<FindTerms>,
 ) -> Result<Response, Failure> {
-    Ok(lines(api.find(&caller, &name, limit)?.map(Ok)))
+    Ok(lines(api.find(&caller, &name, terms)?.map(Ok)))
 }
 
 /// What was earned by selling.
@@ -223,6 +235,12 @@ async fn events(
         Some(heard) => lines(api.events_after(&caller, heard).await?),
         None => lines(api.events(&caller)?.map(Ok)),
     })
+}
+
+/// Copy the store and the hosted mint's books into a folder of the home, for a backup.
+#[utoipa::path(post, path = "/v1/snapshot", responses((status = 200, body = Snapshot)))]
+async fn snapshot(State(api): State<Api>, Extension(caller): By) -> Answer<Snapshot> {
+    Ok(Json(api.snapshot(&caller).await?))
 }
 
 /// Stop the daemon.

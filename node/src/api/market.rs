@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use guilder_protocol::market::ServiceName;
+use guilder_protocol::{market::ServiceName, settlement::Mode};
 
 use super::{
     Api, LISTED,
     caller::{Action, Caller},
-    types::{ApiError, Earnings, EarningsQuery, Found, ServiceView},
+    types::{ApiError, Earnings, EarningsQuery, FindTerms, Found, ServiceView},
 };
 use crate::{
-    catalogue::Listing,
+    catalogue::{
+        Listing,
+        query::{Pattern, Query},
+    },
     executor::{Definition, Service, definition::Run},
     runtime::Job,
 };
@@ -62,29 +65,73 @@ impl Api {
         Ok(self.node().trade.earnings(query.by, query.since.unwrap_or_default()).await?)
     }
 
-    /// Who sells a service: this node itself first, if it does and the caller speaks for its owner, then others as they are found;
-    /// [`LISTED`] of them if no limit is said.
+    /// Who sells a service, or one of those that a pattern matches: this node itself first, if it does and the caller speaks for its owner,
+    /// then those whose adverts are known, at once, then others as they are found; [`LISTED`] of them if no limit is said.
     ///
     /// # Errors
-    /// If the caller may not.
+    /// If the caller may not, or looks for too many words.
     pub fn find(
         &self,
         caller: &Caller,
-        name: &ServiceName,
-        limit: Option<usize>,
+        pattern: &Pattern,
+        terms: FindTerms,
     ) -> Result<impl Stream<Item = Found> + Send + 'static, ApiError> {
         caller.may(Action::Find)?;
         let deadline = self.node().runtime.instant() + FIND_PATIENCE;
-        let limit = limit.unwrap_or(LISTED);
-        let own = self.node().catalogue.service(name).filter(|_| limit > 0 && caller.under().is_none());
-        let own = own.map(|service| self.own_listing(&service));
-        let limit = limit.saturating_sub(usize::from(own.is_some()));
-        let found = (limit > 0).then(|| self.node().catalogue.find(name, limit, deadline));
-        let others = stream::unfold(found, |found| async {
-            let mut found = found?;
-            found.recv().await.map(|listing| (Found::from(listing), Some(found)))
+        let limit = terms.limit.unwrap_or(LISTED);
+        let query = self.query(terms)?;
+        let own = self.own_listings(pattern, &query, if caller.under().is_none() { limit } else { 0 });
+        let limit = limit.saturating_sub(own.len());
+        let found = (limit > 0).then(|| self.node().catalogue.find(pattern, query, limit, deadline));
+        let api = self.clone();
+        let others = stream::unfold(found, move |found| {
+            let api = api.clone();
+            async move {
+                let mut found = found?;
+                found.recv().await.map(|listing| (api.found(&listing), Some(found)))
+            }
         });
         Ok(stream::StreamExt::chain(stream::iter(own), others))
+    }
+
+    /// What an advert has to say. A mint that this node knows under several URLs counts under each.
+    fn query(&self, terms: FindTerms) -> Result<Query, ApiError> {
+        let FindTerms { limit: _, max_price, unit, mint, mode, words, reachable } = terms;
+        let words = Query::words_of(words.as_deref().unwrap_or_default())
+            .map_err(|error| ApiError::misuse(error.to_string(), "look for fewer and shorter words"))?;
+        let mut mints: Vec<_> = mint.into_iter().collect();
+        for known in self.node().wallet.mints() {
+            let urls = || known.also.iter().chain([&known.url]);
+            if urls().any(|url| mints.contains(url)) {
+                mints.extend(urls().cloned());
+            }
+        }
+        Ok(Query { max_price, unit, mints, mode, words, reachable })
+    }
+
+    fn own_listings(&self, pattern: &Pattern, query: &Query, limit: usize) -> Vec<Found> {
+        let own = self.node().catalogue.services();
+        let fitting = own.iter().filter(|service| pattern.matches(&service.definition().name));
+        let fitting = fitting.filter(|service| query.fits(&self.node().catalogue.would_advertise(service)));
+        fitting.take(limit).map(|service| self.own_listing(service)).collect()
+    }
+
+    /// A seller's advert, as it is told.
+    fn found(&self, listing: &Listing) -> Found {
+        let (agent, advert) = (listing.seller(), &listing.advert);
+        Found {
+            seller: agent.peer_id(),
+            service: advert.body.service.clone(),
+            description: advert.body.description.clone(),
+            price: advert.body.price,
+            unit: advert.body.unit.clone(),
+            mints: advert.body.mints.clone(),
+            expires: advert.exp,
+            own: false,
+            modes: advert.body.modes.clone(),
+            age_secs: self.node().runtime.now().since(advert.iat),
+            connected: self.node().network.is_connected(agent),
+        }
     }
 
     fn own_listing(&self, service: &Service) -> Found {
@@ -98,6 +145,9 @@ impl Api {
             mints: self.node().catalogue.mints_for(service),
             expires: None,
             own: true,
+            modes: Mode::ALL.to_vec(),
+            age_secs: 0,
+            connected: true,
         }
     }
 
@@ -118,23 +168,6 @@ impl Api {
             concurrency: definition.concurrency as u64,
             time_limit_secs: definition.time_limit_secs,
             mints: self.node().catalogue.mints_for(service),
-        }
-    }
-}
-
-impl From<Listing> for Found {
-    fn from(listing: Listing) -> Self {
-        let seller = listing.seller().peer_id();
-        let advert = &listing.advert;
-        Self {
-            seller,
-            service: advert.body.service.clone(),
-            description: advert.body.description.clone(),
-            price: advert.body.price,
-            unit: advert.body.unit.clone(),
-            mints: advert.body.mints.clone(),
-            expires: advert.exp,
-            own: false,
         }
     }
 }

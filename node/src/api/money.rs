@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use futures::{Stream, stream};
-use guilder_protocol::market::{MintUrl, Unit};
+use futures::{Stream, StreamExt as _, stream};
+use guilder_protocol::{
+    fault::AtFault as _,
+    market::{MintUrl, Unit},
+};
 
 use zeroize::Zeroizing;
 
@@ -11,11 +14,12 @@ use super::{
     Api,
     caller::{Action, Caller},
     types::{
-        ApiError, Balance, Fund, Funding, HistoryEntry, InvoicePaid, MintView, Pay, PendingView, Received, Restore,
-        Restored, Send, SentView, Token,
+        ApiError, Balance, Fund, Funding, HistoryEntry, InvoicePaid, MintCheck, MintView, Pay, PendingView, Received,
+        Restore, Restored, Send, SentView, Token,
     },
 };
 use crate::{
+    limits::{MINT_CHECK_PATIENCE, MINTS_CHECKED_AT_ONCE},
     shell,
     wallet::{self, MintSummary, WalletError},
 };
@@ -176,6 +180,31 @@ impl Api {
         Ok(self.node().wallet.mints().into_iter().map(MintView::from).collect())
     }
 
+    /// Asks each accepted mint now, all at once, for a while.
+    ///
+    /// # Errors
+    /// If the caller may not.
+    pub async fn check_mints(&self, caller: &Caller) -> Result<Vec<MintCheck>, ApiError> {
+        // It makes each of them work.
+        caller.may(Action::Dial)?;
+        let mints = self.node().wallet.mints().into_iter().map(|mint| self.check_mint(mint.url));
+        Ok(stream::iter(mints).buffered(MINTS_CHECKED_AT_ONCE).collect().await)
+    }
+
+    async fn check_mint(&self, url: MintUrl) -> MintCheck {
+        let began = self.node().runtime.instant();
+        let asked = tokio::time::timeout(MINT_CHECK_PATIENCE, self.node().wallet.state_of(&url)).await;
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let silent = || format!("no answer within {} s", MINT_CHECK_PATIENCE.as_secs());
+        let (error, hint, state) = match asked {
+            Err(_) => (Some(silent()), Some("is it up, and the way there?".to_owned()), None),
+            Ok(Err(error)) => (Some(error.to_string()), error.hint().map(str::to_owned), None),
+            Ok(Ok(state)) => (None, None, Some(state)),
+        };
+        let as_pinned = state.as_ref().and_then(|state| Some(state.pinned? == state.pin));
+        MintCheck { url, error, hint, took_ms, as_pinned, ahead_secs: state.and_then(|state| state.ahead_secs) }
+    }
+
     /// Accepts a mint's ecash from now on.
     ///
     /// # Errors
@@ -313,7 +342,7 @@ impl From<wallet::Balance> for Balance {
 
 impl From<MintSummary> for MintView {
     fn from(mint: MintSummary) -> Self {
-        Self { url: mint.url, name: mint.name, units: mint.units, added: mint.added, also: mint.also }
+        Self { url: mint.url, name: mint.name, units: mint.units, added: mint.added, also: mint.also, pin: mint.pin }
     }
 }
 

@@ -6,7 +6,9 @@
 //! types of its own, so that neither binds the other. An enum with an `Unknown` is open: a later version may say more.
 
 use guilder_protocol::{
+    invitation::MintPin,
     market::{MintUrl, ServiceName, Unit},
+    settlement::Mode,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use crate::{
     events::Stamped,
     gate::{ApprovalState, Risk},
     mint::Totals,
+    network::size::SwarmSize,
     wallet::{self, Account},
 };
 
@@ -56,6 +59,25 @@ pub struct Status {
     /// What speaks against this machine's clock, in words, if most peers heard last agree that it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
+    /// What came of reading the settings again (SIGHUP), the last time that it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloaded: Option<ReloadView>,
+}
+
+/// The settings, read again while the node runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Reload)]
+pub struct ReloadView {
+    /// When.
+    #[schema(value_type = u64)]
+    pub at: Timestamp,
+    /// The settings that were changed by it.
+    pub applied: Vec<String>,
+    /// Those that the file has otherwise, in force from the next start on.
+    pub restart: Vec<String>,
+    /// Why the file couldn't be read; then nothing was changed.
+    #[schema(required)]
+    pub error: Option<String>,
 }
 
 /// A peer to start from.
@@ -153,6 +175,46 @@ pub struct Found {
     /// Whether it is this node itself: free for who hires here.
     #[serde(default)]
     pub own: bool,
+    /// How it can be paid.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub modes: Vec<Mode>,
+    /// How old the advert is, in seconds: what its seller said then. A seller renews it every twenty minutes.
+    #[serde(default)]
+    pub age_secs: u64,
+    /// Whether the seller is connected now.
+    #[serde(default)]
+    pub connected: bool,
+}
+
+/// What sellers are looked for. What isn't said asks nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub struct FindTerms {
+    /// Stop after so many [default: 20].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// At most this list price, in whatever unit it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<u64>,
+    /// Priced in this unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub unit: Option<Unit>,
+    /// Paid at this mint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub mint: Option<MintUrl>,
+    /// Paid this way: escrow or prepaid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub mode: Option<Mode>,
+    /// Each of these words stands in the service's name or description, in whatever case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+    /// Only who is connected, or answers now.
+    pub reachable: bool,
 }
 
 /// What a hire's stream tells.
@@ -1189,6 +1251,141 @@ pub struct MintView {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub also: Vec<MintUrl>,
+    /// The fingerprint of the keys that it signs with, once it has been reached: the same for everybody who reaches the same mint.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, required)]
+    pub pin: Option<MintPin>,
+}
+
+/// What a node knows of its swarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Swarm)]
+pub struct SwarmView {
+    /// How many nodes there are that keep records for others, estimated from the distances of their keys.
+    pub size: SwarmSize,
+    /// Connected peers.
+    pub connected: u64,
+    /// These by how far away they are, the nearest first.
+    pub round_trips: Vec<RoundTrips>,
+    /// These by what software they say they run.
+    pub software: Vec<Software>,
+    /// What is on sale as far as was heard, those with most sellers first.
+    pub services: Vec<OnSale>,
+    /// How many services there are beyond those.
+    pub more_services: u64,
+}
+
+/// Connected peers at a distance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoundTrips {
+    /// A round trip to them takes at most so many milliseconds; none for those that are farther than the last, or not measured yet.
+    #[schema(required)]
+    pub up_to_ms: Option<u64>,
+    /// Whether it was measured.
+    pub measured: bool,
+    /// How many they are.
+    pub peers: u64,
+}
+
+/// Connected peers of one software.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Software {
+    /// What they say that they run; none where they don't say.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// How many they are.
+    pub peers: u64,
+}
+
+/// A service on sale in one unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OnSale {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// The unit of its prices.
+    #[schema(value_type = String)]
+    pub unit: Unit,
+    /// How many sell it.
+    pub sellers: u64,
+    /// The lowest list price.
+    pub lowest: u64,
+    /// The highest.
+    pub highest: u64,
+}
+
+/// Copies of what a running node holds, in files of its home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// The folder that they are in. Whoever asked for them takes it away; the node does at its next start.
+    pub folder: String,
+}
+
+/// How an accepted mint does, asked now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MintCheck {
+    /// Its URL.
+    #[schema(value_type = String)]
+    pub url: MintUrl,
+    /// Why it can't be used; none if it answers as it should.
+    #[schema(required)]
+    pub error: Option<String>,
+    /// What to do about that.
+    #[schema(required)]
+    pub hint: Option<String>,
+    /// How long it took to answer, in milliseconds.
+    pub took_ms: u64,
+    /// Whether it signs by the keys of `wallet.pins`; none if nothing is pinned, or it doesn't answer.
+    #[schema(required)]
+    pub as_pinned: Option<bool>,
+    /// How far this machine's clock is ahead of its, in seconds; none if it doesn't tell its time.
+    #[schema(required)]
+    pub ahead_secs: Option<i64>,
+}
+
+/// What brings a new node into the swarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InvitationView {
+    /// The invitation, one line.
+    pub invitation: String,
+    /// The peers that it names.
+    pub peers: Vec<InvitedPeer>,
+    /// The mints that it names.
+    pub mints: Vec<InvitedMint>,
+    /// The unit to pay in.
+    #[schema(value_type = String)]
+    pub unit: Unit,
+    /// What was left out, and why, a sentence each.
+    pub left_out: Vec<String>,
+}
+
+/// A peer of an invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InvitedPeer {
+    /// Who.
+    pub peer_id: String,
+    /// Where it is dialled.
+    pub addresses: Vec<String>,
+}
+
+/// A mint of an invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InvitedMint {
+    /// Where.
+    #[schema(value_type = String)]
+    pub url: MintUrl,
+    /// The fingerprint of the keys by which it signs; none if the inviter hasn't reached it.
+    #[schema(value_type = Option<String>, required)]
+    pub pin: Option<MintPin>,
+}
+
+/// Which invitation is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Invite {
+    /// Name addresses of this machine and its networks too [default: false].
+    #[serde(default)]
+    pub local: bool,
 }
 
 /// Adds a mint to the accepted ones.

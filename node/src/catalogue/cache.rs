@@ -111,6 +111,13 @@ impl Cache {
             .collect()
     }
 
+    /// The adverts that hold and `wanted` wants, of whatever service.
+    pub(super) fn matching(&self, now: Timestamp, wanted: impl Fn(&ServiceName) -> bool) -> Vec<Listing> {
+        let holds = |entry: &&Entry| entry.listing.advert.timely(now).is_ok();
+        let wanted = self.adverts.iter().filter(|((service, _), _)| wanted(service));
+        wanted.map(|(_, entry)| entry).filter(holds).map(|entry| entry.listing.clone()).collect()
+    }
+
     /// Forgets what no longer holds.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let over = |entry: &Entry| entry.listing.advert.exp.is_some_and(|exp| exp.is_past(now));

@@ -15,7 +15,7 @@ use guilder_protocol::{
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    Listing,
+    Listing, Pattern,
     cache::{Cache, Kept},
     limits::LIVE_ADVERTS,
 };
@@ -61,6 +61,16 @@ impl Intake {
     /// The adverts of the service that hold.
     pub(super) fn of_service(&self, service: &ServiceName) -> Vec<Listing> {
         lock(&self.cache).of_service(service, self.runtime.now())
+    }
+
+    /// The adverts that hold, of all services that a pattern matches.
+    pub(super) fn matching(&self, pattern: &Pattern) -> Vec<Listing> {
+        lock(&self.cache).matching(self.runtime.now(), |service| pattern.matches(service))
+    }
+
+    /// A seller says that it doesn't offer the service any more.
+    pub(super) fn gone(&self, service: &ServiceName, seller: AgentId) {
+        lock(&self.cache).end(service.clone(), seller, self.runtime.now());
     }
 
     /// How many adverts are kept.

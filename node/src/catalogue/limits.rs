@@ -27,11 +27,24 @@ pub(crate) const ADVERT_SECS: u64 = 60 * 60;
 /// Our adverts are signed anew and gossiped this often, well before they run out.
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(20 * 60);
 
+/// How long a node that stops waits for its withdrawals to be on the wire.
+pub(crate) const PARTING: Duration = Duration::from_millis(150);
+
 /// Compiled schemas of sellers that are kept for the next hire. A usual one has some KiB, and each has a bound.
 pub(crate) const MAX_KEPT_SCHEMAS: usize = 16;
 
 /// Topics of services that we don't offer and follow because we looked for them.
 pub(crate) const MAX_FOLLOWED: usize = 32;
+
+/// Words that a query asks an advert for, and their bytes together: a sentence of them.
+pub(crate) const MAX_QUERY_WORDS: usize = 16;
+pub(crate) const MAX_QUERY_WORDS_BYTES: usize = 256;
+
+/// Services that one pattern has searched for: each costs a walk through Kademlia.
+pub(crate) const MAX_MATCHED: usize = 8;
+
+/// Known sellers that one search asks again, because their advert is old or they are to be reached: less than it finds at most.
+pub(crate) const MAX_ASKED_AGAIN: usize = 32;
 
 /// How long a provider has to show its advert.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -27,6 +27,7 @@ use guilder_protocol::{
     limits::MAX_MINTS,
     market::{Advert, AdvertBody, MintUrl, SchemaHash, ServiceName, Withdrawal, WithdrawalBody, schema_hash},
     settlement::Mode,
+    time::Timestamp,
 };
 
 const DEFINITIONS: Table<Definition> = Table::new("catalogue/services");
@@ -111,7 +112,7 @@ impl OwnServices {
         self.store.write(move |w| w.delete(DEFINITIONS, key)).await?;
         self.network.unprovide(name).await;
         if removed.advert.is_some() {
-            self.gossip_withdrawal(name).await;
+            self.gossip_withdrawal(name, self.runtime.now()).await;
         }
         self.topics.drop_ours(name).await;
         self.events.emit(Event::ServiceRemoved { service: name.to_string() });
@@ -199,9 +200,23 @@ impl OwnServices {
         Ok(())
     }
 
-    async fn gossip_withdrawal(&self, name: &ServiceName) {
+    /// Says of each service that it can't be had any more, until the node is back. What is advertised from then on counts again, also
+    /// within the same second.
+    pub(super) async fn retire(&self) -> bool {
+        let advertised: Vec<_> = lock(&self.offered)
+            .iter_mut()
+            .filter_map(|(name, offered)| Some((name.clone(), offered.advert.take()?.iat)))
+            .collect();
+        for (name, until) in &advertised {
+            self.network.unprovide(name).await;
+            self.gossip_withdrawal(name, *until).await;
+        }
+        !advertised.is_empty()
+    }
+
+    async fn gossip_withdrawal(&self, name: &ServiceName, until: Timestamp) {
         let now = self.runtime.now();
-        let body = WithdrawalBody { service: name.clone(), until: now };
+        let body = WithdrawalBody { service: name.clone(), until };
         let (exp, nonce) = (now.saturating_add(ADVERT_SECS), ByteArray(self.runtime.random()));
         let published = match Signed::<Withdrawal>::claim(body, now, Some(exp), nonce, &self.key) {
             Ok(withdrawal) => self.network.publish(name, withdrawal.bytes().to_vec().into()).await,
@@ -213,9 +228,15 @@ impl OwnServices {
     }
 
     fn sign_advert(&self, service: &Service, mints: Vec<MintUrl>) -> Result<Signed<Advert>, EnvelopeError> {
-        let definition = service.definition();
         let now = self.runtime.now();
-        let body = AdvertBody {
+        let body = self.advert_body(service, mints);
+        let (exp, nonce) = (now.saturating_add(ADVERT_SECS), ByteArray(self.runtime.random()));
+        Signed::claim(body, now, Some(exp), nonce, &self.key)
+    }
+
+    pub(super) fn advert_body(&self, service: &Service, mints: Vec<MintUrl>) -> AdvertBody {
+        let definition = service.definition();
+        AdvertBody {
             service: definition.name.clone(),
             description: definition.description.clone(),
             price: definition.price,
@@ -227,8 +248,6 @@ impl OwnServices {
             max_input: definition.max_input_bytes,
             max_output: definition.max_output_bytes,
             time_limit: definition.time_limit_secs,
-        };
-        let (exp, nonce) = (now.saturating_add(ADVERT_SECS), ByteArray(self.runtime.random()));
-        Signed::claim(body, now, Some(exp), nonce, &self.key)
+        }
     }
 }

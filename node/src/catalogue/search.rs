@@ -16,7 +16,7 @@ use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
     market::{AskBody, ServiceName},
-    wire::{Advertised, Message, NotAdvertised, Query},
+    wire::{Advertised, Message, NotAdvertised, Query as AdvertQuestion},
 };
 use tokio::{
     sync::{Semaphore, broadcast, mpsc, oneshot},
@@ -26,7 +26,8 @@ use tokio::{
 use super::{
     Listing, Unfit,
     intake::{BadAnswer, Intake},
-    limits::{MAX_ASKED_AROUND, MAX_FOUND, MAX_QUERIES, MAX_UNFIT, QUERY_TIMEOUT},
+    limits::{MAX_ASKED_AGAIN, MAX_ASKED_AROUND, MAX_FOUND, MAX_QUERIES, MAX_UNFIT, QUERY_TIMEOUT, RENEW_EVERY},
+    query::Query,
     topics::Topics,
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct Wanted {
     pub service: ServiceName,
     /// What the seller must be fit for; whatever its advert says, if none.
     pub ask: Option<AskBody>,
+    /// What the advert must say besides; others aren't told of at all.
+    pub query: Option<Query>,
     /// Sellers that are known to the caller already.
     pub except: BTreeSet<AgentId>,
     /// How many sellers are wanted at the most; [`MAX_FOUND`] bounds it.
@@ -97,7 +100,11 @@ struct Run<'a> {
     known: BTreeSet<AgentId>,
     /// How many sellers were told.
     told: usize,
+    /// Who they are.
+    seen: BTreeSet<AgentId>,
     unfit: usize,
+    /// Known sellers that are asked again: their advert is old, or they are to be reached.
+    again: Vec<AgentId>,
 }
 
 /// The search is over: nobody wants its results any more, or there are enough of them.
@@ -117,7 +124,16 @@ impl Search {
         let gone = found.clone();
         let searching = async move {
             let known = wanted.except.clone();
-            let mut run = Run { search: &search, wanted, found, known, told: 0, unfit: 0 };
+            let mut run = Run {
+                search: &search,
+                wanted,
+                found,
+                known,
+                told: 0,
+                seen: BTreeSet::new(),
+                unfit: 0,
+                again: Vec::new(),
+            };
             tokio::select! {
                 biased;
                 () = gone.closed() => {}
@@ -142,7 +158,8 @@ impl Search {
         let (tell, told) = oneshot::channel();
         lock(&self.queries.0).entry((seller, service.clone())).or_default().push(tell);
         let asking = async {
-            let frame = Message::from(Query { service: service.clone(), schema: None }).encode().unwrap_or_default();
+            let frame =
+                Message::from(AdvertQuestion { service: service.clone(), schema: None }).encode().unwrap_or_default();
             self.network.send(seller, frame.into()).await?;
             match told.await {
                 Ok(Some(listing)) => Ok(listing),
@@ -179,16 +196,21 @@ impl Search {
         let trusted = |listing: &Listing| {
             self.network.has_dealt_with(listing.seller()) || self.network.is_connected(listing.seller())
         };
-        let (mut known, mut others): (Vec<_>, Vec<_>) = sellers.into_iter().partition(trusted);
-        let mut drawn = Vec::new();
-        while drawn.len() < wanted && !(known.is_empty() && others.is_empty()) {
-            let turn =
-                if drawn.len() % 2 == 0 && !known.is_empty() || others.is_empty() { &mut known } else { &mut others };
-            let lot = u64::from_le_bytes(self.runtime.random()) % turn.len() as u64;
-            drawn.push(turn.swap_remove(lot as usize));
-        }
-        drawn
+        draw(sellers, wanted, trusted, || u64::from_le_bytes(self.runtime.random()))
     }
+}
+
+/// See [`Search::draw`]. `lot` is random.
+fn draw<T>(sellers: Vec<T>, wanted: usize, is_known: impl Fn(&T) -> bool, mut lot: impl FnMut() -> u64) -> Vec<T> {
+    let (mut known, mut others): (Vec<_>, Vec<_>) = sellers.into_iter().partition(is_known);
+    let mut drawn = Vec::new();
+    while drawn.len() < wanted && !(known.is_empty() && others.is_empty()) {
+        let turn =
+            if drawn.len() % 2 == 0 && !known.is_empty() || others.is_empty() { &mut known } else { &mut others };
+        let lot = lot() % turn.len() as u64;
+        drawn.push(turn.swap_remove(lot as usize));
+    }
+    drawn
 }
 
 impl Run<'_> {
@@ -222,16 +244,41 @@ impl Run<'_> {
             if self.known.contains(&listing.seller()) || self.search.network.is_banned(listing.seller()) {
                 continue;
             }
+            if !self.is_asked_for(&listing) {
+                continue;
+            }
             match self.unfit(&listing) {
                 None => fit.push(listing),
                 Some(why) => self.tell_unfit(&listing, why).await?,
             }
         }
         for listing in self.search.draw(fit, self.wanted.limit) {
-            self.known.insert(listing.seller());
-            self.tell(listing).await?;
+            let seller = listing.seller();
+            self.known.insert(seller);
+            let is_unreached = self.wants_reachable() && !self.search.network.is_connected(seller);
+            if is_unreached || self.wanted.query.is_some() && self.is_old(&listing) {
+                self.again.push(seller);
+            }
+            if !is_unreached {
+                self.tell(listing).await?;
+            }
         }
+        self.again.truncate(MAX_ASKED_AGAIN);
         Ok(())
+    }
+
+    /// Whether the seller should have renewed its advert since.
+    fn is_old(&self, listing: &Listing) -> bool {
+        self.search.runtime.now().since(listing.advert.iat) > 2 * RENEW_EVERY.as_secs()
+    }
+
+    fn wants_reachable(&self) -> bool {
+        self.wanted.query.as_ref().is_some_and(|query| query.reachable)
+    }
+
+    /// Whether an advert says what is asked for.
+    fn is_asked_for(&self, listing: &Listing) -> bool {
+        self.wanted.query.as_ref().is_none_or(|query| query.fits(&listing.advert.body))
     }
 
     /// Notes a seller; false if it was noted before, or is banned.
@@ -247,11 +294,21 @@ impl Run<'_> {
         let mut providers = search.network.find(&service, most, walk).await;
         let mut asked = FuturesUnordered::new();
         let (mut searching, mut fit) = (true, 0);
+        for seller in std::mem::take(&mut self.again) {
+            asked.push(search.query(seller, &service));
+        }
         while searching || !asked.is_empty() {
             tokio::select! {
                 biased;
                 Some(answer) = asked.next(), if !asked.is_empty() => {
-                    let Ok(listing) = answer else { continue };
+                    let listing = match answer {
+                        Ok(listing) => listing,
+                        Err(SearchError::NotOffered { seller, .. }) => {
+                            search.intake.gone(&service, seller);
+                            continue;
+                        }
+                        Err(_) => continue,
+                    };
                     fit += usize::from(self.unfit(&listing).is_none());
                     self.tell_asked(listing).await?;
                 }
@@ -291,6 +348,9 @@ impl Run<'_> {
     }
 
     async fn tell_asked(&mut self, listing: Listing) -> Result<(), Over> {
+        if !self.is_asked_for(&listing) || self.seen.contains(&listing.seller()) {
+            return Ok(());
+        }
         match self.unfit(&listing) {
             None => self.tell(listing).await,
             Some(why) => self.tell_unfit(&listing, why).await,
@@ -299,6 +359,7 @@ impl Run<'_> {
 
     async fn tell(&mut self, listing: Listing) -> Result<(), Over> {
         self.told += 1;
+        self.seen.insert(listing.seller());
         self.found.send(Found::Seller(listing)).await.map_err(|_| Over)?;
         if self.told >= self.wanted.limit { Err(Over) } else { Ok(()) }
     }
@@ -375,5 +436,61 @@ impl AtFault for SearchError {
             Self::NotOffered { .. } => Fault::Incompatible,
             Self::NoSchema { .. } => Fault::Peer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sequence that looks random and is the same each time (SplitMix64).
+    fn lots(mut seed: u64) -> impl FnMut() -> u64 {
+        move || {
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }
+    }
+
+    /// So many different numbers below `of`.
+    fn some(count: usize, of: usize, lot: &mut impl FnMut() -> u64) -> BTreeSet<usize> {
+        let mut some = BTreeSet::new();
+        while some.len() < count {
+            some.insert((lot() % of as u64) as usize);
+        }
+        some
+    }
+
+    /// 1,000 sellers of one service that are alike; 400 buyers, each of which keeps the adverts of 512 of them and is connected to 64, and
+    /// hires 50 times among 8 candidates. Half of the places are for those that it is connected to, so each buyer has its favourites;
+    /// over all buyers every seller has its chance.
+    #[test]
+    fn the_least_asked_of_a_thousand_equal_sellers_is_asked_a_third_as_often_as_the_mean() {
+        let mut lot = lots(13);
+        let mut asked = vec![0_u64; 1_000];
+        for _ in 0..400 {
+            let kept = some(512, asked.len(), &mut lot);
+            let connected = some(64, asked.len(), &mut lot);
+            for _ in 0..50 {
+                let sellers: Vec<usize> = kept.iter().copied().collect();
+                for seller in draw(sellers, 8, |seller| connected.contains(seller), &mut lot) {
+                    asked[seller] += 1;
+                }
+            }
+        }
+        let mean = asked.iter().sum::<u64>() / asked.len() as u64;
+        let least = asked.iter().min().copied().unwrap_or_default();
+        assert_eq!(mean, 160);
+        assert!(3 * least >= mean, "the least was asked {least} times, the mean is {mean}");
+    }
+
+    #[test]
+    fn half_of_the_places_are_for_those_that_are_known_and_half_are_drawn_among_the_others() {
+        let drawn = draw((0..100).collect(), 10, |seller: &u32| *seller < 20, lots(7));
+        assert_eq!(drawn.iter().filter(|seller| **seller < 20).count(), 5);
+        assert_eq!(drawn.iter().collect::<BTreeSet<_>>().len(), 10);
+        let few = draw((0..3).collect(), 10, |seller: &u32| *seller < 2, lots(7));
+        assert_eq!(few.len(), 3, "as many as there are");
     }
 }

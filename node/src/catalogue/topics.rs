@@ -81,6 +81,11 @@ impl Topics {
         }
     }
 
+    /// The services that were looked for.
+    pub(super) fn looked_for(&self) -> Vec<ServiceName> {
+        lock(&self.followed).looked_for.keys().cloned().collect()
+    }
+
     /// Whether Kademlia was searched for the service a short while ago. Sellers that have come since were heard by gossip.
     pub(super) fn searched_lately(&self, service: &ServiceName) -> bool {
         let now = self.runtime.instant();

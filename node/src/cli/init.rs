@@ -1,12 +1,13 @@
 //! `guilder init`
 
-use std::{fmt, fs, io, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, fmt, fs, io, net::SocketAddr, path::Path};
 
 use guilder_protocol::market::{MintUrl, Unit};
 use serde::Serialize;
 
 use super::{
     Context,
+    join::{Accepted, JoinArgs},
     passphrase::{ask_new, secret_file},
     prompt::ask_text,
 };
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
   guilder init
   guilder init --join /ip4/192.0.2.7/tcp/4848/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq \\
     --mint https://mint.example
+  guilder init --join guilderinvite1…
   guilder --home ./alice init --passphrase
   guilder init --restore < phrase.txt";
 
@@ -42,9 +44,8 @@ pub(super) struct Args {
     /// Seal the secret file with a passphrase (asked for, unless GUILDER_PASSPHRASE or --passphrase-file gives it).
     #[arg(long)]
     passphrase: bool,
-    /// Start from this peer: an address of it, as its `guilder status` prints it. May be given several times.
-    #[arg(long, value_name = "MULTIADDR", value_parser = config::joinable)]
-    join: Vec<Multiaddr>,
+    #[command(flatten)]
+    join: JoinArgs,
     /// Accept the ecash of this mint. May be given several times.
     #[arg(long, value_name = "URL")]
     mint: Vec<MintUrl>,
@@ -70,7 +71,7 @@ pub(super) struct Args {
 
 /// What was made.
 #[derive(Serialize)]
-struct Made {
+pub(super) struct Made {
     home: String,
     peer_id: String,
     did: String,
@@ -78,6 +79,12 @@ struct Made {
     sealed: bool,
     /// Only if it is new.
     phrase: Option<String>,
+    /// What was accepted of invitations, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<Accepted>,
+    /// Whether the node runs next.
+    #[serde(skip)]
+    runs: bool,
 }
 
 /// The settings file.
@@ -90,9 +97,10 @@ impl Args {
     fn chosen(&self) -> Chosen {
         Chosen {
             listen: self.listen.clone(),
-            bootstrap: self.join.clone(),
+            bootstrap: Vec::new(),
             no_mdns: self.no_mdns,
             mints: self.mint.clone(),
+            pins: BTreeMap::new(),
             unit: self.unit.clone(),
             host_mint: self.host_mint,
             monitor: self.monitor,
@@ -101,21 +109,23 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let mut chosen = args.chosen();
     if args.print_config {
-        context.printer.show(&Settings { settings: args.chosen().settings() })?;
+        args.join.choose(&mut chosen, context)?;
+        context.printer.show(&Settings { settings: chosen.settings() })?;
         return Ok(Exit::Done);
     }
     let home = context.home()?;
     if !args.restore {
         refuse_another(&home)?;
     }
-    let chosen = args.chosen();
-    if !chosen.is_empty() && home.config().exists() {
+    if (!chosen.is_empty() || args.join.is_given()) && home.config().exists() {
         return Err(CliError::usage(
             format!("{} is there already, and is not changed", home.config().display()),
             "set it there, and leave away --join, --mint, --listen and the like",
         ));
     }
+    let accepted = args.join.choose(&mut chosen, context)?;
     let phrase = if args.restore {
         Phrase::parse(&ask_text(&context.printer, "Recovery phrase: ", has_all_words)?)?
     } else {
@@ -156,8 +166,32 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         config: home.config().display().to_string(),
         sealed: file.is_sealed(),
         phrase: shown,
+        accepted,
+        runs: false,
     })?;
     Ok(Exit::Done)
+}
+
+/// Makes a node in an empty home, as `guilder init --join` does, to be run at once.
+pub(super) fn make_to_run(join: &JoinArgs, home: &Home, context: &Context) -> Result<Made, CliError> {
+    refuse_another(home)?;
+    let mut chosen = Chosen::default();
+    let accepted = join.choose(&mut chosen, context)?;
+    let phrase = Phrase::from_entropy(&entropy()?);
+    let passphrase = context.passphrase.given()?;
+    let file = secret_file(&phrase, passphrase.as_ref())?;
+    let id = phrase.seeds().key().id();
+    make(home, &chosen, &file, Keys::New)?;
+    Ok(Made {
+        home: home.dir().display().to_string(),
+        peer_id: id.peer_id(),
+        did: id.to_string(),
+        config: home.config().display().to_string(),
+        sealed: file.is_sealed(),
+        phrase: Some(phrase.reveal().to_owned()),
+        accepted,
+        runs: true,
+    })
 }
 
 /// Whether what was typed so far can be a phrase: twelve words, or fewer and an empty line.
@@ -246,7 +280,7 @@ impl Show for Made {
             writeln!(out, "\nRecovery phrase. Write it down now; it is not shown again:\n\n    {phrase}\n")?;
             writeln!(out, "Whoever has it has the node's identity and its money.")?;
         }
-        writeln!(out, "\nNext: guilder up")
+        if self.runs { writeln!(out) } else { writeln!(out, "\nNext: guilder up") }
     }
 }
 

@@ -27,6 +27,18 @@ pub(super) fn ask_line(printer: &Printer, question: &str) -> Result<Zeroizing<St
     Ok(line)
 }
 
+/// Yes or no, typed where it can be seen; no if nothing is. None if there is no terminal to ask at.
+pub(super) fn confirm(printer: &Printer, question: &str) -> Result<Option<bool>, CliError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Ok(None);
+    }
+    printer.ask(question);
+    let mut line = String::new();
+    stdin.lock().take(MAX_BYTES).read_line(&mut line).map_err(|cause| unreadable(&cause))?;
+    Ok(Some(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
+}
+
 /// All of standard input, or at a terminal lines until `is_enough`.
 pub(super) fn ask_text(
     printer: &Printer,

@@ -102,6 +102,7 @@ Wants=network-online.target
 Type=exec
 User={user}
 {credential}ExecStart={command} up
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=5
 # Settings, keys or passphrase are wrong, or another daemon has the home: somebody has to look.

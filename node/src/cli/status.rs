@@ -5,7 +5,10 @@ use std::fmt;
 use super::{Context, wait_for, wallet};
 use crate::{
     console::{CliError, Exit, Field, Show, fields},
-    {api::types::Status, mint::Totals},
+    {
+        api::types::{ReloadView, Status},
+        mint::Totals,
+    },
 };
 
 /// Print how the running node does.
@@ -37,6 +40,7 @@ impl Show for Status {
                 ("services", self.services.to_string().into()),
                 ("open tasks", self.open_tasks.to_string().into()),
                 ("clock", self.clock.clone().unwrap_or_default().into()),
+                ("settings", self.reloaded.as_ref().map(reloaded_in_words).unwrap_or_default().into()),
                 ("hosted mint", self.hosted_mint.clone().into()),
                 ("in circulation", self.mint_books.iter().map(in_circulation).collect::<Vec<_>>().into()),
             ],
@@ -44,6 +48,21 @@ impl Show for Status {
         writeln!(out)?;
         wallet::balances(out, &self.balances)
     }
+}
+
+/// What reading the settings again came to.
+fn reloaded_in_words(reloaded: &ReloadView) -> Vec<String> {
+    if let Some(error) = &reloaded.error {
+        return vec![format!("not read again: {error}")];
+    }
+    let mut lines = Vec::new();
+    if !reloaded.applied.is_empty() {
+        lines.push(format!("changed by reload: {}", reloaded.applied.join(", ")));
+    }
+    if !reloaded.restart.is_empty() {
+        lines.push(format!("in force after a restart: {}", reloaded.restart.join(", ")));
+    }
+    lines
 }
 
 /// How many peers there are; if none, why.

@@ -2,30 +2,50 @@
 
 use std::fmt;
 
-use super::{Context, status::peers_in_words};
+use super::{Context, init::make_to_run, join::JoinArgs, status::peers_in_words};
 use crate::{
     api::types::Balance,
-    config::{Config, LogConfig},
+    config::{Config, LogConfig, join::Joining},
     console::{CliError, Exit, Field, Show, fields},
     daemon::{self, Ready},
     executor::process::orphans,
-    keys::SecretFile,
+    keys::{Home, SecretFile},
+    network::Multiaddr,
     spans,
     wallet::WalletConfig,
 };
+
+const EXAMPLES: &str = "\
+\x1b[1;4mExamples:\x1b[0m
+  guilder up
+  guilder up --join guilderinvite1…
+  guilder --home ./bob up --join /ip4/192.0.2.7/tcp/4848/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
 
 /// Run the node, in the foreground, until it is stopped.
 ///
 /// Listens for peers and for the command line, trades, and logs to standard error: at a terminal warnings alone, unless
 /// log.filter in config.toml or RUST_LOG says what. Once it is ready it prints who it is, where it listens, and what to
 /// do next. SIGINT (Ctrl-C) or SIGTERM stop it cleanly; whatever way it ends, what was open goes on at the next start.
+///
+/// With --join an empty home becomes a node first, as by `guilder init`: its recovery phrase is printed, once. A home that is there
+/// keeps its settings: whom --join names it begins with in this run, and mints of an invitation are left out.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    join: JoinArgs,
+}
 
-pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
+pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let home = context.home()?;
+    let joined = if args.join.is_given() { join(&args.join, &home, context)? } else { Vec::new() };
     home.check()?;
-    let config = Config::load(home.config())?;
+    let mut config = Config::load(home.config())?;
+    for address in joined {
+        if !config.network.bootstrap.contains(&address) {
+            config.network.bootstrap.push(address);
+        }
+    }
     let seeds = context.passphrase.open(&SecretFile::load(&home.secret())?, &context.printer)?.seeds();
     // Whoever sits there is told what to do next; a log that runs on would carry it away.
     let quiet = context.printer.is_read_by_a_person() && config.log == LogConfig::default();
@@ -43,6 +63,23 @@ pub(super) fn run(_: &Args, context: &Context) -> Result<Exit, CliError> {
     // Work that was given up, such as a look-up of a name, may sit in a blocking thread; it is not waited for.
     runtime.shutdown_background();
     Ok(Exit::Done)
+}
+
+/// Makes the home if there is none. Returns whom to begin with in this run, beyond the settings.
+fn join(join: &JoinArgs, home: &Home, context: &Context) -> Result<Vec<Multiaddr>, CliError> {
+    if !home.secret().exists() {
+        let made = make_to_run(join, home, context)?;
+        // Nobody else knows the phrase: if it can't be shown, the node isn't run as if it had been.
+        context.printer.hand_over(&made)?;
+        return Ok(Vec::new());
+    }
+    let Joining { bootstrap, invited } = join.read()?;
+    for url in invited.iter().flat_map(|invited| invited.mints.keys()) {
+        context.printer.note(format!(
+            "left out, since this home has its settings: the mint {url} (`guilder wallet mints add {url}`)"
+        ));
+    }
+    Ok(bootstrap)
 }
 
 impl Show for Ready {
@@ -102,6 +139,7 @@ impl Ready {
         if !mints.is_empty() {
             steps.push(("guilder find SERVICE", "who sells it?"));
         }
+        steps.push(("guilder invite", "bring others into this swarm"));
         steps.push(("guilder watch", "follow the node"));
         steps
     }

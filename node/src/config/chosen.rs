@@ -1,8 +1,14 @@
 //! Settings that `guilder init` is told, checked and put where the template has them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
-use guilder_protocol::market::{MintUrl, Unit};
+use guilder_protocol::{
+    invitation::MintPin,
+    market::{MintUrl, Unit},
+};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use super::TEMPLATE;
@@ -18,6 +24,8 @@ pub struct Chosen {
     pub no_mdns: bool,
     /// `wallet.mints`.
     pub mints: Vec<MintUrl>,
+    /// `wallet.pins`.
+    pub pins: BTreeMap<MintUrl, MintPin>,
     /// `wallet.unit`.
     pub unit: Option<Unit>,
     /// `mint.host = true`.
@@ -38,6 +46,10 @@ impl Chosen {
         list("[network]", "listen", self.listen.iter().map(ToString::to_string).collect());
         list("[network]", "bootstrap", self.bootstrap.iter().map(ToString::to_string).collect());
         list("[wallet]", "mints", self.mints.iter().map(ToString::to_string).collect());
+        if !self.pins.is_empty() {
+            let pins = self.pins.iter().map(|(url, pin)| (url.to_string(), toml::Value::from(pin.to_string())));
+            set.push(("[wallet]", "pins", toml::Value::Table(pins.collect())));
+        }
         if self.no_mdns {
             set.push(("[network]", "mdns", false.into()));
         }
@@ -66,8 +78,8 @@ impl Chosen {
 
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
-        let Self { listen, bootstrap, no_mdns, mints, unit, host_mint, monitor } = self;
-        let lists = listen.is_empty() && bootstrap.is_empty() && mints.is_empty();
+        let Self { listen, bootstrap, no_mdns, mints, pins, unit, host_mint, monitor } = self;
+        let lists = listen.is_empty() && bootstrap.is_empty() && mints.is_empty() && pins.is_empty();
         lists && !no_mdns && unit.is_none() && !host_mint && monitor.is_none()
     }
 }
@@ -92,11 +104,15 @@ pub enum AddressError {
     NotOurs,
 }
 
-/// An address at which another node can be reached: as `guilder status` prints it there.
+/// An address at which another node can be reached: as `guilder status` prints it there; or a name in whose DNS records (TXT,
+/// `dnsaddr=…`) such addresses stand, `/dnsaddr/NAME`.
 ///
 /// # Errors
 /// If it can't be dialled, or doesn't say who is there.
 pub fn joinable(text: &str) -> Result<Multiaddr, AddressError> {
+    if let Some(seed) = dns_seed(text) {
+        return Ok(seed);
+    }
     let (address, place, peer) = parts(text)?;
     if peer.is_none() {
         return Err(AddressError::NoPeer);
@@ -105,6 +121,16 @@ pub fn joinable(text: &str) -> Result<Multiaddr, AddressError> {
         (Some(ip), _) if ip.is_unspecified() => Err(AddressError::Any("its IP address")),
         (_, 0) => Err(AddressError::Any("port 0")),
         _ => Ok(address),
+    }
+}
+
+/// `/dnsaddr/NAME`, whose records name the peer; or with `/p2p/ID`, which of those that they name.
+fn dns_seed(text: &str) -> Option<Multiaddr> {
+    let address: Multiaddr = text.parse().ok()?;
+    let parts: Vec<_> = address.iter().collect();
+    match &parts[..] {
+        [Protocol::Dnsaddr(name)] | [Protocol::Dnsaddr(name), Protocol::P2p(_)] if !name.is_empty() => Some(address),
+        _ => None,
     }
 }
 
@@ -177,6 +203,10 @@ mod tests {
             bootstrap,
             no_mdns: true,
             mints,
+            pins: BTreeMap::from([(
+                "https://mint.example".parse().unwrap(),
+                "00112233445566778899aabbccddeeff".parse().unwrap(),
+            )]),
             unit: Some(unit),
             host_mint: true,
             monitor: Some(monitorable("127.0.0.1:9464").unwrap()),
@@ -186,6 +216,7 @@ mod tests {
         expected.network.bootstrap = chosen.bootstrap.clone();
         expected.network.mdns = false;
         expected.wallet.mints = chosen.mints.clone();
+        expected.wallet.pins = chosen.pins.clone();
         expected.wallet.unit = "play".parse().unwrap();
         expected.mint.host = true;
         expected.monitor.listen = chosen.monitor;
@@ -206,6 +237,10 @@ mod tests {
             assert!(joinable(&format!("{good}/p2p/{PEER}")).is_ok(), "{good}");
             assert_eq!(joinable(good), Err(AddressError::NoPeer));
         }
+        for seed in ["/dnsaddr/swarm.example".to_owned(), format!("/dnsaddr/swarm.example/p2p/{PEER}")] {
+            assert!(joinable(&seed).is_ok(), "{seed}");
+        }
+        assert!(joinable("/dnsaddr/swarm.example/tcp/1").is_err());
         for (bad, why) in [
             ("/ip4/0.0.0.0/tcp/4848", AddressError::Any("its IP address")),
             ("/ip4/192.0.2.7/tcp/0", AddressError::Any("port 0")),

@@ -6,11 +6,16 @@ use std::path::PathBuf;
 use crate::shell::quoted;
 
 /// The commands that work on a home. A test in `cli` has each command stand here or there.
-pub(crate) const ON_A_HOME: [&str; 32] = [
+pub(crate) const ON_A_HOME: [&str; 37] = [
     "duty",
     "run",
     "hook",
     "init",
+    "invite",
+    "doctor",
+    "swarm",
+    "backup",
+    "restore",
     "up",
     "status",
     "peers",

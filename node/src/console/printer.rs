@@ -73,6 +73,11 @@ impl Printer {
         !self.json && io::stderr().is_terminal()
     }
 
+    /// Whether results are read at a terminal.
+    pub fn is_for_a_terminal(&self) -> bool {
+        !self.json && self.terminal
+    }
+
     /// A result.
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -58,15 +58,38 @@ pub(crate) fn start(config: &LogConfig, quiet: bool) {
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr.with_filter(is_within_rate));
     // Fails only if a log is there already, and then it is the one to keep.
-    let _ = match config.format {
+    match config.format {
         LogFormat::Text => {
             let fields = debug_fn(|writer, field, value| text_field(writer, field, value));
             let line = TextLine { timed: true };
-            builder.with_ansi(is_coloured(&std::io::stderr())).fmt_fields(fields).event_format(line).try_init()
+            let builder = builder.with_ansi(is_coloured(&std::io::stderr())).fmt_fields(fields).event_format(line);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() && !quiet {
+                let _ = CHANGE.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+            }
         }
-        LogFormat::Json => builder.event_format(JsonLine).try_init(),
-    };
+        LogFormat::Json => {
+            let builder = builder.event_format(JsonLine).with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() && !quiet {
+                let _ = CHANGE.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+            }
+        }
+    }
 }
+
+/// Changes what is logged from now on. False if it can't be: `RUST_LOG` goes first, or somebody reads along who didn't say what.
+pub(crate) fn filter(filter: &str) -> bool {
+    let is_given = std::env::var_os(EnvFilter::DEFAULT_ENV).is_some_and(|given| !given.is_empty());
+    match (CHANGE.get(), EnvFilter::try_new(filter)) {
+        (Some(change), Ok(filter)) if !is_given => change(filter),
+        _ => false,
+    }
+}
+
+/// Puts another filter in the place of the log's; once there is a log.
+static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) -> bool + Send + Sync>> = OnceLock::new();
 
 /// Whether a line is this node's own, or not one too many of its place in a library.
 fn is_within_rate(line: &Metadata<'_>) -> bool {

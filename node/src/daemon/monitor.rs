@@ -343,7 +343,10 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::{
+        collections::BTreeSet,
+        sync::atomic::{AtomicU64, Ordering},
+    };
 
     use guilder_protocol::fault::Fault;
 
@@ -366,6 +369,7 @@ mod tests {
             mint_books: Vec::new(),
             balances: Vec::new(),
             clock: None,
+            reloaded: None,
         }
     }
 
@@ -408,6 +412,32 @@ mod tests {
             "guilder_events_missed_total 0",
         ] {
             assert!(page.lines().any(|written| written == line), "no {line} in\n{page}");
+        }
+    }
+
+    /// The dashboard in packaging/grafana asks for metrics that there are, by labels that they have, and shows each of them.
+    #[test]
+    fn the_dashboard_shows_the_metrics_that_there_are() {
+        let board = include_str!("../../../packaging/grafana/guilder.json");
+        let parsed: serde_json::Value = serde_json::from_str(board).unwrap();
+        let page = render(&status(), &Counts::default());
+        let known: BTreeSet<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let panels = parsed["panels"].as_array().unwrap();
+        let exprs = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+        let exprs: Vec<&str> = exprs.map(|target| target["expr"].as_str().unwrap()).collect();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let names =
+            exprs.iter().flat_map(|expr| expr.split(|c| !is_name(c)).filter(|word| word.starts_with("guilder_")));
+        let shown: BTreeSet<&str> = names.collect();
+        assert_eq!(shown, known);
+        for event in ["money_trouble", "mint_trouble", "cheated", "bootstrap_failed", "reload_failed", "peer_penalized"]
+        {
+            assert!(board.contains(event));
+            // A name that no event has would be read as one of a later version.
+            let source = include_str!("../events/kinds.rs");
+            let kind: String = event.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+            assert!(source.contains(&format!("    {kind} {{")), "{kind}");
         }
     }
 

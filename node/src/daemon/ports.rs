@@ -45,6 +45,14 @@ pub(super) fn usable(listen: &[Multiaddr]) -> Result<Vec<Multiaddr>, PortError> 
     }
 }
 
+/// Whether a node that starts now would listen there.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn try_listening(address: &Multiaddr) -> Result<(), PortError> {
+    usable(std::slice::from_ref(address)).map(drop)
+}
+
 /// The socket that an address stands for.
 enum Socket {
     Tcp(SocketAddr),

@@ -548,6 +548,18 @@ pub enum Event {
         /// Milliseconds from start.
         took_ms: u64,
     },
+    /// The settings were read again.
+    Reloaded {
+        /// Which were changed by it, with commas.
+        applied: String,
+        /// Which the file has otherwise, in force from the next start on.
+        restart: String,
+    },
+    /// The settings were to be read again and can't be: nothing was changed.
+    ReloadFailed {
+        /// Why, in words.
+        reason: String,
+    },
     /// The node is stopping cleanly.
     Stopping {
         /// What asked for it.
@@ -590,7 +602,7 @@ impl Event {
             Self::OutputInvalid { .. } | Self::BootstrapFailed { again: false, .. } | Self::ToolChanged { .. } => {
                 Level::WARN
             }
-            Self::DutySkipped { .. } | Self::DutyPaused { .. } => Level::WARN,
+            Self::DutySkipped { .. } | Self::DutyPaused { .. } | Self::ReloadFailed { .. } => Level::WARN,
             Self::RunEnded { reason: Some(_), .. } => Level::WARN,
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
@@ -605,6 +617,7 @@ impl Event {
             | Self::RunBegan { .. }
             | Self::RunEnded { .. }
             | Self::Ready { .. }
+            | Self::Reloaded { .. }
             | Self::Stopping { .. } => Level::INFO,
             _ => Level::DEBUG,
         }

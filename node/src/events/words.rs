@@ -137,6 +137,17 @@ impl Event {
             Self::DutySkipped { duty, moments, why } => format!("the duty {duty} isn't run {moments} times: {why}"),
             Self::DutyPaused { duty, why } => format!("the duty {duty} is paused: {why}"),
             Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
+            Self::Reloaded { applied, restart } => match (applied.as_str(), restart.as_str()) {
+                ("", "") => "settings read again: nothing in them has changed".to_owned(),
+                (applied, "") => format!("settings read again: changed {applied}"),
+                ("", restart) => format!("settings read again: a restart is needed for {restart}"),
+                (applied, restart) => {
+                    format!("settings read again: changed {applied}; a restart is needed for {restart}")
+                }
+            },
+            Self::ReloadFailed { reason } => {
+                format!("the settings can't be read again, and stay as they are: {reason}")
+            }
             Self::Stopping { reason } => format!("stopping: {reason}"),
             Self::Unknown => "something that only a later version knows".to_owned(),
             other => super::kinds::Line(other).to_string(),

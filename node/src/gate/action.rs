@@ -102,13 +102,15 @@ pub enum Action {
     RevokeCaller,
     /// Answer what waits for the owner's word.
     Approve,
+    /// Copy all that the node holds, keys and money.
+    Backup,
     /// Stop the node.
     Stop,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Look,
         Self::Find,
         Self::Recall,
@@ -145,6 +147,7 @@ impl Action {
         Self::AddCaller,
         Self::RevokeCaller,
         Self::Approve,
+        Self::Backup,
         Self::Stop,
     ];
 
@@ -164,13 +167,13 @@ impl Action {
             Self::RunDuty => Risk::High,
             Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
             Self::ForgetMany | Self::SetDomain | Self::ExportPrivate | Self::ImportTrusted => Risk::High,
-            Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Stop => Risk::High,
+            Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Backup | Self::Stop => Risk::High,
         }
     }
 
     /// Whether it is the owner's alone: nobody else may even ask for it.
     pub(super) fn is_the_owners(self) -> bool {
-        self == Self::Approve
+        matches!(self, Self::Approve | Self::Backup)
     }
 
     /// In a word, for logs, errors and approvals.
@@ -212,6 +215,7 @@ impl Action {
             Self::AddCaller => "add-caller",
             Self::RevokeCaller => "revoke-caller",
             Self::Approve => "approve",
+            Self::Backup => "backup",
             Self::Stop => "stop",
         }
     }

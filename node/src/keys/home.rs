@@ -141,6 +141,11 @@ impl Home {
         self.0.join("work")
     }
 
+    /// Copies that a running node makes of its store for a backup.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshot")
+    }
+
     /// Held by the running daemon.
     pub fn lock(&self) -> PathBuf {
         self.0.join("daemon.lock")

@@ -72,3 +72,6 @@ pub const STREAM_IDLE: Duration = Duration::from_secs(150);
 
 /// A request must be here whole this long after its first byte, and a reply be taken.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a copy of the books waits for a writer: each of its transactions takes milliseconds.
+pub const COPY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -64,6 +64,7 @@ pub(super) enum Command {
     Validate { message: GossipId, verdict: Verdict },
     Peers(Reply<Vec<PeerInfo>>),
     Bootstraps(Reply<Vec<BootstrapInfo>>),
+    SetBootstrap { old: Vec<Multiaddr>, new: Vec<Multiaddr> },
     ListenAddrs(Reply<Vec<Multiaddr>>),
     Routing(Reply<Vec<AgentId>>),
     Penalize { agent: AgentId, penalty: Penalty, reason: String },
@@ -265,6 +266,7 @@ impl Actor {
             Command::Bootstraps(reply) => {
                 let _ = reply.send(self.peers.describe_bootstraps());
             }
+            Command::SetBootstrap { old, new } => self.peers.set_bootstrap(&mut self.swarm, &old, &new),
             Command::ListenAddrs(reply) => {
                 let mut addresses: Vec<_> = self.swarm.listeners().cloned().collect();
                 addresses.sort_unstable();

@@ -91,6 +91,8 @@ impl Waiting {
 #[derive(Debug)]
 pub(super) struct Bootstrap {
     address: Multiaddr,
+    /// As the address names it. Behind a name without one (`/dnsaddr/…`) there may be another tomorrow.
+    named: Option<AgentId>,
     /// Known from the address or from the first connection.
     pub(super) agent: Option<AgentId>,
     failures: u32,
@@ -100,6 +102,16 @@ pub(super) struct Bootstrap {
 }
 
 impl Bootstrap {
+    fn new(address: &Multiaddr, now: Instant) -> Self {
+        let (address, agent) = split(address);
+        Self { address, named: agent, agent, failures: 0, error: None, state: State::Waiting(now) }
+    }
+
+    /// Whether the settings' `address` is this one.
+    fn is_named_by(&self, address: &Multiaddr) -> bool {
+        (&self.address, self.named) == (&split(address).0, split(address).1)
+    }
+
     /// Its address, with its peer ID where that is known.
     fn whole_address(&self) -> Multiaddr {
         match self.agent {
@@ -123,12 +135,37 @@ pub(super) struct Bootstraps(Vec<Bootstrap>);
 impl Bootstraps {
     /// `local` is left out: a list that all nodes share names each of them.
     pub(super) fn new(addresses: &[Multiaddr], local: AgentId, now: Instant) -> Self {
-        let bootstrap = |address| {
-            let (address, agent) = split(address);
-            Bootstrap { address, agent, failures: 0, error: None, state: State::Waiting(now) }
-        };
-        let bootstraps = addresses.iter().map(bootstrap).filter(|bootstrap| bootstrap.agent != Some(local));
+        let bootstraps = addresses
+            .iter()
+            .map(|address| Bootstrap::new(address, now))
+            .filter(|bootstrap| bootstrap.agent != Some(local));
         Self(bootstraps.collect())
+    }
+
+    /// Takes away those of `old` that `new` hasn't, and adds those of `new` that aren't there, dialled at once unless they are
+    /// connected.
+    pub(super) fn replace(
+        &mut self,
+        old: &[Multiaddr],
+        new: &[Multiaddr],
+        local: AgentId,
+        now: Instant,
+        is_connected: impl Fn(AgentId) -> bool,
+    ) {
+        self.0.retain(|bootstrap| {
+            let named = |list: &[Multiaddr]| list.iter().any(|address| bootstrap.is_named_by(address));
+            !named(old) || named(new)
+        });
+        for address in new {
+            if self.0.iter().any(|bootstrap| bootstrap.is_named_by(address)) {
+                continue;
+            }
+            let mut bootstrap = Bootstrap::new(address, now);
+            if bootstrap.agent.is_some_and(&is_connected) {
+                bootstrap.state = State::Connected;
+            }
+            self.0.extend(Some(bootstrap).filter(|bootstrap| bootstrap.agent != Some(local)));
+        }
     }
 
     /// The peers known by ID and their addresses.
@@ -187,6 +224,9 @@ impl Bootstraps {
         let bootstrap = self.0.iter_mut().find(dialled)?;
         bootstrap.state = State::Waiting(now + backoff(bootstrap.failures, jitter));
         bootstrap.failures = bootstrap.failures.saturating_add(1);
+        if reason.is_some() {
+            bootstrap.agent = bootstrap.named;
+        }
         let again = bootstrap.error.is_some();
         if let Some(reason) = reason {
             bootstrap.error = Some(reason.to_owned());
@@ -258,6 +298,38 @@ mod tests {
         assert!(info.connected && info.error.is_none(), "{info:?}");
         bootstraps.disconnected(agent, now, 0);
         assert_eq!(bootstraps.next_dial(), Some(now + BACKOFF_FIRST));
+    }
+
+    #[test]
+    fn other_peers_to_begin_with_are_dialled_and_those_that_stay_are_left_alone() {
+        let now = Instant::now();
+        let agent = AgentId::from_peer_id(PEER).unwrap();
+        let at = |port: u16| -> Multiaddr { format!("/ip4/127.0.0.1/tcp/{port}/p2p/{PEER}").parse().unwrap() };
+        let seed: Multiaddr = "/dnsaddr/swarm.example".parse().unwrap();
+        let mut bootstraps = Bootstraps::new(&[at(1), at(2), at(9)], OURS, now);
+        bootstraps.due(now);
+        // The ninth was named on the command line: it isn't the file's to take away.
+        bootstraps.replace(&[at(1), at(2)], &[at(2), at(3), seed.clone()], OURS, now, |_| false);
+        let addresses: Vec<_> = bootstraps.describe().into_iter().map(|info| info.address).collect();
+        assert_eq!(addresses, [at(2), at(9), at(3), seed]);
+        assert_eq!(bootstraps.due(now).len(), 2, "the new ones alone");
+        bootstraps.replace(&[], &[at(4)], OURS, now, |known| known == agent);
+        assert!(bootstraps.describe()[4].connected);
+        bootstraps.replace(&[], &[at(5)], agent, now, |_| false);
+        assert_eq!(bootstraps.describe().len(), 5, "not itself");
+    }
+
+    #[test]
+    fn who_is_behind_a_name_may_be_another_after_it_was_lost() {
+        let now = Instant::now();
+        let mut bootstraps = Bootstraps::new(&["/dnsaddr/swarm.example".parse().unwrap()], OURS, now);
+        let agent = AgentId::from_peer_id(PEER).unwrap();
+        let dials = bootstraps.due(now);
+        bootstraps.connected(dials[0].connection_id(), agent);
+        bootstraps.disconnected(agent, now, 0);
+        let dials = bootstraps.due(now + BACKOFF_FIRST);
+        bootstraps.failed(dials[0].connection_id(), Some("another peer answered"), now, 0);
+        assert!(!bootstraps.contains(agent));
     }
 
     #[test]

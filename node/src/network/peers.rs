@@ -188,6 +188,16 @@ impl Peers {
         self.bootstraps.describe()
     }
 
+    /// Other peers to begin with, see [`Network::set_bootstrap`].
+    pub(super) fn set_bootstrap(&mut self, swarm: &mut Swarm<Behaviour>, old: &[Multiaddr], new: &[Multiaddr]) {
+        let links = Arc::clone(&self.links);
+        let now = self.runtime.instant();
+        self.bootstraps.replace(old, new, self.local, now, |agent| links.get(agent).is_some());
+        for (agent, address) in self.bootstraps.known() {
+            swarm.behaviour_mut().kad.add_address(&peer_of(agent), address.clone());
+        }
+    }
+
     pub(super) fn penalize(&mut self, swarm: &mut Swarm<Behaviour>, agent: AgentId, penalty: Penalty, reason: &str) {
         if penalty >= Penalty::Major {
             self.dealings.forget(agent);

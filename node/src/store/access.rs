@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, TableHandle as _, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{KeyRange, StoreError, Table, error::guarded};
@@ -100,8 +100,13 @@ impl Read {
         Self { transaction, rows }
     }
 
+    /// The names of all tables.
+    pub(super) fn tables(&self) -> Result<Vec<String>, StoreError> {
+        guarded(|| Ok(self.transaction.list_tables()?.map(|table| table.name().to_owned()).collect()))
+    }
+
     /// A table that nothing was ever written to doesn't exist.
-    fn open(&self, table: &'static str) -> Result<Option<redb::ReadOnlyTable<Bytes, Bytes>>, StoreError> {
+    pub(super) fn open(&self, table: &str) -> Result<Option<redb::ReadOnlyTable<Bytes, Bytes>>, StoreError> {
         match self.transaction.open_table(TableDefinition::new(table)) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),

@@ -241,7 +241,7 @@ fn open_database(backend: &Backend) -> Result<Database, StoreError> {
     Ok(cached(Database::builder()).create_with_backend(backend.open()?)?)
 }
 
-fn cached(mut builder: Builder) -> Builder {
+pub(super) fn cached(mut builder: Builder) -> Builder {
     builder.set_cache_size(STORE_CACHE_BYTES);
     builder
 }

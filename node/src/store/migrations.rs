@@ -16,6 +16,16 @@ pub(super) const ALL: &[Migration] = &[];
 const META: Table<u64> = Table::new("meta");
 const VERSION: &[u8] = b"version";
 
+/// Refuses a file that isn't a store, or is a later version's.
+pub(super) fn check(read: &Read) -> Result<(), StoreError> {
+    let known = 1 + ALL.len() as u64;
+    match read.get(META, VERSION)? {
+        Some(found) if found > known => Err(StoreError::Newer { found, known }),
+        Some(_) => Ok(()),
+        None => Err(StoreError::Damaged { message: "it doesn't say of which version it is".into() }),
+    }
+}
+
 /// Brings the file up to date: a new one is by definition.
 pub(super) fn run(database: &Database, steps: &[Migration]) -> Result<(), StoreError> {
     let known = 1 + steps.len() as u64;

@@ -1,6 +1,11 @@
 //! What the operator can set of the wallet. Every default with its reason.
 
-use guilder_protocol::market::{MintUrl, Unit};
+use std::collections::BTreeMap;
+
+use guilder_protocol::{
+    invitation::MintPin,
+    market::{MintUrl, Unit},
+};
 use serde::{Deserialize, Serialize};
 
 /// The wallet's settings.
@@ -10,6 +15,8 @@ pub struct WalletConfig {
     /// The mints whose ecash is used and accepted; those of `guilder wallet mints add` come on top. Never taken from a
     /// message.
     pub mints: Vec<MintUrl>,
+    /// By which keys a mint must sign when it is first reached, for mints that an invitation named.
+    pub pins: BTreeMap<MintUrl, MintPin>,
     /// What is spent when a command names no unit.
     pub unit: Unit,
     /// Seconds between two looks at a mint's keysets, for fees, expiry and rotation.
@@ -81,6 +88,7 @@ impl Default for WalletConfig {
         let unit = "sat".parse().expect("sat is a unit");
         Self {
             mints: Vec::new(),
+            pins: BTreeMap::new(),
             unit,
             keyset_refresh_secs: 600,
             mint_patience_secs: 15,

@@ -45,6 +45,11 @@ pub enum WalletError {
         /// What is wrong.
         cause: KeysetError,
     },
+    /// A mint that is met for the first time, with other keys than the settings have for it.
+    #[error(
+        "the mint {0} signs with other keys than those that it was pinned to: it has changed them since, or another answers there"
+    )]
+    Pinned(MintUrl),
     /// The mint stands in the config file.
     #[error("the mint {0} stands in the config file")]
     MintConfigured(MintUrl),
@@ -206,7 +211,7 @@ impl AtFault for WalletError {
                 Fault::Incompatible
             }
             Self::AdvanceCap { .. } => Fault::Incompatible,
-            Self::Keyset { .. } | Self::Unsettled => Fault::Mint,
+            Self::Keyset { .. } | Self::Pinned(_) | Self::Unsettled => Fault::Mint,
             Self::Clock { .. } => Fault::Environment,
             Self::PartyMint { .. } | Self::AlreadyReserved | Self::Forged | Self::TokenRefused { .. } => Fault::Peer,
             Self::MintInUse(_) | Self::MintConfigured(_) | Self::Insufficient { .. } | Self::Invoice(_) => Fault::Ours,
@@ -228,6 +233,9 @@ impl AtFault for WalletError {
             Self::MintInUse(_) => {
                 Some("see `guilder wallet balance` and `guilder wallet pending`; spend or send it first")
             }
+            Self::Pinned(_) => Some(
+                "ask for a new invitation; or, if you trust what answers there now, take its line out of wallet.pins in config.toml and restart",
+            ),
             Self::MintConfigured(_) => Some("take it out of the config file and restart"),
             Self::Insufficient { needed, available, .. } if available < needed => Some("`guilder wallet fund AMOUNT`"),
             Self::Insufficient { .. } => Some(

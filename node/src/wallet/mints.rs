@@ -13,6 +13,9 @@
 //! **One mint is its keys.** Two URLs that share a keyset are one mint, with one identity. Its money is kept under the
 //! URL that was reached first ([`Mints::primary`]), so that a coin is counted once and a proof can't pay once under each.
 //!
+//! **Pins.** A mint that an invitation named comes with the fingerprint of its active keysets. When it is first reached they have to be
+//! those and no others; from then on what it has shown stands, as for every mint.
+//!
 //! **Clocks.** Each look also tells the mint's time (NUT-06). Locktimes are the mint's to judge, so nothing is accepted
 //! offline while our clock is more than the tolerated skew off it ([`Mints::check_clock`]).
 
@@ -26,6 +29,7 @@ use cdk::nuts::{KeySet, KeySetInfo};
 use guilder_protocol::{
     bytes::ByteArray,
     cbor::sha256,
+    invitation::{self, MintPin},
     limits::MAX_LOCK_SECS,
     locks::{Keyset, KeysetId, KeysetView},
     market::{MintUrl, Unit},
@@ -55,6 +59,8 @@ const NEEDED: [&str; 6] = ["7", "9", "10", "11", "12", "14"];
 #[derive(Debug)]
 pub(super) struct Mints {
     configured: Vec<MintUrl>,
+    /// What the settings say of their keys.
+    pins: BTreeMap<MintUrl, MintPin>,
     connectors: Arc<dyn Connectors>,
     runtime: Runtime,
     store: Store,
@@ -107,6 +113,19 @@ pub struct MintSummary {
     pub units: Vec<Unit>,
     /// Whether it was added by command; otherwise it stands in the config file.
     pub added: bool,
+    /// The fingerprint of the keys that it signs with, once it has been reached.
+    pub pin: Option<MintPin>,
+}
+
+/// What a mint says when it is asked now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MintState {
+    /// The fingerprint of the keys that it signs with.
+    pub pin: MintPin,
+    /// The one that the settings have for it, if they do.
+    pub pinned: Option<MintPin>,
+    /// How far our clock is ahead of its, in seconds, if it tells its time.
+    pub ahead_secs: Option<i64>,
 }
 
 impl MintView {
@@ -159,6 +178,12 @@ impl MintView {
         self.listed.contains_key(&id)
     }
 
+    /// The fingerprint of the keys that it signs with.
+    pub(super) fn pin(&self) -> MintPin {
+        let active = self.active.values().flatten().filter_map(|id| self.keysets.get(id));
+        invitation::pin(active.map(|keyset| &**keyset))
+    }
+
     /// For expanding the short keyset IDs of tokens.
     pub(super) fn infos(&self) -> Vec<KeySetInfo> {
         let info = |keyset: &Arc<Keyset>| KeySetInfo {
@@ -180,6 +205,7 @@ impl MintView {
 impl Mints {
     pub(super) fn open(
         mut configured: Vec<MintUrl>,
+        pins: BTreeMap<MintUrl, MintPin>,
         store: &Store,
         runtime: &Runtime,
         connectors: &Arc<dyn Connectors>,
@@ -198,6 +224,7 @@ impl Mints {
         Ok(Self {
             known: RwLock::new(views.collect()),
             configured,
+            pins,
             connectors: Arc::clone(connectors),
             runtime: runtime.clone(),
             store: store.clone(),
@@ -286,6 +313,17 @@ impl Mints {
         }
     }
 
+    /// What a mint on the list says now.
+    ///
+    /// # Errors
+    /// If it doesn't answer, or isn't the one that it should be.
+    pub(super) async fn state_of(&self, url: &MintUrl) -> Result<MintState, WalletError> {
+        let view = self.view_of_today(url).await?;
+        let pinned = self.pins.get(url).or_else(|| self.pins.get(&view.url)).copied();
+        let ahead_secs = self.ahead_of(&view.url).map(|(ahead, _)| ahead);
+        Ok(MintState { pin: view.pin(), pinned, ahead_secs })
+    }
+
     /// Looks at a mint that doesn't take the keyset that we think it signs with, or seems to have none. Rate-limited.
     pub(super) async fn look_again(&self, url: &MintUrl) {
         let Some(view) = self.cached(url).filter(|view| self.may_look(&view.url)) else { return };
@@ -338,6 +376,7 @@ impl Mints {
                 name: first.name.clone(),
                 units: first.units().cloned().collect(),
                 added: first.added,
+                pin: Some(first.pin()),
             }
         });
         let waiting = self.configured.iter().filter(|url| !known.contains_key(url)).map(|url| MintSummary {
@@ -346,6 +385,7 @@ impl Mints {
             name: None,
             units: Vec::new(),
             added: false,
+            pin: None,
         });
         let mut list: Vec<_> = reached.chain(waiting).collect();
         list.sort_by(|one, other| one.url.cmp(&other.url));
@@ -381,6 +421,7 @@ impl Mints {
 
     async fn watch(self: Arc<Self>, url: MintUrl, every: Duration) {
         let mut first = !self.configured.contains(&url);
+        let mut told = false;
         loop {
             let view = self.read_known().get(&url).cloned();
             let on_list = view.as_ref().is_some_and(|view| view.on_list) || self.configured.contains(&url);
@@ -390,6 +431,9 @@ impl Mints {
                 let added = view.as_ref().is_some_and(|view| view.added);
                 if let Err(error) = self.look(&url, added).await {
                     tracing::debug!(mint = %url, %error, "mint not refreshed");
+                    if matches!(error, WalletError::Pinned(_)) && !std::mem::replace(&mut told, true) {
+                        self.events.emit(Event::MintTrouble { mint: url.to_string(), reason: error.to_string() });
+                    }
                     if view.is_none() {
                         pause = pause.min(MINT_RETRY_PAUSE);
                     }
@@ -493,10 +537,21 @@ impl Mints {
         }
         let cached = self.read_known().get(url).cloned();
         let keysets = self.keysets(url, &client, cached.as_deref()).await?;
+        if cached.is_none() {
+            self.check_pin(url, &keysets)?;
+        }
         let identity = self.identity(url, &keysets);
         let fetched = self.runtime.now();
         let since = cached.as_ref().map_or(fetched, |view| view.since);
         self.remember(url, MintRecord { identity, keysets, name: info.name, fetched, since, added }).await
+    }
+
+    /// A mint that is met for the first time signs with the keys that the settings have for it, and with no others.
+    fn check_pin(&self, url: &MintUrl, keysets: &[KeysetRecord]) -> Result<(), WalletError> {
+        let Some(pinned) = self.pins.get(url) else { return Ok(()) };
+        let active = keysets.iter().filter(|record| record.active);
+        let active: Vec<_> = active.filter_map(|record| Keyset::from_mint(&record.keyset.0).ok()).collect();
+        if invitation::pin(&active) == *pinned { Ok(()) } else { Err(WalletError::Pinned(url.clone())) }
     }
 
     /// The keysets that a mint lists, each verified, and those that it has listed before.

@@ -1,10 +1,11 @@
-//! Names that come as text: services, units, mints, agents, commands, selectors, words, topics.
+//! Names that come as text: services, units, mints, agents, commands, selectors, words, topics, invitations.
 #![no_main]
 use std::fmt::Display;
 
 use guilder_protocol::{
     discovery,
     identity::AgentId,
+    invitation::Invitation,
     market::{MintUrl, ServiceName, Unit},
     ucan::{Command, Selector},
     word::Word,
@@ -25,6 +26,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     holds::<MintUrl>(text);
     holds::<AgentId>(text);
     holds::<Word>(text);
+    holds::<Invitation>(text);
     if let Ok(url) = MintUrl::try_from(text.to_owned()) {
         assert!(url.as_str().len() <= text.len());
         let _ = url.peer();

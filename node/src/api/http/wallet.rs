@@ -15,8 +15,8 @@ use crate::{
     api::{
         Api,
         types::{
-            AddMint, Balance, Fund, Funding, HistoryEntry, InvoicePaid, Line, MintView, Pay, PendingView, Receive,
-            Received, Reclaim, Restore, Restored, Send, SentView, Token,
+            AddMint, Balance, Fund, Funding, HistoryEntry, InvoicePaid, Line, MintCheck, MintView, Pay, PendingView,
+            Receive, Received, Reclaim, Restore, Restored, Send, SentView, Token,
         },
     },
     limits::MAX_HISTORY_PAGE,
@@ -36,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(history))
         .routes(routes!(pay))
         .routes(routes!(mints, add_mint, remove_mint))
+        .routes(routes!(check_mints))
 }
 
 /// What the wallet holds.
@@ -144,6 +145,12 @@ async fn pay(State(api): State<Api>, Extension(caller): By, JsonBody(pay): JsonB
 #[utoipa::path(get, path = "/v1/mints", responses((status = 200, body = Vec<MintView>)))]
 async fn mints(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<MintView>> {
     Ok(Json(api.mints(&caller)?))
+}
+
+/// How each of them does, asked now.
+#[utoipa::path(get, path = "/v1/mints/check", responses((status = 200, body = Vec<MintCheck>)))]
+async fn check_mints(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<MintCheck>> {
+    Ok(Json(api.check_mints(&caller).await?))
 }
 
 /// Accept a mint's ecash.

@@ -28,7 +28,10 @@ use super::{
     harmless,
 };
 use crate::{
-    api::types::{ApprovalView, Balance, Found, Hire, HireEvent, OutputCheck, RunListing, ServiceView, TaskListing},
+    api::types::{
+        ApprovalView, Balance, FindTerms, Found, Hire, HireEvent, OutputCheck, RunListing, ServiceView, TaskListing,
+    },
+    catalogue::query::Pattern,
     duty::{DutyView, RunView},
     executor::Definition,
     runtime::Job,
@@ -605,7 +608,8 @@ impl Mcp {
 
     async fn find(&self, given: FindArguments) -> Result<FoundSellers, ApiError> {
         let service = parsed(&given.service, SERVICE_HINT)?;
-        let found = self.api.find(&self.caller, &service, given.limit)?;
+        let terms = FindTerms { limit: given.limit, ..FindTerms::default() };
+        let found = self.api.find(&self.caller, &Pattern::Name(service), terms)?;
         Ok(FoundSellers { sellers: found.map(Seller::from).collect().await })
     }
 

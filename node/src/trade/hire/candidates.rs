@@ -153,6 +153,7 @@ impl<'a> Candidates<'a> {
         let wanted = Wanted {
             service: self.search.hire.service.clone(),
             ask: Some(self.search.ask.body.clone()),
+            query: None,
             except: avoided
                 .chain(self.silent.iter().copied())
                 .chain(offered)

@@ -1,6 +1,7 @@
 //! Trades that go well, or fail as they should.
 
 use crate::{
+    catalogue::query::{Pattern, Query},
     events::{Event, Heard},
     executor::{ExecError, Output, Work},
 };
@@ -119,7 +120,12 @@ async fn sellers_are_found_and_the_best_offer_is_taken() {
         buyer.connect(&hub).await;
         // Provider records take a moment to spread.
         until(|| async {
-            let mut found = buyer.catalogue.find(&echo(), 8, buyer.runtime.instant() + Duration::from_secs(5));
+            let mut found = buyer.catalogue.find(
+                &Pattern::Name(echo()),
+                Query::default(),
+                8,
+                buyer.runtime.instant() + Duration::from_secs(5),
+            );
             let mut count = 0;
             while found.recv().await.is_some() {
                 count += 1;

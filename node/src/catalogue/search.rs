@@ -254,8 +254,12 @@ impl Run<'_> {
         }
         for listing in self.search.draw(fit, self.wanted.limit) {
             let seller = listing.seller();
-            self.known.insert(seller);
             let is_unreached = self.wants_reachable() && !self.search.network.is_connected(seller);
+            // Those beyond are asked if Kademlia names them.
+            if is_unreached && self.again.len() >= MAX_ASKED_AGAIN {
+                continue;
+            }
+            self.known.insert(seller);
             if is_unreached || self.wanted.query.is_some() && self.is_old(&listing) {
                 self.again.push(seller);
             }

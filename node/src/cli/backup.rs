@@ -96,8 +96,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     // Held for as long as the archive is written, so that no daemon starts meanwhile; or one runs, and makes copies.
     let held = hold(&home);
     let live = held.is_err();
-    let mut files = listed(&home)?;
     let snapshot = if live { Some(snapshot(&home, context)?) } else { None };
+    // After it: what the store names by then is there. What goes away meanwhile belongs to something that is over.
+    let mut files = listed(&home)?;
     if let Some(Taken { folder, .. }) = &snapshot {
         files.retain(|name, _| !STORES.contains(&name.as_str()) && !name.starts_with("mint/"));
         let copied = STORES.into_iter().map(|name| (name.to_owned(), folder.join(name)));
@@ -184,20 +185,37 @@ fn listed(home: &Home) -> Result<BTreeMap<String, PathBuf>, CliError> {
     Ok(files)
 }
 
-/// Writes the archive, whole or not at all. Returns how many files are in it, and their bytes.
+/// Writes the archive: under its name it is whole, or not there. Returns how many files are in it, and their bytes.
 fn write(path: &Path, manifest: &Manifest, files: &BTreeMap<String, PathBuf>) -> Result<(u64, u64), CliError> {
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
-    let file = file.map_err(|cause| match cause.kind() {
-        io::ErrorKind::AlreadyExists => CliError::usage(
+    let there = || {
+        CliError::usage(
             format!("{} is there already", path.display()),
             "name a file that isn't: a backup replaces none",
-        ),
-        _ => CliError::file("write", path, &cause),
-    })?;
-    let written = archive(file, manifest, files);
-    written.map_err(|cause| {
-        let _ = fs::remove_file(path);
-        CliError::io(format!("can't write {}", path.display()), &cause)
+        )
+    };
+    if path.exists() {
+        return Err(there());
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let fresh = PathBuf::from(name);
+    // Of a backup that was killed.
+    let _ = fs::remove_file(&fresh);
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&fresh);
+    let file = file.map_err(|cause| CliError::file("write", &fresh, &cause))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = archive(file, manifest, files).and_then(|written| {
+        match fs::hard_link(&fresh, path) {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => fs::rename(&fresh, path)?,
+            linked => linked?,
+        }
+        File::open(folder)?.sync_all()?;
+        Ok(written)
+    });
+    let _ = fs::remove_file(&fresh);
+    written.map_err(|cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists => there(),
+        _ => CliError::io(format!("can't write {}", path.display()), &cause),
     })
 }
 
@@ -208,8 +226,8 @@ fn archive(file: File, manifest: &Manifest, files: &BTreeMap<String, PathBuf>) -
     for (name, path) in files {
         let file = match File::open(path) {
             Ok(file) => file,
-            // Of a task that is over since.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name.starts_with("content/") => continue,
+            // Of something that is over since.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name.contains('/') => continue,
             Err(cause) => return Err(cause),
         };
         let size = file.metadata()?.len();

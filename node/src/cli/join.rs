@@ -74,7 +74,11 @@ impl JoinArgs {
         Ok(Some(Accepted::from(invited)))
     }
 
-    fn ask(&self, invited: &Invited, context: &Context) -> Result<(), CliError> {
+    /// Shows what an invitation names, and asks.
+    ///
+    /// # Errors
+    /// If it isn't accepted.
+    pub(super) fn ask(&self, invited: &Invited, context: &Context) -> Result<(), CliError> {
         in_words(invited).lines().for_each(|line| context.printer.note(line));
         if self.yes {
             return Ok(());
@@ -95,7 +99,7 @@ fn in_words(invited: &Invited) -> String {
     let mut text = String::from("By accepting this invitation your node\n");
     let _ = writeln!(
         text,
-        "  begins with these peers, which can see its address and that it joins, and can't touch its money:"
+        "  begins with these peers: it keeps connected to them and believes them first about where others are. They see its address, and\n  can't touch its money:"
     );
     for (agent, addresses) in &invited.peers {
         let _ = writeln!(text, "    {}", agent.peer_id());

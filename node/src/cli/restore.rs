@@ -76,6 +76,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             fs::remove_dir(home.dir()).map_err(|cause| CliError::file("replace", home.dir(), &cause))?;
         }
         fs::rename(&beside, home.dir()).map_err(|cause| CliError::file("make", home.dir(), &cause))?;
+        sync(home.dir().parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
         put_back.home = home.dir().display().to_string();
         Ok(put_back)
     });
@@ -84,10 +85,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Where the home is made before it gets its name.
+/// Where the home is made before it gets its name. What a restore that was killed left there is taken away by the next.
 fn beside(home: &Path) -> PathBuf {
     let mut name = home.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.restoring", std::process::id()));
+    name.push(".restoring");
     home.with_file_name(name)
 }
 
@@ -100,6 +101,12 @@ fn unpack(file: File, dir: &Path, args: &Args) -> Result<PutBack, CliError> {
         make(&dir.join(folder))?;
     }
     let (manifest, files) = extract(file, dir)?;
+    if args.nothing_since && manifest.live {
+        return Err(CliError::usage(
+            "the node ran when this backup was made, so something may have been done since",
+            "stop the node, make another backup, and put that back; or leave away --nothing-since",
+        ));
+    }
     let home = Home::at(dir);
     let secret = SecretFile::load(&home.secret())?;
     if secret.agent()?.peer_id() != manifest.peer_id {
@@ -114,8 +121,15 @@ fn unpack(file: File, dir: &Path, args: &Args) -> Result<PutBack, CliError> {
         // More than any books say that the keys have signed.
         write_private(&home.mint_used(), u64::MAX.to_string().as_bytes(), Existing::Replace)?;
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|cause| CliError::file("write", dir, &cause))?;
+    for folder in FOLDERS.iter().map(|folder| dir.join(folder)).chain([dir.to_owned()]) {
+        sync(&folder)?;
+    }
     Ok(PutBack { home: String::new(), manifest, files, sealed: secret.is_sealed(), mint_suspended })
+}
+
+/// Makes the names in a folder durable.
+fn sync(folder: &Path) -> Result<(), CliError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|cause| CliError::file("write", folder, &cause))
 }
 
 /// Unpacks what a backup can hold and nothing else, and holds each file against its sum.
@@ -229,7 +243,9 @@ impl Show for PutBack {
         writeln!(
             out,
             "\nStart it while its mints can be reached: it asks them what was signed and spent since, and goes on after that.\n\
-             Locks and tasks that are newer than the backup are in the home that made them alone. Callers that were revoked since are\n\
+             Locks and tasks that are newer than the backup are in the home that made them alone. So is what was spent since under a grant or\n\
+             within a caller's daily budget: an award under a grant that was used since is proof that it was overspent. Have grants renewed\n\
+             first. Callers that were revoked since are\n\
              callers again: guilder caller list"
         )?;
         if *mint_suspended {

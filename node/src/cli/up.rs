@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\
 /// do next. SIGINT (Ctrl-C) or SIGTERM stop it cleanly; whatever way it ends, what was open goes on at the next start.
 ///
 /// With --join an empty home becomes a node first, as by `guilder init`: its recovery phrase is printed, once. A home that is there
-/// keeps its settings: whom --join names it begins with in this run, and mints of an invitation are left out.
+/// keeps its settings: whom --join names it begins with in this run, once an invitation is accepted, and its mints are left out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -74,6 +74,9 @@ fn join(join: &JoinArgs, home: &Home, context: &Context) -> Result<Vec<Multiaddr
         return Ok(Vec::new());
     }
     let Joining { bootstrap, invited } = join.read()?;
+    if let Some(invited) = &invited {
+        join.ask(invited, context)?;
+    }
     for url in invited.iter().flat_map(|invited| invited.mints.keys()) {
         context.printer.note(format!(
             "left out, since this home has its settings: the mint {url} (`guilder wallet mints add {url}`)"

@@ -179,11 +179,17 @@ fn reach4(ip: Ipv4Addr) -> Reach {
 fn reach6(ip: Ipv6Addr) -> Reach {
     if ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() {
         Reach::Local
-    } else if ip.is_multicast() || ip.segments()[..6] == [0; 6] {
+    } else if ip.is_multicast() || ip.segments()[..6] == [0; 6] || is_translated(ip) {
         Reach::Nobody
     } else {
         Reach::Everywhere
     }
+}
+
+/// Stands for an IPv4 address, which may be any: NAT64 (RFC 6052) and 6to4 (RFC 3056).
+fn is_translated(ip: Ipv6Addr) -> bool {
+    let segments = ip.segments();
+    segments[..2] == [0x64, 0xff9b] || segments[0] == 0x2002
 }
 
 /// How far an address of a peer reaches; none if it begins with no IP address.
@@ -218,7 +224,9 @@ pub fn check_mint(url: &MintUrl, within: Where) -> Result<(), JoinError> {
         Host::Ipv6(ip) => reach(ip.into()),
         Host::Domain(name) => {
             let last = name.rsplit('.').next().unwrap_or_default();
-            let is_local = !name.contains('.') || ["localhost", "local", "internal", "lan", "home"].contains(&last);
+            let is_local = !name.contains('.')
+                || ["localhost", "local", "localdomain", "internal", "lan", "home"].contains(&last)
+                || name.ends_with(".home.arpa");
             if is_local { Reach::Local } else { Reach::Everywhere }
         }
     };
@@ -397,6 +405,8 @@ mod tests {
             "/ip4/255.255.255.255/tcp/1",
             "/ip4/0.1.2.3/tcp/1",
             "/ip6/ff02::1/tcp/1",
+            "/ip6/64:ff9b::7f00:1/tcp/1",
+            "/ip6/2002:7f00:1::1/tcp/1",
             "/ip6/::7f00:1/tcp/1",
         ] {
             assert!(matches!(of(nobody, Where::Local), Err(E::Nobody(_))), "{nobody}");
@@ -426,6 +436,8 @@ mod tests {
             "https://localhost",
             "https://router",
             "https://printer.local",
+            "https://nas.home.arpa",
+            "https://nas.localdomain",
             "http://169.254.169.254",
         ] {
             assert!(matches!(of(private, Where::Public), Err(JoinError::PrivateMint(_))), "{private}");

@@ -46,11 +46,14 @@ impl Reloading {
                 "log.filter" => log::filter(&new.log.filter),
                 _ => false,
             };
+            // What waits for a restart is named at each reload until then.
+            match name.as_str() {
+                "network.bootstrap" => self.read.network.bootstrap.clone_from(&new.network.bootstrap),
+                "log.filter" if applied => self.read.log.filter.clone_from(&new.log.filter),
+                _ => {}
+            }
             if applied { &mut reloaded.applied } else { &mut reloaded.restart }.push(name);
         }
-        // What waits for a restart is named at each reload until then.
-        self.read.network.bootstrap = new.network.bootstrap;
-        self.read.log.filter = new.log.filter;
         Ok(reloaded)
     }
 }

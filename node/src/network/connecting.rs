@@ -168,6 +168,11 @@ impl Bootstraps {
         }
     }
 
+    /// The peers that the operator named by their IDs.
+    pub(super) fn named(&self) -> impl Iterator<Item = AgentId> {
+        self.0.iter().filter_map(|bootstrap| bootstrap.named)
+    }
+
     /// The peers known by ID and their addresses.
     pub(super) fn known(&self) -> impl Iterator<Item = (AgentId, &Multiaddr)> {
         self.0.iter().filter_map(|bootstrap| Some((bootstrap.agent?, &bootstrap.address)))
@@ -313,6 +318,7 @@ mod tests {
         let addresses: Vec<_> = bootstraps.describe().into_iter().map(|info| info.address).collect();
         assert_eq!(addresses, [at(2), at(9), at(3), seed]);
         assert_eq!(bootstraps.due(now).len(), 2, "the new ones alone");
+        assert_eq!(bootstraps.named().collect::<Vec<_>>(), [agent; 3], "a name in the DNS names nobody");
         bootstraps.replace(&[], &[at(4)], OURS, now, |known| known == agent);
         assert!(bootstraps.describe()[4].connected);
         bootstraps.replace(&[], &[at(5)], agent, now, |_| false);

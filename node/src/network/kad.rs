@@ -114,6 +114,11 @@ impl Kad {
         });
         Self { inner, hearsay: Hearsay::default(), runtime, dealings, named }
     }
+
+    /// The operator names others from now on.
+    pub(super) fn set_named(&mut self, named: BTreeSet<AgentId>) {
+        self.named = named;
+    }
 }
 
 impl NetworkBehaviour for Kad {

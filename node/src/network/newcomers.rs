@@ -84,6 +84,11 @@ impl Behaviour {
         Self { dealings, links, runtime, named, opened, rates, most, closing }
     }
 
+    /// Others are named from now on.
+    pub(super) fn set_named(&mut self, named: BTreeSet<AgentId>) {
+        self.named = named;
+    }
+
     /// A newcomer was banned: that costs its prefix some of its rate.
     pub(super) fn banned(&mut self, address: &Multiaddr) {
         let now = self.runtime.instant();

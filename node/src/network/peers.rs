@@ -193,6 +193,10 @@ impl Peers {
         let links = Arc::clone(&self.links);
         let now = self.runtime.instant();
         self.bootstraps.replace(old, new, self.local, now, |agent| links.get(agent).is_some());
+        // Whoever isn't named any more is trusted no further than others.
+        let named: BTreeSet<AgentId> = self.bootstraps.named().collect();
+        swarm.behaviour_mut().newcomers.set_named(named.clone());
+        swarm.behaviour_mut().kad.set_named(named);
         for (agent, address) in self.bootstraps.known() {
             swarm.behaviour_mut().kad.add_address(&peer_of(agent), address.clone());
         }

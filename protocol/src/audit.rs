@@ -187,6 +187,9 @@ fn check(declared: &[Cid], blocks: &BTreeMap<Cid, Vec<u8>>) -> Result<(Report, E
         return Err(AuditError::Stray(*stray));
     }
     place(&mut hires, &evidence);
+    for hire in &mut hires {
+        hire.overlaps = overlapping(hire.award, &evidence.awards);
+    }
     hires.sort_by_key(|hire| (hire.awarded, hire.award));
     let unread = unread.into_iter().map(|(statement, why)| Unread { statement, why }).collect();
     Ok((Report { task, hires, unread }, evidence))
@@ -351,6 +354,24 @@ fn check_hire(
     }
     let revoked = revoked(&chain, evidence, used);
     Ok(Hire::new(award, awarded, &words, promised(offer, &evidence.schemas), revoked))
+}
+
+/// The awards that the buyer of one signed under the same delegation and whose running totals overlap its own. An award stays counted
+/// whatever became of it, so two such are its buyer's own proof that it overspent.
+fn overlapping(award: Cid, awards: &[Award]) -> Vec<Cid> {
+    let Some(award) = awards.iter().find(|known| known.cid() == award) else { return Vec::new() };
+    let Some(leaf) = award.invocation().prf.last() else { return Vec::new() };
+    // What an award takes of the total is at least its price.
+    let taken = |award: &Award| (award.args().spent.saturating_sub(award.args().price), award.args().spent);
+    let (from, to) = taken(award);
+    let overlaps = |other: &&Award| {
+        let (other_from, other_to) = taken(other);
+        let same = other.buyer() == award.buyer() && other.invocation().prf.last() == Some(leaf);
+        same && other.cid() != award.cid() && from < other_to && other_from < to
+    };
+    let mut overlapping: Vec<Cid> = awards.iter().filter(overlaps).map(Award::cid).collect();
+    overlapping.sort_unstable();
+    overlapping
 }
 
 /// Which delegations of a chain the bundle shows to be revoked.

@@ -241,6 +241,13 @@ struct HireView {
     mint: String,
     input: String,
     deadline: Timestamp,
+    /// How it was to be paid.
+    mode: String,
+    /// How many delegations are behind it.
+    depth: u64,
+    /// When the work began and ended, by the seller's clock, as its receipt says.
+    began: Option<Timestamp>,
+    ended: Option<Timestamp>,
     locked: Option<u64>,
     output_commitment: Option<String>,
     failure: Option<String>,
@@ -256,6 +263,9 @@ struct HireView {
     /// Receipts that contradict each other, by content ID.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     contradicting: Vec<String>,
+    /// Other awards of its buyer under the same delegation whose running totals overlap its own: it overspent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overlaps: Vec<String>,
     /// What the statements show: `delivered`, `seller-failed`, `seller-says` (that it is the buyer's doing; nothing shows it),
     /// `seller-contradicts`, `accepted`, `called-off`, `revoked`, `received`, `open`, `not-understood`.
     answer: &'static str,
@@ -384,6 +394,10 @@ impl From<audit::Hire> for HireView {
             mint: hire.args.mint.to_string(),
             input: hire.args.input.to_string(),
             deadline: hire.args.deadline,
+            mode: hire.part.mode().to_string(),
+            depth: hire.args.depth,
+            began: hire.receipt.as_ref().map(|receipt| receipt.began),
+            ended: hire.receipt.as_ref().map(|receipt| receipt.ended),
             locked: hire.receipt.as_ref().and_then(|receipt| receipt.money.locked()),
             output_commitment: match out {
                 Some(Outcome::Ok(commitment)) => Some(commitment.to_string()),
@@ -398,6 +412,7 @@ impl From<audit::Hire> for HireView {
             received: hire.received.as_ref().map(|has| has.at),
             revoked: hire.revoked.iter().copied().map(RevokedView::from).collect(),
             contradicting: hire.contradicting.keys().map(ToString::to_string).collect(),
+            overlaps: hire.overlaps.iter().map(ToString::to_string).collect(),
             answer: hire.answer.as_str(),
             answers: hire.answer.who().map(|agent| agent.peer_id()),
             verdict: hire.verdict(),

@@ -70,6 +70,9 @@ pub struct Hire {
     pub under: Option<Cid>,
     /// Receipts of work that was passed on which the receipt names and the file doesn't hold.
     pub elsewhere: Vec<Cid>,
+    /// Other awards of the buyer under the same delegation whose running totals overlap this one's: by its own signatures it has
+    /// awarded the same part of what it was granted more than once.
+    pub overlaps: Vec<Cid>,
     /// Who answers for it.
     pub answer: Answer,
 }
@@ -220,6 +223,7 @@ impl Hire {
             revoked: Vec::new(),
             under: None,
             elsewhere: Vec::new(),
+            overlaps: Vec::new(),
             answer: Answer::NotUnderstood,
         }
     }
@@ -264,7 +268,7 @@ impl Hire {
         }
     }
 
-    /// The verdict in one sentence: who answers for what, and what the buyer signed that it has.
+    /// The verdict in one sentence: who answers for what, what the buyer signed that it has, and whether it overspent.
     pub fn verdict(&self) -> String {
         let has = match &self.received {
             Some(has) if !matches!(self.answer, Answer::Received(_)) => match has.named {
@@ -272,9 +276,21 @@ impl Hire {
                 Named::NoOutput => "that it has the output of a receipt that commits to none, which can't be",
                 Named::Elsewhere => "that it has the output of a receipt that is not in this file",
             },
-            _ => return self.answer.to_string() + &self.authority(),
+            _ => return format!("{}{}{}", self.answer, self.authority(), self.overspending()),
         };
-        format!("{}; {} signed {has}{}", self.answer, self.buyer.peer_id(), self.authority())
+        let (answer, buyer) = (&self.answer, self.buyer.peer_id());
+        format!("{answer}; {buyer} signed {has}{}{}", self.authority(), self.overspending())
+    }
+
+    /// That the buyer's own signatures show that it overspent, if they do.
+    fn overspending(&self) -> String {
+        if self.overlaps.is_empty() {
+            return String::new();
+        }
+        let buyer = self.buyer.peer_id();
+        format!(
+            "; {buyer} overspent what it was granted, and answers for it: it signed awards whose running totals overlap"
+        )
     }
 
     /// What is known of the authority of whoever awards in another's name.
@@ -480,6 +496,9 @@ impl fmt::Display for Hire {
         }
         for sub in &self.elsewhere {
             writeln!(f, "  passed on   its receipt {sub} is not in this file")?;
+        }
+        for other in &self.overlaps {
+            writeln!(f, "  overspent   its running total, {}, overlaps that of the award {other}", args.spent)?;
         }
         writeln!(f, "  award       {}", self.award)?;
         writeln!(f, "  => {}", self.verdict())

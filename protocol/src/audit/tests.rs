@@ -571,6 +571,49 @@ fn passed_on() -> Evidence {
     whole
 }
 
+#[test]
+fn awards_whose_running_totals_overlap_convict_their_buyer_of_overspending() {
+    let report = verify(&bundle(&passed_on())).unwrap();
+    assert!(report.hires.iter().all(|hire| hire.overlaps.is_empty()), "one award overlaps nothing");
+    let mut whole = passed_on();
+    whole.extend(beneath(&delegation(1), 22));
+    let report = verify(&bundle(&whole)).unwrap();
+    let under: Vec<&Hire> = report.hires.iter().filter(|hire| hire.principal != hire.buyer).collect();
+    assert_eq!(under.len(), 2);
+    assert_eq!(under[0].overlaps, [under[1].award], "each took the first 7 of 7");
+    assert_eq!(under[1].overlaps, [under[0].award]);
+    let who = testing::seller().id().peer_id();
+    assert!(under[0].verdict().contains(&format!("{who} overspent what it was granted, and answers for it")));
+    assert!(report.to_string().contains(&format!("overlaps that of the award {}", under[0].award)), "{report}");
+}
+
+#[test]
+fn totals_overlap_where_they_share_a_part_under_one_delegation_of_one_buyer() {
+    let signed = |number: u8, (price, spent): (u64, u64), link: u8, key: &crate::identity::AgentKey| {
+        let to = if key.id() == worker().id() { testing::seller().id() } else { worker().id() };
+        let args = testing::args(&testing::deal().offer);
+        let args = crate::award::AwardArgs { price, spent, depth: 1, seller: to, ..args };
+        let (principal, prf) = (testing::buyer().id(), vec![delegation(link).cid()]);
+        let nonce = ByteArray([number; 16]);
+        Award::sign(&args, &testing::part(), principal, prf, testing::NOW, nonce, key).unwrap()
+    };
+    let seller = testing::seller();
+    let first = signed(1, (3, 10), 1, &seller);
+    for (other, overlaps) in [
+        (signed(2, (4, 7), 1, &seller), false),
+        (signed(2, (4, 8), 1, &seller), true),
+        (signed(2, (5, 15), 1, &seller), false),
+        (signed(2, (6, 15), 1, &seller), true),
+        (signed(2, (1, 9), 1, &seller), true),
+        (signed(2, (4, 8), 2, &seller), false),
+        (signed(2, (4, 8), 1, &worker()), false),
+    ] {
+        let (price, spent) = (other.args().price, other.args().spent);
+        let found = overlapping(first.cid(), &[first.clone(), other.clone()]);
+        assert_eq!(found, if overlaps { vec![other.cid()] } else { vec![] }, "{price} of {spent}");
+    }
+}
+
 /// A trade whose offer promises an output of this schema.
 fn promising(schema: &str) -> Evidence {
     let ask = testing::ask();

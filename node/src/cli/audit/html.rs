@@ -79,20 +79,29 @@ fn words(hire: &Hire) -> [String; 4] {
     };
     let (time, how) = match &hire.receipt {
         Some(receipt) => {
+            let answer = hire.answer.as_str();
             let how = match &receipt.out {
-                Outcome::Ok(_) => "delivered".to_owned(),
-                Outcome::Error(error) => format!("failed, {}: {}", error.code, error.text),
-                Outcome::Other(form) => form.to_string(),
+                Outcome::Ok(_) if receipt.ended > args.deadline => {
+                    format!("{answer}: its output came after the deadline")
+                }
+                Outcome::Ok(_) => answer.to_owned(),
+                Outcome::Error(error) => {
+                    let answer = if answer == "seller-failed" { "failed" } else { answer };
+                    format!("{answer}, {}: {}", error.code, error.text)
+                }
+                Outcome::Other(form) => format!("{answer}: {form}"),
             };
             (format!("worked {} s", receipt.ended.since(receipt.began)), how)
         }
+        None if !hire.contradicting.is_empty() => ("more than one receipt".to_owned(), hire.answer.as_str().to_owned()),
         None => ("no receipt".to_owned(), hire.answer.as_str().to_owned()),
     };
+    let overspent = if hire.overlaps.is_empty() { "" } else { "; its buyer overspent" };
     [
         format!("{} hired {} for {}", short(hire.buyer), short(args.seller), args.service),
         authority,
         format!("{} {} net, {}; {time}", args.price, args.unit, hire.part.mode()),
-        clipped(&how),
+        clipped(&(how + overspent)),
     ]
 }
 
@@ -197,6 +206,7 @@ mod tests {
             revoked: vec![],
             under: under.map(cid_of),
             elsewhere: vec![],
+            overlaps: vec![],
             answer: Answer::SellerFailed(args.seller),
             args,
         }
@@ -225,6 +235,18 @@ mod tests {
         assert!(page.contains("src=https://evil.example"), "as text alone");
         let [who, whom] = [2, 1].map(|seed| agent(seed).peer_id());
         assert!(page.contains(&format!("{who} answers to {whom}: failed")), "{page}");
+    }
+
+    #[test]
+    fn a_box_says_what_the_answer_is_and_not_what_the_receipt_alone_would_make_of_it() {
+        let mut hire = failed(b"a", None, (1, 2), "x");
+        assert_eq!(words(&hire)[3], "failed, crashed: x");
+        let out = Outcome::Ok(ByteArray([3; 32]));
+        hire.receipt = hire.receipt.map(|receipt| ReceiptBody { out, ended: AT.saturating_add(61), ..receipt });
+        assert_eq!(words(&hire)[3], "seller-failed: its output came after the deadline");
+        (hire.answer, hire.overlaps) = (Answer::Delivered(agent(2)), vec![cid_of(b"other")]);
+        hire.args.deadline = AT.saturating_add(100);
+        assert_eq!(words(&hire)[3], "delivered; its buyer overspent");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Standing grants on the command line: given, handed over, taken in by hand, taken back.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::Duration;
 
@@ -82,4 +82,66 @@ fn a_grant_reaches_its_grantee_and_its_revocation_too() {
     is(&grantee, by_hand["id"].as_str().unwrap(), "valid");
     // Again is the same as once.
     assert_eq!(grantor.json(["revoke", &id])["at"], revoked["at"]);
+}
+
+/// Nodes that hear of a revocation, beside the mint's host, and how often one is made.
+const HEARERS: usize = 20;
+const ROUNDS: usize = 10;
+
+/// When a log line was written, in milliseconds of its day.
+fn moment(line: &str) -> Option<f64> {
+    let time = line.split('T').nth(1)?.split('Z').next()?;
+    let mut parts = time.split(':').map(|part| part.parse::<f64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    Some(((hours * 60.0 + minutes) * 60.0 + seconds) * 1_000.0)
+}
+
+/// Each line says when its node began to refuse. What is measured is printed, and stands in docs/studies/revocation.md.
+#[test]
+fn what_is_taken_back_is_refused_by_twenty_real_nodes_soon_after() {
+    let swarm = Swarm::start(0);
+    let settings = "log.filter = \"info,guilder::events=debug\"\n";
+    let nodes: Vec<_> = (0..HEARERS).map(|number| swarm.trader(&format!("node-{number}"), settings)).collect();
+    eventually("every node to have peers", PATIENCE, || {
+        let few = nodes.iter().filter(|node| node.status()["peers"].as_u64() < Some(4)).count();
+        if few == 0 { Ok(()) } else { Err(few) }
+    });
+    let (grantor, grantee) = (&nodes[0], nodes[1].peer_id());
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        let grant = grantor.json([
+            "grant",
+            &grantee,
+            "--service",
+            "text.echo",
+            "--max-price",
+            "5",
+            "--budget",
+            "50",
+            "--expires",
+            "1h",
+        ]);
+        let id = grant["id"].as_str().unwrap();
+        grantor.run(["revoke", id]).ok();
+        let heard = |node: &guilder_tests::Daemon| {
+            let log = std::fs::read_to_string(node.log()).unwrap();
+            log.lines().find(|line| line.contains("revoked ") && line.contains(id)).and_then(moment)
+        };
+        let began = eventually("the grantor to refuse", PATIENCE, || heard(grantor).ok_or("it doesn't say so"));
+        for node in &nodes[1..] {
+            let at = eventually("a node to refuse", PATIENCE, || heard(node).ok_or("it doesn't say so"));
+            // Midnight may lie between.
+            took.push((at - began).rem_euclid(86_400_000.0));
+        }
+    }
+    took.sort_by(f64::total_cmp);
+    assert_eq!(took.len(), ROUNDS * (HEARERS - 1));
+    let at = |percent: usize| took[(took.len() * percent).div_ceil(100) - 1];
+    println!(
+        "revoked {ROUNDS} times, refused by {} others: p50 {:.0} ms, p95 {:.0} ms, all {:.0} ms",
+        HEARERS - 1,
+        at(50),
+        at(95),
+        at(100)
+    );
 }

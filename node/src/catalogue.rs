@@ -183,9 +183,9 @@ impl Catalogue {
     }
 
     /// Takes a service off sale if its work failed because its tool isn't the one that was put on sale.
-    pub(crate) async fn note_failure(&self, name: &ServiceName, error: &ExecError) {
+    pub(crate) async fn note_failure(&self, service: &Service, error: &ExecError) {
         let ExecError::ToolChanged { .. } = error else { return };
-        self.own.tool_changed(name, error.to_string()).await;
+        self.own.tool_changed(service, error.to_string()).await;
     }
 
     /// Advertises every service anew: after a change of the mints that we accept, and now and then. A service for which
@@ -272,6 +272,11 @@ impl Catalogue {
         let mut services: Vec<_> = sellers.into_iter().collect();
         services.sort_by(|(one, ones), (other, others)| (others, one).cmp(&(ones, other)));
         services.into_iter().take(limits::MAX_MATCHED).map(|(service, _)| service).collect()
+    }
+
+    /// Whether an advert of this seller for this service is known, without asking anybody.
+    pub(crate) fn is_known(&self, seller: AgentId, service: &ServiceName) -> bool {
+        self.intake.get(service, seller).is_some()
     }
 
     /// The seller's advert of the service: the one we have, or the one it shows us now.

@@ -106,7 +106,20 @@ impl OwnServices {
 
     /// See [`Catalogue::remove`](super::Catalogue::remove).
     pub(super) async fn remove(&self, name: &ServiceName) -> Result<(), CatalogueError> {
-        let known = lock(&self.offered).remove(name);
+        self.remove_if(name, |_| true).await
+    }
+
+    /// The same, if it is still the one that is meant.
+    async fn remove_if(
+        &self,
+        name: &ServiceName,
+        is_meant: impl FnOnce(&Service) -> bool,
+    ) -> Result<(), CatalogueError> {
+        let known = {
+            let mut offered = lock(&self.offered);
+            let is_there = offered.get(name).is_some_and(|offered| is_meant(&offered.service));
+            if is_there { offered.remove(name) } else { None }
+        };
         let Some(removed) = known else { return Err(CatalogueError::Unknown(name.clone())) };
         let key = Key::of(name.as_str());
         self.store.write(move |w| w.delete(DEFINITIONS, key)).await?;
@@ -119,13 +132,17 @@ impl OwnServices {
         Ok(())
     }
 
-    /// Takes a service off sale of whose tool something else is said now, and says so.
-    pub(super) async fn tool_changed(&self, name: &ServiceName, why: String) {
-        self.events.emit(Event::ToolChanged { service: name.to_string(), why });
-        match self.remove(name).await {
-            // Another work of it found the same.
-            Ok(()) | Err(CatalogueError::Unknown(_)) => {}
-            Err(error) => tracing::error!(service = %name, %error, "a service whose tool has changed is still on sale"),
+    /// Takes a service off sale of whose tool something else is said now, and says so; not the one that was put on sale in its place.
+    pub(super) async fn tool_changed(&self, service: &Service, why: String) {
+        let name = &service.definition().name;
+        match self.remove_if(name, |on_sale| on_sale.is(service)).await {
+            Ok(()) => self.events.emit(Event::ToolChanged { service: name.to_string(), why }),
+            // Another work of it found the same, or it was put on sale anew.
+            Err(CatalogueError::Unknown(_)) => {}
+            Err(error) => {
+                self.events.emit(Event::ToolChanged { service: name.to_string(), why });
+                tracing::error!(service = %name, %error, "a service whose tool has changed is still on sale");
+            }
         }
     }
 

@@ -6,7 +6,12 @@ use clap::Subcommand;
 use guilder_protocol::limits::MAX_CHAIN_BYTES;
 use serde::Serialize;
 
-use super::{Context, task::short, ucan::read_bounded, wait_for};
+use super::{
+    Context,
+    task::{peer, short},
+    ucan::read_bounded,
+    wait_for,
+};
 use crate::{
     api::types::{GrantView, ImportGrant},
     console::{CliError, Exit, Show, fields, harmless::one_line, table},
@@ -81,27 +86,40 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 impl Show for Grants {
     fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let row = |grant: &GrantView| {
-            let peer = if grant.side == "given" { &grant.grantee } else { &grant.grantor };
+            let with = if grant.side == "given" { &grant.grantee } else { &grant.grantor };
             vec![
                 short(&grant.id),
                 grant.side.clone(),
-                short(peer),
-                listed_all(&grant.services),
-                amount(grant.max_price),
-                amount(grant.budget),
-                grant.unit.as_deref().map(|unit| one_line(unit).into_owned()).unwrap_or_default(),
+                peer(with),
+                clipped(&listed_all(&grant.services)),
+                clipped(&money(grant.budget, grant.unit.as_deref())),
                 grant.state.clone(),
-                grant.expires.to_string(),
+                // The day: `grants show` has the rest.
+                grant.expires.to_string().chars().take(10).collect(),
             ]
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
-        let header = ["ID", "SIDE", "PEER", "SERVICES", ">PRICE", ">BUDGET", "UNIT", "STATE", "EXPIRES"];
+        let header = ["ID", "SIDE", "PEER", "SERVICES", ">BUDGET", "STATE", "EXPIRES"];
         table(out, &header, &rows, "No grants. To give one: guilder grant PEER --help")
     }
 }
 
-fn amount(amount: Option<u64>) -> String {
-    amount.map(|amount| amount.to_string()).unwrap_or_default()
+/// As much of a text as leaves the table within 80 columns: `grants show` has the rest.
+fn clipped(text: &str) -> String {
+    const LETTERS: usize = 12;
+    let mut letters: String = text.chars().take(LETTERS).collect();
+    if text.chars().nth(LETTERS).is_some() {
+        letters.push('…');
+    }
+    letters
+}
+
+fn money(amount: Option<u64>, unit: Option<&str>) -> String {
+    match (amount, unit) {
+        (Some(amount), Some(unit)) => format!("{amount} {}", one_line(unit)),
+        (Some(amount), None) => amount.to_string(),
+        (None, _) => "any".to_owned(),
+    }
 }
 
 /// Services in a line.
@@ -118,11 +136,7 @@ pub(super) fn write(grant: &GrantView, services: &str, out: &mut dyn fmt::Write)
         }
         None => grant.state.clone(),
     };
-    let money = |amount: Option<u64>| match (amount, &grant.unit) {
-        (Some(amount), Some(unit)) => format!("{amount} {}", one_line(unit)),
-        (Some(amount), None) => amount.to_string(),
-        (None, _) => "any".to_owned(),
-    };
+    let money = |amount| money(amount, grant.unit.as_deref());
     let mut lines = vec![
         ("grant", grant.id.clone()),
         ("state", state),
@@ -141,4 +155,43 @@ pub(super) fn write(grant: &GrantView, services: &str, out: &mut dyn fmt::Write)
     lines.push(("delegations", format!("{}, at most {depth}", grant.delegations)));
     lines.push(("expires", grant.expires.to_string()));
     fields(out, &lines)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::{identity::AgentKey, time::Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_listing_of_grants_fits_a_terminal_of_eighty_columns() {
+        let agent = |seed| AgentKey::from_seed(&[seed; 32]).id().peer_id();
+        let grant = |side: &str, state: &str| GrantView {
+            id: "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".into(),
+            side: side.into(),
+            text: String::new(),
+            principal: agent(1),
+            grantor: agent(1),
+            grantee: agent(2),
+            services: vec!["text.summarize".into(), "text.translate".into(), "image.describe".into()],
+            max_price: Some(1_000_000),
+            budget: Some(u64::MAX),
+            spent: None,
+            unit: Some("play".into()),
+            mint: None,
+            depth: None,
+            delegations: 8,
+            expires: Timestamp::from_secs(1_900_000_000),
+            at: Timestamp::default(),
+            state: state.into(),
+            revoked_by: None,
+            handed_over: true,
+        };
+        let mut shown = String::new();
+        Grants(vec![grant("given", "revoked"), grant("held", "expired")]).human(&mut shown).unwrap();
+        let widest = shown.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{widest:?}: {shown}");
+        assert!(shown.contains("text.summari…") && shown.contains("2030-03-17"), "{shown}");
+    }
 }

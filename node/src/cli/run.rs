@@ -6,7 +6,11 @@ use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use guilder_protocol::audit;
 use serde::Serialize;
 
-use super::{Context, task::short, wait_for};
+use super::{
+    Context,
+    task::{peer, short},
+    wait_for,
+};
 use crate::{
     api::{
         client::{Client, escape, query},
@@ -221,7 +225,7 @@ fn step_lines(step: &StepView) -> Vec<String> {
 
 fn hire_line(hire: &HireView) -> String {
     let task = hire.task.as_deref().map(short).unwrap_or_default();
-    let by = hire.seller.as_deref().map(|seller| format!(" by {}", short(seller))).unwrap_or_default();
+    let by = hire.seller.as_deref().map(|seller| format!(" by {}", peer(seller))).unwrap_or_default();
     let price = hire.price.map(|price| format!(" for {price}")).unwrap_or_default();
     let why = hire.failure.as_deref().map(|why| format!(": {}", one_line(why))).unwrap_or_default();
     format!("  item {} {task} {}{by}{price}{why}", hire.item, hire.state)
@@ -233,7 +237,7 @@ impl Show for Audited {
             vec![
                 hire.step.clone(),
                 short(&hire.task),
-                hire.seller.as_deref().map(short).unwrap_or_default(),
+                hire.seller.as_deref().map(peer).unwrap_or_default(),
                 hire.price.map(|price| price.to_string()).unwrap_or_default(),
                 if hire.holds { "holds".to_owned() } else { "does not hold".to_owned() },
                 one_line(&hire.says).into_owned(),

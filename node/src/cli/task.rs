@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::{Context, hire, output::OutputTo, wait_for};
 use crate::{
+    aliases::Aliases,
     api::{
         LISTED,
         client::{escape, query},
         types::{OutputCheck, TaskListing, TaskProgress, TaskSide, TaskView},
     },
-    console::{CliError, Exit, Field, Show, fields, quoted, table},
+    console::{CliError, Exit, Field, Look, Show, fields, quoted, table},
 };
 
 const EXAMPLES: &str = "\
@@ -137,7 +138,7 @@ impl Show for Tasks {
                 task.service.to_string(),
                 task.state.clone(),
                 price(task),
-                task.peer.as_deref().map(short).unwrap_or_default(),
+                task.peer.as_deref().map(peer).unwrap_or_default(),
                 task.updated.to_string(),
             ]
         };
@@ -224,8 +225,34 @@ pub(super) fn price(task: &TaskView) -> String {
     }
 }
 
+/// A peer in a row: by its alias if it has one, else by the last letters of its ID.
+pub(super) fn peer(id: &str) -> String {
+    peer_as(&Look::now().aliases, id)
+}
+
+fn peer_as(aliases: &Aliases, id: &str) -> String {
+    aliases.of(id).map_or_else(|| short(id), |alias| format!("@{alias}"))
+}
+
 /// The last letters of an ID, by which people tell one from another.
 pub(super) fn short(id: &str) -> String {
     let start = id.char_indices().rev().nth(9).map_or(0, |(at, _)| at);
     id[start..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use guilder_protocol::identity::AgentKey;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_has_an_alias_goes_by_it_and_any_other_by_its_last_letters() {
+        let [named, other] = [1, 2].map(|seed| AgentKey::from_seed(&[seed; 32]).id().peer_id());
+        let mut aliases = Aliases::default();
+        aliases.add("ann", named.parse().unwrap()).unwrap();
+        assert_eq!(peer_as(&aliases, &named), "@ann");
+        assert_eq!(peer_as(&aliases, &other), other[other.len() - 10..]);
+    }
 }

@@ -35,6 +35,11 @@ pub struct Slot {
 }
 
 impl Service {
+    /// Whether it is the very one that another is a handle of, and not one that was put on sale in its place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.definition, &other.definition)
+    }
+
     /// Makes a service ready, with the executor that its definition asks for.
     ///
     /// # Errors
@@ -151,4 +156,27 @@ pub async fn check_data(
 fn compile(field: &'static str, schema: Option<&str>) -> Result<Option<Arc<Schema>>, DefinitionError> {
     let compiled = schema.map(|text| Schema::compile(text).map(Arc::new)).transpose();
     compiled.map_err(|error| DefinitionError::Schema { field, error })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::*;
+    use crate::{executor::Echo, runtime::Limits};
+
+    /// A failure of the one before must not take the one in its place off sale.
+    #[tokio::test]
+    async fn a_service_that_is_put_on_sale_anew_is_another_though_its_definition_is_the_same() {
+        let (runtime, folder) = (Runtime::production(Limits::default()), tempfile::tempdir().unwrap());
+        let content = Content::open(folder.path().to_path_buf(), runtime.clone()).await.unwrap();
+        let text = "name = \"text.echo\"\ndescription = \"x\"\nprice = 1\nunit = \"sat\"\nrun = \"echo\"\n";
+        let service = async || {
+            let definition = Definition::from_toml(text, Path::new(".")).unwrap();
+            Service::with_executor(definition, Arc::new(Echo), content.clone(), runtime.clone()).await.unwrap()
+        };
+        let (before, anew) = (service().await, service().await);
+        assert!(before.is(&before.clone()) && !before.is(&anew));
+    }
 }

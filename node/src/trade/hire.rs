@@ -188,7 +188,9 @@ impl Hirer {
         }
         hire.check_subcontract().map_err(HireError::Subcontract)?;
         let authority = self.authority(&hire)?;
-        let hire = with.journal.read(|r| Ok(authority.narrow(hire, r, now)))??;
+        let by_grant = authority.is_by_grant();
+        let narrowed = with.journal.read(|r| Ok(authority.narrow(hire, r, now)))?;
+        let hire = narrowed.map_err(|error| error.under_grant(by_grant))?;
         let data = with.placed(data).await?;
         let (input, digest) = payload(&data);
         let ask = with.sign_ask(&hire, input.size(), now);
@@ -295,10 +297,9 @@ fn payload(input: &Data) -> (Payload, Digest) {
 
 impl Hiring {
     async fn run(mut self, inbox: mpsc::Receiver<Answer>, tell: oneshot::Sender<Result<Hired, HireError>>) {
-        let result = self
-            .seek(inbox)
-            .await
-            .map_err(|error| error.doubting(self.with.clocks.doubt()).accounting(self.with.funds.wallet()));
+        let sought = self.seek(inbox).await.map_err(|error| error.under_grant(self.authority.is_by_grant()));
+        let result =
+            sought.map_err(|error| error.doubting(self.with.clocks.doubt()).accounting(self.with.funds.wallet()));
         match &result {
             // What ended by a refusal hasn't been told as ended yet: another seller might have taken it.
             Ok(hired) if matches!(hired.ended.outcome, BuyerOutcome::Refused(_)) => {

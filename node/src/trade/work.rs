@@ -112,7 +112,7 @@ impl Workshop {
         drop(key);
         self.keep_note(deal.id(), reports.log(), output.as_ref().err()).await;
         if let Err(error) = &output {
-            self.catalogue.note_failure(&service.definition().name, error).await;
+            self.catalogue.note_failure(&service, error).await;
         }
         let output = output.map_err(|error| {
             tracing::info!(trade = %deal.id(), %error, "the work failed");

@@ -109,13 +109,25 @@ async fn session(
     (StatusCode::SWITCHING_PROTOCOLS, head).into_response()
 }
 
-/// Answers until the other end closes.
+/// Answers until the other end closes, or its caller is revoked.
 async fn serve(handler: Mcp, connection: Upgraded, _place: OwnedSemaphorePermit) {
+    let (gate, caller) = (handler.api.node().gate.clone(), handler.caller.clone());
     let (read, write) = tokio::io::split(TokioIo::new(connection));
     let lines = AsyncRwTransport::new_server(read, write).with_max_line_length(MAX_MCP_MESSAGE);
     match serve_server(handler, Bounded::new(lines, MAX_MCP_REQUESTS)).await {
         Ok(running) => {
-            let _ = running.waiting().await;
+            let ends = running.cancellation_token();
+            let waiting = running.waiting();
+            tokio::pin!(waiting);
+            tokio::select! {
+                biased;
+                () = gate.until_revoked(&caller) => {
+                    // What it has asked is not answered any more.
+                    ends.cancel();
+                    let _ = waiting.await;
+                }
+                _ = &mut waiting => {}
+            }
         }
         Err(error) => tracing::debug!(%error, "an MCP session ended before it began"),
     }

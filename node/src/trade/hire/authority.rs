@@ -84,6 +84,11 @@ impl Authority {
         self.links.is_empty()
     }
 
+    /// Whether it is a standing grant's, and no task's.
+    pub(super) fn is_by_grant(&self) -> bool {
+        !self.is_own() && self.under.is_none()
+    }
+
     /// Who stands above us: none of them is to do this work.
     pub(super) fn above(&self) -> impl Iterator<Item = AgentId> + '_ {
         self.links.iter().map(|link| link.iss)

@@ -103,9 +103,19 @@ impl<'a> Candidates<'a> {
         if self.offers.is_empty() {
             let silent = self.silent.drain(..).map(|seller| (seller, NoOffer::Silent));
             self.without.extend(silent);
-            return Err(if self.without.is_empty() { HireError::NoSeller } else { HireError::NoOffer(self.without) });
+            return Err(if self.without.is_empty() { self.nobody() } else { HireError::NoOffer(self.without) });
         }
         Ok(self.offers)
+    }
+
+    /// Why nobody was found: those who are known to sell it may be the ones to be avoided.
+    fn nobody(&self) -> HireError {
+        let Search { hire, catalogue, .. } = self.search;
+        let avoided = hire.avoid.iter().copied().filter(|seller| catalogue.is_known(*seller, &hire.service));
+        match avoided.collect::<Vec<_>>() {
+            avoided if avoided.is_empty() => HireError::NoSeller,
+            avoided => HireError::OnlyAvoided(avoided),
+        }
     }
 
     fn has_found_nobody(&self) -> bool {

@@ -67,6 +67,9 @@ pub enum HireError {
     /// Nobody offers the service, as far as could be seen in time.
     #[error("nobody was found who offers the service")]
     NoSeller,
+    /// Nobody offers it but those who are to be avoided, as far as could be seen in time.
+    #[error("nobody was found who offers the service but those to be avoided: {}", listed_agents(.0))]
+    OnlyAvoided(Vec<AgentId>),
     /// The seller named can't be had.
     #[error(transparent)]
     Seller(#[from] SearchError),
@@ -79,6 +82,9 @@ pub enum HireError {
     /// More than what those whose authority it would be on allow.
     #[error(transparent)]
     Bound(#[from] Bound),
+    /// More than the grant allows that it would be under.
+    #[error("{}", in_grants_words(.0))]
+    OverGrant(Bound),
     /// The input can't be read.
     #[error(transparent)]
     Input(#[from] ContentError),
@@ -179,6 +185,22 @@ pub enum Bound {
     },
 }
 
+/// The same where it is no task's buyer that bounds it, but a standing grant.
+fn in_grants_words(bound: &Bound) -> String {
+    match bound {
+        Bound::Spent { by, budget } => format!("the budget of {budget} that {} granted is spent", by.peer_id()),
+        Bound::Price { left } => format!("the price is over what is left under this grant: {left}"),
+        Bound::Deadline { left_secs } => {
+            format!("the deadline is after the last at which a seller may deliver under this grant, in {left_secs} s")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn listed_agents(agents: &[AgentId]) -> String {
+    agents.iter().map(AgentId::peer_id).collect::<Vec<_>>().join(", ")
+}
+
 /// What a rule of a chain bounds, in a word.
 fn bound_word(error: &ChainError) -> &'static str {
     match error {
@@ -240,10 +262,19 @@ impl HireError {
         }
     }
 
+    /// The same in the words of a standing grant, where it is made under one.
+    pub(super) fn under_grant(self, is_under: bool) -> Self {
+        match self {
+            Self::Bound(bound) if is_under => Self::OverGrant(bound),
+            other => other,
+        }
+    }
+
     /// The same, with what speaks against our clock where that may be the cause.
     pub(super) fn doubting(self, doubt: Option<ClockDoubt>) -> Self {
         let may_be_clock = match &self {
-            Self::NoSeller | Self::Seller(_) | Self::Offer(OfferError::Untimely(_)) => true,
+            Self::NoSeller | Self::OnlyAvoided(_) | Self::Seller(_) => true,
+            Self::Offer(OfferError::Untimely(_)) => true,
             Self::NoOffer(sellers) => sellers.iter().any(|(_, why)| why.is_untimely()),
             _ => false,
         };
@@ -302,11 +333,16 @@ impl AtFault for HireError {
     fn fault(&self) -> Fault {
         match self {
             Self::Undecided | Self::DeadlinePassed | Self::NoMoney(_) | Self::Ask(_) | Self::Award(_) => Fault::Ours,
-            Self::Cancelled | Self::TooMany(_) | Self::Bound(_) | Self::Grant(_) | Self::Subcontract(_) => Fault::Ours,
+            Self::Cancelled
+            | Self::TooMany(_)
+            | Self::Bound(_)
+            | Self::OverGrant(_)
+            | Self::Grant(_)
+            | Self::Subcontract(_) => Fault::Ours,
             Self::Short { cause, .. } => cause.fault(),
             Self::Budget { .. } | Self::OverBudget(_) | Self::Held => Fault::Ours,
             Self::Gate(refusal) => refusal.fault(),
-            Self::NoSeller => Fault::Incompatible,
+            Self::NoSeller | Self::OnlyAvoided(_) => Fault::Incompatible,
             Self::Seller(error) => error.fault(),
             // If every seller gives a reason of the same fault, that is the fault.
             Self::NoOffer(sellers) => {
@@ -342,11 +378,15 @@ impl AtFault for HireError {
             Self::NoSeller => {
                 Some("check the service's name and `guilder peers`; `guilder find SERVICE` shows who sells it")
             }
+            Self::OnlyAvoided(_) => Some("hire without avoiding them, or wait until somebody else offers it"),
             Self::NoOffer(_) => {
                 Some("`guilder find SERVICE` shows prices, units and mints; raise --max-price or --deadline")
             }
             Self::Bound(Bound::OwnService { .. } | Bound::OwnBudget { .. }) => {
                 Some("[subcontract] in the service's file says what it may pass on")
+            }
+            Self::OverGrant(_) => {
+                Some("`guilder grants` shows what its grantor allows; hire under another grant, or in your own name")
             }
             Self::Bound(_) => {
                 Some("the buyer says what it allows: hire --allow-subcontract, --sub-budget, --sub-depth")
@@ -359,5 +399,35 @@ impl AtFault for HireError {
             Self::TooMany(_) => Some("wait for some of them to be awarded"),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guilder_protocol::identity::AgentKey;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_of_a_grant_is_told_in_the_grants_words_and_one_of_a_task_in_the_tasks() {
+        let (by, budget) = (AgentKey::from_seed(&[1; 32]).id(), 20);
+        let spent = || HireError::Bound(Bound::Spent { by, budget });
+        let (of_task, of_grant) = (spent().under_grant(false), spent().under_grant(true));
+        assert!(
+            of_task.to_string().contains("for subcontracting") && of_task.hint().unwrap_or_default().contains("buyer")
+        );
+        let (said, hint) = (of_grant.to_string(), of_grant.hint().unwrap_or_default());
+        assert!(said.contains("granted is spent") && !said.contains("subcontract"), "{said}");
+        assert!(hint.contains("guilder grants") && !hint.contains("--sub-budget"), "{hint}");
+        let left = HireError::Bound(Bound::Price { left: 3 }).under_grant(true).to_string();
+        assert!(left.contains("under this grant: 3"), "{left}");
+    }
+
+    #[test]
+    fn who_is_avoided_and_sells_it_alone_is_named() {
+        let agent = AgentKey::from_seed(&[1; 32]).id();
+        let error = HireError::OnlyAvoided(vec![agent]);
+        assert!(error.to_string().contains(&agent.peer_id()), "{error}");
+        assert_eq!(error.fault(), Fault::Incompatible);
     }
 }

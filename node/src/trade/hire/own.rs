@@ -153,7 +153,7 @@ impl Parts {
             () = tokio::time::sleep(patience) => Err(Fruitless::Late),
         };
         if let Err(Fruitless::Failed(error)) = &output {
-            self.catalogue.note_failure(&service.definition().name, error).await;
+            self.catalogue.note_failure(&service, error).await;
         }
         let at = self.runtime.now();
         let mut own = OwnWork { output: None, stderr: reports.log(), at };

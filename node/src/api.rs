@@ -12,6 +12,7 @@ pub mod access;
 pub mod caller;
 pub mod client;
 mod duties;
+mod endpoints;
 pub mod error;
 mod gate;
 mod grants;

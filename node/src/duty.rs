@@ -52,7 +52,7 @@ use crate::{
     catalogue::Catalogue,
     config::HireConfig,
     content::{Content, Pin},
-    events::{Event, Events},
+    events::{Event, Events, Journal},
     executor::Executors,
     failpoint::Failpoint,
     runtime::Runtime,
@@ -82,6 +82,8 @@ pub struct DutiesParts {
     pub hire: HireConfig,
     /// Told what happens.
     pub events: Events,
+    /// What has happened, for what sets duties off.
+    pub journal: Journal,
     /// Counts durable steps, for crash tests.
     pub failpoint: Failpoint,
 }
@@ -96,6 +98,7 @@ struct Inner {
     books: Books,
     runner: Runner,
     events: Events,
+    journal: Journal,
     wake: Notify,
     board: Mutex<Board>,
 }
@@ -112,11 +115,13 @@ impl Duties {
     /// # Errors
     /// If the store can't be read.
     pub fn start(parts: DutiesParts) -> Result<Self, StoreError> {
-        let DutiesParts { id, runtime, store, trade, catalogue, content, executors, hire, events, failpoint } = parts;
+        let DutiesParts { id, runtime, store, trade, catalogue, content, executors, hire, events, journal, failpoint } =
+            parts;
         let books = Books::new(store, failpoint);
         let hands = Hands { id, trade, catalogue, content, executors, defaults: hire };
         let runner = Runner { books: books.clone(), hands, runtime: runtime.clone(), events: events.clone() };
-        let inner = Arc::new(Inner { runtime, books, runner, events, wake: Notify::new(), board: Mutex::default() });
+        let inner =
+            Arc::new(Inner { runtime, books, runner, events, journal, wake: Notify::new(), board: Mutex::default() });
         inner.resume()?;
         inner.runtime.spawn("duty", Arc::clone(&inner).run()).detach();
         Ok(Self(inner))
@@ -141,8 +146,8 @@ impl Duties {
     /// If its file is wrong, there are too many, or the store fails.
     pub async fn add(&self, file: String) -> Result<DutyView, DutyError> {
         let duty = Duty::from_toml(&file)?;
-        let (name, now) = (duty.name.clone(), self.now());
-        self.changed(&name, move |books| async move { books.add(duty, file, now).await.map(drop) }).await?;
+        let (name, latest, now) = (duty.name.clone(), self.0.journal.latest(), self.now());
+        self.changed(&name, move |books| async move { books.add(duty, file, latest, now).await.map(drop) }).await?;
         self.show(&name)
     }
 

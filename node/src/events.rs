@@ -28,8 +28,8 @@ use self::journal::Ring;
 use crate::sync::lock;
 
 pub use journal::{Following, Journal, Recalled};
-pub(crate) use kinds::fault_code;
 pub use kinds::{Event, Money, Outcome, Side, SwapPurpose};
+pub(crate) use kinds::{KEPT_NAMES, fault_code};
 pub(crate) use words::last_letters;
 
 /// Events that a subscriber may lag behind before it misses some. A burst of a thousand trades' steps fits; at some

@@ -46,12 +46,14 @@ pub mod progress;
 pub mod schema;
 mod service;
 mod settings;
+mod tls;
 pub mod trial;
 
 pub use definition::{Definition, Subcontract};
 pub use echo::Echo;
 pub use executors::Executors;
 pub use http::Http;
+pub(crate) use post::{Answer, is_endpoint};
 pub use process::Process;
 pub use progress::{ProgressReport, Reporter, Reports};
 pub use service::{Service, Slot, check_data};

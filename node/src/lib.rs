@@ -25,6 +25,7 @@ pub mod limits;
 pub mod memory;
 pub mod mint;
 pub mod network;
+pub mod notify;
 pub(crate) mod panics;
 pub mod parts;
 pub mod runtime;

@@ -3,7 +3,7 @@
 //! ```text
 //! runtime ─ store ─ content ─ executors        made by whoever builds: the daemon, a test, the simulator
 //!                     │
-//!   Node::start:  network ─▶ connectors ─▶ wallet ─▶ hosted mint's streams ─▶ catalogue ─▶ grants ─▶ trade ─▶ duties
+//!   Node::start:  network ─▶ connectors ─▶ wallet ─▶ hosted mint's streams ─▶ catalogue ─▶ grants ─▶ trade ─▶ duties, webhooks out
 //! ```
 //!
 //! [`Parts`] are all that the simulator replaces. A room that comes later takes the handles of those before it; nothing
@@ -34,6 +34,7 @@ use crate::{
     memory::Memory,
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
+    notify::{Notifier, NotifierParts},
     runtime::Runtime,
     store::{Place, Store, StoreError},
     trade::{Trade, TradeParts},
@@ -104,6 +105,8 @@ pub struct Node {
     pub trade: Trade,
     /// Standing orders.
     pub duties: Duties,
+    /// Webhooks out.
+    pub notifier: Notifier,
     /// The hosted mint.
     pub mint: Option<HostedMint>,
     /// What happens.
@@ -195,8 +198,17 @@ impl Node {
             trade: trade.clone(),
             catalogue: catalogue.clone(),
             content: content.clone(),
-            executors: parts.executors,
+            executors: parts.executors.clone(),
             hire: config.hire.clone(),
+            events: events.clone(),
+            journal: journal.clone(),
+            failpoint: parts.failpoint.clone(),
+        })?;
+        let notifier = Notifier::start(NotifierParts {
+            runtime: runtime.clone(),
+            store: store.clone(),
+            executors: parts.executors,
+            journal: journal.clone(),
             events: events.clone(),
             failpoint: parts.failpoint,
         })?;
@@ -214,6 +226,7 @@ impl Node {
             grants,
             trade,
             duties,
+            notifier,
             mint: parts.mint,
             events,
             journal,

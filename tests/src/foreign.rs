@@ -94,13 +94,13 @@ impl Scripts {
         Some(Self::with(venv.join("bin/python"), &["nutshell.py"]))
     }
 
-    /// The one for Standard Webhooks. None, with a word on it, where its library isn't there.
+    /// Those for Standard Webhooks. None, with a word on it, where its library isn't there.
     pub fn of_webhooks() -> Option<Self> {
         let Some(python) = webhooks_python() else {
             skip("the Python library of Standard Webhooks");
             return None;
         };
-        Some(Self::with(python, &["webhook.py"]))
+        Some(Self::with(python, &["webhook.py", "receiver.py"]))
     }
 
     fn with(interpreter: PathBuf, names: &[&str]) -> Self {

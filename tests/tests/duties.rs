@@ -337,6 +337,50 @@ fn a_webhook_that_was_answered_survives_a_kill() {
     assert_eq!(market.sold(), 1);
 }
 
+/// What happened just before a kill is still there, and has its outcome once, however often the node dies on the way.
+#[test]
+fn an_event_sets_a_duty_off_once_though_the_node_dies_before_that_is_stored() {
+    let mut market = Market::open("");
+    add(&market.buyer, "name = \"after\"\non = [{ event = \"task_delivered\" }]\n[[step]]\nwait = \"1s\"\n");
+    let input = market.buyer.write("input.json", r#"{"word": "hello"}"#);
+    let hire = |buyer: &Daemon| {
+        // It may be cut off.
+        let args = ["hire", "text.echo", "--deadline", "100s", "--input"].map(std::ffi::OsStr::new);
+        let _ = buyer.run(args.into_iter().chain([input.as_os_str()]));
+    };
+    hire(&market.buyer);
+    eventually("the event to set it off", LONG, || match runs(&market.buyer).len() {
+        1 => Ok(()),
+        count => Err(count),
+    });
+    for fault in ["kill:store-due", "kill:store-step", "kill:store-run"] {
+        let before = runs(&market.buyer).len();
+        market.buyer.stop();
+        market.buyer.restart_with(&[("GUILDER_FAILPOINT", fault)]);
+        hire(&market.buyer);
+        eventually(&format!("the buyer to die of {fault}"), LONG, || match market.buyer.has_ended() {
+            true => Ok(()),
+            false => Err("it lives"),
+        });
+        market.buyer.restart();
+        eventually(&format!("the event to have set it off after {fault}"), LONG, || {
+            let runs = all_over(&market.buyer);
+            if runs.len() == before + 1 { Ok(()) } else { Err(json!(runs)) }
+        });
+        market.buyer.stop();
+        market.buyer.restart();
+        assert_eq!(all_over(&market.buyer).len(), before + 1, "{fault}: nothing is heard twice");
+    }
+    let shown = market.buyer.json(["duty", "show", "after"]);
+    let outcomes = shown["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome["run"].is_string()).count(), 4, "{shown:#}");
+    let unknown = outcomes.iter().filter(|outcome| outcome["run"].is_null());
+    assert!(
+        unknown.clone().all(|outcome| outcome.to_string().contains("may not be known")) && unknown.count() <= 3,
+        "a kill may have taken one more, which is said: {shown:#}"
+    );
+}
+
 #[test]
 fn runs_that_wait_do_not_begin_once_their_duty_is_paused_or_removed() {
     let swarm = Swarm::start(0);
@@ -369,6 +413,33 @@ fn runs_that_wait_do_not_begin_once_their_duty_is_paused_or_removed() {
             node.run(["duty", "resume", "waits"]).ok();
         }
     }
+}
+
+/// As many runs as a node has places, and one more.
+const PLACES: usize = 64;
+
+#[test]
+fn runs_that_wait_for_a_moment_keep_no_place_from_others() {
+    let swarm = Swarm::start(0);
+    let mut node = swarm.trader("node", "");
+    for number in 0..=PLACES {
+        add(&node, &format!("name = \"waits-{number}\"\n[[step]]\nwait = \"10d\"\n"));
+        node.run(["duty", "run", &format!("waits-{number}")]).ok();
+    }
+    add(&node, "name = \"late\"\n[[step]]\npost = \"file:late.txt\"\ntext = \"x\"\n");
+    let all_wait = |node: &Daemon| {
+        eventually("all of them to wait", LONG, || {
+            let runs = runs(node);
+            let going = runs.iter().filter(|run| run["state"] == "going").count();
+            if going == PLACES + 1 { Ok(()) } else { Err(going) }
+        });
+    };
+    all_wait(&node);
+    assert_eq!(node.json(["duty", "run", "late", "--wait"])["state"], "done");
+    node.stop();
+    node.restart();
+    all_wait(&node);
+    assert_eq!(node.json(["duty", "run", "late", "--wait"])["state"], "done", "also after a restart");
 }
 
 #[test]

@@ -704,7 +704,30 @@ pub struct HookRequest {
     pub kind: HookKind,
 }
 
-/// Replaces the secret of a hook.
+/// Adds an endpoint of webhooks.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointRequest {
+    /// Its name.
+    pub name: String,
+    /// Where it is: on this machine, or `https://`.
+    pub url: String,
+    /// The events that it is told of; all if there are none.
+    #[serde(default)]
+    pub events: Vec<String>,
+}
+
+/// A URL may have a secret in it.
+impl std::fmt::Debug for EndpointRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointRequest")
+            .field("name", &self.name)
+            .field("events", &self.events)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Replaces the secret of a hook or of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HookRotation {

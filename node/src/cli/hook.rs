@@ -1,4 +1,4 @@
-//! `guilder hook add|list|rotate|remove`
+//! `guilder hook add|list|rotate|remove`, and `guilder hook out …` (`hook/out.rs`)
 
 use std::fmt;
 
@@ -16,15 +16,19 @@ use crate::{
     duty::{Hook, HookKind},
 };
 
+mod out;
+
 const EXAMPLES: &str = "\
 \x1b[1;4mExamples:\x1b[0m
   guilder hook add repo --github
   guilder hook rotate repo          a new secret beside the one before
-  guilder hook rotate repo --done   the sender has it: the one before is taken no more";
+  guilder hook rotate repo --done   the sender has it: the one before is taken no more
+  guilder hook out add books --url https://books.example/hooks --events ended,redeemed";
 
-/// Let webhooks set duties off.
+/// Let webhooks set duties off, or tell other programs by webhooks what happens here.
 ///
-/// They come in on a listener of their own, which is off until config.toml says where: [hooks] listen.
+/// They come in on a listener of their own, which is off until config.toml says where: [hooks] listen. Those that go out
+/// (`guilder hook out`) need none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -64,6 +68,9 @@ enum HookCommand {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
+    /// Tell other programs by webhooks what happens here.
+    #[command(subcommand)]
+    Out(out::OutCommand),
 }
 
 #[derive(Serialize)]
@@ -96,6 +103,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 client.delete::<()>(&format!("/v1/hooks/{}", escape(name))).await?;
                 context.printer.note(format_args!("{} is removed", one_line(name)));
             }
+            HookCommand::Out(command) => return out::run(command, &client, context).await,
         }
         Ok(Exit::Done)
     })

@@ -17,9 +17,9 @@ use super::{
     hands::account_of,
     limits::{MAX_BODIES, MAX_DELIVERIES, MAX_DUTIES, MAX_OUTCOMES, MAX_QUEUED_RUNS, MAX_RUNS_KEPT},
     records::{
-        CANCELS, COUNT, DELIVERIES, DUTIES, DeliveryRecord, DutyRecord, FILES, FileRecord, HOOKS, LOG, ORDERS,
-        OUTCOMES, Order, Outcome, Paused, RUN_ID_LEN, RUNS, RunRecord, RunState, Why, log_key, open_runs, outcome_key,
-        outcome_parts, put_run,
+        CANCELS, COUNT, DELIVERIES, DUTIES, DeliveryRecord, DutyRecord, FILES, FileRecord, HEARD, HEARD_KEY, HOOKS,
+        LOG, ORDERS, OUTCOMES, Order, Outcome, Paused, RUN_ID_LEN, RUNS, RunRecord, RunState, Why, log_key, open_runs,
+        outcome_key, outcome_parts, put_run,
     },
     schedule::Decision,
     value::Trust,
@@ -185,8 +185,15 @@ impl Books {
         self.read(|r| r.get(DUTIES, Key::of(name)))?.ok_or_else(|| DutyError::Unknown(name.to_owned()))
     }
 
-    /// Adds a duty, or replaces its file. A schedule that stays keeps what was decided of it; a new one begins now.
-    pub(super) async fn add(&self, duty: Duty, file: String, now: Timestamp) -> Result<DutyRecord, DutyError> {
+    /// Adds a duty, or replaces its file. A schedule that stays keeps what was decided of it; a new one begins now, and so does an event
+    /// that it waits for, after that of the number `latest`.
+    pub(super) async fn add(
+        &self,
+        duty: Duty,
+        file: String,
+        latest: u64,
+        now: Timestamp,
+    ) -> Result<DutyRecord, DutyError> {
         self.commit(Step::Other, move |w| {
             let before = w.get(DUTIES, Key::of(duty.name.as_str()))?;
             if before.is_none() && w.range(DUTIES, KeyRange::all(), MAX_DUTIES)?.len() >= MAX_DUTIES {
@@ -198,8 +205,12 @@ impl Books {
                 before.as_ref()?.decided.get(at).copied()
             };
             let decided = duty.schedules().map(|schedule| kept(schedule).unwrap_or(now)).collect();
+            let waits_for_more = duty.events().any(|event| !old.iter().any(|old| old.events().any(|old| old == event)));
             let record = match before.clone() {
-                Some(before) => DutyRecord { file, version: before.version + 1, decided, ..before },
+                Some(before) => {
+                    let heard = if waits_for_more { latest } else { before.heard };
+                    DutyRecord { file, version: before.version + 1, decided, heard, ..before }
+                }
                 None => DutyRecord {
                     file,
                     added: now,
@@ -210,6 +221,7 @@ impl Books {
                     outcomes: 0,
                     last_run: None,
                     last_skipped: None,
+                    heard: latest,
                 },
             };
             w.put(DUTIES, Key::of(duty.name.as_str()), &record)?;
@@ -273,6 +285,60 @@ impl Books {
             Ok(made)
         })
         .await
+    }
+
+    /// Writes what becomes of an event for each of these duties that has no outcome of it: a run, or, if it can't be one any more, why not.
+    pub(super) async fn hear(
+        &self,
+        names: Vec<String>,
+        number: u64,
+        heard: Result<Cause, Why>,
+        now: Timestamp,
+    ) -> Result<Made, StoreError> {
+        self.commit(Step::StoreDue, move |w| {
+            let mut made = Made::default();
+            for name in names {
+                let Some(mut record) = w.get(DUTIES, Key::of(name.as_str()))? else { continue };
+                if record.heard >= number {
+                    continue;
+                }
+                record.heard = number;
+                match &heard {
+                    Ok(cause) => {
+                        w.put(DUTIES, Key::of(name.as_str()), &record)?;
+                        match set_off(w, &name, cause.clone(), now, &mut made) {
+                            // What can't be read any more can't run either.
+                            Ok(()) | Err(DutyError::File(_)) => {}
+                            Err(DutyError::Store(error)) => return Err(error),
+                            Err(other) => tracing::error!(%other, duty = %name, "an event sets it not off"),
+                        }
+                    }
+                    Err(why) => {
+                        record.version += 1;
+                        made.skipped.push((name.clone(), 1, *why));
+                        record.last_skipped = Some((now, *why));
+                        let outcome = Outcome::Skipped { to: now, count: 1, why: *why };
+                        let serial = unscheduled(&record);
+                        put_outcome(w, &name, &mut record, (now, serial), &outcome)?;
+                        trim_outcomes(w, &name, &mut record)?;
+                        w.put(DUTIES, Key::of(name.as_str()), &record)?;
+                    }
+                }
+            }
+            forget_runs(w)?;
+            Ok(made)
+        })
+        .await
+    }
+
+    /// The event up to which every duty has had its outcomes.
+    pub(super) fn heard(&self) -> Result<u64, StoreError> {
+        Ok(self.read(|r| r.get(HEARD, HEARD_KEY))?.unwrap_or_default())
+    }
+
+    /// Writes that there is nothing for any duty up to this event.
+    pub(super) async fn went_by(&self, number: u64) -> Result<(), StoreError> {
+        self.commit(Step::Other, move |w| w.put(HEARD, HEARD_KEY, &number)).await
     }
 
     /// Takes a webhook, whose signature was checked: its delivery and the runs that it sets off, or nothing if it came before.
@@ -510,6 +576,10 @@ fn trim_outcomes(w: &mut Write<'_>, name: &str, record: &mut DutyRecord) -> Resu
 /// Serials of what isn't due by a schedule begin here.
 const UNSCHEDULED: u32 = 1_000;
 
+fn unscheduled(record: &DutyRecord) -> u32 {
+    UNSCHEDULED.saturating_add(u32::try_from(record.version % u64::from(u32::MAX / 2)).unwrap_or(0))
+}
+
 fn set_off(w: &mut Write<'_>, name: &str, cause: Cause, now: Timestamp, made: &mut Made) -> Result<(), DutyError> {
     let record = w.get(DUTIES, Key::of(name))?;
     let Some(mut record) = record else { return Err(DutyError::Unknown(name.to_owned())) };
@@ -529,7 +599,7 @@ fn set_off(w: &mut Write<'_>, name: &str, cause: Cause, now: Timestamp, made: &m
         None
     };
     record.version += 1;
-    let serial = UNSCHEDULED.saturating_add(u32::try_from(record.version % u64::from(u32::MAX / 2)).unwrap_or(0));
+    let serial = unscheduled(&record);
     let outcome = match why {
         Some(why) => {
             made.skipped.push((name.to_owned(), 1, why));
@@ -695,13 +765,55 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
     #[tokio::test]
+    async fn an_event_has_one_outcome_for_each_duty_that_waits_for_it_whatever_it_is() {
+        let runtime = Runtime::anchored(NOW);
+        let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();
+        let books = Books::new(store, Failpoint::default());
+        let file = |name: &str, overlap: &str, events: &[&str]| {
+            let on: Vec<String> = events.iter().map(|event| format!("{{ event = \"{event}\" }}")).collect();
+            format!(
+                "name = \"{name}\"\noverlap = \"{overlap}\"\non = [{}]\n[[step]]\nrun = \"text.own\"\n",
+                on.join(", ")
+            )
+        };
+        let add = |file: String, latest: u64| books.add(Duty::from_toml(&file).unwrap(), file, latest, NOW);
+        let on = ["task_sold"];
+        add(file("first", "queue", &on), 10).await.unwrap();
+        add(file("later", "skip", &on), 12).await.unwrap();
+        let cause = |number: u64| Cause {
+            key: format!("event {number}"),
+            by: "the event task_sold".to_owned(),
+            due: None,
+            payload: None,
+            body: None,
+            trust: Trust::Peer,
+        };
+        let names = || ["first", "gone", "later"].map(str::to_owned).to_vec();
+        let hear = async |number: u64, heard: Result<Cause, Why>| {
+            let made = books.hear(names(), number, heard, NOW).await.unwrap();
+            (made.runs.iter().map(|(_, duty, _)| duty.clone()).collect::<Vec<_>>(), made.skipped)
+        };
+        let late = |why| vec![("first".to_owned(), 1, why), ("later".to_owned(), 1, why)];
+        assert_eq!(hear(11, Ok(cause(11))).await, (vec!["first".to_owned()], vec![]), "the other was added after it");
+        assert_eq!(hear(11, Ok(cause(11))).await, (vec![], vec![]), "again");
+        assert_eq!(hear(13, Err(Why::Unheard)).await, (vec![], late(Why::Unheard)));
+        assert_eq!(hear(13, Ok(cause(13))).await, (vec![], vec![]), "what was skipped stays so");
+        assert_eq!(hear(14, Ok(cause(14))).await.0, ["first", "later"]);
+        let overlaps = vec![("later".to_owned(), 1, Why::Overlap)];
+        assert_eq!(hear(15, Ok(cause(15))).await, (vec!["first".to_owned()], overlaps));
+        // Replaced by a file that waits for the same, it goes on where it was; for more, it begins now.
+        assert_eq!(add(file("first", "skip", &on), 30).await.unwrap().heard, 15);
+        assert_eq!(add(file("first", "skip", &["task_sold", "mint_trouble"]), 30).await.unwrap().heard, 30);
+    }
+
+    #[tokio::test]
     async fn a_webhook_sets_off_the_duties_that_are_there_though_one_was_just_removed() {
         let runtime = Runtime::anchored(NOW);
         let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();
         let books = Books::new(store, Failpoint::default());
         for name in ["a", "gone", "z"] {
             let file = format!("name = \"{name}\"\non = [{{ hook = \"repo\" }}]\n[[step]]\nrun = \"text.own\"\n");
-            books.add(Duty::from_toml(&file).unwrap(), file, NOW).await.unwrap();
+            books.add(Duty::from_toml(&file).unwrap(), file, 0, NOW).await.unwrap();
         }
         let hook = HookRecord { kind: HookKind::Github, secrets: Vec::new(), added: NOW, taken: 0, last: None };
         books.commit(Step::Other, move |w| w.put(HOOKS, Key::of("repo"), &hook)).await.unwrap();

@@ -3,12 +3,17 @@
 //! ```text
 //!  clock ─▶ what is due ─▶ decided in a snapshot ── StoreDue ─▶ runs queued ─▶ as many as may go on ─▶ Runner::advance, a task each
 //!  events ─▶ a hire of ours has ended ─▶ its run ────────────────────────────────────────────────────▶        … parked: no task
-//!         ─▶ something that sets a duty off ── StoreDue ─▶ …
+//!  journal ─▶ the next event that sets a duty off ── StoreDue ─▶ …
 //! ```
 //!
 //! A run that waits is a record and a line on the [`Board`]: no task, no thread. Events only wake: whoever missed one finds the ends that
 //! are written down. While there are duties with schedules, the engine looks at the clock at least every [`LOOK_PAUSE`], since a clock
 //! that is set and a machine that was asleep wake nobody.
+//!
+//! **What happens in the node** and sets a duty off is read from the journal of events, from where it was read last, also after a restart: an
+//! event has one outcome for each duty that waits for it. One that is read more than [`EVENT_GRACE_SECS`] late is skipped, and so is, once,
+//! what the journal no longer knows. A peer's penalty alone is heard as it happens or not at all: strangers cause it at will, so that
+//! the journal doesn't keep it.
 
 use std::{
     cell::RefCell,
@@ -26,14 +31,16 @@ use super::{
     books::{Cause, Decided, Made, has_run},
     file::{Duty, NodeTrigger, Trigger},
     hands::Stands,
-    limits::{CLOCK_WAVERS_SECS, LOOK_PAUSE, MAX_LIVE_RUNS, SETTLE_PAUSE, STORE_PAUSE},
-    records::{DUTIES, DutyRecord, OPEN, RUNS, RunState, run_of},
+    limits::{
+        CLOCK_WAVERS_SECS, EVENT_GRACE_SECS, LOOK_PAUSE, MAX_LIVE_RUNS, SETTLE_PAUSE, STORE_PAUSE, UNWRITTEN_EVENTS,
+    },
+    records::{DUTIES, DutyRecord, OPEN, RUNS, RunState, Why, run_of},
     runs::Parked,
     schedule::Decision,
     value::Trust,
 };
 use crate::{
-    events::{Event, Heard, Outcome, Side, Stamped},
+    events::{Event, Heard, Outcome, Recalled, Side, Stamped},
     runtime::Job,
     store::{Key, KeyRange, Reader as _, StoreError},
 };
@@ -49,6 +56,8 @@ pub(super) struct Board {
     going: BTreeMap<String, Going>,
     /// When every run was looked at last.
     swept: Option<Instant>,
+    /// The event up to which no duty is set off any more, and up to which that is written.
+    heard: (u64, u64),
 }
 
 /// What is known of a duty without its file.
@@ -60,6 +69,8 @@ struct Known {
     decided: Option<Timestamp>,
     hooks: Vec<(String, Option<String>)>,
     on: BTreeSet<NodeTrigger>,
+    /// The number of the last event that has its outcome.
+    heard: u64,
 }
 
 #[derive(Debug)]
@@ -79,6 +90,10 @@ impl Going {
     fn of(duty: String) -> Self {
         Self { duty, busy: false, again: true, until: None, tasks: BTreeSet::new() }
     }
+
+    fn is_live(&self) -> bool {
+        self.busy || !self.tasks.is_empty()
+    }
 }
 
 /// How often it is looked whether a hire that was said to have ended has.
@@ -89,7 +104,18 @@ impl Inner {
     pub(super) async fn run(self: Arc<Self>) {
         let mut events = self.events.subscribe_to(may_concern);
         self.take_up_ended();
+        let mut listens = true;
         loop {
+            if listens {
+                listens = match self.listen().await {
+                    Ok(()) => false,
+                    Err(error) => {
+                        tracing::error!(%error, "what an event sets off could not be stored; trying again");
+                        sleep(STORE_PAUSE).await;
+                        true
+                    }
+                };
+            }
             let pause = match self.look().await {
                 Ok(pause) => pause,
                 Err(error) => {
@@ -111,12 +137,15 @@ impl Inner {
                 biased;
                 () = self.wake.notified() => {}
                 heard = woken => match heard {
-                    Some(Heard::Event(event)) => self.hear(&event).await,
-                    Some(Heard::Missed(missed)) => {
-                        tracing::warn!(missed, "events went by unheard; duties that one of them sets off don't run for it");
-                        self.take_up_ended();
+                    Some(Heard::Event(event)) => {
+                        self.hear(&event).await;
+                        listens = true;
                     }
-                    None => return,
+                    Some(Heard::Missed(_)) => {
+                        self.take_up_ended();
+                        listens = true;
+                    }
+                    None => return self.note_place().await,
                 },
                 () = sleep(pause) => {}
             }
@@ -125,6 +154,7 @@ impl Inner {
 
     /// Reads what there is: duties, and runs that aren't over. Before anything can come that sets one off.
     pub(super) fn resume(&self) -> Result<(), StoreError> {
+        let heard = self.books.heard()?;
         let (duties, open) = self.books.read(|r| {
             let duties = r.range(DUTIES, KeyRange::all(), usize::MAX)?;
             let mut open = Vec::new();
@@ -136,6 +166,7 @@ impl Inner {
             Ok((duties, open))
         })?;
         let mut board = self.board();
+        board.heard = (heard, heard);
         for (_, record) in duties {
             if let Ok(duty) = Duty::from_toml(&record.file) {
                 board.duties.insert(duty.name.clone(), Known::of(&duty, &record));
@@ -246,14 +277,24 @@ impl Inner {
         self.wake.notify_one();
     }
 
-    /// Lets runs begin whose turn it is, and those go on that are to. One run of a duty at a time.
+    /// Lets those runs go on that are to, and others begin whose turn it is. One run of a duty at a time; [`MAX_LIVE_RUNS`] in all that
+    /// are worked on or have hires under way: one that only waits takes nobody's place.
     fn start_runs(self: &Arc<Self>) {
         let now = self.runtime.now();
         let mut ready = Vec::new();
         {
             let mut board = self.board();
+            let mut free = MAX_LIVE_RUNS.saturating_sub(board.going.values().filter(|going| going.is_live()).count());
+            for (id, going) in &mut board.going {
+                let due = going.again || going.until.is_some_and(|until| until <= now);
+                if !due || going.busy || (free == 0 && !going.is_live()) {
+                    continue;
+                }
+                free -= usize::from(!going.is_live());
+                (going.busy, going.again, going.until) = (true, false, None);
+                ready.push(id.clone());
+            }
             let mut taken: BTreeSet<String> = board.going.values().map(|going| going.duty.clone()).collect();
-            let mut free = MAX_LIVE_RUNS.saturating_sub(board.going.len());
             let mut begin = Vec::new();
             for (key, duty) in &board.queued {
                 if free == 0 {
@@ -266,14 +307,8 @@ impl Inner {
             }
             for key in begin {
                 if let Some(duty) = board.queued.remove(&key) {
-                    board.going.insert(key.1, Going::of(duty));
-                }
-            }
-            for (id, going) in &mut board.going {
-                let due = going.again || going.until.is_some_and(|until| until <= now);
-                if due && !going.busy {
-                    (going.busy, going.again, going.until) = (true, false, None);
-                    ready.push(id.clone());
+                    ready.push(key.1.clone());
+                    board.going.insert(key.1, Going { busy: true, again: false, ..Going::of(duty) });
                 }
             }
         }
@@ -342,11 +377,11 @@ impl Inner {
     fn pause(&self) -> Duration {
         let board = self.board();
         let next = board.duties.values().filter_map(|known| known.next);
-        let until = board.going.values().filter(|going| !going.busy).filter_map(|going| going.until);
+        // One whose time has come and that finds no place waits for one that ends, which wakes.
+        let now = self.runtime.now();
+        let until = board.going.values().filter_map(|going| going.until).filter(|until| *until > now);
         match next.chain(until).min() {
-            Some(next) => {
-                LOOK_PAUSE.min(Duration::from_secs(next.since(self.runtime.now())).max(Duration::from_millis(20)))
-            }
+            Some(next) => LOOK_PAUSE.min(Duration::from_secs(next.since(now)).max(Duration::from_millis(20))),
             None if board.going.values().any(|going| !going.tasks.is_empty()) => LOOK_PAUSE,
             // Nothing hangs on the clock.
             None => Duration::from_secs(24 * 60 * 60),
@@ -362,33 +397,21 @@ impl Inner {
         self.board().duties.values().any(|known| known.on.contains(&trigger))
     }
 
+    /// What is to be done as soon as something happens.
     async fn hear(self: &Arc<Self>, event: &Stamped) {
-        let mut ours = false;
-        if let Event::Ended { task, side: Side::Buyer, .. } = &event.event {
-            ours = self.runner.hands.is_ours(*task);
-            if ours {
-                let (inner, task) = (Arc::clone(self), *task);
-                self.runtime.spawn("duty/ended", async move { inner.ended(task).await }).detach();
-            }
+        if let Event::Ended { task, side: Side::Buyer, .. } = &event.event
+            && self.runner.hands.is_ours(*task)
+        {
+            let (inner, task) = (Arc::clone(self), *task);
+            self.runtime.spawn("duty/ended", async move { inner.ended(task).await }).detach();
         }
-        let Some(trigger) = trigger_of(&event.event).filter(|_| !ours) else { return };
-        let names: Vec<String> = {
-            let board = self.board();
-            board.duties.iter().filter(|(_, known)| known.on.contains(&trigger)).map(|(name, _)| name.clone()).collect()
-        };
-        if names.is_empty() {
+        if !matches!(event.event, Event::PeerPenalized { .. }) {
             return;
         }
-        let cause = Cause {
-            key: format!("event {}", hex::encode(self.runtime.random::<16>())),
-            by: format!("the event {}", trigger.as_str()),
-            due: None,
-            payload: serde_json::to_value(&event.event).ok(),
-            body: None,
-            trust: Trust::Peer,
-        };
-        for name in names {
-            match self.books.set_off(&name, cause.clone(), self.runtime.now()).await {
+        for name in self.waiting(|known| known.on.contains(&NodeTrigger::PeerPenalized)) {
+            let key = format!("event {}", hex::encode(self.runtime.random::<16>()));
+            let cause = cause_of(key, NodeTrigger::PeerPenalized, event);
+            match self.books.set_off(&name, cause, self.runtime.now()).await {
                 Ok(made) => self.made(made),
                 Err(error) => tracing::error!(%error, duty = %name, "what an event sets off could not be stored"),
             }
@@ -396,6 +419,78 @@ impl Inner {
                 tracing::error!(%error, duty = %name, "a duty could not be read");
             }
         }
+    }
+
+    fn waiting(&self, waits: impl Fn(&Known) -> bool) -> Vec<String> {
+        let board = self.board();
+        board.duties.iter().filter(|(_, known)| waits(known)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Reads on in the journal, and writes what becomes of each event that sets duties off.
+    async fn listen(self: &Arc<Self>) -> Result<(), StoreError> {
+        loop {
+            let (triggers, place): (BTreeSet<NodeTrigger>, u64) = {
+                let board = self.board();
+                (board.duties.values().flat_map(|known| known.on.iter().copied()).collect(), board.heard.0)
+            };
+            if triggers.is_empty() {
+                return Ok(());
+            }
+            let wants = move |event: &Event| trigger_of(event).is_some_and(|trigger| triggers.contains(&trigger));
+            let next = self.journal.next_after(place, wants).await?;
+            let now = self.runtime.now();
+            let (names, heard) = match &next.found {
+                None => (Vec::new(), Err(Why::Unheard)),
+                Some(Recalled::Gap { .. }) => {
+                    (self.waiting(|known| !known.on.is_empty() && known.heard < next.reached), Err(Why::Unheard))
+                }
+                Some(Recalled::Event(event)) => match trigger_of(&event.event) {
+                    Some(trigger) if !self.is_ours(&event.event) => {
+                        let cause = cause_of(format!("event {}", event.seq), trigger, event);
+                        let is_late = now.since(event.at) > EVENT_GRACE_SECS;
+                        let names = self.waiting(|known| known.on.contains(&trigger) && known.heard < event.seq);
+                        (names, if is_late { Err(Why::Grace) } else { Ok(cause) })
+                    }
+                    _ => (Vec::new(), Err(Why::Unheard)),
+                },
+            };
+            if !names.is_empty() {
+                if heard.is_ok() {
+                    // So that it is there again if this is as far as the node comes.
+                    self.journal.keep(next.reached).await?;
+                }
+                let made = self.books.hear(names.clone(), next.reached, heard, now).await?;
+                names.iter().try_for_each(|name| self.reread(name))?;
+                self.made(made);
+            }
+            self.board().heard.0 = next.reached;
+            if next.found.is_none() {
+                break;
+            }
+        }
+        let (heard, written) = self.board().heard;
+        if heard.saturating_sub(written) > UNWRITTEN_EVENTS {
+            self.books.went_by(heard).await?;
+            self.board().heard.1 = heard;
+        }
+        Ok(())
+    }
+
+    /// Writes how far the journal was read, before a clean stop: what went by since isn't taken for lost.
+    async fn note_place(self: &Arc<Self>) {
+        let noting = async {
+            self.listen().await?;
+            let (heard, written) = self.board().heard;
+            if heard > written { self.books.went_by(heard).await } else { Ok(()) }
+        };
+        if let Err(error) = noting.await {
+            tracing::debug!(%error, "how far events were heard is not noted");
+        }
+    }
+
+    /// Whether it is what a duty's own hire did: that sets nothing off.
+    fn is_ours(&self, event: &Event) -> bool {
+        matches!(event, Event::Ended { task, side: Side::Buyer, .. } if self.runner.hands.is_ours(*task))
     }
 
     /// Has the run go on whose hire has ended.
@@ -446,15 +541,12 @@ impl Known {
             Trigger::Hook { hook, event } => Some((hook.clone(), event.clone())),
             _ => None,
         });
-        let on = duty.on.iter().filter_map(|trigger| match trigger {
-            Trigger::Event(event) => Some(*event),
-            _ => None,
-        });
         Self {
             next: next.min(),
             decided: record.decided.iter().max().copied(),
             hooks: hooks.collect(),
-            on: on.collect(),
+            on: duty.events().collect(),
+            heard: record.heard,
         }
     }
 }
@@ -462,6 +554,18 @@ impl Known {
 /// Whether an event can have to do with any duty.
 fn may_concern(event: &Event) -> bool {
     matches!(event, Event::Ended { side: Side::Buyer, .. }) || trigger_of(event).is_some()
+}
+
+/// What an event gives a run that it sets off.
+fn cause_of(key: String, trigger: NodeTrigger, event: &Stamped) -> Cause {
+    Cause {
+        key,
+        by: format!("the event {}", trigger.as_str()),
+        due: None,
+        payload: serde_json::to_value(&event.event).ok(),
+        body: None,
+        trust: Trust::Peer,
+    }
 }
 
 /// What an event is to those that wait for one.

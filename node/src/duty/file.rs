@@ -373,6 +373,14 @@ impl Duty {
             _ => None,
         })
     }
+
+    /// What happens in the node that sets it off.
+    pub(super) fn events(&self) -> impl Iterator<Item = NodeTrigger> {
+        self.on.iter().filter_map(|trigger| match trigger {
+            Trigger::Event(event) => Some(*event),
+            _ => None,
+        })
+    }
 }
 
 impl Trigger {

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Bytes of a secret: as many as HMAC-SHA256 makes use of.
-const SECRET_LEN: usize = 32;
+pub(crate) const SECRET_LEN: usize = 32;
 /// Before the secret of a Standard Webhook, as its specification writes it.
 const STANDARD_PREFIX: &str = "whsec_";
 
@@ -126,7 +126,7 @@ impl HookKind {
         match self {
             // Taken as it is, letter for letter.
             Self::Github => String::from_utf8_lossy(secret).into_owned(),
-            Self::Standard => format!("{STANDARD_PREFIX}{}", BASE64.encode(secret)),
+            Self::Standard => standard_secret(secret),
         }
     }
 }
@@ -167,15 +167,31 @@ pub fn check(
     };
     let mut holds = false;
     for secret in secrets {
-        let mut engine = HmacEngine::<sha256::Hash>::new(secret.as_ref());
-        signed.iter().for_each(|part| engine.input(part));
-        let mac = Hmac::from_engine(engine).to_byte_array();
+        let mac = mac(secret.as_ref(), &signed);
         // Every claim against every secret, so that the time says nothing of which.
         for claim in &claims {
             holds |= equal(&mac, claim);
         }
     }
     if holds { Ok(delivery.to_owned()) } else { Err(HookRefusal::Signature) }
+}
+
+fn mac(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut engine = HmacEngine::<sha256::Hash>::new(secret);
+    parts.iter().for_each(|part| engine.input(part));
+    Hmac::from_engine(engine).to_byte_array()
+}
+
+/// A Standard Webhook's `webhook-signature`: one for each secret that its receiver may go by.
+pub(crate) fn sign(secrets: &[impl AsRef<[u8]>], id: &str, timestamp: &str, body: &[u8]) -> String {
+    let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+    let signatures = secrets.iter().map(|secret| format!("v1,{}", BASE64.encode(&mac(secret.as_ref(), &parts))));
+    signatures.collect::<Vec<_>>().join(" ")
+}
+
+/// A Standard Webhook's secret, as its receiver wants it.
+pub(crate) fn standard_secret(secret: &[u8]) -> String {
+    format!("{STANDARD_PREFIX}{}", BASE64.encode(secret))
 }
 
 /// Whether two codes are the same, in a time that doesn't depend on where they differ.
@@ -395,6 +411,8 @@ mod tests {
         for now in [1_614_265_631, 1_614_265_029, 0] {
             assert!(matches!(checked(&head, now), Err(HookRefusal::Stale)));
         }
+        let ours = sign(&[b"new".as_slice(), &secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body);
+        assert!(ours.ends_with(" v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="), "{ours}");
         let other = Head { delivery: Some("msg_other"), ..head };
         assert!(matches!(checked(&other, 1_614_265_330), Err(HookRefusal::Signature)), "the ID is signed");
         let later = Head { timestamp: Some("1614265331"), ..head };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Duties of a node. Each is looked at when it is due, and takes some 2 KiB of the store.
 pub const MAX_DUTIES: usize = 1_000;
-/// Runs that are under way at once; the others wait in the store. With [`HIRES_AT_ONCE`] it keeps within what a node hires at once.
+/// Runs that are worked on or have hires under way at once; the others wait in the store, and so do those that wait for a moment. With [`HIRES_AT_ONCE`] it keeps within what a node hires at once.
 pub const MAX_LIVE_RUNS: usize = 64;
 /// Hires of one run, whatever its file says and whatever comes from outside: what one line of a payload can set off.
 pub const MAX_RUN_HIRES: u64 = 200;
@@ -20,6 +20,10 @@ pub const MAX_STEPS: usize = 32;
 pub const MAX_SELLERS: u64 = 5;
 /// Missed moments that are made up for, by `missed = "each"`: a day of an hourly duty.
 pub const MAX_MADE_UP: usize = 24;
+/// An event that a duty waits for sets it off this many seconds after it happened at the latest, if the node was down: a day.
+pub const EVENT_GRACE_SECS: u64 = 24 * 60 * 60;
+/// Events that go by duties before it is written that they have: far fewer than the journal keeps.
+pub const UNWRITTEN_EVENTS: u64 = 256;
 /// Missed moments that are counted one by one; beyond it "at least" is said. A look at a schedule takes microseconds.
 pub const MAX_COUNTED: u64 = 2_000;
 /// A moment is on time so many seconds after it: cron's own grain, and longer than [`LOOK_PAUSE`].

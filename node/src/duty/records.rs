@@ -12,6 +12,7 @@
 //! | `duty/open` | duty, moment, run | nothing: there until the run has ended |
 //! | `duty/cancels` | run | that it is to be called off |
 //! | `duty/hooks` | hook | its kind and its secrets |
+//! | `duty/heard` | `place` | the number of the last event that every duty was set off by, or wasn't |
 //! | `duty/deliveries` | hook, delivery | a webhook that was taken, its body until it is old |
 
 use guilder_protocol::{bytes::Digest, identity::AgentId, market::Unit, time::Timestamp, trade::Stored};
@@ -32,6 +33,8 @@ pub(super) const LOG: Table<()> = Table::new("duty/log");
 pub(super) const OPEN: Table<OpenRun> = Table::new("duty/open");
 pub(super) const CANCELS: Table<Timestamp> = Table::new("duty/cancels");
 pub(super) const HOOKS: Table<HookRecord> = Table::new("duty/hooks");
+pub(super) const HEARD: Table<u64> = Table::new("duty/heard");
+pub(super) const HEARD_KEY: &[u8] = b"place";
 pub(super) const DELIVERIES: Table<DeliveryRecord> = Table::new("duty/deliveries");
 
 /// A duty.
@@ -56,6 +59,8 @@ pub(super) struct DutyRecord {
     pub(super) last_run: Option<(Timestamp, String)>,
     /// The last moment that was skipped.
     pub(super) last_skipped: Option<(Timestamp, Why)>,
+    /// The number of the last event that has its outcome, or that came before the duty waited for it.
+    pub(super) heard: u64,
 }
 
 /// That a duty is paused.
@@ -104,6 +109,8 @@ pub enum Why {
     Queue,
     /// The duty was paused.
     Paused,
+    /// What happened isn't all known.
+    Unheard,
 }
 
 impl From<SkippedFor> for Why {
@@ -128,6 +135,9 @@ impl Why {
             Self::Overlap => "a run was going on, and overlap = \"skip\"",
             Self::Queue => "as many runs waited as may",
             Self::Paused => "the duty was paused",
+            Self::Unheard => {
+                "of what happened before the node was killed, or while it was too busy, some may not be known"
+            }
         }
     }
 }

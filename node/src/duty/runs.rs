@@ -840,7 +840,7 @@ mod tests {
     }
 
     async fn add(books: &Books, file: &str) {
-        books.add(Duty::from_toml(file).unwrap(), file.to_owned(), NOW).await.unwrap();
+        books.add(Duty::from_toml(file).unwrap(), file.to_owned(), 0, NOW).await.unwrap();
     }
 
     /// Sets the duty off on somebody's word, and gives the run's ID.

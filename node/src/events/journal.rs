@@ -18,12 +18,15 @@
 //!
 //! **Bounded**: events and bytes that are kept ([`JOURNAL_EVENTS`], [`JOURNAL_BYTES`]); the ring ([`JOURNAL_RING`]).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, MutexGuard},
+};
 
 use guilder_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Events, Heard, Side, Stamped, Subscription};
+use super::{Event, Events, Heard, Side, Stamped, State, Subscription};
 use crate::{
     limits::{JOURNAL_BYTES, JOURNAL_EVENTS, JOURNAL_PAUSE, JOURNAL_RING},
     runtime::{Job, Runtime},
@@ -117,12 +120,23 @@ pub enum Recalled {
     },
 }
 
+/// What a listener that keeps its place comes to next.
+#[derive(Clone, Debug)]
+pub(crate) struct Next {
+    /// It, if there is something.
+    pub(crate) found: Option<Recalled>,
+    /// There was nothing else for the listener up to this number, which is that of what was found.
+    pub(crate) reached: u64,
+}
+
 /// The journal of a node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Journal {
     events: Events,
     store: Store,
     runtime: Runtime,
+    /// Held from when a stretch is taken until it is handed to the store, so that what is handed over later is written no sooner.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Journal {
@@ -146,7 +160,7 @@ impl Journal {
             handed_over: from,
             runtime: runtime.clone(),
         });
-        let journal = Self { events, store, runtime };
+        let journal = Self { events, store, runtime, writing: Arc::default() };
         journal.runtime.spawn("events/journal", journal.clone().run()).detach();
         Ok(journal)
     }
@@ -155,6 +169,7 @@ impl Journal {
         loop {
             self.events.0.told.notified().await;
             tokio::time::sleep(JOURNAL_PAUSE).await;
+            let _one_at_a_time = self.writing.lock().await;
             let Some((stretch, until)) = self.take() else { continue };
             let writing = move |w: &mut Write<'_>| append(w, &stretch, until, until.saturating_add(RESERVED));
             if let Err(error) = self.store.behind(writing).await {
@@ -165,7 +180,7 @@ impl Journal {
 
     /// Writes what isn't written yet, and that nothing is lost: before a clean stop.
     pub async fn close(&self) {
-        let taken = self.take();
+        let taken = self.take_even_if_empty();
         let next = lock(&self.events.0.state).next;
         let closing = move |w: &mut Write<'_>| {
             if let Some((stretch, until)) = &taken {
@@ -179,19 +194,68 @@ impl Journal {
         }
     }
 
+    /// Has all up to a number on disk now, and not in a moment: for what is said of it before.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) async fn keep(&self, number: u64) -> Result<(), StoreError> {
+        let beyond = KeyRange::between(&Key::of(number.saturating_add(1)), &Key::of(u64::MAX));
+        if !self.store.read(|r| r.range(ROWS, beyond, 1))?.is_empty() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.writing.lock().await;
+        // It may be on its way already: then it is written with this.
+        let taken = self.take();
+        let writing = move |w: &mut Write<'_>| match &taken {
+            Some((stretch, until)) => append(w, stretch, *until, until.saturating_add(RESERVED)),
+            None => Ok(()),
+        };
+        self.store.write(writing).await
+    }
+
     /// What isn't handed over to the store yet, and the number that it reaches.
     fn take(&self) -> Option<(Stretch, u64)> {
-        let mut state = lock(&self.events.0.state);
-        let until = state.next;
-        let ring = state.ring.as_mut()?;
-        let from = ring.handed_over.max(ring.whole_from);
-        let new = ring.events.iter().filter(|event| event.seq >= from);
-        let events: Vec<_> = new.filter_map(|event| Kept::of(event)).collect();
-        if events.is_empty() {
+        let (stretch, until, mut state) = self.new_stretch()?;
+        if stretch.events.is_empty() {
             return None;
         }
-        ring.handed_over = until;
-        Some((Stretch { from, events }, until))
+        state.ring.as_mut()?.handed_over = until;
+        Some((stretch, until))
+    }
+
+    /// The same, though nothing of it is kept: that nothing is missing up to here.
+    fn take_even_if_empty(&self) -> Option<(Stretch, u64)> {
+        let (stretch, until, mut state) = self.new_stretch()?;
+        state.ring.as_mut()?.handed_over = until;
+        (stretch.from < until).then_some((stretch, until))
+    }
+
+    fn new_stretch(&self) -> Option<(Stretch, u64, MutexGuard<'_, State>)> {
+        let state = lock(&self.events.0.state);
+        let ring = state.ring.as_ref()?;
+        let from = ring.handed_over.max(ring.whole_from);
+        let new = ring.events.iter().filter(|event| event.seq >= from);
+        let events = new.filter_map(|event| Kept::of(event)).collect();
+        Some((Stretch { from, events }, state.next, state))
+    }
+
+    /// The number of what happened last.
+    pub(crate) fn latest(&self) -> u64 {
+        lock(&self.events.0.state).next.saturating_sub(1)
+    }
+
+    /// The first after a number that a listener wants, or the first gap: for one that keeps its place in the store and comes back for
+    /// more. Reads a few rows at a time, however far behind it is.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub(crate) async fn next_after(
+        &self,
+        heard: u64,
+        wants: impl Fn(&Event) -> bool + Send + 'static,
+    ) -> Result<Next, StoreError> {
+        let (store, events) = (self.store.clone(), self.events.clone());
+        self.runtime.offload(Job::Disk, move || next_after(&store, &events, heard.saturating_add(1), wants)).await
     }
 
     /// All that is kept of what came after a number.
@@ -287,6 +351,50 @@ fn append(w: &mut Write<'_>, stretch: &Stretch, until: u64, next: u64) -> Result
 
 fn bytes(stretch: &Stretch) -> u64 {
     stretch.events.iter().map(|kept| kept.event.len() as u64).sum()
+}
+
+/// Rows that are read at once for a listener that keeps its place.
+const ROWS_AT_ONCE: usize = 16;
+
+fn next_after(store: &Store, events: &Events, wanted: u64, wants: impl Fn(&Event) -> bool) -> Result<Next, StoreError> {
+    let found = |recalled, reached| Ok(Next { found: Some(recalled), reached });
+    let (mut reached, mut from) = (wanted, wanted);
+    loop {
+        let range = KeyRange::between(&Key::of(from), &Key::of(u64::MAX));
+        let rows = store.read(|r| r.range(ROWS, range, ROWS_AT_ONCE))?;
+        let is_last = rows.len() < ROWS_AT_ONCE;
+        for (key, stretch) in rows {
+            let Some(until) = key.try_into().ok().map(u64::from_be_bytes) else { continue };
+            if stretch.from > reached {
+                return found(Recalled::Gap { until: stretch.from }, stretch.from - 1);
+            }
+            for kept in stretch.events.into_iter().filter(|kept| kept.seq >= wanted) {
+                let event = kept.stamped();
+                if wants(&event.event) {
+                    let seq = event.seq;
+                    return found(Recalled::Event(Arc::new(event)), seq);
+                }
+            }
+            reached = reached.max(until);
+            from = until.saturating_add(1);
+        }
+        if is_last {
+            break;
+        }
+    }
+    let state = lock(&events.0.state);
+    if let Some(ring) = &state.ring {
+        if ring.whole_from > reached && state.next > reached {
+            return found(Recalled::Gap { until: ring.whole_from }, ring.whole_from - 1);
+        }
+        for event in ring.events.iter().filter(|event| event.seq >= reached) {
+            if wants(&event.event) {
+                return found(Recalled::Event(Arc::clone(event)), event.seq);
+            }
+        }
+        reached = reached.max(state.next);
+    }
+    Ok(Next { found: None, reached: reached.saturating_sub(1) })
 }
 
 /// What is kept from a number on: rows first, then what isn't in them yet.

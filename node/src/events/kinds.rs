@@ -542,6 +542,26 @@ pub enum Event {
         why: String,
     },
 
+    // --- webhooks out ---
+    /// An endpoint didn't take a webhook, however often it was tried: it isn't told that any more.
+    WebhookFailed {
+        /// Which.
+        endpoint: String,
+        /// The delivery's ID.
+        id: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// What came of it last, in words.
+        why: String,
+    },
+    /// An endpoint is told nothing until it is resumed.
+    WebhooksPaused {
+        /// Which.
+        endpoint: String,
+        /// Why, in words.
+        why: String,
+    },
+
     // --- daemon ---
     /// Listening, API up: the node takes work.
     Ready {
@@ -571,7 +591,51 @@ pub enum Event {
     Unknown,
 }
 
+/// The names of the events that a journal keeps.
+pub(crate) const KEPT_NAMES: [&str; 34] = [
+    "accepted",
+    "approval_answered",
+    "approval_asked",
+    "asked",
+    "awarded",
+    "bootstrap_failed",
+    "cheated",
+    "declined",
+    "delivered",
+    "duty_paused",
+    "duty_skipped",
+    "ended",
+    "funded",
+    "listening",
+    "locked",
+    "mint_trouble",
+    "money_trouble",
+    "offered",
+    "output_invalid",
+    "own_work",
+    "ready",
+    "redeemed",
+    "refunded",
+    "refused",
+    "run_began",
+    "run_ended",
+    "searching",
+    "service_added",
+    "service_removed",
+    "stopping",
+    "swapped",
+    "tool_changed",
+    "webhook_failed",
+    "webhooks_paused",
+];
+
 impl Event {
+    /// What it is called in JSON.
+    pub(crate) fn name(&self) -> String {
+        let json = serde_json::to_value(self).unwrap_or_default();
+        json.get("event").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// The task that the event belongs to, if to one.
     pub fn task(&self) -> Option<&Cid> {
         match self {
@@ -603,6 +667,7 @@ impl Event {
                 Level::WARN
             }
             Self::DutySkipped { .. } | Self::DutyPaused { .. } | Self::ReloadFailed { .. } => Level::WARN,
+            Self::WebhookFailed { .. } | Self::WebhooksPaused { .. } => Level::WARN,
             Self::RunEnded { reason: Some(_), .. } => Level::WARN,
             Self::Ended { outcome: Outcome::Failed { .. }, .. } => Level::WARN,
             Self::Listening { .. }
@@ -750,6 +815,32 @@ mod tests {
         assert_eq!(json["event"], "ended");
         assert_eq!(json["outcome"], "failed");
         assert!(json["task"].as_str().unwrap().starts_with("bafyrei"));
+    }
+
+    #[test]
+    fn what_can_be_told_of_is_all_that_the_journal_keeps() {
+        let schema = serde_json::to_value(<Event as utoipa::PartialSchema>::schema()).unwrap();
+        let names = schema["oneOf"].as_array().unwrap().iter().flat_map(|kind| {
+            // What has fields of its own and of its outcome beside them is in two parts.
+            let parts = kind["allOf"].as_array().cloned().unwrap_or_else(|| vec![kind.clone()]);
+            parts.into_iter().filter_map(|part| part["properties"]["event"]["enum"][0].as_str().map(str::to_owned))
+        });
+        let left_out = [
+            "advert_seen",
+            "advert_withdrawn",
+            "peer_connected",
+            "peer_disconnected",
+            "peer_penalized",
+            "progress",
+            "revoked",
+            "seller_found",
+            "unknown",
+            "weighed",
+        ];
+        let mut kept: Vec<String> = names.filter(|name| !left_out.contains(&&**name)).collect();
+        kept.sort();
+        assert_eq!(kept, KEPT_NAMES);
+        assert_eq!(Event::Ready { took_ms: 1 }.name(), "ready");
     }
 
     #[test]

@@ -136,6 +136,10 @@ impl Event {
             Self::DutySkipped { duty, moments: 1, why } => format!("the duty {duty} isn't run: {why}"),
             Self::DutySkipped { duty, moments, why } => format!("the duty {duty} isn't run {moments} times: {why}"),
             Self::DutyPaused { duty, why } => format!("the duty {duty} is paused: {why}"),
+            Self::WebhookFailed { endpoint, attempts, why, .. } => {
+                format!("{endpoint} didn't take a webhook in {attempts} attempts: {why}")
+            }
+            Self::WebhooksPaused { endpoint, why } => format!("{endpoint} is told nothing more: {why}"),
             Self::Ready { took_ms } => format!("ready after {took_ms} ms"),
             Self::Reloaded { applied, restart } => match (applied.as_str(), restart.as_str()) {
                 ("", "") => "settings read again: nothing in them has changed".to_owned(),

@@ -12,8 +12,8 @@
 //! <input>
 //! ```
 //!
-//! HTTP/1.1 in clear, one connection per work, redirects not followed. The host must be this machine unless the
-//! definition allows another: then the input and the headers travel in clear. Past its time, or when the run is dropped,
+//! HTTP/1.1, one connection per work, redirects not followed. The host must be this machine unless the definition allows another:
+//! `https://` speaks TLS with it, with `http://` the input and the headers travel in clear. Past its time, or when the run is dropped,
 //! the connection is closed; a service that wants to stop early must watch for that.
 
 use std::{
@@ -37,6 +37,7 @@ use self::events::{EventReader, Item};
 use super::{
     ExecError, Executor, Output, Reporter, TaskAccess, Work, collecting,
     settings::{HttpSettings, Target},
+    tls::{self, Stream},
     within,
 };
 use crate::{
@@ -190,10 +191,11 @@ fn request(
 }
 
 /// Connects. A name is resolved here: `localhost` may lead nowhere else.
-pub(super) async fn connect(target: &Target, allow_remote: bool) -> std::io::Result<TcpStream> {
+pub(super) async fn connect(target: &Target, allow_remote: bool) -> std::io::Result<Box<dyn Stream>> {
     let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await?;
     let addresses: Vec<SocketAddr> = found.filter(|address| allow_remote || address.ip().is_loopback()).collect();
-    TcpStream::connect(&addresses[..]).await
+    let stream = TcpStream::connect(&addresses[..]).await?;
+    Ok(if target.tls { Box::new(tls::begin(stream, &target.host).await?) } else { Box::new(stream) })
 }
 
 /// The input as a request's body, fed chunk by chunk.

@@ -43,12 +43,12 @@ pub struct ProcessSettings {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
-    /// `http://127.0.0.1:8080/path`.
+    /// `http://127.0.0.1:8080/path`; `https://` for one that speaks TLS.
     pub url: String,
     /// Headers sent along.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Whether the URL may be on another machine. It goes there in clear.
+    /// Whether the URL may be on another machine. With `http://` all of it goes there in clear.
     #[serde(default)]
     pub allow_remote: bool,
 }
@@ -73,7 +73,7 @@ pub struct McpSettings {
     /// Headers sent along.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Whether the URL may be on another machine. It goes there in clear.
+    /// Whether the URL may be on another machine. With `http://` all of it goes there in clear.
     #[serde(default)]
     pub allow_remote: bool,
     /// The tool's name.
@@ -231,6 +231,8 @@ impl ProcessSettings {
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
+    /// Whether TLS is spoken with it.
+    pub(super) tls: bool,
     pub(super) path: String,
     pub(super) authority: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -240,13 +242,14 @@ impl Target {
     /// Reads and checks the settings.
     pub(super) fn parse(settings: &HttpSettings) -> Result<Self, WrongField> {
         let wrong = |field, rule| WrongField { field, rule };
-        let url =
-            || wrong("run.http.url", "an http:// URL, e.g. http://127.0.0.1:8080/run (for https, run a local proxy)");
+        let url = || wrong("run.http.url", "an http:// or https:// URL, e.g. http://127.0.0.1:8080/run");
         let uri: Uri = settings.url.parse().map_err(|_| url())?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(url)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(url());
-        }
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(url()),
+        };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let ours = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         if !ours && !settings.allow_remote {
@@ -266,7 +269,8 @@ impl Target {
         }
         Ok(Self {
             host,
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            tls,
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             authority: authority.as_str().to_owned(),
             headers,

@@ -66,6 +66,10 @@ steps! {
     StoreOutcome "store-outcome",
     /// Duties: that a run is over becomes durable.
     StoreRun "store-run",
+    /// Webhooks out: one is about to be posted.
+    PostWebhook "post-webhook",
+    /// Webhooks out: what came of posting one becomes durable.
+    StoreTold "store-told",
     /// Grantor: a grant becomes durable, before it is handed over.
     StoreGrant "store-grant",
     /// Grantor: a revocation becomes durable, before it travels.
@@ -183,7 +187,8 @@ impl Step {
         let early = matches!(self, Self::SendAdvertised | Self::SendNotAdvertised | Self::SendSchema);
         let own = matches!(self, Self::StoreRefunded | Self::StoreSwap | Self::PostSwap | Self::SettleSwap);
         let mints = matches!(self, Self::ActSwap | Self::AmidSwap | Self::AnswerSwap) || self.is_replied();
-        !(early || own || mints || self.is_any_commit() || self == Self::Other)
+        let told = matches!(self, Self::PostWebhook | Self::StoreTold);
+        !(early || own || told || mints || self.is_any_commit() || self == Self::Other)
     }
 
     fn is_sent(self) -> bool {

@@ -96,6 +96,8 @@ pub enum Action {
     ExportPrivate,
     /// Take memories in that were edited, as the owner's word.
     ImportTrusted,
+    /// Add, change, test or remove an endpoint of webhooks: it publishes what happens here.
+    ChangeEndpoint,
     /// Add a caller.
     AddCaller,
     /// Revoke one.
@@ -144,6 +146,7 @@ impl Action {
         Self::SetDomain,
         Self::ExportPrivate,
         Self::ImportTrusted,
+        Self::ChangeEndpoint,
         Self::AddCaller,
         Self::RevokeCaller,
         Self::Approve,
@@ -165,7 +168,7 @@ impl Action {
             Self::Grant | Self::ImportGrant | Self::Revoke => Risk::High,
             // It spends on the duty's budget, not on the caller's.
             Self::RunDuty => Risk::High,
-            Self::AddDuty | Self::ChangeDuty | Self::ChangeHook => Risk::High,
+            Self::AddDuty | Self::ChangeDuty | Self::ChangeHook | Self::ChangeEndpoint => Risk::High,
             Self::ForgetMany | Self::SetDomain | Self::ExportPrivate | Self::ImportTrusted => Risk::High,
             Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Backup | Self::Stop => Risk::High,
         }
@@ -212,6 +215,7 @@ impl Action {
             Self::SetDomain => "set-domain",
             Self::ExportPrivate => "export-private",
             Self::ImportTrusted => "import-trusted",
+            Self::ChangeEndpoint => "change-endpoint",
             Self::AddCaller => "add-caller",
             Self::RevokeCaller => "revoke-caller",
             Self::Approve => "approve",

@@ -61,6 +61,7 @@ fn every_action_has_a_risk_and_a_name_of_its_own() {
         Action::ImportGrant,
         Action::Approve,
         Action::HireAbove,
+        Action::ChangeEndpoint,
     ];
     assert!(adds_a_way_to_spend.iter().all(|action| action.risk() == Risk::High));
 }

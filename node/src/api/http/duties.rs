@@ -1,4 +1,4 @@
-//! Duties, their runs, and hooks.
+//! Duties, their runs, hooks, and endpoints.
 
 use axum::{Extension, Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,10 @@ use super::{
 use crate::{
     api::{
         Api,
-        types::{DutyFile, HookRequest, HookRotation, RunListing, RunWait},
+        types::{DutyFile, EndpointRequest, HookRequest, HookRotation, RunListing, RunWait},
     },
     duty::{DutyView, Hook, RunView},
+    notify::{Endpoint, Tried},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -31,6 +32,11 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(hooks, add_hook))
         .routes(routes!(remove_hook))
         .routes(routes!(rotate_hook))
+        .routes(routes!(endpoints, add_endpoint))
+        .routes(routes!(endpoint, remove_endpoint))
+        .routes(routes!(rotate_endpoint))
+        .routes(routes!(resume_endpoint))
+        .routes(routes!(test_endpoint))
 }
 
 /// All duties: when each ran, when it runs next, and why it didn't.
@@ -201,4 +207,86 @@ async fn rotate_hook(
     JsonBody(rotation): JsonBody<HookRotation>,
 ) -> Answer<Hook> {
     Ok(Json(api.rotate_hook(&caller, &name, rotation.done).await?))
+}
+
+/// All endpoints of webhooks.
+#[utoipa::path(get, path = "/v1/endpoints", responses((status = 200, body = Vec<Endpoint>)))]
+async fn endpoints(State(api): State<Api>, Extension(caller): By) -> Answer<Vec<Endpoint>> {
+    Ok(Json(api.endpoints(&caller)?))
+}
+
+/// Add an endpoint: it is told what happens from now on. Its secret is in the answer, and nowhere else.
+#[utoipa::path(
+    post,
+    path = "/v1/endpoints",
+    request_body = EndpointRequest,
+    responses((status = 200, body = Endpoint))
+)]
+async fn add_endpoint(
+    State(api): State<Api>,
+    Extension(caller): By,
+    JsonBody(request): JsonBody<EndpointRequest>,
+) -> Answer<Endpoint> {
+    Ok(Json(api.add_endpoint(&caller, &request).await?))
+}
+
+/// One endpoint: what it was told, what waits, and what was given up.
+#[utoipa::path(
+    get,
+    path = "/v1/endpoints/{name}",
+    params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, body = Endpoint))
+)]
+async fn endpoint(State(api): State<Api>, Extension(caller): By, Path(name): Path<String>) -> Answer<Endpoint> {
+    Ok(Json(api.endpoint(&caller, &name)?))
+}
+
+/// Remove an endpoint.
+#[utoipa::path(
+    delete,
+    path = "/v1/endpoints/{name}",
+    params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, body = ()))
+)]
+async fn remove_endpoint(State(api): State<Api>, Extension(caller): By, Path(name): Path<String>) -> Answer<()> {
+    Ok(Json(api.remove_endpoint(&caller, &name).await?))
+}
+
+/// Give an endpoint a new secret, which signs beside the one before, or end that one.
+#[utoipa::path(
+    post,
+    path = "/v1/endpoints/{name}/rotate",
+    params(("name" = String, Path, description = "Its name.")),
+    request_body = HookRotation,
+    responses((status = 200, body = Endpoint))
+)]
+async fn rotate_endpoint(
+    State(api): State<Api>,
+    Extension(caller): By,
+    Path(name): Path<String>,
+    JsonBody(rotation): JsonBody<HookRotation>,
+) -> Answer<Endpoint> {
+    Ok(Json(api.rotate_endpoint(&caller, &name, rotation.done).await?))
+}
+
+/// Let a paused endpoint be told again; what waits for it is tried at once.
+#[utoipa::path(
+    post,
+    path = "/v1/endpoints/{name}/resume",
+    params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, body = Endpoint))
+)]
+async fn resume_endpoint(State(api): State<Api>, Extension(caller): By, Path(name): Path<String>) -> Answer<Endpoint> {
+    Ok(Json(api.resume_endpoint(&caller, &name).await?))
+}
+
+/// Post a webhook of the type `test` to an endpoint, once, and say what came of it.
+#[utoipa::path(
+    post,
+    path = "/v1/endpoints/{name}/test",
+    params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, body = Tried))
+)]
+async fn test_endpoint(State(api): State<Api>, Extension(caller): By, Path(name): Path<String>) -> Answer<Tried> {
+    Ok(Json(api.test_endpoint(&caller, &name).await?))
 }

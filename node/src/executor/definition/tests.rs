@@ -89,7 +89,8 @@ fn every_mistake_is_told() {
         ("run = { process = { command = [\"x\"], env = { GUILDER_AWARD = \"\" } } }", "GUILDER_"),
         ("run = { process = { command = [\"x\"], pass_env = [\"GUILDER_HOME\"] } }", "GUILDER_"),
         ("run = { process = { command = [\"x\"], shell = true } }", "unknown field `shell`"),
-        ("run = { http = { url = \"https://127.0.0.1/\" } }", "http://"),
+        ("run = { http = { url = \"ftp://127.0.0.1/\" } }", "http://"),
+        ("run = { http = { url = \"https://service.example/\" } }", "allow_remote = true"),
         ("run = { http = { url = \"http://192.168.0.7/\" } }", "allow_remote = true"),
         ("run = { http = { url = \"http://localhost.evil.example/\" } }", "allow_remote = true"),
         ("run = { http = { url = \"http://127.0.0.1@evil.example/\" } }", "http://"),
@@ -104,7 +105,7 @@ fn every_mistake_is_told() {
     let long = format!("description = \"{}\"", "x".repeat(2000));
     assert!(complaint(&with(&long)).contains("`description`"));
     assert!(read(&with("run = { http = { url = \"http://192.168.0.7/\", allow_remote = true } }")).is_ok());
-    for url in ["http://localhost:8080", "http://[::1]:1/x?y=z", "http://127.9.9.9"] {
+    for url in ["http://localhost:8080", "http://[::1]:1/x?y=z", "http://127.9.9.9", "https://127.0.0.1/"] {
         assert!(read(&with(&format!("run = {{ http = {{ url = \"{url}\" }} }}"))).is_ok(), "{url}");
     }
 }

@@ -1,8 +1,8 @@
 //! A server that is reached over streamable HTTP (MCP 2025-11-25, "Transports"): a POST for each message, answered with JSON or with a
 //! stream of events.
 //!
-//! As a service over HTTP is asked ([`crate::executor::http`]): HTTP/1.1 in clear, a connection for each message, redirects not followed, on
-//! this machine unless the definition allows another. No stream is opened beside the answers, and none that broke off is taken up
+//! As a service over HTTP is asked ([`crate::executor::http`]): HTTP/1.1, a connection for each message, redirects not followed, on
+//! this machine unless the definition allows another, under TLS where its URL says `https://`. No stream is opened beside the answers, and none that broke off is taken up
 //! again. It speaks the revisions that begin with `initialize`.
 //!
 //! **Bounded**: a message by [`MAX_MCP_MESSAGE`], all that a server says in one call by the session's meter, what waits to be read by

@@ -1,4 +1,4 @@
-//! `guilder bench trade|mcp|memory`
+//! `guilder bench trade|mcp|memory|duty`
 
 use clap::Subcommand;
 
@@ -7,6 +7,7 @@ use crate::{
     console::{CliError, Exit},
     lab::bench::{
         self, BenchArgs, MemoryArgs,
+        duty::{self, DutyBenchArgs},
         mcp::{self, McpBenchArgs},
     },
 };
@@ -29,6 +30,8 @@ enum BenchCommand {
     Mcp(McpBenchArgs),
     /// How well and how fast the memory answers.
     Memory(MemoryArgs),
+    /// What duties cost while nothing is due, and when all of them are at once.
+    Duty(DutyBenchArgs),
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
@@ -36,5 +39,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         BenchCommand::Trade(args) => wait_for(bench::run(args, &context.printer)),
         BenchCommand::Mcp(args) => wait_for(mcp::run(args, &context.printer)),
         BenchCommand::Memory(args) => wait_for(bench::memory(args, &context.printer)),
+        BenchCommand::Duty(args) => wait_for(duty::run(args, &context.printer)),
     }
 }

@@ -1,4 +1,4 @@
-//! `guilder bench trade`, and [`mcp`] beside it: how fast whole trades go through real nodes, and how near that is to what the machine allows.
+//! `guilder bench trade`, and [`mcp`] and [`duty`] beside it: how fast whole trades go through real nodes, and how near that is to what the machine allows.
 //!
 //! A mint, a buyer and a seller run as separate processes on loopback. Each task is the whole trade: ask, offer, award
 //! with locked money, work (the echo executor), delivery, receipt; every step durable at both ends. The clock runs from
@@ -7,6 +7,7 @@
 //! same run: what the same signatures, checks, disk syncs, socket round trips and swaps cost bare, and how many times that a
 //! trade takes.
 
+pub mod duty;
 mod floor;
 pub mod mcp;
 mod memory;

@@ -55,6 +55,7 @@ use crate::{
     events::{Event, Events, Journal},
     executor::Executors,
     failpoint::Failpoint,
+    memory::Memory,
     runtime::Runtime,
     store::{Store, StoreError},
     sync::lock,
@@ -78,6 +79,8 @@ pub struct DutiesParts {
     pub content: Content,
     /// Posts.
     pub executors: Executors,
+    /// Remembers.
+    pub memory: Memory,
     /// What a hire goes by where a duty doesn't say.
     pub hire: HireConfig,
     /// Told what happens.
@@ -115,10 +118,22 @@ impl Duties {
     /// # Errors
     /// If the store can't be read.
     pub fn start(parts: DutiesParts) -> Result<Self, StoreError> {
-        let DutiesParts { id, runtime, store, trade, catalogue, content, executors, hire, events, journal, failpoint } =
-            parts;
+        let DutiesParts {
+            id,
+            runtime,
+            store,
+            trade,
+            catalogue,
+            content,
+            executors,
+            memory,
+            hire,
+            events,
+            journal,
+            failpoint,
+        } = parts;
         let books = Books::new(store, failpoint);
-        let hands = Hands { id, trade, catalogue, content, executors, defaults: hire };
+        let hands = Hands { id, trade, catalogue, content, executors, memory, defaults: hire };
         let runner = Runner { books: books.clone(), hands, runtime: runtime.clone(), events: events.clone() };
         let inner =
             Arc::new(Inner { runtime, books, runner, events, journal, wake: Notify::new(), board: Mutex::default() });

@@ -68,6 +68,17 @@ pub const MAX_LINEAGE: usize = 256;
 pub const MEMORY_BATCH: usize = 256;
 /// Memories that one request brings or takes out as files. An export of more is refused: domain by domain, each is one of less.
 pub const MAX_MEMORY_FILES: usize = 10_000;
+/// The least time between dreams that nobody asked for, in seconds: a day has enough in it to be made less of.
+pub const DREAM_GAP_SECS: u64 = 24 * 60 * 60;
+/// Sessions that were remembered in since the last dream before one comes by itself: fewer repeat little.
+pub const DREAM_SESSIONS: usize = 5;
+/// How often it is looked whether it is time.
+pub const DREAM_LOOK: Duration = Duration::from_secs(60 * 60);
+/// A dream that was killed holds its lease for so long, in seconds: many times what the longest takes.
+pub const DREAM_LEASE_SECS: u64 = 10 * 60;
+/// New memories that one dream goes through, and of each domain what it looks at beside them: some seconds' work. What is left is the
+/// next one's.
+pub const MAX_DREAM_FACTS: usize = 10_000;
 
 // events
 

@@ -4,6 +4,7 @@
 //! remember ── claim `guilder/memory`, signed by the node ──┐  one transaction of the memory's own file:
 //!                                                          ├─ what was said, its postings, its place in session and domain
 //! recall ──── the question's words ──▶ postings ──▶ ranking ──▶ who may read, what holds, how far it is trusted
+//! dream ───── what is new ──▶ fewer and plainer memories ──▶ one transaction ([`dream`])
 //! forget ──── taken out, ID among the forgotten ──▶ all that stays into a fresh file ──▶ in the old one's place
 //! ```
 //!
@@ -20,6 +21,8 @@
 
 mod brief;
 mod domains;
+pub mod dream;
+mod dreamer;
 mod error;
 mod forget;
 mod import;
@@ -28,6 +31,7 @@ mod postings;
 mod ranking;
 mod records;
 pub mod source;
+mod wording;
 mod words;
 
 use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
@@ -45,6 +49,8 @@ use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 pub use self::{
     brief::Brief,
     domains::{Domain, DomainSettings, EVERYBODY},
+    dream::{Change, ChangeKind, Dream},
+    dreamer::Dreamer,
     error::MemoryError,
     forget::{Forgotten, Selection},
     import::{Fate, Imported},
@@ -183,7 +189,7 @@ pub struct Recalled {
 }
 
 /// All tables but the mark that a fresh file is due.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 18] = [
     domains::TABLES[0],
     domains::TABLES[1],
     postings::BLOCKS.name(),
@@ -200,6 +206,8 @@ const TABLES: [&str; 16] = [
     records::FORGOTTEN.name(),
     records::SAID_BY.name(),
     records::BOOKS.name(),
+    dream::DREAMS.name(),
+    dream::TALLIES.name(),
 ];
 
 impl Memory {
@@ -216,6 +224,11 @@ impl Memory {
         {
             tracing::warn!(%error, "the memory can't be opened; the next use tries again");
         }
+    }
+
+    /// Whether anything was ever remembered.
+    pub async fn exists(&self) -> bool {
+        self.0.place.exists(&self.0.runtime).await
     }
 
     /// Closes the file.
@@ -280,12 +293,50 @@ impl Memory {
         }
         let (caller, key, now) = (caller.clone(), self.0.key.clone(), self.0.runtime.now());
         let job = move |w: &mut Write<'_>| {
-            let mut writing = Writing { caller: &caller, key: &key, now, batch: Batch::default() };
+            let mut writing = Writing::new(&caller, &key, now);
             let done = new.into_iter().map(|new| writing.remember(w, new)).collect::<Result<Vec<_>, _>>()?;
             writing.batch.write(w)?;
             Ok(done)
         };
         self.store().await?.transact(job).await
+    }
+
+    /// Remembers something that this node says itself under the name `by`, as of `at`: said again it is the same memory. It may write to
+    /// every domain, and says nothing of private ones elsewhere.
+    ///
+    /// # Errors
+    /// If it breaks a rule, what it names isn't there, or the disk fails; [`MemoryError::Forgotten`] if it was forgotten.
+    pub async fn note(&self, by: &str, at: Timestamp, new: NewMemory) -> Result<Remembered, MemoryError> {
+        if new.sources.len() > MAX_MEMORY_SOURCES || !new.supersedes.is_empty() {
+            return Err(MemoryError::TooManySources);
+        }
+        let (by, key) = (by.to_owned(), self.0.key.clone());
+        let job = move |w: &mut Write<'_>| {
+            let owner = Caller::owner();
+            let mut writing = Writing { by: &by, ..Writing::new(&owner, &key, at) };
+            let done = writing.remember(w, new)?;
+            writing.batch.write(w)?;
+            Ok(done)
+        };
+        self.store().await?.transact(job).await
+    }
+
+    /// Those of these memories that are there, in their order. For this node itself: nobody is asked who may read them.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub async fn these(&self, ids: &[Cid]) -> Result<Vec<Recalled>, MemoryError> {
+        let ids = ids.to_vec();
+        self.read(move |r| {
+            let mut found = Vec::new();
+            for id in ids {
+                if let Some(number) = number_of(r, &id)? {
+                    found.extend(shown(r, number)?);
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// The memories that answer a question best, the best first, of the domains that the caller may read.
@@ -415,12 +466,23 @@ impl Memory {
 /// One transaction's remembering.
 struct Writing<'c> {
     caller: &'c Caller,
+    /// Who says it: the caller, or a part of this node.
+    by: &'c str,
     key: &'c AgentKey,
     now: Timestamp,
     batch: Batch,
 }
 
-impl Writing<'_> {
+impl<'c> Writing<'c> {
+    fn new(caller: &'c Caller, key: &'c AgentKey, now: Timestamp) -> Self {
+        Self { caller, by: caller.name(), key, now, batch: Batch::default() }
+    }
+
+    /// Whether the owner itself is heard.
+    fn is_the_owners(&self) -> bool {
+        self.caller.is_owner() && self.by == self.caller.name()
+    }
+
     fn remember(&mut self, w: &mut Write<'_>, new: NewMemory) -> Result<Remembered, MemoryError> {
         if !self.caller.is_owner() && new.sources.contains(&Source::Owner) {
             return Err(MemoryError::NotTheOwner);
@@ -430,13 +492,14 @@ impl Writing<'_> {
         let supersedes = self.superseded(w, &domain, trust, &new.supersedes)?;
         let session = self.session(w, &domain, new.session)?;
         let mut sources: Vec<_> = new.sources.iter().map(ToString::to_string).collect();
-        if sources.is_empty() && self.caller.is_owner() {
+        // What is remembered with the owner's token as less than the owner's word names no source that it isn't.
+        if sources.is_empty() && trust == Trust::Owner {
             sources.push(Source::Owner.to_string());
         }
         let body = MemoryBody {
             text: new.text,
             domain: new.domain,
-            by: self.caller.name().to_owned(),
+            by: self.by.to_owned(),
             time: new.time.unwrap_or(self.now),
             trust,
             subject: new.subject,
@@ -475,7 +538,7 @@ impl Writing<'_> {
                     let number = resolve(r, self.caller, &id.to_string())?;
                     let head = head_of(r, number)?.ok_or_else(|| MemoryError::NoMemory(id.to_string()))?;
                     let from = Domain::of_number(r, head.domain)?;
-                    let leaks = |from: &Domain| from.private && !domain.private && !self.caller.is_owner();
+                    let leaks = |from: &Domain| from.private && !domain.private && !self.is_the_owners();
                     if let Some(from) = from.filter(leaks) {
                         return Err(MemoryError::Private { from: from.name, to: domain.name.clone() });
                     }
@@ -546,7 +609,7 @@ impl Writing<'_> {
         if self.batch.books(w)?.memories >= MAX_MEMORIES {
             return Err(MemoryError::TooMany);
         }
-        if !self.caller.is_owner() && said_by(w, &body.by)? >= MAX_MEMORIES_OF_ONE {
+        if !self.is_the_owners() && said_by(w, &body.by)? >= MAX_MEMORIES_OF_ONE {
             return Err(MemoryError::TooManyOfOne);
         }
         let done = done(true);

@@ -31,7 +31,7 @@ use crate::{
     failpoint::Failpoint,
     gate::Gate,
     grants::{Grants, GrantsParts},
-    memory::Memory,
+    memory::{Dreamer, Memory},
     mint::HostedMint,
     network::{InboundStream, Network, Setup, StartError, StreamProtocol, Tap, Transport},
     notify::{Notifier, NotifierParts},
@@ -89,6 +89,8 @@ pub struct Node {
     pub store: Store,
     /// What is remembered.
     pub memory: Memory,
+    /// Who makes less of it.
+    pub dreamer: Dreamer,
     /// Large inputs and outputs.
     pub content: Content,
     /// Peers.
@@ -199,6 +201,7 @@ impl Node {
             catalogue: catalogue.clone(),
             content: content.clone(),
             executors: parts.executors.clone(),
+            memory: memory.clone(),
             hire: config.hire.clone(),
             events: events.clone(),
             journal: journal.clone(),
@@ -212,12 +215,14 @@ impl Node {
             events: events.clone(),
             failpoint: parts.failpoint,
         })?;
+        let dreamer = Dreamer::start(memory.clone(), journal.clone(), trade.clone(), events.clone(), runtime.clone());
         let config = Arc::new(config);
         Ok(Self {
             config,
             runtime,
             store,
             memory,
+            dreamer,
             content,
             network,
             wallet,

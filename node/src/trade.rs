@@ -66,6 +66,7 @@ mod work;
 
 use std::{
     collections::BTreeSet,
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -76,8 +77,9 @@ use cid::Cid;
 use guilder_protocol::{
     audit::{self, Evidence},
     bytes::Digest,
+    envelope::Signed,
     fault::{AtFault, Fault},
-    identity::AgentKey,
+    identity::{AgentId, AgentKey},
     market::Unit,
     time::Timestamp,
     trade::buyer::{Buyer, Money},
@@ -140,7 +142,7 @@ use crate::{
     grants::Grants,
     network::{Frames, InboundStream, Network},
     runtime::{Job, Runtime},
-    store::{KeyRange, Reader, Store, StoreError},
+    store::{KeyRange, Read, Reader, Store, StoreError},
     wallet::{MoneyOutcome, Wallet, WalletError},
 };
 
@@ -555,6 +557,23 @@ impl Trade {
     pub async fn earnings(&self, by: EarningsBy, since: Timestamp) -> Result<Vec<Earnings>, StoreError> {
         let journal = self.journal.clone();
         self.runtime.offload(Job::Disk, move || journal.read(|r| earnings::read(r, by, since))).await
+    }
+
+    /// The receipts that a seller has signed for us, of the tasks that are on record.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn receipts_of(&self, seller: AgentId) -> Result<Vec<Cid>, StoreError> {
+        let journal = self.journal.clone();
+        let find = move |r: &Read| {
+            let mut receipts = Vec::new();
+            r.visit(BUYERS, KeyRange::all(), |_, buyer| {
+                receipts.extend(buyer.receipt().filter(|receipt| receipt.issuer() == seller).map(Signed::cid));
+                ControlFlow::Continue(())
+            })?;
+            Ok(receipts)
+        };
+        self.runtime.offload(Job::Disk, move || journal.read(find)).await
     }
 
     /// The output of a task, if it is here.

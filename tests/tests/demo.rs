@@ -109,6 +109,17 @@ fn a_newcomer_sees_agents_hire_agents_and_who_answers_for_the_one_that_failed() 
     assert_eq!(number(accounts, "before"), number(accounts, "after") + number(accounts, "fees"));
 }
 
+#[test]
+fn a_newcomer_sees_what_was_bought_remembered_and_a_liars_words_forgotten() {
+    let _slot = Slot::take();
+    let home = Home::empty();
+    let steps = Steps(home.run(["demo", "memory"]).ok().lines());
+    assert!(steps.all("check").count() >= 7 && steps.all("check").all(|check| check["holds"] == true));
+    assert_eq!(steps.one("end")["ok"], true);
+    assert!(number(steps.one("end"), "at_ms") < 30_000, "{:?}", steps.one("end"));
+    assert_eq!(steps.one("forgotten")["ids"].as_array().unwrap().len(), 2);
+}
+
 fn the_balances_add_up(steps: &Steps) {
     assert_eq!(steps.names("balance"), ["buyer", "cheap", "dear", "fair"]);
     let sum = |name: &str| steps.all("balance").map(|line| number(line, name)).sum::<u64>();

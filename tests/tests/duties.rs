@@ -481,3 +481,72 @@ fn every_minute_has_one_outcome_also_the_one_in_which_the_node_was_killed() {
     let next = shown["next"].as_u64().unwrap();
     assert!(next > *moments.last().unwrap() && next.is_multiple_of(60), "{shown:#}");
 }
+
+/// A duty that recalls, hires with what it recalled, and remembers what came of it.
+const LEARNS: &str = r#"
+name = "learns"
+on = [{ hook = "repo" }]
+budget = { unit = "play", run = 40, day = 400 }
+[[step]]
+id = "known"
+recall = "suppliers"
+text = "what is known of {{trigger.word}}"
+private = true
+[[step]]
+id = "said"
+hire = "text.echo"
+input = '{"word": "{{trigger.word}}", "known": "{{known.0.text}}"}'
+deadline = "100s"
+[[step]]
+remember = "suppliers"
+subject = "echo"
+of = "said"
+"#;
+
+#[test]
+fn a_duty_remembers_once_with_its_sources_whenever_it_is_killed_and_leaves_private_domains_alone() {
+    let mut market = Market::open("");
+    let file = LEARNS.replace("on = [{ hook = \"repo\" }]\n", "");
+    add(&market.buyer, &file);
+    market.buyer.run(["remember", "The word plugh is known", "--domain", "suppliers"]).ok();
+    let input = market.buyer.write("word.json", r#"{"word": "plugh"}"#);
+    let args = ["duty", "run", "learns", "--input"].map(std::ffi::OsStr::new);
+    for (nth, step) in ["store-step*3", "store-outcome*2", "store-run"].into_iter().enumerate() {
+        market.buyer.stop();
+        market.buyer.restart_with(&[("GUILDER_FAILPOINT", &format!("kill:{step}"))]);
+        let _ = market.buyer.run(args.into_iter().chain([input.as_os_str()]));
+        eventually(&format!("the buyer to die at {step}"), LONG, || match market.buyer.has_ended() {
+            true => Ok(()),
+            false => Err("it lives"),
+        });
+        market.buyer.restart();
+        let run = all_over(&market.buyer).into_iter().find(|run| run["duty"] == "learns").unwrap();
+        assert_eq!(run["state"], "done", "{step}: {run:#}");
+        let domains = market.buyer.json(["memory", "domains"]);
+        assert_eq!(domains[0]["memories"], nth + 2, "{step}: one memory a run: {domains:#}");
+    }
+    let buyer = &market.buyer;
+    let found = buyer.run(["recall", "plugh", "--subject", "echo"]).ok().json();
+    let memory = &found[0];
+    assert_eq!((&memory["trust"], &memory["by"]), (&json!("peer"), &json!("duty/learns")), "{memory:#}");
+    let sources: Vec<_> = memory["sources"].as_array().unwrap().iter().map(|source| source.as_str().unwrap()).collect();
+    assert!(sources[0] == format!("peer:{}", market.seller.peer_id()), "{sources:?}");
+    assert!(sources.iter().any(|source| source.starts_with("memory:")), "{sources:?}");
+    assert!(sources.iter().any(|source| source.starts_with("receipt:")), "{sources:?}");
+    // What is forgotten is in no run: its IDs alone were.
+    let said = buyer.json(["recall", "known", "--trust", "owner"]);
+    assert_eq!(said.as_array().unwrap().len(), 1, "{said:#}");
+    let from = market.seller.peer_id();
+    assert_eq!(buyer.run(["forget", "--from", &from]).ok().json()["ids"].as_array().unwrap().len(), 3);
+
+    // Without a word of the file nothing private is recalled.
+    add(buyer, &file.replace("private = true\n", ""));
+    let whole = || args.into_iter().chain([input.as_os_str(), "--wait".as_ref()]);
+    let run = buyer.run(whole());
+    assert!(run.code() != 0 && format!("{run}").contains("is private"), "{run}");
+    // Nor is what is made of it remembered where others may read.
+    buyer.run(["memory", "set", "open", "--private", "false"]).ok();
+    add(buyer, &file.replace("remember = \"suppliers\"", "remember = \"open\""));
+    let run = buyer.run(whole());
+    assert!(run.code() != 0 && format!("{run}").contains("is private, and open isn't"), "{run}");
+}

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
-use guilder_tests::{Daemon, Home, Ran, swarm::LOOPBACK};
-use serde_json::Value;
+use guilder_tests::{
+    Daemon, Home, LONG, Ran, eventually,
+    swarm::{self, LOOPBACK, Swarm},
+};
+use serde_json::{Value, json};
 
 fn node() -> Daemon {
     Daemon::start("node", &Home::new(LOOPBACK))
@@ -139,4 +142,43 @@ fn text_from_outside_steers_no_terminal() {
         assert!(!shown.lines().any(|line| line.starts_with("[owner]")), "{shown:?}");
     }
     assert!(daemon.json(["brief", "web"])["lines"][0].as_str().unwrap().starts_with("[world] "));
+}
+
+#[test]
+fn what_a_seller_did_is_counted_once_though_the_node_is_killed_before_and_after_it_dreams() {
+    let swarm = Swarm::start(0);
+    let seller = swarm.trader("seller", "");
+    let mut buyer = swarm.buyer(200, "");
+    swarm::sell_echo(&seller, "text.echo", 3, "");
+    eventually("the seller to be found", LONG, || {
+        let found = buyer.run(["find", "text.echo"]);
+        if found.code() == 0 { Ok(()) } else { Err(found) }
+    });
+    let counted = |buyer: &Daemon| {
+        let found = buyer.run(["recall", "delivered", "--domain", "sellers", "--subject", &seller.peer_id()]);
+        texts(&found.ok())
+    };
+    let input = buyer.write("input.txt", "a");
+    for delivered in 1..=2 {
+        let hire = ["hire", "text.echo", "--max-price", "5", "--input"].map(AsRef::as_ref);
+        buyer.run(hire.into_iter().chain([input.as_os_str()])).ok();
+        // The journal may lose what was told in the last moment before a kill.
+        thread::sleep(Duration::from_secs(2));
+        buyer.kill();
+        buyer.restart();
+        let planned = buyer.json(["memory", "dream", "--dry-run"]);
+        assert_eq!(
+            (&planned["episodes"], &planned["changes"][0]["kind"]),
+            (&json!(1), &json!("counted")),
+            "{planned:#}"
+        );
+        assert_eq!(buyer.json(["memory", "dream"])["changes"], planned["changes"]);
+        buyer.kill();
+        buyer.restart();
+        assert_eq!(buyer.json(["memory", "dream"])["episodes"], 0, "nothing is counted twice");
+        let said = counted(&buyer);
+        assert!(said.len() == 1 && said[0].contains(&format!("delivered {delivered}, failed 0")), "{said:?}");
+    }
+    buyer.run(["caller", "add", "ci", "--risk", "medium", "--budget", "1/day"]).ok();
+    as_ci(&buyer, &["memory", "dream", "--dry-run"]).failed().says("ours", &["no right"]);
 }

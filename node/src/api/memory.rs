@@ -14,8 +14,9 @@ use guilder_protocol::{
 use serde::Serialize;
 
 use self::types::{
-    BriefView, DomainRequest, DomainView, ForgetRequest, ForgottenView, ImportRequest, ImportedView, LineageStep,
-    MemoryFile, MemoryView, RecallQuery, RememberRequest, RememberedView,
+    BriefView, DomainRequest, DomainView, DreamChange, DreamLine, DreamRequest, DreamView, ForgetRequest,
+    ForgottenView, ImportRequest, ImportedView, LineageStep, MemoryFile, MemoryView, RecallQuery, RememberRequest,
+    RememberedView,
 };
 use super::{
     Api, LISTED,
@@ -23,8 +24,8 @@ use super::{
     types::ApiError,
 };
 use crate::memory::{
-    Brief, Domain, DomainSettings, Fate, Forgotten, Imported, Link, MemoryError, NewMemory, Question, Recalled,
-    Remembered, Selection, Session, Source,
+    Brief, Change, Domain, DomainSettings, Dream, Fate, Forgotten, Imported, Link, MemoryError, NewMemory, Question,
+    Recalled, Remembered, Selection, Session, Source,
 };
 
 impl Api {
@@ -125,10 +126,22 @@ impl Api {
     /// If the caller may not, the name is none, or the disk fails.
     pub async fn set_memory_domain(&self, caller: &Caller, request: DomainRequest) -> Result<DomainView, ApiError> {
         self.pass(caller, Action::SetDomain, &request).await?;
-        let DomainRequest { name, language, readers, writers, private } = request;
-        let settings = DomainSettings { language, readers, writers, private };
+        let DomainRequest { name, language, readers, writers, private, keep_days } = request;
+        let settings = DomainSettings { language, readers, writers, private, keep_days };
         let domain = self.node().memory.set_domain(caller, &name, settings).await.map_err(of_memory)?;
         Ok(domain.into())
+    }
+
+    /// Goes through what was remembered and what happened since the last time, and makes fewer and plainer memories of it.
+    ///
+    /// # Errors
+    /// If the caller may not, it is being done already, or the disk fails: then nothing has changed.
+    pub async fn dream(&self, caller: &Caller, request: DreamRequest) -> Result<DreamView, ApiError> {
+        // What it would do shows every domain.
+        self.pass(caller, Action::Dream, &request).await?;
+        let dreamer = &self.node().dreamer;
+        let done = if request.dry_run { dreamer.preview().await? } else { dreamer.dream().await? };
+        Ok(done.into())
     }
 
     /// What an agent reads of a domain before it begins.
@@ -146,11 +159,14 @@ impl Api {
     /// # Errors
     /// If the caller may not, nothing or too much is named, it isn't there, or the disk fails.
     pub async fn forget(&self, caller: &Caller, request: ForgetRequest) -> Result<ForgottenView, ApiError> {
-        let selection = selection(&request)?;
+        let mut selection = selection(&request)?;
         match selection {
             Selection::Ids(_) => caller.may(Action::Forget)?,
             _ if request.dry_run => caller.may(Action::Recall)?,
             _ => self.pass(caller, Action::ForgetMany, &request).await?,
+        }
+        if let Selection::From(sources) = &mut selection {
+            self.add_receipts(sources).await?;
         }
         let done = self.node().memory.forget(caller, selection, request.dry_run).await.map_err(of_memory)?;
         let Forgotten { ids, derived_left } = done;
@@ -159,6 +175,19 @@ impl Api {
             false => COPIES.map(ToOwned::to_owned).to_vec(),
         };
         Ok(ForgottenView { ids: ids.iter().map(ToString::to_string).collect(), derived_left, copies })
+    }
+
+    /// Beside each seller what it has signed for us: whoever remembered what it delivered may have named the receipt alone.
+    async fn add_receipts(&self, sources: &mut Vec<Source>) -> Result<(), ApiError> {
+        let peers = sources.iter().filter_map(|source| match source {
+            Source::Peer(peer) => Some(*peer),
+            _ => None,
+        });
+        let peers: Vec<_> = peers.collect();
+        for peer in peers {
+            sources.extend(self.node().trade.receipts_of(peer).await?.into_iter().map(Source::Receipt));
+        }
+        Ok(())
     }
 
     /// All of domains, for files.
@@ -272,7 +301,7 @@ fn selection(request: &ForgetRequest) -> Result<Selection, ApiError> {
             limit: limit.unwrap_or(LISTED),
             ..Question::default()
         }),
-        (true, None, Some(from), None, None) => Selection::From(source(from)?),
+        (true, None, Some(from), None, None) => Selection::From(vec![source(from)?]),
         (true, None, None, Some(before), _) => Selection::Before(*before, domains()),
         (true, None, None, None, Some(domain)) => Selection::Domain(domain.clone()),
         (true, None, None, None, None) => return Err(MemoryError::ForgetWhat.into()),
@@ -303,6 +332,20 @@ fn of_memory(error: MemoryError) -> ApiError {
             ApiError::missing(error.to_string(), hint)
         }
         error => error.into(),
+    }
+}
+
+impl From<Dream> for DreamView {
+    fn from(dream: Dream) -> Self {
+        let line = |(id, trust, text): (Cid, Trust, String)| DreamLine { id: Some(id.to_string()), trust, text };
+        let change = |Change { kind, domain, old, new, .. }: Change| DreamChange {
+            kind,
+            domain,
+            old: old.into_iter().map(line).collect(),
+            new: new.map(|(trust, text)| DreamLine { id: None, trust, text }),
+        };
+        let Dream { memories, episodes, changes, .. } = dream;
+        Self { memories, episodes, changes: changes.into_iter().map(change).collect() }
     }
 }
 
@@ -345,11 +388,21 @@ impl From<MemoryView> for MemoryFile {
 
 impl From<Domain> for DomainView {
     fn from(domain: Domain) -> Self {
-        let Domain { name, language, readers, writers, private, by, made, memories, .. } = domain;
+        let Domain { name, language, readers, writers, private, keep_days, by, made, memories, .. } = domain;
         let plain = |names: Vec<String>| {
             let of = |name: String| name.strip_prefix("caller/").map_or(name.clone(), ToOwned::to_owned);
             names.into_iter().map(of).collect()
         };
-        Self { name, language, readers: plain(readers), writers: plain(writers), private, by, made, memories }
+        Self {
+            name,
+            language,
+            readers: plain(readers),
+            writers: plain(writers),
+            private,
+            keep_days,
+            by,
+            made,
+            memories,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `guilder memory domains|show|history|export|import`
+//! `guilder memory domains|show|history|dream|export|import`
 
 mod files;
 
@@ -14,10 +14,13 @@ use crate::{
     api::{
         self,
         client::{empty, escape, query},
-        memory::types::{DomainRequest, DomainView, ImportRequest, ImportedView, MemoryFile, MemoryView},
+        memory::types::{
+            DomainRequest, DomainView, DreamChange, DreamRequest, DreamView, ImportRequest, ImportedView, MemoryFile,
+            MemoryView,
+        },
     },
     console::{CliError, Exit, Show, fields, harmless::one_line, table},
-    memory::Language,
+    memory::{ChangeKind, Language},
 };
 
 const EXAMPLES: &str = "\
@@ -58,6 +61,9 @@ enum MemoryCommand {
         /// Whether nothing of it leaves without your word; a new one is private.
         #[arg(long, value_name = "BOOL")]
         private: Option<bool>,
+        /// After how many days a dream takes out what is true since before, unless you said it and it holds; 0 for never.
+        #[arg(long, value_name = "DAYS")]
+        keep_days: Option<u32>,
         /// The language of its memories, when it is made.
         #[arg(long, value_enum, value_name = "CODE")]
         language: Option<Language>,
@@ -71,6 +77,16 @@ enum MemoryCommand {
     History {
         /// Its ID, or the last letters of it.
         id: String,
+    },
+    /// Go through what was remembered and what happened since the last time, and make fewer and plainer memories of it.
+    ///
+    /// What was said several times is kept once, what has another value since is superseded, days become dates, what contradicts is
+    /// marked, what sellers did is counted, and what is older than its domain keeps is forgotten. The node does it by itself, once a day at
+    /// the most, after five sessions. Prints what it changed, as a diff.
+    Dream {
+        /// Print what it would change, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Write memories as Markdown files with front matter, which a person can read and edit.
     Export {
@@ -90,6 +106,31 @@ enum MemoryCommand {
         #[arg(long, value_name = "TRUST", value_parser = parse_trust, default_value = "world")]
         edited: Trust,
     },
+}
+
+impl Show for DreamView {
+    fn human(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Self { memories, episodes, changes } = self;
+        for DreamChange { kind, domain, old, new } in changes {
+            writeln!(out, "@@ {} {} @@", word(*kind), one_line(domain))?;
+            for (sign, line) in old.iter().map(|line| ('-', line)).chain(new.iter().map(|line| ('+', line))) {
+                writeln!(out, "{sign}[{}] {}", line.trust, one_line(&line.text))?;
+            }
+        }
+        writeln!(out, "{memories} memories and {episodes} deeds of sellers are new; {} changes", changes.len())
+    }
+}
+
+fn word(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Merged => "said several times, in",
+        ChangeKind::Superseded => "has another value since, in",
+        ChangeKind::Dated => "days become dates, in",
+        ChangeKind::Contradiction => "contradicts, in",
+        ChangeKind::Counted => "counted, in",
+        ChangeKind::Pruned => "older than is kept, in",
+        ChangeKind::Unknown => "changed, in",
+    }
 }
 
 #[derive(Serialize)]
@@ -113,10 +154,17 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             MemoryCommand::Domains => {
                 context.printer.show(&Domains(client.get("/v1/memory/domains").await?))?;
             }
-            MemoryCommand::Set { domain, readers, writers, private, language } => {
+            MemoryCommand::Dream { dry_run } => {
+                let done: DreamView = client.post("/v1/memory/dream", &DreamRequest { dry_run }).await?;
+                context.printer.show(&done)?;
+                if dry_run {
+                    context.printer.note("nothing is changed yet");
+                }
+            }
+            MemoryCommand::Set { domain, readers, writers, private, keep_days, language } => {
                 let none = |names: Vec<String>| names.into_iter().filter(|name| name != "none").collect();
                 let (readers, writers) = (readers.map(none), writers.map(none));
-                let request = DomainRequest { name: domain, language, readers, writers, private };
+                let request = DomainRequest { name: domain, language, readers, writers, private, keep_days };
                 let set: DomainView = client.post("/v1/memory/domains", &request).await?;
                 context.printer.show(&Domains(vec![set]))?;
             }

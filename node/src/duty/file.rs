@@ -27,17 +27,22 @@ use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 use guilder_protocol::{
     fault::{AtFault, Fault},
     identity::AgentId,
+    limits::MAX_MEMORY_NAME,
     market::{MintUrl, ServiceName, Unit},
+    memory::is_domain,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    limits::{MAX_DEADLINE_SECS, MAX_FILE_BYTES, MAX_RUN_HIRES, MAX_SELLERS, MAX_STEPS, MAX_TRIGGERS, MAX_WAIT_SECS},
+    limits::{
+        MAX_DEADLINE_SECS, MAX_FILE_BYTES, MAX_RUN_HIRES, MAX_SELLERS, MAX_STEPS, MAX_TRIGGERS, MAX_WAIT_SECS, RECALLED,
+    },
     reduce::Reduce,
     schedule::{Missed, Schedule},
     template::{Path, Template},
+    value::Trust,
 };
-use crate::trade::HireMode;
+use crate::{limits::MAX_RECALLED, trade::HireMode};
 
 /// A duty, read and checked.
 #[derive(Clone, Debug)]
@@ -150,6 +155,38 @@ pub enum Action {
         /// So many seconds.
         secs: u64,
     },
+    /// Keeps something beyond the run.
+    Remember(Note),
+    /// Finds what is remembered.
+    Recall(Asking),
+}
+
+/// What is remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// In which domain.
+    pub domain: String,
+    /// Of whom or what it tells.
+    pub subject: Option<String>,
+    /// What.
+    pub text: Input,
+}
+
+/// What is recalled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asking {
+    /// Of which domain.
+    pub domain: String,
+    /// In words.
+    pub question: Input,
+    /// Only what tells of this.
+    pub subject: Option<String>,
+    /// Only what is trusted at least so much.
+    pub trust: Option<Trust>,
+    /// At most so many.
+    pub limit: usize,
+    /// Whether the domain may be a private one: what is recalled may then leave with what the duty buys and posts.
+    pub private: bool,
 }
 
 /// Work that is bought, or done by a service of one's own.
@@ -270,6 +307,12 @@ struct WrittenStep {
     reduce: Option<Reduce>,
     post: Option<String>,
     wait: Option<String>,
+    remember: Option<String>,
+    recall: Option<String>,
+    subject: Option<String>,
+    trust: Option<Trust>,
+    limit: Option<usize>,
+    private: Option<bool>,
     of: Option<String>,
     input: Option<String>,
     text: Option<String>,
@@ -318,7 +361,11 @@ impl Duty {
         let on = written.on.into_iter().map(Trigger::of).collect::<Result<Vec<_>, _>>()?;
         if written.step.is_empty() || written.step.len() > MAX_STEPS {
             let problem = format!("{} of them; from 1 to {MAX_STEPS} are to be there", written.step.len());
-            return Err(wrong("step", problem, "a step is a [[step]] with hire, run, verify, reduce, post or wait"));
+            return Err(wrong(
+                "step",
+                problem,
+                "a step is a [[step]] with hire, run, verify, reduce, post, wait, remember or recall",
+            ));
         }
         let mut steps = Vec::<Step>::new();
         for (at, step) in written.step.into_iter().enumerate() {
@@ -433,7 +480,16 @@ impl Step {
             let hint = "an ID of its own: a lower-case letter, then such letters, digits and underscores; not trigger, run or item";
             return Err(wrong("step", format!("`{}` can't be a step's ID", id.escape_default()), hint));
         }
-        for (field, text) in [("of", &step.of), ("post", &step.post), ("each", &step.each), ("seller", &step.seller)] {
+        let plain = [
+            ("of", &step.of),
+            ("post", &step.post),
+            ("each", &step.each),
+            ("seller", &step.seller),
+            ("remember", &step.remember),
+            ("recall", &step.recall),
+            ("subject", &step.subject),
+        ];
+        for (field, text) in plain {
             if text.as_ref().is_some_and(|text| text.contains("{{")) {
                 let hint = "only input and text take gaps: what comes from outside decides nothing else";
                 return Err(wrong(place, format!("`{field}` has a gap"), hint));
@@ -462,9 +518,11 @@ impl Action {
             step.reduce.is_some(),
             step.post.is_some(),
             step.wait.is_some(),
+            step.remember.is_some(),
+            step.recall.is_some(),
         ];
         if kinds.iter().filter(|is| **is).count() != 1 {
-            let hint = "exactly one of hire, run, verify, reduce, post and wait";
+            let hint = "exactly one of hire, run, verify, reduce, post, wait, remember and recall";
             return Err(wrong(place, "it isn't clear what it does", hint));
         }
         let is_work = step.hire.is_some() || step.run.is_some() || step.verify.is_some();
@@ -487,7 +545,12 @@ impl Action {
         has("mint", step.mint.is_some(), buys)?;
         has("mode", step.mode.is_some(), buys)?;
         has("deadline", step.deadline.is_some(), is_work)?;
-        let takes_input = is_work || step.post.is_some();
+        let of_memory = step.remember.is_some() || step.recall.is_some();
+        has("subject", step.subject.is_some(), of_memory)?;
+        has("trust", step.trust.is_some(), step.recall.is_some())?;
+        has("limit", step.limit.is_some(), step.recall.is_some())?;
+        has("private", step.private.is_some(), step.recall.is_some())?;
+        let takes_input = is_work || step.post.is_some() || of_memory;
         has("input", step.input.is_some(), takes_input)?;
         has("text", step.text.is_some(), takes_input)?;
         has("of", step.of.is_some(), step.wait.is_none())?;
@@ -519,12 +582,41 @@ impl Action {
             }
             return Ok(Self::Post { to: Target::of(post, place)?, body: input });
         }
+        if of_memory {
+            return Self::of_memory(step, place, input);
+        }
         let work = work(&step, place, before, (input, verified))?;
         match (step.hire, step.run) {
             (Some(_), _) => Ok(Self::Hire(work)),
             (_, Some(_)) => Ok(Self::Run(work)),
             _ => Ok(Self::Verify(work)),
         }
+    }
+}
+
+impl Action {
+    fn of_memory(step: WrittenStep, place: &str, input: Input) -> Result<Self, FileError> {
+        let WrittenStep { remember, recall, subject, trust, limit, private, .. } = step;
+        let domain = remember.as_ref().or(recall.as_ref()).cloned().unwrap_or_default();
+        if !is_domain(&domain) {
+            let problem = format!("`{}` is no domain's name", domain.escape_default());
+            return Err(wrong(place, problem, "small letters, digits, dots, dashes and underscores: suppliers"));
+        }
+        if subject.as_ref().is_some_and(|subject| !(1..=MAX_MEMORY_NAME).contains(&subject.len())) {
+            return Err(wrong(place, "a subject has 1 to 128 bytes", "whom or what it tells of, in a few words"));
+        }
+        if input == Input::Nothing {
+            return Err(wrong(place, "it has no words", "one of text, input and of"));
+        }
+        if remember.is_some() {
+            return Ok(Self::Remember(Note { domain, subject, text: input }));
+        }
+        let limit = limit.unwrap_or(RECALLED);
+        if !(1..=MAX_RECALLED).contains(&limit) {
+            return Err(wrong(place, format!("limit is {limit}"), "from 1 to 100"));
+        }
+        let private = private.unwrap_or(false);
+        Ok(Self::Recall(Asking { domain, question: input, subject, trust, limit, private }))
     }
 }
 
@@ -731,7 +823,9 @@ pub fn ancestry<'a>(steps: &'a [Step], id: &'a str) -> BTreeSet<&'a str> {
                 (work.input.steps(), work.input.paths().into_iter().chain(each).collect())
             }
             Action::Reduce { of, .. } => (vec![of], Vec::new()),
-            Action::Post { body, .. } => (body.steps(), body.paths()),
+            Action::Post { body: input, .. }
+            | Action::Remember(Note { text: input, .. })
+            | Action::Recall(Asking { question: input, .. }) => (input.steps(), input.paths()),
             Action::Wait { .. } => continue,
         };
         let roots = paths.into_iter().map(|path| path.root.as_str()).filter(|root| steps.iter().any(|s| s.id == *root));

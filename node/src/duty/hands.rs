@@ -1,15 +1,16 @@
-//! What a run's steps are done with: the one place where the duty room hires, has its own services work, and posts.
+//! What a run's steps are done with: the one place where the duty room hires, has its own services work, posts, remembers and recalls.
 //!
 //! Each hire has an origin, made of the run, the step, the item and the seller's number: the trade room buys once for it, whatever
 //! crashes. How a hire ended is read from the trade room's own durable record.
 
 use bytes::Bytes;
 use cid::Cid;
-use guilder_protocol::{bytes::ByteArray, fault::AtFault as _, identity::AgentId};
+use guilder_protocol::{bytes::ByteArray, fault::AtFault as _, identity::AgentId, memory::MemoryBody, time::Timestamp};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    file::{Budget, Target, Work},
+    file::{Asking, Budget, Note, Target, Work},
     limits::{MAX_SELLERS, MAX_VALUE_BYTES},
     value::{Sourced, Trust},
 };
@@ -18,6 +19,8 @@ use crate::{
     config::HireConfig,
     content::{Content, Data},
     executor::Executors,
+    gate::Caller,
+    memory::{Memory, MemoryError, NewMemory, Question, Session, Source},
     store::StoreError,
     trade::{self, Hire, HireError, MoneyView, Origin, Per, PlaceError, TaskState, TaskView, Trade},
 };
@@ -33,6 +36,7 @@ pub(super) struct Hands {
     pub(super) catalogue: Catalogue,
     pub(super) content: Content,
     pub(super) executors: Executors,
+    pub(super) memory: Memory,
     pub(super) defaults: HireConfig,
 }
 
@@ -194,12 +198,90 @@ impl Hands {
         data.read(&self.content, MAX_VALUE_BYTES as u64).await.map_err(|error| error.to_string())
     }
 
+    /// Remembers what a step says, as a run's own word of `at`. Done again after a crash it is the same memory.
+    pub(super) async fn remember(&self, noted: Noted<'_>, note: &Note, text: String) -> Result<(), String> {
+        let Noted { duty, run, at, trust, sources } = noted;
+        let new = NewMemory {
+            text,
+            domain: note.domain.clone(),
+            subject: note.subject.clone(),
+            time: Some(at),
+            session: Session::Named(run.to_owned()),
+            sources,
+            trust: Some(trust.into()),
+            ..NewMemory::default()
+        };
+        match self.memory.note(&format!("{CALLER}{duty}"), at, new).await {
+            // It was remembered before a crash, and forgotten since.
+            Ok(_) | Err(MemoryError::Forgotten(_)) => Ok(()),
+            Err(error) => Err(in_words(&error)),
+        }
+    }
+
+    /// What a step recalls: the IDs, and the lowest word among them.
+    pub(super) async fn recall(&self, asking: &Asking, question: String) -> Result<(Vec<Cid>, Trust), String> {
+        let Asking { domain, subject, trust, limit, private, .. } = asking;
+        let owner = Caller::owner();
+        let found = self.memory.domain(&owner, domain).await.map_err(|error| in_words(&error))?;
+        if found.private && !private {
+            return Err(format!("the domain {domain} is private (private = true in the step lets it leave)"));
+        }
+        let question = Question {
+            text: question,
+            domains: vec![domain.clone()],
+            subject: subject.clone(),
+            trust: trust.map(Into::into),
+            limit: *limit,
+            ..Question::default()
+        };
+        let found = self.memory.recall(&owner, question).await.map_err(|error| in_words(&error))?;
+        let trust = found.iter().map(|memory| Trust::from(memory.body.trust)).min();
+        Ok((found.into_iter().map(|memory| memory.id).collect(), trust.unwrap_or(Trust::Node)))
+    }
+
+    /// What these memories say, as a list; those that were forgotten since are none.
+    pub(super) async fn memories(&self, ids: &[Cid]) -> Result<Value, String> {
+        let found = self.memory.these(ids).await.map_err(|error| in_words(&error))?;
+        let each = found.into_iter().map(|memory| {
+            let MemoryBody { text, subject, trust, time, .. } = memory.body;
+            json!({
+                "id": memory.id.to_string(), "text": text, "subject": subject, "trust": trust, "time": time.to_string(),
+            })
+        });
+        Ok(Value::Array(each.collect()))
+    }
+
+    /// What is remembered of a task's output is from its receipt and its seller.
+    pub(super) fn sources(&self, task: Cid) -> Result<Vec<Source>, StoreError> {
+        let Some(view) = self.trade.show(task)? else { return Ok(Vec::new()) };
+        let peer = view.peer.filter(|peer| *peer != self.id).map(Source::Peer);
+        Ok(peer.into_iter().chain(view.receipt.map(Source::Receipt)).collect())
+    }
+
     /// Posts something where a step says. Done again after a crash, with the same key.
     pub(super) async fn post(&self, to: &Target, key: &str, body: Bytes, trust: Trust) -> Result<(), String> {
         match to {
             Target::Url(url) => self.executors.post(url, key, trust.as_str(), body).await,
             Target::File(name) => self.executors.post_file(name, body).await,
         }
+    }
+}
+
+/// Of what a run remembers, all but the words.
+#[derive(Debug)]
+pub(super) struct Noted<'a> {
+    pub(super) duty: &'a str,
+    pub(super) run: &'a str,
+    /// When its step began.
+    pub(super) at: Timestamp,
+    pub(super) trust: Trust,
+    pub(super) sources: Vec<Source>,
+}
+
+fn in_words(error: &MemoryError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
     }
 }
 

@@ -16,6 +16,8 @@ pub const MAX_FILE_BYTES: usize = 64 * 1024;
 pub const MAX_TRIGGERS: usize = 16;
 /// Steps of a duty.
 pub const MAX_STEPS: usize = 32;
+/// Memories that a step recalls where its file says no number: they are to be read, not searched.
+pub const RECALLED: usize = 10;
 /// Sellers that do the same item: beyond five a majority isn't any surer.
 pub const MAX_SELLERS: u64 = 5;
 /// Missed moments that are made up for, by `missed = "each"`: a day of an hourly duty.

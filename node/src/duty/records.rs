@@ -246,6 +246,8 @@ pub(super) struct StepRecord {
     pub(super) hires: Vec<HireRecord>,
     /// Until when it waits.
     pub(super) until: Option<Timestamp>,
+    /// What it recalled: IDs alone, so that what is forgotten is nowhere else.
+    pub(super) memories: Vec<cid::Cid>,
 }
 
 /// A hire of a step, or a work of one's own.

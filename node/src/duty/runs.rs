@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cid::Cid;
-use guilder_protocol::time::Timestamp;
+use guilder_protocol::{limits::MAX_MEMORY_SOURCES, time::Timestamp};
 use serde_json::{Value, json};
 
 use super::{
     books::{Books, file_of, let_go},
-    file::{Action, Budget, Duty, Input, Step, Work, ancestry},
-    hands::{Ended, Hands, Place, Placing, Stands, Terms},
+    file::{Action, Asking, Budget, Duty, Input, Note, Step, Work, ancestry},
+    hands::{Ended, Hands, Noted, Place, Placing, Stands, Terms},
     limits::{FAILURES_TO_PAUSE, HIRES_AT_ONCE, MAX_LOST_SECS, MAX_RUN_VALUES, MAX_VALUE_BYTES},
     records::{
         CANCELS, DUTIES, DutyRecord, HireRecord, HireState, ORDERS, Order, Paused, RUNS, RunRecord, RunState,
@@ -34,6 +34,7 @@ use crate::{
     content::Data,
     events::{Event, Events},
     failpoint,
+    memory::Source,
     runtime::Runtime,
     store::{Key, Reader, StoreError, Write},
 };
@@ -255,6 +256,7 @@ impl Runner {
             cap: 0,
             hires: Vec::new(),
             until: None,
+            memories: Vec::new(),
         };
         match &step.action {
             Action::Hire(work) | Action::Run(work) | Action::Verify(work) => {
@@ -287,6 +289,19 @@ impl Runner {
                 record.trust = self.fill_one(run, body).await?.trust;
             }
             Action::Wait { secs } => record.until = Some(now.saturating_add(*secs)),
+            Action::Remember(note) => {
+                record.trust = self.fill_one(run, &note.text).await?.trust;
+                // Whether they can be named is seen now.
+                self.sources(run, &step.id, record.trust)?;
+            }
+            Action::Recall(asking) => {
+                let question = self.fill_one(run, &asking.question).await?;
+                let (memories, trust) =
+                    self.hands.recall(asking, text_of(&question.bytes)).await.map_err(Fault::Fails)?;
+                // Who asks decides what is found.
+                (record.memories, record.trust) = (memories, trust.min(question.trust));
+                record.ended = Some(now);
+            }
         }
         let (id, before, trust) = (run.id.clone(), run.record.clone(), run.order.trust);
         let mut after = before.clone();
@@ -312,7 +327,9 @@ impl Runner {
         for step in &run.duty.steps {
             let (input, work) = match &step.action {
                 Action::Hire(work) | Action::Run(work) | Action::Verify(work) => (&work.input, Some(work)),
-                Action::Post { body, .. } => (body, None),
+                Action::Post { body: input, .. }
+                | Action::Remember(Note { text: input, .. })
+                | Action::Recall(Asking { question: input, .. }) => (input, None),
                 Action::Reduce { .. } | Action::Wait { .. } => continue,
             };
             let each = work.and_then(|work| work.each.as_ref()).map(|each| &each.path);
@@ -367,6 +384,18 @@ impl Runner {
                 let filled = self.fill_one(run, body).await?;
                 let key = format!("{}/{}", run.id, step.id);
                 if let Err(why) = self.hands.post(to, &key, filled.bytes, filled.trust).await {
+                    return fails(why);
+                }
+                self.over(run).await
+            }
+            // What it recalled was written when it began.
+            Action::Recall(_) => self.over(run).await,
+            Action::Remember(note) => {
+                let filled = self.fill_one(run, &note.text).await?;
+                let (began, trust) = (run.record.steps[at].began, run.record.steps[at].trust.min(filled.trust));
+                let sources = self.sources(run, &step.id, trust)?;
+                let noted = Noted { duty: &run.record.duty, run: &run.id, at: began, trust, sources };
+                if let Err(why) = self.hands.remember(noted, note, text_of(&filled.bytes)).await {
                     return fails(why);
                 }
                 self.over(run).await
@@ -520,6 +549,41 @@ impl Runner {
         Ok(Some(all))
     }
 
+    /// What a step's words were made of: the sellers of all that was bought for them, the memories that were recalled, receipts as far as
+    /// there is room. What sellers and memories there is no room for, a memory of it couldn't be found again by.
+    fn sources(&self, run: &Run, step: &str, trust: Trust) -> Result<Vec<Source>, Fault> {
+        let made = ancestry(&run.duty.steps, step);
+        let (mut sellers, mut receipts, mut memories) = (Vec::new(), Vec::new(), Vec::new());
+        for step in run.record.steps.iter().filter(|step| made.contains(step.id.as_str())) {
+            memories.extend(step.memories.iter().map(|id| Source::Memory(*id)));
+            for task in step.hires.iter().filter(|hire| hire.is_delivered()).filter_map(|hire| hire.task) {
+                let (of_seller, of_receipt): (Vec<_>, Vec<_>) =
+                    self.hands.sources(task)?.into_iter().partition(|source| matches!(source, Source::Peer(_)));
+                // A service of our own signs no word but ours.
+                receipts.extend(of_receipt.into_iter().filter(|_| !of_seller.is_empty()));
+                sellers.extend(of_seller);
+            }
+        }
+        let mut sources = Vec::new();
+        if trust == Trust::World {
+            sources.push(Source::World(run.record.by.clone()));
+        }
+        for source in sellers.into_iter().chain(memories) {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        if sources.len() > MAX_MEMORY_SOURCES {
+            return fails(format!(
+                "it was made of {} sellers and memories, and a memory has at most {MAX_MEMORY_SOURCES} sources",
+                sources.len()
+            ));
+        }
+        receipts.truncate(MAX_MEMORY_SOURCES - sources.len());
+        sources.extend(receipts);
+        Ok(sources)
+    }
+
     /// Whoever worked on what is verified.
     fn workers(&self, run: &Run, work: &Work) -> BTreeSet<guilder_protocol::identity::AgentId> {
         let Some(of) = &work.of else { return BTreeSet::new() };
@@ -618,7 +682,14 @@ impl Runner {
                 let value = if work.each.is_some() { Value::Array(items) } else { items.pop().unwrap_or(Value::Null) };
                 Sourced::new(value, trust)
             }
-            Action::Post { .. } | Action::Wait { .. } => Sourced::new(Value::Null, Trust::Owner),
+            Action::Recall(_) => {
+                let record = run.record.steps.iter().find(|step| step.id == id);
+                let Some(StepRecord { memories, trust, .. }) = record else {
+                    return fails(format!("the step {id} hasn't been done"));
+                };
+                Sourced::new(self.hands.memories(memories).await.map_err(Fault::Fails)?, *trust)
+            }
+            Action::Post { .. } | Action::Wait { .. } | Action::Remember(_) => Sourced::new(Value::Null, Trust::Owner),
         };
         let size: usize = known.values().map(|value| value.text().len()).sum::<usize>() + value.text().len();
         if size > MAX_RUN_VALUES {
@@ -813,7 +884,14 @@ pub(super) fn what(step: &Step) -> String {
         Action::Reduce { how, of } => format!("reduce {of} by {}", how.as_str()),
         Action::Post { to, .. } => format!("post to {to}"),
         Action::Wait { secs } => format!("wait {secs} s"),
+        Action::Remember(note) => format!("remember in {}", note.domain),
+        Action::Recall(asking) => format!("recall from {}", asking.domain),
     }
+}
+
+/// An input's text, which was text before it was bytes.
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -875,6 +953,7 @@ mod tests {
                 cap: 1,
                 hires: Vec::new(),
                 until: None,
+                memories: Vec::new(),
             });
             put_run(w, &id, &run)
         });

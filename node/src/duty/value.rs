@@ -1,5 +1,6 @@
 //! Data with its source: who answers for it, and what it may therefore fill.
 
+use guilder_protocol::memory;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +29,28 @@ impl Trust {
             Self::Peer => "peer",
             Self::Node => "node",
             Self::Owner => "owner",
+        }
+    }
+}
+
+impl From<Trust> for memory::Trust {
+    fn from(trust: Trust) -> Self {
+        match trust {
+            Trust::World => Self::World,
+            Trust::Peer => Self::Peer,
+            Trust::Node => Self::Node,
+            Trust::Owner => Self::Owner,
+        }
+    }
+}
+
+impl From<memory::Trust> for Trust {
+    fn from(trust: memory::Trust) -> Self {
+        match trust {
+            memory::Trust::Unknown | memory::Trust::World => Self::World,
+            memory::Trust::Peer => Self::Peer,
+            memory::Trust::Node => Self::Node,
+            memory::Trust::Owner => Self::Owner,
         }
     }
 }

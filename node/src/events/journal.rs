@@ -262,7 +262,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the store can't be read.
-    async fn after(&self, heard: u64) -> Result<Vec<Recalled>, StoreError> {
+    pub(crate) async fn after(&self, heard: u64) -> Result<Vec<Recalled>, StoreError> {
         let wanted = heard.saturating_add(1);
         let (store, events) = (self.store.clone(), self.events.clone());
         self.runtime.offload(Job::Disk, move || recall(&store, &events, wanted)).await

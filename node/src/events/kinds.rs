@@ -562,6 +562,17 @@ pub enum Event {
         why: String,
     },
 
+    // --- memory ---
+    /// The memory was gone through.
+    Dreamed {
+        /// Of so many memories that were new.
+        memories: u64,
+        /// And so many things that happened.
+        episodes: u64,
+        /// Changes that were made.
+        changes: u64,
+    },
+
     // --- daemon ---
     /// Listening, API up: the node takes work.
     Ready {
@@ -592,7 +603,7 @@ pub enum Event {
 }
 
 /// The names of the events that a journal keeps.
-pub(crate) const KEPT_NAMES: [&str; 34] = [
+pub(crate) const KEPT_NAMES: [&str; 37] = [
     "accepted",
     "approval_answered",
     "approval_asked",
@@ -602,6 +613,7 @@ pub(crate) const KEPT_NAMES: [&str; 34] = [
     "cheated",
     "declined",
     "delivered",
+    "dreamed",
     "duty_paused",
     "duty_skipped",
     "ended",
@@ -617,6 +629,8 @@ pub(crate) const KEPT_NAMES: [&str; 34] = [
     "redeemed",
     "refunded",
     "refused",
+    "reload_failed",
+    "reloaded",
     "run_began",
     "run_ended",
     "searching",
@@ -681,6 +695,7 @@ impl Event {
             | Self::ApprovalAnswered { .. }
             | Self::RunBegan { .. }
             | Self::RunEnded { .. }
+            | Self::Dreamed { .. }
             | Self::Ready { .. }
             | Self::Reloaded { .. }
             | Self::Stopping { .. } => Level::INFO,

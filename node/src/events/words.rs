@@ -135,6 +135,9 @@ impl Event {
             }
             Self::DutySkipped { duty, moments: 1, why } => format!("the duty {duty} isn't run: {why}"),
             Self::DutySkipped { duty, moments, why } => format!("the duty {duty} isn't run {moments} times: {why}"),
+            Self::Dreamed { memories, episodes, changes } => {
+                format!("went through {memories} memories and {episodes} deeds of sellers, and made {changes} changes")
+            }
             Self::DutyPaused { duty, why } => format!("the duty {duty} is paused: {why}"),
             Self::WebhookFailed { endpoint, attempts, why, .. } => {
                 format!("{endpoint} didn't take a webhook in {attempts} attempts: {why}")

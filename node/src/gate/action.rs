@@ -98,6 +98,8 @@ pub enum Action {
     ImportTrusted,
     /// Add, change, test or remove an endpoint of webhooks: it publishes what happens here.
     ChangeEndpoint,
+    /// Go through the memory, and make less of it.
+    Dream,
     /// Add a caller.
     AddCaller,
     /// Revoke one.
@@ -112,7 +114,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::Look,
         Self::Find,
         Self::Recall,
@@ -147,6 +149,7 @@ impl Action {
         Self::ExportPrivate,
         Self::ImportTrusted,
         Self::ChangeEndpoint,
+        Self::Dream,
         Self::AddCaller,
         Self::RevokeCaller,
         Self::Approve,
@@ -170,6 +173,7 @@ impl Action {
             Self::RunDuty => Risk::High,
             Self::AddDuty | Self::ChangeDuty | Self::ChangeHook | Self::ChangeEndpoint => Risk::High,
             Self::ForgetMany | Self::SetDomain | Self::ExportPrivate | Self::ImportTrusted => Risk::High,
+            Self::Dream => Risk::High,
             Self::AddCaller | Self::RevokeCaller | Self::Approve | Self::Backup | Self::Stop => Risk::High,
         }
     }
@@ -216,6 +220,7 @@ impl Action {
             Self::ExportPrivate => "export-private",
             Self::ImportTrusted => "import-trusted",
             Self::ChangeEndpoint => "change-endpoint",
+            Self::Dream => "dream",
             Self::AddCaller => "add-caller",
             Self::RevokeCaller => "revoke-caller",
             Self::Approve => "approve",

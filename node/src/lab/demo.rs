@@ -5,6 +5,7 @@
 pub(super) mod chain;
 mod duty;
 mod market;
+mod memory;
 mod narrator;
 mod stage;
 
@@ -19,7 +20,8 @@ const EXAMPLES: &str = "\
   guilder demo
   guilder demo notes.txt --keep market     and look around in the nodes' folders afterwards
   guilder demo chain                       agents that hire agents, one of which fails
-  guilder demo duty                        a webhook and a clock set work off, which is bought, checked and posted";
+  guilder demo duty                        a webhook and a clock set work off, which is bought, checked and posted
+  guilder demo memory                      what was bought is remembered, and goes with a seller that lied";
 
 /// See five nodes trade on this machine, with play money.
 ///
@@ -59,6 +61,11 @@ enum Story {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// See what was bought remembered with its source, a node killed, its memory gone through, and a liar's words forgotten.
+    Memory {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
 }
 
 /// Runs a story and says what happens.
@@ -88,6 +95,13 @@ pub async fn run(args: &DemoArgs, printer: &Printer) -> Result<Exit, CliError> {
             narrator.head("Four nodes, each with its own key, store and wallet")?;
             let (stage, port) = duty::set(&narrator, &mut folder).await?;
             let played = duty::play(&stage, &port).await;
+            end(stage, played).await
+        }
+        Some(Story::Memory { place }) => {
+            let mut folder = Folder::make(place.keep.as_deref())?;
+            narrator.head("Four nodes, each with its own key, store and wallet")?;
+            let mut stage = memory::set(&narrator, &mut folder).await?;
+            let played = memory::play(&mut stage).await;
             end(stage, played).await
         }
     }

@@ -60,9 +60,24 @@ impl LabNode {
     ) -> Result<Self, CliError> {
         let home = Home::at(dir.join(name));
         let id = make_home(&home, settings)?;
+        Self::run(home, name, id, recording).await
+    }
+
+    /// Kills it with no warning, and starts it again on its home.
+    pub(super) async fn kill_and_restart(mut self, dir: &Path) -> Result<Self, CliError> {
+        let killed = self.child.kill().await;
+        killed.map_err(|cause| CliError::io(format!("can't kill the node {}", self.name), &cause))?;
+        Self::run(Home::at(dir.join(&self.name)), &self.name, self.id, None).await
+    }
+
+    async fn run(home: Home, name: &str, id: AgentId, recording: Option<&Path>) -> Result<Self, CliError> {
         let log = home.dir().join("node.log");
         let binary = std::env::current_exe().map_err(|cause| CliError::io("can't find the guilder binary", &cause))?;
-        let output = File::create(&log).map_err(|cause| CliError::io("can't write a node's log", &cause))?;
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(|cause| CliError::io("can't write a node's log", &cause))?;
         let began = Instant::now();
         let child = Command::new(binary)
             .arg("--home")

@@ -37,6 +37,8 @@ pub struct Domain {
     pub writers: Vec<String>,
     /// Whether nothing of it leaves without the owner's word.
     pub private: bool,
+    /// After how many days a dream takes out what is true since before; not what the owner said and what holds still.
+    pub keep_days: Option<u32>,
     /// Who made it.
     pub by: String,
     /// When.
@@ -58,6 +60,8 @@ pub struct DomainSettings {
     pub writers: Option<Vec<String>>,
     /// See [`Domain`].
     pub private: Option<bool>,
+    /// See [`Domain`]; 0 for none.
+    pub keep_days: Option<u32>,
 }
 
 impl Domain {
@@ -141,6 +145,7 @@ impl Domain {
             readers: theirs.clone(),
             writers: theirs,
             private: true,
+            keep_days: None,
             by: caller.name().to_owned(),
             made: now,
             memories: 0,
@@ -152,7 +157,7 @@ impl Domain {
 
     /// Changes what the settings say.
     pub(super) fn set(&mut self, settings: DomainSettings) -> Result<(), MemoryError> {
-        let DomainSettings { language, readers, writers, private } = settings;
+        let DomainSettings { language, readers, writers, private, keep_days } = settings;
         if language.is_some_and(|language| language != self.language) {
             return Err(MemoryError::Language(self.name.clone()));
         }
@@ -167,6 +172,7 @@ impl Domain {
             list.dedup();
         }
         self.private = private.unwrap_or(self.private);
+        self.keep_days = keep_days.or(self.keep_days).filter(|days| *days > 0);
         Ok(())
     }
 

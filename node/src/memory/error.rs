@@ -104,6 +104,9 @@ pub enum MemoryError {
     /// Too much is asked.
     #[error("a question has at most {MAX_QUESTION} bytes")]
     LongQuestion,
+    /// One dream at a time.
+    #[error("the memory is being gone through already")]
+    Dreaming,
     /// It isn't said what is to be forgotten.
     #[error("nothing says what is to be forgotten")]
     ForgetWhat,
@@ -156,6 +159,7 @@ impl AtFault for MemoryError {
             Self::TooManyCallers => Some("* stands for every caller"),
             Self::NoQuestion => Some("ask in words"),
             Self::LongQuestion => Some("ask for less"),
+            Self::Dreaming => Some("wait until it is done; one that was killed lets go after ten minutes"),
             Self::ForgetWhat => Some("name IDs, or --query, --domain, --from or --before"),
         }
     }

@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 
 use super::{
     Domain, Memory, MemoryError, Question, Source, TABLES,
+    dream::DREAM,
     ranking::{Filter, ranked},
-    records::{CALLS, SESSIONS, Said, derived, domain_rows, head_of, in_domain, said_of, take_out},
+    records::{CALLS, SESSIONS, Said, derived, domain_rows, head_of, in_domain, number_of, said_of, take_out},
     resolve,
     source::of_memory,
 };
@@ -41,8 +42,8 @@ pub enum Selection {
     Query(Question),
     /// A whole domain, with itself.
     Domain(String),
-    /// What is from a source, with all that was made of it.
-    From(Source),
+    /// What is from any of these sources, with all that was made of it.
+    From(Vec<Source>),
     /// What is true since before a time, in these domains or in all.
     Before(Timestamp, Vec<String>),
 }
@@ -129,6 +130,12 @@ impl Memory {
         .await
     }
 
+    /// Writes the file anew after something was taken out and [`mark_due`] has said so, though nobody waits.
+    pub(super) async fn finish_forgetting(&self) -> Result<(), MemoryError> {
+        let memory = self.clone();
+        self.to_its_end(async move { memory.rewrite_if_due().await }).await
+    }
+
     async fn rewrite_if_due(&self) -> Result<(), MemoryError> {
         self.open().await?;
         self.rewrite(&mut *self.0.open.write().await).await
@@ -168,6 +175,11 @@ impl Memory {
     }
 }
 
+/// Marks that a fresh file is due.
+pub(super) fn mark_due(w: &mut Write<'_>, now: Timestamp) -> Result<(), StoreError> {
+    w.put(DUE, DUE_KEY, &now)
+}
+
 /// The numbers of what is selected.
 fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u32>, MemoryError> {
     let mut missing = None;
@@ -182,11 +194,12 @@ fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u3
             let named = Domain::readable(r, caller, std::slice::from_ref(name))?;
             of_domains(r, &named)?
         }
-        Selection::From(source) => {
+        Selection::From(sources) => {
             let mut found = BTreeSet::new();
-            derived(r, &source.to_string(), &mut found)?;
-            // An ID alone may be a receipt's or a memory's, which may be forgotten while what was made of it isn't.
-            if let Source::Memory(id) | Source::Receipt(id) = source {
+            for source in sources {
+                derived(r, &source.to_string(), &mut found)?;
+                // An ID alone may be a receipt's or a memory's, which may be forgotten while what was made of it isn't.
+                let (Source::Memory(id) | Source::Receipt(id)) = source else { continue };
                 derived(r, &of_memory(id), &mut found)?;
                 match resolve(r, caller, &id.to_string()) {
                     Ok(number) => {
@@ -210,6 +223,8 @@ fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u3
             old
         }
     };
+    // A source takes what came of it alone: what was said beside it by others holds again.
+    let numbers = if matches!(what, Selection::From(_)) { numbers } else { with_merged(r, numbers)? };
     let mut may = Vec::with_capacity(numbers.len());
     for number in numbers {
         let Some(head) = head_of(r, number)? else { continue };
@@ -227,6 +242,20 @@ fn selected(r: &impl Reader, caller: &Caller, what: &Selection) -> Result<Vec<u3
         Some(missing) => Err(missing),
         None => Ok(may),
     }
+}
+
+/// With what dreams made one of: without it, it would hold again.
+fn with_merged(r: &impl Reader, mut numbers: Vec<u32>) -> Result<Vec<u32>, StoreError> {
+    let mut seen: BTreeSet<u32> = numbers.iter().copied().collect();
+    let mut at = 0;
+    while let Some(number) = numbers.get(at).copied() {
+        at += 1;
+        let Some(said) = said_of(r, number)?.filter(|said| said.by == DREAM) else { continue };
+        for old in &said.supersedes {
+            numbers.extend(number_of(r, old)?.filter(|old| seen.insert(*old)));
+        }
+    }
+    Ok(numbers)
 }
 
 fn of_domains(r: &impl Reader, domains: &[Domain]) -> Result<Vec<u32>, StoreError> {

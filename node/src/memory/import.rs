@@ -12,7 +12,7 @@ use guilder_protocol::{
 
 use super::{
     Domain, Language, Memory, MemoryError, Remembered, Source, Writing,
-    records::{Batch, head_of, number_of},
+    records::{head_of, number_of},
     source::of_memory,
 };
 use crate::{gate::Caller, limits::MEMORY_BATCH, store::Write};
@@ -60,7 +60,7 @@ impl Memory {
             let (caller, key, now) = (caller.clone(), self.0.key.clone(), self.0.runtime.now());
             let files = files.to_vec();
             let job = move |w: &mut Write<'_>| {
-                let mut writing = Writing { caller: &caller, key: &key, now, batch: Batch::default() };
+                let mut writing = Writing::new(&caller, &key, now);
                 let each = files.into_iter().map(|file| writing.import(w, file, edited));
                 let done = each.collect::<Result<Vec<_>, _>>()?;
                 writing.batch.write(w)?;

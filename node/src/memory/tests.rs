@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+mod dreaming;
 mod forgetting;
 
 use std::collections::BTreeMap;
@@ -311,10 +312,10 @@ async fn forgetting_a_source_takes_all_that_was_made_of_it_and_lineage_shows_why
     let steps: Vec<_> = lineage.iter().map(|link| (link.depth, link.memory.is_some())).collect();
     assert_eq!(steps, [(0, true), (1, true), (2, true), (3, false), (2, true), (3, false)]);
     assert_eq!(lineage[3].source, format!("peer:{}", liar.peer_id()));
-    let dry = memory.forget(&owner, Selection::From(Source::Peer(liar)), true).await.unwrap();
+    let dry = memory.forget(&owner, Selection::From(vec![Source::Peer(liar)]), true).await.unwrap();
     assert_eq!(dry.ids.len(), 3);
     assert_eq!(texts(&memory, &owner, ask("seller")).await.len(), 4);
-    let done = memory.forget(&owner, Selection::From(Source::Peer(liar)), false).await.unwrap();
+    let done = memory.forget(&owner, Selection::From(vec![Source::Peer(liar)]), false).await.unwrap();
     assert_eq!((done.ids.len(), done.derived_left), (3, 0));
     assert_eq!(texts(&memory, &owner, ask("seller")).await, ["beta is a good seller"]);
     assert_eq!(memory.brief(&owner, "market").await.unwrap().lines, ["[peer] beta is a good seller"]);

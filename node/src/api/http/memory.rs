@@ -14,8 +14,8 @@ use super::{
 use crate::api::{
     Api,
     memory::types::{
-        BriefView, DomainRequest, DomainView, ForgetRequest, ForgottenView, ImportRequest, ImportedView, LineageStep,
-        MemoryView, RecallQuery, RememberRequest, RememberedView,
+        BriefView, DomainRequest, DomainView, DreamRequest, DreamView, ForgetRequest, ForgottenView, ImportRequest,
+        ImportedView, LineageStep, MemoryView, RecallQuery, RememberRequest, RememberedView,
     },
     types::Line,
 };
@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(import))
         .routes(routes!(domains, set_domain))
         .routes(routes!(brief))
+        .routes(routes!(dream))
 }
 
 /// The memories that answer a question best, the best first.
@@ -127,6 +128,16 @@ async fn set_domain(
     JsonBody(request): JsonBody<DomainRequest>,
 ) -> Answer<DomainView> {
     Ok(Json(api.set_memory_domain(&caller, request).await?))
+}
+
+/// Go through what was remembered and what happened since the last time, and make fewer and plainer memories of it.
+#[utoipa::path(post, path = "/v1/memory/dream", request_body = DreamRequest, responses((status = 200, body = DreamView)))]
+async fn dream(
+    State(api): State<Api>,
+    Extension(caller): By,
+    JsonBody(request): JsonBody<DreamRequest>,
+) -> Answer<DreamView> {
+    Ok(Json(api.dream(&caller, request).await?))
 }
 
 /// What an agent reads of a domain before it begins.

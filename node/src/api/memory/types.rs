@@ -4,7 +4,7 @@ use guilder_protocol::{memory::Trust, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::memory::Language;
+use crate::memory::{ChangeKind, Language};
 
 /// What is to be remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -150,6 +150,9 @@ pub struct DomainView {
     pub writers: Vec<String>,
     /// Whether nothing of it leaves without the owner's word.
     pub private: bool,
+    /// After how many days a dream takes out what is true since before; not what the owner said and what holds still.
+    #[schema(required)]
+    pub keep_days: Option<u32>,
     /// Who made it.
     pub by: String,
     /// When, in Unix seconds.
@@ -177,6 +180,57 @@ pub struct DomainRequest {
     /// Whether nothing of it leaves without the owner's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
+    /// After how many days a dream takes out what is true since before; 0 for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u32>,
+}
+
+/// Asks for a dream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DreamRequest {
+    /// Say what it would change, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a dream changed, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Dream)]
+pub struct DreamView {
+    /// Of so many memories that were new.
+    pub memories: u64,
+    /// And so many things that happened.
+    pub episodes: u64,
+    /// The changes.
+    pub changes: Vec<DreamChange>,
+}
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DreamChange {
+    /// Why.
+    pub kind: ChangeKind,
+    /// In which domain.
+    pub domain: String,
+    /// What holds no longer.
+    pub old: Vec<DreamLine>,
+    /// What does instead, or stands beside.
+    #[schema(required)]
+    pub new: Option<DreamLine>,
+}
+
+/// A memory of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DreamLine {
+    /// Its ID, if it has one already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Whose word it rests on.
+    #[schema(value_type = String)]
+    pub trust: Trust,
+    /// Its words.
+    pub text: String,
 }
 
 /// What an agent reads of a domain before it begins.

@@ -71,6 +71,39 @@ fn only_inputs_take_gaps() {
 }
 
 #[test]
+fn what_is_recalled_fills_inputs_and_decides_nothing() {
+    const RECALLS: &str = "name = \"x\"\nbudget = { unit = \"sat\", run = 9, day = 9 }\n[[step]]\nid = \"known\"\nrecall = \"suppliers\"\n\
+                           text = \"{{trigger.q}}\"\nsubject = \"acme\"\n[[step]]\nid = \"said\"\nhire = \"a.b\"\ninput = '\"{{known.0.text}}\"'\n\
+                           deadline = \"9s\"\n[[step]]\nremember = \"suppliers\"\nof = \"said\"\n";
+    let duty = Duty::from_toml(RECALLS).unwrap();
+    let Action::Recall(asking) = &duty.steps[0].action else { panic!() };
+    assert_eq!((asking.limit, asking.private), (super::super::limits::RECALLED, false));
+    assert_eq!(ancestry(&duty.steps, "3"), ["3", "known", "said"].into());
+    for (from, to) in [
+        ("hire = \"a.b\"", "hire = \"{{known.0.text}}\""),
+        ("deadline = \"9s\"", "seller = \"{{known.0.text}}\""),
+        ("deadline = \"9s\"", "max_price = \"{{known.0.text}}\""),
+        ("deadline = \"9s\"", "mint = \"{{known.0.text}}\""),
+        ("deadline = \"9s\"", "mode = \"{{known.0.text}}\""),
+        ("remember = \"suppliers\"", "post = \"http://127.0.0.1:1/{{known.0.text}}\""),
+        ("remember = \"suppliers\"", "remember = \"{{known.0.text}}\""),
+        ("recall = \"suppliers\"", "recall = \"{{trigger.q}}\""),
+        ("subject = \"acme\"", "subject = \"{{trigger.q}}\""),
+        ("subject = \"acme\"", "limit = \"{{trigger.q}}\""),
+        ("subject = \"acme\"", "trust = \"{{trigger.q}}\""),
+        ("subject = \"acme\"", "limit = 101"),
+        ("subject = \"acme\"", "trust = \"anybody\""),
+        ("subject = \"acme\"", "max_price = 1"),
+        ("text = \"{{trigger.q}}\"\n", ""),
+        ("of = \"said\"", "of = \"said\"\nprivate = true"),
+        ("recall = \"suppliers\"", "recall = \"Sup pliers\""),
+    ] {
+        assert!(RECALLS.contains(from), "{from}");
+        assert!(Duty::from_toml(&RECALLS.replacen(from, to, 1)).is_err(), "{to}");
+    }
+}
+
+#[test]
 fn what_a_file_gets_wrong_is_told_with_its_place() {
     for (from, to, told) in [
         ("max_items = 8\n", "", "step read: `each` is without `max_items`"),

@@ -97,6 +97,18 @@ impl<'a> Stage<'a> {
         self.traders.iter().fold(sentence.to_owned(), |text, node| text.replace(&node.id.peer_id(), &node.name))
     }
 
+    /// Kills a trader as a power cut would, and starts it again on its home.
+    pub(super) async fn kill_and_restart(&mut self, name: &str) -> Result<(), CliError> {
+        let at = self.traders.iter().position(|node| node.name == name);
+        let at = at.ok_or_else(|| lab_error(format!("there is no node {name}")))?;
+        let node = self.traders.remove(at).kill_and_restart(&self.dir).await?;
+        let ready_ms = node.ready_after.as_millis();
+        let told = format_args!("{name} is killed, and ready again after {ready_ms} ms");
+        self.narrator.tell("killed", json!({ "node": name, "ready_ms": ready_ms }), told)?;
+        self.traders.insert(at, node);
+        Ok(())
+    }
+
     pub(super) async fn fund(&self, name: &str, amount: u64) -> Result<(), CliError> {
         within("the funding", fund(self.node(name)?, &self.mint_url, amount)).await?;
         self.narrator.tell(

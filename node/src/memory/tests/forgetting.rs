@@ -162,7 +162,7 @@ async fn what_came_of_a_source_through_something_forgotten_is_forgotten_with_it(
             assert_eq!(done.derived_left, left as u64, "{before:?} {index}");
             check(&memory).await;
         }
-        let done = forget(&memory, Selection::From(peer())).await;
+        let done = forget(&memory, Selection::From(vec![peer()])).await;
         assert_eq!((done.ids.len(), done.derived_left), (all.len() - before.len(), 0), "{before:?}");
         assert_eq!(texts(&memory, &owner, ask("acme beta step made")).await, ["beta is honest"]);
         // No trace is left where nothing is there that was made of it.
@@ -193,7 +193,7 @@ async fn what_was_made_of_a_forgotten_memory_can_be_forgotten_by_its_id() {
     // Words of it are no trace: they would say what was forgotten.
     let kept = memory.read(|r| Ok(r.range(records::TRACES, KeyRange::all(), usize::MAX)?)).await.unwrap();
     assert_eq!(kept.iter().map(|(_, trace)| trace.sources.len()).collect::<Vec<_>>(), [0]);
-    let from = Selection::From(Source::Memory(words.id));
+    let from = Selection::From(vec![Source::Memory(words.id)]);
     // Who may forget nothing of it isn't told that there was something.
     let ci = memory.forget(&caller("ci"), from.clone(), false).await;
     assert_eq!(ci, Err(MemoryError::NoMemory(words.id.to_string())));
@@ -219,7 +219,7 @@ async fn an_edit_takes_nothing_out_of_reach_of_what_forgets_its_sources() {
         let file = file_of(&memory, &edited).await;
         let body = MemoryBody { text: "ACME is the best".into(), ..file.body.clone() };
         memory.import(&owner, vec![Imported { body, ..file }], trust).await.unwrap();
-        assert_eq!(forget(&memory, Selection::From(peer())).await.ids.len(), 3);
+        assert_eq!(forget(&memory, Selection::From(vec![peer()])).await.ids.len(), 3);
         assert_eq!(texts(&memory, &owner, ask("best")).await, Vec::<String>::new());
         check(&memory).await;
     }

@@ -56,12 +56,19 @@ pub const MAX_QUESTION: usize = 4 * 1024;
 pub const MAX_QUESTION_WORDS: usize = 256;
 /// Memories in one answer, and IDs in one request that forgets.
 pub const MAX_RECALLED: usize = 100;
+/// How often one caller forgets something by its ID in a day (UTC): each time the memory's file is written anew, and others wait for it.
+/// With [`MAX_RECALLED`] IDs at a time that is as much as a caller remembers in days.
+pub const MAX_FORGETTINGS: u64 = 100;
 /// A caller's calls are one session while no two are further apart, in seconds.
 pub const MEMORY_SESSION_SECS: u64 = 30 * 60;
+/// A caller's questions are noted as calls once in so many seconds: little beside a session's pause, and few writes.
+pub const MEMORY_CALL_SECS: u64 = 60;
 /// Lines of a brief: what an agent reads before it begins.
 pub const BRIEF_LINES: usize = 200;
 /// Bytes of a brief, line feeds included.
 pub const BRIEF_BYTES: usize = 25_000;
+/// Memories that don't fit what is left of a brief's bytes, after which no more are tried: by then there is room for the shortest alone.
+pub const BRIEF_MISFITS: usize = 50;
 /// Memories that a lineage shows: what is derived from more is cut, and says so.
 pub const MAX_LINEAGE: usize = 256;
 /// Memories in one transaction of an import.

@@ -59,14 +59,16 @@ pub use self::{
     words::Language,
 };
 use self::{
-    ranking::{Filter, ranked},
-    records::{Batch, CALLS, Calls, FORGOTTEN, NUMBERS, head_of, in_domain, number_of, said_by, said_of, subject_mark},
+    ranking::{Filter, Holds, ranked},
+    records::{
+        Batch, CALLS, Calls, FORGOTTEN, Head, NUMBERS, head_of, in_domain, number_of, said_by, said_of, subject_mark,
+    },
 };
 use crate::{
     gate::Caller,
     limits::{
         MAX_MEMORIES, MAX_MEMORIES_OF_ONE, MAX_MEMORY_FILES, MAX_MEMORY_READS, MAX_QUESTION, MAX_RECALLED,
-        MEMORY_SESSION_SECS,
+        MEMORY_CALL_SECS, MEMORY_SESSION_SECS,
     },
     runtime::{Job, Runtime},
     store::{self, Key, KeyRange, Place, Read, Reader, Store, StoreError, Write},
@@ -189,7 +191,7 @@ pub struct Recalled {
 }
 
 /// All tables but the mark that a fresh file is due.
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 21] = [
     domains::TABLES[0],
     domains::TABLES[1],
     postings::BLOCKS.name(),
@@ -204,6 +206,9 @@ const TABLES: [&str; 18] = [
     records::TRACED.name(),
     records::SUPERSEDED.name(),
     records::FORGOTTEN.name(),
+    records::FORGETTINGS.name(),
+    records::FILED.name(),
+    records::FILE_MARKS.name(),
     records::SAID_BY.name(),
     records::BOOKS.name(),
     dream::DREAMS.name(),
@@ -272,6 +277,24 @@ impl Memory {
             reading.read(|r| Ok(job(r)))
         };
         self.0.runtime.offload(Job::Disk, job).await?
+    }
+
+    /// Notes that a caller has asked something: its session goes on. Behind what is remembered, so that it costs no commit.
+    async fn called(&self, caller: &Caller) -> Result<(), MemoryError> {
+        // Names of tasks and of the node's parts come and go, and stay out of the table.
+        if !caller.is_owner() && crate::gate::callers::name_of(caller.name()).is_none() {
+            return Ok(());
+        }
+        let (name, now) = (caller.name().to_owned(), self.0.runtime.now());
+        let asked = name.clone();
+        let is_noted = move |r: &Read| {
+            let calls = r.get(CALLS, Key::of(&asked))?;
+            Ok(calls.is_some_and(|calls| now.since(calls.last) < MEMORY_CALL_SECS))
+        };
+        if !self.read(is_noted).await? {
+            self.store().await?.behind(move |w| go_on(w, &name, now).map(drop)).await?;
+        }
+        Ok(())
     }
 
     /// Remembers all of these, or none: each as one claim, signed by the node.
@@ -345,12 +368,14 @@ impl Memory {
     /// If nothing is asked, a domain isn't there, or the disk fails.
     pub async fn recall(&self, caller: &Caller, question: Question) -> Result<Vec<Recalled>, MemoryError> {
         question.check()?;
+        self.called(caller).await?;
         let caller = caller.clone();
         self.read(move |r| {
             let domains = Domain::readable(r, &caller, &question.domains)?;
             let Question { trust, since, until, as_of, .. } = question;
             let subject = question.subject.as_deref().map(subject_mark);
-            let filter = Filter { trust, subject, since, until, as_of };
+            let holds = as_of.map_or(Holds::Still, Holds::Then);
+            let filter = Filter { trust, subject, since, until, holds };
             let hits = ranked(r, &question.text, &domains, &filter, question.most())?;
             let shown = hits.into_iter().map(|hit| Ok(shown(r, hit.number)?.map(|shown| (shown, hit.score))));
             let shown = shown.collect::<Result<Vec<_>, StoreError>>()?;
@@ -453,7 +478,10 @@ impl Memory {
     }
 
     /// Makes whole IDs of the last letters of some: before a transaction, as all IDs are looked through for them.
-    async fn complete(&self, caller: &Caller, ids: &mut Vec<String>) -> Result<(), MemoryError> {
+    ///
+    /// # Errors
+    /// If there is none that the caller may read and that ends so, or several, or the disk fails.
+    pub async fn complete(&self, caller: &Caller, ids: &mut Vec<String>) -> Result<(), MemoryError> {
         if ids.iter().all(|id| id.parse::<Cid>().is_ok()) {
             return Ok(());
         }
@@ -490,7 +518,7 @@ impl<'c> Writing<'c> {
         let mut domain = self.domain(w, &new.domain, new.language)?;
         let trust = self.trust(w, &new, &domain)?;
         let supersedes = self.superseded(w, &domain, trust, &new.supersedes)?;
-        let session = self.session(w, &domain, new.session)?;
+        let session = self.session(w, new.session)?;
         let mut sources: Vec<_> = new.sources.iter().map(ToString::to_string).collect();
         // What is remembered with the owner's token as less than the owner's word names no source that it isn't.
         if sources.is_empty() && trust == Trust::Owner {
@@ -528,7 +556,17 @@ impl<'c> Writing<'c> {
         }
     }
 
-    /// The least of what its sources, its caller and its asker give. What is made of what is private stays so.
+    /// What is made of what is private stays so, but by the owner's word.
+    fn may_be_said(&self, r: &impl Reader, source: &Head, domain: &Domain) -> Result<(), MemoryError> {
+        let from = Domain::of_number(r, source.domain)?;
+        let leaks = |from: &Domain| from.private && !domain.private && !self.is_the_owners();
+        match from.filter(leaks) {
+            Some(from) => Err(MemoryError::Private { from: from.name, to: domain.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The least of what its sources, its caller and its asker give.
     fn trust(&self, r: &impl Reader, new: &NewMemory, domain: &Domain) -> Result<Trust, MemoryError> {
         let mut trust = if self.caller.is_owner() { Trust::Owner } else { Trust::Peer };
         trust = trust.min(new.trust.unwrap_or(Trust::Owner));
@@ -537,11 +575,7 @@ impl<'c> Writing<'c> {
                 (Source::Memory(id), _) => {
                     let number = resolve(r, self.caller, &id.to_string())?;
                     let head = head_of(r, number)?.ok_or_else(|| MemoryError::NoMemory(id.to_string()))?;
-                    let from = Domain::of_number(r, head.domain)?;
-                    let leaks = |from: &Domain| from.private && !domain.private && !self.is_the_owners();
-                    if let Some(from) = from.filter(leaks) {
-                        return Err(MemoryError::Private { from: from.name, to: domain.name.clone() });
-                    }
+                    self.may_be_said(r, &head, domain)?;
                     head.trust
                 }
                 (_, given) => given.unwrap_or(Trust::World),
@@ -574,18 +608,11 @@ impl<'c> Writing<'c> {
         named.iter().map(one).collect()
     }
 
-    fn session(&self, w: &mut Write<'_>, domain: &Domain, session: Session) -> Result<Option<String>, MemoryError> {
+    fn session(&self, w: &mut Write<'_>, session: Session) -> Result<Option<String>, MemoryError> {
         match session {
             Session::None => Ok(None),
             Session::Named(name) => Ok(Some(name)),
-            Session::OfCalls => {
-                let (key, now) = (Key::of(domain.number).and(self.caller.name()), self.now);
-                let calls = w.get(CALLS, &key)?.filter(|calls| now.since(calls.last) <= MEMORY_SESSION_SECS);
-                let begun = || format!("{}@{}", self.caller.name(), now.as_secs());
-                let session = calls.map_or_else(begun, |calls| calls.session);
-                w.put(CALLS, &key, &Calls { session: session.clone(), last: now })?;
-                Ok(Some(session))
-            }
+            Session::OfCalls => Ok(Some(go_on(w, self.caller.name(), self.now)?)),
         }
     }
 
@@ -616,6 +643,15 @@ impl<'c> Writing<'c> {
         self.batch.put(w, domain, &records::Said::of(id, at, body))?;
         Ok(done)
     }
+}
+
+/// The session that a caller's calls are in, which this one goes on with or begins.
+fn go_on(w: &mut Write<'_>, caller: &str, now: Timestamp) -> Result<String, StoreError> {
+    let key = Key::of(caller);
+    let calls = w.get(CALLS, &key)?.filter(|calls| now.since(calls.last) <= MEMORY_SESSION_SECS);
+    let session = calls.map_or_else(|| format!("{caller}@{}", now.as_secs()), |calls| calls.session);
+    w.put(CALLS, &key, &Calls { session: session.clone(), last: now })?;
+    Ok(session)
 }
 
 /// A memory as it is shown, by its number.

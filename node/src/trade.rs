@@ -550,6 +550,16 @@ impl Trade {
         self.tasks.show(id)
     }
 
+    /// The awards that these receipts are of, as far as they are on record, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn awards_of(&self, receipts: BTreeSet<Cid>, limit: usize) -> Result<Vec<Cid>, StoreError> {
+        let journal = self.journal.clone();
+        let find = move |r: &Read| views::awards_of(r, &receipts, limit);
+        self.runtime.offload(Job::Disk, move || journal.read(find)).await
+    }
+
     /// What was earned by what was taken since a moment, the names in order.
     ///
     /// # Errors

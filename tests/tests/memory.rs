@@ -127,8 +127,36 @@ fn a_caller_recalls_what_it_may_and_its_word_is_a_peers() {
     for args in waits {
         as_ci(&daemon, args).failed().says("ours", &["approvals grant"]);
     }
-    assert_eq!(daemon.json(["approvals"]).as_array().unwrap().len(), waits.len());
+    let approvals = daemon.json(["approvals"]);
+    assert_eq!(approvals.as_array().unwrap().len(), waits.len());
+    // What is to be forgotten by a question is named by its IDs: its words are in no file but the memory's.
+    as_ci(&daemon, &["forget", "--query", "trust me"]).failed().says("ours", &["approvals grant"]);
+    let main = fs::read(daemon.path().join("node.redb")).unwrap();
+    assert!(!main.windows(8).any(|window| window == b"trust me"));
+    assert_eq!(daemon.json(["approvals"]), approvals, "what is found is the same");
+    let asked = approvals.as_array().unwrap().iter().find(|one| one["terms"].to_string().contains("query")).unwrap();
+    let granted = asked["id"].as_str().unwrap();
+    daemon.run(["approvals", "grant", granted]).ok();
+    // Where more answers it by then, it is another request.
+    as_ci(&daemon, &["remember", "they trust me", "--domain", "ci.notes"]).ok();
+    as_ci(&daemon, &["forget", "--query", "trust"]).failed().says("ours", &["approvals grant"]);
     assert_eq!(daemon.json(["memory", "domains"]).as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn what_people_are_shown_as_an_id_names_a_source_and_what_is_to_be_forgotten() {
+    let daemon = node();
+    let first = remember(&daemon, "acme is slow", &["--source", "world:a page"]);
+    let short = |of: &Value| id(of)[id(of).len() - 10..].to_owned();
+    let source = format!("memory:{}", short(&first));
+    let second = remember(&daemon, "so take beta", &["--source", &source]);
+    assert_eq!(daemon.json(["memory", "show", id(&second)])["sources"][0], format!("memory:{}", id(&first)));
+    daemon.run(["remember", "x", "--source", "memory:zzzzzz"]).failed().says("ours", &["there is no memory zzzzzz"]);
+    for from in [source, short(&first)] {
+        assert_eq!(daemon.json(["forget", "--from", &from, "--dry-run"])["ids"].as_array().unwrap().len(), 2);
+    }
+    daemon.run(["forget", "--from", "task:zzzzzz"]).failed().says("ours", &["task"]);
+    daemon.run(["forget", "--from", "@nobody"]).failed().says("ours", &["nobody"]);
 }
 
 #[test]

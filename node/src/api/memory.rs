@@ -10,6 +10,7 @@ use guilder_protocol::{
     identity::AgentId,
     limits::MAX_MEMORY_SOURCES,
     memory::{MemoryBody, Trust},
+    time::Timestamp,
 };
 use serde::Serialize;
 
@@ -23,9 +24,12 @@ use super::{
     caller::{Action, Caller},
     types::ApiError,
 };
-use crate::memory::{
-    Brief, Change, Domain, DomainSettings, Dream, Fate, Forgotten, Imported, Link, MemoryError, NewMemory, Question,
-    Recalled, Remembered, Selection, Session, Source,
+use crate::{
+    limits::MAX_RECALLED,
+    memory::{
+        Brief, Change, Domain, DomainSettings, Dream, Fate, Forgotten, Imported, Link, MemoryError, NewMemory,
+        Question, Recalled, Remembered, Selection, Session, Source,
+    },
 };
 
 impl Api {
@@ -38,19 +42,55 @@ impl Api {
         if request.sources.len() > MAX_MEMORY_SOURCES {
             return Err(MemoryError::TooManySources.into());
         }
-        let mut sources = Vec::new();
-        for source in &request.sources {
-            match source.strip_prefix("task:") {
-                Some(task) => sources.extend(self.sources_of_task(caller, task).await?),
-                None => sources.push(source.parse()?),
-            }
-        }
+        let sources = self.sources(caller, &request.sources).await?;
         let RememberRequest { text, domain, language, subject, time, session, sources: _, supersedes, trust } = request;
         let session = session.map_or(Session::OfCalls, Session::Named);
         let new = NewMemory { text, domain, language, subject, time, session, sources, supersedes, trust };
         let done = self.node().memory.remember(caller, vec![new]).await.map_err(of_memory)?;
         let done = done.into_iter().next().ok_or_else(|| ApiError::of(&MemoryError::NoQuestion))?;
         Ok(done.into())
+    }
+
+    /// What is named as sources: a task's receipt and its other side, a memory by the last letters of its ID.
+    async fn sources(&self, caller: &Caller, named: &[String]) -> Result<Vec<Source>, ApiError> {
+        let tails = named.iter().filter_map(|source| source.strip_prefix("memory:"));
+        let mut memories: Vec<_> = tails.map(ToOwned::to_owned).collect();
+        self.node().memory.complete(caller, &mut memories).await.map_err(of_memory)?;
+        let (mut memories, mut sources) = (memories.into_iter(), Vec::new());
+        for source in named {
+            match source.split_once(':') {
+                Some(("task", task)) => sources.extend(self.sources_of_task(caller, task).await?),
+                Some(("memory", _)) => {
+                    let id = memories.next().unwrap_or_default();
+                    sources.push(format!("memory:{id}").parse()?);
+                }
+                _ => sources.push(source.parse()?),
+            }
+        }
+        Ok(sources)
+    }
+
+    /// From what is to be forgotten: a source, or the ID of one alone; of a task its receipt, of a memory the last letters of its ID.
+    async fn source_of(&self, caller: &Caller, named: &str) -> Result<Source, ApiError> {
+        if let Some(id) = named.strip_prefix("task:") {
+            let task = self.task(caller, id).await?;
+            let receipt = task.receipt.as_deref().and_then(|id| id.parse().ok());
+            return receipt.map(Source::Receipt).ok_or_else(|| {
+                let hint = "its other side can be named: `guilder forget --help`";
+                ApiError::misuse(format!("the task {id} has no receipt"), hint).about(task.id)
+            });
+        }
+        if let Ok(agent) = named.parse().or_else(|_| AgentId::from_peer_id(named)) {
+            return Ok(Source::Peer(agent));
+        }
+        if let Ok(receipt) = named.parse() {
+            return Ok(Source::Receipt(receipt));
+        }
+        let tail = named.strip_prefix("memory:").or((named != "owner" && !named.contains(':')).then_some(named));
+        let Some(tail) = tail else { return Ok(named.parse::<Source>()?) };
+        let mut ids = vec![tail.to_owned()];
+        self.node().memory.complete(caller, &mut ids).await.map_err(of_memory)?;
+        Ok(format!("memory:{}", ids.concat()).parse::<Source>()?)
     }
 
     /// A task's receipt, and whose it is: so that all that came of either can be forgotten.
@@ -159,22 +199,48 @@ impl Api {
     /// # Errors
     /// If the caller may not, nothing or too much is named, it isn't there, or the disk fails.
     pub async fn forget(&self, caller: &Caller, request: ForgetRequest) -> Result<ForgottenView, ApiError> {
-        let mut selection = selection(&request)?;
-        match selection {
-            Selection::Ids(_) => caller.may(Action::Forget)?,
-            _ if request.dry_run => caller.may(Action::Recall)?,
-            _ => self.pass(caller, Action::ForgetMany, &request).await?,
+        let from = match &request.from {
+            Some(named) => Some(self.source_of(caller, named).await?),
+            None => None,
+        };
+        let mut selection = selection(&request, from)?;
+        let is_many = !matches!(selection, Selection::Ids(_));
+        match is_many {
+            false => caller.may(Action::Forget)?,
+            true if request.dry_run => caller.may(Action::Recall)?,
+            true => self.may_ask(caller, Action::ForgetMany)?,
         }
         if let Selection::From(sources) = &mut selection {
             self.add_receipts(sources).await?;
         }
+        if is_many && !request.dry_run && caller.may(Action::ForgetMany).is_err() {
+            // What is approved is what is found now: of other memories it is another request.
+            let found = self.node().memory.forget(caller, selection.clone(), true).await.map_err(of_memory)?;
+            self.pass(caller, Action::ForgetMany, &ForgetTerms::of(&selection, &found.ids)).await?;
+        }
         let done = self.node().memory.forget(caller, selection, request.dry_run).await.map_err(of_memory)?;
-        let Forgotten { ids, derived_left } = done;
-        let copies = match ids.is_empty() {
-            true => Vec::new(),
-            false => COPIES.map(ToOwned::to_owned).to_vec(),
-        };
-        Ok(ForgottenView { ids: ids.iter().map(ToString::to_string).collect(), derived_left, copies })
+        let Forgotten { ids, derived_left, hold_again, receipts } = done;
+        let mut copies = self.tasks_of(caller, receipts).await?;
+        if !ids.is_empty() {
+            copies.extend(COPIES.map(ToOwned::to_owned));
+        }
+        let named = |ids: Vec<Cid>| ids.iter().map(ToString::to_string).collect();
+        Ok(ForgottenView { ids: named(ids), derived_left, hold_again: named(hold_again), copies })
+    }
+
+    /// The tasks that are kept here whose receipts these are, in words, as far as the caller may see tasks.
+    async fn tasks_of(&self, caller: &Caller, receipts: BTreeSet<Cid>) -> Result<Vec<String>, ApiError> {
+        if receipts.is_empty() || caller.may(Action::Look).is_err() {
+            return Ok(Vec::new());
+        }
+        let awards = self.node().trade.awards_of(receipts, MAX_RECALLED).await?;
+        let mut copies = Vec::new();
+        for award in awards {
+            if let Some(view) = self.node().trade.show(award)? {
+                copies.push(format!("the output of the task {0}, which `guilder task show {0}` names", view.task));
+            }
+        }
+        Ok(copies)
     }
 
     /// Beside each seller what it has signed for us: whoever remembered what it delivered may have named the receipt alone.
@@ -246,6 +312,42 @@ impl Api {
     }
 }
 
+/// What the owner approves of a forgetting: what was asked in words stays out of the node's other file, as it may say what is forgotten.
+#[derive(Debug, Serialize)]
+struct ForgetTerms {
+    /// By what they are found.
+    by: &'static str,
+    domains: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Timestamp>,
+    /// How many there are.
+    memories: usize,
+    /// The first of their content IDs, to look at.
+    ids: Vec<String>,
+    /// Of all of them: in hexadecimal digits, SHA-256.
+    digest: String,
+}
+
+impl ForgetTerms {
+    fn of(what: &Selection, found: &[Cid]) -> Self {
+        let (by, domains, from, before) = match what {
+            Selection::Ids(_) => ("ids", Vec::new(), None, None),
+            Selection::Query(question) => ("query", question.domains.clone(), None, None),
+            Selection::Domain(name) => ("domain", vec![name.clone()], None, None),
+            Selection::From(sources) => {
+                let named = sources.first().filter(|source| !matches!(source, Source::World(_)));
+                ("from", Vec::new(), named.map(ToString::to_string), None)
+            }
+            Selection::Before(time, domains) => ("before", domains.clone(), None, Some(*time)),
+        };
+        let all: Vec<_> = found.iter().flat_map(Cid::to_bytes).collect();
+        let ids = found.iter().take(MAX_RECALLED).map(ToString::to_string).collect();
+        Self { by, domains, from, before, memories: found.len(), ids, digest: hex::encode(sha256(&all)) }
+    }
+}
+
 /// What the owner approves of an import: the texts stay out of the node's other file, from which nothing is forgotten.
 #[derive(Debug, Serialize)]
 struct ImportTerms {
@@ -267,8 +369,7 @@ impl ImportTerms {
 }
 
 /// Where copies may be left of what was forgotten.
-const COPIES: [&str; 5] = [
-    "requests that waited for the owner's word, until they lapse: what was asked for, if it was forgotten by a question",
+const COPIES: [&str; 4] = [
     "inputs and outputs of tasks, if it came from or went into one",
     "backups of the home folder, and snapshots of its file system",
     "files that were exported",
@@ -290,8 +391,8 @@ fn listed(domains: Option<&str>) -> Vec<String> {
 }
 
 /// What a request means, which names one thing.
-fn selection(request: &ForgetRequest) -> Result<Selection, ApiError> {
-    let ForgetRequest { ids, query, domain, from, before, limit, dry_run: _ } = request;
+fn selection(request: &ForgetRequest, from: Option<Source>) -> Result<Selection, ApiError> {
+    let ForgetRequest { ids, query, domain, from: _, before, limit, dry_run: _ } = request;
     let domains = || domain.iter().cloned().collect();
     let selection = match (ids.is_empty(), query, from, before, domain) {
         (false, None, None, None, None) => Selection::Ids(ids.clone()),
@@ -301,7 +402,7 @@ fn selection(request: &ForgetRequest) -> Result<Selection, ApiError> {
             limit: limit.unwrap_or(LISTED),
             ..Question::default()
         }),
-        (true, None, Some(from), None, None) => Selection::From(vec![source(from)?]),
+        (true, None, Some(from), None, None) => Selection::From(vec![from]),
         (true, None, None, Some(before), _) => Selection::Before(*before, domains()),
         (true, None, None, None, Some(domain)) => Selection::Domain(domain.clone()),
         (true, None, None, None, None) => return Err(MemoryError::ForgetWhat.into()),
@@ -312,17 +413,6 @@ fn selection(request: &ForgetRequest) -> Result<Selection, ApiError> {
         }
     };
     Ok(selection)
-}
-
-/// A source, or the ID of one alone.
-fn source(text: &str) -> Result<Source, ApiError> {
-    if let Ok(agent) = text.parse().or_else(|_| AgentId::from_peer_id(text)) {
-        return Ok(Source::Peer(agent));
-    }
-    match text.parse() {
-        Ok(receipt) => Ok(Source::Receipt(receipt)),
-        Err(_) => Ok(text.parse::<Source>()?),
-    }
 }
 
 fn of_memory(error: MemoryError) -> ApiError {

@@ -10,7 +10,7 @@ use super::{
 use crate::{aliases::Aliases, runtime::Job};
 
 /// The terms and fields that hold a peer or a mint, or a list of them. What is free text is left as it is.
-const NAMING: [&str; 8] = ["avoid", "grantee", "mint", "mints", "peer", "prefer", "seller", "url"];
+const NAMING: [&str; 9] = ["avoid", "from", "grantee", "mint", "mints", "peer", "prefer", "seller", "url"];
 
 impl Api {
     /// What the operator calls peers and mints.

@@ -28,13 +28,13 @@ pub(super) struct Args {
     /// IDs, or the last letters of them.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// What answers this question; see it first with --dry-run.
+    /// What answers this question, whether it holds or not; see it first with --dry-run.
     #[arg(long, value_name = "WORDS")]
     query: Option<String>,
     /// A whole domain; beside --query and --before only what is in it.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// What is from this peer, receipt or memory, with all that was made of it.
+    /// What is from this peer, receipt, task:ID or memory, by its ID or the last letters of it, with all that was made of it.
     #[arg(long, value_name = "SOURCE")]
     from: Option<String>,
     /// What is true since before this time: 2026-11-29, 2026-11-29T08:00:00Z.
@@ -72,6 +72,10 @@ impl Show for ForgottenView {
         }
         if self.derived_left > 0 {
             writeln!(out, "{} memories that were made of it stay: --from takes those, too", self.derived_left)?;
+        }
+        if !self.hold_again.is_empty() {
+            writeln!(out, "Nothing is left that superseded these, which hold again:")?;
+            self.hold_again.iter().try_for_each(|id| writeln!(out, "  {id}"))?;
         }
         writeln!(out, "Copies may be left in:")?;
         self.copies.iter().try_for_each(|copy| writeln!(out, "  {copy}"))

@@ -9,8 +9,8 @@ use guilder_protocol::{
 
 use crate::{
     limits::{
-        MAX_MEMORIES, MAX_MEMORIES_OF_ONE, MAX_MEMORY_CALLERS, MAX_MEMORY_DOMAINS, MAX_MEMORY_DOMAINS_OF_ONE,
-        MAX_MEMORY_FILES, MAX_QUESTION, MAX_RECALLED,
+        MAX_FORGETTINGS, MAX_MEMORIES, MAX_MEMORIES_OF_ONE, MAX_MEMORY_CALLERS, MAX_MEMORY_DOMAINS,
+        MAX_MEMORY_DOMAINS_OF_ONE, MAX_MEMORY_FILES, MAX_QUESTION, MAX_RECALLED,
     },
     store::StoreError,
 };
@@ -81,6 +81,9 @@ pub enum MemoryError {
     /// Too many are to be forgotten at once.
     #[error("at most {MAX_RECALLED} memories are named in one request")]
     TooManyIds,
+    /// Each time its file is written anew.
+    #[error("a caller forgets something at most {MAX_FORGETTINGS} times a day")]
+    TooOften,
     /// One request takes no more out.
     #[error("there are more than {MAX_MEMORY_FILES} memories in what is to be exported")]
     TooManyFiles,
@@ -137,9 +140,9 @@ impl AtFault for MemoryError {
             Self::NoMemory(_) | Self::Ambiguous(_) => {
                 Some("what is recalled shows its ID; the last letters of one are enough")
             }
-            Self::Source(_) => {
-                Some("a source is owner, memory:ID, receipt:ID, peer:ID, or world: with words, for example an address")
-            }
+            Self::Source(_) => Some(
+                "a source is owner, memory:ID, task:ID, receipt:ID, peer:ID, or world: with words, for example an address",
+            ),
             Self::LowerTrust { .. } => {
                 Some("remember it beside the other; recall shows both, with whose word each rests on")
             }
@@ -153,6 +156,7 @@ impl AtFault for MemoryError {
             }
             Self::TooManySources => Some("remember what some of them say together, and name that"),
             Self::TooManyIds => Some("forget them in several requests, or by --query, --domain, --from or --before"),
+            Self::TooOften => Some("name several IDs in one request, or let the owner forget the rest"),
             Self::TooManyFiles => Some("name domains, some at a time"),
             Self::IsPrivate(_) => Some("the owner lets it leave: `guilder memory set --help`"),
             Self::NotTheOwner => Some("leave it out: without sources it is the caller's own word"),

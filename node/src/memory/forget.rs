@@ -8,7 +8,7 @@
 //! **Not cut short**: both run in a task of the node, so a client that goes away leaves nothing half done. **A disk that is full**: the old
 //! file stays in use and the mark in it; what is half written goes, and the next forgetting or the next start tries again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use cid::Cid;
 use guilder_protocol::time::Timestamp;
@@ -17,16 +17,22 @@ use tokio::sync::oneshot;
 use super::{
     Domain, Memory, MemoryError, Question, Source, TABLES,
     dream::DREAM,
+    is_readable, number_of,
+    postings::BLOCKS,
     ranking::{Filter, ranked},
-    records::{CALLS, SESSIONS, Said, derived, domain_rows, head_of, in_domain, number_of, said_of, take_out},
+    records::{
+        Books, FORGETTINGS, SESSIONS, SUPERSEDED, Said, derived, domain_rows, head_of, in_domain, index_some,
+        last_number, said_of, take_out,
+    },
     resolve,
     source::of_memory,
+    words,
 };
 use crate::{
     gate::Caller,
-    limits::MAX_RECALLED,
+    limits::{MAX_FORGETTINGS, MAX_RECALLED},
     memory::Trust,
-    store::{Reader, Store, StoreError, Table, Write},
+    store::{Key, KeyRange, Read, Reader, Store, StoreError, Table, Write},
 };
 
 /// One row while a fresh file is due. It isn't copied.
@@ -38,7 +44,7 @@ const DUE_KEY: &[u8] = b"due";
 pub enum Selection {
     /// These, at most [`MAX_RECALLED`], by their IDs or the last letters of them; of a caller, those that it said itself.
     Ids(Vec<String>),
-    /// What answers a question, at most [`MAX_RECALLED`].
+    /// What answers a question, at most [`MAX_RECALLED`], whether it holds or not.
     Query(Question),
     /// A whole domain, with itself.
     Domain(String),
@@ -53,8 +59,12 @@ pub enum Selection {
 pub struct Forgotten {
     /// The IDs.
     pub ids: Vec<Cid>,
-    /// How many memories stay that were made of it.
+    /// How many memories stay that were made of it, of those that the caller may read.
     pub derived_left: u64,
+    /// The memories that hold again, as nothing is left that superseded them; of those that the caller may read.
+    pub hold_again: Vec<Cid>,
+    /// The receipts that it was from.
+    pub receipts: BTreeSet<Cid>,
 }
 
 impl Memory {
@@ -73,11 +83,14 @@ impl Memory {
         }
         let (caller, now) = (caller.clone(), self.0.runtime.now());
         if is_dry {
-            return self.read(move |r| Ok(told(r, &selected(r, &caller, &what)?)?)).await;
+            return self.read(move |r| Ok(told(r, &caller, &selected(r, &caller, &what)?)?)).await;
         }
         let job = move |w: &mut Write<'_>| {
             let numbers = selected(w, &caller, &what)?;
-            let done = told(w, &numbers)?;
+            let done = told(w, &caller, &numbers)?;
+            if !done.ids.is_empty() && !caller.is_owner() && matches!(what, Selection::Ids(_)) {
+                count_forgetting(w, caller.name(), now)?;
+            }
             for number in &numbers {
                 take_out(w, *number, now)?;
             }
@@ -138,6 +151,12 @@ impl Memory {
 
     async fn rewrite_if_due(&self) -> Result<(), MemoryError> {
         self.open().await?;
+        // Where nothing was taken out, nobody who reads waits.
+        if let Some(store) = self.0.open.read().await.as_ref()
+            && !store.read(is_due)?
+        {
+            return Ok(());
+        }
         self.rewrite(&mut *self.0.open.write().await).await
     }
 
@@ -146,7 +165,7 @@ impl Memory {
     async fn rewrite(&self, open: &mut Option<Store>) -> Result<(), MemoryError> {
         let (place, runtime) = (&self.0.place, &self.0.runtime);
         let Some(store) = open.as_ref() else { return Ok(()) };
-        if !store.read(|r| r.contains(DUE, DUE_KEY))? {
+        if !store.read(is_due)? {
             return Ok(());
         }
         let mut done = self.copied(store).await;
@@ -169,7 +188,17 @@ impl Memory {
         // What somebody who went away had queued is in the file before the first page is copied.
         store.write(|_| Ok(())).await?;
         let fresh = Store::with_backend(self.0.place.fresh(runtime).await?, runtime).await?;
-        let copied = store.copy_to(&fresh, &TABLES, runtime).await;
+        // What was taken out by today's words alone would leave those of another version behind.
+        let is_other = store.read(has_other_words)?;
+        let tables: Vec<_> = TABLES.into_iter().filter(|table| !is_other || *table != BLOCKS.name()).collect();
+        let mut copied = store.copy_to(&fresh, &tables, runtime).await;
+        let mut after = Some(0).filter(|_| is_other);
+        while let (Ok(()), Some(number)) = (&copied, after) {
+            match fresh.write(move |w| index_some(w, number)).await {
+                Ok(last) => after = last,
+                Err(error) => copied = Err(error),
+            }
+        }
         fresh.close().await;
         copied
     }
@@ -178,6 +207,15 @@ impl Memory {
 /// Marks that a fresh file is due.
 pub(super) fn mark_due(w: &mut Write<'_>, now: Timestamp) -> Result<(), StoreError> {
     w.put(DUE, DUE_KEY, &now)
+}
+
+fn is_due(r: &Read) -> Result<bool, StoreError> {
+    Ok(r.contains(DUE, DUE_KEY)? || has_other_words(r)?)
+}
+
+/// Whether the index is of words that another version made.
+fn has_other_words(r: &Read) -> Result<bool, StoreError> {
+    Ok(Books::read(r)?.index != words::INDEX)
 }
 
 /// The numbers of what is selected.
@@ -263,21 +301,64 @@ fn of_domains(r: &impl Reader, domains: &[Domain]) -> Result<Vec<u32>, StoreErro
     Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-/// What is said of these once they are taken out.
-fn told(r: &impl Reader, numbers: &[u32]) -> Result<Forgotten, StoreError> {
-    let (mut ids, mut made_of_them) = (Vec::new(), BTreeSet::new());
+/// What is said of these once they are taken out: of others only what the caller may read.
+fn told(r: &impl Reader, caller: &Caller, numbers: &[u32]) -> Result<Forgotten, StoreError> {
+    let is_taken = |number: u32| numbers.binary_search(&number).is_ok();
+    let (mut ids, mut receipts) = (Vec::new(), BTreeSet::new());
+    let (mut made_of_them, mut superseded) = (BTreeSet::new(), BTreeSet::new());
     for number in numbers {
         let Some(said) = said_of(r, *number)? else { continue };
         derived(r, &of_memory(&said.id), &mut made_of_them)?;
+        superseded.extend(said.supersedes);
+        receipts.extend(said.sources.iter().filter_map(|source| match source.parse() {
+            Ok(Source::Receipt(receipt)) => Some(receipt),
+            _ => None,
+        }));
         ids.push(said.id);
     }
     let mut derived_left = 0;
-    for number in made_of_them {
-        // Traces aren't memories.
-        let is_left = numbers.binary_search(&number).is_err() && head_of(r, number)?.is_some();
-        derived_left += u64::from(is_left);
+    for number in made_of_them.into_iter().filter(|number| !is_taken(*number)) {
+        // Traces aren't memories, and nobody may read them.
+        derived_left += u64::from(is_readable(r, caller, number)?);
     }
-    Ok(Forgotten { ids, derived_left })
+    let mut hold_again = Vec::new();
+    for old in superseded {
+        let Some(number) = number_of(r, &old)?.filter(|number| !is_taken(*number)) else { continue };
+        if !is_superseded(r, &old, is_taken)? && is_readable(r, caller, number)? {
+            hold_again.push(old);
+        }
+    }
+    Ok(Forgotten { ids, derived_left, hold_again, receipts })
+}
+
+/// Whether something supersedes a memory that isn't taken.
+fn is_superseded(r: &impl Reader, id: &Cid, is_taken: impl Fn(u32) -> bool) -> Result<bool, StoreError> {
+    let mut found = false;
+    r.visit(SUPERSEDED, Key::of(*id).range(), |key, _| {
+        found = last_number(key).is_some_and(|number| !is_taken(number));
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
+/// Counts one of those that a caller has in a day.
+fn count_forgetting(w: &mut Write<'_>, caller: &str, now: Timestamp) -> Result<(), MemoryError> {
+    let today = now.as_secs() / (24 * 60 * 60);
+    let count = match w.get(FORGETTINGS, Key::of(caller))? {
+        Some((day, count)) if day == today => count,
+        _ => {
+            for (key, (day, _)) in w.range(FORGETTINGS, KeyRange::all(), usize::MAX)? {
+                if day != today {
+                    w.delete(FORGETTINGS, key)?;
+                }
+            }
+            0
+        }
+    };
+    if count >= MAX_FORGETTINGS {
+        return Err(MemoryError::TooOften);
+    }
+    Ok(w.put(FORGETTINGS, Key::of(caller), &(today, count + 1))?)
 }
 
 /// Takes a domain out that is empty now; it stays if the caller may not take all of it.
@@ -289,16 +370,13 @@ fn remove_domain(w: &mut Write<'_>, caller: &Caller, name: &str) -> Result<(), S
     for (key, _) in w.range(SESSIONS, domain_rows(domain.number), usize::MAX)? {
         w.delete(SESSIONS, key)?;
     }
-    for (key, _) in w.range(CALLS, domain_rows(domain.number), usize::MAX)? {
-        w.delete(CALLS, key)?;
-    }
     domain.remove(w)
 }
 
 /// For tests: what is durable where a kill comes before the fresh file.
 #[cfg(test)]
 pub(super) fn take_out_and_mark(w: &mut Write<'_>, id: Cid, now: Timestamp) -> Result<(), MemoryError> {
-    if let Some(number) = super::number_of(w, &id)? {
+    if let Some(number) = number_of(w, &id)? {
         take_out(w, number, now)?;
     }
     Ok(w.put(DUE, DUE_KEY, &now)?)

@@ -11,11 +11,14 @@ use guilder_protocol::{
 };
 
 use super::{
-    Domain, Language, Memory, MemoryError, Remembered, Source, Writing,
-    records::{head_of, number_of},
-    source::of_memory,
+    Domain, Language, Memory, MemoryError, Remembered, Source, Writing, is_readable,
+    records::{FILE_MARKS, FILED, FORGOTTEN, Said, file_mark, head_of, number_of, said_of},
 };
-use crate::{gate::Caller, limits::MEMORY_BATCH, store::Write};
+use crate::{
+    gate::Caller,
+    limits::MEMORY_BATCH,
+    store::{Key, Reader as _, Write},
+};
 
 /// A memory, as a file has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +36,13 @@ pub struct Imported {
 /// What became of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is there, as it was.
+    /// It is there, as it was; or an edit of it that was taken in before.
     Kept,
     /// It is there again, as it was.
     Restored,
     /// It is another one, of less trust or by the owner's word.
     Edited,
-    /// It was forgotten, and stays so.
+    /// It, or what it was made of by an edit, was forgotten, and stays so.
     Forgotten,
 }
 
@@ -72,9 +75,9 @@ impl Memory {
     }
 }
 
-/// A source as a memory names it, where it is known what it is.
-fn plain(source: &str) -> String {
-    source.parse::<Source>().map_or_else(|_| source.to_owned(), |source| source.to_string())
+/// A source that a file names, as a memory does. What isn't known to be one is anybody's words.
+fn read(source: &str) -> Source {
+    source.parse().unwrap_or_else(|_| Source::World(source.trim().to_owned()))
 }
 
 impl Writing<'_> {
@@ -98,32 +101,78 @@ impl Writing<'_> {
             }
         }
         let trust = if self.caller.is_owner() { edited } else { edited.min(Trust::Peer) };
+        // Whatever was changed in it: what was forgotten comes back by the owner's word alone.
+        if let Some(id) = file.id
+            && trust <= Trust::World
+            && w.contains(FORGOTTEN, Key::of(id))?
+        {
+            let session = file.body.session;
+            return Ok((Remembered { id, domain: domain.name, trust, session, is_new: false }, Fate::Forgotten));
+        }
         let source = if trust == Trust::Owner { Source::Owner } else { Source::World("an edited file".into()) };
         // Whoever edits a lie leaves it in reach of what forgets the liar's.
-        let mut sources = vec![source.to_string()];
-        for named in
-            file.id.map(|id| of_memory(&id)).into_iter().chain(file.body.sources.iter().map(|source| plain(source)))
-        {
-            if named != Source::Owner.to_string() && !sources.contains(&named) {
+        let mut sources = vec![source];
+        let named = file.body.sources.iter().filter(|source| !source.trim().is_empty()).map(|source| read(source));
+        for named in file.id.map(Source::Memory).into_iter().chain(named) {
+            if named != Source::Owner && !sources.contains(&named) {
                 sources.push(named);
             }
         }
-        let body = MemoryBody {
+        for source in &sources {
+            // One that isn't there, as far as the caller may know, is as good as any words.
+            if let Source::Memory(id) = source
+                && let Some(number) = number_of(w, id)?
+                && is_readable(w, self.caller, number)?
+                && let Some(head) = head_of(w, number)?
+            {
+                self.may_be_said(w, &head, &domain)?;
+            }
+        }
+        let (id, mark) = (file.id, file_mark(self.caller.name(), file.id.as_ref(), &file.body));
+        let mut body = MemoryBody {
             by: self.caller.name().to_owned(),
             trust,
-            sources,
-            supersedes: self.replaced(w, file.id, domain.number, trust)?,
+            sources: sources.iter().map(ToString::to_string).collect(),
+            supersedes: Vec::new(),
             ..file.body
         };
-        Ok((self.put(w, &mut domain, self.now, body)?, Fate::Edited))
+        let place = Key::of(domain.number).and(mark);
+        let before = match w.get(FILED, &place)? {
+            Some(number) => said_of(w, number)?,
+            None => None,
+        };
+        if let Some(before) = &before
+            && before.trust >= trust
+            && is_same(before, &body, id.is_some())
+        {
+            let (trust, session) = (before.trust, before.session.clone());
+            return Ok((Remembered { id: before.id, domain: domain.name, trust, session, is_new: false }, Fate::Kept));
+        }
+        for old in id.into_iter().chain(before.map(|before| before.id)) {
+            body.supersedes.extend(self.replaced(w, old, domain.number, trust)?);
+        }
+        let done = self.put(w, &mut domain, self.now, body)?;
+        if let Some(number) = number_of(w, &done.id)? {
+            w.put(FILED, &place, &number)?;
+            w.put(FILE_MARKS, Key::of(number), &mark)?;
+        }
+        Ok((done, Fate::Edited))
     }
 
-    /// What was edited takes the place of what it was made of, if that is no more trusted.
-    fn replaced(&self, w: &Write<'_>, id: Option<Cid>, domain: u32, trust: Trust) -> Result<Vec<Cid>, MemoryError> {
-        let Some((id, number)) = id.and_then(|id| Some((id, number_of(w, &id).transpose()?))) else {
-            return Ok(Vec::new());
-        };
-        let head = head_of(w, number?)?.filter(|head| head.domain == domain && head.trust <= trust);
-        Ok(head.map(|_| id).into_iter().collect())
+    /// What was edited takes the place of what it was made of, and of what was made of the same file before, if that is no more trusted.
+    fn replaced(&self, w: &Write<'_>, id: Cid, domain: u32, trust: Trust) -> Result<Option<Cid>, MemoryError> {
+        let Some(number) = number_of(w, &id)? else { return Ok(None) };
+        let head = head_of(w, number)?.filter(|head| head.domain == domain && head.trust <= trust);
+        Ok(head.map(|_| id))
     }
+}
+
+/// Whether a file says what was made of it the last time. What has no ID may have no time either.
+fn is_same(before: &Said, body: &MemoryBody, has_id: bool) -> bool {
+    before.text == body.text
+        && before.subject == body.subject
+        && before.session == body.session
+        // The first says whose word it is, as the trust does.
+        && before.sources.get(1..) == body.sources.get(1..)
+        && (before.time == body.time || !has_id)
 }

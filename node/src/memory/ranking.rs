@@ -28,6 +28,18 @@ const REACH: f64 = 1.0 + 2.0 * (NEIGHBOURS[0] + NEIGHBOURS[1]);
 /// Domains up to which a word is looked up in each; beyond it in all at once.
 const FEW_DOMAINS: usize = 8;
 
+/// When what is asked for is to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// At some time.
+    #[default]
+    Ever,
+    /// As nothing has taken its place.
+    Still,
+    /// Then.
+    Then(Timestamp),
+}
+
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -37,15 +49,15 @@ pub(super) struct Filter {
     pub(super) subject: Option<u64>,
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
-    /// What held then.
-    pub(super) as_of: Option<Timestamp>,
+    pub(super) holds: Holds,
 }
 
 impl Filter {
     pub(super) fn takes(&self, head: &Head) -> bool {
-        let holds = match (self.as_of, head.ended) {
-            (Some(as_of), ended) => head.time <= as_of && ended.is_none_or(|ended| ended > as_of),
-            (None, ended) => ended.is_none(),
+        let holds = match self.holds {
+            Holds::Ever => true,
+            Holds::Still => head.ended.is_none(),
+            Holds::Then(then) => head.time <= then && !head.has_ended(then),
         };
         holds
             && self.trust.is_none_or(|least| head.trust >= least)

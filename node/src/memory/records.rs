@@ -17,7 +17,10 @@ use super::{
     source::of_memory,
     words,
 };
-use crate::store::{Key, KeyRange, Reader, StoreError, Table, Write};
+use crate::{
+    limits::MEMORY_BATCH,
+    store::{Key, KeyRange, Reader, StoreError, Table, Write},
+};
 
 /// By number: what was said.
 pub(super) const SAID: Table<Said> = Table::new("memory/said");
@@ -25,11 +28,12 @@ pub(super) const SAID: Table<Said> = Table::new("memory/said");
 pub(super) const HEADS: Table<Head> = Table::new("memory/heads");
 /// By ID: the number.
 pub(super) const NUMBERS: Table<u32> = Table::new("memory/numbers");
-/// By domain, trust (the highest first) and number (the newest first): what is in a domain, as its brief has it.
-pub(super) const LISTED: Table<()> = Table::new("memory/listed");
+/// By domain, trust (the highest first) and number (the newest first): what is in a domain, as its brief has it; since when it is true,
+/// and since when it holds no longer.
+pub(super) const LISTED: Table<(Timestamp, Option<Timestamp>)> = Table::new("memory/listed");
 /// By domain, who said it and session: the latest memory of it. Nobody's words are neighbours of another's.
 pub(super) const SESSIONS: Table<u32> = Table::new("memory/sessions");
-/// By domain and caller: the session that its calls are in.
+/// By caller: the session that its calls are in, in whatever domains.
 pub(super) const CALLS: Table<Calls> = Table::new("memory/calls");
 /// By source and number of what is made of it, whether that is there or has left a trace.
 pub(super) const DERIVED: Table<()> = Table::new("memory/derived");
@@ -41,6 +45,12 @@ pub(super) const TRACED: Table<u32> = Table::new("memory/traced");
 pub(super) const SUPERSEDED: Table<Timestamp> = Table::new("memory/superseded");
 /// By ID: when it was forgotten.
 pub(super) const FORGOTTEN: Table<Timestamp> = Table::new("memory/forgotten");
+/// By caller: the day, and how often it has forgotten something by its ID in it. Of one day alone.
+pub(super) const FORGETTINGS: Table<(u64, u64)> = Table::new("memory/forgettings");
+/// By domain and mark ([`file_mark`]): the latest memory that was made of an edited file.
+pub(super) const FILED: Table<u32> = Table::new("memory/filed");
+/// By number of such a memory: the mark.
+pub(super) const FILE_MARKS: Table<u64> = Table::new("memory/file-marks");
 /// By who said them: how many there are.
 pub(super) const SAID_BY: Table<u64> = Table::new("memory/said-by");
 /// One row: what numbers come next, and how many there are.
@@ -48,13 +58,22 @@ pub(super) const BOOKS: Table<Books> = Table::new("memory/books");
 pub(super) const BOOKS_KEY: &[u8] = b"books";
 
 /// How much there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Books {
     pub(super) memories: u64,
     /// The number of the last memory, and of the last domain; the first are 1.
     pub(super) last_memory: u32,
     pub(super) last_domain: u32,
+    /// Of which words the index is: [`words::INDEX`].
+    pub(super) index: u32,
+}
+
+impl Books {
+    pub(super) fn read(r: &impl Reader) -> Result<Self, StoreError> {
+        let none = Self { memories: 0, last_memory: 0, last_domain: 0, index: words::INDEX };
+        Ok(r.get(BOOKS, BOOKS_KEY)?.unwrap_or(none))
+    }
 }
 
 /// By which what is made of a forgotten memory is found: without it, whoever forgets a lie first couldn't forget all that came of it.
@@ -139,6 +158,13 @@ pub(super) struct Head {
     pub(super) subject: u64,
 }
 
+impl Head {
+    /// Whether something has taken its place by then.
+    pub(super) fn has_ended(&self, by: Timestamp) -> bool {
+        self.ended.is_some_and(|ended| ended <= by)
+    }
+}
+
 type HeadRow = (u32, Trust, Timestamp, Option<Timestamp>, u32, u32, u64);
 
 impl From<HeadRow> for Head {
@@ -158,6 +184,16 @@ impl From<Head> for HeadRow {
 pub(super) fn subject_mark(subject: &str) -> u64 {
     let digest = sha256(subject.to_lowercase().as_bytes());
     digest.first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes)).max(1)
+}
+
+/// By what an edited file is known again that the same caller brings: the ID in it; the text and the subject, where it has none.
+pub(super) fn file_mark(by: &str, id: Option<&Cid>, body: &MemoryBody) -> u64 {
+    let which = match id {
+        Some(id) => Key::of(*id),
+        None => Key::of(&body.text).and(body.subject.as_deref().unwrap_or_default()),
+    };
+    let digest = sha256(&Key::of(by).and(u8::from(id.is_some())).and(which.into_bytes()));
+    digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Where a memory stands in its domain's list.
@@ -218,7 +254,7 @@ impl Batch {
         if let Some(books) = self.books {
             return Ok(books);
         }
-        let books = r.get(BOOKS, BOOKS_KEY)?.unwrap_or_default();
+        let books = Books::read(r)?;
         self.books = Some(books);
         Ok(books)
     }
@@ -257,7 +293,7 @@ impl Batch {
         w.put(HEADS, Key::of(number), &head)?;
         w.put(SAID, Key::of(number), said)?;
         w.put(NUMBERS, Key::of(said.id), &number)?;
-        w.put(LISTED, listed(domain.number, trust, number), &())?;
+        w.put(LISTED, listed(domain.number, trust, number), &(time, None))?;
         w.put(SAID_BY, Key::of(&said.by), &(said_by(w, &said.by)? + 1))?;
         for source in &said.sources {
             w.put(DERIVED, Key::of(source).and(number), &())?;
@@ -295,6 +331,7 @@ fn end(w: &mut Write<'_>, id: &Cid) -> Result<(), StoreError> {
     let Some(head) = head_of(w, number)? else { return Ok(()) };
     let ends = w.range(SUPERSEDED, Key::of(*id).range(), usize::MAX)?;
     let ended = ends.into_iter().map(|(_, since)| since).min();
+    w.put(LISTED, listed(head.domain, head.trust, number), &(head.time, ended))?;
     w.put(HEADS, Key::of(number), &Head { ended, ..head })
 }
 
@@ -313,6 +350,13 @@ pub(super) fn take_out(w: &mut Write<'_>, number: u32, now: Timestamp) -> Result
         w.delete(SUPERSEDED, Key::of(*old).and(number))?;
         end(w, old)?;
     }
+    if let Some(mark) = w.get(FILE_MARKS, Key::of(number))? {
+        w.delete(FILE_MARKS, Key::of(number))?;
+        let key = Key::of(head.domain).and(mark);
+        if w.get(FILED, &key)? == Some(number) {
+            w.delete(FILED, &key)?;
+        }
+    }
     w.delete(LISTED, listed(head.domain, head.trust, number))?;
     w.delete(NUMBERS, Key::of(said.id))?;
     w.delete(SAID, Key::of(number))?;
@@ -325,7 +369,7 @@ pub(super) fn take_out(w: &mut Write<'_>, number: u32, now: Timestamp) -> Result
     domain.memories = domain.memories.saturating_sub(1);
     domain.words = domain.words.saturating_sub(u64::from(length));
     domain.put(w)?;
-    let books = w.get(BOOKS, BOOKS_KEY)?.unwrap_or_default();
+    let books = Books::read(w)?;
     w.put(BOOKS, BOOKS_KEY, &Books { memories: books.memories.saturating_sub(1), ..books })?;
     Ok(Some(said))
 }
@@ -380,6 +424,38 @@ fn leave_sources(w: &mut Write<'_>, number: u32, said: &Said) -> Result<(), Stor
     Ok(())
 }
 
+/// Makes the index of the memories after this number, some at a time, where there is none: the number of the last one, or `None` at the end,
+/// when the index is whole.
+pub(super) fn index_some(w: &mut Write<'_>, after: u32) -> Result<Option<u32>, StoreError> {
+    if after == 0 {
+        for domain in Domain::all(w)? {
+            Domain { words: 0, ..domain }.put(w)?;
+        }
+    }
+    let rows = w.range(SAID, KeyRange::all().after(&Key::of(after)), MEMORY_BATCH)?;
+    let (mut added, mut domains, mut last) = (Added::default(), BTreeMap::<u32, Domain>::new(), None);
+    for (key, said) in rows {
+        last = last_number(&key);
+        let (Some(number), Some(head)) = (last, last.map_or(Ok(None), |number| head_of(w, number))?) else { continue };
+        let known =
+            domains.remove(&head.domain).map_or_else(|| Domain::of_number(w, head.domain), |known| Ok(Some(known)));
+        let Some(mut domain) = known? else { continue };
+        let (words, length) = words::of_text(&said.text, domain.language);
+        domain.words += u64::from(length);
+        added.add(domain.number, number, words, length);
+        domains.insert(domain.number, domain);
+    }
+    added.write(w)?;
+    for domain in domains.values() {
+        domain.put(w)?;
+    }
+    if last.is_none() && w.contains(BOOKS, BOOKS_KEY)? {
+        let books = Books::read(w)?;
+        w.put(BOOKS, BOOKS_KEY, &Books { index: words::INDEX, ..books })?;
+    }
+    Ok(last)
+}
+
 /// The memories that are made of a source, and of those, and so on; with those that stand in `found` already. Numbers of traces are among
 /// them.
 pub(super) fn derived(r: &impl Reader, source: &str, found: &mut BTreeSet<u32>) -> Result<(), StoreError> {
@@ -400,7 +476,7 @@ pub(super) fn derived(r: &impl Reader, source: &str, found: &mut BTreeSet<u32>) 
 /// All memories of a domain, the most trusted and newest first.
 pub(super) fn in_domain(r: &impl Reader, domain: u32, limit: usize) -> Result<Vec<u32>, StoreError> {
     let rows = r.range(LISTED, domain_rows(domain), limit)?;
-    Ok(rows.iter().filter_map(|(key, ())| of_listed(key)).collect())
+    Ok(rows.iter().filter_map(|(key, _)| of_listed(key)).collect())
 }
 
 pub(super) fn domain_rows(domain: u32) -> KeyRange {
@@ -432,7 +508,7 @@ pub(super) fn check_whole(r: &impl Reader) -> Result<(), StoreError> {
         assert_eq!(head.ended, ends.into_iter().map(|(_, since)| since).min());
         *by.entry(Key::of(&said.by).into_bytes()).or_insert(0_u64) += 1;
         assert_eq!(r.get(NUMBERS, Key::of(said.id))?, Some(number));
-        assert!(r.contains(LISTED, listed(head.domain, head.trust, number))?);
+        assert_eq!(r.get(LISTED, listed(head.domain, head.trust, number))?, Some((head.time, head.ended)));
     }
     for (key, trace) in r.range(TRACES, KeyRange::all(), usize::MAX)? {
         let number = number(&key);
@@ -442,6 +518,14 @@ pub(super) fn check_whole(r: &impl Reader) -> Result<(), StoreError> {
         let mut made_of_it = BTreeSet::new();
         derived(r, &of_memory(&trace.id), &mut made_of_it)?;
         assert!(made_of_it.iter().any(|number| heads.contains_key(number)), "a trace leads nowhere");
+    }
+    for (key, _) in r.range(FILE_MARKS, KeyRange::all(), usize::MAX)? {
+        assert!(heads.contains_key(&number(&key)), "what is of a file is there");
+    }
+    for (key, of) in r.range(FILED, KeyRange::all(), usize::MAX)? {
+        let head = heads.get(&of).expect("the latest of a file is there");
+        let mark = r.get(FILE_MARKS, Key::of(of))?.expect("it has its mark");
+        assert_eq!(key, Key::of(head.domain).and(mark).into_bytes());
     }
     let keys = |rows: Vec<(Vec<u8>, ())>| rows.into_iter().map(|(key, ())| key).collect::<BTreeSet<_>>();
     assert_eq!(keys(r.range(DERIVED, KeyRange::all(), usize::MAX)?), of_sources);
@@ -467,7 +551,7 @@ pub(super) fn check_whole(r: &impl Reader) -> Result<(), StoreError> {
     assert_eq!(r.range(NUMBERS, KeyRange::all(), usize::MAX)?.len(), said.len());
     assert_eq!(r.range(LISTED, KeyRange::all(), usize::MAX)?.len(), said.len());
     assert_eq!(r.range(SAID_BY, KeyRange::all(), usize::MAX)?.into_iter().collect::<BTreeMap<_, _>>(), by);
-    let books = r.get(BOOKS, BOOKS_KEY)?.unwrap_or_default();
-    assert_eq!(books.memories, said.len() as u64);
+    let books = Books::read(r)?;
+    assert_eq!((books.memories, books.index), (said.len() as u64, words::INDEX));
     Ok(())
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 mod dreaming;
+mod edges;
 mod forgetting;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     gate::{Risk, Scope},
-    limits::{BRIEF_BYTES, BRIEF_LINES},
+    limits::{BRIEF_BYTES, BRIEF_LINES, MAX_FORGETTINGS},
 };
 
 const START: u64 = 1_700_000_000;

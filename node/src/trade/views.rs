@@ -14,7 +14,7 @@ use guilder_protocol::{
     identity::AgentId,
     limits::MAX_SUB_RECEIPTS,
     market::{Ask, MintUrl, ServiceName, Unit},
-    receipt::{FailureCode, Outcome as ReceiptOutcome, Salt},
+    receipt::{FailureCode, Outcome as ReceiptOutcome, Receipt, Salt},
     time::Timestamp,
     trade::{
         Deal, Statements, Stored,
@@ -457,6 +457,20 @@ pub(super) fn add(evidence: &mut Evidence, deal: Deal) {
     }
     evidence.offers.push(deal.offer);
     evidence.awards.push(deal.award);
+}
+
+/// The awards that these receipts are of, as far as they are on record here, at most `limit`.
+pub(super) fn awards_of(r: &Read, receipts: &BTreeSet<Cid>, limit: usize) -> Result<Vec<Cid>, StoreError> {
+    let mut awards = Vec::new();
+    let mut note = |receipt: Option<&Signed<Receipt>>| {
+        let known = receipt.filter(|receipt| receipts.contains(&receipt.cid()));
+        awards.extend(known.map(|receipt| receipt.body.award));
+        if awards.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    r.visit(BUYERS, KeyRange::all(), |_, buyer| note(buyer.receipt()))?;
+    r.visit(SELLERS, KeyRange::all(), |_, seller| note(seller.ended().map(|ended| &ended.receipt)))?;
+    awards.truncate(limit);
+    Ok(awards)
 }
 
 /// Adds what either side signed of a trade after its award.

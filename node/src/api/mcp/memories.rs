@@ -215,7 +215,7 @@ impl Mcp {
     pub(super) async fn forget(&self, given: ForgetArguments) -> Result<ToldForgotten, ApiError> {
         let ForgetArguments { ids, from } = given;
         let request = ForgetRequest { ids, from, ..ForgetRequest::default() };
-        let ForgottenView { ids, derived_left, copies } = self.api.forget(&self.caller, request).await?;
+        let ForgottenView { ids, derived_left, copies, hold_again: _ } = self.api.forget(&self.caller, request).await?;
         Ok(ToldForgotten { ids, derived_left, copies })
     }
 

@@ -1,10 +1,39 @@
 //! What is asked of a memory and what it answers, as it stands in the control API's JSON.
 
 use guilder_protocol::{memory::Trust, time::Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::memory::{ChangeKind, Language};
+
+/// Whose word, as a request names it. What is signed may say more one day ([`Trust::Unknown`]); a request that does is misspelt.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AskedTrust {
+    /// Anybody's.
+    World,
+    /// A peer's, or a caller's.
+    Peer,
+    /// The node's.
+    Node,
+    /// The owner's.
+    Owner,
+}
+
+impl From<AskedTrust> for Trust {
+    fn from(asked: AskedTrust) -> Self {
+        match asked {
+            AskedTrust::World => Self::World,
+            AskedTrust::Peer => Self::Peer,
+            AskedTrust::Node => Self::Node,
+            AskedTrust::Owner => Self::Owner,
+        }
+    }
+}
+
+fn asked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Trust>, D::Error> {
+    Ok(Option::<AskedTrust>::deserialize(deserializer)?.map(Trust::from))
+}
 
 /// What is to be remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,16 +57,16 @@ pub struct RememberRequest {
     /// The conversation or run that it was said in [default: the caller's calls without a pause of half an hour].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// What it was made of: `memory:ID`, `task:ID`, `receipt:ID`, `peer:ID`, `world:WORDS`, or, by the owner alone, `owner`; at
-    /// most 16. Its trust is the least of theirs.
+    /// What it was made of: `memory:ID` (or its last letters), `task:ID`, `receipt:ID`, `peer:ID`, `world:WORDS`, or, by the owner
+    /// alone, `owner`; at most 16. Its trust is the least of theirs.
     #[serde(default)]
     pub sources: Vec<String>,
     /// Memories, by their IDs or the last letters of them, that hold no longer; at most 16.
     #[serde(default)]
     pub supersedes: Vec<String>,
     /// The most trust that it is to have: `owner`, `node`, `peer` or `world`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "asked")]
+    #[schema(value_type = Option<AskedTrust>)]
     pub trust: Option<Trust>,
 }
 
@@ -69,7 +98,8 @@ pub struct RecallQuery {
     /// Domains, with commas between [default: all that the caller may read].
     pub domain: Option<String>,
     /// Only what is trusted at least so much: `owner`, `node`, `peer` or `world`.
-    #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "asked")]
+    #[param(value_type = Option<AskedTrust>)]
     pub trust: Option<Trust>,
     /// Only what tells of this.
     pub subject: Option<String>,
@@ -252,13 +282,14 @@ pub struct ForgetRequest {
     /// These, at most 100, by their IDs or the last letters of them. A caller forgets by ID what it said itself.
     #[serde(default)]
     pub ids: Vec<String>,
-    /// What answers a question.
+    /// What answers a question, whether it holds or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// A whole domain, with itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// What is from a peer, a receipt or a memory, with all that was made of it: a source, or an ID alone.
+    /// What is from a peer, a receipt (or `task:ID`'s) or a memory, with all that was made of it: a source, or an ID alone; the last letters
+    /// do for a memory's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// What is true since before this time, in Unix seconds.
@@ -281,6 +312,8 @@ pub struct ForgottenView {
     pub ids: Vec<String>,
     /// How many memories stay that were made of it.
     pub derived_left: u64,
+    /// Content IDs of the memories that hold again, as nothing is left that superseded them.
+    pub hold_again: Vec<String>,
     /// Where copies of it may be left, in words.
     pub copies: Vec<String>,
 }
@@ -292,8 +325,8 @@ pub struct ImportRequest {
     /// The memories.
     pub memories: Vec<MemoryFile>,
     /// The trust of those that were edited: `world`, or what the owner says [default: `world`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "asked")]
+    #[schema(value_type = Option<AskedTrust>)]
     pub edited: Option<Trust>,
 }
 
@@ -351,4 +384,43 @@ pub struct ImportedView {
     /// Whose word it rests on.
     #[schema(value_type = String)]
     pub trust: Trust,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use axum::extract::Query;
+
+    use super::*;
+
+    #[test]
+    fn a_trust_that_is_misspelt_is_refused_and_is_not_no_trust() {
+        let remember = |trust: &str| {
+            let body = format!(r#"{{"text":"x","domain":"a","trust":{trust}}}"#);
+            serde_json::from_str::<RememberRequest>(&body).map(|request| request.trust)
+        };
+        let import = |trust: &str| {
+            let body = format!(r#"{{"memories":[],"edited":{trust}}}"#);
+            serde_json::from_str::<ImportRequest>(&body).map(|request| request.edited)
+        };
+        let recall = |trust: &str| {
+            let uri = format!("http://node/v1/memories?query=x&trust={trust}").parse().unwrap();
+            Query::<RecallQuery>::try_from_uri(&uri).map(|query| query.0.trust)
+        };
+        for (word, trust) in
+            [("world", Trust::World), ("peer", Trust::Peer), ("node", Trust::Node), ("owner", Trust::Owner)]
+        {
+            let quoted = format!("\"{word}\"");
+            assert_eq!(remember(&quoted).unwrap(), Some(trust));
+            assert_eq!(import(&quoted).unwrap(), Some(trust));
+            assert_eq!(recall(word).unwrap(), Some(trust));
+        }
+        for word in ["onwer", "Owner", "high", "unknown", ""] {
+            let quoted = format!("\"{word}\"");
+            assert!(remember(&quoted).is_err() && import(&quoted).is_err() && recall(word).is_err(), "{word}");
+        }
+        assert_eq!(remember("null").unwrap(), None);
+        let none = "http://node/v1/memories?query=x".parse().unwrap();
+        assert_eq!(Query::<RecallQuery>::try_from_uri(&none).unwrap().0.trust, None);
+    }
 }

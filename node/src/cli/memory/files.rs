@@ -25,7 +25,10 @@ use std::{
 };
 
 use clap::ValueEnum as _;
-use guilder_protocol::{limits::MAX_MEMORY_TEXT, memory::is_domain};
+use guilder_protocol::{
+    limits::MAX_MEMORY_TEXT,
+    memory::{Trust, is_domain},
+};
 use serde_json::Value;
 
 use super::{super::ucan::read_bounded, parse_moment, parse_trust};
@@ -139,7 +142,7 @@ fn parse(text: &str) -> Result<MemoryFile, String> {
         text: body.strip_suffix('\n').unwrap_or(body).to_owned(),
         domain: String::new(),
         language: None,
-        trust: guilder_protocol::memory::Trust::default(),
+        trust: Trust::default(),
         by: String::new(),
         time: None,
         at: None,
@@ -160,6 +163,8 @@ fn parse(text: &str) -> Result<MemoryFile, String> {
             "id" => file.id = Some(plain()),
             "domain" => file.domain = plain(),
             "language" => file.language = Some(Language::from_str(&plain(), false)?),
+            // What a later version said, as an export of this one writes it.
+            "trust" if plain() == Trust::Unknown.as_str() => file.trust = Trust::Unknown,
             "trust" => file.trust = parse_trust(&plain())?,
             "by" => file.by = plain(),
             "time" => file.time = Some(parse_moment(&plain())?),
@@ -180,7 +185,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::unix::fs::PermissionsExt as _;
 
-    use guilder_protocol::{memory::Trust, time::Timestamp};
+    use guilder_protocol::time::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -223,6 +228,7 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
+        assert_eq!(parse("---\ntrust: unknown\n---\nx").unwrap().trust, Trust::Unknown);
         let edited = parse("---\ndomain: a\nmood: good\n---\na b\n\n---\nc").unwrap();
         assert_eq!((edited.domain.as_str(), edited.text.as_str()), ("a", "a b\n\n---\nc"));
     }

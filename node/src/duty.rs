@@ -36,7 +36,7 @@ use tokio::sync::{Notify, oneshot};
 pub use self::{
     books::DutyError,
     hooks::{Head, Hook, HookRefusal},
-    records::{HookKind, RunState, Why},
+    records::{HookKind, RunState, Why, outputs_in_use},
     views::{DutyView, HireView, OutcomeView, RunView, StepView},
 };
 use self::{

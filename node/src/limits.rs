@@ -124,6 +124,8 @@ pub const KEEP_COINS: u64 = 128;
 pub const FREE_COINS: u64 = 16;
 /// What the mint may keep of coins that are changed for fewer unasked, in percent of their worth.
 pub const MERGE_FEE_PERCENT: u64 = 1;
+/// The same where a payment can't be made otherwise. Whoever would lose more to the fees hears that it is too little.
+pub const PAYMENT_MERGE_FEE_PERCENT: u64 = 25;
 /// Between there being many coins and changing them: those of one redemption come together.
 pub const MERGE_PAUSE: Duration = Duration::from_secs(2);
 /// Operations that are posted to one mint at once; the others wait. A mint answers a batch in some 0.1 s.

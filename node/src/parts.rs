@@ -25,7 +25,7 @@ use crate::{
     catalogue::{Catalogue, CatalogueError, CatalogueParts},
     config::Config,
     content::Content,
-    duty::{Duties, DutiesParts},
+    duty::{self, Duties, DutiesParts},
     events::{Events, Journal},
     executor::Executors,
     failpoint::Failpoint,
@@ -190,6 +190,7 @@ impl Node {
             grants: grants.clone(),
             content: content.clone(),
             events: events.clone(),
+            in_use: duty::outputs_in_use,
             failpoint: parts.failpoint.clone(),
         })?;
         let gate = Gate::new(store.clone(), runtime.clone(), events.clone(), config.gate.ask_above);

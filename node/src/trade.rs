@@ -142,7 +142,7 @@ use crate::{
     grants::Grants,
     network::{Frames, InboundStream, Network},
     runtime::{Job, Runtime},
-    store::{KeyRange, Read, Reader, Store, StoreError},
+    store::{KeyRange, Read, Reader, Store, StoreError, Write},
     wallet::{MoneyOutcome, Wallet, WalletError},
 };
 
@@ -179,9 +179,14 @@ pub struct TradeParts {
     pub content: Content,
     /// Told each step.
     pub events: Events,
+    /// Says which tasks' outputs others of this node may still read.
+    pub in_use: InUse,
     /// For crash tests; the default does nothing.
     pub failpoint: Failpoint,
 }
+
+/// Tasks whose outputs somebody in this node may still read: these stay, however old they are.
+pub type InUse = fn(&Write<'_>) -> Result<BTreeSet<Cid>, StoreError>;
 
 /// Whether this node takes no more work. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -356,6 +361,7 @@ impl Trade {
             keep_days,
             keep_payload_days,
             max_payload_bytes,
+            in_use: parts.in_use,
             shedding: Arc::default(),
         };
         let spawn = |name, task: futures::future::BoxFuture<'static, ()>| runtime.spawn(name, task).detach();

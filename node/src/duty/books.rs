@@ -757,7 +757,7 @@ pub(super) fn holder_of(hook: &str, row: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::{
-        duty::records::{HookKind, HookRecord},
+        duty::records::{HireRecord, HireState, HookKind, HookRecord, StepRecord, outputs_in_use},
         runtime::Runtime,
         store::testing::CrashBackend,
     };
@@ -827,5 +827,47 @@ mod tests {
         let set_off: Vec<&str> = made.runs.iter().map(|(_, duty, _)| duty.as_str()).collect();
         assert_eq!(set_off, ["a", "z"]);
         assert_eq!(deliver().await.unwrap(), Taken::Before);
+    }
+
+    #[tokio::test]
+    async fn what_a_run_has_hired_is_in_use_until_the_run_is_over() {
+        let runtime = Runtime::anchored(NOW);
+        let store = Store::with_backend(CrashBackend::new().backend(), &runtime).await.unwrap();
+        let books = Books::new(store, Failpoint::default());
+        let task = guilder_protocol::cbor::cid_of(b"task");
+        let hire =
+            HireRecord { item: 0, nth: 0, task: Some(task), state: HireState::Delivered, seller: None, price: None };
+        let step = StepRecord {
+            id: "one".into(),
+            what: "hire text.own".into(),
+            began: NOW,
+            ended: Some(NOW),
+            failure: None,
+            trust: Trust::Peer,
+            left_out: 0,
+            cap: 1,
+            hires: vec![hire],
+            until: None,
+        };
+        let run = RunRecord {
+            duty: "a".into(),
+            by: "its owner".into(),
+            due: None,
+            queued: NOW,
+            ended: None,
+            state: RunState::Going,
+            failure: None,
+            unit: None,
+            steps: vec![step],
+        };
+        for (state, in_use) in [(RunState::Going, vec![task]), (RunState::Done, vec![])] {
+            let run = RunRecord { state, ..run.clone() };
+            let writing = move |w: &mut Write<'_>| {
+                put_run(w, "0123456789abcdef", &run)?;
+                outputs_in_use(w)
+            };
+            let found: Vec<_> = books.commit(Step::Other, writing).await.unwrap().into_iter().collect();
+            assert_eq!(found, in_use);
+        }
     }
 }

@@ -15,12 +15,15 @@
 //! | `duty/heard` | `place` | the number of the last event that every duty was set off by, or wasn't |
 //! | `duty/deliveries` | hook, delivery | a webhook that was taken, its body until it is old |
 
+use std::collections::BTreeSet;
+
+use cid::Cid;
 use guilder_protocol::{bytes::Digest, identity::AgentId, market::Unit, time::Timestamp, trade::Stored};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{schedule::SkippedFor, value::Trust};
-use crate::store::{Key, Reader, StoreError, Table, Write};
+use crate::store::{Key, KeyRange, Reader, StoreError, Table, Write};
 
 pub(super) const DUTIES: Table<DutyRecord> = Table::new("duty/duties");
 pub(super) const OUTCOMES: Table<Outcome> = Table::new("duty/outcomes");
@@ -257,7 +260,7 @@ pub(super) struct HireRecord {
     pub(super) item: u32,
     /// Which of the sellers of an item, from 0 on.
     pub(super) nth: u32,
-    pub(super) task: Option<cid::Cid>,
+    pub(super) task: Option<Cid>,
     pub(super) state: HireState,
     pub(super) seller: Option<AgentId>,
     pub(super) price: Option<u64>,
@@ -372,6 +375,20 @@ pub(super) const RUN_ID_LEN: usize = 16;
 pub(super) fn open_runs(r: &impl Reader, duty: &str) -> Result<Vec<(String, bool)>, StoreError> {
     let rows = r.range(OPEN, Key::of(duty).range(), usize::MAX)?;
     Ok(rows.into_iter().filter_map(|(row, open)| Some((run_of(&row)?, open.going))).collect())
+}
+
+/// Tasks whose outputs runs that aren't over may still read.
+///
+/// # Errors
+/// If the store can't be read.
+pub fn outputs_in_use(r: &Write<'_>) -> Result<BTreeSet<Cid>, StoreError> {
+    let mut tasks = BTreeSet::new();
+    for (row, _) in r.range(OPEN, KeyRange::all(), usize::MAX)? {
+        let Some(id) = run_of(&row) else { continue };
+        let steps = r.get(RUNS, Key::of(id.as_str()))?.map(|run| run.steps).unwrap_or_default();
+        tasks.extend(steps.iter().flat_map(|step| &step.hires).filter_map(|hire| hire.task));
+    }
+    Ok(tasks)
 }
 
 /// Writes a run's new state, and what hangs on it.

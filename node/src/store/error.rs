@@ -20,6 +20,9 @@ pub enum StoreError {
         /// The newest that this program knows.
         known: u64,
     },
+    /// The file has records of a layout that this program doesn't read.
+    #[error("the store was written by an older guilder, in a layout that this one doesn't read")]
+    Older,
     /// No space left; nothing of the transaction was written.
     #[error("the disk is full")]
     DiskFull,
@@ -63,7 +66,7 @@ pub enum StoreError {
 impl AtFault for StoreError {
     fn fault(&self) -> Fault {
         match self {
-            Self::AlreadyOpen | Self::Newer { .. } | Self::Encode { .. } => Fault::Ours,
+            Self::AlreadyOpen | Self::Newer { .. } | Self::Older | Self::Encode { .. } => Fault::Ours,
             Self::DiskFull
             | Self::Disk { .. }
             | Self::Uncertain { .. }
@@ -77,6 +80,9 @@ impl AtFault for StoreError {
         match self {
             Self::AlreadyOpen => Some("stop the other `guilder up` on this home folder, or choose another with --home"),
             Self::Newer { .. } => Some("run the version of guilder that last used this home folder, or a later one"),
+            Self::Older => Some(
+                "run the guilder that wrote it until its tasks are over; then, with this one, bring the money into a new home folder with the recovery phrase",
+            ),
             Self::DiskFull => Some("free some space; the node goes on by itself"),
             Self::Disk { .. } | Self::Uncertain { .. } => Some("check the disk, then restart the node"),
             Self::Damaged { .. } | Self::Decode { .. } => {

@@ -4,14 +4,35 @@
 //! Steps are only ever added. All steps that a file lacks run in one transaction.
 
 use redb::{Database, ReadableDatabase};
+use serde::de::IgnoredAny;
 
-use super::{Read, Reader, StoreError, Table, Write, access::Rows};
+use super::{KeyRange, Read, Reader, StoreError, Table, Write, access::Rows};
 
 /// One step: brings a file of the version before to its own.
 pub(super) type Migration = fn(&mut Write<'_>) -> Result<(), StoreError>;
 
 /// Every step since version 1, oldest first.
-pub(super) const ALL: &[Migration] = &[];
+pub(super) const ALL: &[Migration] = &[refuse_first_layout];
+
+/// Tables whose records, or what hangs on them, are laid out otherwise since version 2.
+const LAID_OUT_ANEW: [Table<IgnoredAny>; 5] = [
+    Table::new("wallet/coins"),
+    Table::new("wallet/accounts"),
+    Table::new("trade/log"),
+    Table::new("trade/tasks"),
+    Table::new("trade/deals"),
+];
+
+/// Version 2: coins are found by what is held of each keyset and by size, the log says of each row which task it is of. Version 1 was
+/// never released: what holds money or trades of it isn't brought over but refused, since it would seem empty.
+fn refuse_first_layout(write: &mut Write<'_>) -> Result<(), StoreError> {
+    for table in LAID_OUT_ANEW {
+        if !write.range(table, KeyRange::all(), 1)?.is_empty() {
+            return Err(StoreError::Older);
+        }
+    }
+    Ok(())
+}
 
 const META: Table<u64> = Table::new("meta");
 const VERSION: &[u8] = b"version";

@@ -369,6 +369,31 @@ async fn an_older_file_is_brought_up_to_date_step_by_step() {
     assert_eq!(number(&open(&[first, second]).await.unwrap()), Some(11), "refusing changed nothing");
 }
 
+/// It would seem empty: nothing of the first layout is found by today's.
+#[tokio::test]
+async fn a_file_of_the_first_layout_is_refused_if_it_holds_money_or_trades() {
+    fn coin(w: &mut Write<'_>) -> Result<(), StoreError> {
+        w.put(Table::<u64>::new("wallet/coins"), b"c", &1)
+    }
+    fn trade(w: &mut Write<'_>) -> Result<(), StoreError> {
+        w.put(Table::<u64>::new("trade/log"), b"t", &1)
+    }
+    fn other(w: &mut Write<'_>) -> Result<(), StoreError> {
+        w.put(NUMBERS, b"n", &1)
+    }
+    const REFUSED: [&[migrations::Migration]; 2] = [&[coin, migrations::ALL[0]], &[trade, migrations::ALL[0]]];
+    const TAKEN: &[migrations::Migration] = &[other, migrations::ALL[0]];
+    let disk = CrashBackend::new();
+    drop(Disk::open(disk.backend(), &[], &inline()).await.unwrap());
+    for steps in REFUSED {
+        let error = Disk::open(disk.backend(), steps, &inline()).await.unwrap_err();
+        assert_eq!((&error, error.fault()), (&StoreError::Older, Fault::Ours));
+        assert!(error.hint().is_some_and(|hint| hint.contains("recovery phrase")));
+    }
+    let opened = Disk::open(disk.backend(), TAKEN, &inline()).await.unwrap();
+    assert_eq!(opened.read().unwrap().get(NUMBERS, b"n").unwrap(), Some(1));
+}
+
 #[tokio::test]
 async fn a_migration_that_fails_changes_nothing() {
     fn broken(w: &mut Write<'_>) -> Result<(), StoreError> {

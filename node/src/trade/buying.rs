@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::{
     cheats::Cheats,
-    ends,
+    ends, housekeeping,
     journal::{self, Journal, Unwritable},
     limits::{FETCH_RETRY, OUTPUT_CHECK_PATIENCE, SUB_EVIDENCE_SIGNATURES},
     mailbox::{BuyerMail, Cause, Inbox, Mailbox},
@@ -628,9 +628,8 @@ pub(super) fn write(
                 note_forged(w, deal, state, now)?;
             }
             buyer::Write::Open => {
-                // One that had ended: what it keeps is counted when it ends again.
                 if !writes.contains(&buyer::Write::Deal) && !w.contains(OPEN, &key)? {
-                    records::count_payloads(w, 0, records::payload_bytes(deal, None))?;
+                    housekeeping::reopen(w, deal)?;
                 }
                 w.put(OPEN, &key, &StoredSide::Buyer)?;
             }

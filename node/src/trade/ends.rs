@@ -8,6 +8,8 @@
 //!
 //! An event that tells of the end comes after it is on disk, and only wakes: whoever missed it reads [`ENDS`].
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use cid::Cid;
 use guilder_protocol::{time::Timestamp, trade::Stored};
@@ -160,6 +162,11 @@ pub(super) fn end_origin(w: &mut Write<'_>, end: &End) -> Result<(), StoreError>
 /// The ends that wait to be taken by those whose caller this is, in the order of their keys.
 pub(super) fn ends(r: &impl Reader, caller: &str) -> Result<Vec<End>, StoreError> {
     Ok(r.range(ENDS, Key::of(caller).range(), usize::MAX)?.into_iter().map(|(_, end)| end).collect())
+}
+
+/// The tasks whose ends wait to be taken.
+pub(super) fn waiting_tasks(r: &impl Reader) -> Result<BTreeSet<Cid>, StoreError> {
+    Ok(r.range(ENDS, KeyRange::all(), usize::MAX)?.into_iter().filter_map(|(_, end)| end.task).collect())
 }
 
 /// Takes the end of an origin's hire, if it is there: in the transaction in which whoever waits writes what it makes of it.

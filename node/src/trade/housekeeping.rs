@@ -3,10 +3,18 @@
 //!
 //! **Inputs and outputs** go before the records do ([`Housekeeper::shed`]): once they are old, or, the oldest first, as long as all
 //! of them are more than may be. What was signed of them stays: the receipt, its salt, every hash; so that whoever has saved an
-//! output can still show what it is. They stay as long as anybody may yet ask for them (until the lock has fallen back by both clocks),
-//! as long as money is out, and for good (that is, as long as the record) where they convict somebody.
+//! output can still show what it is. They stay ([`Stay`])
+//!
+//! - for now, as long as the lock may be spent by either clock, money is out, or somebody in this node may still read them: the work
+//!   that they were hired for, a run of a duty, whoever hasn't taken the hire's end;
+//! - as long as the record, where they convict a seller or may, and where a buyer that paid hasn't said that it has its output: it may
+//!   have been away, asks when it comes back, and convicts a seller that doesn't deliver what it was paid for.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::{Arc, Mutex},
+};
 
 use guilder_protocol::{
     content::ContentId,
@@ -16,15 +24,15 @@ use guilder_protocol::{
 };
 
 use super::{
-    budgets,
+    InUse, budgets, ends,
     journal::Journal,
     keys,
     limits::{MAX_PASSED_OVER, PRUNE_BATCH, PRUNE_EVERY},
     outlays,
     records::{
-        self, BUYERS, BY_TASK, CHEATS, CONTENT, DEALS, LOG, LogRow, OFFERS, OPEN, PASSED_ON, PAYLOADS, PROMISES,
-        REFUSALS, SECOND_RECEIPTS, SELLERS, SPENT, SUB_EVIDENCE, StoredSide, TASKS, WORK, content_key, key, log_parts,
-        payload_bytes,
+        self, BUYERS, BY_TASK, CHEATS, CONTENT, DEALS, LOG, LogRow, OFFERS, OPEN, OutputCheck, PASSED_ON, PAYLOADS,
+        PROMISES, REFUSALS, SECOND_RECEIPTS, SELLERS, SPENT, SUB_EVIDENCE, StoredSide, TASKS, WORK, content_key, key,
+        log_key, log_parts, payload_bytes,
     },
 };
 use crate::{
@@ -48,10 +56,11 @@ pub(super) struct Housekeeper {
     pub(super) wallet: Wallet,
     /// Days that the records of ended trades are kept. One at least: whoever hires for an origin finds its task until then.
     pub(super) keep_days: u64,
-    /// Days that inputs and outputs are kept.
+    /// Days that inputs and outputs are kept, one at least.
     pub(super) keep_payload_days: u64,
     /// And how many bytes of them in all.
     pub(super) max_payload_bytes: u64,
+    pub(super) in_use: InUse,
     pub(super) shedding: Arc<Mutex<Shedding>>,
 }
 
@@ -60,8 +69,20 @@ pub(super) struct Housekeeper {
 pub(super) struct Shedding {
     /// The last row of the log that was looked at.
     after: Option<Vec<u8>>,
-    /// Rows up to there that could not be dropped yet. Those beyond [`MAX_PASSED_OVER`] are seen again after the next start.
-    passed_over: Vec<Row>,
+    /// Rows up to there of which nothing can be dropped for now. At [`MAX_PASSED_OVER`] of them the look goes no further until some
+    /// can be. Those that stay as long as their record are not among them.
+    passed_over: BTreeMap<Vec<u8>, LogRow>,
+}
+
+/// How long the input and the output of a trade stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stay {
+    /// No longer.
+    No,
+    /// Until something comes about that is waited for.
+    ForNow,
+    /// As long as the record.
+    WithRecord,
 }
 
 /// A row of the log with its key.
@@ -113,18 +134,23 @@ impl Housekeeper {
 
     /// Drops inputs and outputs that are too old or too many.
     async fn shed(&self, now: Timestamp) -> Result<(), StoreError> {
-        let old = now.saturating_sub(self.keep_payload_days.saturating_mul(DAY_SECS));
-        let passed_over = std::mem::take(&mut lock(&self.shedding).passed_over);
-        for some in passed_over.chunks(PRUNE_BATCH) {
-            self.shed_some(some.to_vec(), now).await?;
+        let mut from = None;
+        loop {
+            let end = self.shed_before(now)?;
+            let some = lock(&self.shedding).passed_over(from.as_deref(), &end);
+            let Some((last, _)) = some.last() else { break };
+            from = Some(last.clone());
+            self.shed_some(some, now).await?;
         }
         loop {
-            let kept = self.journal.read(|r| r.get(PAYLOADS, []))?.unwrap_or_default();
-            let end = if kept > self.max_payload_bytes { now } else { old };
-            let range = KeyRange::between(&Key::of(Timestamp::default()), &Key::of(end));
-            let range = match lock(&self.shedding).after.clone() {
-                Some(after) => range.after(&after),
-                None => range,
+            let range = KeyRange::between(&Key::of(Timestamp::default()), &self.shed_before(now)?);
+            let range = {
+                let shedding = lock(&self.shedding);
+                if shedding.passed_over.len() >= MAX_PASSED_OVER {
+                    tracing::debug!("more inputs and outputs are in use than are looked after");
+                    return Ok(());
+                }
+                shedding.after.as_ref().map_or(range.clone(), |after| range.after(after))
             };
             let journal = self.journal.clone();
             let reading = move || journal.read(|r| r.range(LOG, range, PRUNE_BATCH));
@@ -136,15 +162,26 @@ impl Housekeeper {
         }
     }
 
-    /// Of some rows; remembers those of which nothing can be dropped yet.
+    /// Rows of the log before this are looked at: what is old, or anything as long as there is too much.
+    fn shed_before(&self, now: Timestamp) -> Result<Key, StoreError> {
+        let kept = self.journal.read(|r| r.get(PAYLOADS, []))?.unwrap_or_default();
+        let old = now.saturating_sub(self.keep_payload_days.max(1).saturating_mul(DAY_SECS));
+        Ok(Key::of(if kept > self.max_payload_bytes { now } else { old }))
+    }
+
+    /// Of some rows; remembers those of which nothing can be dropped for now.
     async fn shed_some(&self, rows: Vec<Row>, now: Timestamp) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
         }
-        let left = self.journal.commit(Step::Other, move |w| shed(w, rows, now)).await?;
+        let seen: Vec<_> = rows.iter().map(|(key, _)| key.clone()).collect();
+        let in_use = self.in_use;
+        let left = self.journal.commit(Step::Other, move |w| shed(w, rows, now, in_use)).await?;
         let mut shedding = lock(&self.shedding);
-        let room = MAX_PASSED_OVER.saturating_sub(shedding.passed_over.len());
-        shedding.passed_over.extend(left.into_iter().take(room));
+        for key in &seen {
+            shedding.passed_over.remove(key);
+        }
+        shedding.passed_over.extend(left);
         Ok(())
     }
 
@@ -164,6 +201,16 @@ impl Housekeeper {
                 None => return Ok(()),
             }
         }
+    }
+}
+
+impl Shedding {
+    /// Some of the rows that were passed over, between two keys.
+    fn passed_over(&self, after: Option<&[u8]>, end: &[u8]) -> Vec<Row> {
+        let rows =
+            self.passed_over.range::<[u8], _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        let rows = rows.take_while(|(key, _)| key.as_slice() < end).take(PRUNE_BATCH);
+        rows.map(|(key, row)| (key.clone(), *row)).collect()
     }
 }
 
@@ -189,11 +236,11 @@ fn forget(w: &mut Write<'_>, end: Timestamp, after: Option<Vec<u8>>) -> Result<O
         None => range,
     };
     let rows = w.range(LOG, range, PRUNE_BATCH)?;
-    for (log_key, LogRow { side, shed, .. }) in &rows {
+    for (log_key, row) in &rows {
         let Some((_, id)) = log_parts(log_key) else { continue };
-        let gone = match side {
-            StoredSide::Buyer => forget_task(w, id, end, *shed)?,
-            StoredSide::Seller => forget_sold(w, id, *shed)?,
+        let gone = match row.side {
+            StoredSide::Buyer => forget_task(w, id, end, row.is_counted())?,
+            StoredSide::Seller => forget_sold(w, id, row.is_counted())?,
         };
         if gone {
             w.delete(LOG, log_key)?;
@@ -202,7 +249,7 @@ fn forget(w: &mut Write<'_>, end: Timestamp, after: Option<Vec<u8>>) -> Result<O
     Ok(rows.into_iter().nth(PRUNE_BATCH - 1).map(|(key, _)| key))
 }
 
-fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp, shed: bool) -> Result<bool, StoreError> {
+fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp, counted: bool) -> Result<bool, StoreError> {
     let Some(record) = w.get(TASKS, key(task))? else { return Ok(true) };
     for award in &record.awards {
         let settled = match w.get(BUYERS, key(*award))? {
@@ -219,14 +266,14 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp, shed: bool) ->
         }
     }
     for award in record.awards {
-        let output = match w.get(BUYERS, key(award))? {
-            Some(Buyer::Ended(ended)) => {
-                let forged = ended.forged.map(|forged| forged.ciphertext);
-                ended.output.map(|(_, stored)| stored).or(forged)
-            }
-            _ => None,
+        let (output, forged) = match w.get(BUYERS, key(award))? {
+            Some(Buyer::Ended(ended)) => (ended.output.map(|(_, stored)| stored), ended.forged),
+            _ => (None, None),
         };
-        forget_deal(w, award, output, shed)?;
+        if let (Some(forged), Some(deal)) = (forged, w.get(DEALS, key(award))?) {
+            release(w, &deal, &Payload::from(forged.ciphertext))?;
+        }
+        forget_deal(w, award, output, counted)?;
         w.delete(BUYERS, key(award))?;
         w.delete(keys::WRITTEN_OFF, key(award))?;
         w.delete(PROMISES, key(award))?;
@@ -243,28 +290,28 @@ fn forget_task(w: &mut Write<'_>, task: cid::Cid, end: Timestamp, shed: bool) ->
     Ok(true)
 }
 
-fn forget_sold(w: &mut Write<'_>, award: cid::Cid, shed: bool) -> Result<bool, StoreError> {
+fn forget_sold(w: &mut Write<'_>, award: cid::Cid, counted: bool) -> Result<bool, StoreError> {
     let output = match w.get(SELLERS, key(award))? {
         Some(Seller::Ended(ended)) if ended.money != seller::Money::Due => ended.output.map(|(_, stored)| stored),
         Some(Seller::Broken(_)) => None,
         Some(_) => return Ok(false),
         None => None,
     };
-    forget_deal(w, award, output, shed)?;
+    forget_deal(w, award, output, counted)?;
     w.delete(SELLERS, key(award))?;
     w.delete(SUB_EVIDENCE, key(award))?;
     w.delete(WORK, key(award))?;
     Ok(true)
 }
 
-fn forget_deal(w: &mut Write<'_>, award: cid::Cid, output: Option<Stored>, shed: bool) -> Result<(), StoreError> {
+fn forget_deal(w: &mut Write<'_>, award: cid::Cid, output: Option<Stored>, counted: bool) -> Result<(), StoreError> {
     let Some(deal) = w.get(DEALS, key(award))? else { return Ok(()) };
     outlays::forget(w, &deal)?;
-    if !shed {
+    if counted {
         records::count_payloads(w, 0, payload_bytes(&deal, output.as_ref()))?;
-        release(w, &deal, &deal.input)?;
-        output.map_or(Ok(()), |output| release(w, &deal, &Payload::from(output)))?;
     }
+    release(w, &deal, &deal.input)?;
+    output.map_or(Ok(()), |output| release(w, &deal, &Payload::from(output)))?;
     w.delete(BY_TASK, Key::of(deal.award.args().task).and(award))?;
     w.delete(DEALS, key(award))
 }
@@ -279,40 +326,147 @@ fn release(w: &mut Write<'_>, deal: &Deal, payload: &Payload) -> Result<(), Stor
     Ok(())
 }
 
-/// Drops the inputs and outputs of some rows of the log; gives those of which nothing can be dropped yet.
-fn shed(w: &mut Write<'_>, rows: Vec<Row>, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+/// A trade of ours that had ended opens again, for it is delivered late: what it keeps is counted when it ends again.
+pub(super) fn reopen(w: &mut Write<'_>, deal: &Deal) -> Result<(), StoreError> {
+    let task = deal.award.args().ask;
+    let record = w.get(TASKS, key(task))?;
+    let log_row = record.as_ref().map(|record| log_key(record.created, task));
+    let row = log_row.as_ref().map(|row| w.get(LOG, row)).transpose()?.flatten();
+    let (Some(record), Some(log_row), Some(row)) = (record, log_row, row.filter(|row| !row.is_counted())) else {
+        return records::count_payloads(w, 0, payload_bytes(deal, None));
+    };
+    // Its task counts again with all of its awards, and is looked at again after the next start.
+    for award in record.awards.into_iter().filter(|award| *award != deal.id()) {
+        if let Some(other) = w.get(DEALS, key(award))? {
+            records::count_payloads(w, payload_bytes(&other, None), 0)?;
+        }
+    }
+    w.put(LOG, log_row, &LogRow { shed: false, stays: false, ..row })
+}
+
+/// Drops the inputs and outputs of some rows of the log; gives those of which nothing can be dropped for now.
+fn shed(w: &mut Write<'_>, rows: Vec<Row>, now: Timestamp, in_use: InUse) -> Result<Vec<Row>, StoreError> {
+    let mut read = BTreeSet::new();
+    if rows.iter().any(|(_, row)| row.side == StoredSide::Buyer) {
+        read = in_use(w)?;
+        read.append(&mut ends::waiting_tasks(w)?);
+    }
     let mut left = Vec::new();
     for (row_key, _) in rows {
         // Forgotten meanwhile, maybe.
         let Some(row) = w.get(LOG, &row_key)?.filter(|row| !row.shed) else { continue };
         let Some((_, id)) = log_parts(&row_key) else { continue };
-        let is_shed = match row.side {
-            StoredSide::Buyer => shed_task(w, id, now)?,
-            StoredSide::Seller => shed_trade(w, id, StoredSide::Seller, now)?,
+        let stay = match row.side {
+            StoredSide::Buyer if read.contains(&id) => Stay::ForNow,
+            StoredSide::Buyer => stay_of_task(w, id, now)?,
+            StoredSide::Seller => stay_of_sold(w, id, now)?,
         };
-        if is_shed {
-            w.put(LOG, row_key, &LogRow { shed: true, ..row })?;
-        } else {
-            left.push((row_key, row));
+        match (stay, row.side) {
+            (Stay::WithRecord, _) if row.stays => continue,
+            (Stay::WithRecord, side) => {
+                let kept = kept_by(w, id, side)?;
+                records::count_payloads(w, 0, kept)?;
+                w.put(LOG, row_key, &LogRow { stays: true, ..row })?;
+                continue;
+            }
+            (Stay::ForNow, _) => {
+                left.push((row_key, row));
+                continue;
+            }
+            (Stay::No, side) => {
+                if row.is_counted() {
+                    let kept = kept_by(w, id, side)?;
+                    records::count_payloads(w, 0, kept)?;
+                }
+                match side {
+                    StoredSide::Buyer => shed_task(w, id)?,
+                    StoredSide::Seller => shed_sold(w, id)?,
+                }
+                w.put(LOG, row_key, &LogRow { shed: true, ..row })?;
+            }
         }
     }
     Ok(left)
 }
 
-/// All awards of a task that we bought, or none.
-fn shed_task(w: &mut Write<'_>, task: cid::Cid, now: Timestamp) -> Result<bool, StoreError> {
-    let Some(mut record) = w.get(TASKS, key(task))? else { return Ok(true) };
+/// What a row of the log counts for, with all of a task's awards.
+fn kept_by(r: &impl Reader, id: cid::Cid, side: StoredSide) -> Result<u64, StoreError> {
+    let awards = match side {
+        StoredSide::Buyer => r.get(TASKS, key(id))?.map(|record| record.awards).unwrap_or_default(),
+        StoredSide::Seller => vec![id],
+    };
+    let mut kept = 0_u64;
+    for award in awards {
+        let Some(deal) = r.get(DEALS, key(award))? else { continue };
+        let output = match side {
+            StoredSide::Buyer => r.get(BUYERS, key(award))?.and_then(|state| state.ended()?.output.clone()),
+            StoredSide::Seller => r.get(SELLERS, key(award))?.and_then(|state| state.ended()?.output.clone()),
+        };
+        kept = kept.saturating_add(payload_bytes(&deal, output.map(|(_, stored)| stored).as_ref()));
+    }
+    Ok(kept)
+}
+
+/// Of a task of ours, which is one with all of its awards.
+fn stay_of_task(r: &impl Reader, task: cid::Cid, now: Timestamp) -> Result<Stay, StoreError> {
+    let Some(record) = r.get(TASKS, key(task))? else { return Ok(Stay::No) };
     let is_over = record.failure.is_some() || record.own.is_some() || !record.awards.is_empty();
+    let for_the_sake_of = match record.under {
+        // Work that begins anew after a restart reads it again.
+        Some(award) => r.contains(OPEN, key(award))?,
+        None => false,
+    };
+    let mut stay = if is_over && !for_the_sake_of { Stay::No } else { Stay::ForNow };
+    for award in record.awards {
+        stay = stay.max(stay_of_bought(r, award, now)?);
+    }
+    Ok(stay)
+}
+
+fn stay_of_bought(r: &impl Reader, award: cid::Cid, now: Timestamp) -> Result<Stay, StoreError> {
+    // What convicts its seller only with its bytes.
+    let kept = r.get(PROMISES, key(award))?.and_then(|promise| promise.kept);
+    if matches!(kept, Some(OutputCheck::Invalid(_) | OutputCheck::Unchecked(_))) || r.contains(CHEATS, key(award))? {
+        return Ok(Stay::WithRecord);
+    }
+    Ok(match r.get(BUYERS, key(award))? {
+        Some(Buyer::Ended(ended)) if ended.forged.is_some() => Stay::WithRecord,
+        Some(Buyer::Ended(ended)) if ended.money == buyer::Money::Waiting => Stay::ForNow,
+        Some(Buyer::Ended(_)) | None => while_locked(r, award, now)?,
+        Some(_) => Stay::ForNow,
+    })
+}
+
+fn stay_of_sold(r: &impl Reader, award: cid::Cid, now: Timestamp) -> Result<Stay, StoreError> {
+    Ok(match r.get(SELLERS, key(award))? {
+        Some(Seller::Ended(ended)) if ended.money == seller::Money::Due => Stay::ForNow,
+        // Its word comes at once, or when the buyer is back: most that are back in time are while the lock may be spent.
+        Some(Seller::Ended(ended)) if ended.owes_output() => match while_locked(r, award, now)? {
+            Stay::No => Stay::WithRecord,
+            stay => stay,
+        },
+        Some(Seller::Ended(_) | Seller::Broken(_)) | None => while_locked(r, award, now)?,
+        Some(_) => Stay::ForNow,
+    })
+}
+
+/// While the lock may be spent by either clock, the other side asks.
+fn while_locked(r: &impl Reader, award: cid::Cid, now: Timestamp) -> Result<Stay, StoreError> {
+    let Some(deal) = r.get(DEALS, key(award))? else { return Ok(Stay::No) };
+    let over = deal.award.part().until().saturating_add(2 * SKEW_SECS);
+    Ok(if over >= now || r.contains(OPEN, key(award))? { Stay::ForNow } else { Stay::No })
+}
+
+/// Drops the inputs and outputs of a task that we bought.
+fn shed_task(w: &mut Write<'_>, task: cid::Cid) -> Result<(), StoreError> {
+    let Some(mut record) = w.get(TASKS, key(task))? else { return Ok(()) };
     for award in &record.awards {
-        if !may_shed(w, *award, StoredSide::Buyer, now)? {
-            return Ok(false);
+        let mut output = None;
+        if let Some(Buyer::Ended(mut ended)) = w.get(BUYERS, key(*award))? {
+            output = ended.output.as_mut().map(|(_, output)| std::mem::replace(output, hash_alone(output)));
+            w.put(BUYERS, key(*award), &Buyer::Ended(ended))?;
         }
-    }
-    if !is_over {
-        return Ok(false);
-    }
-    for award in &record.awards {
-        shed_trade(w, *award, StoredSide::Buyer, now)?;
+        shed_deal(w, *award, output)?;
     }
     if let Some(output) = record.own.as_mut().and_then(|own| own.output.as_mut()) {
         if let Stored::Content(id) = output {
@@ -321,61 +475,27 @@ fn shed_task(w: &mut Write<'_>, task: cid::Cid, now: Timestamp) -> Result<bool, 
         *output = hash_alone(output);
         w.put(TASKS, key(task), &record)?;
     }
-    Ok(true)
+    Ok(())
 }
 
-/// Whether nobody can ask for a trade's input and output any more, and nothing that is to be decided yet hangs on them.
-fn may_shed(r: &impl Reader, award: cid::Cid, side: StoredSide, now: Timestamp) -> Result<bool, StoreError> {
-    let Some(deal) = r.get(DEALS, key(award))? else { return Ok(true) };
-    let over = deal.award.part().until().saturating_add(2 * SKEW_SECS);
-    if over >= now || r.contains(OPEN, key(award))? || r.contains(CHEATS, key(award))? {
-        return Ok(false);
+fn shed_sold(w: &mut Write<'_>, award: cid::Cid) -> Result<(), StoreError> {
+    let mut output = None;
+    if let Some(Seller::Ended(mut ended)) = w.get(SELLERS, key(award))? {
+        output = ended.output.as_mut().map(|(_, output)| std::mem::replace(output, hash_alone(output)));
+        ended.let_go = output.is_some();
+        w.put(SELLERS, key(award), &Seller::Ended(ended))?;
     }
-    Ok(match side {
-        StoredSide::Buyer => match r.get(BUYERS, key(award))? {
-            Some(Buyer::Ended(ended)) => ended.forged.is_none() && ended.money != buyer::Money::Waiting,
-            Some(_) => false,
-            None => true,
-        },
-        StoredSide::Seller => match r.get(SELLERS, key(award))? {
-            Some(Seller::Ended(ended)) => ended.money != seller::Money::Due,
-            Some(Seller::Broken(_)) | None => true,
-            Some(_) => false,
-        },
-    })
+    shed_deal(w, award, output)
 }
 
-fn shed_trade(w: &mut Write<'_>, award: cid::Cid, side: StoredSide, now: Timestamp) -> Result<bool, StoreError> {
-    if !may_shed(w, award, side, now)? {
-        return Ok(false);
-    }
-    let Some(mut deal) = w.get(DEALS, key(award))? else { return Ok(true) };
-    let output = match side {
-        StoredSide::Buyer => match w.get(BUYERS, key(award))? {
-            Some(Buyer::Ended(mut ended)) => {
-                let output = ended.output.as_mut().map(|(_, output)| std::mem::replace(output, hash_alone(output)));
-                w.put(BUYERS, key(award), &Buyer::Ended(ended))?;
-                output
-            }
-            _ => None,
-        },
-        StoredSide::Seller => match w.get(SELLERS, key(award))? {
-            Some(Seller::Ended(mut ended)) => {
-                let output = ended.output.as_mut().map(|(_, output)| std::mem::replace(output, hash_alone(output)));
-                w.put(SELLERS, key(award), &Seller::Ended(ended))?;
-                output
-            }
-            _ => None,
-        },
-    };
-    records::count_payloads(w, 0, payload_bytes(&deal, output.as_ref()))?;
+fn shed_deal(w: &mut Write<'_>, award: cid::Cid, output: Option<Stored>) -> Result<(), StoreError> {
+    let Some(mut deal) = w.get(DEALS, key(award))? else { return Ok(()) };
     release(w, &deal, &deal.input)?;
     output.map_or(Ok(()), |output| release(w, &deal, &Payload::from(output)))?;
     if let Payload::Inline(bytes) = &deal.input {
         deal.input = Payload::Content(ContentId::of(bytes));
     }
-    w.put(DEALS, key(award), &deal)?;
-    Ok(true)
+    w.put(DEALS, key(award), &deal)
 }
 
 /// What names a payload when it isn't here any more.

@@ -58,7 +58,8 @@ pub(super) const SELLERS: Table<Seller> = Table::new("trade/sellers");
 pub(super) const OPEN: Table<StoredSide> = Table::new("trade/open");
 pub(super) const TASKS: Table<TaskRecord> = Table::new("trade/tasks");
 pub(super) const LOG: Table<LogRow> = Table::new("trade/log");
-/// Bytes of the inputs and outputs that ended trades keep, under the empty key.
+/// Bytes of the inputs and outputs that ended trades keep, under the empty key: no more than these, for what several share counts
+/// for each.
 pub(super) const PAYLOADS: Table<u64> = Table::new("trade/payloads");
 pub(super) const BY_TASK: Table<Timestamp> = Table::new("trade/by-task");
 pub(super) const CONTENT: Table<()> = Table::new("trade/content");
@@ -102,11 +103,19 @@ pub(super) struct LogRow {
     /// Its input and its output were dropped; what was signed of them stays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) shed: bool,
+    /// They stay as long as the record, and aren't counted: nothing else goes for their sake.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stays: bool,
 }
 
 impl LogRow {
     pub(super) fn new(side: StoredSide, task: Cid) -> Self {
-        Self { side, task, shed: false }
+        Self { side, task, shed: false, stays: false }
+    }
+
+    /// Whether what it keeps is in [`PAYLOADS`].
+    pub(super) fn is_counted(&self) -> bool {
+        !self.shed && !self.stays
     }
 }
 

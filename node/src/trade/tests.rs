@@ -341,6 +341,7 @@ impl Node {
             grants: grants.clone(),
             content: content.clone(),
             events: events.clone(),
+            in_use: |_| Ok(BTreeSet::new()),
             failpoint: plan.failpoint.clone(),
         })
         .unwrap();
@@ -399,6 +400,7 @@ impl Node {
             keep_days: self.plan.config.keep_days,
             keep_payload_days: self.plan.config.keep_payload_days,
             max_payload_bytes: self.plan.config.max_payload_mib << 20,
+            in_use: |_| Ok(BTreeSet::new()),
             shedding: Arc::default(),
         }
     }

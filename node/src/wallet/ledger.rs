@@ -21,6 +21,7 @@ mod operations;
 mod tokens;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     str::FromStr,
     sync::Arc,
@@ -28,6 +29,7 @@ use std::{
 };
 
 use cdk::nuts::{Proof, ProofsMethods, Token};
+use futures::future::join_all;
 use guilder_protocol::{
     fault::Fault,
     locks::{KeysetId, LockedProof},
@@ -44,7 +46,7 @@ pub(super) use self::{
     operations::{Handle, states},
 };
 use self::{
-    coins::Coins,
+    coins::{Coins, is_worth_its_fee},
     gate::Gates,
     numbers::{Found, Line, Numbers},
     operations::Operations,
@@ -65,7 +67,10 @@ use super::{
 };
 use crate::{
     failpoint::Failpoint,
-    limits::{MAX_OPERATION_INPUTS, MAX_TOKEN_PROOFS, MAX_TOKEN_TEXT, MERGE_FEE_PERCENT, RENEW_BEFORE_SECS},
+    limits::{
+        MAX_OPERATION_INPUTS, MAX_TOKEN_PROOFS, MAX_TOKEN_TEXT, MERGE_FEE_PERCENT, PAYMENT_MERGE_FEE_PERCENT,
+        RENEW_BEFORE_SECS,
+    },
     runtime::{Job, Runtime},
     store::{Key, KeyRange, Reader, Store},
 };
@@ -223,16 +228,18 @@ impl Ledger {
             };
             drop(choosing);
             // What there is would do, if it weren't in so many coins.
-            if matches!(short, WalletError::Insufficient { needed, available, .. } if available >= needed)
-                && let Some(merging) = self.merge(currency, 100).await?
+            let WalletError::Insufficient { needed, available, .. } = short else { return Err(short) };
+            if available >= needed
+                && let Some(merging) = self.merge(currency, PAYMENT_MERGE_FEE_PERCENT).await?
             {
                 merging.wait(self.patience).await?;
                 continue;
             }
-            if self.coins.change_due(currency)? < need {
+            let due = self.coins.change_due(currency)?;
+            if due == 0 || available.saturating_add(due) < needed {
                 return Err(short);
             }
-            // There is enough, but a mint that we wait for has it.
+            // There is enough, but a mint that we wait for has some of it.
             news.await;
         }
     }
@@ -306,37 +313,46 @@ impl Ledger {
         self.check_proofs(&view, &proofs).await?;
         let inputs: Option<Vec<_>> = proofs.iter().map(Coin::from_proof).map(Input::plain).collect();
         let inputs = inputs.ok_or(WalletError::TokenUnfit("a proof in it can't be read"))?;
-        // More than one swap takes goes in several, each with a like share of every size.
-        let swaps = inputs.len().div_ceil(MAX_OPERATION_INPUTS);
-        let mut parts: Vec<Vec<Input>> = (0..swaps).map(|_| Vec::new()).collect();
-        inputs.into_iter().enumerate().for_each(|(index, input)| parts[index % swaps].push(input));
+        let parts = in_swaps(inputs, &view);
+        let firsts: Vec<_> = parts.iter().map(|part| part.first().map(|input| input.y)).collect();
         let mut received = None;
-        for inputs in parts {
-            match self.take_part(&currency, inputs, reclaimed).await {
+        let mut trouble = None;
+        for (first, settled) in firsts.into_iter().zip(self.swap_all(&currency, parts, reclaimed).await?) {
+            match self.of_token(first, settled) {
                 Ok((amount, fee)) => {
                     let (amounts, fees) = received.unwrap_or_default();
                     received = Some((amounts + amount, fees + fee));
                 }
                 // What a former try has received of it is here; the rest is what is wanted.
-                Err(WalletError::ReceivedBefore) if swaps > 1 => {}
-                Err(error) => return Err(error),
+                Err(WalletError::ReceivedBefore) => {}
+                Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        let (amount, fee) = received.ok_or(WalletError::ReceivedBefore)?;
+        let (amount, fee) = trouble.map_or(received.ok_or(WalletError::ReceivedBefore), Err)?;
         Ok(Received { amount, fee, mint, unit })
     }
 
-    /// Swaps proofs of a token, as many as one swap takes, for coins of ours; says what came and what the mint kept.
-    async fn take_part(
+    /// Swaps all that a token was parted into for coins of ours. Written down in whole before the first post, so that what is begun is
+    /// gone on with, however long the mint takes and whoever stops waiting.
+    async fn swap_all(
         &self,
         currency: &Currency,
-        inputs: Vec<Input>,
+        parts: Vec<Vec<Input>>,
         reclaimed: Option<OperationId>,
-    ) -> Result<(u64, u64), WalletError> {
-        let first = inputs.first().map(|input| input.y);
-        let (currency, purpose) = (currency.clone(), Purpose::Receive { reclaimed });
-        let plan = Plan { currency, inputs, outputs: Vec::new(), purpose, until: None };
-        match self.begin(plan).await?.wait(self.patience).await {
+    ) -> Result<Vec<Result<Settled, WalletError>>, WalletError> {
+        let mut drafts = Vec::new();
+        for inputs in parts {
+            let (currency, purpose) = (currency.clone(), Purpose::Receive { reclaimed });
+            let plan = Plan { currency, inputs, outputs: Vec::new(), purpose, until: None };
+            drafts.push(self.operations.draft(plan).await?);
+        }
+        let handles = self.operations.start_all(drafts).await?;
+        Ok(join_all(handles.into_iter().map(|handle| handle.wait(self.patience))).await)
+    }
+
+    /// What came of a swap of a token's proofs, whose first is `first`, and what the mint kept.
+    fn of_token(&self, first: Option<Y>, settled: Result<Settled, WalletError>) -> Result<(u64, u64), WalletError> {
+        match settled {
             Ok(Settled::Received { amount, fee }) => Ok((amount, fee)),
             Ok(_) => Err(WalletError::Unsettled),
             Err(WalletError::Mint(MintTrouble::Spent { mint })) => {
@@ -452,7 +468,7 @@ impl Ledger {
         for keyset in view.of_unit(&currency.unit).iter().filter(|keyset| ends(&keyset.id())) {
             let room = MAX_OPERATION_INPUTS - coins.len();
             if room > 0 {
-                coins.extend(self.coins.of_keyset(currency, keyset.id(), room)?);
+                coins.extend(self.coins.largest(currency, keyset.id(), keyset.input_fee_ppk(), room)?);
             }
         }
         let fee = view.fee(coins.iter().map(|(_, coin)| coin.id)).unwrap_or(u64::MAX);
@@ -616,6 +632,25 @@ fn blank_change(chosen: &[(Y, Coin)], amount: u64) -> Vec<(u64, Destination)> {
     let most = sum(chosen.iter().map(|(_, coin)| &coin.amount)).saturating_sub(amount);
     let blanks = u64::BITS - most.leading_zeros();
     vec![(0, Destination::Coins); blanks as usize]
+}
+
+/// A token's proofs, as the swaps that take them: each with a like share of every size, and the same ones at every try. Of a token of
+/// several swaps, what isn't worth its fee is left out.
+fn in_swaps(mut inputs: Vec<Input>, view: &MintView) -> Vec<Vec<Input>> {
+    if inputs.len() <= MAX_OPERATION_INPUTS {
+        return vec![inputs];
+    }
+    let ppk_of = |input: &Input| view.keysets.get(&input.coin.id).map_or(0, |keyset| keyset.input_fee_ppk());
+    inputs.retain(|input| is_worth_its_fee(input.coin.amount, ppk_of(input)));
+    inputs.sort_unstable_by_key(|input| (Reverse(input.coin.amount), input.y));
+    let swaps = inputs.len().div_ceil(MAX_OPERATION_INPUTS).max(1);
+    let mut parts: Vec<Vec<Input>> = (0..swaps).map(|_| Vec::new()).collect();
+    inputs.into_iter().enumerate().for_each(|(index, input)| parts[index % swaps].push(input));
+    parts.retain(|part| {
+        let fee = amounts::input_fee(part.iter().map(ppk_of)).unwrap_or(u64::MAX);
+        sum(part.iter().map(|input| &input.coin.amount)) > fee
+    });
+    parts
 }
 
 /// Reads a token however it was copied: with its scheme before it, folded, with spaces around it.

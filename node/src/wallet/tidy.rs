@@ -17,6 +17,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use futures::future::join_all;
 use guilder_protocol::{market::MintUrl, time::Timestamp};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -75,11 +76,14 @@ impl Tidy {
     /// Changes small coins for fewer where there are many. Where that failed it rests: a mint may take no swap of so many.
     async fn merge(&self, resting: &mut BTreeMap<Currency, Instant>) {
         resting.retain(|_, until| *until > Instant::now());
-        for currency in self.mints.currencies() {
-            if resting.contains_key(&currency) {
-                continue;
-            }
-            if let Err(error) = self.ledger.keep_coins_few(&currency).await {
+        let due = self.mints.currencies().into_iter().filter(|currency| !resting.contains_key(currency));
+        // Side by side: one mint that keeps quiet delays no other.
+        let merging = due.map(|currency| async {
+            let merged = self.ledger.keep_coins_few(&currency).await;
+            (currency, merged)
+        });
+        for (currency, merged) in join_all(merging).await {
+            if let Err(error) = merged {
                 tracing::debug!(mint = %currency.mint, %error, "many small coins stay for now");
                 resting.insert(currency, Instant::now() + TIDY_PAUSE);
             }

@@ -89,6 +89,9 @@ pub struct Ended {
     pub receipt: Signed<Receipt>,
     /// The output and its salt, if the work succeeded. In escrow it is sealed.
     pub output: Option<(Salt, Stored)>,
+    /// The output was let go of: its hash names it, and it is offered no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub let_go: bool,
     /// In escrow: the buyer's release, one signature for each proof; empty without one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub release: Vec<ReleaseSignature>,
@@ -482,9 +485,16 @@ impl Ended {
         }
     }
 
-    /// The delivery; none if what the receipt commits to isn't here, for it was signed by a later copy of this home.
+    /// Whether the buyer may still need the output from us: until it has said that it has it, unless the money fell back to it. One
+    /// that comes late, and is paid for, convicts whoever doesn't deliver.
+    pub fn owes_output(&self) -> bool {
+        self.output.is_some() && self.received.is_none() && self.money != Money::Voided
+    }
+
+    /// The delivery; none if what the receipt commits to isn't here: it was signed by a later copy of this home, or let go of.
     fn delivery(&self, deal: &Deal) -> Option<Effect> {
-        if self.output.is_none() && matches!(self.receipt.body.out, Outcome::Ok(_)) {
+        let is_here = self.output.is_some() && !self.let_go;
+        if !is_here && matches!(self.receipt.body.out, Outcome::Ok(_)) {
             return None;
         }
         let (mut output, mut sealed) = (None, None);
@@ -566,7 +576,7 @@ fn conclude(
     writes.push(write);
     let no_input = matches!(&deal.input, Payload::Content(_))
         && matches!(&receipt.body.out, Outcome::Error(error) if error.code == FailureCode::InputMissing);
-    let ended = Ended { receipt, output, release: Vec::new(), money, at: now, signed, received: None };
+    let ended = Ended { receipt, output, let_go: false, release: Vec::new(), money, at: now, signed, received: None };
     let mut effects: Vec<_> = ended.delivery(deal).into_iter().chain([Effect::Finish]).collect();
     if no_input {
         writes.push(Write::Conduct(BuyerConduct::NoInput));
@@ -588,7 +598,7 @@ fn deliver_sealed(
         writes.push(Write::Share(*id));
     }
     let (release, money) = (Vec::new(), Money::Unreleased);
-    let ended = Ended { receipt, output, release, money, at: now, signed, received: None };
+    let ended = Ended { receipt, output, let_go: false, release, money, at: now, signed, received: None };
     let wake = Effect::WakeAt(released_until(deal).saturating_add(1));
     let effects = ended.delivery(deal).into_iter().chain([Effect::Finish, wake]).collect();
     Step { state: Seller::Unreleased(Unreleased { ended }), writes, effects }

@@ -146,6 +146,15 @@ async fn an_output_that_breaks_its_promise_is_told_counted_and_shown_by_the_bund
     let buyer = plan.start().await;
     let again = buyer.trade.show(hired.deal.id()).unwrap().unwrap();
     assert_eq!((again.output_check, history(&buyer, seller).invalid), (view.output_check, 1));
+    let mut plan = buyer.plan.clone();
+    buyer.runtime.shutdown().await;
+    drop(buyer);
+    plan.disk.crash();
+    (plan.now, plan.config.max_payload_mib) = (yesterday().saturating_add(40 * 86_400), 0);
+    let buyer = plan.start().await;
+    buyer.housekeeper().tidy().await.unwrap();
+    let output = buyer.trade.output(hired.deal.id()).unwrap();
+    assert!(matches!(output, Some(Data::Inline(bytes)) if bytes == "[]"), "without its bytes nothing is shown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -428,6 +428,84 @@ async fn old_inputs_and_outputs_go_and_receipts_stay() {
     }
 }
 
+/// Starts a node again, so many days later, with room for so many MiB of inputs and outputs.
+async fn later(node: Node, days: u64, max_payload_mib: u64) -> Node {
+    let mut plan = node.plan.clone();
+    node.runtime.shutdown().await;
+    drop(node);
+    plan.disk.crash();
+    (plan.now, plan.config.max_payload_mib) = (yesterday().saturating_add(days * 86_400), max_payload_mib);
+    plan.start().await
+}
+
+/// A buyer that was away asks when it comes back, however late: it has paid, and who doesn't deliver then has taken money for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_stays_with_its_seller_until_the_buyer_says_that_it_has_it() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell_as(definition(7), Some(Arc::new(Worker::Slow(Duration::from_secs(2))))).await;
+    let handle = buyer.begin(of(seller.id()), b"hello").await;
+    until(|| async { seller.trade.open_count() == 1 }).await;
+    let plan = buyer.plan.clone();
+    buyer.runtime.shutdown().await;
+    drop((handle, buyer));
+    until(|| async { seller.spendable().await == 7 }).await;
+    let mut seller = later(seller, 40, 0).await;
+    let trade = seller.trade.tasks(Page::default()).unwrap()[0].trade.unwrap();
+    seller.housekeeper().tidy().await.unwrap();
+    assert!(matches!(seller.trade.output(trade).unwrap(), Some(Data::Inline(_))), "nobody has said that it is there");
+    let kept = |node: &Node| node.store.read(|r| r.get(records::PAYLOADS, [])).unwrap().unwrap_or_default();
+    assert_eq!(kept(&seller), 0, "nothing else goes for its sake");
+
+    plan.disk.crash();
+    let buyer = Plan { now: yesterday().saturating_add(40 * 86_400), ..plan }.start().await;
+    buyer.connect(&seller).await;
+    let is_delivered = || async { buyer.trade.show(trade).unwrap().unwrap().state == TaskState::Delivered };
+    until(is_delivered).await;
+    assert!(matches!(buyer.trade.output(trade).unwrap(), Some(Data::Inline(bytes)) if bytes == "hello"));
+    let has_word = |seller: &Node| {
+        let state = seller.store.read(|r| r.get(records::SELLERS, records::key(trade))).unwrap();
+        state.is_some_and(|state| state.signed().received.is_some())
+    };
+    until(|| async { has_word(&seller) }).await;
+    assert!(buyer.store.read(|r| r.range(CHEATS, KeyRange::all(), 1)).unwrap().is_empty(), "it kept its part");
+
+    // Once it is said, it goes, and is offered no more.
+    seller = later(seller, 40, 0).await;
+    seller.housekeeper().tidy().await.unwrap();
+    assert!(matches!(seller.trade.output(trade).unwrap(), Some(Data::Stored(_))));
+    let (state, deal) = seller
+        .store
+        .read(|r| Ok((r.get(records::SELLERS, records::key(trade))?, r.get(DEALS, records::key(trade))?)))
+        .unwrap();
+    let step = state.unwrap().handle(&deal.unwrap(), seller::Input::Asked, seller.runtime.now());
+    let offers =
+        |effect: &seller::Effect| matches!(effect, seller::Effect::Send(guilder_protocol::wire::Message::Delivered(_)));
+    assert!(!step.effects.iter().any(offers), "{:?}", step.effects);
+}
+
+/// What a run of a duty, or a hire's end that nobody has taken, still refers to is read later on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outputs_that_are_still_to_be_read_stay() {
+    let (_bank, buyer, seller) = pair().await;
+    seller.sell(7, None).await;
+    let trade = buyer.hire(of(seller.id()), b"hello").await.unwrap().deal.id();
+    until(|| async { buyer.trade.open_count() == 0 }).await;
+    let buyer = later(buyer, 31, 0).await;
+    let mut housekeeper = buyer.housekeeper();
+    housekeeper.in_use = |w| {
+        let rows = w.range(records::LOG, KeyRange::all(), 9)?;
+        Ok(rows.into_iter().filter_map(|(row, _)| Some(records::log_parts(&row)?.1)).collect())
+    };
+    let is_here = || matches!(buyer.trade.output(trade).unwrap(), Some(Data::Inline(_)));
+    for _ in 0..2 {
+        housekeeper.tidy().await.unwrap();
+        assert!(is_here());
+    }
+    housekeeper.in_use = |_| Ok(BTreeSet::new());
+    housekeeper.tidy().await.unwrap();
+    assert!(!is_here(), "it was passed over, and seen again");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn housekeeping_drops_what_is_settled_and_old() {
     let (_bank, buyer, seller) = pair().await;

@@ -73,15 +73,17 @@ impl Coins {
         Ok(coins.into_iter().filter_map(|(key, coin)| Some((ByteArray(*key.last_chunk()?), coin))).collect())
     }
 
-    /// Coins of a keyset, at most so many.
-    pub(super) fn of_keyset(
+    /// Coins of a keyset that are worth their fee, the largest first, at most so many.
+    pub(super) fn largest(
         &self,
         currency: &Currency,
         keyset: KeysetId,
+        ppk: u64,
         limit: usize,
     ) -> Result<Vec<(Y, Coin)>, WalletError> {
         Ok(self.store.read(|read| {
-            let sized = some_by_size(read, currency, keyset, BySize::SmallestFrom(0), limit)?;
+            let mut sized = some_by_size(read, currency, keyset, BySize::LargestFirst, limit)?;
+            sized.retain(|(amount, _)| is_worth_its_fee(*amount, ppk));
             load(read, currency, sized.into_iter().map(|(_, y)| y))
         })?)
     }
@@ -326,7 +328,7 @@ impl Pick {
 }
 
 /// Whether a coin brings anything to a swap, beyond what the mint keeps of it.
-fn is_worth_its_fee(amount: u64, ppk: u64) -> bool {
+pub(super) fn is_worth_its_fee(amount: u64, ppk: u64) -> bool {
     amount.saturating_mul(1_000) > ppk
 }
 

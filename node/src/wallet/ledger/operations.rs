@@ -169,10 +169,16 @@ impl Operations {
     /// Writes an operation down and sets it going. Cancel-safe: both happen in tasks of the node, so that whoever stops
     /// waiting leaves no operation written down that nobody posts.
     pub(super) async fn start(self: &Arc<Self>, draft: Draft) -> Result<Handle, WalletError> {
+        self.start_all(vec![draft]).await?.pop().ok_or(WalletError::Unsettled)
+    }
+
+    /// The same of several that belong together: all of them are written down before the first is posted, or none is.
+    pub(super) async fn start_all(self: &Arc<Self>, drafts: Vec<Draft>) -> Result<Vec<Handle>, WalletError> {
         let (tell, told) = oneshot::channel();
         let starter = Arc::clone(self);
         let starting = async move {
-            let started = starter.persist(draft).await.map(|stored| starter.drive(stored));
+            let started = starter.persist(drafts).await;
+            let started = started.map(|stored| stored.into_iter().map(|stored| starter.drive(stored)).collect());
             // Nobody may wait any more.
             let _ = tell.send(started);
         };
@@ -195,20 +201,22 @@ impl Operations {
         lock(&self.troubles).get(&id).cloned()
     }
 
-    /// Writes the operation down; its inputs leave the table that they are from in the same transaction.
-    async fn persist(&self, draft: Draft) -> Result<Stored, WalletError> {
-        let Draft { id, record } = draft;
-        let record = Arc::new(record);
-        let kept = Arc::clone(&record);
+    /// Writes operations down; their inputs leave the table that they are from in the same transaction.
+    async fn persist(&self, drafts: Vec<Draft>) -> Result<Vec<Stored>, WalletError> {
+        let drafts: Vec<_> = drafts.into_iter().map(|Draft { id, record }| (id, Arc::new(record))).collect();
+        let kept = drafts.clone();
         let _took = Span::Persist.begin();
         self.failpoint.reach(Step::StoreSwap);
         self.store
             .transact(move |write| {
-                effects::claim(write, &kept)?;
-                Ok::<_, WalletError>(write.put(OPERATIONS, id.0, &*kept)?)
+                for (id, record) in &kept {
+                    effects::claim(write, record)?;
+                    write.put(OPERATIONS, id.0, &**record)?;
+                }
+                Ok::<_, WalletError>(())
             })
             .await?;
-        Ok(Stored { id, record, posted: false })
+        Ok(drafts.into_iter().map(|(id, record)| Stored { id, record, posted: false }).collect())
     }
 
     /// Runs a stored operation to its end, in the background.

@@ -372,7 +372,8 @@ impl Redemption {
             let redeeming = Arc::clone(self).redeem_mint(mint, work, now);
             self.parts.runtime.spawn("wallet redemption", redeeming).detach();
         }
-        Ok(next)
+        // However long batches may fill, what is earned is looked at well before it can fall back.
+        Ok(next.min(Duration::from_secs((config.margin_secs / 2).max(1))))
     }
 
     /// Redeems what is due at one mint.

@@ -68,15 +68,103 @@ async fn any_amount_can_be_paid_with_small_coins_however_many_it_takes() {
 async fn a_token_of_more_proofs_than_a_swap_takes_is_received_in_several() {
     let mint = Double::new(100);
     let home = Home::new(&mint, 1).await;
-    let proofs: Option<Vec<_>> = mint.books().issue(2, 600).iter().map(Coin::to_proof).collect();
-    let url = here().as_str().parse().unwrap();
-    let token = Token::new(url, proofs.unwrap(), None, CurrencyUnit::custom("play")).to_string();
+    let token = token_of(&mint.books().issue(2, 600));
     let before = mint.calls("/v1/swap");
     let received = home.wallet.receive(&token).await.unwrap();
     assert_eq!((received.amount, received.fee, mint.calls("/v1/swap") - before), (1_140, 60, 3));
     assert_eq!((home.total(), mint.outstanding()), (1_140, 1_140));
     assert_eq!(home.wallet.receive(&token).await.unwrap_err(), WalletError::ReceivedBefore);
     assert_eq!(home.total(), 1_140);
+}
+
+fn token_of(coins: &[Coin]) -> String {
+    let proofs: Option<Vec<_>> = coins.iter().map(Coin::to_proof).collect();
+    let url = here().as_str().parse().unwrap();
+    Token::new(url, proofs.unwrap(), None, CurrencyUnit::custom("play")).to_string()
+}
+
+/// The whole of it is written down before any of it is posted: whoever gave it, or hears that the mint is slow, may let it go.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_several_swaps_that_a_mint_is_slow_with_is_received_in_whole_after_a_crash() {
+    let mint = Double::new(100);
+    let home = Home::new(&mint, 1).await;
+    let token = token_of(&mint.books().issue(2, 600));
+    mint.set(Mood::DownOn("/v1/swap"));
+    home.wallet.receive(&token).await.unwrap_err();
+    assert_eq!(home.wallet.swaps_in_flight().unwrap(), 3);
+    mint.set(Mood::Well);
+    let home = home.restart(None).await;
+    home.quiet().await;
+    assert_eq!((home.total(), mint.outstanding()), (1_140, 1_140));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_write_the_power_goes_at_a_token_of_several_swaps_is_received_in_whole_or_can_be_again() {
+    let mut interrupted = 0;
+    for writes in 0..24 {
+        let mint = Double::new(100);
+        let home = Home::new(&mint, 1).await;
+        let token = token_of(&mint.books().issue(2, 600));
+        mint.set(Mood::Slow(1));
+        home.disk.power_off_after(writes);
+        let received = home.wallet.receive(&token).await;
+        sleep(Duration::from_secs(60)).await;
+        mint.set(Mood::Well);
+        interrupted += u32::from(received.is_err());
+        let home = home.restart(None).await;
+        home.quiet().await;
+        if home.total() == 0 {
+            assert_eq!(home.wallet.receive(&token).await.unwrap().amount, 1_140, "after {writes} writes");
+        }
+        assert_eq!((home.total(), mint.outstanding()), (1_140, 1_140), "after {writes} writes");
+    }
+    assert!(interrupted > 1, "{interrupted} were interrupted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dust_in_a_token_keeps_none_of_the_rest_from_being_received() {
+    let mint = Double::new(1_000);
+    let home = Home::new(&mint, 1).await;
+    let mut coins = mint.books().issue(1, 400);
+    coins.extend(mint.books().issue(64, 200));
+    assert_eq!(home.wallet.receive(&token_of(&coins)).await.unwrap().amount, 200 * 63);
+    assert_eq!(home.total(), 200 * 63);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dust_of_a_keyset_that_ends_keeps_no_large_coin_in_it() {
+    let mint = Double::new(1_000);
+    mint.books().rotate(Some(NOW.as_secs() + 5 * 86_400));
+    let home = Home::new(&mint, 1).await;
+    home.earn(1, 300).await;
+    home.earn(512, 1).await;
+    mint.books().rotate(None);
+    let home = home.restart(None).await;
+    sleep(Duration::from_secs(2 * 3_600)).await;
+    home.quiet().await;
+    assert_eq!(home.audit().remove(0).account.fees, 1, "the large one was moved, alone");
+}
+
+/// Changing coins for fewer, which nobody asked for, takes none of them away from whoever pays meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_payment_waits_for_coins_that_are_being_changed() {
+    let mint = Double::new(0);
+    mint.set(Mood::Slow(1));
+    let home = Home::with_coins(&mint, 1, 200).await;
+    while home.wallet.swaps_in_flight().unwrap() == 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(home.wallet.balances().unwrap()[0].spendable < 190);
+    assert_eq!(home.send(190).await.unwrap().amount, 190);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_does_not_cost_the_worth_of_the_coins() {
+    let mint = Double::new(400);
+    let home = Home::with_coins(&mint, 1, 600).await;
+    let error = home.send(200).await.unwrap_err();
+    assert!(matches!(error, WalletError::Insufficient { .. }), "{error}");
+    assert_eq!((mint.calls("/v1/swap"), home.total()), (0, 600));
 }
 
 #[tokio::test(start_paused = true)]

@@ -847,6 +847,7 @@ mod tests {
             left_out: 0,
             cap: 1,
             hires: vec![hire],
+            memories: Vec::new(),
             until: None,
         };
         let run = RunRecord {

@@ -52,7 +52,8 @@ impl Wording {
     pub(super) fn frame(&self) -> Option<String> {
         let gap = |word: &String| if is_value(word) { "#".to_owned() } else { word.clone() };
         let has_words = self.words.iter().any(|word| !is_value(word));
-        (has_words && self.words.iter().any(is_value)).then(|| self.words.iter().map(gap).collect::<Vec<_>>().join(" "))
+        (has_words && self.words.iter().any(|word| is_value(word)))
+            .then(|| self.words.iter().map(gap).collect::<Vec<_>>().join(" "))
     }
 
     pub(super) fn is_negated(&self) -> bool {
@@ -79,7 +80,7 @@ fn is_negation(word: &str) -> bool {
     NEGATIONS.contains(&word)
 }
 
-fn is_value(word: &String) -> bool {
+fn is_value(word: &str) -> bool {
     word.contains(|c: char| c.is_ascii_digit())
 }
 

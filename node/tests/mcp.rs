@@ -318,11 +318,12 @@ fn a_server_has_either_a_command_or_a_url_and_that_on_this_machine() {
         Definition::from_toml(&text, Path::new("/")).map_err(|error| error.to_string())
     };
     read("url = \"http://127.0.0.1:1/mcp\"").unwrap();
+    read("url = \"https://127.0.0.1/mcp\"").unwrap();
     read("url = \"http://10.0.0.1/mcp\"\nallow_remote = true").unwrap();
     for server in [
         "",
         "url = \"http://10.0.0.1/mcp\"",
-        "url = \"https://127.0.0.1/mcp\"",
+        "url = \"ftp://127.0.0.1/mcp\"",
         "url = \"http://127.0.0.1/mcp\"\ncommand = [\"/bin/cat\"]",
         "url = \"http://127.0.0.1/mcp\"\nenv = { A = \"b\" }",
         "url = \"http://127.0.0.1/mcp\"\nheaders = { mcp-session-id = \"b\" }",

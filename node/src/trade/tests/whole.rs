@@ -402,6 +402,11 @@ async fn old_inputs_and_outputs_go_and_receipts_stay() {
     until(|| async { seller.spendable().await == 7 }).await;
     until(|| async { buyer.trade.open_count() + seller.trade.open_count() == 0 }).await;
     let trade = hired.deal.id();
+    let has_word = || async {
+        let state = seller.store.read(|r| r.get(records::SELLERS, records::key(trade))).unwrap();
+        state.is_some_and(|state| state.signed().received.is_some())
+    };
+    until(has_word).await;
     let kept = |node: &Node| node.store.read(|r| r.get(records::PAYLOADS, [])).unwrap().unwrap_or_default();
     for (node, max_payload_mib, days) in [(buyer, 1_024, 31), (seller, 0, 3)] {
         assert_eq!(kept(&node), 10, "its input and its output, once");

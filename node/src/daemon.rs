@@ -300,6 +300,8 @@ enum Told {
 
 /// What ends a daemon from outside, or has it read its settings again.
 struct Signals {
+    /// Whether the node was started at a terminal.
+    at_terminal: bool,
     hang_up: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -308,8 +310,12 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, DaemonError> {
         let on = |kind| signal(kind).map_err(DaemonError::Signals);
-        let hang_up = on(SignalKind::hangup())?;
-        Ok(Self { hang_up, interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+        Ok(Self {
+            at_terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            hang_up: on(SignalKind::hangup())?,
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
     }
 
     /// What the next signal asks for.
@@ -318,7 +324,8 @@ impl Signals {
             biased;
             _ = self.interrupt.recv() => Told::Stop("SIGINT"),
             _ = self.terminate.recv() => Told::Stop("SIGTERM"),
-            _ = self.hang_up.recv() => Told::Reload,
+            // A terminal that closes says so, too.
+            _ = self.hang_up.recv() => if self.at_terminal { Told::Stop("SIGHUP") } else { Told::Reload },
         }
     }
 

@@ -501,7 +501,9 @@ impl Inner {
             return Ok(Then::Listen(Box::new(record)));
         };
         let now = self.runtime.now();
-        let waiting = record.waiting.clone().filter(|waiting| waiting.number == next.reached);
+        // What waited may be lost meanwhile, and the gap grows: it is tried on from there.
+        let is_gap = matches!(found, Recalled::Gap { .. });
+        let waiting = record.waiting.clone().filter(|waiting| is_gap || waiting.number == next.reached);
         if let Some(waiting) = &waiting {
             // A clock that was ahead makes nobody wait longer than a pause.
             let left = waiting.next.since(now).min(MAX_RETRY_AFTER_SECS * 6 / 5);
@@ -608,7 +610,7 @@ impl EndpointRecord {
         answered: &Result<Answer, String>,
         (now, chance): (Timestamp, u64),
     ) -> Vec<Event> {
-        let before = self.waiting.take().filter(|waiting| waiting.number == number);
+        let before = self.waiting.take().filter(|waiting| kind == LOST || waiting.number == number);
         if let Ok(answer) = answered
             && answer.status.is_success()
         {
@@ -647,6 +649,9 @@ impl EndpointRecord {
     }
 }
 
+/// The type of a message that says what can't be told any more.
+const LOST: &str = "events_lost";
+
 /// What is told.
 struct Message {
     id: String,
@@ -666,7 +671,7 @@ impl Message {
     fn of_gap(record: &EndpointRecord, until: u64, at: Timestamp) -> Self {
         let id = message_id(record, b"gap", [record.place, until, 0]);
         let data = json!({ "after": record.place, "before": until });
-        Self { id, kind: "events_lost".to_owned(), at, data }
+        Self { id, kind: LOST.to_owned(), at, data }
     }
 
     fn body(&self) -> Bytes {

@@ -55,8 +55,10 @@ const QUIET: &str = "warn,libp2p=error,rmcp=off";
 pub(crate) fn start(config: &LogConfig, quiet: bool) {
     let filter = if quiet { QUIET } else { &config.filter };
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(filter)).unwrap_or_default();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr.with_filter(is_within_rate));
+    let builder = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr.with_filter(is_within_rate));
     // Fails only if a log is there already, and then it is the one to keep.
     match config.format {
         LogFormat::Text => {

@@ -180,6 +180,7 @@ impl Journal {
 
     /// Writes what isn't written yet, and that nothing is lost: before a clean stop.
     pub async fn close(&self) {
+        let _one_at_a_time = self.writing.lock().await;
         let taken = self.take_even_if_empty();
         let next = lock(&self.events.0.state).next;
         let closing = move |w: &mut Write<'_>| {

@@ -197,7 +197,7 @@ impl Memory {
             }
             let mut sessions = BTreeSet::new();
             for number in new_since(r, dreams.gathered)? {
-                let Some(said) = said_of(r, number)? else { continue };
+                let Some(said) = said_of(r, number)?.filter(|said| said.by != DREAM) else { continue };
                 sessions.insert((said.by, said.session));
                 if sessions.len() >= DREAM_SESSIONS {
                     return Ok(true);
@@ -291,11 +291,17 @@ impl Memory {
             w.put(DREAMS, DREAMS_KEY, &Dreams { last: now, until: Timestamp::default(), heard, gathered, ..dreams })?;
             Ok(Dream { changes: done, ..dream })
         };
-        let done = self.store().await?.transact(job).await?;
-        if done.changes.iter().any(|change| change.kind == ChangeKind::Pruned) {
-            self.finish_forgetting().await?;
-        }
-        Ok(done)
+        let memory = self.clone();
+        self.to_its_end(async move {
+            let done = memory.store().await?.transact(job).await?;
+            if done.changes.iter().any(|change| change.kind == ChangeKind::Pruned)
+                && let Err(error) = memory.finish_forgetting().await
+            {
+                tracing::warn!(%error, "what a dream took out is still in the memory's file; the next forgetting or start tries again");
+            }
+            Ok(done)
+        })
+        .await
     }
 }
 
@@ -337,8 +343,14 @@ impl Writing<'_> {
         };
         let made = match self.remember(w, new) {
             Ok(made) => made,
-            // The owner has forgotten the very same before.
-            Err(MemoryError::Forgotten(_)) => return Ok(None),
+            // The owner has forgotten the very same before; or there is no room for it: the rest of the dream goes on, and may make some.
+            Err(
+                MemoryError::Forgotten(_)
+                | MemoryError::Statement(_)
+                | MemoryError::TooMany
+                | MemoryError::TooManyOfOne
+                | MemoryError::TooManyDomains,
+            ) => return Ok(None),
             Err(error) => return Err(error),
         };
         if let Some(tally) = change.tally.as_ref().and_then(|key| tallies.get_mut(key)) {
@@ -469,7 +481,8 @@ impl<'d> Consolidating<'d> {
         }
         for at in 0..self.facts.len() {
             let fact = &self.facts[at];
-            let Some(text) = absolute(&fact.said.text, fact.said.time).filter(|_| fact.is_new) else { continue };
+            let fits = |text: &String| fact.is_new && text.len() <= guilder_protocol::limits::MAX_MEMORY_TEXT;
+            let Some(text) = absolute(&fact.said.text, fact.said.time).filter(fits) else { continue };
             let time = fact.said.time;
             changes.push(self.change(ChangeKind::Dated, at, &[at], text, time));
         }
@@ -507,7 +520,10 @@ impl<'d> Consolidating<'d> {
             if same.len() < 2 {
                 continue;
             }
-            let time = same.iter().map(|at| self.facts[*at].said.time).min().unwrap_or_default();
+            // When it was said last by who is trusted as much: what others say moves no time of theirs.
+            let trust = self.facts[kept].said.trust;
+            let said = same.iter().map(|at| &self.facts[*at].said).filter(|said| said.trust == trust);
+            let time = said.map(|said| said.time).max().unwrap_or_default();
             let text = self.facts[kept].said.text.clone();
             changes.push(self.change(ChangeKind::Merged, kept, &same, text, time));
         }
@@ -533,8 +549,11 @@ impl<'d> Consolidating<'d> {
                 let said = &self.facts[*at].said;
                 *at == newest || (said.time < time && said.trust <= trust)
             };
-            let old: Vec<usize> = group.into_iter().filter(older).take(MAX_MERGED).collect();
-            if old.len() < 2 || !old.contains(&newest) {
+            let mut old: Vec<usize> = group.into_iter().filter(older).collect();
+            // The latest, and the newest among them: the next dreams take the rest.
+            old.sort_by_key(|at| (self.facts[*at].said.time, *at));
+            let old = old.split_off(old.len().saturating_sub(MAX_MERGED));
+            if old.len() < 2 {
                 continue;
             }
             let text = self.facts[newest].said.text.clone();

@@ -114,7 +114,7 @@ impl Memory {
     }
 
     /// Runs `work` to its end, though nobody waits for it any longer.
-    async fn to_its_end<R: Send + 'static>(
+    pub(super) async fn to_its_end<R: Send + 'static>(
         &self,
         work: impl Future<Output = Result<R, MemoryError>> + Send + 'static,
     ) -> Result<R, MemoryError> {

@@ -270,6 +270,23 @@ fn a_webhook_is_tried_eight_times_then_given_up_and_three_in_a_row_pause_the_end
     assert_eq!((record.place, record.taken, record.given_up_in_a_row), (4, 1, 0));
 }
 
+/// The journal drops what waits, and more with everything that happens: it counts as one that is tried on.
+#[test]
+fn what_is_lost_while_it_waits_is_tried_on_and_given_up() {
+    let mut record = record();
+    let now = Timestamp::from_secs(1_000);
+    record.answered("books", (10, "m".into(), "ended".into()), &answer(500, None), (now, 0));
+    for attempt in 2..=8 {
+        let told = (10 + u64::from(attempt), format!("gap_{attempt}"), LOST.to_owned());
+        let events = record.answered("books", told, &answer(500, None), (now.saturating_add(60), 0));
+        match &record.waiting {
+            Some(waiting) => assert_eq!((waiting.attempts, waiting.since, events.len()), (attempt, now, 0)),
+            None => assert!(attempt == 8 && matches!(events[..], [Event::WebhookFailed { attempts: 8, .. }])),
+        }
+    }
+    assert_eq!((record.place, record.given_up.len()), (18, 1));
+}
+
 #[test]
 fn a_receiver_can_put_off_within_bounds_and_end_it_with_gone() {
     let now = Timestamp::from_secs(1_000);

@@ -314,6 +314,9 @@ impl Ledger {
         let inputs: Option<Vec<_>> = proofs.iter().map(Coin::from_proof).map(Input::plain).collect();
         let inputs = inputs.ok_or(WalletError::TokenUnfit("a proof in it can't be read"))?;
         let parts = in_swaps(inputs, &view);
+        if parts.is_empty() {
+            return Err(WalletError::TokenUnfit("its coins aren't worth what the mint keeps of them"));
+        }
         let firsts: Vec<_> = parts.iter().map(|part| part.first().map(|input| input.y)).collect();
         let mut received = None;
         let mut trouble = None;

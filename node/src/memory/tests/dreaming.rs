@@ -102,6 +102,41 @@ async fn a_value_that_changed_is_superseded_by_time_and_never_by_lower_trust() {
 }
 
 #[tokio::test]
+async fn what_others_say_moves_no_time_of_the_owners_words() {
+    let (memory, owner) = (memory(), Caller::owner());
+    put(&memory, &owner, about("mint", "The mint listens on port 4848", 10)).await;
+    put(&memory, &owner, about("mint", "the mint listens on port 5959", 20)).await;
+    let peers = NewMemory { trust: Some(Trust::Peer), ..about("mint", "The mint listens on port 5959", 0) };
+    put(&memory, &owner, peers).await;
+    dream(&memory, Vec::new()).await;
+    let other = NewMemory { trust: Some(Trust::Peer), ..about("mint", "The mint listens on port 9999", 0) };
+    put(&memory, &owner, other).await;
+    assert_eq!(kinds(&dream(&memory, Vec::new()).await), [ChangeKind::Superseded]);
+    assert_eq!(holding(&memory).await, ["the mint listens on port 5959"]);
+}
+
+#[tokio::test]
+async fn what_has_no_room_for_its_date_stops_no_dream() {
+    let (memory, owner) = (memory(), Caller::owner());
+    let long = format!("today {}", "x".repeat(guilder_protocol::limits::MAX_MEMORY_TEXT - 6));
+    put(&memory, &owner, about("mint", &long, 0)).await;
+    put(&memory, &owner, about("echo", "The mint is slow on Mondays", 0)).await;
+    put(&memory, &owner, about("echo", "the mint is slow on mondays.", 10)).await;
+    assert_eq!(kinds(&dream(&memory, Vec::new()).await), [ChangeKind::Merged]);
+}
+
+#[tokio::test]
+async fn of_more_values_than_a_memory_may_name_the_newest_is_among_those_that_are_superseded() {
+    let (memory, owner) = (memory(), Caller::owner());
+    for port in 0..20 {
+        put(&memory, &owner, about("mint", &format!("The mint listens on port {}", 4_000 + port), port)).await;
+    }
+    assert_eq!(kinds(&dream(&memory, Vec::new()).await), [ChangeKind::Superseded]);
+    let held = holding(&memory).await;
+    assert!(held.contains(&"The mint listens on port 4019".to_owned()) && held.len() == 5, "{held:?}");
+}
+
+#[tokio::test]
 async fn what_contradicts_stays_and_is_marked_and_days_become_dates() {
     let (memory, owner) = (memory(), Caller::owner());
     put(&memory, &owner, about("echo", "It works on Linux", 0)).await;
